@@ -1,0 +1,73 @@
+"""Errors, named by what the caller does next."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+class LinesideError(Exception):
+    """Any error that Lineside raises on purpose; its text is a sentence for a person."""
+
+
+class DeviceUnavailable(LinesideError):
+    """The device cannot be reached now: the caller waits ``retry_after_s`` (or its own back-off) and tries again."""
+
+    def __init__(self, reason: str, retry_after_s: float | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.retry_after_s = retry_after_s
+
+
+class BrokerUnavailable(LinesideError):
+    """The MQTT broker cannot be reached, or closed the connection: the caller tries the next one after a back-off."""
+
+
+class EventLogUnavailable(LinesideError):
+    """The event log cannot take or give records now: the caller keeps what it has, does not acknowledge, and waits."""
+
+
+class RecordRefused(LinesideError):
+    """The event log will never take this record (too large, for example): the caller refuses it to its sender."""
+
+
+class DatabaseUnavailable(LinesideError):
+    """The database cannot be reached now: the caller keeps its place and tries again."""
+
+
+class OffsetMoved(LinesideError):
+    """Another process has taken over this partition: the caller drops its work and reads its place anew."""
+
+
+class OutboxUnavailable(LinesideError):
+    """The outbox cannot be written now (disk full, read-only…): the caller keeps the samples and tries again."""
+
+
+class PayloadInvalid(LinesideError):
+    """Bytes from outside are not what they claim to be: the caller counts them and sets them aside with the reason."""
+
+
+class AlreadyRunning(LinesideError):
+    """Another process owns the data folder: the caller stops and says so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong in a configuration, for a person: where, what, and what to write instead."""
+
+    where: str
+    line: int
+    column: int
+    message: str
+    suggestion: str = ""
+
+    def __str__(self) -> str:
+        place = f"{self.where}:{self.line}:{self.column}: " if self.line else f"{self.where}: " if self.where else ""
+        return f"{place}{self.message}{f' {self.suggestion}' if self.suggestion else ''}"
+
+
+class ConfigInvalid(LinesideError):
+    """A configuration cannot be used: ``problems`` says everything that is wrong with it, not only the first thing."""
+
+    def __init__(self, problems: list[Problem]) -> None:
+        super().__init__("\n".join(str(problem) for problem in problems))
+        self.problems = problems

@@ -1,0 +1,117 @@
+"""Samples in columns: the form in which they travel from the wire to the disk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from connectors.model.datatypes import DataType, dtype_of
+from connectors.model.quality import is_good
+
+Int32Array = NDArray[np.int32]
+Int64Array = NDArray[np.int64]
+UInt16Array = NDArray[np.uint16]
+BoolArray = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class SampleBatch:
+    """Samples of one data type, of one device, in the order in which the device gave them.
+
+    All columns have the same length ``n``:
+
+    * ``tag``: int32, index into the tag table of the device (on the wire: the alias of the tag);
+    * ``time_ns``: int64, source time, nanoseconds since 1970-01-01 UTC;
+    * ``value``: the dtype of ``datatype`` (see ``dtype_of``);
+    * ``quality``: uint16, upper half of an OPC UA status code, or ``None`` when every sample is good;
+    * ``null``: bool, true where there is no value (``value`` then holds a zero or an empty text), or ``None``
+      when every sample has one. A missing value is never good.
+    """
+
+    datatype: DataType
+    tag: Int32Array
+    time_ns: Int64Array
+    value: NDArray[Any]
+    quality: UInt16Array | None = None
+    null: BoolArray | None = None
+
+    def __len__(self) -> int:
+        return len(self.tag)
+
+    def select(self, chosen: NDArray[Any] | slice) -> SampleBatch:
+        """The samples that a boolean mask, an index array or a slice chooses, in its order."""
+        return SampleBatch(
+            self.datatype,
+            self.tag[chosen],
+            self.time_ns[chosen],
+            self.value[chosen],
+            None if self.quality is None else self.quality[chosen],
+            None if self.null is None else self.null[chosen],
+        )
+
+    def with_tags(self, tag: Int32Array) -> SampleBatch:
+        """The same samples under other tag numbers (for example aliases instead of indices)."""
+        return SampleBatch(self.datatype, tag, self.time_ns, self.value, self.quality, self.null)
+
+    def qualities(self) -> UInt16Array:
+        """The quality column, filled with good where it was left out."""
+        return np.zeros(len(self), np.uint16) if self.quality is None else self.quality
+
+    def nulls(self) -> BoolArray:
+        """The null column, filled with false where it was left out."""
+        return np.zeros(len(self), np.bool_) if self.null is None else self.null
+
+    def rows(self) -> Iterator[tuple[int, int, Any, int]]:
+        """(tag, time_ns, value or None, quality) one by one: for tools and tests, never on the hot path."""
+        nulls, qualities = self.nulls(), self.qualities()
+        for i in range(len(self)):
+            value = None if nulls[i] else self.value[i]
+            if isinstance(value, np.generic):
+                value = value.item()
+            yield int(self.tag[i]), int(self.time_ns[i]), value, int(qualities[i])
+
+
+def batch_of_rows(datatype: DataType, rows: Sequence[tuple[int, int, Any, int]]) -> SampleBatch:
+    """A batch from (tag, time_ns, value or None, quality) rows.
+
+    Raises ``ValueError`` when a row has no value and yet a good quality.
+    """
+    null = np.array([row[2] is None for row in rows], np.bool_)
+    quality = np.array([row[3] for row in rows], np.uint16)
+    if any(is_good(int(q)) for q in quality[null]):
+        raise ValueError("a sample without a value cannot have a good quality")
+    dtype = dtype_of(datatype)
+    value = np.zeros(len(rows), dtype)
+    if dtype == np.dtype(object):
+        value[:] = b"" if datatype is DataType.BYTES else ""
+    for i, row in enumerate(rows):
+        if row[2] is not None:
+            value[i] = row[2]
+    return SampleBatch(
+        datatype,
+        np.array([row[0] for row in rows], np.int32),
+        np.array([row[1] for row in rows], np.int64),
+        value,
+        quality if quality.any() else None,
+        null if null.any() else None,
+    )
+
+
+def concatenate(batches: Sequence[SampleBatch]) -> SampleBatch:
+    """One batch from several of the same data type, in their order. ``batches`` is not empty."""
+    if len(batches) == 1:
+        return batches[0]
+    has_quality = any(batch.quality is not None for batch in batches)
+    has_null = any(batch.null is not None for batch in batches)
+    return SampleBatch(
+        batches[0].datatype,
+        np.concatenate([batch.tag for batch in batches]),
+        np.concatenate([batch.time_ns for batch in batches]),
+        np.concatenate([batch.value for batch in batches]),
+        np.concatenate([batch.qualities() for batch in batches]) if has_quality else None,
+        np.concatenate([batch.nulls() for batch in batches]) if has_null else None,
+    )

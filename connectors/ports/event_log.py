@@ -1,0 +1,124 @@
+"""The port to the event log: an append-only, partitioned, durable log of records."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol
+
+
+class Cleanup(Enum):
+    """What happens to old records: deleted after the retention, or compacted to the newest of each key."""
+
+    DELETE = "delete"
+    COMPACT = "compact"
+
+
+@dataclass(frozen=True, slots=True)
+class TopicSpec:
+    """A topic as it should exist. ``partitions`` is only used when it has to be created."""
+
+    name: str
+    partitions: int
+    cleanup: Cleanup = Cleanup.DELETE
+    retention_s: float = 7 * 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A record to append: records with the same key stay in their order, in one partition."""
+
+    key: bytes
+    value: bytes
+    time_ms: int
+    headers: tuple[tuple[str, bytes], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LogRecord:
+    """A record as it was read, with its log offset."""
+
+    offset: int
+    key: bytes
+    value: bytes
+    time_ms: int
+    headers: tuple[tuple[str, bytes], ...] = ()
+
+    def header(self, name: str) -> bytes:
+        """The header ``name``, or nothing."""
+        return next((value for key, value in self.headers if key == name), b"")
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where an append ended up: the partition, and the offset of the next record after it."""
+
+    partition: int
+    next_offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class TopicState:
+    """A topic as it is: its identity (a new one when it is deleted and made again), partitions, and whether an append
+    survives the loss of one broker (replicated) or stands on one machine's page cache.
+    """
+
+    identity: str
+    partitions: int
+    survives_power_loss: bool
+
+
+class PartitionReader(Protocol):
+    """Reads one partition from a given offset on."""
+
+    async def read(self, wait_s: float, bytes_max: int) -> Sequence[LogRecord]:
+        """The next records in order; empty when none came within ``wait_s``.
+
+        Raises ``EventLogUnavailable``; reading goes on afterwards where it was.
+        """
+        ...
+
+
+class EventLog(Protocol):
+    """An append-only log.
+
+    Delivery: what ``append`` returned for is durable as far as ``TopicState`` says, and every reader sees the records
+    of a partition in one order without gaps: a record never appears behind one that was already read.
+    """
+
+    async def ensure(self, topic: TopicSpec) -> TopicState:
+        """Create ``topic`` unless it exists; what it is now. Raises ``EventLogUnavailable``."""
+        ...
+
+    async def append(self, topic: str, records: Sequence[Record]) -> Sequence[Position]:
+        """Append ``records``; returns when all are durable, with the position of each.
+
+        Raises ``EventLogUnavailable`` when that is not certain: some may be in the log; the caller appends all again,
+        and readers recognise the duplicates. Raises ``RecordRefused`` when the log will never take one of them
+        (a caller with several then appends them one by one).
+        """
+        ...
+
+    def partition_of(self, topic: str, key: bytes) -> int:
+        """The partition that records with ``key`` go to. The topic has been ensured."""
+        ...
+
+    def assigned(self, topic: str, group: str) -> AbstractAsyncContextManager[AsyncIterator[frozenset[int]]]:
+        """The partitions that this member of ``group`` is to read, now and after every change of the membership."""
+        ...
+
+    def reader(
+        self, topic: str, partition: int, offset: int
+    ) -> AbstractAsyncContextManager[PartitionReader]:
+        """A reader from ``offset`` on (or from the oldest record, when that is later)."""
+        ...
+
+    async def end_offsets(self, topic: str) -> dict[int, int]:
+        """By partition, the offset that the next record will get: the lag is that minus a reader's place."""
+        ...
+
+    async def close(self) -> None:
+        """Release everything. Never raises."""
+        ...

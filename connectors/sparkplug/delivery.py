@@ -1,0 +1,235 @@
+"""The delivery metrics of Lineside: what every birth and data message of an agent carries first, and by name.
+
+They are ordinary Sparkplug metrics, so that any host can read an agent; a host that knows them can acknowledge.
+See docs/protocol/delivery.md for the whole exchange.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+from google.protobuf.message import DecodeError
+from numpy.typing import NDArray
+
+from connectors.model.datatypes import DataType
+from connectors.model.delivery import BatchRanges, Epoch
+from connectors.model.errors import PayloadInvalid
+from connectors.sparkplug import sparkplug_b_pb2 as pb
+from connectors.sparkplug.bulk_encode import varint
+
+EPOCH: Final = "Lineside/Epoch"
+BATCH: Final = "Lineside/Batch"
+DEFINITION: Final = "Lineside/Definition"
+COUNT: Final = "Lineside/Count"
+TICKS: Final = "Lineside/Ticks"
+DEFINITION_BODY: Final = "Lineside/Definition Body"
+GAP: Final = "Lineside/Gap"
+EPOCH_START: Final = "Lineside/Epoch Start"
+ACK: Final = "Lineside/Ack"
+
+NODE_METRICS: Final = {
+    EPOCH: DataType.INT64,
+    BATCH: DataType.INT64,
+    DEFINITION: DataType.STRING,
+    COUNT: DataType.INT32,
+    DEFINITION_BODY: DataType.BYTES,
+    GAP: DataType.STRING,
+    EPOCH_START: DataType.STRING,
+    ACK: DataType.STRING,
+}
+"""What the NBIRTH lists beside bdSeq and Rebirth: all that NDATA or NCMD of the session may carry."""
+
+DEVICE_METRICS: Final = {
+    EPOCH: DataType.INT64,
+    BATCH: DataType.INT64,
+    DEFINITION: DataType.STRING,
+    COUNT: DataType.INT32,
+    TICKS: DataType.BYTES,
+}
+"""What a DBIRTH lists beside the tags of the device."""
+
+_NAMED_METRIC: Final = 0x0A
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """The delivery metrics of one message.
+
+    ``batch`` is 0 in births, which are not part of the outbox. ``definition`` is empty where the message has no
+    samples. ``body_at`` is the byte at which the metrics of the tags begin. ``records`` holds the named metrics
+    that are not delivery metrics themselves: a definition's body, a gap, an epoch start.
+    """
+
+    epoch: Epoch
+    batch: int
+    definition: str
+    count: int
+    ticks: NDArray[np.uint16] | None = None
+    body_at: int = 0
+    records: dict[str, Any] = field(default_factory=dict)
+
+
+def data_message(
+    *, publish_ms: int, seq: int, delivery: Delivery, metrics: bytes, ticks: NDArray[np.uint16] | None = None
+) -> bytes:
+    """A whole NDATA or DDATA payload: time, seq, delivery metrics, then ``metrics`` as they are."""
+    named = [
+        (EPOCH, b"\x58" + varint(delivery.epoch)),
+        (BATCH, b"\x58" + varint(delivery.batch)),
+        (DEFINITION, _length_delimited(0x7A, delivery.definition.encode())),
+        (COUNT, b"\x50" + varint(delivery.count)),
+    ]
+    if ticks is not None and ticks.any():
+        named.append((TICKS, b"\x82\x01" + varint(2 * len(ticks)) + ticks.astype("<u2").tobytes()))
+    for name, value in delivery.records.items():
+        field_tag = b"\x82\x01" if isinstance(value, bytes) else b"\x7a"
+        data = value if isinstance(value, bytes) else value.encode()
+        named.append((name, field_tag + varint(len(data)) + data))
+    time = varint(publish_ms)
+    parts = [b"\x08", time, b"\x18", varint(seq)]
+    for name, value in named:
+        body = _length_delimited(_NAMED_METRIC, name.encode()) + b"\x18" + time + value
+        parts += [b"\x12", varint(len(body)), body]
+    parts.append(metrics)
+    return b"".join(parts)
+
+
+MESSAGE_OVERHEAD_BYTES_MAX: Final = 400
+"""What ``data_message`` adds to the metrics, without ticks (2 bytes a sample) and records."""
+
+
+def read_delivery(payload: bytes) -> Delivery | None:
+    """The delivery metrics of ``payload``; ``None`` when it has none, as a payload of any other Sparkplug node.
+
+    Only the leading named metrics are read. Raises ``PayloadInvalid`` when the bytes are not a Sparkplug payload up
+    to there, or when the delivery metrics contradict themselves.
+    """
+    named: dict[str, Any] = {}
+    at, end = 0, len(payload)
+    try:
+        while at < end:
+            tag = payload[at]
+            if tag in (0x08, 0x18):
+                at += 1
+                while payload[at] & 0x80:
+                    at += 1
+                at += 1
+                continue
+            if tag != 0x12:
+                break
+            size, body = _length_at(payload, at + 1)
+            if body + size > end or payload[body] != _NAMED_METRIC:
+                break
+            metric = pb.Metric.FromString(payload[body : body + size])
+            if not metric.name.startswith("Lineside/"):
+                break
+            if value_field := metric.WhichOneof("value"):
+                named[metric.name] = getattr(metric, value_field)
+            at = body + size
+    except (IndexError, DecodeError) as exc:
+        raise PayloadInvalid(f"not a Sparkplug payload: it breaks off at byte {at} of {end}") from exc
+    return _delivery_of(named, at) if EPOCH in named else None
+
+
+def _delivery_of(named: dict[str, Any], body_at: int) -> Delivery:
+    records: dict[str, Any] = {name: named[name] for name in (DEFINITION_BODY, GAP, EPOCH_START) if name in named}
+    ticks = named.get(TICKS)
+    try:
+        delivery = Delivery(
+            epoch=Epoch(int(named[EPOCH])),
+            batch=int(named[BATCH]),
+            definition=str(named.get(DEFINITION, "")),
+            count=int(named[COUNT]),
+            ticks=None if ticks is None else np.frombuffer(ticks, "<u2"),
+            body_at=body_at,
+            records=records,
+        )
+    except (KeyError, ValueError, TypeError) as exc:
+        raise PayloadInvalid(f"the delivery metrics are incomplete or of a wrong type: {exc}") from exc
+    if not 0 < delivery.epoch < 1 << 63 or not 0 <= delivery.batch < 1 << 63 or delivery.count < 0:
+        raise PayloadInvalid(
+            f"the delivery metrics are out of range: epoch {delivery.epoch}, batch {delivery.batch}, "
+            f"count {delivery.count}"
+        )
+    return delivery
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledgement:
+    """What the cloud says of one epoch: batches that are durable in the event log, and batches it will never take."""
+
+    epoch: Epoch
+    batches: BatchRanges
+    refused: tuple[tuple[int, str], ...] = ()
+
+
+def encode_acknowledgement(acks: Sequence[Acknowledgement], time_ms: int) -> bytes:
+    """An NCMD payload with the acknowledgements; no seq, as commands have none (specification, section 6.4.21)."""
+    document = [
+        {
+            "epoch": format_epoch(ack.epoch),
+            "batches": [list(span) for span in ack.batches],
+            **({"refused": [list(item) for item in ack.refused]} if ack.refused else {}),
+        }
+        for ack in acks
+    ]
+    payload = pb.Payload(timestamp=time_ms)
+    payload.metrics.add(
+        name=ACK,
+        timestamp=time_ms,
+        datatype=DataType.STRING,
+        string_value=json.dumps(document, separators=(",", ":")),
+    )
+    return payload.SerializeToString()
+
+
+def decode_acknowledgements(text: str) -> list[Acknowledgement]:
+    """The value of an ``Lineside/Ack`` metric. Raises ``PayloadInvalid`` when it is not one."""
+    try:
+        document = json.loads(text)
+        return [
+            Acknowledgement(
+                parse_epoch(item["epoch"]),
+                BatchRanges(_spans(item["batches"])),
+                tuple((int(batch), str(why)) for batch, why in item.get("refused", ())),
+            )
+            for item in document
+        ]
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as exc:
+        raise PayloadInvalid(f"not an acknowledgement: {text[:120]!r}") from exc
+
+
+def format_epoch(epoch: int) -> str:
+    """An epoch as people and JSON see it: 16 hexadecimal digits."""
+    return f"{epoch:016x}"
+
+
+def parse_epoch(text: str) -> Epoch:
+    """The epoch that ``format_epoch`` wrote. Raises ``ValueError``."""
+    return Epoch(int(text, 16))
+
+
+def _spans(items: Iterable[Sequence[int]]) -> list[tuple[int, int]]:
+    return [(int(first), int(last)) for first, last in items]
+
+
+def _length_delimited(tag: int, data: bytes) -> bytes:
+    return bytes((tag,)) + varint(len(data)) + data
+
+
+def _length_at(payload: bytes, at: int) -> tuple[int, int]:
+    """(length, position after it); IndexError when it is cut off."""
+    size = shift = 0
+    while True:
+        byte = payload[at]
+        size |= (byte & 0x7F) << shift
+        at += 1
+        if byte < 0x80:
+            return size, at
+        shift += 7
+        if shift > 63:
+            raise IndexError(at)

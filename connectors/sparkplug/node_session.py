@@ -1,0 +1,170 @@
+"""What a host knows of a node that does not acknowledge: its births, aliases and sequence, without I/O.
+
+Such a node is read as the specification says: data is understood by the aliases of its last birth, and a gap in seq
+means that messages were lost. Lineside stores what it got, records the gap, and asks for a rebirth.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from google.protobuf.message import DecodeError
+
+from connectors.model.datatypes import DataType
+from connectors.model.errors import PayloadInvalid
+from connectors.sparkplug import sparkplug_b_pb2 as pb
+from connectors.sparkplug.birth import BD_SEQ, REBIRTH
+from connectors.sparkplug.bulk_encode import NS_PER_MS
+from connectors.sparkplug.metric_value import metric_value
+from connectors.sparkplug.topics import Topic, Verb
+
+METRICS_PER_NODE_MAX = 1_000_000
+SEQ_COUNT = 256
+
+
+@dataclass(frozen=True, slots=True)
+class MetricSample:
+    """One value of one metric of a node or (``device`` not empty) of its device."""
+
+    device: str
+    name: str
+    datatype: DataType
+    time_ns: int
+    value: Any
+    quality: int
+    unit: str = ""
+
+
+@dataclass(slots=True)
+class NodeReading:
+    """What one message of a node gave: samples, what could not be read and why, and what the host has to do."""
+
+    samples: list[MetricSample] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+    lost_messages: int = 0
+    wants_rebirth: bool = False
+    online: bool | None = None
+
+
+@dataclass(slots=True)
+class _Metric:
+    name: str
+    datatype: DataType
+    unit: str
+
+
+class NodeSession:
+    """The session of one Edge Node as its host sees it."""
+
+    def __init__(self) -> None:
+        self._aliases: dict[int, tuple[str, _Metric]] = {}
+        self._names: dict[tuple[str, str], _Metric] = {}
+        self._seq: int | None = None
+        self._bd_seq: int | None = None
+        self.born = False
+
+    def receive(self, topic: Topic, payload: bytes) -> NodeReading:
+        """Take the next message of the node. Raises ``PayloadInvalid`` when it is not a Sparkplug payload."""
+        try:
+            message = pb.Payload.FromString(payload)
+        except DecodeError as exc:
+            raise PayloadInvalid("not a Sparkplug payload") from exc
+        reading = NodeReading()
+        if topic.verb is Verb.NDEATH:
+            self._node_death(message, reading)
+            return reading
+        if topic.verb is Verb.NBIRTH:
+            self._node_birth(message, reading)
+        elif not self.born:
+            reading.wants_rebirth = True
+            reading.refused.append(f"a {topic.verb.value} before the NBIRTH of the node")
+            return reading
+        else:
+            self._check_seq(message, reading)
+            if topic.verb is Verb.DDEATH:
+                self._forget(topic.device)
+                return reading
+            if topic.verb is Verb.DBIRTH:
+                self._forget(topic.device)
+        is_birth = topic.verb in (Verb.NBIRTH, Verb.DBIRTH)
+        for metric in message.metrics:
+            self._metric(topic.device, metric, message.timestamp, reading, is_birth=is_birth)
+        return reading
+
+    def _node_birth(self, message: pb.Payload, reading: NodeReading) -> None:
+        self._aliases.clear()
+        self._names.clear()
+        self.born = True
+        reading.online = True
+        self._seq = message.seq % SEQ_COUNT
+        self._bd_seq = next((int(metric.long_value) for metric in message.metrics if metric.name == BD_SEQ), None)
+
+    def _node_death(self, message: pb.Payload, reading: NodeReading) -> None:
+        death = next((int(metric.long_value) for metric in message.metrics if metric.name == BD_SEQ), None)
+        if self._bd_seq is not None and death is not None and death != self._bd_seq:
+            return  # the will of an earlier connection: the node has been born again since
+        self.born = False
+        reading.online = False
+
+    def _check_seq(self, message: pb.Payload, reading: NodeReading) -> None:
+        if self._seq is None or not message.HasField("seq"):
+            return
+        expected = (self._seq + 1) % SEQ_COUNT
+        seq = message.seq % SEQ_COUNT
+        if seq != expected:
+            reading.lost_messages = (seq - expected) % SEQ_COUNT
+            reading.wants_rebirth = True
+        self._seq = seq
+
+    def _forget(self, device: str) -> None:
+        self._aliases = {alias: known for alias, known in self._aliases.items() if known[0] != device}
+        self._names = {key: known for key, known in self._names.items() if key[0] != device}
+
+    def _metric(self, device: str, metric: pb.Metric, time_ms: int, reading: NodeReading, *, is_birth: bool) -> None:
+        try:
+            known = self._learn(device, metric) if is_birth else self._known(device, metric)
+        except PayloadInvalid as exc:
+            reading.refused.append(str(exc))
+            reading.wants_rebirth = reading.wants_rebirth or not is_birth
+            return
+        if known.name in (BD_SEQ, REBIRTH) or (is_birth and metric.is_null):
+            return
+        try:
+            value, quality = metric_value(metric, known.datatype)
+        except PayloadInvalid as exc:
+            reading.refused.append(str(exc))
+            return
+        milliseconds = metric.timestamp if metric.HasField("timestamp") else time_ms
+        time_ns = min(milliseconds, (1 << 63) // NS_PER_MS - 1) * NS_PER_MS
+        reading.samples.append(MetricSample(device, known.name, known.datatype, time_ns, value, quality, known.unit))
+
+    def _learn(self, device: str, metric: pb.Metric) -> _Metric:
+        if not metric.name:
+            raise PayloadInvalid(f"a birth has a metric without a name (alias {metric.alias})")
+        try:
+            datatype = DataType(metric.datatype)
+        except ValueError as exc:
+            raise PayloadInvalid(
+                f"the metric {metric.name[:80]!r} has data type {metric.datatype}, which is not stored"
+            ) from exc
+        if len(self._names) >= METRICS_PER_NODE_MAX:
+            raise PayloadInvalid(f"the node has more than {METRICS_PER_NODE_MAX} metrics")
+        texts = dict(zip(metric.properties.keys, metric.properties.values, strict=False))
+        unit = texts["engUnit"].string_value if "engUnit" in texts else ""
+        known = _Metric(metric.name, datatype, unit)
+        self._names[device, metric.name] = known
+        if metric.HasField("alias"):
+            self._aliases[metric.alias] = (device, known)
+        return known
+
+    def _known(self, device: str, metric: pb.Metric) -> _Metric:
+        if metric.name:
+            known = self._names.get((device, metric.name))
+            if known is None:
+                raise PayloadInvalid(f"unknown metric {metric.name[:80]!r}")
+            return known
+        found = self._aliases.get(metric.alias)
+        if found is None or found[0] != device:
+            raise PayloadInvalid(f"unknown alias {metric.alias}")
+        return found[1]

@@ -1,0 +1,1 @@
+"""A complete plant on one machine: the demo and its simulated machines."""

@@ -1,0 +1,1 @@
+"""The program beside the line: acquire, commit to the outbox, send, execute."""

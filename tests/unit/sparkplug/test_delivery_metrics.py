@@ -1,0 +1,128 @@
+"""Delivery metrics, acknowledgements and definitions survive the wire, and noise does not pass for them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from connectors.model.datatypes import DataType
+from connectors.model.delivery import BatchRanges, Epoch, new_epoch
+from connectors.model.errors import PayloadInvalid
+from connectors.model.tags import DeviceName, MetricDefinition, TagName
+from connectors.sparkplug import sparkplug_b_pb2 as pb
+from connectors.sparkplug.definition import make_definition, read_definition
+from connectors.sparkplug.delivery import (
+    ACK,
+    GAP,
+    Acknowledgement,
+    Delivery,
+    data_message,
+    decode_acknowledgements,
+    encode_acknowledgement,
+    read_delivery,
+)
+
+EPOCHS = st.integers(1, (1 << 63) - 1).map(Epoch)
+
+
+@given(EPOCHS, st.integers(0, (1 << 63) - 1), st.text("0123456789abcdef", max_size=32), st.integers(0, 1 << 31))
+def test_delivery_metrics_are_read_back(epoch: Epoch, batch: int, definition: str, count: int) -> None:
+    sent = Delivery(epoch, batch, definition, count, records={GAP: "{}"})
+    metric = pb.Metric(alias=16_384, timestamp=5, double_value=1.5).SerializeToString()
+    body = b"\x12" + bytes([len(metric)]) + metric
+    ticks = np.array([77], np.uint16)
+    message = data_message(publish_ms=1_700_000_000_000, seq=255, delivery=sent, metrics=body, ticks=ticks)
+    found = read_delivery(message)
+    assert found is not None
+    assert (found.epoch, found.batch, found.definition, found.count) == (epoch, batch, definition, count)
+    assert found.ticks is not None
+    assert found.ticks.tolist() == [77]
+    assert found.records == {GAP: "{}"}
+    assert message[found.body_at :] == body
+    whole = pb.Payload.FromString(message)
+    assert (whole.timestamp, whole.seq) == (1_700_000_000_000, 255)
+    assert [metric.name for metric in whole.metrics if metric.name][0] == "Lineside/Epoch"
+    assert all(metric.HasField("timestamp") for metric in whole.metrics)
+
+
+def test_a_node_that_does_not_acknowledge_has_no_delivery_metrics() -> None:
+    payload = pb.Payload(timestamp=1, seq=0)
+    payload.metrics.add(name="Temperature", timestamp=1, double_value=20.5)
+    assert read_delivery(payload.SerializeToString()) is None
+
+
+@settings(max_examples=500)
+@given(st.binary(max_size=400))
+def test_noise_is_refused_or_is_no_delivery(noise: bytes) -> None:
+    try:
+        assert read_delivery(noise) is None
+    except PayloadInvalid:
+        pass
+
+
+@pytest.mark.parametrize("cut", range(1, 60, 7))
+def test_a_message_that_breaks_off_in_its_delivery_metrics_is_refused(cut: int) -> None:
+    message = data_message(publish_ms=5, seq=1, delivery=Delivery(new_epoch(), 1, "", 0), metrics=b"")
+    with pytest.raises(PayloadInvalid):
+        read_delivery(message[:-cut])
+
+
+def test_delivery_metrics_out_of_range_are_refused() -> None:
+    message = data_message(publish_ms=5, seq=1, delivery=Delivery(Epoch(0), 1, "", 0), metrics=b"")
+    with pytest.raises(PayloadInvalid, match="out of range"):
+        read_delivery(message)
+
+
+@given(EPOCHS, st.lists(st.tuples(st.integers(1, 10**6), st.integers(0, 50)), max_size=20))
+def test_acknowledgements_survive_the_wire(epoch: Epoch, spans: list[tuple[int, int]]) -> None:
+    sent = Acknowledgement(epoch, BatchRanges((first, first + more) for first, more in spans), ((7, "too large"),))
+    payload = pb.Payload.FromString(encode_acknowledgement([sent], 5))
+    assert not payload.HasField("seq")
+    (metric,) = payload.metrics
+    assert metric.name == ACK
+    assert decode_acknowledgements(metric.string_value) == [sent]
+
+
+@given(st.text(max_size=200))
+def test_text_that_is_no_acknowledgement_is_refused(text: str) -> None:
+    try:
+        found = decode_acknowledgements(text)
+    except PayloadInvalid:
+        return
+    assert found == []
+
+
+METRICS = st.lists(
+    st.builds(
+        MetricDefinition,
+        st.integers(0, 10**6),
+        st.text(min_size=1, max_size=20).map(TagName),
+        st.sampled_from(list(DataType)),
+        st.sampled_from(["", "°C", "kN"]),
+        st.sampled_from(["", "ram force"]),
+    ),
+    max_size=20,
+    unique_by=lambda metric: metric.alias,
+)
+
+
+@given(METRICS, st.randoms())
+def test_a_definition_has_one_hash_whatever_the_order_of_its_metrics(metrics: list[MetricDefinition], rng) -> None:  # type: ignore[no-untyped-def]
+    definition = make_definition(DeviceName("press"), metrics)
+    rng.shuffle(metrics)
+    assert make_definition(DeviceName("press"), metrics).hash == definition.hash
+    assert read_definition(definition.body) == definition
+
+
+def test_two_devices_with_the_same_tags_have_different_definitions() -> None:
+    metrics = [MetricDefinition(16_384, TagName("speed"), DataType.DOUBLE)]
+    assert make_definition(DeviceName("a"), metrics).hash != make_definition(DeviceName("b"), metrics).hash
+
+
+@settings(max_examples=300)
+@given(st.binary(max_size=300))
+def test_noise_is_no_definition(noise: bytes) -> None:
+    with pytest.raises(PayloadInvalid):
+        read_definition(noise)
