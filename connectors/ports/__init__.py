@@ -1,1 +1,1 @@
-"""What Lineside asks of the outside: one protocol class a port. Adapters keep these contracts, the programs rely on them."""
+"""What Lineside asks of the outside, one protocol a port: adapters keep these contracts, the programs rely on them."""

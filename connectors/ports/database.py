@@ -10,7 +10,7 @@ Row = Mapping[str, Any]
 
 
 class Session(Protocol):
-    """One connection, inside or outside of a transaction. SQL parameters are ``$1``, ``$2``…
+    """One connection, inside or outside of a transaction; SQL parameters are written ``$1``, ``$2`` and so on.
 
     Every method raises ``DatabaseUnavailable`` when the connection is lost; then nothing of an open transaction holds.
     """
@@ -28,7 +28,7 @@ class Session(Protocol):
         ...
 
     async def copy(self, table: str, columns: Sequence[str], data: bytes) -> int:
-        """``COPY table (columns) FROM STDIN (FORMAT binary)``; ``data`` is the whole stream, header and trailer included."""
+        """``COPY table (columns) FROM STDIN (FORMAT binary)``; ``data`` is the whole stream with header and trailer."""
         ...
 
 

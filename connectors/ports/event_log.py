@@ -61,8 +61,10 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class TopicState:
-    """A topic as it is: its identity (a new one when it is deleted and made again), partitions, and whether an append
-    survives the loss of one broker (replicated) or stands on one machine's page cache.
+    """A topic as it is.
+
+    ``identity`` is a new one when the topic is deleted and made again; ``survives_power_loss`` is false where an append
+    stands on the page cache of a single machine only.
     """
 
     identity: str
@@ -109,9 +111,7 @@ class EventLog(Protocol):
         """The partitions that this member of ``group`` is to read, now and after every change of the membership."""
         ...
 
-    def reader(
-        self, topic: str, partition: int, offset: int
-    ) -> AbstractAsyncContextManager[PartitionReader]:
+    def reader(self, topic: str, partition: int, offset: int) -> AbstractAsyncContextManager[PartitionReader]:
         """A reader from ``offset`` on (or from the oldest record, when that is later)."""
         ...
 

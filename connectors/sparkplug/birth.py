@@ -22,7 +22,7 @@ _FIRST: Final = (EPOCH, BATCH, DEFINITION, COUNT)
 
 @dataclass(frozen=True, slots=True)
 class CurrentValue:
-    """The newest sample of a tag, for a birth; ``stale`` when its device cannot be reached, ``value`` None: none yet."""
+    """The newest sample of a tag, for a birth; ``stale`` when its device cannot be reached; no value is ``None``."""
 
     value: Any
     time_ns: int

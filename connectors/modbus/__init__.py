@@ -1,0 +1,1 @@
+"""Modbus by pymodbus: coalesced polls, decoded by a plan computed once."""

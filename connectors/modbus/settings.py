@@ -1,0 +1,154 @@
+"""What a device file says of a Modbus unit."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from connectors.model.datatypes import DataType
+from connectors.ports.settings import DataTypeSetting, DeviceSettings, Duration, TagSettings
+
+Table = Literal["coil", "discrete", "input", "holding"]
+Order = Literal["ABCD", "BADC", "CDAB", "DCBA"]
+
+_PLACE: Final = re.compile(r"(coil|discrete|input|holding)\s+(\d{1,5})(?:\.(\d{1,2}))?")
+_NUMBERS: Final = frozenset(
+    {
+        DataType.INT16,
+        DataType.UINT16,
+        DataType.INT32,
+        DataType.UINT32,
+        DataType.INT64,
+        DataType.UINT64,
+        DataType.FLOAT,
+        DataType.DOUBLE,
+    }
+)
+REGISTERS: Final = {
+    DataType.INT16: 1,
+    DataType.UINT16: 1,
+    DataType.BOOLEAN: 1,
+    DataType.INT32: 2,
+    DataType.UINT32: 2,
+    DataType.FLOAT: 2,
+    DataType.INT64: 4,
+    DataType.UINT64: 4,
+    DataType.DOUBLE: 4,
+}
+STRING_REGISTERS_MAX: Final = 125
+
+
+class ModbusTag(TagSettings):
+    """One value of the unit."""
+
+    at: Annotated[
+        str, Field(description="Table and address from 0, e.g. holding 100, input 7, coil 3; holding 100.5 is a bit")
+    ]
+    datatype: Annotated[DataTypeSetting | None, Field(alias="type", description="uint16 unless said otherwise")] = None
+    order: Annotated[Order, Field(description="Order of the bytes of 32 and 64 bit values: ABCD is big-endian")] = (
+        "ABCD"
+    )
+    length: Annotated[int, Field(ge=1, le=STRING_REGISTERS_MAX * 2, description="Bytes of a string")] = 2
+    poll_s: Annotated[Duration | None, Field(alias="poll", gt=0, description="How often it is read")] = None
+    report: Annotated[
+        Literal["change", "always"], Field(description="Report a value when it changed, or after every poll")
+    ] = "change"
+
+    @field_validator("at")
+    @classmethod
+    def _place(cls, at: str) -> str:
+        found = _PLACE.fullmatch(at.strip())
+        if found is None:
+            raise ValueError(
+                f"{at!r} is not a Modbus address; write a table (coil, discrete, input, holding) and a number from 0, "
+                "such as holding 100, or holding 100.5 for one bit"
+            )
+        if int(found[2]) > 65_535:
+            raise ValueError(f"{at!r}: addresses go from 0 to 65535")
+        if found[3] is not None and (found[1] in ("coil", "discrete") or int(found[3]) > 15):
+            raise ValueError(f"{at!r}: only the bits 0 to 15 of a register can be named")
+        return at.strip()
+
+    @model_validator(mode="after")
+    def _type_fits_table(self) -> ModbusTag:
+        datatype = self.raw_datatype
+        if self.table in ("coil", "discrete") or self.bit is not None:
+            if datatype is not DataType.BOOLEAN:
+                raise ValueError(f"{self.at!r} is a bit: its type is bool, not {datatype.label}")
+        elif datatype is not DataType.STRING and datatype not in _NUMBERS:
+            known = ", ".join(sorted(known.label.lower() for known in _NUMBERS))
+            raise ValueError(f"a register cannot be a {datatype.label}; it can be {known} or string")
+        if self.address + self.register_count > 65_536:
+            raise ValueError(f"{self.at!r}: the value reaches beyond the last register, 65535")
+        return self
+
+    @property
+    def _parts(self) -> tuple[str, str, str | None]:
+        found = _PLACE.fullmatch(self.at)
+        assert found is not None  # noqa: S101  validated above
+        return found[1], found[2], found[3]
+
+    @property
+    def table(self) -> Table:
+        """Which of the four tables of the unit."""
+        table: Any = self._parts[0]
+        return table  # type: ignore[no-any-return]
+
+    @property
+    def address(self) -> int:
+        """The first register or bit, counted from 0 as on the wire."""
+        return int(self._parts[1])
+
+    @property
+    def bit(self) -> int | None:
+        """Which bit of the register (0 is the lowest), or ``None`` for the whole."""
+        part = self._parts[2]
+        return None if part is None else int(part)
+
+    @property
+    def raw_datatype(self) -> DataType:
+        """The type of what is read, before scaling."""
+        if self.datatype is not None:
+            return self.datatype
+        is_bit = self.table in ("coil", "discrete") or self.bit is not None
+        return DataType.BOOLEAN if is_bit else DataType.UINT16
+
+    @property
+    def register_count(self) -> int:
+        """How many registers (or bits, in the bit tables) the value takes."""
+        if self.raw_datatype is DataType.STRING:
+            return (self.length + 1) // 2
+        return REGISTERS[self.raw_datatype]
+
+
+class ModbusDevice(DeviceSettings):
+    """One Modbus unit behind one TCP connection."""
+
+    driver: Literal["modbus"]
+    endpoint: Annotated[str, Field(description="tcp://host:502")]
+    unit_id: Annotated[int, Field(ge=0, le=255)] = 1
+    poll_s: Annotated[Duration, Field(alias="poll", gt=0, description="For tags that say nothing else")] = 1.0
+    timeout_s: Annotated[Duration, Field(alias="timeout", gt=0, description="For one request")] = 2.0
+    retries: Annotated[
+        int, Field(ge=0, le=10, description="Of a read that got no answer, before it counts as failed")
+    ] = 1
+    hole_registers_max: Annotated[
+        int, Field(alias="max_hole", ge=0, le=124, description="Unused registers that one read may bridge")
+    ] = 8
+    block_registers_max: Annotated[int, Field(alias="max_block", ge=1, le=125, description="Registers in one read")] = (
+        125
+    )
+    pause_s: Annotated[Duration, Field(alias="pause", ge=0, description="Between two requests")] = 0.0
+    report_interval_s_max: Annotated[
+        Duration, Field(alias="max_interval", gt=0, description="Report unchanged values at least this often")
+    ] = 60.0
+    tags: tuple[ModbusTag, ...]
+
+    @field_validator("endpoint")
+    @classmethod
+    def _tcp(cls, endpoint: str) -> str:
+        if not re.fullmatch(r"tcp://[^/\s:@]+(:\d+)?", endpoint):
+            raise ValueError(f"{endpoint!r} is not a Modbus endpoint; write it as tcp://host:502")
+        return endpoint

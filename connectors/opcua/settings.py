@@ -1,0 +1,75 @@
+"""What a device file says of an OPC UA server."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Final, Literal
+
+from pydantic import Field, field_validator
+
+from connectors.ports.settings import DataTypeSetting, DeviceSettings, Duration, Settings, TagSettings
+
+_NODE_ID: Final = re.compile(r"(?:(?:ns=\d+|nsu=[^;]+);)?[isgb]=.+", re.DOTALL)
+QUEUE_SIZE_MAX: Final = 10_000
+
+
+class OpcUaTag(TagSettings):
+    """One variable of the server."""
+
+    at: Annotated[str, Field(description="Node id, e.g. nsu=http://acme.example/press;s=Ram.Force or ns=2;i=1001")]
+    datatype: Annotated[
+        DataTypeSetting | None, Field(alias="type", description="Only where the server does not say it")
+    ] = None
+    sampling_s: Annotated[
+        Duration | None, Field(alias="sampling", ge=0, description="How often the server looks at the value")
+    ] = None
+    queue_size: Annotated[
+        int | None, Field(ge=1, le=QUEUE_SIZE_MAX, description="Values the server keeps between two publishes")
+    ] = None
+
+    @field_validator("at")
+    @classmethod
+    def _node_id(cls, at: str) -> str:
+        if not _NODE_ID.fullmatch(at):
+            raise ValueError(
+                f"{at!r} is not a node id; write it as nsu=<namespace uri>;s=<identifier>, or ns=<index>;i=<number>"
+            )
+        return at
+
+
+class OpcUaSecurity(Settings):
+    """How the session is secured. Certificates and policies follow; until then a session is plain or has a user."""
+
+    policy: Literal["None"] = "None"
+    user: str | None = None
+    password: str | None = None
+
+
+class OpcUaDevice(DeviceSettings):
+    """One OPC UA server."""
+
+    driver: Literal["opcua"]
+    endpoint: Annotated[str, Field(description="opc.tcp://host:port/path")]
+    insecure: Annotated[bool, Field(description="Allow a session without signature and encryption")] = False
+    security: OpcUaSecurity = OpcUaSecurity()
+    publishing_s: Annotated[
+        Duration, Field(alias="publishing", gt=0, description="How often the server sends what has changed")
+    ] = 0.1
+    sampling_s: Annotated[Duration, Field(alias="sampling", ge=0, description="For tags that say nothing else")] = 0.1
+    queue_size: Annotated[int, Field(ge=1, le=QUEUE_SIZE_MAX, description="For tags that say nothing else")] = 10
+    timeout_s: Annotated[Duration, Field(alias="timeout", gt=0, description="For one request")] = 5.0
+    silence_s_max: Annotated[
+        Duration,
+        Field(alias="silence", gt=0, description="Without any publish response for this long: reconnect"),
+    ] = 15.0
+    retry_s: Annotated[
+        Duration, Field(alias="retry", gt=0, description="How often tags that the server refused are tried again")
+    ] = 30.0
+    tags: tuple[OpcUaTag, ...]
+
+    @field_validator("endpoint")
+    @classmethod
+    def _opc_tcp(cls, endpoint: str) -> str:
+        if not re.fullmatch(r"opc\.tcp://[^/\s:@]+(:\d+)?(/\S*)?", endpoint):
+            raise ValueError(f"{endpoint!r} is not an OPC UA endpoint; write it as opc.tcp://host:4840")
+        return endpoint

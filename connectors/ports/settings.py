@@ -1,0 +1,167 @@
+"""What a device file says of any device: the settings that every driver shares, and how quantities are written.
+
+A driver brings its own models, derived from ``DeviceSettings`` and ``TagSettings``; names in the file are the field
+aliases, names in the code carry the unit.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, Final
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
+from connectors.model.datatypes import DataType, is_numeric, parse_datatype
+from connectors.ports.device import DeviceDriver
+
+_DURATION: Final = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*(ms|s|m|min|h|d)\s*\Z")
+_DURATION_UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86_400.0}
+_SIZE: Final = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*(B|kB|KB|MB|GB|KiB|MiB|GiB)\s*\Z")
+_SIZE_UNITS: Final = {
+    "B": 1,
+    "kB": 1000,
+    "KB": 1000,
+    "MB": 1000**2,
+    "GB": 1000**3,
+    "KiB": 1024,
+    "MiB": 1024**2,
+    "GiB": 1024**3,
+}
+
+
+def parse_duration(value: Any) -> float:
+    """Seconds from ``100ms``, ``1.5s``, ``5m``, ``2h`` or ``7d``. A bare number has no unit and is refused."""
+    found = _DURATION.match(value) if isinstance(value, str) else None
+    if found is None:
+        raise ValueError(f"{value!r} is not a duration; write a number with a unit, such as 100ms, 5s, 2m, 1h or 7d")
+    return float(found[1]) * _DURATION_UNITS[found[2]]
+
+
+def parse_size(value: Any) -> int:
+    """Bytes from ``64KiB``, ``500MB`` or ``2GB``. A bare number has no unit and is refused."""
+    found = _SIZE.match(value) if isinstance(value, str) else None
+    if found is None:
+        raise ValueError(f"{value!r} is not a size; write a number with a unit, such as 64KiB, 500MB or 2GB")
+    return int(float(found[1]) * _SIZE_UNITS[found[2]])
+
+
+Duration = Annotated[float, BeforeValidator(parse_duration, json_schema_input_type=str)]
+Size = Annotated[int, BeforeValidator(parse_size, json_schema_input_type=str)]
+
+
+class Settings(BaseModel):
+    """A part of the configuration: parsed once, never changed, no unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Deadband:
+    """How far a value has to move from the last reported one: ``absolute`` units, or ``percent`` of that value."""
+
+    absolute: float = 0.0
+    percent: float = 0.0
+
+
+def parse_deadband(value: Any) -> Deadband:
+    """A deadband from ``0.5`` (units of the value) or ``1%`` (of the last reported value)."""
+    if isinstance(value, Deadband):
+        return value
+    text = str(value).strip()
+    number = text.removesuffix("%").strip()
+    try:
+        size = float(number)
+    except ValueError:
+        size = -1.0
+    if isinstance(value, bool) or not 0 <= size < float("inf"):
+        raise ValueError(f"{value!r} is not a deadband; write a number such as 0.5, or a percentage such as 1%")
+    return Deadband(percent=size) if text.endswith("%") else Deadband(absolute=size)
+
+
+class TagSettings(Settings):
+    """One tag, whatever the driver."""
+
+    name: Annotated[str, Field(min_length=1, max_length=255, description="Unique within the device, e.g. ram/force")]
+    unit: Annotated[str, Field(max_length=40, description="Engineering unit, shown as it is written")] = ""
+    description: Annotated[str, Field(max_length=1000)] = ""
+    scale: Annotated[float, Field(description="value = raw * scale + offset; the result is a Double")] = 1.0
+    scaling_offset: Annotated[float, Field(alias="offset")] = 0.0
+    deadband: Annotated[
+        Deadband | None,
+        BeforeValidator(parse_deadband, json_schema_input_type=float | str),
+        Field(description="Report a value only when it moved by this much: 0.5, or 1%"),
+    ] = None
+    report_interval_s_min: Annotated[
+        Duration, Field(alias="min_interval", ge=0, description="Report at most this often; the newest value wins")
+    ] = 0.0
+    report_interval_s_max: Annotated[
+        Duration | None, Field(alias="max_interval", gt=0, description="Report at least this often, changed or not")
+    ] = None
+
+    @field_validator("name")
+    @classmethod
+    def _plain_name(cls, name: str) -> str:
+        if name != name.strip() or any(ord(char) < 32 for char in name):
+            raise ValueError("a tag name has no spaces at its ends and no control characters")
+        if name.startswith("Lineside/"):
+            raise ValueError("names that begin with 'Lineside/' are Lineside's own")
+        return name
+
+    @field_validator("scale")
+    @classmethod
+    def _usable_scale(cls, scale: float) -> float:
+        if scale == 0 or scale != scale or abs(scale) == float("inf"):
+            raise ValueError("a scale is a number other than 0")
+        return scale
+
+    @property
+    def is_scaled(self) -> bool:
+        """Whether the raw value is changed by scale or offset."""
+        return self.scale != 1.0 or self.scaling_offset != 0.0
+
+    def reported_datatype(self, raw: DataType) -> DataType:
+        """The type of the reported value: Double when a number is scaled, else the raw type."""
+        return DataType.DOUBLE if self.is_scaled and is_numeric(raw) else raw
+
+
+class DeviceSettings(Settings):
+    """One device, whatever the driver."""
+
+    name: Annotated[str, Field(min_length=1, max_length=255, description="Sparkplug device id, unique on the agent")]
+    driver: str
+    tags: tuple[TagSettings, ...]
+
+    @model_validator(mode="after")
+    def _unique_tags(self) -> DeviceSettings:
+        seen: dict[str, int] = {}
+        for index, tag in enumerate(self.tags):
+            if tag.name in seen:
+                raise DuplicateTag(tag.name, seen[tag.name], index)
+            seen[tag.name] = index
+        return self
+
+
+class DuplicateTag(ValueError):
+    """Two tags of a device have the same name; ``first`` and ``second`` are their positions in the list."""
+
+    def __init__(self, name: str, first: int, second: int) -> None:
+        super().__init__(f"two tags are called {name!r}")
+        self.name, self.first, self.second = name, first, second
+
+
+def datatype_setting(value: Any) -> DataType:
+    """A data type as a device file names it. Raises ``ValueError`` with what is known."""
+    return value if isinstance(value, DataType) else parse_datatype(str(value))
+
+
+DataTypeSetting = Annotated[DataType, BeforeValidator(datatype_setting, json_schema_input_type=str)]
+
+
+@dataclass(frozen=True, slots=True)
+class DriverType:
+    """A kind of driver: the model of its device entries, and how a driver is made from one."""
+
+    settings: type[DeviceSettings]
+    create: Callable[[Any], DeviceDriver]
