@@ -34,6 +34,19 @@ class DatabaseUnavailable(LinesideError):
     """The database cannot be reached now: the caller keeps its place and tries again."""
 
 
+class StatementRefused(LinesideError):
+    """The database will never do this statement as it stands (a constraint, the syntax, a value).
+
+    A caller that expects it looks at ``sqlstate`` (``23505``: a unique constraint) and ``constraint``; to any other
+    caller it is a defect.
+    """
+
+    def __init__(self, reason: str, *, sqlstate: str, constraint: str = "") -> None:
+        super().__init__(reason)
+        self.sqlstate = sqlstate
+        self.constraint = constraint
+
+
 class OffsetMoved(LinesideError):
     """Another process has taken over this partition: the caller drops its work and reads its place anew."""
 

@@ -7,6 +7,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field, field_validator
 
+from connectors.ports.secrets import Secret
 from connectors.ports.settings import DataTypeSetting, DeviceSettings, Duration, Settings, TagSettings
 
 _NODE_ID: Final = re.compile(r"(?:(?:ns=\d+|nsu=[^;]+);)?[isgb]=.+", re.DOTALL)
@@ -42,7 +43,7 @@ class OpcUaSecurity(Settings):
 
     policy: Literal["None"] = "None"
     user: str | None = None
-    password: str | None = None
+    password: Secret | None = None
 
 
 class OpcUaDevice(DeviceSettings):

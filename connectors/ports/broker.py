@@ -55,7 +55,7 @@ class BrokerSession(Protocol):
         ...
 
     async def drained(self, bytes_max: int) -> None:
-        """Wait until ``unsent_bytes`` is at most ``bytes_max``; raises ``BrokerUnavailable`` when the connection is lost."""
+        """Wait until ``unsent_bytes`` is at most ``bytes_max``; ``BrokerUnavailable`` when the connection is lost."""
         ...
 
     def pause(self) -> None:

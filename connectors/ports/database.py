@@ -12,7 +12,10 @@ Row = Mapping[str, Any]
 class Session(Protocol):
     """One connection, inside or outside of a transaction; SQL parameters are written ``$1``, ``$2`` and so on.
 
-    Every method raises ``DatabaseUnavailable`` when the connection is lost; then nothing of an open transaction holds.
+    Every method raises ``DatabaseUnavailable`` when the connection is lost, or the server cannot do it now; then
+    nothing of an open transaction holds. It raises ``StatementRefused`` for what the server will never do. What a
+    session sets (parameters, temporary tables, prepared names) it sets for its transaction only: the next user of the
+    connection finds it as it was.
     """
 
     async def execute(self, sql: str, *args: Any) -> int:
@@ -32,21 +35,38 @@ class Session(Protocol):
         ...
 
 
+class HeldLock(Protocol):
+    """A cluster-wide exclusive lock, as far as this process knows."""
+
+    @property
+    def held(self) -> bool:
+        """Whether this process holds it: false when another one does, and from the moment its loss was noticed."""
+        ...
+
+    async def lost(self) -> None:
+        """Return when the lock is not held (any more). While this waits, it notices a dead connection in seconds."""
+        ...
+
+
 class Database(Protocol):
     """A pool of connections."""
 
     def session(self) -> AbstractAsyncContextManager[Session]:
-        """A connection from the pool, each statement its own transaction."""
+        """A connection from the pool, each statement its own transaction. Raises ``DatabaseUnavailable``."""
         ...
 
     def transaction(self) -> AbstractAsyncContextManager[Session]:
-        """A connection in a transaction that commits at the end of the block and is rolled back by an exception."""
+        """A connection in a transaction that commits at the end of the block and is rolled back by an exception.
+
+        Raises ``DatabaseUnavailable``; when the end of the block does, the transaction may have been committed.
+        """
         ...
 
-    def held_lock(self, name: str) -> AbstractAsyncContextManager[bool]:
-        """A cluster-wide exclusive lock for the length of the block: true when this process holds it.
+    def held_lock(self, name: str) -> AbstractAsyncContextManager[HeldLock]:
+        """Try to take the lock ``name`` for the length of the block; the block is entered in any case.
 
-        It is released by the end of the block, or of the connection it lives on.
+        It is released by the end of the block, or of the connection of its own that it lives on: who must not act
+        without it waits for ``lost`` beside its work. Raises ``DatabaseUnavailable`` when entering.
         """
         ...
 

@@ -18,7 +18,7 @@ class Cleanup(Enum):
 
 @dataclass(frozen=True, slots=True)
 class TopicSpec:
-    """A topic as it should exist. ``partitions`` is only used when it has to be created."""
+    """A topic as it should exist; all but the name is only used when it has to be created."""
 
     name: str
     partitions: int
@@ -76,9 +76,10 @@ class PartitionReader(Protocol):
     """Reads one partition from a given offset on."""
 
     async def read(self, wait_s: float, bytes_max: int) -> Sequence[LogRecord]:
-        """The next records in order; empty when none came within ``wait_s``.
+        """The next records in order, as soon as there are any; empty when none came within ``wait_s``.
 
-        Raises ``EventLogUnavailable``; reading goes on afterwards where it was.
+        Their values are ``bytes_max`` together at most, but for one record that is larger alone. Raises
+        ``EventLogUnavailable``; reading goes on afterwards where it was. One task at a time.
         """
         ...
 
@@ -97,9 +98,9 @@ class EventLog(Protocol):
     async def append(self, topic: str, records: Sequence[Record]) -> Sequence[Position]:
         """Append ``records``; returns when all are durable, with the position of each.
 
-        Raises ``EventLogUnavailable`` when that is not certain: some may be in the log; the caller appends all again,
-        and readers recognise the duplicates. Raises ``RecordRefused`` when the log will never take one of them
-        (a caller with several then appends them one by one).
+        Raises ``EventLogUnavailable`` when that is not certain: some may be in the log, now or later; the caller
+        appends all again, and readers recognise the duplicates. Raises ``RecordRefused`` when the log will never take
+        one of them (a caller with several then appends them one by one).
         """
         ...
 
@@ -108,7 +109,13 @@ class EventLog(Protocol):
         ...
 
     def assigned(self, topic: str, group: str) -> AbstractAsyncContextManager[AsyncIterator[frozenset[int]]]:
-        """The partitions that this member of ``group`` is to read, now and after every change of the membership."""
+        """The partitions that this member of ``group`` is to read, now and after every change of the membership.
+
+        Every member gets a fair share. By asking for the next change, the caller says that it follows the last one:
+        it asks again at once and reads in other tasks. For a moment two members can have the same partition, so the
+        place where each has read to is kept where only one can move it. Raises ``EventLogUnavailable``, when entering
+        or in between, when the membership is lost: the caller enters anew.
+        """
         ...
 
     def reader(self, topic: str, partition: int, offset: int) -> AbstractAsyncContextManager[PartitionReader]:

@@ -6,6 +6,7 @@ aliases, names in the code carry the unit.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from typing import Annotated, Any, Final
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from connectors.model.datatypes import DataType, is_numeric, parse_datatype
+from connectors.model.report_by_exception import ReportRule
+from connectors.ports.clock import Clock
 from connectors.ports.device import DeviceDriver
 
 _DURATION: Final = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*(ms|s|m|min|h|d)\s*\Z")
@@ -34,17 +37,19 @@ _SIZE_UNITS: Final = {
 def parse_duration(value: Any) -> float:
     """Seconds from ``100ms``, ``1.5s``, ``5m``, ``2h`` or ``7d``. A bare number has no unit and is refused."""
     found = _DURATION.match(value) if isinstance(value, str) else None
-    if found is None:
+    duration_s = float(found[1]) * _DURATION_UNITS[found[2]] if found else math.inf
+    if math.isinf(duration_s):
         raise ValueError(f"{value!r} is not a duration; write a number with a unit, such as 100ms, 5s, 2m, 1h or 7d")
-    return float(found[1]) * _DURATION_UNITS[found[2]]
+    return duration_s
 
 
 def parse_size(value: Any) -> int:
     """Bytes from ``64KiB``, ``500MB`` or ``2GB``. A bare number has no unit and is refused."""
     found = _SIZE.match(value) if isinstance(value, str) else None
-    if found is None:
+    size = float(found[1]) * _SIZE_UNITS[found[2]] if found else math.inf
+    if math.isinf(size):
         raise ValueError(f"{value!r} is not a size; write a number with a unit, such as 64KiB, 500MB or 2GB")
-    return int(float(found[1]) * _SIZE_UNITS[found[2]])
+    return int(size)
 
 
 Duration = Annotated[float, BeforeValidator(parse_duration, json_schema_input_type=str)]
@@ -54,7 +59,7 @@ Size = Annotated[int, BeforeValidator(parse_size, json_schema_input_type=str)]
 class Settings(BaseModel):
     """A part of the configuration: parsed once, never changed, no unknown keys."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=False, allow_inf_nan=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +147,25 @@ class DeviceSettings(Settings):
             seen[tag.name] = index
         return self
 
+    @property
+    def is_insecure(self) -> bool:
+        """Whether anybody on the network can read or change what is exchanged with the device."""
+        return True
+
+    def report_rules(self) -> dict[int, ReportRule]:
+        """When samples are reported, by tag index: all that the device sends, unless a tag asks for less."""
+        return {index: self._report_rule(tag) for index, tag in enumerate(self.tags)}
+
+    def _report_rule(self, tag: TagSettings) -> ReportRule:
+        deadband = tag.deadband or Deadband()
+        return ReportRule(
+            always=tag.deadband is None and tag.report_interval_s_min == 0,
+            deadband_absolute=deadband.absolute,
+            deadband_percent=deadband.percent,
+            interval_s_min=tag.report_interval_s_min,
+            interval_s_max=tag.report_interval_s_max,
+        )
+
 
 class DuplicateTag(ValueError):
     """Two tags of a device have the same name; ``first`` and ``second`` are their positions in the list."""
@@ -164,4 +188,4 @@ class DriverType:
     """A kind of driver: the model of its device entries, and how a driver is made from one."""
 
     settings: type[DeviceSettings]
-    create: Callable[[Any], DeviceDriver]
+    create: Callable[[Any, Clock], DeviceDriver]

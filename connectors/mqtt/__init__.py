@@ -1,0 +1,1 @@
+"""MQTT by paho-mqtt, driven by the event loop."""

@@ -1,0 +1,359 @@
+"""An MQTT connection in the event loop: paho-mqtt does the protocol, the loop watches its socket.
+
+No thread is left running: only the connect (name lookup, TCP, TLS handshake) happens in one. Reads are taken while the
+socket has data, a bounded number at a time, so that a flood of messages never keeps the loop to itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal
+from urllib.parse import urlparse
+
+from paho.mqtt.client import Client, MQTTMessage
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+
+from connectors.model.errors import BrokerUnavailable
+from connectors.ports.broker import BrokerLimits, Message
+
+CONNECT_S_MAX: Final = 10.0
+SUBSCRIBE_S_MAX: Final = 10.0
+GOODBYE_S_MAX: Final = 2.0
+READS_MAX: Final = 64
+INFLIGHT_MAX: Final = 10
+"""Messages of QoS 1 on their way at once; HiveMQ announces a Receive Maximum of 10, which paho does not look at."""
+
+
+@dataclass(frozen=True, slots=True)
+class MqttOptions:
+    """How to connect. Without ``ca_file`` the system's authorities are trusted; files are PEM."""
+
+    client_id: str
+    user: str = ""
+    password: str = ""
+    ca_file: Path | None = None
+    cert_file: Path | None = None
+    key_file: Path | None = None
+    keep_alive_s: float = 30.0
+    version: Literal["5", "3.1.1"] = "5"
+
+
+class MqttSession:
+    """See ``BrokerSession``."""
+
+    def __init__(self, options: MqttOptions) -> None:
+        self._options = options
+        self._connection: _Connection | None = None
+
+    async def connect(self, url: str, will: Message | None, on_message: Callable[[Message], None]) -> BrokerLimits:
+        """See ``BrokerSession``."""
+        await self.disconnect()
+        connection = _Connection(url, self._options, on_message)
+        limits = await connection.open(will)
+        self._connection = connection
+        return limits
+
+    async def subscribe(self, filters: Sequence[tuple[str, int]]) -> None:
+        """See ``BrokerSession``."""
+        await self._open_connection().subscribe(filters)
+
+    def publish(self, message: Message) -> None:
+        """See ``BrokerSession``."""
+        self._open_connection().publish(message)
+
+    @property
+    def unsent_bytes(self) -> int:
+        """See ``BrokerSession``; an upper bound, which falls to 0 when everything has left."""
+        return 0 if self._connection is None else self._connection.unsent_bytes
+
+    async def drained(self, bytes_max: int) -> None:
+        """See ``BrokerSession``."""
+        await self._open_connection().drained(bytes_max)
+
+    def pause(self) -> None:
+        """See ``BrokerSession``."""
+        self._open_connection().pause()
+
+    def resume(self) -> None:
+        """See ``BrokerSession``."""
+        self._open_connection().resume()
+
+    async def closed(self) -> None:
+        """See ``BrokerSession``."""
+        await asyncio.shield(self._open_connection().closed)
+
+    async def disconnect(self) -> None:
+        """See ``BrokerSession``."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.close()
+
+    def _open_connection(self) -> _Connection:
+        if self._connection is None:
+            raise BrokerUnavailable("there is no connection to a broker")
+        return self._connection
+
+
+class _Connection:
+    """One connection, from CONNECT to its end."""
+
+    def __init__(self, url: str, options: MqttOptions, on_message: Callable[[Message], None]) -> None:
+        self._url = url
+        self._options = options
+        self._on_message = on_message
+        self._loop = asyncio.get_running_loop()
+        self.closed: asyncio.Future[None] = self._loop.create_future()
+        self.closed.add_done_callback(_retrieve)
+        self._connected: asyncio.Future[BrokerLimits] = self._loop.create_future()
+        self._subscribed: dict[int, asyncio.Future[list[ReasonCode]]] = {}
+        self._drained = asyncio.Event()
+        self._drained.set()
+        self.unsent_bytes = 0
+        self._received = 0
+        self._reading = False
+        self._writing = False
+        self._descriptor = -1
+        self._timer: asyncio.TimerHandle | None = None
+        self._client = self._make_client()
+
+    async def open(self, will: Message | None) -> BrokerLimits:
+        place = urlparse(self._url)
+        port = place.port or (8883 if place.scheme == "mqtts" else 1883)
+        client = self._client
+        if will is not None:
+            client.will_set(will.topic, will.payload, will.qos, will.retain)
+        try:
+            if place.scheme == "mqtts":
+                client.tls_set_context(await asyncio.to_thread(self._tls_context))
+            # The name lookup and the TLS handshake of paho block: a thread waits for them.
+            dial = asyncio.get_running_loop().run_in_executor(None, self._dial, place.hostname or "", port)
+            dial.add_done_callback(_retrieve)
+            await asyncio.shield(dial)
+            self._watch()
+            async with asyncio.timeout(CONNECT_S_MAX):
+                return await self._connected
+        except TimeoutError as exc:
+            await self.close()
+            raise BrokerUnavailable(f"the broker {self._url} does not answer within {CONNECT_S_MAX:g} s") from exc
+        except (OSError, ValueError) as exc:
+            await self.close()
+            raise BrokerUnavailable(f"the broker {self._url} cannot be reached: {_reason(exc)}") from exc
+        except asyncio.CancelledError:
+            self._end("the connect was given up")
+            raise
+
+    def _dial(self, host: str, port: int) -> None:
+        self._client.connect(host, port, keepalive=max(1, round(self._options.keep_alive_s)))
+
+    def _make_client(self) -> Client:
+        is_5 = self._options.version == "5"
+        client = Client(
+            CallbackAPIVersion.VERSION2,
+            client_id=self._options.client_id,
+            clean_session=None if is_5 else True,
+            protocol=MQTTProtocolVersion.MQTTv5 if is_5 else MQTTProtocolVersion.MQTTv311,
+            reconnect_on_failure=False,
+        )
+        client.connect_timeout = CONNECT_S_MAX
+        client.max_inflight_messages_set(INFLIGHT_MAX)
+        if self._options.user:
+            client.username_pw_set(self._options.user, self._options.password or None)
+        client.on_connect = self._on_connect
+        client.on_disconnect = self._on_disconnect
+        client.on_subscribe = self._on_subscribe
+        client.on_message = self._on_paho_message
+        client.on_socket_close = self._on_socket_close
+        return client
+
+    def _tls_context(self) -> ssl.SSLContext:
+        options = self._options
+        context = ssl.create_default_context(cafile=options.ca_file)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        if options.cert_file is not None:
+            context.load_cert_chain(options.cert_file, options.key_file)
+        return context
+
+    # -- the loop watches the socket -----------------------------------------------------------------------------------
+
+    def _watch(self) -> None:
+        socket = self._client.socket()
+        if socket is None:
+            raise ConnectionResetError("the broker closed the connection")
+        self._descriptor = socket.fileno()
+        self.resume()
+        self._timer = self._loop.call_later(self._options.keep_alive_s / 4, self._tend)
+        self._after_write()
+
+    def resume(self) -> None:
+        if not self._reading and self._descriptor >= 0:
+            self._loop.add_reader(self._descriptor, self._read)
+            self._reading = True
+
+    def pause(self) -> None:
+        if self._reading:
+            self._loop.remove_reader(self._descriptor)
+            self._reading = False
+
+    def _read(self) -> None:
+        try:
+            for _ in range(READS_MAX):
+                before = self._received
+                code = self._client.loop_read()
+                if code != MQTTErrorCode.MQTT_ERR_SUCCESS:
+                    self._end(f"the connection to {self._url} was lost")
+                    return
+                if self._received == before or not self._reading:
+                    break
+        except Exception as exc:  # a defect of a message handler: whoever waits for the end of the connection gets it
+            self._end_with(exc)
+            return
+        self._after_write()
+
+    def _write(self) -> None:
+        code = self._client.loop_write()
+        if code != MQTTErrorCode.MQTT_ERR_SUCCESS:
+            self._end(f"the connection to {self._url} was lost")
+            return
+        self._after_write()
+
+    def _after_write(self) -> None:
+        if self._client.want_write():
+            if not self._writing and self._descriptor >= 0:
+                self._loop.add_writer(self._descriptor, self._write)
+                self._writing = True
+            return
+        if self._writing:
+            self._loop.remove_writer(self._descriptor)
+            self._writing = False
+        self.unsent_bytes = 0
+        self._drained.set()
+
+    def _tend(self) -> None:
+        """Keep-alive: paho sends a ping, or finds that the last one was not answered."""
+        if self._client.loop_misc() != MQTTErrorCode.MQTT_ERR_SUCCESS:
+            self._end(f"the broker {self._url} has not answered for {self._options.keep_alive_s:g} s")
+            return
+        self._after_write()
+        self._timer = self._loop.call_later(self._options.keep_alive_s / 4, self._tend)
+
+    def _unwatch(self) -> None:
+        """Before the socket is closed: its number may be given to another one at once."""
+        self.pause()
+        if self._writing:
+            self._loop.remove_writer(self._descriptor)
+            self._writing = False
+        self._descriptor = -1
+
+    def _end(self, reason: str) -> None:
+        self._end_with(BrokerUnavailable(reason))
+
+    def _end_with(self, error: Exception) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._unwatch()
+        everyone: list[asyncio.Future[Any]] = [self._connected, self.closed, *self._subscribed.values()]
+        for waiting in everyone:
+            if not waiting.done():
+                waiting.set_exception(error)
+        _retrieve(self._connected)
+        self._drained.set()
+        socket = self._client.socket()
+        if socket is not None:
+            with contextlib.suppress(OSError):
+                socket.close()
+
+    # -- what callers ask for ------------------------------------------------------------------------------------------
+
+    async def subscribe(self, filters: Sequence[tuple[str, int]]) -> None:
+        code, number = self._client.subscribe(list(filters))
+        if code != MQTTErrorCode.MQTT_ERR_SUCCESS or number is None:
+            raise BrokerUnavailable(f"the connection to {self._url} was lost")
+        answer: asyncio.Future[list[ReasonCode]] = self._loop.create_future()
+        self._subscribed[number] = answer
+        self._after_write()
+        try:
+            async with asyncio.timeout(SUBSCRIBE_S_MAX):
+                codes = await answer
+        except TimeoutError as exc:
+            raise BrokerUnavailable(f"the broker {self._url} does not answer a subscription") from exc
+        finally:
+            self._subscribed.pop(number, None)
+        refused = [topic for (topic, _), code in zip(filters, codes, strict=False) if code.is_failure]
+        if refused:
+            raise BrokerUnavailable(f"the broker {self._url} refuses the subscription to {', '.join(refused)}")
+
+    def publish(self, message: Message) -> None:
+        if self.closed.done():
+            raise BrokerUnavailable(f"the connection to {self._url} was lost")
+        info = self._client.publish(message.topic, message.payload, message.qos, message.retain)
+        if info.rc in (MQTTErrorCode.MQTT_ERR_NO_CONN, MQTTErrorCode.MQTT_ERR_CONN_LOST):
+            self._end(f"the connection to {self._url} was lost")
+            raise BrokerUnavailable(f"the connection to {self._url} was lost")
+        self.unsent_bytes += len(message.payload)
+        if self._client.want_write():
+            self._drained.clear()
+        self._after_write()
+
+    async def drained(self, bytes_max: int) -> None:
+        while self.unsent_bytes > bytes_max:
+            await self._drained.wait()
+            if self.closed.done():
+                raise BrokerUnavailable(f"the connection to {self._url} was lost")
+
+    async def close(self) -> None:
+        if self._descriptor >= 0:
+            with contextlib.suppress(TimeoutError, BrokerUnavailable):
+                async with asyncio.timeout(GOODBYE_S_MAX):
+                    await self.drained(0)
+            if self._descriptor >= 0:
+                self._client.disconnect()
+        self._end(f"the connection to {self._url} was closed")
+
+    # -- callbacks of paho ---------------------------------------------------------------------------------------------
+
+    def _on_socket_close(self, _c: Client, _u: Any, _socket: Any) -> None:
+        self._unwatch()
+
+    def _on_connect(self, _c: Client, _u: Any, _f: Any, reason: ReasonCode, properties: Properties | None) -> None:
+        if self._connected.done():
+            return
+        if reason.is_failure:
+            self._connected.set_exception(BrokerUnavailable(f"the broker {self._url} refuses the connection: {reason}"))
+            return
+        packet_bytes_max = getattr(properties, "MaximumPacketSize", 0) if properties is not None else 0
+        self._connected.set_result(BrokerLimits(packet_bytes_max))
+
+    def _on_disconnect(self, _c: Client, _u: Any, _f: Any, reason: ReasonCode, _p: Properties | None) -> None:
+        self._loop.call_soon_threadsafe(self._end, f"the connection to {self._url} was lost: {reason}")
+
+    def _on_subscribe(self, _c: Client, _u: Any, number: int, codes: list[ReasonCode], _p: Properties | None) -> None:
+        answer = self._subscribed.get(number)
+        if answer is not None and not answer.done():
+            answer.set_result(codes)
+
+    def _on_paho_message(self, _c: Client, _u: Any, message: MQTTMessage) -> None:
+        self._received += 1
+        self._on_message(Message(message.topic, bytes(message.payload), message.qos, message.retain))
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, ConnectionRefusedError):
+        return "nothing listens there; is the broker running, and is the port right?"
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not trusted ({error.verify_message}); check ca_file and the host name"
+    if isinstance(error, ssl.SSLError):
+        return f"the TLS handshake failed ({error.reason or error}); is this a TLS port?"
+    return str(error) or type(error).__name__
+
+
+def _retrieve(future: asyncio.Future[Any]) -> None:
+    """Look at the exception of a future that nobody may be waiting for, so that it is not reported as forgotten."""
+    if future.done() and not future.cancelled():
+        future.exception()

@@ -1,0 +1,172 @@
+"""From the node ids of a device file to nodes of the server with their types.
+
+One bad node never stops its neighbours: whatever cannot be bound is a ``TagProblem``, and is tried again later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Final, TypeVar
+
+from asyncua import ua
+from asyncua.client.client import Client
+from asyncua.ua.attribute_ids import AttributeIds
+from asyncua.ua.uaerrors import UaError
+
+from connectors.model.datatypes import DataType
+from connectors.model.quality import (
+    BAD_NODE_ID_UNKNOWN,
+    BAD_NOT_SUPPORTED,
+    BAD_WAITING_FOR_INITIAL_DATA,
+)
+from connectors.model.tags import TagName, TagType
+from connectors.opcua.settings import OpcUaTag
+from connectors.opcua.status import tag_reason
+from connectors.opcua.wire_types import ABSTRACT_AND_DERIVED, WIRE_TYPES
+from connectors.ports.device import TagProblem
+
+T = TypeVar("T")
+NODES_PER_CALL_MAX: Final = 1000
+"""Nodes in one request to a server that names no limit of its own."""
+
+_MAX_NODES_PER_READ: Final = ua.NodeId(ua.Int32(11705), ua.Int16(0))
+_MAX_ITEMS_PER_CALL: Final = ua.NodeId(ua.Int32(11714), ua.Int16(0))
+
+
+@dataclass(frozen=True, slots=True)
+class OperationLimits:
+    """How many nodes one request may name (Part 5, 6.3.11 OperationLimitsType)."""
+
+    nodes_per_read: int = NODES_PER_CALL_MAX
+    items_per_call: int = NODES_PER_CALL_MAX
+
+
+@dataclass(frozen=True, slots=True)
+class BoundTag:
+    """A tag with its node; ``raw`` is the type on the wire, ``type`` what is reported."""
+
+    index: int
+    node: ua.NodeId
+    raw: DataType
+    type: TagType
+
+
+@dataclass(slots=True)
+class Binding:
+    """What became of the tags that were to be bound, by index."""
+
+    bound: dict[int, BoundTag] = field(default_factory=dict)
+    problems: dict[int, TagProblem] = field(default_factory=dict)
+
+
+async def read_limits(client: Client) -> OperationLimits:
+    """The server's operation limits; those it does not name, or sets to 0 (no limit), are Lineside's own."""
+    values = await _read(client, [_MAX_NODES_PER_READ, _MAX_ITEMS_PER_CALL], [AttributeIds.Value])
+    found = [
+        value.Value.Value if value.Value is not None and isinstance(value.Value.Value, int) else 0 for value in values
+    ]
+    reads, items = (min(limit, NODES_PER_CALL_MAX) if limit > 0 else NODES_PER_CALL_MAX for limit in found)
+    return OperationLimits(reads, items)
+
+
+async def bind_tags(
+    client: Client, tags: Sequence[OpcUaTag], chosen: Sequence[int], limits: OperationLimits
+) -> Binding:
+    """Bind the tags at the indices ``chosen``. Raises what asyncua raises when the connection is lost."""
+    binding = Binding()
+    namespaces = await _namespaces(client)
+    nodes: dict[int, ua.NodeId] = {}
+    for index in chosen:
+        try:
+            nodes[index] = parse_node_id(tags[index].at, namespaces)
+        except ValueError as exc:
+            binding.problems[index] = TagProblem(TagName(tags[index].name), str(exc), BAD_NODE_ID_UNKNOWN)
+    attributes = [AttributeIds.Value, AttributeIds.DataType]
+    for part in chunks(list(nodes.items()), max(1, limits.nodes_per_read // len(attributes))):
+        values = await _read(client, [node for _, node in part], attributes)
+        for (index, node), value, datatype in zip(part, values[::2], values[1::2], strict=True):
+            found = _raw_type(tags[index], value, datatype)
+            if isinstance(found, TagProblem):
+                binding.problems[index] = found
+            else:
+                binding.bound[index] = _bound(tags[index], index, node, found)
+    return binding
+
+
+def parse_node_id(at: str, namespaces: Sequence[str]) -> ua.NodeId:
+    """The node id that ``at`` writes; ``nsu=`` is looked up among the server's ``namespaces``.
+
+    Raises ``ValueError`` with a sentence when the server has no such namespace, or the text is no node id.
+    """
+    text = at
+    if at.startswith("nsu="):
+        uri, _, rest = at[4:].partition(";")
+        if uri not in namespaces:
+            raise ValueError(
+                f"the server has no namespace {uri!r}; it has {', '.join(repr(known) for known in namespaces[1:9])}"
+            )
+        text = f"ns={namespaces.index(uri)};{rest}"
+    try:
+        return ua.NodeId.from_string(text)
+    except (UaError, ValueError, TypeError) as exc:
+        raise ValueError(f"{at!r} is not a node id: {exc}") from exc
+
+
+def chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    """``items`` in pieces of at most ``size``."""
+    for at in range(0, len(items), size):
+        yield items[at : at + size]
+
+
+async def _namespaces(client: Client) -> list[str]:
+    (value,) = await _read(client, [ua.NodeId(ua.Int32(2255), ua.Int16(0))], [AttributeIds.Value])
+    names = value.Value.Value if value.Value is not None else None
+    return [str(name) for name in names] if isinstance(names, list) else ["http://opcfoundation.org/UA/"]
+
+
+async def _read(client: Client, nodes: Sequence[ua.NodeId], attributes: Sequence[AttributeIds]) -> list[ua.DataValue]:
+    params = ua.ReadParameters(TimestampsToReturn=ua.TimestampsToReturn.Neither)
+    params.NodesToRead = [
+        ua.ReadValueId(NodeId=node, AttributeId=attribute) for node in nodes for attribute in attributes
+    ]
+    return await client.uaclient.read(params)
+
+
+def _raw_type(tag: OpcUaTag, value: ua.DataValue, datatype: ua.DataValue) -> DataType | TagProblem:
+    name = TagName(tag.name)
+    status = int(value.StatusCode.value) if value.StatusCode is not None else 0
+    declared = _declared_type(datatype)
+    if status >> 30 == 2 and declared is None:
+        return TagProblem(name, tag_reason(status), status >> 16)
+    variant = value.Value
+    if variant is not None and variant.Value is not None:
+        if variant.is_array or isinstance(variant.Value, list):
+            return DataType.STRING
+        wire = WIRE_TYPES.get(int(variant.VariantType.value))
+        if wire is None:
+            return TagProblem(name, f"values of type {variant.VariantType.name} are not supported", BAD_NOT_SUPPORTED)
+        return wire.datatype
+    if declared is not None and declared in WIRE_TYPES:
+        return WIRE_TYPES[declared].datatype
+    if tag.datatype is not None:
+        return tag.datatype
+    return TagProblem(
+        name,
+        "the server does not say the type of this value while it has none; add type: to the tag, such as type: double",
+        BAD_WAITING_FOR_INITIAL_DATA,
+    )
+
+
+def _declared_type(datatype: ua.DataValue) -> int | None:
+    """The built-in type behind a DataType attribute, or ``None`` when the server gave none that is well known."""
+    node = datatype.Value.Value if datatype.Value is not None else None
+    if not isinstance(node, ua.NodeId) or node.NamespaceIndex != 0 or not isinstance(node.Identifier, int):
+        return None
+    number = ABSTRACT_AND_DERIVED.get(node.Identifier, node.Identifier)
+    return number if number in WIRE_TYPES else None
+
+
+def _bound(tag: OpcUaTag, index: int, node: ua.NodeId, raw: DataType) -> BoundTag:
+    reported = tag.reported_datatype(raw)
+    return BoundTag(index, node, raw, TagType(index, TagName(tag.name), reported, tag.unit, tag.description))

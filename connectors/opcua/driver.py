@@ -1,0 +1,174 @@
+"""The OPC UA driver: one session with one server, values by subscription."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator
+from typing import Final
+from urllib.parse import urlparse
+
+from asyncua.client.client import Client
+from asyncua.ua.uaerrors import UaError
+
+from connectors.model.errors import DeviceUnavailable
+from connectors.opcua.binding import Binding, BoundTag, bind_tags, read_limits
+from connectors.opcua.publishing import Publishing
+from connectors.opcua.settings import OpcUaDevice
+from connectors.opcua.status import service_reason
+from connectors.opcua.subscriptions import Subscriptions
+from connectors.ports.clock import Clock
+from connectors.ports.device import Acquisition, TagProblem
+
+SESSION_TIMEOUT_MS: Final = 60_000
+"""A session that a killed agent left behind holds a place on the server for this long."""
+
+CHANNEL_RENEWAL: Final = 0.7
+"""The secure channel is renewed when this part of its lifetime has passed (Part 4, 5.5.2: at 75 %)."""
+
+CLOSE_S_MAX: Final = 2.0
+
+
+class OpcUaDriver:
+    """See ``DeviceDriver``; a Publish response is acknowledged to the server only when its samples are on disk."""
+
+    def __init__(self, settings: OpcUaDevice, clock: Clock) -> None:
+        self._device = settings
+        self._clock = clock
+
+    async def acquire(self, acquisition: Acquisition) -> None:
+        """See ``DeviceDriver``."""
+        async with self._connected() as client:
+            try:
+                await self._subscribe_and_publish(client, acquisition)
+            except* (TimeoutError, UaError, OSError) as group:
+                raise self._unavailable(_first(group)) from group
+            except* DeviceUnavailable as group:
+                raise _first(group) from group
+
+    async def _subscribe_and_publish(self, client: Client, acquisition: Acquisition) -> None:
+        limits = await read_limits(client)
+        binding = await bind_tags(client, self._device.tags, range(len(self._device.tags)), limits)
+        subscriptions = Subscriptions(client, self._device, limits)
+        publishing = Publishing(client, self._device, self._clock, acquisition)
+        await self._report(acquisition, binding)
+        async with asyncio.TaskGroup() as tasks:
+            refused = await self._monitor(subscriptions, publishing, list(binding.bound.values()), binding)
+            if refused:
+                await self._report(acquisition, binding)
+            tasks.create_task(publishing.run(subscriptions), name=f"{self._device.name} publishing")
+            tasks.create_task(
+                self._retry_problems(client, acquisition, subscriptions, publishing, binding),
+                name=f"{self._device.name} retry",
+            )
+            tasks.create_task(self._renew_channel(client), name=f"{self._device.name} channel renewal")
+
+    async def _monitor(
+        self, subscriptions: Subscriptions, publishing: Publishing, tags: list[BoundTag], binding: Binding
+    ) -> bool:
+        """Monitor ``tags``; true when the server refused some, which then are problems of ``binding``."""
+        for tag in tags:
+            publishing.bind(tag)
+        problems = await subscriptions.add(tags)
+        for index, problem in problems.items():
+            binding.bound.pop(index, None)
+            binding.problems[index] = problem
+        return bool(problems)
+
+    async def _report(self, acquisition: Acquisition, binding: Binding) -> None:
+        types = [tag.type for _, tag in sorted(binding.bound.items())]
+        await acquisition.online(types, [problem for _, problem in sorted(binding.problems.items())])
+
+    async def _retry_problems(
+        self,
+        client: Client,
+        acquisition: Acquisition,
+        subscriptions: Subscriptions,
+        publishing: Publishing,
+        binding: Binding,
+    ) -> None:
+        """Bind again, from time to time, what could not be bound, and what has changed its type."""
+        while True:
+            await asyncio.sleep(self._device.retry_s)
+            changed = publishing.take_mismatched()
+            if changed:
+                raise DeviceUnavailable(
+                    f"{self._device.name}: {len(changed)} tags have changed their type on the server "
+                    f"({', '.join(self._device.tags[index].name for index in sorted(changed)[:5])}); connecting anew"
+                )
+            if not binding.problems:
+                continue
+            again = await bind_tags(client, self._device.tags, sorted(binding.problems), await read_limits(client))
+            before = dict(binding.problems)
+            for index in again.bound:
+                binding.problems.pop(index, None)
+            binding.bound.update(again.bound)
+            binding.problems.update(again.problems)
+            await self._report_if_new(acquisition, binding, before, again)
+            if again.bound and await self._monitor(subscriptions, publishing, list(again.bound.values()), binding):
+                await self._report(acquisition, binding)
+
+    async def _report_if_new(
+        self, acquisition: Acquisition, binding: Binding, before: dict[int, TagProblem], again: Binding
+    ) -> None:
+        if again.bound or before != binding.problems:
+            await self._report(acquisition, binding)
+
+    async def _renew_channel(self, client: Client) -> None:
+        while True:
+            await asyncio.sleep(client.secure_channel_timeout / 1000.0 * CHANNEL_RENEWAL)
+            await client.open_secure_channel(renew=True)
+
+    @contextlib.asynccontextmanager
+    async def _connected(self) -> AsyncIterator[Client]:
+        client = Client(self._device.endpoint, timeout=self._device.timeout_s)
+        client.name = client.description = "Lineside edge agent"
+        client.application_uri = "urn:lineside:edge-agent"
+        client.session_timeout = SESSION_TIMEOUT_MS
+        if self._device.security.user is not None:
+            client.set_user(self._device.security.user)
+            client.set_password(self._device.security.password or "")
+        try:
+            await client.connect_socket()
+            await client.send_hello()
+            await client.open_secure_channel()
+            await client.create_session()
+            await client.activate_session(client._username, client._password)  # noqa: SLF001
+        except (TimeoutError, UaError, OSError) as exc:
+            client.disconnect_socket()
+            raise self._unavailable(exc) from exc
+        except asyncio.CancelledError:
+            client.disconnect_socket()
+            raise
+        try:
+            yield client
+        finally:
+            with contextlib.suppress(UaError, OSError, asyncio.TimeoutError):
+                async with asyncio.timeout(CLOSE_S_MAX):
+                    await client.close_session()
+                    await client.close_secure_channel()
+            client.disconnect_socket()
+
+    def _unavailable(self, error: BaseException) -> DeviceUnavailable:
+        place = urlparse(self._device.endpoint)
+        where = f"{place.hostname}:{place.port or 4840}"
+        if isinstance(error, ConnectionRefusedError):
+            reason = f"nothing listens at {where}; is the OPC UA server running, and is the port right?"
+        elif isinstance(error, socket.gaierror):
+            reason = f"the host name {place.hostname!r} is not known; check the spelling, or write the IP address"
+        elif isinstance(error, TimeoutError | asyncio.TimeoutError):
+            reason = f"{where} does not answer within {self._device.timeout_s:g} s"
+        elif isinstance(error, UaError):
+            reason = service_reason(error)
+        else:
+            reason = f"the connection to {where} failed: {error}"
+        return DeviceUnavailable(f"{self._device.name}: {reason}")
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The first exception inside of a group."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

@@ -1,0 +1,141 @@
+"""Subscriptions and monitored items: which values the server is to send, grouped so that they decode in bulk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from asyncua import ua
+from asyncua.client.client import Client
+from asyncua.ua.attribute_ids import AttributeIds
+from asyncua.ua.status_codes import StatusCodes
+from asyncua.ua.ua_binary import struct_from_binary
+
+from connectors.model.datatypes import DataType, is_numeric
+from connectors.model.tags import TagName
+from connectors.opcua.binding import BoundTag, OperationLimits, chunks
+from connectors.opcua.settings import OpcUaDevice, OpcUaTag
+from connectors.opcua.status import tag_reason
+from connectors.ports.device import TagProblem
+
+NOTIFICATIONS_PER_PUBLISH_MAX: Final = 50_000
+_FILTER_REFUSALS: Final = {
+    StatusCodes.BadMonitoredItemFilterUnsupported,
+    StatusCodes.BadFilterNotAllowed,
+    StatusCodes.BadMonitoredItemFilterInvalid,
+    StatusCodes.BadDeadbandFilterInvalid,
+}
+
+
+class Subscriptions:
+    """The subscriptions of one connection: one for each raw data type, so that a response holds one kind of value."""
+
+    def __init__(self, client: Client, device: OpcUaDevice, limits: OperationLimits) -> None:
+        self._client = client
+        self._device = device
+        self._limits = limits
+        self._ids: dict[DataType, int] = {}
+        self.revised_sampling_s: dict[int, float] = {}
+
+    @property
+    def count(self) -> int:
+        """How many subscriptions there are."""
+        return len(self._ids)
+
+    async def add(self, tags: Iterable[BoundTag]) -> dict[int, TagProblem]:
+        """Monitor ``tags``; those that the server refuses, by index. Raises what asyncua raises."""
+        groups: dict[DataType, list[BoundTag]] = {}
+        for tag in tags:
+            groups.setdefault(tag.raw, []).append(tag)
+        problems: dict[int, TagProblem] = {}
+        for raw, group in groups.items():
+            if raw not in self._ids:
+                self._ids[raw] = await self._create_subscription()
+            for part in chunks(group, self._limits.items_per_call):
+                problems.update(await self._monitor(self._ids[raw], part))
+        return problems
+
+    async def _create_subscription(self) -> int:
+        device = self._device
+        keep_alives = max(1, int(device.silence_s_max / 3 / device.publishing_s))
+        request = ua.CreateSubscriptionRequest()
+        request.Parameters = ua.CreateSubscriptionParameters(
+            RequestedPublishingInterval=device.publishing_s * 1000.0,
+            RequestedLifetimeCount=ua.UInt32(keep_alives * 10),
+            RequestedMaxKeepAliveCount=ua.UInt32(keep_alives),
+            MaxNotificationsPerPublish=ua.UInt32(NOTIFICATIONS_PER_PUBLISH_MAX),
+            PublishingEnabled=True,
+            Priority=ua.Byte(0),
+        )
+        protocol = self._client.uaclient.protocol
+        if protocol is None:
+            raise ConnectionError("the connection is closed")
+        data = await protocol.send_request(request)
+        response = struct_from_binary(ua.CreateSubscriptionResponse, data)
+        response.ResponseHeader.ServiceResult.check()
+        return int(response.Parameters.SubscriptionId)
+
+    async def _monitor(self, subscription: int, tags: Sequence[BoundTag]) -> dict[int, TagProblem]:
+        results = await self._create_items(subscription, tags, with_filter=True)
+        again = [
+            tag
+            for tag, result in zip(tags, results, strict=True)
+            if result.StatusCode.value in _FILTER_REFUSALS and self._has_filter(tag)
+        ]
+        if again:  # the deadband is then kept by the agent alone
+            retried = iter(await self._create_items(subscription, again, with_filter=False))
+            refused = {tag.index for tag in again}
+            results = [
+                next(retried) if tag.index in refused else result for tag, result in zip(tags, results, strict=True)
+            ]
+        problems: dict[int, TagProblem] = {}
+        for tag, result in zip(tags, results, strict=True):
+            code = int(result.StatusCode.value)
+            if result.StatusCode.is_good():
+                self.revised_sampling_s[tag.index] = result.RevisedSamplingInterval / 1000.0
+            else:
+                name = TagName(self._device.tags[tag.index].name)
+                problems[tag.index] = TagProblem(name, tag_reason(code), code >> 16)
+        return problems
+
+    async def _create_items(
+        self, subscription: int, tags: Sequence[BoundTag], *, with_filter: bool
+    ) -> list[ua.MonitoredItemCreateResult]:
+        params = ua.CreateMonitoredItemsParameters(
+            SubscriptionId=ua.UInt32(subscription), TimestampsToReturn=ua.TimestampsToReturn.Both
+        )
+        params.ItemsToCreate = [self._item(tag, with_filter=with_filter) for tag in tags]
+        results = await self._client.uaclient.create_monitored_items(params)
+        if len(results) != len(tags):
+            raise ConnectionError(f"the server answered {len(results)} results for {len(tags)} monitored items")
+        return results
+
+    def _item(self, tag: BoundTag, *, with_filter: bool) -> ua.MonitoredItemCreateRequest:
+        settings = self._device.tags[tag.index]
+        sampling_s = self._device.sampling_s if settings.sampling_s is None else settings.sampling_s
+        queue_size = self._device.queue_size if settings.queue_size is None else settings.queue_size
+        parameters = ua.MonitoringParameters(
+            ClientHandle=ua.UInt32(tag.index),
+            SamplingInterval=sampling_s * 1000.0,
+            QueueSize=ua.UInt32(queue_size),
+            DiscardOldest=True,
+        )
+        if with_filter and self._has_filter(tag):
+            parameters.Filter = ua.DataChangeFilter(
+                Trigger=ua.DataChangeTrigger.StatusValue,
+                DeadbandType=ua.UInt32(ua.DeadbandType.Absolute),
+                DeadbandValue=_raw_deadband(settings),
+            )
+        return ua.MonitoredItemCreateRequest(
+            ItemToMonitor=ua.ReadValueId(NodeId=tag.node, AttributeId=AttributeIds.Value),
+            MonitoringMode=ua.MonitoringMode.Reporting,
+            RequestedParameters=parameters,
+        )
+
+    def _has_filter(self, tag: BoundTag) -> bool:
+        return is_numeric(tag.raw) and _raw_deadband(self._device.tags[tag.index]) > 0
+
+
+def _raw_deadband(tag: OpcUaTag) -> float:
+    """The absolute deadband in units of the raw value; 0 when there is none (a percentage is kept by the agent)."""
+    return 0.0 if tag.deadband is None else tag.deadband.absolute / abs(tag.scale)

@@ -1,0 +1,210 @@
+"""Samples of all devices, gathered and committed together: one transaction, one fsync, every commit interval."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from connectors.model.delivery import BatchRanges, Epoch
+from connectors.model.errors import OutboxUnavailable
+from connectors.model.samples import SampleBatch, concatenate
+from connectors.model.tags import DefinitionHash, DeviceName
+from connectors.ports.clock import Clock
+from connectors.sparkplug.bulk_encode import encoded_bytes_max
+from connectors.sparkplug.delivery import MESSAGE_OVERHEAD_BYTES_MAX
+from edge_agent.buffer.feed import Feed
+from edge_agent.buffer.outbox import Commit
+from edge_agent.buffer.rows import NewBatch, OpenGap
+from edge_agent.buffer.writer import OutboxWriter
+from edge_agent.observability.events import Committed, OutboxBlocked, OutboxRecovered, emit
+
+TICK_BYTES: Final = 2
+RETRY_S: Final = 1.0
+TIDY_S: Final = 1.0
+"""Rows that were acknowledged while no samples come are deleted this often."""
+
+
+@dataclass(frozen=True, slots=True)
+class CollectorSettings:
+    """Bounds of the collector; see ``OutboxSettings`` and ``UplinkSettings`` in the configuration."""
+
+    commit_interval_s: float
+    samples_pending_max: int
+    payload_bytes_max: int
+
+
+@dataclass(slots=True)
+class _Pending:
+    parts: dict[tuple[DeviceName, DefinitionHash], list[SampleBatch]] = field(default_factory=dict)
+    committed: list[Callable[[], None]] = field(default_factory=list)
+    samples: int = 0
+
+
+class Collector:
+    """Gathers what is to be committed, and commits it.
+
+    Overflow policy: ``put`` waits when ``samples_pending_max`` samples are not on disk yet; so a disk that stands still
+    stops the drivers, and the devices' own queues fill. Nothing is dropped here.
+    """
+
+    def __init__(self, writer: OutboxWriter, feed: Feed, settings: CollectorSettings, clock: Clock) -> None:
+        self._writer = writer
+        self._feed = feed
+        self._settings = settings
+        self._clock = clock
+        self._pending = _Pending()
+        self._in_commit = 0
+        self._work = Commit()
+        self._something = asyncio.Event()
+        self._room = asyncio.Event()
+        self._room.set()
+        self._stopping = False
+        self.blocked_reason = ""
+        self.samples_committed = 0
+
+    @property
+    def samples_pending(self) -> int:
+        """Samples that were taken over and are not on disk yet."""
+        return self._pending.samples + self._in_commit
+
+    async def put(
+        self,
+        device: DeviceName,
+        definition: DefinitionHash,
+        batch: SampleBatch,
+        committed: Callable[[], None] | None,
+    ) -> None:
+        """Take samples (``tag`` holds aliases) for the next commit; waits while there are too many."""
+        while self.samples_pending >= self._settings.samples_pending_max:
+            self._room.clear()
+            await self._room.wait()
+        pending = self._pending
+        pending.parts.setdefault((device, definition), []).append(batch)
+        pending.samples += len(batch)
+        if committed is not None:
+            pending.committed.append(committed)
+        self._something.set()
+
+    def open_gap(self, gap: OpenGap) -> None:
+        """With the next commit: samples of a device are missing from now on."""
+        self._work.opened_gaps.append(gap)
+        self._something.set()
+
+    def close_gap(self, device: DeviceName, last_ns: int) -> None:
+        """With the next commit: samples of the device are there again; does nothing when no gap is open."""
+        self._work.closed_gaps[device] = max(last_ns, self._work.closed_gaps.get(device, last_ns))
+        self._something.set()
+
+    def acknowledged(self, epoch: Epoch, first: int, last: int) -> None:
+        """With the next commit: these rows are in the event log, and leave the disk."""
+        self._work.acknowledged.setdefault(epoch, BatchRanges()).add(first, last)
+        self._something.set()
+
+    def refused(self, epoch: Epoch, number: int, reason: str) -> None:
+        """With the next commit: the cloud will never take this batch; it is set aside and a gap declared."""
+        self._work.refused.append((epoch, number, reason))
+        self._something.set()
+
+    async def run(self) -> None:
+        """Commit until ``stop``; the last commit is made before this returns."""
+        while True:
+            await self._something.wait()
+            if not self._stopping:
+                only_tidying = not self._pending.samples and not self._work.opened_gaps
+                await self._pause(TIDY_S if only_tidying else self._settings.commit_interval_s)
+            self._something.clear()
+            await self._commit_all()
+            if self._stopping and not self._pending.samples and not self._work:
+                return
+
+    def stop(self) -> None:
+        """Commit what is pending and return from ``run``."""
+        self._stopping = True
+        self._something.set()
+
+    async def _pause(self, longest_s: float) -> None:
+        """Wait for the next commit; a sample that comes during a longer wait shortens it."""
+        end_s = self._clock.monotonic_s() + longest_s
+        while not self._stopping:
+            left_s = end_s - self._clock.monotonic_s()
+            if left_s <= 0:
+                return
+            await asyncio.sleep(min(left_s, self._settings.commit_interval_s))
+            if self._pending.samples:
+                return
+
+    async def _commit_all(self) -> None:
+        pending, self._pending = self._pending, _Pending()
+        work, self._work = self._work, Commit()
+        self._in_commit = pending.samples
+        for (device, definition), parts in pending.parts.items():
+            for pieces in _split(_by_datatype(parts), self._settings.payload_bytes_max - MESSAGE_OVERHEAD_BYTES_MAX):
+                work.batches.append(NewBatch(device, definition, pieces))
+        try:
+            await self._commit_until_done(work)
+        finally:
+            self._in_commit = 0
+        for committed in pending.committed:
+            committed()
+        self.samples_committed += pending.samples
+        self._room.set()
+
+    async def _commit_until_done(self, work: Commit) -> None:
+        while True:
+            work.now_ns = self._clock.now_ns()
+            started_s = self._clock.monotonic_s()
+            try:
+                rows = await self._writer.commit(work)
+            except OutboxUnavailable as exc:
+                if not self.blocked_reason:
+                    emit(OutboxBlocked(str(exc), self.samples_pending))
+                self.blocked_reason = str(exc)
+                await asyncio.sleep(RETRY_S)
+                continue
+            if self.blocked_reason:
+                emit(OutboxRecovered())
+                self.blocked_reason = ""
+            emit(Committed(self._in_commit, len(rows), self._clock.monotonic_s() - started_s))
+            self._feed.push(rows)
+            return
+
+
+def _by_datatype(parts: Sequence[SampleBatch]) -> list[SampleBatch]:
+    """One batch a data type, each in the order in which the samples came."""
+    if len(parts) == 1:
+        return list(parts)
+    groups: dict[int, list[SampleBatch]] = {}
+    for part in parts:
+        groups.setdefault(part.datatype, []).append(part)
+    return [concatenate(group) for group in groups.values()]
+
+
+def _split(parts: Sequence[SampleBatch], bytes_max: int) -> list[tuple[SampleBatch, ...]]:
+    """``parts`` in pieces that each fit one message; a single sample that does not fit stays alone."""
+    pieces: list[tuple[SampleBatch, ...]] = []
+    current: list[SampleBatch] = []
+    room = bytes_max
+    stack = list(reversed(parts))
+    while stack:
+        part = stack.pop()
+        size = encoded_bytes_max(part) + TICK_BYTES * len(part)
+        if size <= room:
+            current.append(part)
+            room -= size
+            continue
+        count = len(part) * room // size
+        if count == 0 and not current:
+            count = 1
+        if count:
+            current.append(part.select(slice(0, count)))
+            if count < len(part):
+                stack.append(part.select(slice(count, None)))
+        else:
+            stack.append(part)
+        pieces.append(tuple(current))
+        current, room = [], bytes_max
+    if current:
+        pieces.append(tuple(current))
+    return pieces

@@ -1,0 +1,60 @@
+"""The newest sample of each tag of a device: for births, for the CLI, for nothing that is delivered."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from connectors.model.datatypes import DataType, dtype_of
+from connectors.model.samples import SampleBatch
+from connectors.model.tags import TagType
+from connectors.sparkplug.birth import CurrentValue
+
+
+class CurrentValues:
+    """Newest value, source time and quality by tag index; takes whole batches, so that it costs nothing a sample."""
+
+    def __init__(self, tag_count: int) -> None:
+        self.types: list[TagType | None] = [None] * tag_count
+        self._values: dict[DataType, NDArray[Any]] = {}
+        self._time_ns = np.zeros(tag_count, np.int64)
+        self._quality = np.zeros(tag_count, np.uint16)
+        self._null = np.ones(tag_count, np.bool_)
+        self.has_value = np.zeros(tag_count, np.bool_)
+        self.sample_count = np.zeros(tag_count, np.int64)
+
+    def bind(self, types: Sequence[TagType]) -> None:
+        """The types of the tags that are known now."""
+        for tag in types:
+            known = self.types[tag.index]
+            if known is not None and known.datatype is not tag.datatype:
+                self.has_value[tag.index] = False
+            self.types[tag.index] = tag
+            if tag.datatype not in self._values:
+                self._values[tag.datatype] = np.zeros(len(self.types), dtype_of(tag.datatype))
+
+    def update(self, batch: SampleBatch) -> None:
+        """Take over ``batch`` (``tag`` holds indices); of several samples of a tag, the last one counts."""
+        tag = batch.tag
+        values = self._values.get(batch.datatype)
+        if values is None:
+            return
+        values[tag] = batch.value
+        self._time_ns[tag] = batch.time_ns
+        self._quality[tag] = 0 if batch.quality is None else batch.quality
+        self._null[tag] = False if batch.null is None else batch.null
+        self.has_value[tag] = True
+        self.sample_count[tag] += 1
+
+    def of(self, index: int, *, stale: bool = False) -> CurrentValue | None:
+        """The newest sample of a tag, or ``None`` when there is none."""
+        tag = self.types[index]
+        if tag is None or not self.has_value[index]:
+            return None
+        value = None if self._null[index] else self._values[tag.datatype][index]
+        if isinstance(value, np.generic):
+            value = value.item()
+        return CurrentValue(value, int(self._time_ns[index]), int(self._quality[index]), stale)

@@ -1,0 +1,392 @@
+"""The outbox: a durable queue of batches in SQLite (WAL).
+
+Invariants, each held by the tests in tests/unit/buffer:
+
+1. A batch is on disk before its number leaves this module; a number is given once in an epoch, in rising order.
+2. Every start takes a fresh random epoch. A restored file or a lost WAL can give numbers again, never an
+   (epoch, number) pair.
+3. A row is deleted only by an acknowledgement (or a refusal, which declares a gap) that names its epoch and number.
+4. One ``commit`` is one transaction: rows, device states, gaps that they close, and deletions, all or nothing.
+5. An alias belongs to one (device, tag, type) for ever; a definition's row is older than any row that uses it.
+6. Every start declares the epochs before it, first to last number, until the cloud has acknowledged that it knows.
+
+Not safe for two threads at once: ``writer.py`` gives it a thread of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sqlite3
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from connectors.model.datatypes import DataType
+from connectors.model.delivery import BatchNumber, BatchRanges, Epoch, new_epoch
+from connectors.model.errors import OutboxUnavailable, PayloadInvalid
+from connectors.model.samples import SampleBatch
+from connectors.model.tags import DefinitionHash, DeviceDefinition, DeviceName, MetricDefinition, TagType
+from connectors.sparkplug.definition import make_definition, read_definition
+from connectors.sparkplug.delivery import format_epoch
+from edge_agent.buffer.columns import pack_columns, unpack_columns
+from edge_agent.buffer.rows import EpochSpan, Gap, GapReason, Kind, NewBatch, OpenGap, OutboxStatus, StoredBatch
+from edge_agent.buffer.schema import Durability, open_outbox_file
+
+ALIAS_FIRST: Final = 1 << 14
+"""Aliases from here to 2,097,151 are three bytes on the wire, whichever it is: metrics of one type are equally long."""
+
+_NO_DEFINITION: Final = DefinitionHash("")
+_NO_DEVICE: Final = DeviceName("")
+
+
+@dataclass(slots=True)
+class Commit:
+    """All that one transaction does."""
+
+    batches: list[NewBatch] = field(default_factory=list)
+    opened_gaps: list[OpenGap] = field(default_factory=list)
+    closed_gaps: dict[DeviceName, int] = field(default_factory=dict)
+    acknowledged: dict[Epoch, BatchRanges] = field(default_factory=dict)
+    refused: list[tuple[Epoch, int, str]] = field(default_factory=list)
+    now_ns: int = 0
+
+    def __bool__(self) -> bool:
+        return bool(self.batches or self.opened_gaps or self.closed_gaps or self.acknowledged or self.refused)
+
+
+class Outbox:
+    """The outbox file of one agent, opened for one start of it."""
+
+    def __init__(self, path: Path, durability: Durability, *, now_ms: int) -> None:
+        """Open the file and begin a new epoch. Raises ``OutboxUnavailable``."""
+        self.path = path
+        self._connection = open_outbox_file(path, durability)
+        self.epoch = new_epoch()
+        self._next = 1
+        try:
+            self._begin_epoch(now_ms)
+        except sqlite3.Error as exc:
+            self._connection.close()
+            raise OutboxUnavailable(f"the outbox {path} cannot be written: {exc}") from exc
+
+    def close(self) -> None:
+        """Close the file; what was committed stays."""
+        self._connection.close()
+
+    # -- writing ---------------------------------------------------------------------------------------------------
+
+    def commit(self, work: Commit) -> list[StoredBatch]:
+        """Carry out ``work`` in one transaction; the rows it added, in order.
+
+        Raises ``OutboxUnavailable`` when the disk did not take it; then nothing of it happened.
+        """
+        rows: list[StoredBatch] = []
+        before = self._next
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                self._apply(work, rows)
+                self._connection.execute("COMMIT")
+            except BaseException:
+                self._roll_back(before)
+                raise
+        except sqlite3.Error as exc:
+            raise OutboxUnavailable(f"the outbox {self.path} cannot be written: {exc}") from exc
+        return rows
+
+    def define(
+        self, device: DeviceName, types: Sequence[TagType], now_ms: int
+    ) -> tuple[DeviceDefinition, list[StoredBatch]]:
+        """The definition of ``device`` with these tags, and the rows that tell it to the cloud (none when it is known).
+
+        Raises ``OutboxUnavailable``.
+        """
+        rows: list[StoredBatch] = []
+        before = self._next
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                definition = make_definition(device, [self._metric(device, tag) for tag in types])
+                known = self._connection.execute("SELECT 1 FROM definition WHERE hash=?", (definition.hash,)).fetchone()
+                if known is None:
+                    self._connection.execute(
+                        "INSERT INTO definition (hash, device, body, created_ms) VALUES (?,?,?,?)",
+                        (definition.hash, device, definition.body, now_ms),
+                    )
+                    rows.append(self._add_record(Kind.DEFINITION, device, definition.hash, definition.body, now_ms))
+                self._connection.execute(
+                    "INSERT INTO device_state (device, definition) VALUES (?,?) "
+                    "ON CONFLICT (device) DO UPDATE SET definition=excluded.definition",
+                    (device, definition.hash),
+                )
+                self._connection.execute("COMMIT")
+            except BaseException:
+                self._roll_back(before)
+                raise
+        except sqlite3.Error as exc:
+            raise OutboxUnavailable(f"the outbox {self.path} cannot be written: {exc}") from exc
+        return definition, rows
+
+    def next_bd_seq(self) -> int:
+        """The bdSeq of the next CONNECT: one more than that of the last, 0 after 255; kept over restarts."""
+        try:
+            row = self._connection.execute("SELECT value FROM meta WHERE key='bd_seq'").fetchone()
+            number = 0 if row is None else (int(row[0]) + 1) % 256
+            self._connection.execute("INSERT OR REPLACE INTO meta (key, value) VALUES ('bd_seq', ?)", (number,))
+        except sqlite3.Error as exc:
+            raise OutboxUnavailable(f"the outbox {self.path} cannot be written: {exc}") from exc
+        return number
+
+    # -- reading ---------------------------------------------------------------------------------------------------
+
+    def definition(self, hash_: DefinitionHash) -> DeviceDefinition | None:
+        """The definition with this hash."""
+        row = self._connection.execute("SELECT body FROM definition WHERE hash=?", (hash_,)).fetchone()
+        return None if row is None else read_definition(row[0])
+
+    def acknowledged_definitions(self) -> set[DefinitionHash]:
+        """The definitions that the cloud has."""
+        return {
+            DefinitionHash(row[0]) for row in self._connection.execute("SELECT hash FROM definition WHERE acknowledged")
+        }
+
+    def device_states(self) -> dict[DeviceName, tuple[DefinitionHash, int | None, int | None]]:
+        """By device: its newest definition, the source time of its newest stored sample, and when that was stored."""
+        query = "SELECT device, definition, last_source_ns, last_commit_ns FROM device_state"
+        return {DeviceName(row[0]): (DefinitionHash(row[1]), row[2], row[3]) for row in self._connection.execute(query)}
+
+    def open_gaps(self) -> dict[DeviceName, OpenGap]:
+        """Gaps that have not been closed yet."""
+        query = "SELECT device, reason, first_ns, detail FROM gap"
+        return {DeviceName(row[0]): OpenGap(DeviceName(row[0]), *row[1:]) for row in self._connection.execute(query)}
+
+    # -- inside a transaction --------------------------------------------------------------------------------------
+
+    def _apply(self, work: Commit, rows: list[StoredBatch]) -> None:
+        now_ms = work.now_ns // 1_000_000
+        if work.acknowledged:
+            self._delete_acknowledged(work.acknowledged)
+        for epoch, number, reason in work.refused:
+            self._set_aside(epoch, number, reason, now_ms, rows)
+        for gap in work.opened_gaps:
+            self._connection.execute(
+                "INSERT OR IGNORE INTO gap (device, reason, first_ns, detail) VALUES (?,?,?,?)",
+                (gap.device, gap.reason, gap.first_ns, gap.detail),
+            )
+        for device, last_ns in work.closed_gaps.items():
+            self._close_gap(device, last_ns, now_ms, rows)
+        if work.batches:
+            self._add_batches(work.batches, work.now_ns, rows)
+
+    def _add_batches(self, batches: Sequence[NewBatch], now_ns: int, rows: list[StoredBatch]) -> None:
+        now_ms = now_ns // 1_000_000
+        inserts: list[tuple[object, ...]] = []
+        newest: dict[DeviceName, int] = {}
+        for batch in batches:
+            payload = pack_columns(batch.parts)
+            count = sum(len(part) for part in batch.parts)
+            number = self._take_number()
+            inserts.append((number, self.epoch, Kind.SAMPLES, batch.device, batch.definition, now_ms, count, payload))
+            rows.append(
+                StoredBatch(
+                    number,
+                    self.epoch,
+                    Kind.SAMPLES,
+                    batch.device,
+                    batch.definition,
+                    now_ms,
+                    count,
+                    len(payload),
+                    batch.parts,
+                )
+            )
+            last_ns = max(int(part.time_ns.max()) for part in batch.parts)
+            newest[batch.device] = max(newest.get(batch.device, last_ns), last_ns)
+        self._connection.executemany("INSERT INTO outbox VALUES (?,?,?,?,?,?,?,?)", inserts)
+        self._connection.executemany(
+            "UPDATE device_state SET last_source_ns=?, last_commit_ns=? WHERE device=?",
+            [(last_ns, now_ns, device) for device, last_ns in newest.items()],
+        )
+
+    def _add_record(
+        self, kind: Kind, device: DeviceName, definition: DefinitionHash, record: bytes, now_ms: int
+    ) -> StoredBatch:
+        number = self._take_number()
+        self._connection.execute(
+            "INSERT INTO outbox VALUES (?,?,?,?,?,?,?,?)",
+            (number, self.epoch, kind, device, definition, now_ms, 0, record),
+        )
+        return StoredBatch(number, self.epoch, kind, device, definition, now_ms, 0, len(record), record=record)
+
+    def _close_gap(self, device: DeviceName, last_ns: int, now_ms: int, rows: list[StoredBatch]) -> None:
+        row = self._connection.execute(
+            "DELETE FROM gap WHERE device=? RETURNING reason, first_ns, detail", (device,)
+        ).fetchone()
+        if row is not None:
+            gap = Gap(device, row[0], row[1], max(last_ns, row[1]), detail=row[2])
+            rows.append(self._add_record(Kind.GAP, device, _NO_DEFINITION, gap.to_json(), now_ms))
+
+    def _delete_acknowledged(self, acknowledged: dict[Epoch, BatchRanges]) -> None:
+        for epoch, ranges in acknowledged.items():
+            for first, last in ranges:
+                for hash_, kind in self._connection.execute(
+                    "SELECT definition, kind FROM outbox WHERE batch BETWEEN ? AND ? AND epoch=? AND kind IN (?,?)",
+                    (first, last, epoch, Kind.DEFINITION, Kind.EPOCH_START),
+                ).fetchall():
+                    if kind == Kind.DEFINITION:
+                        self._connection.execute("UPDATE definition SET acknowledged=1 WHERE hash=?", (hash_,))
+                    else:
+                        self._connection.execute(
+                            "UPDATE epoch SET declared=1 "
+                            "WHERE first_batch < (SELECT first_batch FROM epoch WHERE epoch=?)",
+                            (epoch,),
+                        )
+                self._connection.execute(
+                    "DELETE FROM outbox WHERE batch BETWEEN ? AND ? AND epoch=?", (first, last, epoch)
+                )
+
+    def _set_aside(self, epoch: Epoch, number: int, reason: str, now_ms: int, rows: list[StoredBatch]) -> None:
+        row = self._connection.execute(
+            "DELETE FROM outbox WHERE batch=? AND epoch=? "
+            "RETURNING kind, device, definition, created_ms, sample_count, payload",
+            (number, epoch),
+        ).fetchone()
+        if row is None:
+            return
+        kind, device, definition, created_ms, count, payload = row
+        self._connection.execute(
+            "INSERT OR IGNORE INTO refused VALUES (?,?,?,?,?,?,?,?,?)",
+            (number, epoch, device, definition, created_ms, count, payload, reason, now_ms),
+        )
+        first_ns = last_ns = created_ms * 1_000_000
+        if kind == Kind.SAMPLES:
+            with contextlib.suppress(PayloadInvalid):  # a damaged row: the time of its commit has to do
+                times = [part.time_ns for part in unpack_columns(payload)]
+                first_ns = min(int(column.min()) for column in times)
+                last_ns = max(int(column.max()) for column in times)
+        detail = f"batch {number} of epoch {format_epoch(epoch)}: {reason}"
+        gap = Gap(DeviceName(device), GapReason.REFUSED, first_ns, last_ns, count, detail=detail)
+        rows.append(self._add_record(Kind.GAP, gap.device, _NO_DEFINITION, gap.to_json(), now_ms))
+
+    def _metric(self, device: DeviceName, tag: TagType) -> MetricDefinition:
+        key = (device, tag.name, int(tag.datatype))
+        row = self._connection.execute(
+            "SELECT alias FROM alias WHERE device=? AND name=? AND datatype=?", key
+        ).fetchone()
+        if row is None:
+            (top,) = self._connection.execute("SELECT max(alias) FROM alias").fetchone()
+            alias = ALIAS_FIRST if top is None else top + 1
+            self._connection.execute(
+                "INSERT INTO alias (device, name, datatype, alias) VALUES (?,?,?,?)", (*key, alias)
+            )
+        else:
+            alias = row[0]
+        return MetricDefinition(alias, tag.name, DataType(tag.datatype), tag.unit, tag.description)
+
+    # -- epochs ----------------------------------------------------------------------------------------------------
+
+    def _begin_epoch(self, now_ms: int) -> None:
+        connection = self._connection
+        row = connection.execute("SELECT seq FROM sqlite_sequence WHERE name='outbox'").fetchone()
+        self._next = 1 + (0 if row is None else int(row[0]))
+        connection.execute("BEGIN IMMEDIATE")
+        earlier = self._earlier_epochs()
+        connection.execute(
+            "INSERT INTO epoch (epoch, first_batch, started_ms) VALUES (?,?,?)", (self.epoch, self._next, now_ms)
+        )
+        document = {
+            "epoch": format_epoch(self.epoch),
+            "first": self._next,
+            "started_ms": now_ms,
+            "earlier": [{"epoch": format_epoch(e.epoch), "first": e.first, "last": e.last} for e in earlier],
+        }
+        self._add_record(Kind.EPOCH_START, _NO_DEVICE, _NO_DEFINITION, json.dumps(document).encode(), now_ms)
+        connection.execute("DELETE FROM epoch WHERE declared AND epoch NOT IN (SELECT DISTINCT epoch FROM outbox)")
+        connection.execute("COMMIT")
+
+    def _earlier_epochs(self) -> list[EpochSpan]:
+        """Epochs whose end the cloud does not know yet, and how far each went."""
+        rows = self._connection.execute(
+            "SELECT epoch, first_batch, declared FROM epoch ORDER BY first_batch, started_ms"
+        ).fetchall()
+        if not rows:
+            return []
+        ends = [row[1] - 1 for row in rows[1:]] + [self._next - 1]
+        return [
+            EpochSpan(Epoch(epoch), first, last)
+            for (epoch, first, declared), last in zip(rows, ends, strict=True)
+            if not declared
+        ]
+
+    def _take_number(self) -> BatchNumber:
+        number = BatchNumber(self._next)
+        self._next += 1
+        return number
+
+    def _roll_back(self, next_number: int) -> None:
+        self._next = next_number
+        if self._connection.in_transaction:
+            self._connection.execute("ROLLBACK")
+
+
+def read_batches(connection: sqlite3.Connection, after: int, count_max: int, bytes_max: int) -> list[StoredBatch]:
+    """The next rows after batch number ``after``, in order: at most so many, and so many bytes (but at least one).
+
+    Raises ``OutboxUnavailable``.
+    """
+    found: list[StoredBatch] = []
+    size = 0
+    try:
+        for row in connection.execute("SELECT * FROM outbox WHERE batch>? ORDER BY batch LIMIT ?", (after, count_max)):
+            found.append(_stored(row))
+            size += len(row[7])
+            if size >= bytes_max:
+                break
+    except sqlite3.Error as exc:
+        raise OutboxUnavailable(f"the outbox cannot be read: {exc}") from exc
+    return found
+
+
+def read_status(connection: sqlite3.Connection, path: Path, epoch: Epoch) -> OutboxStatus:
+    """The outbox in numbers. Raises ``OutboxUnavailable``."""
+    try:
+        batches, samples, oldest = connection.execute(
+            "SELECT count(*), coalesce(sum(sample_count), 0), min(created_ms) FROM outbox"
+        ).fetchone()
+        row = connection.execute("SELECT seq FROM sqlite_sequence WHERE name='outbox'").fetchone()
+    except sqlite3.Error as exc:
+        raise OutboxUnavailable(f"the outbox {path} cannot be read: {exc}") from exc
+    return OutboxStatus(batches, samples, file_bytes(path), oldest, 0 if row is None else row[0], epoch)
+
+
+def file_bytes(path: Path) -> int:
+    """Bytes that the outbox takes on disk, its write-ahead log included."""
+    files: Iterable[Path] = (path, path.with_name(path.name + "-wal"))
+    return sum(file.stat().st_size for file in files if file.exists())
+
+
+def _stored(row: tuple[int, int, int, str, str, int, int, bytes]) -> StoredBatch:
+    """A row as a batch. A damaged row of samples has no parts, and the reason as its record."""
+    number, epoch, kind, device, definition, created_ms, count, payload = row
+    parts: tuple[SampleBatch, ...] = ()
+    record = payload
+    if kind == Kind.SAMPLES:
+        record = b""
+        try:
+            parts = tuple(unpack_columns(payload))
+        except PayloadInvalid as exc:
+            record = str(exc).encode()
+    return StoredBatch(
+        BatchNumber(number),
+        Epoch(epoch),
+        Kind(kind),
+        DeviceName(device),
+        DefinitionHash(definition),
+        created_ms,
+        count,
+        len(payload),
+        parts,
+        record,
+    )

@@ -1,0 +1,110 @@
+"""What is in the outbox: stored batches and gap records."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from enum import IntEnum
+from typing import Any
+
+from connectors.model.delivery import BatchNumber, Epoch
+from connectors.model.samples import SampleBatch
+from connectors.model.tags import DefinitionHash, DeviceName
+
+
+class Kind(IntEnum):
+    """What a row of the outbox carries."""
+
+    EPOCH_START = 0
+    DEFINITION = 1
+    GAP = 2
+    SAMPLES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class NewBatch:
+    """Samples of one device under one definition that are to become one row (``tag`` holds aliases)."""
+
+    device: DeviceName
+    definition: DefinitionHash
+    parts: tuple[SampleBatch, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredBatch:
+    """A row of the outbox. ``parts`` for samples, ``record`` (bytes) for everything else."""
+
+    number: BatchNumber
+    epoch: Epoch
+    kind: Kind
+    device: DeviceName
+    definition: DefinitionHash
+    created_ms: int
+    sample_count: int
+    size_bytes: int
+    parts: tuple[SampleBatch, ...] = ()
+    record: bytes = b""
+
+
+class GapReason:
+    """Why samples are missing; the words are part of the protocol (docs/protocol/delivery.md)."""
+
+    AGENT_NOT_RUNNING = "agent_not_running"
+    DEVICE_UNAVAILABLE = "device_unavailable"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Samples that are not there, declared: of ``device``, between two times on either clock, and why.
+
+    ``first_ns`` and ``last_ns`` are nanoseconds since 1970, UTC; what lies between them may be missing. ``count`` is
+    the number of samples where it is known, ``tags`` their names (``None``: any tag of the device).
+    """
+
+    device: DeviceName
+    reason: str
+    first_ns: int
+    last_ns: int
+    count: int | None = None
+    tags: tuple[str, ...] | None = None
+    detail: str = ""
+
+    def to_json(self) -> bytes:
+        """The record as it travels."""
+        return json.dumps(asdict(self), separators=(",", ":"), ensure_ascii=False).encode()
+
+
+@dataclass(frozen=True, slots=True)
+class OpenGap:
+    """A gap that has begun and not ended: it is closed by the first samples that are committed afterwards."""
+
+    device: DeviceName
+    reason: str
+    first_ns: int
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class EpochSpan:
+    """The batch numbers that one start of the agent gave: first to last; none when last is before first."""
+
+    epoch: Epoch
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxStatus:
+    """The outbox in numbers, for people and metrics."""
+
+    batches: int
+    samples: int
+    file_bytes: int
+    oldest_ms: int | None
+    newest: int
+    epoch: Epoch
+
+    def to_json(self) -> dict[str, Any]:
+        """As a JSON object."""
+        return asdict(self)

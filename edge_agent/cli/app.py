@@ -1,0 +1,208 @@
+"""The ``edge-agent`` command.
+
+Exit codes: 0 done; 1 something is wrong (an invalid configuration, a device or the uplink not connected); 2 the command
+was used wrongly; 3 no agent answers; 4 another agent runs already, or its data folder cannot be used.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Annotated, Any, Final, NoReturn, TypeVar
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # NumPy's threads would cost memory and do nothing here
+
+import typer
+
+from connectors.model.errors import AlreadyRunning, ConfigInvalid, LinesideError, OutboxUnavailable
+from edge_agent.version import lineside_version
+
+T = TypeVar("T")
+
+EXIT_PROBLEM: Final = 1
+EXIT_NOT_RUNNING: Final = 3
+EXIT_CANNOT_START: Final = 4
+DEFAULT_CONFIG: Final = Path("/etc/lineside/agent.yaml")
+
+app = typer.Typer(
+    name="edge-agent",
+    help="Lineside beside the line: reads the machines, keeps what they say, delivers it.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=True,
+)
+
+ConfigOption = Annotated[
+    Path, typer.Option("--config", "-c", envvar="LINESIDE_CONFIG", help="The agent's YAML file", show_default=True)
+]
+SocketOption = Annotated[
+    Path | None,
+    typer.Option("--socket", envvar="LINESIDE_SOCKET", help="Socket of the agent; otherwise taken from its file"),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs")]
+DeviceOption = Annotated[str | None, typer.Option("--device", "-d", help="Only this device")]
+
+
+@app.callback(invoke_without_command=True)
+def _root(version: Annotated[bool, typer.Option("--version", help="Print the version")] = False) -> None:
+    if version:
+        typer.echo(f"lineside {lineside_version()}")
+        raise typer.Exit
+
+
+@app.command()
+def run(config: ConfigOption = DEFAULT_CONFIG) -> None:
+    """Run the agent in the foreground, until it is told to stop (SIGTERM, Ctrl-C)."""
+    from edge_agent.config.load import load_config
+    from edge_agent.drivers import built_in_drivers
+    from edge_agent.main import run_agent
+    from edge_agent.observability.logs import configure_logs
+
+    drivers = built_in_drivers()
+    try:
+        settings = load_config(config, drivers)
+        configure_logs(settings.observability.log_level, settings.observability.log_format)
+        asyncio.run(run_agent(settings, drivers))
+    except ConfigInvalid as exc:
+        _print_problems(exc)
+        raise typer.Exit(EXIT_PROBLEM) from exc
+    except (AlreadyRunning, OutboxUnavailable) as exc:
+        _fail(str(exc), EXIT_CANNOT_START)
+
+
+@app.command()
+def check(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
+    """Check the configuration and say everything that is wrong with it, with file, line and column."""
+    from edge_agent.config.load import load_config
+    from edge_agent.drivers import built_in_drivers
+
+    try:
+        settings = load_config(config, built_in_drivers())
+    except ConfigInvalid as exc:
+        if as_json:
+            problems = [
+                {"file": p.where, "line": p.line, "column": p.column, "message": p.message, "suggestion": p.suggestion}
+                for p in exc.problems
+            ]
+            _print_json({"valid": False, "problems": problems})
+        else:
+            _print_problems(exc)
+        raise typer.Exit(EXIT_PROBLEM) from exc
+    tags = sum(len(device.tags) for device in settings.devices)
+    if as_json:
+        _print_json({"valid": True, "problems": [], "devices": len(settings.devices), "tags": tags})
+    else:
+        typer.echo(f"{config}: valid, {len(settings.devices)} devices with {tags} tags")
+
+
+@app.command()
+def status(config: ConfigOption = DEFAULT_CONFIG, socket: SocketOption = None, as_json: JsonOption = False) -> None:
+    """Show the agent on one screen: devices, uplink, outbox. Exit code 1 when something is not connected."""
+    from edge_agent.cli.screens import status_screen
+
+    answer = _ask(_socket(config, socket), "status")
+    if as_json:
+        _print_json(answer)
+    else:
+        _print(status_screen(answer))
+    if not all(device["online"] for device in answer["devices"]) or answer["uplink"]["phase"] != "born":
+        raise typer.Exit(EXIT_PROBLEM)
+
+
+@app.command()
+def tags(
+    config: ConfigOption = DEFAULT_CONFIG,
+    socket: SocketOption = None,
+    device: DeviceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List every tag with its newest value, quality and time."""
+    from edge_agent.cli.screens import tags_screen
+
+    answer = _ask(_socket(config, socket), "tags", device=device)
+    if as_json:
+        _print_json(answer)
+    else:
+        _print(tags_screen(answer))
+
+
+@app.command()
+def watch(
+    config: ConfigOption = DEFAULT_CONFIG,
+    socket: SocketOption = None,
+    device: DeviceOption = None,
+    interval: Annotated[float, typer.Option("--interval", "-n", min=0.1, help="Seconds between two looks")] = 1.0,
+    as_json: JsonOption = False,
+) -> None:
+    """Show values as they change, until Ctrl-C. With --json, one line of JSON a change."""
+    from edge_agent.cli.watching import watch_forever
+
+    try:
+        _run(watch_forever(_socket(config, socket), device, interval, as_json=as_json))
+    except KeyboardInterrupt:
+        raise typer.Exit from None
+
+
+def _ask(socket: Path, name: str, **args: Any) -> Any:
+    from edge_agent.local_api.protocol import call
+
+    return _run(call(socket, name, **args))
+
+
+def _run(work: Coroutine[Any, Any, T]) -> T:
+    from edge_agent.local_api.protocol import AgentNotRunning
+
+    try:
+        return asyncio.run(work)
+    except AgentNotRunning as exc:
+        _fail(str(exc), EXIT_NOT_RUNNING)
+    except LinesideError as exc:
+        _fail(str(exc), EXIT_PROBLEM)
+
+
+def _socket(config: Path, socket: Path | None) -> Path:
+    """The socket that was named, or the one that the agent's file says; a file that is not valid will do."""
+    from edge_agent.config.places import socket_path
+
+    if socket is not None:
+        return socket
+    try:
+        return socket_path(config)
+    except ConfigInvalid as exc:
+        _print_problems(exc)
+        raise typer.Exit(EXIT_PROBLEM) from exc
+
+
+def _print(screen: Any) -> None:
+    from rich.console import Console
+
+    Console(highlight=False, soft_wrap=False).print(screen)
+
+
+def _print_json(document: Any) -> None:
+    import json
+
+    typer.echo(json.dumps(document, ensure_ascii=False, indent=2 if sys.stdout.isatty() else None))
+
+
+def _print_problems(error: ConfigInvalid) -> None:
+    for problem in error.problems:
+        typer.echo(str(problem), err=True)
+    count = len(error.problems)
+    typer.echo(f"{count} problem{'s' if count != 1 else ''}", err=True)
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    typer.echo(message, err=True)
+    raise typer.Exit(code)
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    from edge_agent.cli import buffer
+
+    app.add_typer(buffer.app, name="buffer")
+    app()

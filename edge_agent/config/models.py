@@ -1,0 +1,295 @@
+"""What the agent's file says, section by section: parsed once, frozen, defaults and all.
+
+Every section is the slice that one part of the agent gets. Names in the file are the field aliases; names in the code
+carry the unit. Relative file names start from the folder of the configuration file (``FOLDER_IN_CONTEXT``), and those
+of the outbox and the socket from ``agent.data_dir``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SerializeAsAny,
+    ValidationInfo,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
+
+from connectors.ports.secrets import Secret
+from connectors.ports.settings import DeviceSettings, Duration, Settings, Size
+from connectors.sparkplug.topics import id_problem
+
+FOLDER_IN_CONTEXT: Final = "folder"
+"""The key of the configuration file's folder (a ``Path``) in the context of a validation."""
+SOCKET_PATH_BYTES_MAX: Final = 107
+"""unix(7): ``sun_path`` has 108 bytes, the last of them a zero."""
+MQTT_PACKET_BYTES_MAX: Final = 268_435_455
+"""MQTT 5.0, section 1.5.5: the largest Remaining Length."""
+_HOST: Final = r"(?:[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?|\[[0-9A-Fa-f:.]+(?:%\w+)?\])"
+_BROKER: Final = re.compile(rf"(mqtts?)://{_HOST}(?::(\d{{1,5}}))?/?")
+_SCHEMES: Final = {"tcp": "mqtt", "ssl": "mqtts", "tls": "mqtts"}
+
+
+class SettingInvalid(ValueError):
+    """A setting that does not fit another one: a sentence, what to do, and where below the model it is."""
+
+    def __init__(self, message: str, suggestion: str, path: tuple[str | int, ...] = ()) -> None:
+        super().__init__(f"{message} {suggestion}")
+        self.message, self.suggestion, self.path = message, suggestion, path
+
+
+def _sparkplug_id(text: str) -> str:
+    if problem := id_problem(text):
+        raise ValueError(f"{text!r} cannot be used as a Sparkplug id: {problem}")
+    return text
+
+
+def _file_path(value: Any, info: ValidationInfo) -> Path:
+    folder = (info.context or {}).get(FOLDER_IN_CONTEXT, Path())
+    path = _relative_path(value)
+    return folder / path if isinstance(folder, Path) else path
+
+
+def _relative_path(value: Any) -> Path:
+    if isinstance(value, Path):
+        return value
+    if not isinstance(value, str) or not value.strip() or any(ord(char) < 32 for char in value):
+        raise ValueError(f"{value!r} is not the name of a file or folder; write a path such as /var/lib/lineside")
+    return Path(value)
+
+
+def parse_file_mode(value: Any) -> int:
+    """The bits of a file mode from text such as ``0660``. A bare number would be read as decimal, and is refused."""
+    if isinstance(value, str) and re.fullmatch(r"0?[0-7]{3}", value):
+        return int(value, 8)
+    raise ValueError(f'{value!r} is not a file mode; write four octal digits in quotes, such as "0660"')
+
+
+def _broker_url(url: str) -> str:
+    found = _BROKER.fullmatch(url)
+    if found is not None and (found[2] is None or 0 < int(found[2]) < 65_536):
+        return url.rstrip("/")
+    scheme, divider, rest = url.partition("://")
+    host = rest if divider else url
+    if "@" in host:
+        raise SettingInvalid(
+            "the address of a broker holds no user and no password.", "Write them under 'user' and 'password'."
+        )
+    better = f"{_SCHEMES.get(scheme.lower(), 'mqtts') if divider else 'mqtts'}://{host}"
+    fits = _BROKER.fullmatch(better) is not None and better != url
+    raise SettingInvalid(
+        f"{url!r} is not the address of a broker.",
+        f"Did you mean {better!r}?" if fits else "Write it as mqtts://host:8883.",
+    )
+
+
+def _mqtt_version(value: Any) -> Any:
+    return "5" if value == 5 and not isinstance(value, bool) else value
+
+
+SparkplugId = Annotated[str, AfterValidator(_sparkplug_id)]
+FilePath = Annotated[Path, BeforeValidator(_file_path), WithJsonSchema({"type": "string", "minLength": 1})]
+DataPath = Annotated[Path, BeforeValidator(_relative_path), WithJsonSchema({"type": "string", "minLength": 1})]
+FileMode = Annotated[
+    int, BeforeValidator(parse_file_mode), WithJsonSchema({"type": "string", "pattern": "^0?[0-7]{3}$"})
+]
+BrokerUrl = Annotated[str, AfterValidator(_broker_url)]
+
+
+class AgentSettings(Settings):
+    """Who this agent is, and where it keeps its data."""
+
+    group: Annotated[SparkplugId, Field(description="Sparkplug group, for example the plant")]
+    name: Annotated[SparkplugId, Field(description="Sparkplug edge node, unique within the group")]
+    description: Annotated[str, Field(max_length=1000)] = ""
+    data_dir: Annotated[FilePath, Field(description="Folder of the outbox and the command journal")] = Path(
+        "/var/lib/lineside"
+    )
+    commissioning: Annotated[
+        bool, Field(description="Read-only: nothing is written to any device, whatever else is configured")
+    ] = False
+
+    @field_validator("group")
+    @classmethod
+    def _free_for_groups(cls, group: str) -> str:
+        if group == "STATE":
+            raise ValueError("'STATE' cannot be a group: Sparkplug keeps the name for hosts")
+        return group
+
+
+class UplinkSettings(Settings):
+    """How the agent reaches the cloud."""
+
+    insecure: Annotated[bool, Field(description="Allow brokers without TLS (mqtt://)")] = False
+    brokers: Annotated[
+        tuple[BrokerUrl, ...],
+        Field(min_length=1, max_length=16, description="mqtts://host:8883, tried in this order"),
+    ]
+    delivery: Annotated[
+        Literal["acknowledged", "sparkplug"],
+        Field(description="acknowledged: keep data until the cloud has it; sparkplug: for other hosts"),
+    ] = "acknowledged"
+    host: Annotated[SparkplugId, Field(description="Sparkplug host whose STATE is followed")] = "lineside"
+    primary_host: Annotated[
+        bool,
+        Field(
+            default_factory=lambda data: data.get("delivery") == "sparkplug",
+            description="Send nothing until the host says that it is online; always so with delivery: sparkplug",
+        ),
+    ]
+    client_id: Annotated[
+        str, Field(min_length=1, max_length=256, description="MQTT client id; derived from group and name")
+    ] = ""
+    user: Annotated[str, Field(min_length=1, max_length=1000)] | None = None
+    password: Annotated[Secret | None, Field(description="${credential:NAME}, ${file:/path} or ${env:NAME}")] = None
+    ca_file: Annotated[FilePath | None, Field(description="Authorities that sign the broker's certificate")] = None
+    cert_file: Annotated[FilePath | None, Field(description="The agent's own certificate")] = None
+    key_file: Annotated[FilePath | None, Field(description="The private key of cert_file")] = None
+    keep_alive_s: Annotated[Duration, Field(alias="keep_alive", ge=1, le=65_535)] = 30.0
+    mqtt_version: Annotated[
+        Literal["5", "3.1.1"], BeforeValidator(_mqtt_version, json_schema_input_type=Literal["5", "3.1.1", 5])
+    ] = "5"
+    window_batches_max: Annotated[
+        int, Field(alias="window", ge=1, le=65_535, description="Batches sent and not acknowledged yet")
+    ] = 256
+    resend_after_s: Annotated[
+        Duration, Field(alias="resend_after", ge=1, le=3600, description="Send again what is not acknowledged by then")
+    ] = 10.0
+    packet_bytes_max: Annotated[
+        Size, Field(alias="packet_max", ge=16 * 1024, le=MQTT_PACKET_BYTES_MAX, description="Largest MQTT message")
+    ] = 256 * 1024
+
+    @field_validator("brokers")
+    @classmethod
+    def _encrypted(cls, brokers: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        plain = next((at for at, url in enumerate(brokers) if url.startswith("mqtt://")), None)
+        if plain is not None and info.data.get("insecure") is False:
+            raise SettingInvalid(
+                f"{brokers[plain]!r} is not encrypted: anybody on the network can read and change what is sent.",
+                "Write mqtts://, or allow it with 'insecure: true' under 'uplink'.",
+                (plain,),
+            )
+        return brokers
+
+    @field_validator("primary_host")
+    @classmethod
+    def _host_for_sparkplug(cls, primary_host: bool, info: ValidationInfo) -> bool:
+        if not primary_host and info.data.get("delivery") == "sparkplug":
+            raise SettingInvalid(
+                "with 'delivery: sparkplug' the agent always waits for its host.", "Write true, or remove the line."
+            )
+        return primary_host
+
+    @model_validator(mode="after")
+    def _pairs(self) -> UplinkSettings:
+        for has, needs in (("password", "user"), ("cert_file", "key_file"), ("key_file", "cert_file")):
+            if getattr(self, has) is not None and getattr(self, needs) is None:
+                raise SettingInvalid(f"it needs {needs!r} beside it.", f"Add {needs!r}.", (has,))
+        return self
+
+
+class OutboxSettings(Settings):
+    """The durable queue between the devices and the cloud."""
+
+    path: Annotated[DataPath, Field(description="The database; relative to agent.data_dir")] = Path("outbox.db")
+    commit_interval_s: Annotated[
+        Duration, Field(alias="commit_interval", ge=0.001, le=60, description="Between two commits to the disk")
+    ] = 0.1
+    durability: Annotated[
+        Literal["full", "normal"],
+        Field(description="full: a commit survives a power cut; normal: only a crash of the agent"),
+    ] = "full"
+    size_bytes_max: Annotated[
+        Size, Field(alias="size_max", ge=1_000_000, description="What the outbox may take of the disk")
+    ] = 2_000_000_000
+    samples_pending_max: Annotated[
+        int, Field(ge=1000, le=100_000_000, description="Samples that wait in memory for a commit; then devices wait")
+    ] = 500_000
+
+
+class LocalApiSettings(Settings):
+    """The socket that the ``edge-agent`` command speaks to."""
+
+    socket: Annotated[DataPath, Field(description="Relative to agent.data_dir")] = Path("agent.sock")
+    mode: Annotated[FileMode, Field(description="Who may open the socket, in octal")] = 0o660
+
+
+class MetricsSettings(Settings):
+    """Where Prometheus reads the agent's metrics."""
+
+    host: Annotated[str, Field(min_length=1, max_length=255, description="Address to listen on")] = "127.0.0.1"
+    port: Annotated[int, Field(ge=1, le=65_535)]
+
+
+class ObservabilitySettings(Settings):
+    """What the agent tells of itself."""
+
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["json", "console"] = "json"
+    metrics: MetricsSettings | None = None
+
+
+class AgentConfig(Settings):
+    """The whole configuration of an agent."""
+
+    agent: Annotated[AgentSettings, Field(description="{group: plant-7, name: line-3}")]
+    uplink: Annotated[UplinkSettings, Field(description="{brokers: [mqtts://host:8883]}")]
+    outbox: Annotated[OutboxSettings, Field(validate_default=True)] = OutboxSettings()
+    local_api: Annotated[LocalApiSettings, Field(validate_default=True)] = LocalApiSettings()
+    observability: ObservabilitySettings = ObservabilitySettings()
+    include: Annotated[
+        tuple[str, ...],
+        Field(max_length=1000, description="Further files with 'devices', e.g. devices/*.yaml; relative to this file"),
+    ] = ()
+    devices: tuple[SerializeAsAny[DeviceSettings], ...] = ()
+
+    @field_validator("uplink")
+    @classmethod
+    def _derived_client_id(cls, uplink: UplinkSettings, info: ValidationInfo) -> UplinkSettings:
+        agent = _agent(info.data)
+        if uplink.client_id or agent is None:
+            return uplink
+        return uplink.model_copy(update={"client_id": f"lineside-{agent.group}-{agent.name}"})
+
+    @field_validator("outbox")
+    @classmethod
+    def _outbox_in_data_dir(cls, outbox: OutboxSettings, info: ValidationInfo) -> OutboxSettings:
+        agent = _agent(info.data)
+        return outbox if agent is None else outbox.model_copy(update={"path": agent.data_dir / outbox.path})
+
+    @field_validator("local_api")
+    @classmethod
+    def _socket_in_data_dir(cls, local_api: LocalApiSettings, info: ValidationInfo) -> LocalApiSettings:
+        agent = _agent(info.data)
+        socket = local_api.socket if agent is None else agent.data_dir / local_api.socket
+        if len(str(socket).encode()) > SOCKET_PATH_BYTES_MAX:
+            raise SettingInvalid(
+                f"the path of a socket has at most {SOCKET_PATH_BYTES_MAX} bytes; {str(socket)!r} is longer.",
+                "Write a shorter one, such as /run/lineside/agent.sock.",
+                ("socket",),
+            )
+        return local_api.model_copy(update={"socket": socket})
+
+    @field_validator("devices")
+    @classmethod
+    def _own_names(cls, devices: tuple[DeviceSettings, ...]) -> tuple[DeviceSettings, ...]:
+        seen: set[str] = set()
+        for device in devices:
+            if device.name in seen:
+                raise ValueError(f"two devices are called {device.name!r}")
+            seen.add(_sparkplug_id(device.name))
+        return devices
+
+
+def _agent(data: Mapping[str, Any]) -> AgentSettings | None:
+    """The section that was validated before; ``None`` when something is wrong with it, which is reported as it is."""
+    agent = data.get("agent")
+    return agent if isinstance(agent, AgentSettings) else None

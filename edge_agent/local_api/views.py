@@ -1,0 +1,198 @@
+"""What the agent says of itself on the socket: status, tags, changes, and the outbox, as JSON values."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import math
+from collections import deque
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from connectors.model.quality import name_of
+from connectors.ports.clock import Clock
+from connectors.sparkplug.delivery import format_epoch
+from edge_agent.acquisition.collector import Collector
+from edge_agent.acquisition.device import DeviceAcquisition
+from edge_agent.buffer.writer import OutboxReader
+from edge_agent.observability.events import OUTBOX_BATCHES, OUTBOX_BYTES
+from edge_agent.uplink.options import Delivery
+from edge_agent.uplink.uplink import Uplink
+
+RATE_SPAN_S: Final = 10.0
+RATE_STEP_S: Final = 2.0
+WATCH_S_MIN: Final = 0.1
+PROMISES: Final = {
+    Delivery.ACKNOWLEDGED: "a sample leaves this disk only when the cloud's event log has it",
+    Delivery.SPARKPLUG: "Sparkplug store and forward: a sample leaves this disk once it was sent to a broker on which "
+    "the host is online; what the broker or host then loses is lost",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class AgentFacts:
+    """What does not change while the agent runs."""
+
+    agent: str
+    version: str
+    started_ns: int
+    commissioning: bool
+    insecure: tuple[str, ...]
+    endpoints: Mapping[str, tuple[str, str]]
+    """By device: (driver, endpoint)."""
+
+
+class AgentView:
+    """Answers from the parts of the running agent."""
+
+    def __init__(
+        self,
+        facts: AgentFacts,
+        devices: Sequence[DeviceAcquisition],
+        collector: Collector,
+        reader: OutboxReader,
+        uplink: Uplink,
+        clock: Clock,
+    ) -> None:
+        self._facts = facts
+        self._devices = devices
+        self._collector = collector
+        self._reader = reader
+        self._uplink = uplink
+        self._clock = clock
+        steps = int(RATE_SPAN_S / RATE_STEP_S) + 1
+        self._history: deque[tuple[float, dict[str, int]]] = deque(maxlen=steps)
+
+    async def run(self) -> None:
+        """Keep what rates and gauges are computed from."""
+        while True:
+            self._history.append((self._clock.monotonic_s(), {device.name: device.samples for device in self._devices}))
+            status = await self._reader.status()
+            OUTBOX_BATCHES.set(status.batches)
+            OUTBOX_BYTES.set(status.file_bytes)
+            await asyncio.sleep(RATE_STEP_S)
+
+    async def status(self, _args: Mapping[str, Any]) -> AsyncIterator[Any]:
+        """The whole agent on one screen."""
+        outbox = await self._reader.status()
+        facts, uplink = self._facts, self._uplink
+        now_ns = self._clock.now_ns()
+        yield {
+            "agent": facts.agent,
+            "version": facts.version,
+            "epoch": format_epoch(outbox.epoch),
+            "started_ns": facts.started_ns,
+            "uptime_s": round((now_ns - facts.started_ns) / 1e9, 1),
+            "commissioning": facts.commissioning,
+            "delivery": uplink.options.delivery.value,
+            "promise": PROMISES[uplink.options.delivery],
+            "insecure": list(facts.insecure),
+            "devices": [self._device(device) for device in self._devices],
+            "uplink": {
+                "broker": uplink.state.broker,
+                "phase": uplink.state.phase,
+                "reason": uplink.state.reason,
+                "host": uplink.options.host,
+                "host_online": uplink.state.host_online,
+                "sent": uplink.state.sent,
+                "resent": uplink.state.resent,
+                "acknowledged": uplink.state.acknowledged,
+                "refused": uplink.state.refused,
+                "in_flight": uplink.in_flight,
+            },
+            "outbox": {
+                "path": str(self._reader.path),
+                "batches": outbox.batches,
+                "samples": outbox.samples,
+                "file_bytes": outbox.file_bytes,
+                "oldest_s": None if outbox.oldest_ms is None else round(now_ns / 1e9 - outbox.oldest_ms / 1e3, 1),
+                "newest_batch": outbox.newest,
+                "samples_pending": self._collector.samples_pending,
+                "samples_committed": self._collector.samples_committed,
+                "blocked": self._collector.blocked_reason,
+            },
+        }
+
+    async def tags(self, args: Mapping[str, Any]) -> AsyncIterator[Any]:
+        """Every tag with its newest sample; ``device`` chooses one device."""
+        yield [tag for device in self._chosen(args) for tag in self._tags(device)]
+
+    async def watch(self, args: Mapping[str, Any]) -> AsyncIterator[Any]:
+        """The tags, then again and again those that got a sample since; ``interval_s`` between two answers."""
+        interval_s = max(WATCH_S_MIN, float(args.get("interval_s", 1.0)))
+        seen: dict[tuple[str, str], int] = {}
+        while True:
+            changed: list[dict[str, Any]] = []
+            for device in self._chosen(args):
+                for tag in self._tags(device):
+                    key = (tag["device"], tag["tag"])
+                    mark = tag["samples"] * 2 + bool(tag["problem"])
+                    if seen.get(key) != mark:
+                        seen[key] = mark
+                        changed.append(tag)
+            yield changed
+            await asyncio.sleep(interval_s)
+
+    def _device(self, device: DeviceAcquisition) -> dict[str, Any]:
+        driver, endpoint = self._facts.endpoints[device.name]
+        bad = sum(1 for tag in self._tags(device) if tag["quality"] not in (None, "Good"))
+        return {
+            "device": device.name,
+            "driver": driver,
+            "endpoint": endpoint,
+            "online": device.is_online,
+            "online_since_ns": device.online_since_ns,
+            "reason": device.offline_reason,
+            "tags": len(device.tag_names),
+            "problems": [{"tag": problem.tag, "reason": problem.reason} for problem in device.problems],
+            "bad": bad,
+            "samples": device.samples,
+            "samples_per_s": self._rate(device),
+        }
+
+    def _rate(self, device: DeviceAcquisition) -> float:
+        if not self._history:
+            return 0.0
+        then_s, counts = self._history[0]
+        span_s = self._clock.monotonic_s() - then_s
+        return round((device.samples - counts[device.name]) / span_s, 1) if span_s > 0 else 0.0
+
+    def _tags(self, device: DeviceAcquisition) -> list[dict[str, Any]]:
+        problems = {str(problem.tag): problem for problem in device.problems}
+        rows: list[dict[str, Any]] = []
+        for index, name in enumerate(device.tag_names):
+            known = device.current.types[index]
+            current = device.current.of(index)
+            problem = problems.get(name)
+            quality = problem.quality if problem is not None else current.quality if current is not None else None
+            rows.append(
+                {
+                    "device": device.name,
+                    "tag": name,
+                    "type": None if known is None else known.datatype.label,
+                    "unit": "" if known is None else known.unit,
+                    "value": None if current is None else _json_value(current.value),
+                    "time_ns": None if current is None else current.time_ns,
+                    "quality": None if quality is None else name_of(quality),
+                    "stale": not device.is_online,
+                    "samples": int(device.current.sample_count[index]),
+                    "problem": "" if problem is None else problem.reason,
+                }
+            )
+        return rows
+
+    def _chosen(self, args: Mapping[str, Any]) -> Sequence[DeviceAcquisition]:
+        wanted = args.get("device")
+        if not wanted:
+            return self._devices
+        chosen = [device for device in self._devices if device.name == wanted]
+        if not chosen:
+            raise ValueError(f"no device {wanted!r}; there are {', '.join(device.name for device in self._devices)}")
+        return chosen
+
+
+def _json_value(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return base64.b64encode(value).decode() if isinstance(value, bytes) else value

@@ -1,0 +1,290 @@
+"""The composition root of the agent: the one place that knows every part, and in which order they start and stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import gc
+import os
+import signal
+import traceback
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from connectors.model.back_off import BackOff
+from connectors.model.delivery import AgentName
+from connectors.model.errors import AlreadyRunning, OutboxUnavailable
+from connectors.model.tags import DeviceName
+from connectors.mqtt.session import MqttOptions, MqttSession
+from connectors.ports.clock import Clock, SystemClock
+from connectors.ports.settings import DeviceSettings, DriverType
+from connectors.sparkplug.birth import CurrentValue, NodeProperty
+from connectors.sparkplug.delivery import format_epoch
+from edge_agent.acquisition.collector import Collector, CollectorSettings
+from edge_agent.acquisition.device import DeviceAcquisition
+from edge_agent.buffer.feed import Feed
+from edge_agent.buffer.writer import OutboxReader, OutboxWriter
+from edge_agent.config.models import AgentConfig, UplinkSettings
+from edge_agent.local_api.server import LocalApi
+from edge_agent.local_api.views import AgentFacts, AgentView
+from edge_agent.observability.events import (
+    REGISTRY,
+    AgentStarted,
+    AgentStopped,
+    AgentStopping,
+    Fault,
+    emit,
+)
+from edge_agent.uplink.options import Delivery, UplinkOptions
+from edge_agent.uplink.uplink import Uplink
+from edge_agent.version import lineside_version
+
+WINDOW_BYTES_MAX: Final = 8 * 1024 * 1024
+LAST_COMMIT_S_MAX: Final = 20.0
+GOODBYE_S_MAX: Final = 5.0
+
+
+async def run_agent(config: AgentConfig, drivers: Mapping[str, DriverType], clock: Clock | None = None) -> None:
+    """Run the agent until SIGTERM or SIGINT; then everything that was acquired is on disk.
+
+    Raises ``AlreadyRunning`` when another agent uses the same data folder, ``OutboxUnavailable`` when the outbox cannot
+    be opened.
+    """
+    clock = clock or SystemClock()
+    config.agent.data_dir.mkdir(parents=True, exist_ok=True)
+    with _only_one(config.agent.data_dir):
+        agent = await Agent.assemble(config, drivers, clock)
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, _request_stop, stop, number)
+        gc.collect()
+        gc.freeze()  # what was loaded so far stays: the collector need not look at it again
+        await agent.run(stop)
+
+
+class Agent:
+    """The parts of a running agent."""
+
+    def __init__(
+        self,
+        *,
+        writer: OutboxWriter,
+        reader: OutboxReader,
+        collector: Collector,
+        devices: list[DeviceAcquisition],
+        uplink: Uplink,
+        api: LocalApi,
+        view: AgentView,
+    ) -> None:
+        self._writer = writer
+        self._reader = reader
+        self._collector = collector
+        self._devices = devices
+        self._uplink = uplink
+        self._api = api
+        self._view = view
+
+    @classmethod
+    async def assemble(cls, config: AgentConfig, drivers: Mapping[str, DriverType], clock: Clock) -> Agent:
+        """Open the outbox and connect the parts; nothing runs yet. Raises ``OutboxUnavailable``."""
+        outbox = config.outbox
+        writer = await OutboxWriter.open(outbox.path, outbox.durability, clock.now_ns() // 1_000_000)
+        reader = OutboxReader(outbox.path, writer.epoch)
+        feed = Feed(reader)
+        collector = Collector(
+            writer,
+            feed,
+            CollectorSettings(outbox.commit_interval_s, outbox.samples_pending_max, config.uplink.packet_bytes_max),
+            clock,
+        )
+        devices: dict[DeviceName, DeviceAcquisition] = {}
+        uplink = Uplink(
+            _uplink_options(config),
+            MqttSession(_mqtt_options(config.uplink)),
+            writer=writer,
+            feed=feed,
+            collector=collector,
+            values=lambda name: _values(devices, name),
+            clock=clock,
+        )
+        for settings in config.devices:
+            name = DeviceName(settings.name)
+            devices[name] = DeviceAcquisition(
+                name,
+                [tag.name for tag in settings.tags],
+                drivers[settings.driver].create(settings, clock),
+                settings.report_rules(),
+                writer=writer,
+                feed=feed,
+                collector=collector,
+                listener=uplink,
+                clock=clock,
+            )
+        await _resume(devices, writer)
+        view = AgentView(_facts(config, clock), list(devices.values()), collector, reader, uplink, clock)
+        handlers = {"status": view.status, "tags": view.tags, "watch": view.watch}
+        api = LocalApi(config.local_api.socket, config.local_api.mode, handlers)
+        _serve_metrics(config)
+        emit(
+            AgentStarted(
+                str(_uplink_options(config).agent),
+                lineside_version(),
+                format_epoch(writer.epoch),
+                len(devices),
+                sum(len(device.tag_names) for device in devices.values()),
+            )
+        )
+        return cls(
+            writer=writer,
+            reader=reader,
+            collector=collector,
+            devices=list(devices.values()),
+            uplink=uplink,
+            api=api,
+            view=view,
+        )
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Run until ``stop`` is set, then stop in the order in which nothing is lost.
+
+        Devices first, so that nothing new comes; then the last commit; then the goodbye to the broker.
+        """
+        collecting = asyncio.create_task(self._collector.run(), name="collector")
+        serving = [
+            asyncio.create_task(_supervised("local api", self._api.run), name="local api"),
+            asyncio.create_task(_supervised("status", self._view.run), name="status"),
+        ]
+        sending = asyncio.create_task(_supervised("uplink", self._uplink.run), name="uplink")
+        acquiring = [asyncio.create_task(device.run(), name=device.name) for device in self._devices]
+        stopping = asyncio.create_task(stop.wait(), name="stop")
+        everything = [collecting, sending, *serving, *acquiring, stopping]
+        await asyncio.wait(everything, return_when=asyncio.FIRST_COMPLETED)
+        await _cancel(acquiring, GOODBYE_S_MAX)
+        self._collector.stop()
+        await asyncio.wait([collecting], timeout=LAST_COMMIT_S_MAX)
+        lost = self._collector.samples_pending
+        await _cancel([sending, *serving, collecting, stopping], GOODBYE_S_MAX)
+        self._reader.close()
+        await self._writer.close()
+        emit(AgentStopped(lost))
+        for task in everything:
+            if not task.cancelled() and (error := task.exception()) is not None:
+                raise error
+
+
+async def _resume(devices: Mapping[DeviceName, DeviceAcquisition], writer: OutboxWriter) -> None:
+    """Tell every device what an earlier start knew of it; what happened since is a gap."""
+    states = await writer.call(lambda outbox: outbox.device_states())
+    for name, device in devices.items():
+        definition_hash, newest_ns, stored_ns = states.get(name, (None, None, None))
+        definition = await writer.definition(definition_hash) if definition_hash else None
+        device.resume(definition, newest_ns, stored_ns)
+
+
+async def _supervised(name: str, run: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Run a part for as long as the agent lives; a defect in it is logged, counted, and the part started again."""
+    back_off = BackOff(1.0, 60.0)
+    while True:
+        try:
+            await run()
+            return
+        except (AlreadyRunning, asyncio.CancelledError):
+            raise
+        except Exception as exc:  # the other parts go on: what is acquired must still reach the disk
+            emit(Fault(name, f"{type(exc).__name__}: {exc}", traceback.format_exc()))
+        await asyncio.sleep(back_off.next_s())
+
+
+async def _cancel(tasks: list[asyncio.Task[Any]], longest_s: float) -> None:
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks, timeout=longest_s)
+
+
+def _request_stop(stop: asyncio.Event, number: signal.Signals) -> None:
+    emit(AgentStopping(number.name))
+    stop.set()
+
+
+def _values(devices: Mapping[DeviceName, DeviceAcquisition], name: DeviceName) -> dict[int, CurrentValue]:
+    device = devices.get(name)
+    return {} if device is None else device.values()
+
+
+def _uplink_options(config: AgentConfig) -> UplinkOptions:
+    uplink = config.uplink
+    properties = (
+        NodeProperty("Properties/Software", "Lineside edge-agent"),
+        NodeProperty("Properties/Version", lineside_version()),
+    )
+    return UplinkOptions(
+        agent=AgentName(config.agent.group, config.agent.name),
+        brokers=uplink.brokers,
+        delivery=Delivery(uplink.delivery),
+        host=uplink.host,
+        wait_for_host=uplink.primary_host,
+        properties=properties,
+        window_batches_max=uplink.window_batches_max,
+        window_bytes_max=WINDOW_BYTES_MAX,
+        resend_after_s=uplink.resend_after_s,
+    )
+
+
+def _mqtt_options(uplink: UplinkSettings) -> MqttOptions:
+    return MqttOptions(
+        client_id=uplink.client_id,
+        user=uplink.user or "",
+        password="" if uplink.password is None else uplink.password.get_secret_value(),
+        ca_file=uplink.ca_file,
+        cert_file=uplink.cert_file,
+        key_file=uplink.key_file,
+        keep_alive_s=uplink.keep_alive_s,
+        version=uplink.mqtt_version,
+    )
+
+
+def _facts(config: AgentConfig, clock: Clock) -> AgentFacts:
+    insecure = [f"uplink {url}" for url in config.uplink.brokers if url.startswith("mqtt://")]
+    insecure += [f"device {device.name} {_endpoint(device)}" for device in config.devices if device.is_insecure]
+    return AgentFacts(
+        agent=f"{config.agent.group}/{config.agent.name}",
+        version=lineside_version(),
+        started_ns=clock.now_ns(),
+        commissioning=config.agent.commissioning,
+        insecure=tuple(insecure),
+        endpoints={device.name: (device.driver, _endpoint(device)) for device in config.devices},
+    )
+
+
+def _endpoint(device: DeviceSettings) -> str:
+    return str(getattr(device, "endpoint", ""))
+
+
+def _serve_metrics(config: AgentConfig) -> None:
+    metrics = config.observability.metrics
+    if metrics is not None:
+        from prometheus_client import start_http_server
+
+        start_http_server(metrics.port, metrics.host, REGISTRY)
+
+
+@contextlib.contextmanager
+def _only_one(data_dir: Path) -> Iterator[None]:
+    """Hold the data folder for this process. Raises ``AlreadyRunning``, ``OutboxUnavailable``."""
+    path = data_dir / "agent.lock"
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as exc:
+        raise OutboxUnavailable(f"the data folder {data_dir} cannot be written: {exc.strerror}") from exc
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as exc:
+            raise AlreadyRunning(f"another agent uses the data folder {data_dir}") from exc
+        yield
+    finally:
+        os.close(descriptor)

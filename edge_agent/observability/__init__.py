@@ -1,0 +1,1 @@
+"""What the agent says about itself: log lines and metrics, every one of them named in events.py."""

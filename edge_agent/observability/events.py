@@ -1,0 +1,339 @@
+"""Every event and every metric of the agent.
+
+An event is a typed value; ``emit`` makes the log line (its name in snake_case, its fields) and the metrics from it. The
+names of events and metrics are part of the product: dashboards and alerts depend on them (docs/reference/events.md).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, fields
+from typing import ClassVar, Final
+
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+REGISTRY: Final = CollectorRegistry()
+
+SAMPLES_ACQUIRED: Final = Counter(
+    "lineside_samples_acquired_total", "Samples taken over from a device, after report by exception",
+    ["device"], registry=REGISTRY,
+)  # fmt: skip
+SAMPLES_COMMITTED: Final = Counter(
+    "lineside_samples_committed_total", "Samples that are on disk in the outbox", registry=REGISTRY
+)
+COMMITS: Final = Counter("lineside_commits_total", "Transactions of the outbox", registry=REGISTRY)
+COMMIT_SECONDS: Final = Histogram(
+    "lineside_commit_seconds", "Duration of one commit, fsync included",
+    buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 5), registry=REGISTRY,
+)  # fmt: skip
+OUTBOX_BLOCKED: Final = Gauge("lineside_outbox_blocked", "1 while the disk takes no commit", registry=REGISTRY)
+OUTBOX_BATCHES: Final = Gauge("lineside_outbox_batches", "Batches waiting for an acknowledgement", registry=REGISTRY)
+OUTBOX_BYTES: Final = Gauge("lineside_outbox_bytes", "Size of the outbox on disk", registry=REGISTRY)
+DEVICE_ONLINE: Final = Gauge("lineside_device_online", "1 while the device is connected", ["device"], registry=REGISTRY)
+DEVICE_CONNECTS: Final = Counter(
+    "lineside_device_connects_total", "Connects of a device", ["device"], registry=REGISTRY
+)
+DEVICE_FAILURES: Final = Counter(
+    "lineside_device_failures_total", "Lost or refused connections of a device", ["device"], registry=REGISTRY
+)
+TAG_PROBLEMS: Final = Gauge(
+    "lineside_tag_problems", "Tags of a device that give no values", ["device"], registry=REGISTRY
+)
+POLLS_SKIPPED: Final = Counter(
+    "lineside_polls_skipped_total", "Scans that were left out because the one before took too long",
+    ["device"], registry=REGISTRY,
+)  # fmt: skip
+UPLINK_ONLINE: Final = Gauge("lineside_uplink_online", "1 while births are out on a broker", registry=REGISTRY)
+UPLINK_FAILURES: Final = Counter(
+    "lineside_uplink_failures_total", "Lost or refused connections to a broker", registry=REGISTRY
+)
+BATCHES_SENT: Final = Counter("lineside_batches_sent_total", "Batches published, resends included", registry=REGISTRY)
+BATCHES_RESENT: Final = Counter("lineside_batches_resent_total", "Batches published again", registry=REGISTRY)
+BATCHES_ACKNOWLEDGED: Final = Counter(
+    "lineside_batches_acknowledged_total", "Batches that the cloud has", registry=REGISTRY
+)
+BATCHES_REFUSED: Final = Counter(
+    "lineside_batches_refused_total", "Batches that the cloud will never take", registry=REGISTRY
+)
+MESSAGES_REFUSED: Final = Counter(
+    "lineside_messages_refused_total", "Messages from the broker that the agent cannot follow", registry=REGISTRY
+)
+FAULTS: Final = Counter("lineside_faults_total", "Unexpected errors of a supervised task", ["task"], registry=REGISTRY)
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened. ``level`` is that of its log line, empty for events that are only counted."""
+
+    level: ClassVar[str] = "info"
+
+    def measure(self) -> None:
+        """Bring the metrics up to date."""
+
+
+@dataclass(frozen=True, slots=True)
+class AgentStarted(Event):
+    """The agent runs; ``epoch`` is the identity of this start."""
+
+    agent: str
+    version: str
+    epoch: str
+    devices: int
+    tags: int
+
+
+@dataclass(frozen=True, slots=True)
+class AgentStopping(Event):
+    """The agent was asked to stop."""
+
+    signal: str
+
+
+@dataclass(frozen=True, slots=True)
+class AgentStopped(Event):
+    """The agent has stopped; what was acquired is on disk, except for ``samples_lost``."""
+
+    samples_lost: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceConnected(Event):
+    """A device is connected and its tags are bound."""
+
+    device: str
+    tags: int
+    problems: int
+
+    def measure(self) -> None:
+        """See ``Event``."""
+        DEVICE_ONLINE.labels(self.device).set(1)
+        DEVICE_CONNECTS.labels(self.device).inc()
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceLost(Event):
+    """A device cannot be reached; the next attempt comes after ``retry_s``."""
+
+    level: ClassVar[str] = "warning"
+    device: str
+    reason: str
+    retry_s: float
+
+    def measure(self) -> None:
+        """See ``Event``."""
+        DEVICE_ONLINE.labels(self.device).set(0)
+        DEVICE_FAILURES.labels(self.device).inc()
+
+
+@dataclass(frozen=True, slots=True)
+class TagsBound(Event):
+    """The tags of a connected device have changed: some have become known, or have got a problem."""
+
+    level: ClassVar[str] = ""
+    device: str
+    problems: int
+
+    def measure(self) -> None:
+        """See ``Event``."""
+        TAG_PROBLEMS.labels(self.device).set(self.problems)
+
+
+@dataclass(frozen=True, slots=True)
+class TagRefused(Event):
+    """A tag gives no values; its neighbours do."""
+
+    level: ClassVar[str] = "warning"
+    device: str
+    tag: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class SamplesAcquired(Event):
+    """Samples were taken over from a device."""
+
+    level: ClassVar[str] = ""
+    device: str
+    samples: int
+
+    def measure(self) -> None:
+        """See ``Event``."""
+        SAMPLES_ACQUIRED.labels(self.device).inc(self.samples)
+
+
+@dataclass(frozen=True, slots=True)
+class Committed(Event):
+    """One transaction of the outbox is on disk."""
+
+    level: ClassVar[str] = ""
+    samples: int
+    batches: int
+    duration_s: float
+
+    def measure(self) -> None:
+        """See ``Event``."""
+        COMMITS.inc()
+        COMMIT_SECONDS.observe(self.duration_s)
+        if self.samples:
+            SAMPLES_COMMITTED.inc(self.samples)
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxBlocked(Event):
+    """The disk takes no commit: samples wait in memory, then in the devices."""
+
+    level: ClassVar[str] = "error"
+    reason: str
+    samples_waiting: int
+
+    def measure(self) -> None:
+        """See ``Event``."""
+        OUTBOX_BLOCKED.set(1)
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxRecovered(Event):
+    """The disk takes commits again; nothing was lost."""
+
+    def measure(self) -> None:
+        """See ``Event``."""
+        OUTBOX_BLOCKED.set(0)
+
+
+@dataclass(frozen=True, slots=True)
+class UplinkOnline(Event):
+    """The births are out: data is sent from now on."""
+
+    broker: str
+
+    def measure(self) -> None:
+        """See ``Event``."""
+        UPLINK_ONLINE.set(1)
+
+
+@dataclass(frozen=True, slots=True)
+class UplinkWaiting(Event):
+    """Connected to the broker, waiting for the primary host to be online."""
+
+    level: ClassVar[str] = "warning"
+    broker: str
+    host: str
+
+
+@dataclass(frozen=True, slots=True)
+class UplinkLost(Event):
+    """No broker can be reached; samples are kept in the outbox."""
+
+    level: ClassVar[str] = "warning"
+    broker: str
+    reason: str
+    retry_s: float
+
+    def measure(self) -> None:
+        """See ``Event``."""
+        UPLINK_ONLINE.set(0)
+        UPLINK_FAILURES.inc()
+
+
+@dataclass(frozen=True, slots=True)
+class HostStateChanged(Event):
+    """The host announced that it is online, or that it is not."""
+
+    host: str
+    online: bool
+
+
+@dataclass(frozen=True, slots=True)
+class BatchesSent(Event):
+    """Batches were published."""
+
+    level: ClassVar[str] = ""
+    batches: int
+    resent: int
+
+    def measure(self) -> None:
+        """See ``Event``."""
+        BATCHES_SENT.inc(self.batches)
+        if self.resent:
+            BATCHES_RESENT.inc(self.resent)
+
+
+@dataclass(frozen=True, slots=True)
+class AcknowledgementsMissing(Event):
+    """Batches were published and not acknowledged in time; the oldest is sent again until the cloud answers."""
+
+    level: ClassVar[str] = "warning"
+    batches: int
+    oldest_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class BatchesAcknowledged(Event):
+    """The cloud has batches."""
+
+    level: ClassVar[str] = ""
+    batches: int
+
+    def measure(self) -> None:
+        """See ``Event``."""
+        BATCHES_ACKNOWLEDGED.inc(self.batches)
+
+
+@dataclass(frozen=True, slots=True)
+class BatchRefused(Event):
+    """The cloud will never take a batch; it is set aside and declared as a gap."""
+
+    level: ClassVar[str] = "error"
+    batch: int
+    reason: str
+
+    def measure(self) -> None:
+        """See ``Event``."""
+        BATCHES_REFUSED.inc()
+
+
+@dataclass(frozen=True, slots=True)
+class MessageRefused(Event):
+    """A message from the broker that the agent cannot follow."""
+
+    level: ClassVar[str] = "warning"
+    topic: str
+    reason: str
+
+    def measure(self) -> None:
+        """See ``Event``."""
+        MESSAGES_REFUSED.inc()
+
+
+@dataclass(frozen=True, slots=True)
+class Fault(Event):
+    """An unexpected error of a supervised task, which is started again."""
+
+    level: ClassVar[str] = "error"
+    task: str
+    error: str
+    traceback: str
+
+    def measure(self) -> None:
+        """See ``Event``."""
+        FAULTS.labels(self.task).inc()
+
+
+def emit(event: Event) -> None:
+    """Count ``event``, and log it unless it is only counted."""
+    event.measure()
+    if event.level:
+        values = {field.name: getattr(event, field.name) for field in fields(event)}
+        getattr(structlog.get_logger(), event.level)(event_name(type(event)), **values)
+
+
+_NAMES: Final[dict[type[Event], str]] = {}
+
+
+def event_name(event: type[Event]) -> str:
+    """``DeviceConnected`` is logged as ``device_connected``."""
+    name = _NAMES.get(event)
+    if name is None:
+        name = _NAMES[event] = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", event.__name__).lower()
+    return name

@@ -1,0 +1,39 @@
+"""A stored batch as a Sparkplug message: the last step before the wire."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from connectors.sparkplug.bulk_encode import encode_metrics, sub_millisecond_ticks
+from connectors.sparkplug.delivery import DEFINITION_BODY, EPOCH_START, GAP, Delivery
+from edge_agent.buffer.rows import Kind, StoredBatch
+
+
+def samples_message(batch: StoredBatch, *, historical: bool) -> tuple[Delivery, bytes]:
+    """The delivery metrics and the tag metrics of a batch of samples."""
+    metrics = b"".join([encode_metrics(part, historical=historical) for part in batch.parts])
+    ticks = np.concatenate([sub_millisecond_ticks(part) for part in batch.parts])
+    delivery = Delivery(
+        batch.epoch, batch.number, batch.definition, batch.sample_count, ticks=ticks if ticks.any() else None
+    )
+    return delivery, metrics
+
+
+def record_message(batch: StoredBatch) -> Delivery:
+    """The delivery metrics of a definition, a gap or an epoch start, with the record itself."""
+    records: dict[str, str | bytes]
+    match batch.kind:
+        case Kind.DEFINITION:
+            records = {DEFINITION_BODY: batch.record}
+        case Kind.GAP:
+            records = {GAP: batch.record.decode()}
+        case Kind.EPOCH_START:
+            records = {EPOCH_START: batch.record.decode()}
+        case Kind.SAMPLES:
+            raise ValueError("samples are not a record")
+    return Delivery(batch.epoch, batch.number, batch.definition, 0, records=dict(records))
+
+
+def newest_ns(batch: StoredBatch) -> int:
+    """The newest source time in a batch of samples."""
+    return max(int(part.time_ns.max()) for part in batch.parts)

@@ -1,0 +1,48 @@
+"""What the uplink is to do, and how it is doing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from connectors.model.delivery import AgentName
+from connectors.sparkplug.birth import NodeProperty
+from connectors.sparkplug.edge_session import Phase
+
+
+class Delivery(Enum):
+    """Which promise holds."""
+
+    ACKNOWLEDGED = "acknowledged"
+    """A batch is kept and sent until the cloud says that its event log has it."""
+    SPARKPLUG = "sparkplug"
+    """A batch is kept until it has left for a broker on which the primary host is online: store and forward."""
+
+
+@dataclass(frozen=True, slots=True)
+class UplinkOptions:
+    """Settings of the uplink; see ``UplinkSettings`` in the configuration."""
+
+    agent: AgentName
+    brokers: tuple[str, ...]
+    delivery: Delivery
+    host: str
+    wait_for_host: bool
+    properties: tuple[NodeProperty, ...]
+    window_batches_max: int
+    window_bytes_max: int
+    resend_after_s: float
+
+
+@dataclass(slots=True)
+class UplinkState:
+    """The uplink in numbers, for people."""
+
+    broker: str = ""
+    phase: str = Phase.OFFLINE.value
+    reason: str = "not connected yet"
+    host_online: bool | None = None
+    sent: int = 0
+    resent: int = 0
+    acknowledged: int = 0
+    refused: int = 0

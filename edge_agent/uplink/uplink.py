@@ -1,0 +1,215 @@
+"""The uplink: one broker connection at a time, with the births and deaths of the agent and its devices.
+
+Delivery: see ``options.Delivery``; what was not acknowledged stays on disk. Back-pressure: the window bounds what is in
+flight, and the sender waits for the broker's socket, so that nothing piles up in this process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from typing import Final, assert_never
+
+from connectors.model.back_off import BackOff
+from connectors.model.errors import BrokerUnavailable, OutboxUnavailable
+from connectors.model.tags import DeviceDefinition, DeviceName
+from connectors.ports.broker import BrokerSession, Message
+from connectors.ports.clock import Clock
+from connectors.sparkplug.edge_session import (
+    Acknowledged,
+    Born,
+    Disconnect,
+    EdgeSession,
+    Effect,
+    HostChanged,
+    Phase,
+    Publish,
+    Refused,
+    Subscribe,
+)
+from edge_agent.acquisition.collector import Collector
+from edge_agent.buffer.feed import Feed
+from edge_agent.buffer.writer import OutboxWriter
+from edge_agent.observability.events import (
+    HostStateChanged,
+    MessageRefused,
+    UplinkLost,
+    UplinkOnline,
+    UplinkWaiting,
+    emit,
+)
+from edge_agent.uplink.options import UplinkOptions, UplinkState
+from edge_agent.uplink.sender import Sender, Values
+
+RETRY_FIRST_S: Final = 1.0
+RETRY_LONGEST_S: Final = 60.0
+
+
+class Uplink:
+    """Delivers the outbox of one agent; implements ``DeviceListener`` for births and deaths."""
+
+    def __init__(
+        self,
+        options: UplinkOptions,
+        broker: BrokerSession,
+        *,
+        writer: OutboxWriter,
+        feed: Feed,
+        collector: Collector,
+        values: Values,
+        clock: Clock,
+    ) -> None:
+        self.options = options
+        self.state = UplinkState()
+        self._broker = broker
+        self._writer = writer
+        self._feed = feed
+        self._clock = clock
+        self._session = EdgeSession(
+            options.agent,
+            epoch=writer.epoch,
+            host=options.host,
+            wait_for_host=options.wait_for_host,
+            properties=options.properties,
+            values=values,
+        )
+        self._sender = Sender(
+            options,
+            self.state,
+            self._session,
+            broker,
+            writer=writer,
+            feed=feed,
+            collector=collector,
+            values=values,
+            clock=clock,
+            do=self._do,
+        )
+        self._online: set[DeviceName] = set()
+        self._leave: asyncio.Future[bool] | None = None
+
+    @property
+    def in_flight(self) -> int:
+        """Batches that were sent and are not acknowledged."""
+        return len(self._sender.window)
+
+    def device_online(self, definition: DeviceDefinition) -> None:
+        """See ``DeviceListener``."""
+        self._online.add(definition.device)
+        self._sender.device_online(definition)
+        self._do(self._session.device_online(definition, self._now_ms()))
+        self._feed.changed.set()
+
+    def device_offline(self, device: DeviceName) -> None:
+        """See ``DeviceListener``."""
+        self._online.discard(device)
+        self._do(self._session.device_offline(device, self._now_ms()))
+
+    async def run(self) -> None:
+        """Connect and deliver until cancelled; then the NDEATH is published and the connection closed."""
+        await self._sender.prepare()
+        back_off = BackOff(RETRY_FIRST_S, RETRY_LONGEST_S)
+        number = 0
+        while True:
+            url = self.options.brokers[number % len(self.options.brokers)]
+            try:
+                next_broker = await self._one_connection(url, back_off)
+                reason = f"the host {self.options.host!r} is not online at {url}"
+            except (BrokerUnavailable, OutboxUnavailable) as exc:
+                next_broker, reason = True, str(exc)
+            number += next_broker
+            wait_s = back_off.next_s()
+            self.state.phase, self.state.reason = Phase.OFFLINE.value, reason
+            emit(UplinkLost(url, reason, round(wait_s, 1)))
+            await asyncio.sleep(wait_s)
+
+    async def _one_connection(self, url: str, back_off: BackOff) -> bool:
+        """Use one connection until it ends; whether to go on with the next broker.
+
+        Raises ``BrokerUnavailable`` or ``OutboxUnavailable``.
+        """
+        self._leave = asyncio.get_running_loop().create_future()
+        will = self._session.connecting(await self._writer.next_bd_seq(), self._now_ms())
+        try:
+            await self._broker.connect(url, Message(will.topic, will.payload, will.qos), self._received)
+            self.state.broker = url
+            self._sender.window.reconnected()
+            await self._begin(url)
+            back_off.reset()
+            async with asyncio.TaskGroup() as tasks:
+                sending = tasks.create_task(self._sender.run(), name="uplink send")
+                connection = tasks.create_task(self._broker.closed(), name="uplink connection")
+                next_broker = await self._leave
+                sending.cancel()
+                connection.cancel()
+        except BaseExceptionGroup as group:
+            lost, other = group.split((BrokerUnavailable, OutboxUnavailable))
+            if other is not None or lost is None:
+                raise
+            raise BrokerUnavailable(str(lost.exceptions[0])) from group
+        finally:
+            await self._close()
+        return next_broker
+
+    async def _begin(self, url: str) -> None:
+        effects = self._session.connected(self._now_ms())
+        for effect in effects:
+            if isinstance(effect, Subscribe):
+                await self._broker.subscribe(effect.filters)
+        self._do([effect for effect in effects if not isinstance(effect, Subscribe)])
+        self.state.phase = self._session.phase.value
+        if self._session.phase is Phase.WAITING_FOR_HOST:
+            emit(UplinkWaiting(url, self.options.host))
+
+    async def _close(self) -> None:
+        """Say goodbye, if there is a connection to say it on."""
+        effects = self._session.closing(self._now_ms())
+        with contextlib.suppress(BrokerUnavailable):
+            for effect in effects:
+                if isinstance(effect, Publish):
+                    self._broker.publish(Message(effect.topic, effect.payload, effect.qos))
+            await asyncio.shield(self._broker.disconnect())
+        self._session.disconnected()
+
+    def _received(self, message: Message) -> None:
+        self._do(self._session.received(message.topic, message.payload, self._now_ms()))
+
+    def _do(self, effects: Sequence[Effect]) -> None:
+        for effect in effects:
+            match effect:
+                case Publish():
+                    with contextlib.suppress(BrokerUnavailable):  # the task on the connection notices the loss
+                        self._broker.publish(Message(effect.topic, effect.payload, effect.qos))
+                case Acknowledged():
+                    self._sender.acknowledged(effect.acknowledgements)
+                case Born():
+                    self._born()
+                case HostChanged():
+                    self._host_changed(online=effect.online)
+                case Disconnect():
+                    if self._leave is not None and not self._leave.done():
+                        self._leave.set_result(effect.next_broker)
+                case Refused():
+                    emit(MessageRefused(effect.topic, effect.reason))
+                case Subscribe():
+                    raise AssertionError("subscriptions are made when a connection begins")
+                case _:
+                    assert_never(effect)
+
+    def _born(self) -> None:
+        for device in self._online:
+            self._sender.note_birth(device)
+        self.state.phase, self.state.reason = Phase.BORN.value, ""
+        emit(UplinkOnline(self.state.broker))
+        self._feed.changed.set()
+
+    def _host_changed(self, *, online: bool) -> None:
+        self.state.host_online = online
+        emit(HostStateChanged(self.options.host, online))
+        if online:
+            self._sender.window.host_returned()
+            self._feed.changed.set()
+
+    def _now_ms(self) -> int:
+        return self._clock.now_ns() // 1_000_000
