@@ -18,6 +18,7 @@ from connectors.model.delivery import AgentName
 from connectors.model.errors import AlreadyRunning, OutboxUnavailable
 from connectors.model.tags import DeviceName
 from connectors.mqtt.session import MqttOptions, MqttSession
+from connectors.observability.events import emit
 from connectors.ports.clock import Clock, SystemClock
 from connectors.ports.settings import DeviceSettings, DriverType
 from connectors.sparkplug.birth import CurrentValue, NodeProperty
@@ -35,7 +36,6 @@ from edge_agent.observability.events import (
     AgentStopped,
     AgentStopping,
     Fault,
-    emit,
 )
 from edge_agent.uplink.options import Delivery, UplinkOptions
 from edge_agent.uplink.uplink import Uplink

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from connectors.model.datatypes import DataType
+from connectors.model.report_by_exception import ReportRule
 from connectors.ports.settings import DataTypeSetting, DeviceSettings, Duration, TagSettings
 
 Table = Literal["coil", "discrete", "input", "holding"]
@@ -152,3 +154,9 @@ class ModbusDevice(DeviceSettings):
         if not re.fullmatch(r"tcp://[^/\s:@]+(:\d+)?", endpoint):
             raise ValueError(f"{endpoint!r} is not a Modbus endpoint; write it as tcp://host:502")
         return endpoint
+
+    def _report_rule(self, tag: TagSettings) -> ReportRule:
+        """A poll is only a question: what is reported is the change, and a sign of life."""
+        longest_s = self.report_interval_s_max if tag.report_interval_s_max is None else tag.report_interval_s_max
+        always = isinstance(tag, ModbusTag) and tag.report == "always"
+        return replace(super()._report_rule(tag), always=always, interval_s_max=longest_s)

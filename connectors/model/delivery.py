@@ -104,6 +104,16 @@ class BatchRanges:
         self._last[left:right] = [last]
         return fresh
 
+    def discard(self, number: int) -> None:
+        """Take ``number`` out of the set, if it is in it."""
+        at = bisect_right(self._first, number) - 1
+        if at < 0 or number > self._last[at]:
+            return
+        first, last = self._first[at], self._last[at]
+        parts = [(a, b) for a, b in ((first, number - 1), (number + 1, last)) if a <= b]
+        self._first[at : at + 1] = [a for a, _ in parts]
+        self._last[at : at + 1] = [b for _, b in parts]
+
     def missing(self, first: int, last: int) -> list[tuple[int, int]]:
         """The ranges of ``first``…``last`` that are not in the set, in order."""
         holes: list[tuple[int, int]] = []

@@ -74,6 +74,7 @@ class MemoryReader:
 
     async def read(self, wait_s: float, bytes_max: int) -> Sequence[LogRecord]:
         """See ``PartitionReader``."""
+        await asyncio.sleep(0)
         loop = asyncio.get_running_loop()
         deadline_s = loop.time() + wait_s
         while True:
@@ -115,6 +116,7 @@ class MemoryEventLog:
 
     async def append(self, topic: str, records: Sequence[Record]) -> Sequence[Position]:
         """See ``EventLog``."""
+        await asyncio.sleep(0)  # as any real log does, it lets others run
         partitions = self.server.topic(topic).partitions
         for record in records:
             if len(record.value) > self._record_bytes_max:

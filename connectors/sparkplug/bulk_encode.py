@@ -51,8 +51,10 @@ _VALUE_TAGS: Final = {
     DataType.BYTES: b"\x82\x01",
 }
 
-METRIC_BYTES_MAX: Final = 2 + 6 + 11 + 2 + 2 + 11 + 48
-"""No metric of a fixed-width type is longer; text and bytes add their own length and 4."""
+_PLAIN_BYTES_MAX: Final = 2 + 6 + 11 + 2 + 11
+"""No metric of a fixed-width type is longer (head, alias, time, history, value); text and bytes add their own length."""
+_EXTRA_BYTES_MAX: Final = 2 + 48
+"""What null and the properties of a bad quality add."""
 
 
 def encode_metrics(batch: SampleBatch, *, historical: bool) -> bytes:
@@ -80,7 +82,8 @@ def sub_millisecond_ticks(batch: SampleBatch) -> NDArray[np.uint16]:
 
 def encoded_bytes_max(batch: SampleBatch) -> int:
     """An upper bound on the encoded size of ``batch``, cheap enough to decide where to split it."""
-    total = len(batch) * METRIC_BYTES_MAX
+    extra = 0 if batch.quality is None and batch.null is None else _EXTRA_BYTES_MAX
+    total = len(batch) * (_PLAIN_BYTES_MAX + extra)
     family = family_of(batch.datatype)
     if family is ValueFamily.TEXT:
         total += sum(4 * len(text) + 8 for text in batch.value)

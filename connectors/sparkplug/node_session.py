@@ -54,6 +54,14 @@ class _Metric:
     unit: str
 
 
+def payload_of(data: bytes) -> pb.Payload:
+    """A Sparkplug payload, whole. Raises ``PayloadInvalid`` when the bytes are none."""
+    try:
+        return pb.Payload.FromString(data)
+    except DecodeError as exc:
+        raise PayloadInvalid("not a Sparkplug payload") from exc
+
+
 class NodeSession:
     """The session of one Edge Node as its host sees it."""
 
@@ -64,12 +72,13 @@ class NodeSession:
         self._bd_seq: int | None = None
         self.born = False
 
+    def resume(self) -> None:
+        """The births came from a store: which message comes next is not known, so the next seq is taken as it is."""
+        self._seq = None
+
     def receive(self, topic: Topic, payload: bytes) -> NodeReading:
         """Take the next message of the node. Raises ``PayloadInvalid`` when it is not a Sparkplug payload."""
-        try:
-            message = pb.Payload.FromString(payload)
-        except DecodeError as exc:
-            raise PayloadInvalid("not a Sparkplug payload") from exc
+        message = payload_of(payload)
         reading = NodeReading()
         if topic.verb is Verb.NDEATH:
             self._node_death(message, reading)

@@ -11,6 +11,7 @@ from connectors.model.delivery import BatchRanges, Epoch
 from connectors.model.errors import OutboxUnavailable
 from connectors.model.samples import SampleBatch, concatenate
 from connectors.model.tags import DefinitionHash, DeviceName
+from connectors.observability.events import emit
 from connectors.ports.clock import Clock
 from connectors.sparkplug.bulk_encode import encoded_bytes_max
 from connectors.sparkplug.delivery import MESSAGE_OVERHEAD_BYTES_MAX
@@ -18,7 +19,7 @@ from edge_agent.buffer.feed import Feed
 from edge_agent.buffer.outbox import Commit
 from edge_agent.buffer.rows import NewBatch, OpenGap
 from edge_agent.buffer.writer import OutboxWriter
-from edge_agent.observability.events import Committed, OutboxBlocked, OutboxRecovered, emit
+from edge_agent.observability.events import Committed, OutboxBlocked, OutboxRecovered
 
 TICK_BYTES: Final = 2
 RETRY_S: Final = 1.0

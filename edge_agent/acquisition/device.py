@@ -14,6 +14,7 @@ from connectors.model.errors import DeviceUnavailable, OutboxUnavailable
 from connectors.model.report_by_exception import ReportFilter, ReportRule
 from connectors.model.samples import SampleBatch
 from connectors.model.tags import DeviceDefinition, DeviceName, TagType
+from connectors.observability.events import emit
 from connectors.ports.clock import Clock
 from connectors.ports.device import DeviceDriver, TagProblem
 from connectors.sparkplug.birth import CurrentValue
@@ -29,7 +30,6 @@ from edge_agent.observability.events import (
     SamplesAcquired,
     TagRefused,
     TagsBound,
-    emit,
 )
 
 RETRY_FIRST_S: Final = 1.0

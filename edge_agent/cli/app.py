@@ -56,10 +56,10 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Print the ver
 @app.command()
 def run(config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Run the agent in the foreground, until it is told to stop (SIGTERM, Ctrl-C)."""
+    from connectors.observability.logs import configure_logs
     from edge_agent.config.load import load_config
     from edge_agent.drivers import built_in_drivers
     from edge_agent.main import run_agent
-    from edge_agent.observability.logs import configure_logs
 
     drivers = built_in_drivers()
     try:

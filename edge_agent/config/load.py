@@ -177,7 +177,10 @@ class _Loading:
         if named is None:
             self.problems.append(missing_key(document, (*path, "driver"), hint=known))
             return None
-        if isinstance(named, str) and named in self.drivers:
+        if not isinstance(named, str):
+            self.problems.append(wrong_type(document, (*path, "driver"), "text"))
+            return None
+        if named in self.drivers:
             return named
         meant = nearest(named, self.drivers)
         suggestion = f"It can be {known}." if meant is None else f"Did you mean {meant!r}? It can be {known}."

@@ -18,7 +18,15 @@ from edge_agent.config.yaml_nodes import Document
 SHOWN_CHARS_MAX: Final = 60
 _CREDENTIALS: Final = re.compile(r"://[^\s'\"]*@")
 _DURATION_UNITS: Final = (("d", 86_400), ("h", 3600), ("m", 60), ("s", 1))
-_SIZE_UNITS: Final = (("GiB", 1024**3), ("MiB", 1024**2), ("KiB", 1024), ("GB", 10**9), ("MB", 10**6), ("kB", 1000))
+_SIZE_UNITS: Final = (
+    ("GiB", 1024**3),
+    ("MiB", 1024**2),
+    ("KiB", 1024),
+    ("GB", 10**9),
+    ("MB", 10**6),
+    ("kB", 1000),
+    ("B", 1),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +151,6 @@ def quantity(setting: Setting | None, number: float) -> str:
         unit, size = next((unit for unit in _DURATION_UNITS if number >= unit[1] and number % unit[1] == 0), ("s", 1))
         return f"{number / size:.10g}{unit}"
     if parse_size in readers:
-        unit, size = next((unit for unit in _SIZE_UNITS if number >= unit[1] and number % unit[1] == 0), ("B", 1))
-        return f"{number / size:.10g}{unit}"
+        exact = [f"{number / size:.10g}{unit}" for unit, size in _SIZE_UNITS if number % size == 0]
+        return min(exact, key=len)
     return f"{number:.10g}"

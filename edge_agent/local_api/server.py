@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from connectors.model.errors import AlreadyRunning, LinesideError
+from connectors.observability.events import emit
 from edge_agent.local_api.protocol import REQUEST_BYTES_MAX, parse_request
-from edge_agent.observability.events import Fault, emit
+from edge_agent.observability.events import Fault
 
 CLIENTS_MAX: Final = 32
 

@@ -6,12 +6,12 @@ names of events and metrics are part of the product: dashboards and alerts depen
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import ClassVar, Final
 
-import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from connectors.observability.events import Event
 
 REGISTRY: Final = CollectorRegistry()
 
@@ -60,16 +60,6 @@ MESSAGES_REFUSED: Final = Counter(
     "lineside_messages_refused_total", "Messages from the broker that the agent cannot follow", registry=REGISTRY
 )
 FAULTS: Final = Counter("lineside_faults_total", "Unexpected errors of a supervised task", ["task"], registry=REGISTRY)
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """Something that happened. ``level`` is that of its log line, empty for events that are only counted."""
-
-    level: ClassVar[str] = "info"
-
-    def measure(self) -> None:
-        """Bring the metrics up to date."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,22 +308,3 @@ class Fault(Event):
     def measure(self) -> None:
         """See ``Event``."""
         FAULTS.labels(self.task).inc()
-
-
-def emit(event: Event) -> None:
-    """Count ``event``, and log it unless it is only counted."""
-    event.measure()
-    if event.level:
-        values = {field.name: getattr(event, field.name) for field in fields(event)}
-        getattr(structlog.get_logger(), event.level)(event_name(type(event)), **values)
-
-
-_NAMES: Final[dict[type[Event], str]] = {}
-
-
-def event_name(event: type[Event]) -> str:
-    """``DeviceConnected`` is logged as ``device_connected``."""
-    name = _NAMES.get(event)
-    if name is None:
-        name = _NAMES[event] = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", event.__name__).lower()
-    return name

@@ -9,6 +9,7 @@ from typing import Final
 
 from connectors.model.delivery import BatchRanges, Epoch
 from connectors.model.tags import DefinitionHash, DeviceDefinition, DeviceName
+from connectors.observability.events import emit
 from connectors.ports.broker import BrokerSession, Message
 from connectors.ports.clock import Clock
 from connectors.sparkplug.birth import CurrentValue
@@ -23,7 +24,6 @@ from edge_agent.observability.events import (
     BatchesAcknowledged,
     BatchesSent,
     BatchRefused,
-    emit,
 )
 from edge_agent.uplink.messages import newest_ns, record_message, samples_message
 from edge_agent.uplink.options import Delivery, UplinkOptions, UplinkState

@@ -14,6 +14,7 @@ from typing import Final, assert_never
 from connectors.model.back_off import BackOff
 from connectors.model.errors import BrokerUnavailable, OutboxUnavailable
 from connectors.model.tags import DeviceDefinition, DeviceName
+from connectors.observability.events import emit
 from connectors.ports.broker import BrokerSession, Message
 from connectors.ports.clock import Clock
 from connectors.sparkplug.edge_session import (
@@ -37,7 +38,6 @@ from edge_agent.observability.events import (
     UplinkLost,
     UplinkOnline,
     UplinkWaiting,
-    emit,
 )
 from edge_agent.uplink.options import UplinkOptions, UplinkState
 from edge_agent.uplink.sender import Sender, Values

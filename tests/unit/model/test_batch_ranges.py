@@ -18,6 +18,8 @@ def test_ranges_behave_as_a_set(spans: list[tuple[int, int]], low: int, size: in
         added = set(range(first, first + more + 1))
         assert ranges.add(first, first + more) is not bool(model & added)
         model |= added
+    ranges.discard(low)
+    model.discard(low)
     assert {n for first, last in ranges for n in range(first, last + 1)} == model
     assert len(ranges) == len(model)
     assert ranges.highest == max(model, default=None)

@@ -1,0 +1,1 @@
+"""The topics of the event log, and what their records look like."""

@@ -1,0 +1,50 @@
+"""The topics of the event log. Their names and records are part of the product: docs/reference/event-log.md."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from connectors.ports.event_log import Cleanup, LogRecord, Record, TopicSpec
+
+RAW: Final = "lineside.raw.v1"
+"""Every Sparkplug message as it came; key ``group/name``, header ``mqtt-topic``, time of arrival."""
+DEFINITIONS: Final = "lineside.definitions.v1"
+"""The definitions of devices, by agent and hash; the newest of each key is kept for ever."""
+SAMPLES: Final = "lineside.samples.v1"
+"""Decoded samples for other people's systems (connectors/model/samples.proto); at least once."""
+
+MQTT_TOPIC: Final = "mqtt-topic"
+
+
+@dataclass(frozen=True, slots=True)
+class RawMessage:
+    """A record of ``RAW``: an MQTT message and the time at which the ingest took it (milliseconds, UTC)."""
+
+    topic: str
+    payload: bytes
+    received_ms: int
+
+
+def raw_record(key: str, topic: str, payload: bytes, received_ms: int) -> Record:
+    """The record of a message; ``key`` is ``group/name``, or the topic itself when it is not a node's."""
+    return Record(key.encode(), payload, received_ms, ((MQTT_TOPIC, topic.encode()),))
+
+
+def raw_message(record: LogRecord) -> RawMessage:
+    """The message in a record of ``RAW``."""
+    return RawMessage(record.header(MQTT_TOPIC).decode("utf-8", "replace"), record.value, record.time_ms)
+
+
+def definition_key(agent: str, hash_: str) -> bytes:
+    """The key of a definition: ``group/name`` and hash."""
+    return f"{agent} {hash_}".encode()
+
+
+def topic_specs(partitions: int, retention_s: float) -> dict[str, TopicSpec]:
+    """The topics as they should exist."""
+    return {
+        RAW: TopicSpec(RAW, partitions, Cleanup.DELETE, retention_s),
+        DEFINITIONS: TopicSpec(DEFINITIONS, 1, Cleanup.COMPACT),
+        SAMPLES: TopicSpec(SAMPLES, partitions, Cleanup.DELETE, retention_s),
+    }

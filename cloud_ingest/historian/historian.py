@@ -1,0 +1,106 @@
+"""The role ``historian``: a projector for each partition of the raw log that this process was given."""
+
+from __future__ import annotations
+
+import asyncio
+import traceback
+from typing import Final
+
+from cloud_ingest.event_log.topics import RAW, SAMPLES
+from cloud_ingest.historian.partitions import Partitions
+from cloud_ingest.historian.projector import Projector, Stores
+from cloud_ingest.historian.samples_topic import SamplesTopic
+from cloud_ingest.observability.events import LAG, Fault, PartitionLeft, StoreWaiting
+from connectors.model.back_off import BackOff
+from connectors.model.errors import DatabaseUnavailable, EventLogUnavailable, OffsetMoved
+from connectors.observability.events import emit
+from connectors.ports.clock import Clock
+from connectors.ports.database import Database
+from connectors.ports.event_log import EventLog, TopicSpec
+
+GROUP: Final = "lineside.historian"
+PARTITIONS_S: Final = 3600.0
+LAG_S: Final = 5.0
+RETRY_FIRST_S: Final = 1.0
+RETRY_LONGEST_S: Final = 30.0
+
+
+class Historian:
+    """Runs the projectors of this process, and follows changes of the assignment."""
+
+    def __init__(
+        self,
+        database: Database,
+        log: EventLog,
+        clock: Clock,
+        *,
+        topics: dict[str, TopicSpec],
+        retention_days: int,
+        publish_samples: bool,
+    ) -> None:
+        self._database = database
+        self._log = log
+        self._topics = topics
+        self._publish_samples = publish_samples
+        self._partitions = Partitions(database, clock, retention_days)
+        samples = SamplesTopic(log) if publish_samples else None
+        self._stores = Stores(database, log, self._partitions, samples, clock)
+        self._projectors: dict[int, Projector] = {}
+
+    async def run(self) -> None:
+        """Store until cancelled; what is down is waited for."""
+        back_off = BackOff(RETRY_FIRST_S, RETRY_LONGEST_S)
+        while True:
+            try:
+                await self._run_assigned(back_off)
+            except* (DatabaseUnavailable, EventLogUnavailable) as group:
+                wait_s = back_off.next_s()
+                emit(StoreWaiting(-1, str(group.exceptions[0]), round(wait_s, 1)))
+                await asyncio.sleep(wait_s)
+
+    async def _run_assigned(self, back_off: BackOff) -> None:
+        identity = (await self._log.ensure(self._topics[RAW])).identity
+        if self._publish_samples:
+            await self._log.ensure(self._topics[SAMPLES])
+        await self._partitions.prepare()
+        async with self._log.assigned(RAW, GROUP) as assignments, asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._tend_partitions(), name="historian partitions")
+            tasks.create_task(self._measure_lag(), name="historian lag")
+            running: dict[int, asyncio.Task[None]] = {}
+            async for partitions in assignments:
+                back_off.reset()
+                for number in running.keys() - partitions:
+                    running.pop(number).cancel()
+                for number in partitions - running.keys():
+                    task = tasks.create_task(self._project(identity, number), name=f"historian partition {number}")
+                    running[number] = task
+
+    async def _project(self, identity: str, number: int) -> None:
+        """Keep one partition stored for as long as it is this process's."""
+        back_off = BackOff(RETRY_FIRST_S, RETRY_LONGEST_S)
+        while True:
+            projector = self._projectors[number] = Projector(self._stores, identity, number)
+            try:
+                await projector.run()
+            except OffsetMoved as exc:
+                emit(PartitionLeft(RAW, number, str(exc)))
+            except asyncio.CancelledError:
+                self._projectors.pop(number, None)
+                emit(PartitionLeft(RAW, number, "it was given to another process, or this one stops"))
+                raise
+            except Exception as exc:  # the other partitions go on; the place in the log has not moved
+                emit(Fault(f"historian partition {number}", f"{type(exc).__name__}: {exc}", traceback.format_exc()))
+            await asyncio.sleep(back_off.next_s())
+
+    async def _tend_partitions(self) -> None:
+        """Have the partition of tomorrow before tomorrow."""
+        while True:
+            await asyncio.sleep(PARTITIONS_S)
+            await self._partitions.prepare()
+
+    async def _measure_lag(self) -> None:
+        while True:
+            ends = await self._log.end_offsets(RAW)
+            for number, projector in list(self._projectors.items()):
+                LAG.labels(str(number)).set(max(0, ends.get(number, 0) - projector.next_offset))
+            await asyncio.sleep(LAG_S)

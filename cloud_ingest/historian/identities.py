@@ -1,0 +1,171 @@
+"""Agents, tags and definitions by their numbers in the database, cached.
+
+They are facts that hold whatever becomes of the samples, so they are written in transactions of their own, before the
+one that stores samples: what is cached here is always in the database.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cloud_ingest.historian.work import KnownAgent
+from connectors.model.datatypes import DataType
+from connectors.model.delivery import AgentName
+from connectors.model.tags import DeviceDefinition
+from connectors.ports.database import Database, Session
+from connectors.sparkplug.bulk_decode import AliasTypes
+from connectors.sparkplug.definition import read_definition
+
+DEFAULT_TENANT: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class TagKey:
+    """What identifies a tag of an agent: device (empty: the node itself) and name; and what is known of it."""
+
+    device: str
+    name: str
+    datatype: DataType
+    unit: str = ""
+    description: str = ""
+
+
+class DefinitionTags:
+    """A definition with the tag ids of its aliases, as tables that NumPy can index."""
+
+    def __init__(self, definition: DeviceDefinition, tag_ids: dict[int, int]) -> None:
+        self.definition = definition
+        self.types = AliasTypes({metric.alias: metric.datatype for metric in definition.metrics})
+        self.names = {metric.alias: str(metric.name) for metric in definition.metrics}
+        self._base = min(tag_ids, default=0)
+        self._tag_ids = np.zeros(max(tag_ids, default=0) - self._base + 1, np.int32)
+        for alias, tag_id in tag_ids.items():
+            self._tag_ids[alias - self._base] = tag_id
+
+    def tag_ids(self, alias: NDArray[np.int32]) -> NDArray[np.int32]:
+        """The tag id of each alias; all of them are in the definition."""
+        return self._tag_ids[alias - self._base]
+
+
+class Identities:
+    """The numbers behind names, for the agents of one partition of the log."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self.acknowledging: set[int] = set()
+        self._agents: dict[AgentName, KnownAgent] = {}
+        self._definitions: dict[tuple[int, str], DefinitionTags] = {}
+        self._tags: dict[tuple[int, str, str], tuple[int, TagKey]] = {}
+
+    async def agent(self, name: AgentName) -> KnownAgent:
+        """The agent called ``name``; it is entered, with the default tenant's group, when it is new."""
+        known = self._agents.get(name)
+        if known is None:
+            async with self._database.transaction() as session:
+                known, acknowledges = await _enter_agent(session, name)
+            self._agents[name] = known
+            if acknowledges:
+                self.acknowledging.add(known.agent_id)
+        return known
+
+    async def learn_definition(self, agent: KnownAgent, definition: DeviceDefinition) -> None:
+        """Enter a definition and its tags."""
+        if (agent.agent_id, definition.hash) in self._definitions:
+            return
+        async with self._database.transaction() as session:
+            await session.execute(
+                "INSERT INTO definition (agent_id, tenant_id, hash, device, body) VALUES ($1,$2,$3,$4,$5) "
+                "ON CONFLICT DO NOTHING",
+                agent.agent_id,
+                agent.tenant_id,
+                definition.hash,
+                definition.device,
+                definition.body,
+            )
+            ids = await _enter_tags(session, agent, _tag_keys(definition))
+        self._remember(agent, definition, ids)
+
+    async def definition(self, agent: KnownAgent, hash_: str) -> DefinitionTags | None:
+        """The definition with this hash, or ``None`` when it has not come yet."""
+        known = self._definitions.get((agent.agent_id, hash_))
+        if known is not None:
+            return known
+        async with self._database.transaction() as session:
+            rows = await session.fetch(
+                "SELECT body FROM definition WHERE agent_id = $1 AND hash = $2", agent.agent_id, hash_
+            )
+            if not rows:
+                return None
+            definition = read_definition(bytes(rows[0]["body"]))
+            ids = await _enter_tags(session, agent, _tag_keys(definition))
+        return self._remember(agent, definition, ids)
+
+    async def tags(self, agent: KnownAgent, keys: Sequence[TagKey]) -> dict[tuple[str, str], int]:
+        """The ids of tags that came without a definition, by (device, name)."""
+        unknown = [key for key in keys if self._tags.get((agent.agent_id, key.device, key.name), (0, None))[1] != key]
+        if unknown:
+            async with self._database.transaction() as session:
+                ids = await _enter_tags(session, agent, unknown)
+            for key, tag_id in zip(unknown, ids, strict=True):
+                self._tags[agent.agent_id, key.device, key.name] = (tag_id, key)
+        return {(key.device, key.name): self._tags[agent.agent_id, key.device, key.name][0] for key in keys}
+
+    def _remember(self, agent: KnownAgent, definition: DeviceDefinition, ids: Sequence[int]) -> DefinitionTags:
+        by_alias = {metric.alias: tag_id for metric, tag_id in zip(definition.metrics, ids, strict=True)}
+        known = self._definitions[agent.agent_id, definition.hash] = DefinitionTags(definition, by_alias)
+        return known
+
+
+def _tag_keys(definition: DeviceDefinition) -> list[TagKey]:
+    return [
+        TagKey(definition.device, metric.name, metric.datatype, metric.unit, metric.description)
+        for metric in definition.metrics
+    ]
+
+
+async def _enter_agent(session: Session, name: AgentName) -> tuple[KnownAgent, bool]:
+    await session.execute(
+        "INSERT INTO sparkplug_group (group_name, tenant_id) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+        name.group,
+        DEFAULT_TENANT,
+    )
+    await session.execute(
+        "INSERT INTO agent (tenant_id, group_name, name) "
+        "SELECT tenant_id, group_name, $2 FROM sparkplug_group WHERE group_name = $1 ON CONFLICT DO NOTHING",
+        name.group,
+        name.name,
+    )
+    rows = await session.fetch(
+        "SELECT agent_id, tenant_id, acknowledges FROM agent WHERE group_name = $1 AND name = $2", name.group, name.name
+    )
+    return KnownAgent(int(rows[0]["agent_id"]), int(rows[0]["tenant_id"]), name), bool(rows[0]["acknowledges"])
+
+
+async def _enter_tags(session: Session, agent: KnownAgent, keys: Sequence[TagKey]) -> list[int]:
+    """The ids of ``keys``, in their order; type, unit and description are brought up to date."""
+    columns = (
+        [key.device for key in keys],
+        [key.name for key in keys],
+        [int(key.datatype) for key in keys],
+        [key.unit for key in keys],
+        [key.description for key in keys],
+    )
+    rows = await session.fetch(
+        "WITH given AS (SELECT * FROM unnest($3::text[], $4::text[], $5::smallint[], $6::text[], $7::text[]) "
+        "    AS given (device, name, datatype, unit, description)), "
+        "entered AS (INSERT INTO tag (agent_id, tenant_id, device, name, datatype, unit, description) "
+        "    SELECT DISTINCT ON (device, name) $1, $2, device, name, datatype, unit, description FROM given "
+        "    ON CONFLICT (agent_id, device, name) DO UPDATE SET datatype = excluded.datatype, unit = excluded.unit, "
+        "        description = excluded.description RETURNING tag_id, device, name) "
+        "SELECT tag_id, device, name FROM entered",
+        agent.agent_id,
+        agent.tenant_id,
+        *columns,
+    )
+    ids = {(str(row["device"]), str(row["name"])): int(row["tag_id"]) for row in rows}
+    return [ids[key.device, key.name] for key in keys]

@@ -1,0 +1,273 @@
+"""What a run of log records means: from messages to the work of one transaction."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from cloud_ingest.historian.decoding import by_message, decode_batches
+from cloud_ingest.historian.identities import DefinitionTags, Identities
+from cloud_ingest.historian.incoming import Incoming, read_incoming
+from cloud_ingest.historian.ledger_book import LedgerBook
+from cloud_ingest.historian.nodes import Nodes
+from cloud_ingest.historian.sample_rows import SampleRows
+from cloud_ingest.historian.work import DeadLetter, DecodedBatch, GapRow, KnownAgent, ParkedBatch, Work
+from connectors.model.delivery import Epoch
+from connectors.model.errors import PayloadInvalid
+from connectors.model.samples import SampleBatch
+from connectors.ports.event_log import LogRecord
+from connectors.sparkplug.birth import BD_SEQ
+from connectors.sparkplug.definition import read_definition
+from connectors.sparkplug.delivery import DEFINITION_BODY, EPOCH_START, GAP, Delivery, parse_epoch
+from connectors.sparkplug.node_session import payload_of
+from connectors.sparkplug.topics import Verb
+
+VERSION_METRIC: Final = "Properties/Version"
+_DEATHS: Final = (Verb.NDEATH, Verb.DDEATH)
+
+
+@dataclass(slots=True)
+class _Fresh:
+    """Batches of one definition that are stored for the first time, in the order of the log."""
+
+    agent: KnownAgent
+    definition: str
+    messages: list[Incoming] = field(default_factory=list)
+
+
+class Interpreter:
+    """Reads the records of one partition, in order."""
+
+    def __init__(self, identities: Identities, book: LedgerBook, nodes: Nodes, *, keep_decoded: bool) -> None:
+        self._identities = identities
+        self._book = book
+        self._nodes = nodes
+        self._keep_decoded = keep_decoded
+
+    async def interpret(self, records: Sequence[LogRecord]) -> Work:
+        """The work of ``records``, which are not empty. Raises ``DatabaseUnavailable``."""
+        work = Work(next_offset=records[-1].offset + 1)
+        fresh: dict[tuple[int, str], _Fresh] = {}
+        for record in records:
+            found = read_incoming(record)
+            if isinstance(found, DeadLetter):
+                work.dead_letters.append(found)
+            elif found is not None:
+                await self._message(work, fresh, found)
+        for batches in fresh.values():
+            await self._samples(work, batches)
+        return work
+
+    async def _message(self, work: Work, fresh: dict[tuple[int, str], _Fresh], incoming: Incoming) -> None:
+        agent = await self._identities.agent(incoming.topic.agent)
+        change = work.change(agent, incoming.message.received_ms)
+        delivery = incoming.delivery
+        if delivery is not None:
+            change.acknowledges = True
+            self._identities.acknowledging.add(agent.agent_id)
+            await self._of_agent(work, fresh, agent, incoming, delivery)
+        elif incoming.topic.verb in _DEATHS and agent.agent_id in self._identities.acknowledging:
+            self._death(work, agent, incoming)
+        else:
+            await self._nodes.receive(work, agent, incoming)
+
+    async def _of_agent(
+        self,
+        work: Work,
+        fresh: dict[tuple[int, str], _Fresh],
+        agent: KnownAgent,
+        incoming: Incoming,
+        delivery: Delivery,
+    ) -> None:
+        """A message of an agent that takes part in acknowledged delivery."""
+        if delivery.batch == 0:
+            self._birth(work, agent, incoming)
+            return
+        entry = await self._book.entry(work, agent, delivery.epoch)
+        if delivery.batch in entry.arrived:
+            entry.duplicates += 1
+            work.duplicates += 1
+            return
+        if delivery.records:
+            try:
+                await self._records(work, agent, delivery)
+            except PayloadInvalid as exc:
+                self._dead(work, agent, incoming, str(exc))
+                return
+            entry.arrived.add(delivery.batch)
+            return
+        entry.arrived.add(delivery.batch)
+        key = (agent.agent_id, delivery.definition)
+        if key not in fresh:
+            fresh[key] = _Fresh(agent, delivery.definition)
+        fresh[key].messages.append(incoming)
+
+    async def _records(self, work: Work, agent: KnownAgent, delivery: Delivery) -> None:
+        for name, value in delivery.records.items():
+            if name == DEFINITION_BODY:
+                await self._definition(work, agent, value)
+            elif name == GAP:
+                work.gaps.append(_gap(agent, value))
+            elif name == EPOCH_START:
+                await self._epoch_start(work, agent, value)
+
+    async def _definition(self, work: Work, agent: KnownAgent, body: Any) -> None:
+        if not isinstance(body, bytes):
+            raise PayloadInvalid("a definition is not bytes")
+        definition = read_definition(body)
+        await self._identities.learn_definition(agent, definition)
+        work.unparked.append((agent, definition.hash))
+
+    async def _epoch_start(self, work: Work, agent: KnownAgent, text: Any) -> None:
+        try:
+            document = json.loads(text)
+            epoch, first = parse_epoch(document["epoch"]), int(document["first"])
+            started_ms = int(document["started_ms"])
+            earlier = [(parse_epoch(e["epoch"]), int(e["first"]), int(e["last"])) for e in document["earlier"]]
+        except (ValueError, TypeError, KeyError, RecursionError) as exc:
+            raise PayloadInvalid(f"not an epoch start: {str(text)[:120]!r}") from exc
+        entry = await self._book.entry(work, agent, epoch)
+        entry.first_batch, entry.started_ms = first, started_ms
+        for before, first_before, last_before in earlier:
+            ended = await self._book.entry(work, agent, before)
+            ended.first_batch, ended.last_batch = first_before, last_before
+
+    async def _samples(self, work: Work, fresh: _Fresh) -> None:
+        tags = await self._identities.definition(fresh.agent, fresh.definition)
+        if tags is None:
+            for message in fresh.messages:
+                self._park(work, fresh.agent, message)
+            return
+        decoded = decode_batches(fresh.messages, tags)
+        for message, reason in decoded.refused:
+            await self._take_back(work, fresh.agent, message)
+            self._dead(work, fresh.agent, message, reason)
+        for batch in decoded.batches:
+            stored = batch.with_tags(tags.tag_ids(batch.tag))
+            work.rows.append(SampleRows.of(fresh.agent.tenant_id, stored))
+            work.samples += len(batch)
+        refused = {id(message) for message, _ in decoded.refused}
+        good = [message for message in fresh.messages if id(message) not in refused]
+        for message in good:
+            if message.delivery is not None:
+                entry = await self._book.entry(work, fresh.agent, message.delivery.epoch)
+                entry.samples += message.delivery.count
+        if self._keep_decoded:
+            self._keep(work, fresh.agent, good, by_message(good, decoded.batches, tags), tags)
+
+    def _keep(
+        self,
+        work: Work,
+        agent: KnownAgent,
+        messages: Sequence[Incoming],
+        parts: Sequence[tuple[SampleBatch, ...]],
+        tags: DefinitionTags,
+    ) -> None:
+        """Keep the decoded samples of each batch for the samples topic."""
+        for message, batches in zip(messages, parts, strict=True):
+            delivery = message.delivery
+            if delivery is not None and batches:
+                work.decoded.append(
+                    DecodedBatch(
+                        agent,
+                        message.topic.device,
+                        delivery.epoch,
+                        delivery.batch,
+                        message.message.received_ms,
+                        batches,
+                        tags.names,
+                    )
+                )
+
+    async def unpark(self, work: Work, parked: Sequence[tuple[KnownAgent, LogRecord]]) -> None:
+        """Take in batches whose definition has come now; they are in the ledger since they were parked."""
+        fresh: dict[tuple[int, str], _Fresh] = {}
+        for agent, record in parked:
+            found = read_incoming(record)
+            if isinstance(found, Incoming) and found.delivery is not None:
+                key = (agent.agent_id, found.delivery.definition)
+                fresh.setdefault(key, _Fresh(agent, found.delivery.definition)).messages.append(found)
+        for batches in fresh.values():
+            await self._samples(work, batches)
+
+    def _park(self, work: Work, agent: KnownAgent, incoming: Incoming) -> None:
+        delivery = incoming.delivery
+        assert delivery is not None  # noqa: S101  only delivered batches come here
+        work.parked.append(
+            ParkedBatch(
+                agent,
+                delivery.epoch,
+                delivery.batch,
+                delivery.definition,
+                incoming.message.topic,
+                incoming.message.payload,
+                incoming.message.received_ms,
+            )
+        )
+
+    async def _take_back(self, work: Work, agent: KnownAgent, incoming: Incoming) -> None:
+        """A batch that is set aside has not arrived: the ledger counts it as missing."""
+        delivery = incoming.delivery
+        assert delivery is not None  # noqa: S101  only delivered batches come here
+        entry = await self._book.entry(work, agent, delivery.epoch)
+        entry.arrived.discard(delivery.batch)
+
+    def _dead(self, work: Work, agent: KnownAgent, incoming: Incoming, reason: str) -> None:
+        delivery, message = incoming.delivery, incoming.message
+        epoch: Epoch | None = None if delivery is None else delivery.epoch
+        batch = None if delivery is None else delivery.batch
+        work.dead_letters.append(
+            DeadLetter(message.topic, message.payload, reason, message.received_ms, agent, epoch, batch)
+        )
+
+    def _birth(self, work: Work, agent: KnownAgent, incoming: Incoming) -> None:
+        """The birth of an agent or of one of its devices: who is there; its values are delivered as samples."""
+        if incoming.topic.verb is Verb.DBIRTH:
+            work.devices[agent, incoming.topic.device] = (True, incoming.message.received_ms)
+            return
+        try:
+            payload = payload_of(incoming.message.payload)
+        except PayloadInvalid as exc:
+            self._dead(work, agent, incoming, str(exc))
+            return
+        change = work.change(agent, incoming.message.received_ms)
+        change.online, change.death_bd_seq = True, None
+        for metric in payload.metrics:
+            if metric.name == BD_SEQ:
+                change.bd_seq = int(metric.long_value)
+            elif metric.name == VERSION_METRIC:
+                change.version = metric.string_value[:100]
+
+    def _death(self, work: Work, agent: KnownAgent, incoming: Incoming) -> None:
+        if incoming.topic.verb is Verb.DDEATH:
+            work.devices[agent, incoming.topic.device] = (False, incoming.message.received_ms)
+            return
+        try:
+            payload = payload_of(incoming.message.payload)
+        except PayloadInvalid as exc:
+            self._dead(work, agent, incoming, str(exc))
+            return
+        death = next((int(metric.long_value) for metric in payload.metrics if metric.name == BD_SEQ), None)
+        change = work.change(agent, incoming.message.received_ms)
+        change.online = False
+        change.death_bd_seq = death
+
+
+def _gap(agent: KnownAgent, text: Any) -> GapRow:
+    try:
+        document = json.loads(text)
+        tags, count = document.get("tags"), document.get("count")
+        return GapRow(
+            agent,
+            str(document["device"]),
+            str(document["reason"]),
+            int(document["first_ns"]),
+            int(document["last_ns"]),
+            None if count is None else int(count),
+            None if tags is None else tuple(str(tag) for tag in tags),
+            str(document.get("detail", "")),
+        )
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as exc:
+        raise PayloadInvalid(f"not a gap record: {str(text)[:120]!r}") from exc

@@ -1,0 +1,80 @@
+"""The ledger of the epochs of one partition, in memory beside the table.
+
+A transaction works on a copy of each entry that it touches; the copy replaces the entry when the transaction has been
+committed. When it was not, ``forget`` makes the book read the table again.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cloud_ingest.historian.work import KnownAgent, LedgerEntry, Work
+from connectors.model.delivery import BatchRanges, Epoch
+from connectors.ports.database import Database
+
+
+class LedgerBook:
+    """The ledger entries that this process needs, read when they are first needed."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._entries: dict[tuple[KnownAgent, Epoch], LedgerEntry] = {}
+
+    async def entry(self, work: Work, agent: KnownAgent, epoch: Epoch) -> LedgerEntry:
+        """The entry of ``epoch`` for changing within ``work``."""
+        key = (agent, epoch)
+        changing = work.ledger.get(key)
+        if changing is not None:
+            return changing
+        known = self._entries.get(key)
+        if known is None:
+            known = self._entries[key] = await self._read(agent, epoch)
+        changing = LedgerEntry(
+            known.arrived.copy(), known.samples, known.duplicates, known.started_ms, known.first_batch, known.last_batch
+        )
+        work.ledger[key] = changing
+        return changing
+
+    def committed(self, work: Work) -> None:
+        """The transaction is in the database."""
+        self._entries.update(work.ledger)
+
+    def forget(self) -> None:
+        """It is not known what the table says now."""
+        self._entries.clear()
+
+    async def _read(self, agent: KnownAgent, epoch: Epoch) -> LedgerEntry:
+        async with self._database.session() as session:
+            rows = await session.fetch(
+                "SELECT arrived::text AS arrived, samples, duplicates, first_batch, last_batch, "
+                "(extract(epoch FROM started) * 1000)::bigint AS started_ms "
+                "FROM ledger WHERE agent_id = $1 AND epoch = $2",
+                agent.agent_id,
+                epoch,
+            )
+        if not rows:
+            return LedgerEntry(BatchRanges())
+        row: Any = rows[0]
+        return LedgerEntry(
+            parse_multirange(row["arrived"]),
+            int(row["samples"]),
+            int(row["duplicates"]),
+            row["started_ms"],
+            row["first_batch"],
+            row["last_batch"],
+        )
+
+
+def format_multirange(ranges: BatchRanges) -> str:
+    """A set of batch numbers as PostgreSQL writes an ``int8multirange``."""
+    return "{" + ",".join(f"[{first},{last + 1})" for first, last in ranges) + "}"
+
+
+def parse_multirange(text: str) -> BatchRanges:
+    """The set of batch numbers in the text of an ``int8multirange`` (canonical form: ``{[1,5),[7,8)}``)."""
+    ranges = BatchRanges()
+    for part in text.strip("{}").split("),"):
+        if part:
+            first, last = part.strip("[)").split(",")
+            ranges.add(int(first), int(last) - 1)
+    return ranges

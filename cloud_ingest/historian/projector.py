@@ -1,0 +1,144 @@
+"""Reads one partition of the raw log and stores it: each record's effect exactly once.
+
+The place in the log and what the records meant are one transaction, which moves the place only from where this process
+left it. So a crash at any point repeats or skips nothing, and a process that was thought dead stores nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from cloud_ingest.event_log.topics import RAW, raw_message
+from cloud_ingest.historian.identities import Identities
+from cloud_ingest.historian.interpreter import Interpreter
+from cloud_ingest.historian.ledger_book import LedgerBook
+from cloud_ingest.historian.nodes import Nodes
+from cloud_ingest.historian.partitions import Partitions
+from cloud_ingest.historian.samples_topic import SamplesTopic
+from cloud_ingest.historian.storing import Place, read_parked, store
+from cloud_ingest.historian.work import DeadLetter, Work
+from cloud_ingest.observability.events import DeadLettered, PartitionAssigned, Stored, StoreWaiting
+from connectors.model.back_off import BackOff
+from connectors.model.errors import DatabaseUnavailable, EventLogUnavailable, StatementRefused
+from connectors.observability.events import emit
+from connectors.ports.clock import Clock
+from connectors.ports.database import Database
+from connectors.ports.event_log import EventLog, LogRecord
+
+READ_WAIT_S: Final = 1.0
+READ_BYTES_MAX: Final = 4 * 1024 * 1024
+CHECK_VIOLATION: Final = "23514"
+RETRY_FIRST_S: Final = 0.5
+RETRY_LONGEST_S: Final = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """What a projector works with."""
+
+    database: Database
+    log: EventLog
+    partitions: Partitions
+    samples: SamplesTopic | None
+    clock: Clock
+
+
+class Projector:
+    """The historian of one partition."""
+
+    def __init__(self, stores: Stores, identity: str, partition: int) -> None:
+        self.partition = partition
+        self.next_offset = 0
+        self._stores = stores
+        self._place = Place(stores.database, RAW, identity, partition)
+        self._identities = Identities(stores.database)
+        self._book = LedgerBook(stores.database)
+        keep = stores.samples is not None
+        self._nodes = Nodes(stores.database, self._identities, keep_decoded=keep)
+        self._interpreter = Interpreter(self._identities, self._book, self._nodes, keep_decoded=keep)
+
+    async def run(self) -> None:
+        """Store the partition until cancelled. Raises ``OffsetMoved`` when another process has taken it over.
+
+        A database or log that is down is waited for.
+        """
+        back_off = BackOff(RETRY_FIRST_S, RETRY_LONGEST_S)
+        while True:
+            try:
+                await self._read_on(back_off)
+            except (DatabaseUnavailable, EventLogUnavailable) as exc:
+                self._forget()
+                wait_s = back_off.next_s()
+                emit(StoreWaiting(self.partition, str(exc), round(wait_s, 1)))
+                await asyncio.sleep(wait_s)
+
+    async def _read_on(self, back_off: BackOff) -> None:
+        self.next_offset = await self._place.read()
+        emit(PartitionAssigned(RAW, self.partition, self.next_offset))
+        async with self._stores.log.reader(RAW, self.partition, self.next_offset) as reader:
+            while True:
+                records = await reader.read(READ_WAIT_S, READ_BYTES_MAX)
+                if records:
+                    await self._project(records)
+                    back_off.reset()
+
+    async def _project(self, records: Sequence[LogRecord]) -> None:
+        """Store ``records``; if the database refuses them, find the one that it refuses and set that aside."""
+        try:
+            await self._store(await self._work(records))
+        except StatementRefused as exc:
+            self._forget()
+            if exc.sqlstate == CHECK_VIOLATION:  # a partition was made by another process: look again
+                await self._stores.partitions.prepare()
+                if await self._stored_again(records):
+                    return
+            if len(records) == 1:
+                await self._store(_set_aside(records[0], str(exc)))
+                return
+            middle = len(records) // 2
+            await self._project(records[:middle])
+            await self._project(records[middle:])
+
+    async def _stored_again(self, records: Sequence[LogRecord]) -> bool:
+        try:
+            await self._store(await self._work(records))
+        except StatementRefused:
+            self._forget()
+            return False
+        return True
+
+    async def _work(self, records: Sequence[LogRecord]) -> Work:
+        work = await self._interpreter.interpret(records)
+        if work.unparked:
+            parked = await read_parked(self._stores.database, work.unparked)
+            await self._interpreter.unpark(work, parked)
+        return work
+
+    async def _store(self, work: Work) -> None:
+        stores = self._stores
+        await stores.partitions.ensure(work.rows)
+        if stores.samples is not None and work.rows:
+            await stores.samples.publish(work)
+        started_s = stores.clock.monotonic_s()
+        await store(stores.database, self._place, self.next_offset, work, stores.partitions)
+        self._book.committed(work)
+        self.next_offset = work.next_offset
+        duration_s = stores.clock.monotonic_s() - started_s
+        emit(Stored(work.samples, work.duplicates, len(work.gaps), len(work.parked), duration_s))
+        for letter in work.dead_letters:
+            emit(DeadLettered(letter.topic[:200], len(letter.payload), letter.reason))
+
+    def _forget(self) -> None:
+        self._book.forget()
+        self._nodes.forget()
+
+
+def _set_aside(record: LogRecord, reason: str) -> Work:
+    """The work that puts one record into the dead letters and goes past it."""
+    message = raw_message(record)
+    work = Work(next_offset=record.offset + 1)
+    work.dead_letters.append(DeadLetter(message.topic, message.payload, reason, message.received_ms))
+    return work

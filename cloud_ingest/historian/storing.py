@@ -1,0 +1,229 @@
+"""The one transaction: place in the log, ledger, samples and everything beside them, all or nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from cloud_ingest.event_log.topics import MQTT_TOPIC
+from cloud_ingest.historian.ledger_book import format_multirange
+from cloud_ingest.historian.partitions import Partitions
+from cloud_ingest.historian.sample_rows import COLUMNS, copy_data, storable_text
+from cloud_ingest.historian.work import KnownAgent, Work
+from connectors.model.errors import OffsetMoved
+from connectors.ports.database import Database, Session
+from connectors.ports.event_log import LogRecord
+
+PROJECTION: Final = "historian"
+REASON_CHARS_MAX: Final = 2000
+
+
+class Place:
+    """The place of a projection in one partition of a topic: a row that only one process at a time can move."""
+
+    def __init__(self, database: Database, topic: str, identity: str, partition: int) -> None:
+        self._database = database
+        self._key = (PROJECTION, topic, identity, partition)
+
+    async def read(self) -> int:
+        """The offset of the next record. Raises ``DatabaseUnavailable``."""
+        async with self._database.transaction() as session:
+            await session.execute(
+                "INSERT INTO projection (projection, topic, topic_identity, partition, next_offset) "
+                "VALUES ($1,$2,$3,$4,0) ON CONFLICT DO NOTHING",
+                *self._key,
+            )
+            rows = await session.fetch(
+                "SELECT next_offset FROM projection "
+                "WHERE projection=$1 AND topic=$2 AND topic_identity=$3 AND partition=$4",
+                *self._key,
+            )
+        return int(rows[0]["next_offset"])
+
+    async def move(self, session: Session, expected: int, following: int) -> None:
+        """Go from ``expected`` to ``following`` within a transaction.
+
+        Raises ``OffsetMoved`` when the place is not where it was left: another process has this partition now.
+        """
+        moved = await session.execute(
+            "UPDATE projection SET next_offset=$6 "
+            "WHERE projection=$1 AND topic=$2 AND topic_identity=$3 AND partition=$4 AND next_offset=$5",
+            *self._key,
+            expected,
+            following,
+        )
+        if moved != 1:
+            raise OffsetMoved(f"partition {self._key[3]} of {self._key[1]} has been taken over by another process")
+
+
+async def store(database: Database, place: Place, expected: int, work: Work, partitions: Partitions) -> None:
+    """Carry out ``work`` in one transaction.
+
+    Raises ``OffsetMoved``, ``DatabaseUnavailable`` (it may have been committed: read the place again), or
+    ``StatementRefused`` when the database does not take a value.
+    """
+    tables = {table: copy_data(rows) for table, rows in partitions.split(work.rows).items()}
+    async with database.transaction() as session:
+        await place.move(session, expected, work.next_offset)
+        if work.ledger:
+            await _ledger(session, work)
+        for table, data in tables.items():
+            await session.copy(table, COLUMNS, data)
+        if work.agents:
+            await _agents(session, work)
+        await _rare(session, work)
+
+
+async def _ledger(session: Session, work: Work) -> None:
+    entries = list(work.ledger.items())
+    await session.execute(
+        "INSERT INTO ledger "
+        "(agent_id, tenant_id, epoch, started, first_batch, last_batch, arrived, samples, duplicates) "
+        "SELECT agent_id, tenant_id, epoch, to_timestamp(started_ms / 1000.0), first_batch, last_batch, "
+        "arrived::int8multirange, samples, duplicates "
+        "FROM unnest($1::int[], $2::int[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::text[], "
+        "$8::bigint[], $9::bigint[]) "
+        "AS given (agent_id, tenant_id, epoch, started_ms, first_batch, last_batch, arrived, samples, duplicates) "
+        "ON CONFLICT (agent_id, epoch) DO UPDATE SET started = excluded.started, first_batch = excluded.first_batch, "
+        "last_batch = excluded.last_batch, arrived = excluded.arrived, samples = excluded.samples, "
+        "duplicates = excluded.duplicates, last_arrival = now()",
+        [agent.agent_id for (agent, _), _ in entries],
+        [agent.tenant_id for (agent, _), _ in entries],
+        [epoch for (_, epoch), _ in entries],
+        [entry.started_ms for _, entry in entries],
+        [entry.first_batch for _, entry in entries],
+        [entry.last_batch for _, entry in entries],
+        [format_multirange(entry.arrived) for _, entry in entries],
+        [entry.samples for _, entry in entries],
+        [entry.duplicates for _, entry in entries],
+    )
+
+
+async def _agents(session: Session, work: Work) -> None:
+    """What became known of agents; a death counts only when its bdSeq is that of the last birth."""
+    changes = list(work.agents.items())
+    await session.execute(
+        "UPDATE agent SET "
+        "last_seen = greatest(agent.last_seen, to_timestamp(given.seen_ms / 1000.0)), "
+        "acknowledges = coalesce(given.acknowledges, agent.acknowledges), "
+        "online_changed = CASE WHEN given.online <> agent.online AND given.death IS NOT DISTINCT FROM given.current "
+        "    THEN to_timestamp(given.seen_ms / 1000.0) ELSE agent.online_changed END, "
+        "online = CASE WHEN given.death IS NOT DISTINCT FROM given.current THEN coalesce(given.online, agent.online) "
+        "    ELSE agent.online END, "
+        "bd_seq = coalesce(given.bd_seq, agent.bd_seq), "
+        "version = coalesce(given.version, agent.version), "
+        "rebirth_wanted = CASE WHEN given.wants_rebirth THEN coalesce(agent.rebirth_wanted, now()) "
+        "    ELSE agent.rebirth_wanted END "
+        "FROM (SELECT changed.*, "
+        "        CASE WHEN death IS NULL THEN NULL ELSE coalesce(changed.bd_seq, known.bd_seq, death) END AS current "
+        "    FROM unnest($1::int[], $2::bigint[], $3::bool[], $4::bool[], $5::bigint[], $6::text[], $7::bool[], "
+        "        $8::bigint[]) "
+        "        AS changed (agent_id, seen_ms, acknowledges, online, bd_seq, version, wants_rebirth, death) "
+        "    JOIN agent AS known USING (agent_id)) AS given "
+        "WHERE agent.agent_id = given.agent_id",
+        [agent.agent_id for agent, _ in changes],
+        [change.last_seen_ms for _, change in changes],
+        [change.acknowledges for _, change in changes],
+        [change.online for _, change in changes],
+        [change.bd_seq for _, change in changes],
+        [change.version for _, change in changes],
+        [change.wants_rebirth for _, change in changes],
+        [change.death_bd_seq for _, change in changes],
+    )
+
+
+async def _rare(session: Session, work: Work) -> None:
+    """What most transactions have none of."""
+    for agent in work.forgotten_births:
+        await session.execute("DELETE FROM birth WHERE agent_id = $1", agent.agent_id)
+    for (agent, device), payload in work.births.items():
+        await session.execute(
+            "INSERT INTO birth (agent_id, tenant_id, device, payload) VALUES ($1,$2,$3,$4) "
+            "ON CONFLICT (agent_id, device) DO UPDATE SET payload = excluded.payload",
+            agent.agent_id,
+            agent.tenant_id,
+            device,
+            payload,
+        )
+    for (agent, device), (online, time_ms) in work.devices.items():
+        await session.execute(
+            "INSERT INTO device (agent_id, tenant_id, name, online, online_changed) "
+            "VALUES ($1,$2,$3,$4,to_timestamp($5::bigint / 1000.0)) ON CONFLICT (agent_id, name) DO UPDATE SET "
+            "online = excluded.online, online_changed = CASE WHEN device.online <> excluded.online "
+            "THEN excluded.online_changed ELSE device.online_changed END",
+            agent.agent_id,
+            agent.tenant_id,
+            device,
+            online,
+            time_ms,
+        )
+    for gap in work.gaps:
+        await session.execute(
+            "INSERT INTO gap (agent_id, tenant_id, device, reason, first_time, last_time, sample_count, tags, detail) "
+            "VALUES ($1,$2,$3,$4, to_timestamp(0) + ($5::bigint / 1000) * interval '1 microsecond', "
+            "to_timestamp(0) + ($6::bigint / 1000) * interval '1 microsecond', $7,$8,$9)",
+            gap.agent.agent_id,
+            gap.agent.tenant_id,
+            storable_text(gap.device),
+            storable_text(gap.reason),
+            gap.first_ns,
+            gap.last_ns,
+            gap.count,
+            None if gap.tags is None else [storable_text(tag) for tag in gap.tags],
+            storable_text(gap.detail),
+        )
+    for parked in work.parked:
+        await session.execute(
+            "INSERT INTO parked_batch (agent_id, tenant_id, epoch, batch, definition, topic, payload, received) "
+            "VALUES ($1,$2,$3,$4,$5,$6,$7,to_timestamp($8::bigint / 1000.0)) ON CONFLICT DO NOTHING",
+            parked.agent.agent_id,
+            parked.agent.tenant_id,
+            parked.epoch,
+            parked.batch,
+            parked.definition,
+            parked.topic,
+            parked.payload,
+            parked.received_ms,
+        )
+    await store_dead_letters(session, work)
+    for agent, definition in work.unparked:
+        await session.execute(
+            "DELETE FROM parked_batch WHERE agent_id = $1 AND definition = $2", agent.agent_id, definition
+        )
+
+
+async def store_dead_letters(session: Session, work: Work) -> None:
+    """Set aside what cannot be used, with its reason."""
+    for letter in work.dead_letters:
+        await session.execute(
+            "INSERT INTO dead_letter (tenant_id, agent_id, epoch, batch, topic, payload, reason, received) "
+            "VALUES ($1,$2,$3,$4,$5,$6,$7,to_timestamp($8::bigint / 1000.0))",
+            1 if letter.agent is None else letter.agent.tenant_id,
+            None if letter.agent is None else letter.agent.agent_id,
+            letter.epoch,
+            letter.batch,
+            storable_text(letter.topic)[:REASON_CHARS_MAX],
+            letter.payload,
+            storable_text(letter.reason)[:REASON_CHARS_MAX],
+            letter.received_ms,
+        )
+
+
+async def read_parked(
+    database: Database, wanted: Sequence[tuple[KnownAgent, str]]
+) -> list[tuple[KnownAgent, LogRecord]]:
+    """The parked batches of definitions that have come now, as records of the log. Raises ``DatabaseUnavailable``."""
+    found: list[tuple[KnownAgent, LogRecord]] = []
+    async with database.session() as session:
+        for agent, definition in wanted:
+            rows: Sequence[Any] = await session.fetch(
+                "SELECT topic, payload, (extract(epoch FROM received) * 1000)::bigint AS received_ms FROM parked_batch "
+                "WHERE agent_id = $1 AND definition = $2 ORDER BY epoch, batch",
+                agent.agent_id,
+                definition,
+            )
+            for row in rows:
+                headers = ((MQTT_TOPIC, str(row["topic"]).encode()),)
+                record = LogRecord(0, b"", bytes(row["payload"]), int(row["received_ms"]), headers)
+                found.append((agent, record))
+    return found

@@ -1,0 +1,125 @@
+"""What one transaction of the historian does: everything that a run of log records comes down to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from cloud_ingest.historian.sample_rows import SampleRows
+from connectors.model.delivery import AgentName, BatchRanges, Epoch
+from connectors.model.samples import SampleBatch
+
+
+@dataclass(frozen=True, slots=True)
+class KnownAgent:
+    """An agent or node as the database knows it."""
+
+    agent_id: int
+    tenant_id: int
+    name: AgentName
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A message that cannot be used, and why; it counts as missing until a person closes it."""
+
+    topic: str
+    payload: bytes
+    reason: str
+    received_ms: int
+    agent: KnownAgent | None = None
+    epoch: Epoch | None = None
+    batch: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GapRow:
+    """A declared gap of a device."""
+
+    agent: KnownAgent
+    device: str
+    reason: str
+    first_ns: int
+    last_ns: int
+    count: int | None
+    tags: tuple[str, ...] | None
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class ParkedBatch:
+    """A batch whose definition has not come yet."""
+
+    agent: KnownAgent
+    epoch: Epoch
+    batch: int
+    definition: str
+    topic: str
+    payload: bytes
+    received_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class DecodedBatch:
+    """A batch of samples as other systems get it; ``parts`` hold aliases, ``names`` what they are called."""
+
+    agent: KnownAgent
+    device: str
+    epoch: int
+    batch: int
+    received_ms: int
+    parts: tuple[SampleBatch, ...]
+    names: Mapping[int, str]
+
+
+@dataclass(slots=True)
+class LedgerEntry:
+    """The ledger of one epoch, as it will be after the transaction."""
+
+    arrived: BatchRanges
+    samples: int = 0
+    duplicates: int = 0
+    started_ms: int | None = None
+    first_batch: int | None = None
+    last_batch: int | None = None
+
+
+@dataclass(slots=True)
+class AgentChange:
+    """What became known of an agent; ``None`` leaves a column as it is."""
+
+    last_seen_ms: int
+    acknowledges: bool | None = None
+    online: bool | None = None
+    bd_seq: int | None = None
+    death_bd_seq: int | None = None
+    version: str | None = None
+    wants_rebirth: bool = False
+
+
+@dataclass(slots=True)
+class Work:
+    """One transaction."""
+
+    next_offset: int
+    rows: list[SampleRows] = field(default_factory=list)
+    decoded: list[DecodedBatch] = field(default_factory=list)
+    ledger: dict[tuple[KnownAgent, Epoch], LedgerEntry] = field(default_factory=dict)
+    gaps: list[GapRow] = field(default_factory=list)
+    dead_letters: list[DeadLetter] = field(default_factory=list)
+    parked: list[ParkedBatch] = field(default_factory=list)
+    unparked: list[tuple[KnownAgent, str]] = field(default_factory=list)
+    agents: dict[KnownAgent, AgentChange] = field(default_factory=dict)
+    devices: dict[tuple[KnownAgent, str], tuple[bool, int]] = field(default_factory=dict)
+    births: dict[tuple[KnownAgent, str], bytes] = field(default_factory=dict)
+    forgotten_births: list[KnownAgent] = field(default_factory=list)
+    samples: int = 0
+    duplicates: int = 0
+
+    def change(self, agent: KnownAgent, now_ms: int) -> AgentChange:
+        """The change of ``agent``, begun if there is none yet."""
+        change = self.agents.get(agent)
+        if change is None:
+            change = self.agents[agent] = AgentChange(now_ms)
+        change.last_seen_ms = max(change.last_seen_ms, now_ms)
+        return change

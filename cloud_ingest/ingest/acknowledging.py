@@ -1,0 +1,74 @@
+"""Acknowledgements that are due, gathered by agent, without I/O."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+
+from cloud_ingest.ingest.pending import BatchKey
+from connectors.model.delivery import AgentName, BatchRanges, Epoch
+from connectors.sparkplug.delivery import Acknowledgement
+
+
+class Acknowledging:
+    """Which batches may be acknowledged, and to whom.
+
+    A batch becomes due when it is in the log, or, where the log alone is not safe enough (``projected``), when the
+    historian's place has passed it.
+    """
+
+    def __init__(self) -> None:
+        self._due: dict[AgentName, dict[Epoch, BatchRanges]] = {}
+        self._refused: dict[AgentName, dict[Epoch, list[tuple[int, str]]]] = {}
+        self._waiting: dict[int, deque[tuple[int, BatchKey]]] = {}  # bounded: agents keep a bounded window in flight
+
+    @property
+    def has_waiting(self) -> bool:
+        """Whether batches wait for the historian."""
+        return any(self._waiting.values())
+
+    @property
+    def has_due(self) -> bool:
+        """Whether there is something to tell an agent."""
+        return bool(self._due or self._refused)
+
+    def logged(self, key: BatchKey) -> None:
+        """``key`` may be acknowledged."""
+        self._due.setdefault(key.agent, {}).setdefault(key.epoch, BatchRanges()).add(key.batch)
+
+    def wait_for_projection(self, key: BatchKey, partition: int, next_offset: int) -> None:
+        """``key`` may be acknowledged when the historian's place in ``partition`` is at least ``next_offset``."""
+        self._waiting.setdefault(partition, deque()).append((next_offset, key))
+
+    def projected(self, places: Mapping[int, int]) -> None:
+        """Where the historian is, by partition."""
+        for partition, place in places.items():
+            waiting = self._waiting.get(partition)
+            while waiting and waiting[0][0] <= place:
+                self.logged(waiting.popleft()[1])
+
+    def refused(self, key: BatchKey, reason: str) -> None:
+        """The log will never take ``key``: its agent is told."""
+        self._refused.setdefault(key.agent, {}).setdefault(key.epoch, []).append((key.batch, reason))
+
+    def take(self) -> list[tuple[AgentName, Sequence[Acknowledgement]]]:
+        """What is due, by agent; each is told once."""
+        due, refused = self._due, self._refused
+        self._due, self._refused = {}, {}
+        found: list[tuple[AgentName, Sequence[Acknowledgement]]] = []
+        for agent in due.keys() | refused.keys():
+            epochs = due.get(agent, {}).keys() | refused.get(agent, {}).keys()
+            found.append(
+                (
+                    agent,
+                    [
+                        Acknowledgement(
+                            epoch,
+                            due.get(agent, {}).get(epoch, BatchRanges()),
+                            tuple(refused.get(agent, {}).get(epoch, ())),
+                        )
+                        for epoch in epochs
+                    ],
+                )
+            )
+        return found

@@ -1,0 +1,108 @@
+"""Messages that were taken from the broker and are not in the event log yet, without I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from cloud_ingest.event_log.topics import definition_key, raw_record
+from connectors.model.delivery import AgentName, Epoch
+from connectors.model.errors import PayloadInvalid
+from connectors.ports.event_log import Record
+from connectors.sparkplug.delivery import DEFINITION_BODY, Delivery, read_delivery
+from connectors.sparkplug.topics import Verb, parse_topic
+
+_DELIVERED: Final = frozenset({Verb.NDATA, Verb.DDATA})
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """One message on its way into the log; ``agent`` and ``delivery`` when it is to be acknowledged."""
+
+    record: Record
+    topic: str
+    agent: AgentName | None = None
+    delivery: Delivery | None = None
+
+    @property
+    def definition(self) -> Record | None:
+        """The record for the definitions topic, when the message carries a definition."""
+        if self.delivery is None or self.agent is None or DEFINITION_BODY not in self.delivery.records:
+            return None
+        body = self.delivery.records[DEFINITION_BODY]
+        key = definition_key(str(self.agent), self.delivery.definition)
+        return Record(key, body if isinstance(body, bytes) else b"", self.record.time_ms)
+
+
+def take_message(topic: str, payload: bytes, received_ms: int) -> Taken | None:
+    """What becomes of a message from the broker; ``None`` for commands, which are not data.
+
+    Only the topic and the delivery metrics are looked at. What cannot be read goes into the log as it is: the historian
+    sets it aside with the reason.
+    """
+    try:
+        parsed = parse_topic(topic)
+    except PayloadInvalid:
+        return Taken(raw_record(topic, topic, payload, received_ms), topic)
+    if parsed.verb in (Verb.NCMD, Verb.DCMD):
+        return None
+    record = raw_record(str(parsed.agent), topic, payload, received_ms)
+    if parsed.verb not in _DELIVERED:
+        return Taken(record, topic)
+    try:
+        delivery = read_delivery(payload)
+    except PayloadInvalid:
+        delivery = None
+    if delivery is None or delivery.batch == 0:
+        return Taken(record, topic)
+    return Taken(record, topic, parsed.agent, delivery)
+
+
+class Pending:
+    """Messages in the order in which they came. Bounded: the caller stops reading when ``is_full``."""
+
+    def __init__(self, bytes_max: int) -> None:
+        self._bytes_max = bytes_max
+        self._messages: list[Taken] = []
+        self.size_bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._messages)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no more should be taken from the broker."""
+        return self.size_bytes >= self._bytes_max
+
+    def add(self, taken: Taken) -> None:
+        """One more message."""
+        self._messages.append(taken)
+        self.size_bytes += len(taken.record.value)
+
+    def take_all(self) -> list[Taken]:
+        """All messages, which are no longer pending."""
+        messages, self._messages = self._messages, []
+        self.size_bytes = 0
+        return messages
+
+    def put_back(self, messages: Sequence[Taken]) -> None:
+        """Messages that could not be appended, before all others."""
+        self._messages[:0] = messages
+        self.size_bytes += sum(len(taken.record.value) for taken in messages)
+
+
+@dataclass(frozen=True, slots=True)
+class BatchKey:
+    """A batch that is to be acknowledged."""
+
+    agent: AgentName
+    epoch: Epoch
+    batch: int
+
+
+def batch_of(taken: Taken) -> BatchKey | None:
+    """The batch in a message, if it is one."""
+    if taken.agent is None or taken.delivery is None:
+        return None
+    return BatchKey(taken.agent, taken.delivery.epoch, taken.delivery.batch)

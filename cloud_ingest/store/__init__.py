@@ -1,0 +1,1 @@
+"""The tables of the cloud side, and how they come to be."""

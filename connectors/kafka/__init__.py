@@ -1,0 +1,1 @@
+"""Apache Kafka by aiokafka: the distributed event log."""

@@ -1,0 +1,81 @@
+"""Who reads which partition: membership in a Kafka consumer group that fetches and commits nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Collection
+from contextlib import aclosing, asynccontextmanager, suppress
+from typing import Any, Final
+
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener
+from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
+from aiokafka.errors import KafkaError
+
+from connectors.kafka.connection import client_options
+from connectors.kafka.settings import KafkaLog
+from connectors.model.errors import EventLogUnavailable
+
+HEARTBEAT_S: Final = 1.0
+_STOP_TIMEOUT_S: Final = 5.0
+_NEVER_MS: Final = (1 << 31) - 1
+
+_new_consumer: Final[Any] = AIOKafkaConsumer  # it has no annotations
+
+
+class _Assignments(ConsumerRebalanceListener):
+    """Keeps the newest assignment, and lets the consumer fetch nothing of it."""
+
+    def __init__(self, consumer: Any) -> None:
+        self._consumer = consumer
+        self._changed = asyncio.Event()
+        self._newest: frozenset[int] | None = None
+
+    def on_partitions_revoked(self, revoked: Collection[Any]) -> None:
+        """Another assignment follows at once."""
+
+    def on_partitions_assigned(self, assigned: Collection[Any]) -> None:
+        self._consumer.pause(*assigned)
+        self._newest = frozenset(place.partition for place in assigned)
+        self._changed.set()
+
+    async def changes(self) -> AsyncGenerator[frozenset[int], None]:
+        told: frozenset[int] | None = None
+        while True:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._changed.wait(), HEARTBEAT_S)
+            self._changed.clear()
+            try:
+                await self._consumer.getmany(timeout_ms=0)
+            except KafkaError as exc:
+                raise EventLogUnavailable(f"the membership in a group on Kafka is lost: {exc!r}") from exc
+            if self._newest is not None and self._newest != told:
+                told = self._newest
+                yield told
+
+
+@asynccontextmanager
+async def membership(
+    settings: KafkaLog, name: str, topic: str, group: str
+) -> AsyncIterator[AsyncIterator[frozenset[int]]]:
+    """The partitions of ``topic`` that this member of ``group`` is to read, as the port has it."""
+    consumer = _new_consumer(
+        group_id=group,
+        enable_auto_commit=False,
+        partition_assignment_strategy=(StickyPartitionAssignor,),
+        session_timeout_ms=round(settings.session_timeout_s * 1000),
+        heartbeat_interval_ms=round(HEARTBEAT_S * 1000),
+        max_poll_interval_ms=_NEVER_MS,
+        **client_options(settings, name),
+    )
+    assignments = _Assignments(consumer)
+    try:
+        consumer.subscribe([topic], listener=assignments)
+        try:
+            await asyncio.wait_for(consumer.start(), settings.timeout_s)
+        except (KafkaError, TimeoutError) as exc:
+            raise EventLogUnavailable(f"no member of the group {group} on Kafka: {exc!r}") from exc
+        async with aclosing(assignments.changes()) as changes:
+            yield changes
+    finally:
+        with suppress(KafkaError, TimeoutError):
+            await asyncio.wait_for(consumer.stop(), _STOP_TIMEOUT_S)

@@ -1,0 +1,201 @@
+"""Topics of a Kafka cluster: what they are, and making them."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Any, Final
+
+from aiokafka.errors import (
+    KafkaError,
+    LeaderNotAvailableError,
+    NoError,
+    TopicAlreadyExistsError,
+    UnknownTopicOrPartitionError,
+    for_code,
+)
+from aiokafka.protocol.abstract import AbstractType
+from aiokafka.protocol.admin import CreateTopicsRequest, DescribeConfigsRequest
+from aiokafka.protocol.api import Request, RequestStruct, Response
+from aiokafka.protocol.types import Boolean, CompactArray, CompactString, Int16, Int32, Schema, TaggedFields
+
+from connectors.kafka.connection import RETRY_S, KafkaConnection
+from connectors.kafka.producer import BATCH_OVERHEAD_BYTES, RECORD_OVERHEAD_BYTES
+from connectors.kafka.settings import KafkaLog
+from connectors.model.errors import EventLogUnavailable
+from connectors.ports.event_log import Cleanup, TopicSpec
+
+_KEY_AND_HEADERS_BYTES: Final = 4096
+"""What a record of the largest size may have beside its value."""
+_TOPIC_RESOURCE: Final = 2
+_MS_PER_S: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class KafkaTopic:
+    """A topic as the cluster has it. ``identity`` is Kafka's own topic id, of which each topic made gets a new one."""
+
+    identity: str
+    partitions: int
+    replication: int
+    in_sync_min: int
+    batch_bytes_max: int
+
+
+class _Uuid(AbstractType[uuid.UUID]):
+    @classmethod
+    def encode(cls, value: uuid.UUID) -> bytes:
+        return value.bytes
+
+    @classmethod
+    def decode(cls, data: BytesIO) -> uuid.UUID:
+        return uuid.UUID(bytes=data.read(16))
+
+
+class _DescribeResponse(Response):
+    """Metadata, version 12: the first whose answer names the ids of topics (KIP-516) has the version 10."""
+
+    API_KEY = 3
+    API_VERSION = 12
+    SCHEMA = Schema(
+        ("throttle_time_ms", Int32),
+        (
+            "brokers",
+            CompactArray(
+                ("node_id", Int32),
+                ("host", CompactString()),
+                ("port", Int32),
+                ("rack", CompactString()),
+                ("tags", TaggedFields),
+            ),
+        ),
+        ("cluster_id", CompactString()),
+        ("controller_id", Int32),
+        (
+            "topics",
+            CompactArray(
+                ("error_code", Int16),
+                ("name", CompactString()),
+                ("topic_id", _Uuid),
+                ("is_internal", Boolean),
+                (
+                    "partitions",
+                    CompactArray(
+                        ("error_code", Int16),
+                        ("partition", Int32),
+                        ("leader", Int32),
+                        ("leader_epoch", Int32),
+                        ("replicas", CompactArray(Int32)),
+                        ("in_sync", CompactArray(Int32)),
+                        ("offline", CompactArray(Int32)),
+                        ("tags", TaggedFields),
+                    ),
+                ),
+                ("authorized_operations", Int32),
+                ("tags", TaggedFields),
+            ),
+        ),
+        ("tags", TaggedFields),
+    )
+    topics: list[Any]
+
+
+class _DescribeStruct(RequestStruct):
+    FLEXIBLE_VERSION = True
+    API_KEY = 3
+    API_VERSION = 12
+    RESPONSE_TYPE = _DescribeResponse
+    SCHEMA = Schema(
+        (
+            "topics",
+            CompactArray(("topic_id", _Uuid), ("name", CompactString()), ("tags", TaggedFields)),
+        ),
+        ("allow_auto_topic_creation", Boolean),
+        ("include_topic_authorized_operations", Boolean),
+        ("tags", TaggedFields),
+    )
+
+
+class _DescribeRequest(Request[_DescribeStruct]):
+    API_KEY = 3
+
+    def __init__(self, topic: str) -> None:
+        self._topic = topic
+
+    def build(self, request_struct_class: type[_DescribeStruct]) -> _DescribeStruct:
+        return request_struct_class([(uuid.UUID(int=0), self._topic, {})], False, False, {})
+
+
+async def find_topic(connection: KafkaConnection, name: str) -> KafkaTopic | None:
+    """The topic ``name``, or ``None``. Raises ``KafkaError``; a retriable one while it has no leaders yet."""
+    answer = await connection.to_any(_DescribeRequest(name))
+    ((code, _name, topic_id, _internal, partitions, *_rest),) = answer.topics
+    error: type[KafkaError] = for_code(code)
+    if error is UnknownTopicOrPartitionError:
+        return None
+    if error is not NoError:
+        raise error
+    replication = []
+    for _code, _partition, leader, _epoch, replicas, *_rest in partitions:
+        if leader < 0:
+            raise LeaderNotAvailableError(f"{name} has partitions without a leader")
+        replication.append(len(replicas))
+    limits = await _configuration(connection, name, ("min.insync.replicas", "max.message.bytes"))
+    return KafkaTopic(
+        topic_id.hex,
+        len(partitions),
+        min(replication),
+        limits["min.insync.replicas"],
+        limits["max.message.bytes"],
+    )
+
+
+async def create_topic(connection: KafkaConnection, spec: TopicSpec, settings: KafkaLog) -> None:
+    """Make ``spec``, unless it exists. Raises ``KafkaError``, and ``EventLogUnavailable`` with what Kafka says."""
+    configuration = {
+        "cleanup.policy": spec.cleanup.value,
+        "min.insync.replicas": str(settings.in_sync_min),
+        "unclean.leader.election.enable": "false",
+        "max.message.bytes": str(
+            settings.record_bytes_max + _KEY_AND_HEADERS_BYTES + RECORD_OVERHEAD_BYTES + BATCH_OVERHEAD_BYTES
+        ),
+    }
+    if spec.cleanup is Cleanup.DELETE:
+        configuration["retention.ms"] = str(round(spec.retention_s * _MS_PER_S))
+    topic: Any = (spec.name, spec.partitions, settings.replication, [], list(configuration.items()))
+    answer = await connection.to_any(CreateTopicsRequest([topic], round(settings.timeout_s * _MS_PER_S), False))
+    ((_name, code, *message),) = answer.topic_errors
+    error: type[KafkaError] = for_code(code)
+    if error in (NoError, TopicAlreadyExistsError):
+        return
+    if getattr(error, "retriable", False):
+        raise error
+    raise EventLogUnavailable(
+        f"Kafka does not make the topic {spec.name} with {settings.replication} copies: "
+        f"{message[0] if message and message[0] else error.__name__}"
+    )
+
+
+async def ensure_topic(connection: KafkaConnection, spec: TopicSpec, settings: KafkaLog) -> KafkaTopic:
+    """The topic, made if there was none. An existing one is left as the operators of the cluster have it.
+
+    Raises ``KafkaError`` and ``EventLogUnavailable``.
+    """
+    found = await find_topic(connection, spec.name)
+    if found is None:
+        await create_topic(connection, spec, settings)
+    while found is None:  # within the time that the caller allows: every broker hears of a new topic soon
+        await asyncio.sleep(RETRY_S)
+        found = await find_topic(connection, spec.name)
+    return found
+
+
+async def _configuration(connection: KafkaConnection, topic: str, names: tuple[str, ...]) -> dict[str, int]:
+    answer = await connection.to_any(DescribeConfigsRequest([(_TOPIC_RESOURCE, topic, list(names))]))
+    ((code, _message, _type, _name, entries),) = answer.resources
+    error: type[KafkaError] = for_code(code)
+    if error is not NoError:
+        raise error
+    return {name: int(value) for name, value, *_rest in entries}

@@ -1,0 +1,215 @@
+"""The replies of a scan to columns of samples, by index arrays that are computed once.
+
+The data bytes of all blocks lie one after the other in one area. For each data type one gather takes the bytes of all
+its tags out of the area, already in the order of this machine; what a poll costs does not grow with a Python step
+per tag or per register.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from itertools import accumulate
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from connectors.modbus.exception_codes import REFUSALS, meaning_of
+from connectors.modbus.plan import Block, PlannedTag
+from connectors.modbus.settings import Order
+from connectors.model.datatypes import DataType, dtype_of
+from connectors.model.samples import SampleBatch
+
+ANSWERED: Final = 0
+NOT_READ: Final = -1
+"""What became of a block in a scan: answered, not read at all, or the exception code of the unit."""
+
+Area = NDArray[np.uint8]
+IndexArray = NDArray[np.intp]
+
+
+class DecodePlan:
+    """How the replies of some blocks become samples.
+
+    ``area`` is where the data bytes of block ``i`` (what follows the byte count of its reply) are put, from
+    ``starts[i]`` on. Batches share their tag column from poll to poll, so it is read-only; every other column is new.
+    """
+
+    def __init__(self, blocks: Sequence[Block]) -> None:
+        # Every block begins at an even byte, so that registers can be gathered as 16-bit words.
+        *starts, size = accumulate((block.byte_count + block.byte_count % 2 for block in blocks), initial=0)
+        self.starts: tuple[int, ...] = tuple(starts)
+        self.area: Area = np.zeros(size, np.uint8)
+        by_type: dict[DataType, list[tuple[int, PlannedTag]]] = defaultdict(list)
+        for number, block in enumerate(blocks):
+            for tag in block.tags:
+                by_type[tag.reported].append((number, tag))
+        self._columns = [_TypeColumns(by_type[kind], blocks, self.starts, self.area) for kind in sorted(by_type)]
+
+    def decode(self, codes: Sequence[int], arrived_ns: Sequence[int]) -> list[SampleBatch]:
+        """The samples of one scan, one batch a data type.
+
+        ``codes[i]`` says what became of block ``i``, ``arrived_ns[i]`` when its reply arrived. The tags of a block
+        that was not read, or that the unit refuses, have no samples; those of any other exception have samples
+        without a value and with the quality that fits the exception.
+        """
+        arrived = np.array(arrived_ns, np.int64)
+        if not any(codes):
+            return [columns.good(arrived) for columns in self._columns]
+        given = np.array([code != NOT_READ and code not in REFUSALS for code in codes], np.bool_)
+        quality = np.array([meaning_of(code).quality if code > 0 else 0 for code in codes], np.uint16)
+        batches = [columns.mixed(arrived, given, quality) for columns in self._columns]
+        return [batch for batch in batches if len(batch)]
+
+
+class _TypeColumns:
+    """All tags of a plan that are reported with one data type."""
+
+    def __init__(
+        self, members: Sequence[tuple[int, PlannedTag]], blocks: Sequence[Block], starts: Sequence[int], area: Area
+    ) -> None:
+        parts: dict[tuple[DataType, bool, bool], list[tuple[int, PlannedTag]]] = defaultdict(list)
+        for number, tag in members:
+            parts[(tag.datatype, tag.is_scaled, tag.order in _BYTES_SWAPPED)].append((number, tag))
+        self._datatype = members[0][1].reported
+        self._parts: list[_Numbers | _Bits | _Texts] = []
+        ordered: list[tuple[int, PlannedTag]] = []
+        for part in parts.values():
+            self._parts.append(_column_of([_Place(blocks[number], starts[number], tag) for number, tag in part], area))
+            ordered += part
+        self._tag = np.array([tag.index for _number, tag in ordered], np.int32)
+        self._tag.flags.writeable = False
+        self._block: IndexArray = np.array([number for number, _tag in ordered], np.intp)
+
+    def good(self, arrived: NDArray[np.int64]) -> SampleBatch:
+        """The samples when every block was answered."""
+        return SampleBatch(self._datatype, self._tag, arrived.take(self._block), self._values())
+
+    def mixed(self, arrived: NDArray[np.int64], given: NDArray[np.bool_], quality: NDArray[np.uint16]) -> SampleBatch:
+        """The samples when some blocks have none (``given`` is false) or a ``quality`` instead of values."""
+        qualities = quality.take(self._block)
+        null = qualities != 0
+        value = self._values()
+        value[null] = "" if value.dtype == np.dtype(object) else 0
+        every = SampleBatch(self._datatype, self._tag, arrived.take(self._block), value, qualities, null)
+        return every.select(given.take(self._block))
+
+    def _values(self) -> NDArray[Any]:
+        if len(self._parts) == 1:
+            return self._parts[0].values()
+        return np.concatenate([part.values() for part in self._parts])
+
+
+_BYTES_SWAPPED: Final[frozenset[Order]] = frozenset({"BADC", "DCBA"})
+_WORDS_SWAPPED: Final[frozenset[Order]] = frozenset({"CDAB", "DCBA"})
+"""A, B, C, D are the bytes of 32 bits from the most significant on, in the order in which the unit sends them. 64 bits
+follow the same pattern (CDAB is GHEFCDAB); of a single register only the order of its two bytes is left."""
+
+
+class _Place:
+    """Where in the area one tag lies."""
+
+    def __init__(self, block: Block, start: int, tag: PlannedTag) -> None:
+        self.tag = tag
+        self.swaps_bytes = tag.order in _BYTES_SWAPPED
+        self._distance = tag.address - block.address
+        self._start = start
+        self._in_bits = block.is_bits
+
+    def words(self) -> list[int]:
+        """Positions of the registers of a number, counted in words.
+
+        The most significant one is first, or last where the unit sends the low byte of a register first: either way
+        the bytes then follow each other as in one plain big-endian, or little-endian, number.
+        """
+        first = self._start // 2 + self._distance
+        words = range(first, first + self.tag.count)
+        return list(words if self.swaps_bytes == (self.tag.order in _WORDS_SWAPPED) else reversed(words))
+
+    def characters(self) -> list[int]:
+        """Positions of the bytes of a string; their order within a register follows the order of the tag."""
+        at = self._start + self._distance * 2
+        return [at + (position ^ self.swaps_bytes) for position in range(self.tag.length_bytes)]
+
+    def bit(self) -> tuple[int, int]:
+        """The position of the byte that holds the bit, and the mask of the bit in it."""
+        if self._in_bits:
+            return self._start + self._distance // 8, 1 << self._distance % 8
+        number = self.tag.bit or 0
+        in_high_byte = number >= 8
+        return self._start + self._distance * 2 + (in_high_byte == self.swaps_bytes), 1 << number % 8
+
+
+class _Numbers:
+    """Numbers of one data type, all scaled or none, all with the same order of the bytes in a register."""
+
+    def __init__(self, places: Sequence[_Place], area: Area) -> None:
+        tags = [place.tag for place in places]
+        self._dtype = dtype_of(tags[0].datatype)
+        self._sent_dtype = self._dtype.newbyteorder("<" if places[0].swaps_bytes else ">")
+        self._area = area.view(np.uint16)
+        self._words: IndexArray = np.array([place.words() for place in places], np.intp).reshape(-1)
+        self._scale: NDArray[np.float64] | None = None
+        if tags[0].is_scaled:
+            self._scale = np.array([tag.scale for tag in tags])
+            self._offset = np.array([tag.scaling_offset for tag in tags])
+
+    def values(self) -> NDArray[Any]:
+        raw: NDArray[Any] = self._area.take(self._words).view(self._sent_dtype).astype(self._dtype, copy=False)
+        if self._scale is None:
+            return raw
+        # A register may hold any bits: an infinity, a signalling NaN or an overflow is a value, not a mistake of ours.
+        with np.errstate(invalid="ignore", over="ignore"):
+            scaled: NDArray[Any] = raw * self._scale + self._offset
+        return scaled
+
+
+class _Bits:
+    """Bits of registers, coils and discrete inputs."""
+
+    def __init__(self, places: Sequence[_Place], area: Area) -> None:
+        bits = [place.bit() for place in places]
+        self._area = area
+        self._bytes: IndexArray = np.array([position for position, _mask in bits], np.intp)
+        self._masks = np.array([mask for _position, mask in bits], np.uint8)
+
+    def values(self) -> NDArray[Any]:
+        value: NDArray[Any] = (self._area.take(self._bytes) & self._masks) != 0
+        return value
+
+
+class _Texts:
+    """Strings. Texts rarely change, so only those whose bytes did are made anew."""
+
+    def __init__(self, places: Sequence[_Place], area: Area) -> None:
+        characters = [place.characters() for place in places]
+        self._area = area
+        self._bytes: IndexArray = np.array([position for text in characters for position in text], np.intp)
+        ends = np.cumsum([len(text) for text in characters])
+        self._spans = [(int(end) - len(text), int(end)) for text, end in zip(characters, ends, strict=True)]
+        self._last = b"\0" * len(self._bytes)
+        self._texts = np.full(len(self._spans), "", object)
+
+    def values(self) -> NDArray[Any]:
+        found = self._area.take(self._bytes).tobytes()
+        if found != self._last:
+            for at, (begin, end) in enumerate(self._spans):
+                if found[begin:end] != self._last[begin:end]:
+                    self._texts[at] = text_of(found[begin:end])
+            self._last = found
+        return self._texts.copy()
+
+
+def text_of(data: bytes) -> str:
+    """The text of a string: up to the first NUL, without white space at its ends, each byte one Latin-1 character."""
+    return data.partition(b"\0")[0].strip().decode("latin-1")
+
+
+def _column_of(places: Sequence[_Place], area: Area) -> _Numbers | _Bits | _Texts:
+    datatype = places[0].tag.datatype
+    if datatype is DataType.BOOLEAN:
+        return _Bits(places, area)
+    if datatype is DataType.STRING:
+        return _Texts(places, area)
+    return _Numbers(places, area)

@@ -1,0 +1,57 @@
+"""The device driver for Modbus units reached by TCP."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final, NoReturn
+
+from connectors.modbus.connection import ModbusConnection, ModbusCounters
+from connectors.modbus.session import ModbusSession
+from connectors.modbus.settings import ModbusDevice
+from connectors.model.errors import LinesideError
+from connectors.ports.clock import Clock
+from connectors.ports.device import Acquisition
+
+PROBLEM_RETRY_S: Final = 60.0
+
+
+class ModbusDriver:
+    """Polls one Modbus unit; see ``DeviceDriver``.
+
+    Delivery: every value that was polled is handed over, changed or not; what the unit held between two polls
+    nobody saw. The source time of a sample is the agent's time at which the reply arrived, as a unit has no clock to
+    ask. A poll that cannot be made in time is skipped and counted in ``counters``.
+    """
+
+    def __init__(self, settings: ModbusDevice, clock: Clock, *, problem_retry_s: float = PROBLEM_RETRY_S) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._problem_retry_s = problem_retry_s
+        self.counters = ModbusCounters()
+
+    async def acquire(self, acquisition: Acquisition) -> None:
+        """See ``DeviceDriver``."""
+        connection = ModbusConnection(self._settings, self._clock, self.counters)
+        session = ModbusSession(
+            self._settings, self._clock, connection, acquisition, self.counters, self._problem_retry_s
+        )
+        try:
+            await connection.open()
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(connection.keep_open(), name=f"modbus {self._settings.name} connection")
+                tasks.create_task(session.run(), name=f"modbus {self._settings.name} session")
+        except BaseExceptionGroup as group:
+            _raise_cause(group)
+        finally:
+            await connection.close()
+
+
+def _raise_cause(group: BaseExceptionGroup[BaseException]) -> NoReturn:
+    """Raise the one error that ended the tasks; a group only when it holds what Lineside did not raise on purpose."""
+    unexpected = group.subgroup(lambda exc: not isinstance(exc, LinesideError | BaseExceptionGroup))
+    if unexpected is not None:
+        raise group
+    cause: BaseException = group
+    while isinstance(cause, BaseExceptionGroup):
+        cause = cause.exceptions[0]
+    raise cause from None

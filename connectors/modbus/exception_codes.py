@@ -1,0 +1,82 @@
+"""Exception replies of a unit: what they mean for the samples, and what to tell the engineer.
+
+Modbus Application Protocol 1.1b3, section 7, and for code 7 the Modbus Protocol Reference Guide (rev. J).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from connectors.model.quality import (
+    BAD_COMMUNICATION_ERROR,
+    BAD_DEVICE_FAILURE,
+    BAD_NO_COMMUNICATION,
+    BAD_NODE_ID_UNKNOWN,
+    BAD_NOT_CONNECTED,
+    BAD_NOT_SUPPORTED,
+    BAD_OUT_OF_RANGE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ExceptionCode:
+    """What one exception code means: the quality of the samples, its name, and what to look at."""
+
+    quality: int
+    name: str
+    advice: str
+
+
+ILLEGAL_FUNCTION: Final = 1
+ILLEGAL_DATA_ADDRESS: Final = 2
+ILLEGAL_DATA_VALUE: Final = 3
+REFUSALS: Final = frozenset({ILLEGAL_FUNCTION, ILLEGAL_DATA_ADDRESS, ILLEGAL_DATA_VALUE})
+"""The unit will not answer this request until it or the configuration changes; every other code may pass."""
+
+_KNOWN: Final = {
+    ILLEGAL_FUNCTION: ExceptionCode(
+        BAD_NOT_SUPPORTED,
+        "illegal function",
+        "the unit cannot read this kind of register; look in its manual for the table that it keeps the value in",
+    ),
+    ILLEGAL_DATA_ADDRESS: ExceptionCode(
+        BAD_NODE_ID_UNKNOWN,
+        "illegal data address",
+        "check the table (holding or input, coil or discrete) and the address, which counts from 0: a manual that "
+        "counts from 1, or from 40001, names the next number",
+    ),
+    ILLEGAL_DATA_VALUE: ExceptionCode(
+        BAD_OUT_OF_RANGE,
+        "illegal data value",
+        "the unit does not give this many registers from this address; check the address and the data type",
+    ),
+    4: ExceptionCode(BAD_DEVICE_FAILURE, "server device failure", "the unit itself reports a fault"),
+    5: ExceptionCode(BAD_NO_COMMUNICATION, "acknowledge", "the unit is busy with a long task"),
+    6: ExceptionCode(BAD_NO_COMMUNICATION, "server device busy", "the unit is busy; a longer poll interval may help"),
+    7: ExceptionCode(BAD_DEVICE_FAILURE, "negative acknowledge", "the unit cannot do this in its present state"),
+    8: ExceptionCode(BAD_DEVICE_FAILURE, "memory parity error", "the unit found its own memory damaged"),
+    10: ExceptionCode(
+        BAD_NOT_CONNECTED, "gateway path unavailable", "the gateway has no line to this unit; check its routing"
+    ),
+    11: ExceptionCode(
+        BAD_COMMUNICATION_ERROR,
+        "gateway target device failed to respond",
+        "the gateway is alive, the unit behind it is not; check its power, its bus cable and the unit id",
+    ),
+}
+
+
+def meaning_of(code: int) -> ExceptionCode:
+    """What ``code`` means; a code that no specification names is a device failure."""
+    known = _KNOWN.get(code)
+    if known is not None:
+        return known
+    return ExceptionCode(BAD_DEVICE_FAILURE, "unknown exception", "look the code up in the manual of the unit")
+
+
+def refusal_sentence(place: str, function: int, code: int) -> str:
+    """Why the values at ``place`` cannot be read, for the operator."""
+    meaning = meaning_of(code)
+    reply = f"function {function}, exception {code}, {meaning.name}"
+    return f"{place}: the unit refuses to read it ({reply}): {meaning.advice}"

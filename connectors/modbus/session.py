@@ -1,0 +1,195 @@
+"""What happens on one connection: a first read of everything, then polls, and a search for tags that are refused."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Final
+
+from connectors.modbus.connection import ModbusConnection, ModbusCounters
+from connectors.modbus.exception_codes import REFUSALS, meaning_of, refusal_sentence
+from connectors.modbus.fixed_rate import FixedRate
+from connectors.modbus.plan import READ_FUNCTIONS, Block, block_of, planned_tags, scan_classes, tag_types
+from connectors.modbus.refused_tags import find_refused
+from connectors.modbus.request_queue import Priority
+from connectors.modbus.scan import Scan, ScanClass
+from connectors.modbus.settings import ModbusDevice
+from connectors.model.errors import DeviceUnavailable
+from connectors.model.quality import BAD_TIMEOUT
+from connectors.model.samples import SampleBatch
+from connectors.ports.clock import Clock
+from connectors.ports.device import Acquisition, TagProblem
+
+SILENT_BLOCKS_MAX: Final = 2
+"""So many blocks without an answer, one after the other, mean that the unit itself is silent."""
+
+
+@dataclass(frozen=True, slots=True)
+class _SetAside:
+    """Tags that are not polled because of a problem; they are read again, together, from time to time."""
+
+    scan_class: ScanClass
+    block: Block
+    problems: tuple[TagProblem, ...]
+
+
+class ModbusSession:
+    """The work on one connection. ``run`` is called once, beside ``ModbusConnection.keep_open``."""
+
+    def __init__(
+        self,
+        settings: ModbusDevice,
+        clock: Clock,
+        connection: ModbusConnection,
+        acquisition: Acquisition,
+        counters: ModbusCounters,
+        problem_retry_s: float,
+    ) -> None:
+        self._device = settings.name
+        self._unit_id = settings.unit_id
+        self._clock = clock
+        self._connection = connection
+        self._acquisition = acquisition
+        self._counters = counters
+        self._problem_retry_s = problem_retry_s
+        self._types = tag_types(settings)
+        classes = scan_classes(planned_tags(settings))
+        self._classes = [ScanClass(interval_s, tags, settings) for interval_s, tags in classes.items()]
+        self._set_aside: list[_SetAside] = []
+        # Bounded by the number of blocks: a block is suspected once, when it leaves its scan class.
+        self._suspects: list[tuple[ScanClass, Block]] = []
+        self._suspected = asyncio.Event()
+
+    async def run(self) -> None:
+        """Report ``online``, then hand over samples until cancelled. Raises ``DeviceUnavailable``.
+
+        Online means that the unit has answered, not only that something took the connection.
+        """
+        batches = await self._read_everything()
+        await self._search()
+        await self._report_online()
+        for batch in batches:
+            await self._acquisition.put(batch)
+        async with asyncio.TaskGroup() as tasks:
+            for scan_class in self._classes:
+                name = f"modbus {self._device} poll {scan_class.interval_s:g} s"
+                tasks.create_task(self._poll(scan_class), name=name)
+            tasks.create_task(self._look_after_problems(), name=f"modbus {self._device} problems")
+
+    async def _read_everything(self) -> list[SampleBatch]:
+        """Read every block once; blocks that stay silent while others answer are set aside."""
+        batches: list[SampleBatch] = []
+        failure: str | None = None
+        answered = silent_in_a_row = 0
+        for scan_class in self._classes:
+            blocks = scan_class.scan.blocks
+            while blocks:
+                scan = Scan(blocks, self._unit_id)
+                await self._connection.run(scan, Priority.POLL)
+                batches += scan.batches()
+                self._suspect(scan_class, scan)
+                answered += scan.answered_count
+                silent_in_a_row = 0 if scan.at else silent_in_a_row
+                if scan.failure is None:
+                    break
+                failure = scan.failure
+                silent_in_a_row += 1
+                if silent_in_a_row >= SILENT_BLOCKS_MAX:
+                    raise DeviceUnavailable(failure)
+                self._set_aside_silent(scan_class, blocks[scan.at], failure)
+                blocks = blocks[scan.at + 1 :]
+        if failure is not None and not answered:
+            raise DeviceUnavailable(failure)
+        return batches
+
+    async def _poll(self, scan_class: ScanClass) -> None:
+        rate = FixedRate(scan_class.interval_s, self._clock.monotonic_s())
+        while True:
+            wait_s, missed = rate.advance(self._clock.monotonic_s())
+            self._counters.missed_cycles += missed
+            await asyncio.sleep(wait_s)
+            scan = scan_class.scan
+            await self._connection.run(scan, Priority.POLL)
+            for batch in scan.batches():
+                await self._acquisition.put(batch)
+            if scan.failure is not None:
+                raise DeviceUnavailable(scan.failure)
+            self._suspect(scan_class, scan)
+
+    async def _look_after_problems(self) -> None:
+        retry_at_s = self._clock.monotonic_s() + self._problem_retry_s
+        while True:
+            wait_s = max(0.0, retry_at_s - self._clock.monotonic_s()) if self._set_aside else None
+            try:
+                async with asyncio.timeout(wait_s):
+                    await self._suspected.wait()
+            except TimeoutError:
+                await self._retry()
+                retry_at_s = self._clock.monotonic_s() + self._problem_retry_s
+                continue
+            if not self._set_aside:
+                retry_at_s = self._clock.monotonic_s() + self._problem_retry_s
+            if await self._search():
+                await self._report_online()
+
+    def _suspect(self, scan_class: ScanClass, scan: Scan) -> None:
+        """Stop reading the blocks that the unit refused, until it is known which of their tags it refuses."""
+        for block, _code in scan.refused():
+            if scan_class.leave_out(block):
+                self._suspects.append((scan_class, block))
+                self._suspected.set()
+
+    async def _search(self) -> bool:
+        """Divide the suspects into blocks that can be read and tags that cannot; true when there are such tags."""
+        found = False
+        while self._suspects:
+            scan_class, block = self._suspects.pop(0)
+            findings = await find_refused(block, self._read_for_search)
+            scan_class.take_in(findings.readable)
+            for tag, code in findings.refused:
+                reason = refusal_sentence(tag.place, READ_FUNCTIONS[tag.table], code)
+                problem = TagProblem(tag.name, reason, meaning_of(code).quality)
+                self._set_aside.append(_SetAside(scan_class, block_of([tag]), (problem,)))
+                found = True
+        self._suspected.clear()
+        return found
+
+    async def _read_for_search(self, block: Block) -> int:
+        scan = Scan([block], self._unit_id)
+        await self._connection.run(scan, Priority.PROBE)
+        if scan.failure is not None:
+            raise DeviceUnavailable(scan.failure)
+        return scan.codes[0]
+
+    def _set_aside_silent(self, scan_class: ScanClass, block: Block, failure: str) -> None:
+        reason = f"{failure}, while the unit answers reads of other addresses"
+        problems = tuple(TagProblem(tag.name, reason, BAD_TIMEOUT) for tag in block.tags)
+        scan_class.leave_out(block)
+        self._set_aside.append(_SetAside(scan_class, block, problems))
+
+    async def _retry(self) -> None:
+        """Read once what was set aside; whatever the unit does not refuse any more is polled again."""
+        recovered: list[_SetAside] = []
+        for entry in self._set_aside:
+            scan = Scan([entry.block], self._unit_id)
+            await self._connection.run(scan, Priority.PROBE, attempts_max=1)
+            if scan.failure is None and scan.codes[0] not in REFUSALS:
+                recovered.append(entry)
+        if not recovered:
+            return
+        self._set_aside = [entry for entry in self._set_aside if entry not in recovered]
+        await self._report_online()
+        changed = {id(entry.scan_class) for entry in recovered}
+        self._suspects = [suspect for suspect in self._suspects if id(suspect[0]) not in changed]
+        left_out = self._set_aside_indices()
+        for scan_class in self._classes:
+            if id(scan_class) in changed:
+                scan_class.plan_without(left_out)
+
+    def _set_aside_indices(self) -> frozenset[int]:
+        return frozenset(tag.index for entry in self._set_aside for tag in entry.block.tags)
+
+    async def _report_online(self) -> None:
+        left_out = self._set_aside_indices()
+        types = [tag_type for tag_type in self._types if tag_type.index not in left_out]
+        await self._acquisition.online(types, [problem for entry in self._set_aside for problem in entry.problems])

@@ -1,0 +1,1 @@
+"""How both programs tell what happens: typed events, log lines, metrics."""

@@ -1,0 +1,38 @@
+"""What an event is. Each program names its own events and metrics, all in one file (``observability/events.py``)."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, fields
+from typing import ClassVar, Final
+
+import structlog
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened. ``level`` is that of its log line, empty for events that are only counted."""
+
+    level: ClassVar[str] = "info"
+
+    def measure(self) -> None:
+        """Bring the metrics up to date."""
+
+
+_NAMES: Final[dict[type[Event], str]] = {}
+
+
+def emit(event: Event) -> None:
+    """Count ``event``, and log it unless it is only counted."""
+    event.measure()
+    if event.level:
+        values = {field.name: getattr(event, field.name) for field in fields(event)}
+        getattr(structlog.get_logger(), event.level)(event_name(type(event)), **values)
+
+
+def event_name(event: type[Event]) -> str:
+    """``DeviceConnected`` is logged as ``device_connected``."""
+    name = _NAMES.get(event)
+    if name is None:
+        name = _NAMES[event] = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", event.__name__).lower()
+    return name

@@ -1,0 +1,1 @@
+"""PostgreSQL by asyncpg: the relational store, and the event log of a small plant."""

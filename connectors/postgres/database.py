@@ -1,0 +1,194 @@
+"""A pool of connections to PostgreSQL."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import asyncpg
+
+from connectors.postgres.driver import CAUGHT, Connection, Pool, Transaction, connect, create_pool
+from connectors.postgres.errors import not_connected, terminate, translated, usable
+from connectors.postgres.held_lock import KEEPALIVE_SETTINGS, PostgresHeldLock, close, try_lock
+from connectors.postgres.session import PostgresRow, PostgresSession
+
+CONNECT_TIMEOUT_S: Final = 5.0
+STATEMENT_TIMEOUT_S: Final = 60.0
+FREE_CONNECTION_TIMEOUT_S: Final = 30.0
+_TRUSTED_IDLE_S: Final = 0.1
+"""A connection that was idle for longer is asked whether it still lives: after a restart of the server the first use
+of each pooled connection would fail otherwise."""
+_CLOSE_TIMEOUT_S: Final = 5.0
+_PORT: Final = 5432
+
+
+class _PooledConnection(asyncpg.Connection):
+    """A connection that knows since when nobody uses it."""
+
+    __slots__ = ("_idle_since_s",)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._idle_since_s = time.monotonic()
+
+    def idle_begins(self) -> None:
+        self._idle_since_s = time.monotonic()
+
+    def idle_s(self) -> float:
+        return time.monotonic() - self._idle_since_s
+
+
+class PostgresDatabase:
+    """See ``Database``; made by ``open_database``.
+
+    It survives restarts of the server: a lost connection is replaced at its next use. A statement that takes longer
+    than ``statement_timeout_s`` fails, and a caller waits for a free connection no longer than
+    ``FREE_CONNECTION_TIMEOUT_S``; both as ``DatabaseUnavailable``. ``settings`` are parameters of the server.
+    """
+
+    def __init__(
+        self, dsn: str, *, connections_max: int, settings: Mapping[str, str], statement_timeout_s: float
+    ) -> None:
+        parts = urlsplit(dsn)
+        self._place = f"{parts.hostname}:{parts.port or _PORT}{parts.path}"
+        self._dsn = dsn
+        self._settings = dict(settings)
+        self._statement_timeout_s = statement_timeout_s
+        self._pool: Pool = create_pool(
+            dsn,
+            min_size=0,
+            max_size=connections_max,
+            setup=_check_idle,
+            reset=_nothing_to_reset,
+            connection_class=_PooledConnection,
+            record_class=PostgresRow,
+            timeout=CONNECT_TIMEOUT_S,
+            command_timeout=statement_timeout_s,
+            server_settings=self._settings,
+        )
+
+    async def connect(self) -> None:
+        """Open the first connection. Raises ``DatabaseUnavailable`` with a sentence that names the place."""
+        await self._pool
+        async with self.session():
+            pass
+
+    async def open_connection(self) -> Connection:
+        """A connection outside of the pool, for what lives and dies with a connection; the caller closes it.
+
+        Raises ``DatabaseUnavailable``.
+        """
+        try:
+            return await connect(
+                self._dsn,
+                record_class=PostgresRow,
+                timeout=CONNECT_TIMEOUT_S,
+                command_timeout=self._statement_timeout_s,
+                server_settings={**self._settings, **KEEPALIVE_SETTINGS},
+            )
+        except CAUGHT as exc:
+            raise not_connected(exc, self._place) from exc
+
+    @asynccontextmanager
+    async def session(self) -> AsyncIterator[PostgresSession]:
+        """See ``Database``."""
+        connection = await self._acquire()
+        try:
+            yield PostgresSession(connection)
+        finally:
+            await self._release(connection)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[PostgresSession]:
+        """See ``Database``."""
+        connection = await self._acquire()
+        try:
+            transaction = connection.transaction()
+            with translated(connection):
+                await transaction.start()
+            try:
+                yield PostgresSession(connection)
+            except BaseException:
+                await _roll_back(connection, transaction)
+                raise
+            with translated(connection):
+                await transaction.commit()
+        finally:
+            await self._release(connection)
+
+    @asynccontextmanager
+    async def held_lock(self, name: str) -> AsyncIterator[PostgresHeldLock]:
+        """See ``Database``."""
+        connection = await self.open_connection()
+        try:
+            yield await try_lock(connection, name)
+        finally:
+            await close(connection)
+
+    async def close(self) -> None:
+        """See ``Database``."""
+        try:
+            await asyncio.wait_for(self._pool.close(), _CLOSE_TIMEOUT_S)
+        except CAUGHT:
+            self._pool.terminate()
+
+    async def _acquire(self) -> Connection:
+        try:
+            try:
+                return await self._pool.acquire(timeout=FREE_CONNECTION_TIMEOUT_S)
+            except CAUGHT:
+                # The connection on top of the pool was dead, or none could be opened; in the first case there is a
+                # new one now.
+                return await self._pool.acquire(timeout=FREE_CONNECTION_TIMEOUT_S)
+        except CAUGHT as exc:
+            raise not_connected(exc, self._place) from exc
+
+    async def _release(self, connection: Connection) -> None:
+        if usable(connection):
+            connection.idle_begins()
+        try:
+            await self._pool.release(connection, timeout=_CLOSE_TIMEOUT_S)
+        except CAUGHT:
+            terminate(connection)
+
+
+async def open_database(dsn: str, *, connections_max: int, application_name: str) -> PostgresDatabase:
+    """A pool of up to ``connections_max`` connections, the first of them open.
+
+    ``dsn`` is a URL ``postgresql://user:password@host:port/database?sslmode=…``; ``application_name`` is what the
+    server's own views call the connections. Raises ``DatabaseUnavailable`` with a sentence that names the place.
+    """
+    database = PostgresDatabase(
+        dsn,
+        connections_max=connections_max,
+        settings={"application_name": application_name},
+        statement_timeout_s=STATEMENT_TIMEOUT_S,
+    )
+    try:
+        await database.connect()
+    except BaseException:
+        await database.close()
+        raise
+    return database
+
+
+async def _check_idle(connection: Connection) -> None:
+    if connection.idle_s() > _TRUSTED_IDLE_S:
+        await connection.execute("SELECT 1", timeout=CONNECT_TIMEOUT_S)
+
+
+async def _nothing_to_reset(_connection: Connection) -> None:
+    """A session leaves nothing behind (see the port), so that giving a connection back costs no round trip."""
+
+
+async def _roll_back(connection: Connection, transaction: Transaction) -> None:
+    if not usable(connection):
+        return
+    try:
+        await transaction.rollback()
+    except CAUGHT:
+        terminate(connection)

@@ -1,0 +1,163 @@
+"""A server as a child process: on a port of the loopback interface, with a log file, gone when its parent is gone."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from connectors.model.errors import LinesideError
+
+LOOPBACK: Final = "127.0.0.1"
+_PORTS: Final = range(10_000, 32_000)
+"""Below the range from which Linux takes the ports of outgoing connections: nothing else takes a port of ours while
+its server is down, and a client that tries again and again cannot connect to itself."""
+_POLL_S: Final = 0.01
+_LOG_TAIL_LINES: Final = 15
+
+
+class ProgramMissing(LinesideError):
+    """A program that is needed is not installed: the text says what to install."""
+
+
+class ServerNotStarted(LinesideError):
+    """A server did not start: the text says why, with the end of its log."""
+
+
+def find_program(name: str, how_to_install: str) -> str:
+    """The full path of ``name``, also where only root's search path has it. Raises ``ProgramMissing``."""
+    search_path = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/local/sbin"])
+    found = shutil.which(name, path=search_path)
+    if found is None:
+        raise ProgramMissing(f"the program {name} is not installed; {how_to_install}")
+    return found
+
+
+def free_port() -> int:
+    """A TCP port of the loopback interface on which nothing listens now."""
+    for port in random.sample(_PORTS, 200):
+        with socket.socket() as probe:
+            try:
+                probe.bind((LOOPBACK, port))
+            except OSError:
+                continue
+            return port
+    raise ServerNotStarted(f"no free port among {_PORTS.start}-{_PORTS.stop - 1}")
+
+
+def accepts_connections(port: int) -> bool:
+    """Whether something listens on ``port`` of the loopback interface."""
+    with socket.socket() as probe:
+        probe.settimeout(1.0)
+        return probe.connect_ex((LOOPBACK, port)) == 0
+
+
+class ChildProcess:
+    """One server process at a time, which can be started again after it was stopped or killed.
+
+    The kernel kills it when the thread that started it ends, however that happens; so ``start`` belongs into the main
+    thread. It has a session of its own: Ctrl-C in the terminal reaches the parent only, which stops it in an orderly
+    way.
+    """
+
+    def __init__(self, name: str, log_path: Path) -> None:
+        self.name = name
+        self.log_path = log_path
+        self._process: subprocess.Popen[bytes] | None = None
+        self._log_start_bytes = 0
+
+    @property
+    def running(self) -> bool:
+        """Whether the process lives."""
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def pid(self) -> int:
+        """The process id. Raises ``ServerNotStarted`` when it was never started."""
+        if self._process is None:
+            raise ServerNotStarted(f"{self.name} has not been started")
+        return self._process.pid
+
+    def start(
+        self,
+        command: Sequence[str],
+        ready: Callable[[], bool],
+        *,
+        timeout_s: float,
+        wrapper: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        """Start ``command`` and wait until ``ready``; does nothing when it runs already.
+
+        ``wrapper`` is a program with arguments that runs the rest of its command line in its own place (by exec).
+        Raises ``ServerNotStarted`` when the process ends, or is not ready within ``timeout_s``; then it is gone.
+        """
+        if self.running:
+            return
+        setpriv = find_program("setpriv", "install util-linux")
+        self.log_path.parent.mkdir(parents=True, exist_ok=True)
+        with self.log_path.open("ab") as log:
+            self._log_start_bytes = log.tell()
+            self._process = subprocess.Popen(
+                [*wrapper, setpriv, "--pdeathsig", "KILL", "--", *command],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=None if environment is None else {**os.environ, **environment},
+                start_new_session=True,
+            )
+        deadline_s = time.monotonic() + timeout_s
+        while not ready():
+            exit_code = self._process.poll()
+            if exit_code is not None:
+                raise ServerNotStarted(f"{self.name} ended with code {exit_code}\n{self._log_tail()}")
+            if time.monotonic() > deadline_s:
+                self.kill()
+                raise ServerNotStarted(f"{self.name} was not ready after {timeout_s:g} s\n{self._log_tail()}")
+            time.sleep(_POLL_S)
+
+    def stop(self, with_signal: signal.Signals = signal.SIGTERM, *, timeout_s: float = 15.0) -> None:
+        """Ask the process to end, and kill it when it has not after ``timeout_s``."""
+        if self._process is None or not self.running:
+            return
+        self._process.send_signal(with_signal)
+        try:
+            self._process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+    def kill(self) -> None:
+        """End the process at once (``kill -9``), and all that it started in its process group."""
+        if self._process is None or not self.running:
+            return
+        os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+    def pause(self) -> None:
+        """Freeze the process and its children: connections stay open and silent, as on a machine that hangs."""
+        for pid in (self.pid, *self._children()):
+            os.kill(pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let a frozen process and its children go on."""
+        for pid in (self.pid, *self._children()):
+            os.kill(pid, signal.SIGCONT)
+
+    def log(self) -> str:
+        """What the process has written since it was last started."""
+        with self.log_path.open("rb") as log:
+            log.seek(self._log_start_bytes)
+            return log.read().decode(errors="replace")
+
+    def _children(self) -> list[int]:
+        return [int(pid) for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
+
+    def _log_tail(self) -> str:
+        return "\n".join(self.log().splitlines()[-_LOG_TAIL_LINES:])

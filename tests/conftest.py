@@ -1,0 +1,79 @@
+"""Real servers for every test that asks for one, and coroutines as tests.
+
+A server whose program is missing fails the test with the sentence that says what to install; no test is skipped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+
+import pytest
+from lineside.servers.child_process import ProgramMissing
+from lineside.servers.mosquitto import MosquittoBroker
+from lineside.servers.postgres import PostgresServer
+
+from tests.servers.kafka import KafkaServer
+
+_database_numbers = count(1)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Run a test that is a coroutine in an event loop of its own."""
+    if not inspect.iscoroutinefunction(pyfuncitem.obj):
+        return None
+    names = inspect.signature(pyfuncitem.obj).parameters
+    arguments = {name: pyfuncitem.funcargs[name] for name in names if name in pyfuncitem.funcargs}
+    asyncio.run(pyfuncitem.obj(**arguments))
+    return True
+
+
+@pytest.fixture(scope="session")
+def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+    """One PostgreSQL for the whole run. A test that stops or kills it starts it again."""
+    try:
+        server = PostgresServer(tmp_path_factory.mktemp("postgres"), settings={"max_connections": "200"})
+    except ProgramMissing as exc:
+        pytest.fail(str(exc), pytrace=False)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def database_dsn(postgres_server: PostgresServer) -> Iterator[str]:
+    """A fresh, empty database."""
+    postgres_server.start()
+    name = f"test_{next(_database_numbers)}"
+    postgres_server.create_database(name)
+    yield postgres_server.dsn(name)
+    postgres_server.start()
+    postgres_server.drop_database(name)
+
+
+@pytest.fixture(scope="session")
+def kafka_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaServer]:
+    """One Kafka for the whole run. A test that stops or kills it starts it again."""
+    try:
+        server = KafkaServer(tmp_path_factory.mktemp("kafka"))
+    except ProgramMissing as exc:
+        pytest.fail(str(exc), pytrace=False)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def mosquitto(tmp_path: Path) -> Iterator[MosquittoBroker]:
+    """A fresh Mosquitto without TLS, which allows everything."""
+    try:
+        broker = MosquittoBroker(tmp_path / "mosquitto")
+    except ProgramMissing as exc:
+        pytest.fail(str(exc), pytrace=False)
+    broker.start()
+    yield broker
+    broker.stop()

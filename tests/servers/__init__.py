@@ -1,0 +1,1 @@
+"""Real servers that tests start on this machine; PostgreSQL and the MQTT brokers come from ``lineside.servers``."""

@@ -1,0 +1,22 @@
+"""The drivers that come with the agent are made from the settings of their devices."""
+
+from __future__ import annotations
+
+from connectors.modbus.driver import ModbusDriver
+from connectors.opcua.driver import OpcUaDriver
+from connectors.ports.clock import SystemClock
+from edge_agent.drivers import built_in_drivers
+
+
+def test_a_driver_is_made_from_its_settings() -> None:
+    made = {}
+    for name, endpoint in (("modbus", "tcp://127.0.0.1"), ("opcua", "opc.tcp://127.0.0.1")):
+        driver = built_in_drivers()[name]
+        device = driver.settings.model_validate({"name": "x", "driver": name, "endpoint": endpoint, "tags": []})
+        made[name] = driver.create(device, SystemClock())
+    assert isinstance(made["modbus"], ModbusDriver)
+    assert isinstance(made["opcua"], OpcUaDriver)
+
+
+def test_the_drivers_cannot_be_changed_by_who_asks_for_them() -> None:
+    assert not hasattr(built_in_drivers(), "__setitem__")

@@ -1,0 +1,228 @@
+"""Whatever is in a file: it is a configuration, or ``ConfigInvalid`` with sentences and places; never anything else."""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from connectors.model.errors import ConfigInvalid, Problem
+from edge_agent.config import yaml_nodes
+from edge_agent.config.load import load_config
+from edge_agent.config.models import AgentConfig
+from edge_agent.config.yaml_nodes import decode_yaml, read_yaml
+from edge_agent.drivers import built_in_drivers
+
+DRIVERS = built_in_drivers()
+SECRET = "Hunter2Hunter2"
+ENVIRON = {"SECRET": SECRET}
+JARGON = re.compile(
+    r"Input should|pydantic|type=|value_error|input_type|Value error|errors\.py|https?://errors|NoneType|<class|"
+    r"Traceback|dict\b|tuple|\bstr\b|\bNone\b|\bTrue\b|\bFalse\b|block mapping|flow|scalar|token|stream"
+)
+COMPLETE: dict[str, Any] = {
+    "agent": {"group": "g", "name": "n", "description": "d", "data_dir": "data", "commissioning": False},
+    "uplink": {
+        "brokers": ["mqtts://a:8883", "mqtt://b"],
+        "insecure": True,
+        "delivery": "acknowledged",
+        "host": "h",
+        "primary_host": False,
+        "client_id": "c",
+        "user": "u",
+        "password": "${env:SECRET}",
+        "ca_file": "a",
+        "cert_file": "b",
+        "key_file": "c",
+        "keep_alive": "30s",
+        "mqtt_version": "5",
+        "window": 10,
+        "resend_after": "10s",
+        "packet_max": "64KiB",
+    },
+    "outbox": {"path": "o.db", "commit_interval": "100ms", "durability": "full", "size_max": "1GB"},
+    "local_api": {"socket": "s", "mode": "0660"},
+    "observability": {"log_level": "info", "log_format": "json", "metrics": {"host": "::1", "port": 1}},
+    "include": [],
+    "devices": [
+        {
+            "name": "press",
+            "driver": "opcua",
+            "endpoint": "opc.tcp://p",
+            "insecure": True,
+            "security": {"user": "u", "password": "${env:SECRET}"},
+            "sampling": "1s",
+            "queue_size": 5,
+            "tags": [
+                {"name": "a", "at": "ns=1;i=1", "sampling": "1s", "deadband": "1%", "queue_size": 2},
+                {"name": "b", "at": "nsu=x;s=y", "type": "double", "scale": 2, "offset": 0.5, "max_interval": "1m"},
+            ],
+        },
+        {
+            "name": "oven",
+            "driver": "modbus",
+            "endpoint": "tcp://o:502",
+            "unit_id": 3,
+            "poll": "1s",
+            "max_hole": 4,
+            "tags": [
+                {"name": "a", "at": "holding 1", "type": "float32", "order": "CDAB", "unit": "kN", "poll": "5s"},
+                {"name": "b", "at": "coil 2", "report": "always", "description": "x", "min_interval": "0s"},
+            ],
+        },
+    ],
+}
+KEYS = sorted(set(re.findall(r'"([a-z_]+)":', json.dumps(COMPLETE))))
+TEXTS = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), max_size=20)
+WORDS = st.sampled_from(
+    ["", " ", "5s", "-1s", "1%", "9" * 400 + "s", "9" * 400 + "GB", "1e400", "holding 70000", "coil ٣", "ns=1;i=1",
+     "opcua", "opc-ua", "mqtt://u:p@h", "tcp://u:p@h", "mqtts://[::1]:99999", "${env:NONE}", "${file:/dev/zero}",
+     "${credential:a}", "a/b", "Lineside/x", "/dev/zero", "*", "**/*", "../*", "x" * 300, "yes", "0660", "\u2028"]
+)  # fmt: skip
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | TEXTS | WORDS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS) | TEXTS, inner, max_size=3),
+    max_leaves=8,
+)
+# JSON as YAML reads it: without what is no JSON (infinity), and without the line separators that YAML 1.1 folds.
+JSON_TEXTS = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs", "Zl", "Zp"]), max_size=20)
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | JSON_TEXTS,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(JSON_TEXTS, inner, max_size=4),
+    max_leaves=12,
+)
+YAML_PIECES = st.sampled_from(
+    ["agent:", "uplink:", "devices:", "tags:", "include:", "name: x", "driver: modbus", "- ", "  ", "\n", "\t", ": ",
+     "{", "}", "[", "]", ",", "&a ", "*a", "!x ", "!!int ", "'", '"', "|", ">", "#", "%YAML 1.2", "---", "...", "? ",
+     "<<", "\\", "\\x", "@", "`", "~", "12", "1.5", "0x", ".inf", "true", "ä", "\ufeff", "\x00", "\x85", "\r"]
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("fuzz")
+
+
+def load(folder: Path, data: bytes) -> AgentConfig | list[Problem]:
+    """The configuration, or the problems, after checks that hold for any problem."""
+    path = folder / "agent.yaml"
+    path.write_bytes(data)
+    try:
+        return load_config(path, DRIVERS, environ=ENVIRON)
+    except ConfigInvalid as exc:
+        problems = exc.problems
+    lines = len(re.split("\r\n|[\r\n\x85\u2028\u2029]", data.decode("utf-8", "replace")))
+    assert problems
+    for problem in problems:
+        assert problem.where == str(path)
+        assert 0 < problem.line <= lines
+        assert problem.column > 0
+        assert problem.message.endswith((".", "…"))
+        assert problem.suggestion == "" or problem.suggestion.endswith((".", "?"))
+        assert len(problem.message) < 600
+        assert "\n" not in str(problem)
+        assert SECRET not in str(problem)
+    return problems
+
+
+def paths_of(value: Any, above: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    yield above
+    entries = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for step, inside in entries:
+        yield from paths_of(inside, (*above, step))
+
+
+PATHS = [path for path in paths_of(COMPLETE) if path]
+
+
+def changed(changes: list[tuple[tuple[Any, ...], str, Any]]) -> dict[str, Any]:
+    """``COMPLETE`` with some values replaced, removed or added; a change whose place is gone is left out."""
+    document = copy.deepcopy(COMPLETE)
+    for path, how, value in changes:
+        target: Any = document
+        try:
+            for step in path[:-1]:
+                target = target[step]
+            if how == "replace":
+                target[path[-1]] = value
+            elif how == "remove":
+                del target[path[-1]]
+            elif isinstance(target, dict):
+                target[str(value)[:30]] = value
+            elif isinstance(target, list):
+                target.append(value)
+        except (KeyError, IndexError, TypeError):
+            continue
+    return document
+
+
+def test_the_complete_file_is_right(folder: Path) -> None:
+    config = load(folder, json.dumps(COMPLETE).encode())
+    assert isinstance(config, AgentConfig)
+    assert [len(device.tags) for device in config.devices] == [2, 2]
+
+
+@settings(max_examples=500, deadline=2000, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    changes=st.lists(
+        st.tuples(st.sampled_from(PATHS), st.sampled_from(["replace", "remove", "add"]), VALUES), min_size=1, max_size=4
+    )
+)
+def test_a_file_with_mistakes_is_explained(folder: Path, changes: list[tuple[tuple[Any, ...], str, Any]]) -> None:
+    load(folder, json.dumps(changed(changes), ensure_ascii=False).replace("NaN", ".nan").encode())
+
+
+@settings(max_examples=400, deadline=2000, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(path=st.sampled_from(PATHS), value=st.none() | st.booleans() | st.integers() | st.just([]) | st.just({}))
+def test_no_word_of_the_libraries_is_in_a_message(folder: Path, path: tuple[Any, ...], value: Any) -> None:
+    found = load(folder, json.dumps(changed([(path, "replace", value)])).encode())
+    for problem in found if isinstance(found, list) else ():
+        assert JARGON.search(str(problem).partition("agent.yaml:")[2]) is None
+
+
+@settings(max_examples=800, deadline=2000, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(text=st.lists(YAML_PIECES, max_size=40).map("".join))
+def test_text_that_looks_like_yaml(folder: Path, text: str) -> None:
+    load(folder, text.encode())
+
+
+@settings(max_examples=300, deadline=2000, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.binary(max_size=200) | st.text(max_size=100).map(lambda text: text.encode("utf-8", "surrogatepass")))
+def test_any_bytes(folder: Path, data: bytes) -> None:
+    load(folder, data)
+
+
+@settings(max_examples=300, deadline=2000)
+@given(value=JSON_VALUES)
+def test_json_is_read_as_what_it_says(value: Any) -> None:
+    assert repr(read_yaml(json.dumps(value, ensure_ascii=False), "f").value) == repr(with_tuples(value))
+
+
+def with_tuples(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: with_tuples(entry) for key, entry in value.items()}
+    return tuple(with_tuples(entry) for entry in value) if isinstance(value, list) else value
+
+
+@settings(max_examples=300, deadline=2000)
+@given(text=st.lists(YAML_PIECES, max_size=25).map("".join))
+def test_the_parser_in_python_says_what_libyaml_says(text: str) -> None:
+    """Where both can read a text, they read the same; PyYAML's own is stricter about tabs and directives."""
+    read = []
+    with pytest.MonkeyPatch.context() as patch:
+        for parser in (yaml.CBaseLoader, yaml.BaseLoader):
+            patch.setattr(yaml_nodes, "_PARSER", parser)
+            try:
+                document = read_yaml(decode_yaml(text.encode(), "f"), "f")
+                read.append(repr(document.value))
+            except ConfigInvalid:
+                read.append(None)
+    assert None in read or read[0] == read[1]
