@@ -19,6 +19,7 @@ from connectors.model.errors import AlreadyRunning, OutboxUnavailable
 from connectors.model.tags import DeviceName
 from connectors.mqtt.session import MqttOptions, MqttSession
 from connectors.observability.events import emit
+from connectors.observability.version import lineside_version
 from connectors.ports.clock import Clock, SystemClock
 from connectors.ports.settings import DeviceSettings, DriverType
 from connectors.sparkplug.birth import CurrentValue, NodeProperty
@@ -39,7 +40,6 @@ from edge_agent.observability.events import (
 )
 from edge_agent.uplink.options import Delivery, UplinkOptions
 from edge_agent.uplink.uplink import Uplink
-from edge_agent.version import lineside_version
 
 WINDOW_BYTES_MAX: Final = 8 * 1024 * 1024
 LAST_COMMIT_S_MAX: Final = 20.0

@@ -10,6 +10,7 @@ import inspect
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from lineside.servers.child_process import ProgramMissing
@@ -17,6 +18,9 @@ from lineside.servers.mosquitto import MosquittoBroker
 from lineside.servers.postgres import PostgresServer
 
 from tests.servers.kafka import KafkaServer
+
+if TYPE_CHECKING:
+    from tests.contract.logs_under_test import LogUnderTest
 
 _database_numbers = count(1)
 
@@ -65,6 +69,23 @@ def kafka_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaServ
     server.start()
     yield server
     server.stop()
+
+
+@pytest.fixture(params=["memory", "postgres", pytest.param("kafka", marks=pytest.mark.kafka)])
+def log_server(request: pytest.FixtureRequest) -> Iterator[LogUnderTest]:
+    """Every server of event logs in turn. A test that stops or kills it need not start it again."""
+    from tests.contract import logs_under_test
+
+    server: LogUnderTest
+    if request.param == "memory":
+        server = logs_under_test.MemoryUnderTest()
+    elif request.param == "postgres":
+        dsn = request.getfixturevalue("database_dsn")
+        server = logs_under_test.PostgresUnderTest(request.getfixturevalue("postgres_server"), dsn)
+    else:
+        server = logs_under_test.KafkaUnderTest(request.getfixturevalue("kafka_server"))
+    yield server
+    server.start()
 
 
 @pytest.fixture

@@ -27,14 +27,18 @@ _Answer = TypeVar("_Answer")
 
 
 def client_options(settings: KafkaLog, name: str) -> dict[str, Any]:
-    """What every client of aiokafka is given. Raises ``OSError`` when a file of the TLS settings cannot be read."""
+    """What every client of aiokafka is given. Raises ``EventLogUnavailable`` when a file for TLS cannot be used."""
     login = settings.login
+    try:
+        context = settings.tls.context() if settings.tls else None
+    except OSError as exc:
+        raise EventLogUnavailable(f"the TLS files for Kafka cannot be used: {exc}") from exc
     options: dict[str, Any] = {
         "bootstrap_servers": list(settings.brokers),
         "client_id": name,
         "request_timeout_ms": round(settings.timeout_s * 1000),
         "security_protocol": ("SASL_" if login else "") + ("SSL" if settings.tls else "PLAINTEXT"),
-        "ssl_context": settings.tls.context() if settings.tls else None,
+        "ssl_context": context,
     }
     if login is not None:
         options["sasl_mechanism"] = login.mechanism
@@ -104,10 +108,7 @@ class KafkaConnection:
     async def _open(self) -> Any:
         async with self._opening:
             if self._client is None:
-                try:
-                    client = _new_client(**client_options(self._settings, self._name))
-                except OSError as exc:
-                    raise EventLogUnavailable(f"the TLS files for Kafka cannot be used: {exc}") from exc
+                client = _new_client(**client_options(self._settings, self._name))
                 try:
                     await client.bootstrap()
                 except BaseException as exc:

@@ -17,6 +17,7 @@ from connectors.model.errors import EventLogUnavailable
 
 HEARTBEAT_S: Final = 1.0
 _STOP_TIMEOUT_S: Final = 5.0
+_MS_PER_S: Final = 1000
 _NEVER_MS: Final = (1 << 31) - 1
 
 _new_consumer: Final[Any] = AIOKafkaConsumer  # it has no annotations
@@ -57,21 +58,27 @@ class _Assignments(ConsumerRebalanceListener):
 async def membership(
     settings: KafkaLog, name: str, topic: str, group: str
 ) -> AsyncIterator[AsyncIterator[frozenset[int]]]:
-    """The partitions of ``topic`` that this member of ``group`` is to read, as the port has it."""
+    """The partitions of ``topic`` that this member of ``group`` is to read, as the port has it.
+
+    Kafka's group is called ``<group>.<topic>``, so that what happens to one topic disturbs no readers of another.
+    """
+    options = client_options(settings, name)
+    # A join is answered when all members have joined, or those that have died are given up.
+    options["request_timeout_ms"] += round(settings.session_timeout_s * _MS_PER_S)
     consumer = _new_consumer(
-        group_id=group,
+        group_id=f"{group}.{topic}",
         enable_auto_commit=False,
         partition_assignment_strategy=(StickyPartitionAssignor,),
-        session_timeout_ms=round(settings.session_timeout_s * 1000),
-        heartbeat_interval_ms=round(HEARTBEAT_S * 1000),
+        session_timeout_ms=round(settings.session_timeout_s * _MS_PER_S),
+        heartbeat_interval_ms=round(HEARTBEAT_S * _MS_PER_S),
         max_poll_interval_ms=_NEVER_MS,
-        **client_options(settings, name),
+        **options,
     )
     assignments = _Assignments(consumer)
     try:
         consumer.subscribe([topic], listener=assignments)
         try:
-            await asyncio.wait_for(consumer.start(), settings.timeout_s)
+            await asyncio.wait_for(consumer.start(), settings.timeout_s + settings.session_timeout_s)
         except (KafkaError, TimeoutError) as exc:
             raise EventLogUnavailable(f"no member of the group {group} on Kafka: {exc!r}") from exc
         async with aclosing(assignments.changes()) as changes:

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from dataclasses import dataclass
 from typing import Final
 
+from connectors.modbus.counters import ModbusCounters
 from connectors.modbus.frames import PENDING, ReadFrame, ReplyInvalid, ReplyReader
 from connectors.modbus.request_queue import Priority, RequestQueue
 from connectors.modbus.scan import Scan
@@ -21,19 +21,6 @@ from connectors.ports.clock import Clock
 
 PORT_DEFAULT: Final = 502
 _NOWHERE: Final = memoryview(bytearray())
-
-
-@dataclass(slots=True)
-class ModbusCounters:
-    """What has happened on a driver's connections since it was made."""
-
-    connects: int = 0
-    requests: int = 0
-    exception_replies: int = 0
-    late_replies: int = 0
-    time_outs: int = 0
-    invalid_replies: int = 0
-    missed_cycles: int = 0
 
 
 class ModbusConnection:
@@ -102,6 +89,8 @@ class ModbusConnection:
             await scan.done
         finally:
             self._queue.remove(scan)
+            if self._current is scan:
+                self._forget_current()
 
     def answered(self, code: int) -> None:
         """The reply to the current request is there: 0, or the exception code of the unit."""
@@ -136,6 +125,13 @@ class ModbusConnection:
                 times = "" if scan.attempts_failed == 1 else f", tried {scan.attempts_failed} times"
                 scan.failure = f"{self._name()}: {reason} (read of {scan.blocks[scan.at].place}{times})"
                 self._finish(scan)
+        self._send_next()
+
+    def _forget_current(self) -> None:
+        """Nobody waits for the reply to the current request any more; when it comes, it is a late one."""
+        self._current = None
+        if self._link is not None:
+            self._link.forget()
         self._send_next()
 
     def _finish(self, scan: Scan) -> None:
@@ -233,7 +229,7 @@ class _Link(asyncio.BufferedProtocol):
     def __init__(self, owner: ModbusConnection, counters: ModbusCounters) -> None:
         self._owner = owner
         self._counters = counters
-        self._reader = ReplyReader()
+        self._reader = ReplyReader(counters)
         self._space = self._reader.space
         self._target = _NOWHERE
         self._transport: asyncio.Transport | None = None
@@ -241,7 +237,7 @@ class _Link(asyncio.BufferedProtocol):
 
     @property
     def late_count(self) -> int:
-        """Replies on this connection that belonged to no request."""
+        """Replies since the last request that were not for it."""
         return self._reader.late_count
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -251,7 +247,6 @@ class _Link(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See ``asyncio``."""
-        self._counters.late_replies += self._reader.late_count
         if not self._closed.done():
             self._closed.set_result(None)
         self._owner.failed(self, f"the connection broke ({exc})" if exc else "the unit closed the connection")
@@ -277,6 +272,10 @@ class _Link(asyncio.BufferedProtocol):
         self._reader.expect(frame, transaction)
         if self._transport is not None:
             self._transport.write(transaction + frame.request_tail)
+
+    def forget(self) -> None:
+        """No reply is waited for any more."""
+        self._reader.forget()
 
     def abort(self) -> None:
         """Close at once; what was not sent is dropped."""

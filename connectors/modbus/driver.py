@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Final, NoReturn
 
-from connectors.modbus.connection import ModbusConnection, ModbusCounters
+from connectors.modbus.connection import ModbusConnection
+from connectors.modbus.counters import ModbusCounters
 from connectors.modbus.session import ModbusSession
 from connectors.modbus.settings import ModbusDevice
 from connectors.model.errors import LinesideError

@@ -15,6 +15,7 @@ from pymodbus.pdu.bit_message import ReadCoilsRequest, ReadDiscreteInputsRequest
 from pymodbus.pdu.pdu import ModbusPDU
 from pymodbus.pdu.register_message import ReadHoldingRegistersRequest, ReadInputRegistersRequest
 
+from connectors.modbus.counters import ModbusCounters
 from connectors.modbus.plan import READ_FUNCTIONS, Block
 from connectors.model.errors import LinesideError
 
@@ -61,13 +62,14 @@ class ReplyReader:
     """Bytes from the unit in, the reply to one request at a time out.
 
     The owner receives into ``space()`` and then calls ``received``. A whole frame of another transaction is a reply
-    that comes late (or twice): it is counted in ``late_count`` and dropped. Memory is bounded: no frame is longer than
-    260 bytes, and what cannot be the beginning of one is refused at once.
+    that comes late (or twice): it is counted (``late_count``: since the last ``expect``) and dropped. Memory is
+    bounded: no frame is longer than 260 bytes, and what cannot be the beginning of one is refused at once.
     """
 
-    __slots__ = ("_data", "_filled", "_frame", "_head", "_view", "late_count")
+    __slots__ = ("_counters", "_data", "_filled", "_frame", "_head", "_view", "late_count")
 
-    def __init__(self) -> None:
+    def __init__(self, counters: ModbusCounters) -> None:
+        self._counters = counters
         self._data = bytearray(_RECEIVE_BYTES)
         self._view = memoryview(self._data)
         self._filled = 0
@@ -82,7 +84,12 @@ class ReplyReader:
     def expect(self, frame: ReadFrame, transaction: bytes) -> None:
         """From now on the reply to ``frame``, sent with these two ``transaction`` bytes, is waited for."""
         self._frame = frame
+        self.late_count = 0
         self._head = transaction + frame.reply_tail
+
+    def forget(self) -> None:
+        """No reply is waited for: whatever comes is late."""
+        self._frame = None
 
     def received(self, count: int, into: memoryview) -> int:
         """Take ``count`` more bytes, which were put into ``space()``.
@@ -111,6 +118,7 @@ class ReplyReader:
                 break
             if self._frame is None or self._data[:2] != self._head[:2]:
                 self.late_count += 1
+                self._counters.late_replies += 1
             else:
                 result = _checked(self._frame, unit_id, pdu, into)
                 self._frame = None

@@ -6,7 +6,8 @@ import asyncio
 from dataclasses import dataclass
 from typing import Final
 
-from connectors.modbus.connection import ModbusConnection, ModbusCounters
+from connectors.modbus.connection import ModbusConnection
+from connectors.modbus.counters import ModbusCounters
 from connectors.modbus.exception_codes import REFUSALS, meaning_of, refusal_sentence
 from connectors.modbus.fixed_rate import FixedRate
 from connectors.modbus.plan import READ_FUNCTIONS, Block, block_of, planned_tags, scan_classes, tag_types

@@ -128,7 +128,8 @@ class OpcUaDriver:
         client.session_timeout = SESSION_TIMEOUT_MS
         if self._device.security.user is not None:
             client.set_user(self._device.security.user)
-            client.set_password(self._device.security.password or "")
+            password = self._device.security.password
+            client.set_password("" if password is None else password.get_secret_value())
         try:
             await client.connect_socket()
             await client.send_hello()

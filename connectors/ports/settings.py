@@ -167,6 +167,14 @@ class DeviceSettings(Settings):
         )
 
 
+class SettingInvalid(ValueError):
+    """A setting that does not fit another one: a sentence, what to do, and where below the model it is."""
+
+    def __init__(self, message: str, suggestion: str, path: tuple[str | int, ...] = ()) -> None:
+        super().__init__(f"{message} {suggestion}")
+        self.message, self.suggestion, self.path = message, suggestion, path
+
+
 class DuplicateTag(ValueError):
     """Two tags of a device have the same name; ``first`` and ``second`` are their positions in the list."""
 

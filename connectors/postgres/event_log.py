@@ -72,7 +72,8 @@ class PostgresEventLog:
         with as_log_errors():
             async with self._database.transaction() as session:
                 await session.execute("SELECT pg_advisory_xact_lock($1)", lock_number("event_log.schema"))
-                for statement in schema.CREATE:
+                (installed,) = await session.fetch(schema.INSTALLED, schema.VERSION)
+                for statement in () if installed["yes"] else schema.CREATE:
                     await session.execute(statement)
                 rows = await session.fetch(schema.FIND_TOPIC, topic.name)
                 known = _topic(rows[0]) if rows else await _create(session, topic)
@@ -231,8 +232,12 @@ async def open_event_log(
         settings={"application_name": application_name, **_SETTINGS},
         statement_timeout_s=STATEMENT_TIMEOUT_S,
     )
-    with as_log_errors():
-        await database.connect()
+    try:
+        with as_log_errors():
+            await database.connect()
+    except BaseException:
+        await database.close()
+        raise
     return PostgresEventLog(database, record_bytes_max=record_bytes_max)
 
 

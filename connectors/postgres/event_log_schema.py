@@ -17,6 +17,10 @@ CHANNEL: Final = "event_log"
 
 COLUMNS: Final = ("partition", "offset", "time_ms", "key", "headers", "value")
 
+VERSION: Final = "Lineside event log, version 1"
+INSTALLED: Final = "SELECT obj_description(to_regnamespace('event_log'), 'pg_namespace') IS NOT DISTINCT FROM $1 AS yes"
+"""Whether ``CREATE`` has made this ``VERSION`` already: then it is not run again at every start."""
+
 CREATE: Final = (
     "CREATE SCHEMA IF NOT EXISTS event_log",
     "CREATE SEQUENCE IF NOT EXISTS event_log.lock_space AS int",
@@ -48,8 +52,9 @@ CREATE: Final = (
         PRIMARY KEY (topic_id, name)
     )
     """,
-    # The lock comes before the number and goes with the commit: so numbers become visible in their order, and a reader
-    # never passes one that commits later. Partitions come sorted, so that two appends never wait for each other.
+    # Lock and row are held until the commit: so numbers become visible in their order, and a reader never passes one
+    # that commits later. The lock comes first for its queue, which is in order of arrival. Partitions come sorted, so
+    # that two appends never wait for each other.
     """
     CREATE OR REPLACE FUNCTION event_log.draw(topic int, partitions int[], counts int[]) RETURNS bigint[]
     LANGUAGE plpgsql AS $$
@@ -68,6 +73,7 @@ CREATE: Final = (
         RETURN first_offsets;
     END $$
     """,
+    f"COMMENT ON SCHEMA event_log IS '{VERSION}'",
 )
 
 FIND_TOPIC: Final = "SELECT * FROM event_log.topic WHERE name = $1"

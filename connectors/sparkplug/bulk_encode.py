@@ -52,7 +52,7 @@ _VALUE_TAGS: Final = {
 }
 
 _PLAIN_BYTES_MAX: Final = 2 + 6 + 11 + 2 + 11
-"""No metric of a fixed-width type is longer (head, alias, time, history, value); text and bytes add their own length."""
+"""No metric of fixed width is longer (head, alias, time, history, value); text and bytes add their own length."""
 _EXTRA_BYTES_MAX: Final = 2 + 48
 """What null and the properties of a bad quality add."""
 

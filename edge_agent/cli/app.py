@@ -18,7 +18,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # NumPy's threads would cost
 import typer
 
 from connectors.model.errors import AlreadyRunning, ConfigInvalid, LinesideError, OutboxUnavailable
-from edge_agent.version import lineside_version
+from connectors.observability.version import lineside_version
 
 T = TypeVar("T")
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import fnmatch
 import os
-import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
@@ -16,14 +15,16 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
+from connectors.configuration.explain import duplicate_tag, explain, missing_key, problem_at, unknown_key, wrong_type
+from connectors.configuration.files import read_document
+from connectors.configuration.setting_names import called, listed, nearest, shown
+from connectors.configuration.setting_types import FOLDER_IN_CONTEXT
+from connectors.configuration.yaml_nodes import Document, NodePath
 from connectors.model.errors import ConfigInvalid, Problem
 from connectors.ports.secrets import SOURCE_IN_CONTEXT, SecretSource
-from connectors.ports.settings import DeviceSettings, DriverType
+from connectors.ports.settings import DeviceSettings, DriverType, SettingInvalid
 from connectors.sparkplug.topics import id_problem
-from edge_agent.config.explain import duplicate_tag, explain, missing_key, problem_at, unknown_key, wrong_type
-from edge_agent.config.models import FOLDER_IN_CONTEXT, AgentConfig, SettingInvalid
-from edge_agent.config.setting_names import called, listed, nearest, shown
-from edge_agent.config.yaml_nodes import FILE_BYTES_MAX, Document, NodePath, decode_yaml, read_yaml
+from edge_agent.config.models import AgentConfig
 
 FILES_MAX: Final = 1000
 PROBLEMS_MAX: Final = 1000
@@ -93,7 +94,7 @@ class _Loading:
     def _read(self, path: Path, where: str) -> Document | None:
         self._files.append(where)
         try:
-            document = read_yaml(decode_yaml(_file_bytes(path), where), where)
+            document = read_document(path, where)
         except OSError as exc:
             self.problems.append(Problem(where, 0, 0, f"the file cannot be read: {exc.strerror or exc}."))
             return None
@@ -217,15 +218,6 @@ def _duplicate_device(document: Document, path: NodePath, name: str, first: tupl
     where = "" if first_document is document else f" of {first_document.where}"
     message = f"a second device is called {shown(name)}; the first is in line {line}{where}."
     return problem_at(document, (*path, "name"), message, "Give one of them another name.")
-
-
-def _file_bytes(path: Path) -> bytes:
-    """The content of a regular file, up to one byte more than is allowed. Raises ``OSError``."""
-    # Looked at before it is opened: opening a pipe would wait for somebody to write into it.
-    if not stat.S_ISREG(path.stat().st_mode):
-        raise OSError("it is not a regular file")
-    with path.open("rb") as file:
-        return file.read(FILE_BYTES_MAX + 1)
 
 
 def _matching(folder: Path, pattern: str) -> list[Path]:

@@ -13,57 +13,22 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import (
-    AfterValidator,
     BeforeValidator,
     Field,
     SerializeAsAny,
     ValidationInfo,
     WithJsonSchema,
     field_validator,
-    model_validator,
 )
 
-from connectors.ports.secrets import Secret
-from connectors.ports.settings import DeviceSettings, Duration, Settings, Size
-from connectors.sparkplug.topics import id_problem
+from connectors.configuration.broker_settings import BrokerSettings
+from connectors.configuration.setting_types import DataPath, FilePath, SparkplugId, checked_sparkplug_id
+from connectors.ports.settings import DeviceSettings, Duration, SettingInvalid, Settings, Size
 
-FOLDER_IN_CONTEXT: Final = "folder"
-"""The key of the configuration file's folder (a ``Path``) in the context of a validation."""
 SOCKET_PATH_BYTES_MAX: Final = 107
 """unix(7): ``sun_path`` has 108 bytes, the last of them a zero."""
 MQTT_PACKET_BYTES_MAX: Final = 268_435_455
 """MQTT 5.0, section 1.5.5: the largest Remaining Length."""
-_HOST: Final = r"(?:[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?|\[[0-9A-Fa-f:.]+(?:%\w+)?\])"
-_BROKER: Final = re.compile(rf"(mqtts?)://{_HOST}(?::(\d{{1,5}}))?/?")
-_SCHEMES: Final = {"tcp": "mqtt", "ssl": "mqtts", "tls": "mqtts"}
-
-
-class SettingInvalid(ValueError):
-    """A setting that does not fit another one: a sentence, what to do, and where below the model it is."""
-
-    def __init__(self, message: str, suggestion: str, path: tuple[str | int, ...] = ()) -> None:
-        super().__init__(f"{message} {suggestion}")
-        self.message, self.suggestion, self.path = message, suggestion, path
-
-
-def _sparkplug_id(text: str) -> str:
-    if problem := id_problem(text):
-        raise ValueError(f"{text!r} cannot be used as a Sparkplug id: {problem}")
-    return text
-
-
-def _file_path(value: Any, info: ValidationInfo) -> Path:
-    folder = (info.context or {}).get(FOLDER_IN_CONTEXT, Path())
-    path = _relative_path(value)
-    return folder / path if isinstance(folder, Path) else path
-
-
-def _relative_path(value: Any) -> Path:
-    if isinstance(value, Path):
-        return value
-    if not isinstance(value, str) or not value.strip() or any(ord(char) < 32 for char in value):
-        raise ValueError(f"{value!r} is not the name of a file or folder; write a path such as /var/lib/lineside")
-    return Path(value)
 
 
 def parse_file_mode(value: Any) -> int:
@@ -73,35 +38,9 @@ def parse_file_mode(value: Any) -> int:
     raise ValueError(f'{value!r} is not a file mode; write four octal digits in quotes, such as "0660"')
 
 
-def _broker_url(url: str) -> str:
-    found = _BROKER.fullmatch(url)
-    if found is not None and (found[2] is None or 0 < int(found[2]) < 65_536):
-        return url.rstrip("/")
-    scheme, divider, rest = url.partition("://")
-    host = rest if divider else url
-    if "@" in host:
-        raise SettingInvalid(
-            "the address of a broker holds no user and no password.", "Write them under 'user' and 'password'."
-        )
-    better = f"{_SCHEMES.get(scheme.lower(), 'mqtts') if divider else 'mqtts'}://{host}"
-    fits = _BROKER.fullmatch(better) is not None and better != url
-    raise SettingInvalid(
-        f"{url!r} is not the address of a broker.",
-        f"Did you mean {better!r}?" if fits else "Write it as mqtts://host:8883.",
-    )
-
-
-def _mqtt_version(value: Any) -> Any:
-    return "5" if value == 5 and not isinstance(value, bool) else value
-
-
-SparkplugId = Annotated[str, AfterValidator(_sparkplug_id)]
-FilePath = Annotated[Path, BeforeValidator(_file_path), WithJsonSchema({"type": "string", "minLength": 1})]
-DataPath = Annotated[Path, BeforeValidator(_relative_path), WithJsonSchema({"type": "string", "minLength": 1})]
 FileMode = Annotated[
     int, BeforeValidator(parse_file_mode), WithJsonSchema({"type": "string", "pattern": "^0?[0-7]{3}$"})
 ]
-BrokerUrl = Annotated[str, AfterValidator(_broker_url)]
 
 
 class AgentSettings(Settings):
@@ -125,14 +64,9 @@ class AgentSettings(Settings):
         return group
 
 
-class UplinkSettings(Settings):
+class UplinkSettings(BrokerSettings):
     """How the agent reaches the cloud."""
 
-    insecure: Annotated[bool, Field(description="Allow brokers without TLS (mqtt://)")] = False
-    brokers: Annotated[
-        tuple[BrokerUrl, ...],
-        Field(min_length=1, max_length=16, description="mqtts://host:8883, tried in this order"),
-    ]
     delivery: Annotated[
         Literal["acknowledged", "sparkplug"],
         Field(description="acknowledged: keep data until the cloud has it; sparkplug: for other hosts"),
@@ -148,15 +82,6 @@ class UplinkSettings(Settings):
     client_id: Annotated[
         str, Field(min_length=1, max_length=256, description="MQTT client id; derived from group and name")
     ] = ""
-    user: Annotated[str, Field(min_length=1, max_length=1000)] | None = None
-    password: Annotated[Secret | None, Field(description="${credential:NAME}, ${file:/path} or ${env:NAME}")] = None
-    ca_file: Annotated[FilePath | None, Field(description="Authorities that sign the broker's certificate")] = None
-    cert_file: Annotated[FilePath | None, Field(description="The agent's own certificate")] = None
-    key_file: Annotated[FilePath | None, Field(description="The private key of cert_file")] = None
-    keep_alive_s: Annotated[Duration, Field(alias="keep_alive", ge=1, le=65_535)] = 30.0
-    mqtt_version: Annotated[
-        Literal["5", "3.1.1"], BeforeValidator(_mqtt_version, json_schema_input_type=Literal["5", "3.1.1", 5])
-    ] = "5"
     window_batches_max: Annotated[
         int, Field(alias="window", ge=1, le=65_535, description="Batches sent and not acknowledged yet")
     ] = 256
@@ -167,18 +92,6 @@ class UplinkSettings(Settings):
         Size, Field(alias="packet_max", ge=16 * 1024, le=MQTT_PACKET_BYTES_MAX, description="Largest MQTT message")
     ] = 256 * 1024
 
-    @field_validator("brokers")
-    @classmethod
-    def _encrypted(cls, brokers: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
-        plain = next((at for at, url in enumerate(brokers) if url.startswith("mqtt://")), None)
-        if plain is not None and info.data.get("insecure") is False:
-            raise SettingInvalid(
-                f"{brokers[plain]!r} is not encrypted: anybody on the network can read and change what is sent.",
-                "Write mqtts://, or allow it with 'insecure: true' under 'uplink'.",
-                (plain,),
-            )
-        return brokers
-
     @field_validator("primary_host")
     @classmethod
     def _host_for_sparkplug(cls, primary_host: bool, info: ValidationInfo) -> bool:
@@ -187,13 +100,6 @@ class UplinkSettings(Settings):
                 "with 'delivery: sparkplug' the agent always waits for its host.", "Write true, or remove the line."
             )
         return primary_host
-
-    @model_validator(mode="after")
-    def _pairs(self) -> UplinkSettings:
-        for has, needs in (("password", "user"), ("cert_file", "key_file"), ("key_file", "cert_file")):
-            if getattr(self, has) is not None and getattr(self, needs) is None:
-                raise SettingInvalid(f"it needs {needs!r} beside it.", f"Add {needs!r}.", (has,))
-        return self
 
 
 class OutboxSettings(Settings):
@@ -285,7 +191,7 @@ class AgentConfig(Settings):
         for device in devices:
             if device.name in seen:
                 raise ValueError(f"two devices are called {device.name!r}")
-            seen.add(_sparkplug_id(device.name))
+            seen.add(checked_sparkplug_id(device.name))
         return devices
 
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from connectors.configuration.files import read_document
 from connectors.model.errors import ConfigInvalid, Problem
 from edge_agent.config.models import AgentSettings, LocalApiSettings, OutboxSettings
-from edge_agent.config.yaml_nodes import decode_yaml, read_yaml
 
 
 def socket_path(config: Path) -> Path:
@@ -25,7 +25,7 @@ def outbox_path(config: Path) -> Path:
 
 def _place(config: Path, section: str, key: str, default: Path) -> Path:
     try:
-        document: Any = read_yaml(decode_yaml(config.read_bytes(), str(config)), str(config)).value
+        document: Any = read_document(config, str(config)).value
     except OSError as exc:
         reason = f"the configuration cannot be read: {exc.strerror}."
         raise ConfigInvalid([Problem(str(config), 0, 0, reason, "Name the file with --config.")]) from exc

@@ -16,6 +16,7 @@ from typing import Any, Final
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from connectors.configuration.setting_names import Setting, keys_of, quantity, setting_at
 from connectors.model.datatypes import DATATYPE_SPELLINGS, DataType
 from connectors.ports.settings import (
     DriverType,
@@ -24,7 +25,6 @@ from connectors.ports.settings import (
     parse_size,
 )
 from edge_agent.config.models import AgentConfig, parse_file_mode
-from edge_agent.config.setting_names import Setting, keys_of, quantity, setting_at
 
 SCHEMA_FILE: Final = Path("config/agent.schema.json")
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"

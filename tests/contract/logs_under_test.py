@@ -17,6 +17,7 @@ from lineside.servers.postgres import PostgresServer
 
 from connectors.kafka.event_log import open_event_log as open_kafka_log
 from connectors.kafka.settings import KafkaLog
+from connectors.model.errors import EventLogUnavailable
 from connectors.ports.event_log import EventLog
 from connectors.ports.memory_event_log import MemoryEventLog, MemoryLogServer
 from connectors.postgres.database import open_database
@@ -77,7 +78,7 @@ class TaskMember:
 
     async def kill(self) -> None:
         self._task.cancel()
-        with suppress(asyncio.CancelledError):
+        with suppress(asyncio.CancelledError, EventLogUnavailable):
             await self._task
 
 
@@ -115,6 +116,8 @@ class MemoryUnderTest:
         self._server = MemoryLogServer()
 
     async def open(self) -> EventLog:
+        if not self._server.available:
+            raise EventLogUnavailable("the event log in memory is switched off")
         return MemoryEventLog(self._server, record_bytes_max=RECORD_BYTES_MAX)
 
     def kill(self) -> None:

@@ -54,12 +54,16 @@ def fetch_jars() -> Path:
 
 
 class KafkaServer:
-    """A Kafka broker in ``folder``; stopped, killed and started again, it keeps its ports and its data."""
+    """A Kafka broker in ``folder``; stopped, killed and started again, it keeps its ports and its data.
 
-    def __init__(self, folder: Path, *, settings: Mapping[str, str] | None = None) -> None:
+    ``protocol`` is how clients talk to it: ``PLAINTEXT``, or one for which ``settings`` bring the rest.
+    """
+
+    def __init__(self, folder: Path, *, protocol: str = "PLAINTEXT", settings: Mapping[str, str] | None = None) -> None:
         self._java = find_program("java", "apt-get install openjdk-17-jre-headless")
         self._jars = fetch_jars()
         self._folder = folder
+        self._protocol = protocol
         self._settings = dict(settings or {})
         self._controller_port = free_port()
         self._process = ChildProcess("Kafka", folder / "kafka.log")
@@ -107,15 +111,16 @@ class KafkaServer:
 
     def _format(self, properties: Path) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
-        listeners = f"PLAINTEXT://{LOOPBACK}:{self.port}"
+        listeners = f"{self._protocol}://{LOOPBACK}:{self.port}"
         controller = f"{LOOPBACK}:{self._controller_port}"
         settings = {
             "process.roles": "broker,controller",
             "node.id": "1",
             "listeners": f"{listeners},CONTROLLER://{controller}",
             "advertised.listeners": listeners,
+            "inter.broker.listener.name": self._protocol,
             "controller.listener.names": "CONTROLLER",
-            "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+            "listener.security.protocol.map": f"{self._protocol}:{self._protocol},CONTROLLER:PLAINTEXT",
             "controller.quorum.bootstrap.servers": controller,
             "log.dirs": str(self._folder / "data"),
             "auto.create.topics.enable": "false",

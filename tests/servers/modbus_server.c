@@ -4,7 +4,8 @@
  *   set <table> <address> <value>...        put values into coil, discrete, input or holding
  *   get <table> <address> <count>           say values
  *   count <table> <first> <last> read|<ms>  registers go up by one: at each read of them, or every so many ms
- *   refuse <table> <first> <last> <code>    requests that touch the range get exception <code>; 0: no answer
+ *   refuse <table> <first> <last> <code>    requests that touch the range get exception <code>; 0: no answer;
+ *                                           -1: this range is not refused any more
  *   refuse clear
  *   fail <code> <n>                         the next n requests get exception <code> (-1: all, until "fail 0 0")
  *   silent <n>                              the next n requests get no answer
@@ -156,7 +157,8 @@ static void answer_now(int fd, uint8_t *request, int length) {
     }
     if (transaction_left && take(&transaction_left)) request[1] ^= 0x55;
     if (unit_left && take(&unit_left)) request[6] ^= 0x0F;
-    if (function_left && take(&function_left)) request[7] = (uint8_t)(request[7] <= 2 ? 3 - request[7] : 7 - request[7]);
+    int swapped = request[7] <= 2 ? 3 - request[7] : 7 - request[7];
+    if (function_left && take(&function_left)) request[7] = (uint8_t)swapped;
     if (garbage_left && take(&garbage_left)) {
         uint8_t noise[1024];
         for (int i = 0; i < garbage_bytes && i < 1024; i++) noise[i] = (uint8_t)(0xA5 ^ (i * 37));
@@ -239,6 +241,13 @@ static void say_requests(void) {
     say("");
 }
 
+static void refuse(int table, int first, int last, int code) {
+    if (code >= 0) refused[refused_count++] = (struct range){table, first, last, code};
+    for (int i = refused_count - 1; i >= 0 && code < 0; i--)
+        if (refused[i].table == table && refused[i].first == first && refused[i].last == last)
+            refused[i] = refused[--refused_count];
+}
+
 static int obey_cells(const char *verb, char **rest) {
     int table = table_named(strtok_r(NULL, " \n", rest));
     int first = number(rest, -1);
@@ -262,7 +271,7 @@ static int obey_cells(const char *verb, char **rest) {
     if (!strcmp(verb, "count") && counting_count < RANGES_MAX) {
         countings[counting_count++] = (struct counting){table, first, second, number(rest, 0), now_ms()};
     } else if (!strcmp(verb, "refuse") && refused_count < RANGES_MAX) {
-        refused[refused_count++] = (struct range){table, first, second, number(rest, 2)};
+        refuse(table, first, second, number(rest, 2));
     } else {
         return 0;
     }

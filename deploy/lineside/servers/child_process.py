@@ -59,6 +59,12 @@ def accepts_connections(port: int) -> bool:
         return probe.connect_ex((LOOPBACK, port)) == 0
 
 
+def require_free(port: int) -> None:
+    """Raise ``ServerNotStarted`` when something else listens on ``port``: it would be taken for the server."""
+    if accepts_connections(port):
+        raise ServerNotStarted(f"the port {port} is in use by another program")
+
+
 class ChildProcess:
     """One server process at a time, which can be started again after it was stopped or killed.
 

@@ -10,7 +10,14 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from lineside.servers.child_process import LOOPBACK, ChildProcess, ProgramMissing, accepts_connections, free_port
+from lineside.servers.child_process import (
+    LOOPBACK,
+    ChildProcess,
+    ProgramMissing,
+    accepts_connections,
+    free_port,
+    require_free,
+)
 
 _START_TIMEOUT_S: Final = 15.0
 PACKET_BYTES_MAX: Final = 1_048_576
@@ -60,6 +67,9 @@ class IotcoreBroker:
 
     def start(self) -> None:
         """Start, and wait until the broker takes connections. Raises ``ServerNotStarted``."""
+        if self.running:
+            return
+        require_free(self.port)
         self._folder.mkdir(parents=True, exist_ok=True)
         configuration = self._folder / "iotcore.toml"
         configuration.write_text(

@@ -7,7 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from lineside.servers.child_process import LOOPBACK, ChildProcess, accepts_connections, find_program, free_port
+from lineside.servers.child_process import (
+    LOOPBACK,
+    ChildProcess,
+    accepts_connections,
+    find_program,
+    free_port,
+    require_free,
+)
 from lineside.servers.throwaway_authority import ThrowawayAuthority
 
 _START_TIMEOUT_S: Final = 15.0
@@ -52,6 +59,9 @@ class MosquittoBroker:
 
     def start(self) -> None:
         """Start, and wait until the broker takes connections. Raises ``ServerNotStarted``."""
+        if self.running:
+            return
+        require_free(self.port)
         self._folder.mkdir(parents=True, exist_ok=True)
         configuration = self._folder / "mosquitto.conf"
         configuration.write_text("\n".join(self._configuration()) + "\n")

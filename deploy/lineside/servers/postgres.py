@@ -47,17 +47,22 @@ def binaries() -> Path:
     return Path(found.origin).parent / "pginstall" / "bin"
 
 
+def user_namespace() -> Sequence[str]:
+    """A command prefix under which root is an ordinary user to itself; empty where the kernel forbids that."""
+    unshare = shutil.which("unshare")
+    if unshare is None:
+        return ()
+    prefix = (unshare, "--user", "--map-user=1000", "--map-group=1000", "--")
+    allowed = subprocess.run([*prefix, "true"], capture_output=True, check=False).returncode == 0
+    return prefix if allowed else ()
+
+
 def unprivileged_wrapper() -> Sequence[str]:
-    """A command prefix under which a program does not see itself as root; empty for an ordinary user."""
+    """A command prefix under which a program does not run as root; empty for an ordinary user."""
     if os.geteuid() != 0:
         return ()
-    unshare = shutil.which("unshare")
-    if unshare is not None:
-        namespace = (unshare, "--user", "--map-user=1000", "--map-group=1000", "--")
-        if subprocess.run([*namespace, "true"], capture_output=True, check=False).returncode == 0:
-            return namespace
     setpriv = find_program("setpriv", "install util-linux")
-    return (setpriv, f"--reuid={_NOBODY}", f"--regid={_NOBODY}", "--clear-groups", "--")
+    return user_namespace() or (setpriv, f"--reuid={_NOBODY}", f"--regid={_NOBODY}", "--clear-groups", "--")
 
 
 class PostgresServer:

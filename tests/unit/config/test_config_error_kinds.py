@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from edge_agent.config.explain import SENTENCES
+from connectors.configuration.explain import SENTENCES
 from edge_agent.config.models import AgentConfig
 from edge_agent.drivers import built_in_drivers
 

@@ -12,7 +12,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from edge_agent.config.schema import SCHEMA_FILE, schema_text
-from edge_agent.config.yaml_nodes import read_yaml
+from connectors.configuration.yaml_nodes import read_yaml
 from edge_agent.drivers import built_in_drivers
 
 REPOSITORY = Path(__file__).parents[3]

@@ -121,7 +121,7 @@ CASES: dict[str, Case] = {
         "agent: {group: plant-7, name: line-3}\nuplink: {brokers: [mqtts://a, mqtt://b]}\n",
         [
             "2:31: entry 2 of 'brokers' of 'uplink': 'mqtt://b' is not encrypted: anybody on the network can read and "
-            "change what is sent. Write mqtts://, or allow it with 'insecure: true' under 'uplink'."
+            "change what is sent. Write mqtts://, or allow it with 'insecure: true' beside 'brokers'."
         ],
     ),
     "a broker with a password in its address": (

@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from connectors.model.errors import ConfigInvalid
-from edge_agent.config import yaml_nodes
-from edge_agent.config.yaml_nodes import DEPTH_MAX, FILE_BYTES_MAX, Place, decode_yaml, read_yaml
+from connectors.configuration import yaml_nodes
+from connectors.configuration.yaml_nodes import DEPTH_MAX, FILE_BYTES_MAX, Place, decode_yaml, read_yaml
 
 BOTH_PARSERS = [yaml.CBaseLoader, yaml.BaseLoader]
 

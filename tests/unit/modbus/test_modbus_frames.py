@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from connectors.modbus.counters import ModbusCounters
 from connectors.modbus.frames import COMPLETE, PENDING, ReadFrame, ReplyInvalid, ReplyReader
 from connectors.modbus.plan import coalesce, planned_tags
 from connectors.modbus.settings import ModbusDevice
@@ -45,7 +46,7 @@ GOOD = reply(b"\x03\x04\x01\x02\x03\x04")
 
 
 def expecting(out: ReadFrame | None = None) -> ReplyReader:
-    reader = ReplyReader()
+    reader = ReplyReader(ModbusCounters())
     reader.expect(out or frame(), TRANSACTION)
     return reader
 

@@ -19,8 +19,8 @@ from typing import Any, Final, NoReturn
 import yaml
 from yaml import events
 
+from connectors.configuration.yaml_syntax import syntax_problem, unprintable_problem
 from connectors.model.errors import ConfigInvalid, Problem
-from edge_agent.config.yaml_syntax import syntax_problem, unprintable_problem
 
 FILE_BYTES_MAX: Final = 16 * 1024 * 1024
 DEPTH_MAX: Final = 32

@@ -12,8 +12,8 @@ from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 from pydantic import BaseModel, BeforeValidator
 from pydantic.fields import FieldInfo
 
+from connectors.configuration.yaml_nodes import Document
 from connectors.ports.settings import parse_duration, parse_size
-from edge_agent.config.yaml_nodes import Document
 
 SHOWN_CHARS_MAX: Final = 60
 _CREDENTIALS: Final = re.compile(r"://[^\s'\"]*@")

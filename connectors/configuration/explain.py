@@ -13,11 +13,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ValidationError
 
-from connectors.model.datatypes import DATATYPE_SPELLINGS
-from connectors.model.errors import Problem
-from connectors.ports.settings import DuplicateTag, datatype_setting
-from edge_agent.config.models import SettingInvalid
-from edge_agent.config.setting_names import (
+from connectors.configuration.setting_names import (
     Setting,
     called,
     keys_of,
@@ -28,7 +24,10 @@ from edge_agent.config.setting_names import (
     shown,
     without_credentials,
 )
-from edge_agent.config.yaml_nodes import Document, NodePath
+from connectors.configuration.yaml_nodes import Document, NodePath
+from connectors.model.datatypes import DATATYPE_SPELLINGS
+from connectors.model.errors import Problem
+from connectors.ports.settings import DuplicateTag, SettingInvalid, datatype_setting
 
 MESSAGE_CHARS_MAX: Final = 500
 _KEY_WITHOUT_SPACE: Final = re.compile(r"[\w-]+:\S")

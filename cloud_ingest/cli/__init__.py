@@ -1,0 +1,1 @@
+"""The ``cloud-ingest`` command: for the people who run the cloud side."""

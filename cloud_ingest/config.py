@@ -1,0 +1,146 @@
+"""What the cloud side's file says, section by section: parsed once, frozen, defaults and all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+from urllib.parse import quote
+
+from pydantic import Field, field_validator, model_validator
+
+from connectors.configuration.broker_settings import BrokerSettings
+from connectors.configuration.files import load_settings
+from connectors.configuration.setting_types import SparkplugId
+from connectors.kafka.settings import KafkaLog
+from connectors.ports.secrets import Secret
+from connectors.ports.settings import Duration, SettingInvalid, Settings, Size
+
+Role = Literal["ingest", "historian", "gateway"]
+ROLES: tuple[Role, ...] = ("ingest", "historian", "gateway")
+
+
+class IngestSettings(BrokerSettings):
+    """The broker, and how batches are acknowledged."""
+
+    host: Annotated[SparkplugId, Field(description="Sparkplug host id: agents follow its STATE")] = "lineside"
+    client_id: Annotated[str, Field(max_length=200, description="Beginning of the MQTT client id")] = "lineside-ingest"
+    acknowledge: Annotated[
+        Literal["logged", "projected", "auto"],
+        Field(
+            description="logged: when the event log has a batch; projected: when it is stored; auto: as safe as the log"
+        ),
+    ] = "auto"
+    ack_interval_s: Annotated[Duration, Field(alias="ack_interval", ge=0.001, le=10)] = 0.1
+    pending_bytes_max: Annotated[
+        Size, Field(alias="pending_max", ge=1_000_000, description="Waiting for the event log; then reading stops")
+    ] = 64 * 1024 * 1024
+
+
+class DatabaseSettings(Settings):
+    """PostgreSQL."""
+
+    insecure: Annotated[bool, Field(description="Allow a connection without TLS")] = False
+    host: Annotated[str, Field(min_length=1, max_length=255)] = "127.0.0.1"
+    port: Annotated[int, Field(ge=1, le=65_535)] = 5432
+    name: Annotated[str, Field(min_length=1, max_length=63)] = "lineside"
+    user: Annotated[str, Field(min_length=1, max_length=63)] = "lineside"
+    password: Annotated[Secret | None, Field(description="${credential:NAME}, ${file:/path} or ${env:NAME}")] = None
+    tls: Annotated[Literal["verify-full", "verify-ca", "require"] | None, Field(description="As libpq's sslmode")] = (
+        None
+    )
+    ca_file: Path | None = None
+    connections_max: Annotated[int, Field(ge=2, le=200)] = 20
+
+    @model_validator(mode="after")
+    def _encrypted(self) -> DatabaseSettings:
+        if self.tls is None and not self.insecure:
+            raise SettingInvalid(
+                "the connection to PostgreSQL is not encrypted.",
+                "Add 'tls: verify-full', or allow it with 'insecure: true'.",
+            )
+        return self
+
+    @property
+    def dsn(self) -> str:
+        """The address as a URL, password included."""
+        password = "" if self.password is None else f":{quote(self.password.get_secret_value(), safe='')}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        ssl = f"?sslmode={self.tls}" if self.tls is not None else "?sslmode=disable"
+        if self.tls is not None and self.ca_file is not None:
+            ssl += f"&sslrootcert={quote(str(self.ca_file), safe='')}"
+        user, name = quote(self.user, safe=""), quote(self.name, safe="")
+        return f"postgresql://{user}{password}@{host}:{self.port}/{name}{ssl}"
+
+
+class EventLogSettings(Settings):
+    """Where every message goes first. With ``kafka`` it is a Kafka cluster, without it the database."""
+
+    kafka: KafkaLog | None = None
+    partitions: Annotated[int, Field(ge=1, le=1000, description="Of each new topic")] = 4
+    retention_s: Annotated[Duration, Field(alias="retention", ge=3600, description="How long messages are kept")] = (
+        7 * 86_400.0
+    )
+
+
+class HistorianSettings(Settings):
+    """The store of samples."""
+
+    retention_s: Annotated[
+        Duration,
+        Field(alias="retention", ge=86_400, description="Source times this far back have their own partitions"),
+    ] = 400 * 86_400.0
+    publish_samples: Annotated[bool, Field(description="Publish decoded samples as lineside.samples.v1, too")] = False
+
+
+class GatewaySettings(Settings):
+    """The REST API."""
+
+    insecure: Annotated[bool, Field(description="Allow other machines to read without a login")] = False
+    host: Annotated[str, Field(min_length=1, max_length=255)] = "127.0.0.1"
+    port: Annotated[int, Field(ge=1, le=65_535)] = 8080
+
+    @field_validator("host")
+    @classmethod
+    def _local(cls, host: str) -> str:
+        return host.strip()
+
+    @model_validator(mode="after")
+    def _open(self) -> GatewaySettings:
+        if self.host not in ("127.0.0.1", "::1", "localhost") and not self.insecure:
+            raise SettingInvalid(
+                f"whoever reaches {self.host!r} can read everything: the API has no login.",
+                "Write 127.0.0.1 and put a proxy with a login before it, or allow it with 'insecure: true'.",
+                ("host",),
+            )
+        return self
+
+
+class MetricsSettings(Settings):
+    """Where Prometheus reads metrics when this process has no gateway."""
+
+    host: Annotated[str, Field(min_length=1, max_length=255)] = "127.0.0.1"
+    port: Annotated[int, Field(ge=1, le=65_535)]
+
+
+class ObservabilitySettings(Settings):
+    """What the program tells of itself."""
+
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["json", "console"] = "json"
+    metrics: MetricsSettings | None = None
+
+
+class CloudConfig(Settings):
+    """The whole configuration of ``cloud-ingest``."""
+
+    ingest: Annotated[IngestSettings, Field(description="{brokers: [mqtts://host:8883]}")]
+    database: Annotated[DatabaseSettings, Field(description="{host: …, password: …}")]
+    event_log: EventLogSettings = EventLogSettings()
+    historian: HistorianSettings = HistorianSettings()
+    gateway: GatewaySettings = GatewaySettings()
+    observability: ObservabilitySettings = ObservabilitySettings()
+
+
+def load_cloud_config(path: Path) -> CloudConfig:
+    """The configuration in the file ``path``. Raises ``ConfigInvalid`` with all problems."""
+    return load_settings(path, CloudConfig)

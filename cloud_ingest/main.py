@@ -1,0 +1,203 @@
+"""The composition root of the cloud side: the one place that knows every part, and the order in which they start."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import secrets
+import signal
+import traceback
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from typing import Any, Final, TypeVar
+
+from cloud_ingest.config import CloudConfig, DatabaseSettings, IngestSettings, Role
+from cloud_ingest.event_log.topics import topic_specs
+from cloud_ingest.historian.historian import Historian
+from cloud_ingest.ingest.bridge import Bridge, BridgeOptions
+from cloud_ingest.observability.events import (
+    REGISTRY,
+    CloudStarted,
+    CloudStopped,
+    CloudStopping,
+    Fault,
+    Migrated,
+    StoreWaiting,
+)
+from cloud_ingest.store.migrate import migrate
+from connectors.model.back_off import BackOff
+from connectors.model.errors import DatabaseUnavailable, EventLogUnavailable
+from connectors.mqtt.session import MqttOptions, MqttSession
+from connectors.observability.events import emit
+from connectors.observability.version import lineside_version
+from connectors.ports.clock import SystemClock
+from connectors.ports.database import Database
+from connectors.ports.event_log import EventLog
+
+GOODBYE_S_MAX: Final = 10.0
+RETRY_FIRST_S: Final = 0.5
+RETRY_LONGEST_S: Final = 15.0
+T = TypeVar("T")
+Work = Callable[[], Coroutine[Any, Any, None]]
+
+
+async def run_cloud(config: CloudConfig, roles: Sequence[Role]) -> None:
+    """Run ``roles`` until SIGTERM or SIGINT. A database or log that is not there yet is waited for.
+
+    Raises ``MigrationInvalid`` when the database does not fit this version.
+    """
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, _request_stop, stop, number)
+    starting = asyncio.create_task(_start(config, roles, stop), name="roles")
+    stopping = asyncio.create_task(stop.wait(), name="stop")
+    await asyncio.wait([starting, stopping], return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    starting.cancel()
+    await asyncio.wait([starting], timeout=GOODBYE_S_MAX)
+    emit(CloudStopped())
+    if not starting.cancelled() and starting.done() and (error := starting.exception()) is not None:
+        raise error
+
+
+async def _start(config: CloudConfig, roles: Sequence[Role], stop: asyncio.Event) -> None:
+    log_kind = "postgresql" if config.event_log.kafka is None else "kafka"
+    emit(CloudStarted(",".join(roles), lineside_version(), log_kind))
+    async with contextlib.AsyncExitStack() as stack:
+        if "gateway" not in roles:
+            _serve_metrics(config)
+        database = await _reached(lambda: connect_database(config.database))
+        stack.push_async_callback(database.close)
+        if applied := await _reached(lambda: migrate(database)):
+            emit(Migrated(", ".join(f"{migration.number:04d}_{migration.name}" for migration in applied)))
+        parts: list[tuple[str, Work]] = []
+        if "ingest" in roles or "historian" in roles:
+            log = await _reached(lambda: connect_event_log(config))
+            stack.push_async_callback(log.close)
+            parts += _log_parts(config, roles, database, log)
+        if "gateway" in roles:
+            from cloud_ingest.gateway.server import serve
+
+            parts.append(("gateway", lambda: serve(config.gateway, database, REGISTRY)))
+        gc.collect()
+        gc.freeze()
+        async with asyncio.TaskGroup() as tasks:
+            for name, work in parts:
+                tasks.create_task(_supervised(name, work), name=name)
+            tasks.create_task(_until(stop), name="stop")
+
+
+def _log_parts(config: CloudConfig, roles: Sequence[Role], database: Database, log: EventLog) -> list[tuple[str, Work]]:
+    clock = SystemClock()
+    topics = topic_specs(config.event_log.partitions, config.event_log.retention_s)
+    parts: list[tuple[str, Work]] = []
+    if "ingest" in roles:
+        options = BridgeOptions(
+            config.ingest.host,
+            config.ingest.brokers,
+            config.ingest.acknowledge,
+            config.ingest.ack_interval_s,
+            config.ingest.pending_bytes_max,
+        )
+        bridge = Bridge(options, MqttSession(_mqtt_options(config.ingest)), log, database, clock, topics)
+        parts.append(("ingest", bridge.run))
+    if "historian" in roles:
+        historian = Historian(
+            database,
+            log,
+            clock,
+            topics=topics,
+            retention_days=int(config.historian.retention_s // 86_400),
+            publish_samples=config.historian.publish_samples,
+        )
+        parts.append(("historian", historian.run))
+    return parts
+
+
+async def connect_database(settings: DatabaseSettings) -> Database:
+    """The database. Raises ``DatabaseUnavailable``."""
+    from connectors.postgres.database import open_database
+
+    return await open_database(
+        settings.dsn, connections_max=settings.connections_max, application_name="lineside cloud-ingest"
+    )
+
+
+async def connect_event_log(config: CloudConfig) -> EventLog:
+    """The event log: Kafka if it is configured, else the database. Raises ``EventLogUnavailable``."""
+    if config.event_log.kafka is not None:
+        from connectors.kafka.event_log import open_event_log as open_kafka
+
+        return await open_kafka(config.event_log.kafka, name="lineside cloud-ingest")
+    from connectors.postgres.event_log import open_event_log as open_postgres
+
+    return await open_postgres(
+        config.database.dsn,
+        connections_max=config.database.connections_max,
+        application_name="lineside event log",
+    )
+
+
+@contextlib.asynccontextmanager
+async def opened_database(config: CloudConfig) -> AsyncIterator[Database]:
+    """The database for the length of a command. Raises ``DatabaseUnavailable``."""
+    database = await connect_database(config.database)
+    try:
+        yield database
+    finally:
+        await database.close()
+
+
+async def _reached(connect: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """What ``connect`` gives, tried until it is there."""
+    back_off = BackOff(RETRY_FIRST_S, RETRY_LONGEST_S)
+    while True:
+        try:
+            return await connect()
+        except (DatabaseUnavailable, EventLogUnavailable) as exc:
+            wait_s = back_off.next_s()
+            emit(StoreWaiting(-1, str(exc), round(wait_s, 1)))
+        await asyncio.sleep(wait_s)
+
+
+async def _supervised(name: str, work: Work) -> None:
+    """Run a role for as long as the program lives; a defect in it is logged, counted, and the role started again."""
+    back_off = BackOff(1.0, 60.0)
+    while True:
+        try:
+            await work()
+        except Exception as exc:  # the other roles go on
+            emit(Fault(name, f"{type(exc).__name__}: {exc}", traceback.format_exc()))
+        await asyncio.sleep(back_off.next_s())
+
+
+async def _until(stop: asyncio.Event) -> None:
+    await stop.wait()
+    raise asyncio.CancelledError
+
+
+def _request_stop(stop: asyncio.Event, number: signal.Signals) -> None:
+    emit(CloudStopping(number.name))
+    stop.set()
+
+
+def _mqtt_options(ingest: IngestSettings) -> MqttOptions:
+    return MqttOptions(
+        client_id=f"{ingest.client_id}-{secrets.token_hex(4)}",
+        user=ingest.user or "",
+        password="" if ingest.password is None else ingest.password.get_secret_value(),
+        ca_file=ingest.ca_file,
+        cert_file=ingest.cert_file,
+        key_file=ingest.key_file,
+        keep_alive_s=ingest.keep_alive_s,
+        version=ingest.mqtt_version,
+    )
+
+
+def _serve_metrics(config: CloudConfig) -> None:
+    metrics = config.observability.metrics
+    if metrics is not None:
+        from prometheus_client import start_http_server
+
+        start_http_server(metrics.port, metrics.host, REGISTRY)

@@ -1,0 +1,56 @@
+"""Configuration files: read with their positions, and turned into a model or into everything that is wrong."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from connectors.configuration.explain import explain, wrong_type
+from connectors.configuration.setting_types import FOLDER_IN_CONTEXT
+from connectors.configuration.yaml_nodes import FILE_BYTES_MAX, Document, decode_yaml, read_yaml
+from connectors.model.errors import ConfigInvalid, Problem
+from connectors.ports.secrets import SOURCE_IN_CONTEXT, SecretSource
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def read_document(path: Path, where: str) -> Document:
+    """The YAML document in the file ``path``, called ``where`` in messages. Raises ``OSError`` or ``ConfigInvalid``."""
+    return read_yaml(decode_yaml(_file_bytes(path), where), where)
+
+
+def load_settings(path: Path, model: type[Model], *, environ: Mapping[str, str] | None = None) -> Model:
+    """The file ``path`` as a ``model``, secrets resolved. Raises ``ConfigInvalid`` with all problems, by line."""
+    try:
+        document = read_document(path, str(path))
+    except OSError as exc:
+        reason = f"the file cannot be read: {exc.strerror or exc}."
+        raise ConfigInvalid([Problem(str(path), 0, 0, reason)]) from exc
+    problems = list(document.problems)
+    if not isinstance(document.value, dict):
+        raise ConfigInvalid([*problems, wrong_type(document, (), "group")])
+    source = SecretSource(os.environ if environ is None else environ, path.parent)
+    try:
+        settings = model.model_validate(
+            document.value, strict=True, context={SOURCE_IN_CONTEXT: source, FOLDER_IN_CONTEXT: path.parent}
+        )
+    except ValidationError as exc:
+        problems += explain(exc, document, (), model)
+        raise ConfigInvalid(sorted(dict.fromkeys(problems), key=lambda p: (p.line, p.column))) from exc
+    if problems:
+        raise ConfigInvalid(problems)
+    return settings
+
+
+def _file_bytes(path: Path) -> bytes:
+    """The content of a regular file, up to one byte more than is allowed. Raises ``OSError``."""
+    # Looked at before it is opened: opening a pipe would wait for somebody to write into it.
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError("it is not a regular file")
+    with path.open("rb") as file:
+        return file.read(FILE_BYTES_MAX + 1)

@@ -1,0 +1,22 @@
+"""Servers that only contract tests ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from lineside.servers.child_process import ProgramMissing
+
+from tests.servers.modbus import ModbusServer
+
+
+@pytest.fixture
+def modbus_unit() -> Iterator[ModbusServer]:
+    """A fresh Modbus unit of libmodbus, all of whose registers are 0."""
+    unit = ModbusServer()
+    try:
+        unit.start()
+    except ProgramMissing as exc:
+        pytest.fail(str(exc), pytrace=False)
+    yield unit
+    unit.stop()

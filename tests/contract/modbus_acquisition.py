@@ -1,0 +1,78 @@
+"""An acquisition that keeps what the Modbus driver hands over, and how the tests wait for it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+from connectors.modbus.driver import ModbusDriver
+from connectors.modbus.settings import ModbusDevice
+from connectors.model.datatypes import DataType
+from connectors.model.errors import DeviceUnavailable
+from connectors.model.samples import SampleBatch
+from connectors.model.tags import TagType
+from connectors.ports.device import TagProblem
+
+
+class Recorder:
+    """An acquisition that keeps what it gets."""
+
+    def __init__(self) -> None:
+        self.onlines: list[tuple[list[TagType], list[TagProblem]]] = []
+        self.rows: list[tuple[int, int, Any, int]] = []
+        self.datatypes: dict[int, DataType] = {}
+
+    async def online(self, types: Sequence[TagType], problems: Sequence[TagProblem]) -> None:
+        self.onlines.append((list(types), list(problems)))
+
+    async def put(self, batch: SampleBatch, committed: Callable[[], None] | None = None) -> None:
+        assert self.onlines, "a sample came before the tags were known"
+        known = {each.index for each in self.onlines[-1][0]}
+        for row in batch.rows():
+            assert row[0] in known, "a sample of a tag that has a problem"
+            self.datatypes[row[0]] = batch.datatype
+            self.rows.append(row)
+        if committed is not None:
+            committed()
+
+    def of(self, tag: int) -> list[tuple[Any, int]]:
+        """(value, quality) of the samples of one tag."""
+        return [(value, quality) for index, _time, value, quality in self.rows if index == tag]
+
+    def last(self) -> dict[int, Any]:
+        return {index: value for index, _time, value, _quality in self.rows}
+
+
+def device(endpoint: str, tags: list[dict[str, Any]], **more: Any) -> ModbusDevice:
+    numbered = [{"name": f"t{index}"} | tag for index, tag in enumerate(tags)]
+    defaults = {"name": "unit", "driver": "modbus", "poll": "20ms", "timeout": "200ms", "retries": 0}
+    return ModbusDevice.model_validate({**defaults, "endpoint": endpoint, "tags": numbered, **more})
+
+
+@asynccontextmanager
+async def acquiring(driver: ModbusDriver, recorder: Recorder) -> AsyncIterator[asyncio.Task[None]]:
+    task = asyncio.create_task(driver.acquire(recorder))
+    try:
+        yield task
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError, DeviceUnavailable):
+            await task
+
+
+async def until(condition: Callable[[], object], task: asyncio.Task[None] | None = None, limit_s: float = 10) -> None:
+    end_s = time.monotonic() + limit_s
+    while not condition():
+        if task is not None and task.done():
+            task.result()
+        assert time.monotonic() < end_s, "it did not happen in time"
+        await asyncio.sleep(0.005)
+
+
+async def polls(recorder: Recorder, count: int, task: asyncio.Task[None], tag: int = 0) -> None:
+    """Wait for so many more samples of ``tag``."""
+    target = len(recorder.of(tag)) + count
+    await until(lambda: len(recorder.of(tag)) >= target, task)
