@@ -14,11 +14,11 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from connectors.model.errors import ConfigInvalid, Problem
 from connectors.configuration import yaml_nodes
+from connectors.configuration.yaml_nodes import decode_yaml, read_yaml
+from connectors.model.errors import ConfigInvalid, Problem
 from edge_agent.config.load import load_config
 from edge_agent.config.models import AgentConfig
-from connectors.configuration.yaml_nodes import decode_yaml, read_yaml
 from edge_agent.drivers import built_in_drivers
 
 DRIVERS = built_in_drivers()

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from edge_agent.config.schema import SCHEMA_FILE, schema_text
 from connectors.configuration.yaml_nodes import read_yaml
+from edge_agent.config.schema import SCHEMA_FILE, schema_text
 from edge_agent.drivers import built_in_drivers
 
 REPOSITORY = Path(__file__).parents[3]

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
-from connectors.model.errors import ConfigInvalid
 from connectors.configuration import yaml_nodes
 from connectors.configuration.yaml_nodes import DEPTH_MAX, FILE_BYTES_MAX, Place, decode_yaml, read_yaml
+from connectors.model.errors import ConfigInvalid
 
 BOTH_PARSERS = [yaml.CBaseLoader, yaml.BaseLoader]
 

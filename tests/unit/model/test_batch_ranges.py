@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -26,7 +28,7 @@ def test_ranges_behave_as_a_set(spans: list[tuple[int, int]], low: int, size: in
     assert all(n in ranges for n in model)
     assert not any(n in ranges for n in set(range(90)) - model)
     bounds = list(ranges)
-    assert all(a[1] + 1 < b[0] for a, b in zip(bounds, bounds[1:], strict=False))
+    assert all(a[1] + 1 < b[0] for a, b in pairwise(bounds))
     missing = {n for first, last in ranges.missing(low, low + size) for n in range(first, last + 1)}
     assert missing == set(range(low, low + size + 1)) - model
     assert ranges.copy() == ranges

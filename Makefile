@@ -1,0 +1,54 @@
+# Lineside: make demo, make test, make check, make bench NAME=edge-opcua
+SHELL := /bin/sh
+PY := .venv/bin/python
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## Show the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+.PHONY: demo
+demo: ## A complete plant on this machine (DEMO_SECONDS=20 stops by itself)
+	@sh deploy/demo.sh
+
+.PHONY: test
+test: servers ## Everything: lint, types, unit, contract, system and fault tests, on real servers
+	@sh tests/run.sh
+
+.PHONY: check
+check: dev ## The inner loop: lint, types, import contracts, unit tests (under a minute)
+	@$(PY) -m ruff format --check .
+	@$(PY) -m ruff check .
+	@.venv/bin/lint-imports --no-logo
+	@$(PY) -m mypy
+	@$(PY) -m pytest tests/unit -q -n 2 -p no:cacheprovider
+
+.PHONY: dev
+dev: ## A virtual environment with everything that development needs
+	@sh deploy/install.sh dev
+
+.PHONY: servers
+servers: dev ## The real servers that tests use: Mosquitto, Java, Kafka, libmodbus
+	@sh tests/servers/install.sh
+
+.PHONY: bench
+bench: dev ## Run one benchmark: NAME=edge-opcua | edge-modbus | cloud-ingest | edge-memory
+	@$(PY) -m benchmarks "$(NAME)"
+
+.PHONY: format
+format: dev ## Format the code
+	@$(PY) -m ruff format .
+	@$(PY) -m ruff check --fix .
+
+.PHONY: stubs
+stubs: dev ## Make the protobuf stubs and the JSON Schema from their sources
+	@$(PY) -m grpc_tools.protoc -I. --python_out=. --pyi_out=. connectors/sparkplug/sparkplug_b.proto cloud_ingest/historian/samples.proto
+	@$(PY) -m edge_agent.config.schema
+
+.PHONY: lock
+lock: ## Write constraints.txt anew from the versions that are allowed now
+	@sh deploy/lock.sh
+
+.PHONY: clean
+clean: ## Remove what was made, except for the demo's data
+	rm -rf .venv .servers .mypy_cache .ruff_cache .pytest_cache .hypothesis dist

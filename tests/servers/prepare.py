@@ -1,0 +1,32 @@
+"""Fetch and build what the tests' servers need, before any test waits for it. ``python -m tests.servers.prepare``."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from lineside.servers.child_process import ProgramMissing, ServerNotStarted, find_program
+from lineside.servers.postgres import binaries
+
+from tests.servers.kafka import fetch_jars
+from tests.servers.modbus import built_server
+
+
+def main() -> int:
+    """Say what is there; 1, and one line that names it, when something is missing."""
+    try:
+        find_program("mosquitto", "apt-get install mosquitto")
+        find_program("java", "apt-get install openjdk-17-jre-headless")
+        binaries()
+        built_server()
+        print("Kafka's jars: fetching from Maven Central, if they are not here yet", flush=True)
+        fetch_jars()
+    except (ProgramMissing, ServerNotStarted, subprocess.CalledProcessError) as exc:
+        print(f"the tests cannot run: {exc}", file=sys.stderr)
+        return 1
+    print("servers for tests: Mosquitto, Kafka, PostgreSQL, libmodbus, open62541")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
