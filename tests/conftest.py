@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import os
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 from lineside.servers.child_process import ProgramMissing
 from lineside.servers.mosquitto import MosquittoBroker
 from lineside.servers.postgres import PostgresServer
@@ -23,6 +25,10 @@ if TYPE_CHECKING:
     from tests.contract.logs_under_test import LogUnderTest
 
 _database_numbers = count(1)
+
+settings.register_profile("quick", max_examples=100, deadline=None)
+settings.register_profile("thorough", max_examples=2000, deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -12,7 +12,7 @@ RAW: Final = "lineside.raw.v1"
 DEFINITIONS: Final = "lineside.definitions.v1"
 """The definitions of devices, by agent and hash; the newest of each key is kept for ever."""
 SAMPLES: Final = "lineside.samples.v1"
-"""Decoded samples for other people's systems (connectors/model/samples.proto); at least once."""
+"""Decoded samples for other people's systems (cloud_ingest/historian/samples.proto); at least once."""
 
 MQTT_TOPIC: Final = "mqtt-topic"
 

@@ -15,10 +15,14 @@ from connectors.model.datatypes import DataType
 from connectors.model.errors import PayloadInvalid
 from connectors.model.tags import DefinitionHash, DeviceDefinition, DeviceName, MetricDefinition, TagName
 from connectors.sparkplug import sparkplug_b_pb2 as pb
+from connectors.sparkplug.metric_value import text_of
 
 DEVICE: Final = "Lineside/Device"
 UNIT_PROPERTY: Final = "engUnit"
 DESCRIPTION_PROPERTY: Final = "documentation"
+ALIAS_MAX: Final = (1 << 31) - 1
+ALIAS_SPREAD_MAX: Final = 1 << 24
+"""Samples keep an alias in 32 bits, and decoding looks aliases up in a table from the lowest to the highest."""
 
 
 def make_definition(device: DeviceName, metrics: Iterable[MetricDefinition]) -> DeviceDefinition:
@@ -47,7 +51,7 @@ def hash_of(body: bytes) -> DefinitionHash:
 
 
 def read_definition(body: bytes) -> DeviceDefinition:
-    """The definition in ``body``. Raises ``PayloadInvalid`` when it is none, or uses an alias twice."""
+    """The definition in ``body``. Raises ``PayloadInvalid`` when it is none, or its aliases cannot be used."""
     try:
         payload = pb.Payload.FromString(body)
     except DecodeError as exc:
@@ -55,9 +59,12 @@ def read_definition(body: bytes) -> DeviceDefinition:
     if not payload.metrics or payload.metrics[0].name != DEVICE:
         raise PayloadInvalid("the definition does not begin with the name of its device")
     metrics = tuple(_metric(entry) for entry in payload.metrics[1:])
-    if len({metric.alias for metric in metrics}) != len(metrics):
+    aliases = {metric.alias for metric in metrics}
+    if len(aliases) != len(metrics):
         raise PayloadInvalid("the definition uses an alias twice")
-    return DeviceDefinition(DeviceName(payload.metrics[0].string_value), metrics, hash_of(body), body)
+    if aliases and (max(aliases) > ALIAS_MAX or max(aliases) - min(aliases) >= ALIAS_SPREAD_MAX):
+        raise PayloadInvalid(f"the definition has aliases from {min(aliases)} to {max(aliases)}: that is too far")
+    return DeviceDefinition(DeviceName(text_of(payload.metrics[0].string_value)), metrics, hash_of(body), body)
 
 
 def _metric(entry: pb.Metric) -> MetricDefinition:
@@ -70,8 +77,8 @@ def _metric(entry: pb.Metric) -> MetricDefinition:
     }
     return MetricDefinition(
         entry.alias,
-        TagName(entry.name),
+        TagName(text_of(entry.name)),
         datatype,
-        texts.get(UNIT_PROPERTY, ""),
-        texts.get(DESCRIPTION_PROPERTY, ""),
+        text_of(texts.get(UNIT_PROPERTY, "")),
+        text_of(texts.get(DESCRIPTION_PROPERTY, "")),
     )

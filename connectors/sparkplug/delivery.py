@@ -20,6 +20,7 @@ from connectors.model.delivery import BatchRanges, Epoch
 from connectors.model.errors import PayloadInvalid
 from connectors.sparkplug import sparkplug_b_pb2 as pb
 from connectors.sparkplug.bulk_encode import varint
+from connectors.sparkplug.metric_value import text_of
 
 EPOCH: Final = "Lineside/Epoch"
 BATCH: Final = "Lineside/Batch"
@@ -125,10 +126,11 @@ def read_delivery(payload: bytes) -> Delivery | None:
             if body + size > end or payload[body] != _NAMED_METRIC:
                 break
             metric = pb.Metric.FromString(payload[body : body + size])
-            if not metric.name.startswith("Lineside/"):
+            name = text_of(metric.name)
+            if not name.startswith("Lineside/"):
                 break
             if value_field := metric.WhichOneof("value"):
-                named[metric.name] = getattr(metric, value_field)
+                named[name] = getattr(metric, value_field)
             at = body + size
     except (IndexError, DecodeError) as exc:
         raise PayloadInvalid(f"not a Sparkplug payload: it breaks off at byte {at} of {end}") from exc
@@ -148,7 +150,7 @@ def _delivery_of(named: dict[str, Any], body_at: int) -> Delivery:
             body_at=body_at,
             records=records,
         )
-    except (KeyError, ValueError, TypeError) as exc:
+    except (KeyError, ValueError, TypeError, OverflowError) as exc:
         raise PayloadInvalid(f"the delivery metrics are incomplete or of a wrong type: {exc}") from exc
     if not 0 < delivery.epoch < 1 << 63 or not 0 <= delivery.batch < 1 << 63 or delivery.count < 0:
         raise PayloadInvalid(

@@ -46,6 +46,13 @@ def metric_value(metric: pb.Metric, datatype: DataType) -> tuple[Any, int]:
         raise PayloadInvalid(f"the metric {name!r} has a {field}, which cannot be a {datatype.label}") from exc
 
 
+def text_of(text: Any) -> str:
+    """A text as the protobuf library gives it: bytes where a sender's are not UTF-8. Raises ``PayloadInvalid``."""
+    if not isinstance(text, str):
+        raise PayloadInvalid(f"a text is not UTF-8: {text[:40]!r}")
+    return text
+
+
 def metric_quality(metric: pb.Metric) -> int:
     """The upper half of the ``StatusCode`` property, else the meaning of Sparkplug's ``Quality``, else good."""
     if not metric.HasField("properties"):
@@ -61,7 +68,7 @@ def metric_quality(metric: pb.Metric) -> int:
 def _convert(raw: Any, field: str, datatype: DataType) -> Any:
     family = family_of(datatype)
     if family is ValueFamily.TEXT:
-        if field != "string_value":
+        if field != "string_value" or not isinstance(raw, str):
             raise TypeError(field)
         return raw
     if family is ValueFamily.BYTES:

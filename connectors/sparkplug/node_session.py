@@ -16,7 +16,7 @@ from connectors.model.errors import PayloadInvalid
 from connectors.sparkplug import sparkplug_b_pb2 as pb
 from connectors.sparkplug.birth import BD_SEQ, REBIRTH
 from connectors.sparkplug.bulk_encode import NS_PER_MS
-from connectors.sparkplug.metric_value import metric_value
+from connectors.sparkplug.metric_value import metric_value, text_of
 from connectors.sparkplug.topics import Topic, Verb
 
 METRICS_PER_NODE_MAX = 1_000_000
@@ -160,8 +160,8 @@ class NodeSession:
         if len(self._names) >= METRICS_PER_NODE_MAX:
             raise PayloadInvalid(f"the node has more than {METRICS_PER_NODE_MAX} metrics")
         texts = dict(zip(metric.properties.keys, metric.properties.values, strict=False))
-        unit = texts["engUnit"].string_value if "engUnit" in texts else ""
-        known = _Metric(metric.name, datatype, unit)
+        unit = text_of(texts["engUnit"].string_value) if "engUnit" in texts else ""
+        known = _Metric(text_of(metric.name), datatype, unit)
         self._names[device, metric.name] = known
         if metric.HasField("alias"):
             self._aliases[metric.alias] = (device, known)

@@ -1,0 +1,27 @@
+"""``python -m benchmarks NAME``: run one benchmark."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+NAMES = {
+    "edge-opcua": "benchmarks.edge_opcua",
+    "edge-modbus": "benchmarks.edge_modbus",
+    "edge-memory": "benchmarks.edge_memory",
+    "cloud-ingest": "benchmarks.cloud_ingest",
+}
+
+
+def main() -> int:
+    """Run the benchmark that the command names; 2 when there is no such one."""
+    name = sys.argv[1] if len(sys.argv) > 1 else ""
+    if name not in NAMES:
+        print(f"which benchmark? NAME={' | '.join(NAMES)}", file=sys.stderr)
+        return 2
+    importlib.import_module(NAMES[name]).main()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

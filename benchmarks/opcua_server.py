@@ -1,0 +1,55 @@
+"""An OPC UA server in C (open62541, by the o6 wheel): ``python -m benchmarks.opcua_server PORT NODES HZ double|mixed``.
+
+All values change HZ times a second. o6 ends a process after ten minutes in its free mode.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from typing import Any
+
+import o6
+
+MIXED = "dddfffiibt"
+"""Of ten nodes: three doubles, three floats, two integers, one Boolean, one text."""
+
+
+def value_of(kind: str, node: int, cycle: int) -> Any:
+    """The value of a node in a cycle; it differs from the one before."""
+    if kind == "d":
+        return o6.Double(cycle + node * 0.001)
+    if kind == "f":
+        return o6.Float(cycle + node)
+    if kind == "i":
+        return o6.Int32(cycle * 7 + node)
+    if kind == "b":
+        return bool((cycle + node) % 2)
+    return f"step {cycle % 100} of part {node}"
+
+
+async def run(port: int, nodes: int, hz: float, mixed: bool) -> None:
+    """Serve until ended."""
+    server = o6.Server(port=port)
+    known = []
+    for node in range(nodes):
+        kind = MIXED[node % 10] if mixed else "d"
+        node_id = f"ns=1;s=T{node}"
+        await server.addVariable(f"T{node}", server.objects, value_of(kind, node, 0), nodeId=node_id)
+        known.append((kind, node, o6.NodeId(node_id)))
+    server.start()
+    await server.waitReady()
+    print("ready", flush=True)
+    write = super(o6.Server, server)._write_value
+    cycle, next_s = 0, time.monotonic()
+    while True:
+        cycle += 1
+        for kind, node, node_id in known:
+            write(node_id, value_of(kind, node, cycle))
+        next_s += 1 / hz
+        await asyncio.sleep(max(0.0, next_s - time.monotonic()))
+
+
+if __name__ == "__main__":
+    asyncio.run(run(int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]), sys.argv[4] == "mixed"))

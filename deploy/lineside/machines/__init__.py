@@ -1,0 +1,1 @@
+"""Simulated machines: how a press and an oven behave, and the servers through which they show it."""

@@ -1,0 +1,98 @@
+"""Which batches are acknowledged, when, and to whom: checked against plain sets."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cloud_ingest.ingest.acknowledging import Acknowledging
+from cloud_ingest.ingest.pending import BatchKey
+from connectors.model.delivery import AgentName, BatchRanges, Epoch
+
+AGENTS = st.sampled_from([AgentName("plant", "a"), AgentName("plant", "b")])
+KEYS = st.builds(BatchKey, AGENTS, st.sampled_from([Epoch(1), Epoch(2)]), st.integers(1, 30))
+
+
+def told(acknowledging: Acknowledging) -> tuple[list[BatchKey], list[tuple[BatchKey, str]]]:
+    """What is due now, as single batches."""
+    batches, refused = [], []
+    agents = set()
+    for agent, acks in acknowledging.take():
+        assert agent not in agents, "an agent gets one message"
+        agents.add(agent)
+        assert len({ack.epoch for ack in acks}) == len(acks) > 0
+        for ack in acks:
+            assert ack.batches or ack.refused
+            batches += [BatchKey(agent, ack.epoch, n) for first, last in ack.batches for n in range(first, last + 1)]
+            refused += [(BatchKey(agent, ack.epoch, batch), reason) for batch, reason in ack.refused]
+    return batches, refused
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.sampled_from(["logged", "refused", "take"]), KEYS), max_size=60))
+def test_every_batch_is_told_once_after_it_became_due(steps: list[tuple[str, BatchKey]]) -> None:
+    acknowledging = Acknowledging()
+    logged: set[BatchKey] = set()
+    refused: list[tuple[BatchKey, str]] = []
+    for step, key in [*steps, ("take", BatchKey(AgentName("x", "y"), Epoch(1), 1))]:
+        if step == "logged":
+            acknowledging.logged(key)
+            logged.add(key)
+        elif step == "refused":
+            reason = f"reason {len(refused)}"
+            acknowledging.refused(key, reason)
+            refused.append((key, reason))
+        else:
+            assert acknowledging.has_due == bool(logged or refused)
+            batches, nacks = told(acknowledging)
+            assert sorted(batches, key=str) == sorted(logged, key=str)
+            assert sorted(nacks, key=str) == sorted(refused, key=str)
+            logged, refused = set(), []
+    assert not acknowledging.has_due
+    assert told(acknowledging) == ([], [])
+
+
+@settings(deadline=None)
+@given(
+    st.lists(
+        st.one_of(
+            st.tuples(st.just("log"), st.integers(0, 2), KEYS),
+            st.tuples(st.just("place"), st.integers(0, 2), st.integers(0, 40)),
+        ),
+        max_size=60,
+    )
+)
+def test_a_batch_waits_until_the_historian_has_passed_it(steps: list[tuple[str, int, BatchKey | int]]) -> None:
+    acknowledging = Acknowledging()
+    offsets: defaultdict[int, int] = defaultdict(int)
+    places: dict[int, int] = {}
+    waiting: list[tuple[int, int, BatchKey]] = []
+    for step, partition, what in steps:
+        if step == "log":
+            assert isinstance(what, BatchKey)
+            offsets[partition] += 1
+            acknowledging.wait_for_projection(what, partition, offsets[partition])
+            waiting.append((partition, offsets[partition], what))
+        else:
+            assert isinstance(what, int)
+            places[partition] = max(places.get(partition, 0), min(what, offsets[partition]))
+            acknowledging.projected(places)
+        passed = [entry for entry in waiting if step == "place" and entry[1] <= places.get(entry[0], 0)]
+        waiting = [entry for entry in waiting if entry not in passed]
+        assert acknowledging.has_waiting == bool(waiting)
+        batches, refused = told(acknowledging)
+        assert set(batches) == {key for _, _, key in passed}
+        assert not refused
+
+
+def test_ranges_and_refusals_of_one_epoch_go_into_one_acknowledgement() -> None:
+    acknowledging = Acknowledging()
+    agent = AgentName("plant", "a")
+    for batch in (1, 2, 3, 7):
+        acknowledging.logged(BatchKey(agent, Epoch(9), batch))
+    acknowledging.refused(BatchKey(agent, Epoch(9), 5), "too large")
+    ((to, (ack,)),) = acknowledging.take()
+    assert (to, ack.epoch, ack.refused) == (agent, 9, ((5, "too large"),))
+    assert ack.batches == BatchRanges([(1, 3), (7, 7)])
