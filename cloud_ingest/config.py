@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import quote
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from connectors.configuration.broker_settings import BrokerSettings
 from connectors.configuration.files import load_settings
-from connectors.configuration.setting_types import SparkplugId
+from connectors.configuration.setting_types import FilePath, HostName, SparkplugId
 from connectors.kafka.settings import KafkaLog
 from connectors.ports.secrets import Secret
 from connectors.ports.settings import Duration, SettingInvalid, Settings, Size
@@ -40,7 +40,7 @@ class DatabaseSettings(Settings):
     """PostgreSQL."""
 
     insecure: Annotated[bool, Field(description="Allow a connection without TLS")] = False
-    host: Annotated[str, Field(min_length=1, max_length=255)] = "127.0.0.1"
+    host: Annotated[HostName, Field(min_length=1, max_length=255)] = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65_535)] = 5432
     name: Annotated[str, Field(min_length=1, max_length=63)] = "lineside"
     user: Annotated[str, Field(min_length=1, max_length=63)] = "lineside"
@@ -48,7 +48,7 @@ class DatabaseSettings(Settings):
     tls: Annotated[Literal["verify-full", "verify-ca", "require"] | None, Field(description="As libpq's sslmode")] = (
         None
     )
-    ca_file: Path | None = None
+    ca_file: Annotated[FilePath | None, Field(description="Authorities that sign PostgreSQL's certificate")] = None
     connections_max: Annotated[int, Field(ge=2, le=200)] = 20
 
     @model_validator(mode="after")
@@ -96,13 +96,8 @@ class GatewaySettings(Settings):
     """The REST API."""
 
     insecure: Annotated[bool, Field(description="Allow other machines to read without a login")] = False
-    host: Annotated[str, Field(min_length=1, max_length=255)] = "127.0.0.1"
+    host: Annotated[HostName, Field(min_length=1, max_length=255)] = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65_535)] = 8080
-
-    @field_validator("host")
-    @classmethod
-    def _local(cls, host: str) -> str:
-        return host.strip()
 
     @model_validator(mode="after")
     def _open(self) -> GatewaySettings:
@@ -118,7 +113,7 @@ class GatewaySettings(Settings):
 class MetricsSettings(Settings):
     """Where Prometheus reads metrics when this process has no gateway."""
 
-    host: Annotated[str, Field(min_length=1, max_length=255)] = "127.0.0.1"
+    host: Annotated[HostName, Field(min_length=1, max_length=255)] = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65_535)]
 
 

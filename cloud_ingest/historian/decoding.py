@@ -62,16 +62,19 @@ def by_message(
 
 def _decode(incoming: Sequence[Incoming], tags: DefinitionTags) -> list[SampleBatch]:
     bodies: list[bytes] = []
-    wanted = 0
+    seams: list[tuple[int, int]] = []
+    wanted = at = 0
     has_ticks = False
     for message in incoming:
         delivery = message.delivery
         assert delivery is not None  # noqa: S101  only delivered batches come here
+        seams.append((wanted, at))
         bodies.append(message.message.payload[delivery.body_at :])
         wanted += delivery.count
+        at += len(bodies[-1])
         has_ticks = has_ticks or delivery.ticks is not None
     ticks = _ticks(incoming) if has_ticks else None
-    batches = decode_metrics(b"".join(bodies), tags.types, ticks)
+    batches = decode_metrics(b"".join(bodies), tags.types, ticks, seams)
     count = sum(len(batch) for batch in batches)
     if count != wanted:
         raise PayloadInvalid(f"{count} samples where {wanted} were announced")
@@ -83,5 +86,8 @@ def _ticks(incoming: Sequence[Incoming]) -> NDArray[np.uint16]:
     for message in incoming:
         delivery = message.delivery
         assert delivery is not None  # noqa: S101  only delivered batches come here
-        columns.append(np.zeros(delivery.count, np.uint16) if delivery.ticks is None else delivery.ticks)
+        ticks = np.zeros(delivery.count, np.uint16) if delivery.ticks is None else delivery.ticks
+        if len(ticks) != delivery.count:
+            raise PayloadInvalid(f"{len(ticks)} sub-millisecond ticks for {delivery.count} metrics")
+        columns.append(ticks)
     return np.concatenate(columns)

@@ -14,8 +14,11 @@ from numpy.typing import NDArray
 
 from cloud_ingest.event_log.topics import SAMPLES
 from cloud_ingest.historian.work import DecodedBatch, Work
+from cloud_ingest.observability.events import SamplesNotPublished
 from connectors.model.datatypes import ValueFamily, family_of
+from connectors.model.errors import RecordRefused
 from connectors.model.samples import SampleBatch
+from connectors.observability.events import emit
 from connectors.ports.event_log import EventLog, Record
 from connectors.sparkplug.bulk_encode import varint
 
@@ -35,12 +38,25 @@ class SamplesTopic:
         self._log = log
 
     async def publish(self, work: Work) -> None:
-        """Append the decoded batches of ``work``. Raises ``EventLogUnavailable``."""
+        """Append the decoded batches of ``work``. Raises ``EventLogUnavailable``.
+
+        A batch that the log refuses is left out: it is in the store all the same.
+        """
         records = [
             Record(str(batch.agent.name).encode(), encode_batch(batch), batch.received_ms) for batch in work.decoded
         ]
-        if records:
-            await self._log.append(SAMPLES, records)
+        try:
+            if records:
+                await self._log.append(SAMPLES, records)
+        except RecordRefused:
+            for record in records:
+                await self._append_alone(record)
+
+    async def _append_alone(self, record: Record) -> None:
+        try:
+            await self._log.append(SAMPLES, [record])
+        except RecordRefused as exc:
+            emit(SamplesNotPublished(record.key.decode(), len(record.value), str(exc)))
 
 
 def encode_batch(decoded: DecodedBatch) -> bytes:

@@ -47,6 +47,10 @@ class Acknowledging:
             while waiting and waiting[0][0] <= place:
                 self.logged(waiting.popleft()[1])
 
+    def forget_waiting(self) -> None:
+        """The log's topic was made anew: places in the old one say nothing, and the agents send again."""
+        self._waiting.clear()
+
     def refused(self, key: BatchKey, reason: str) -> None:
         """The log will never take ``key``: its agent is told."""
         self._refused.setdefault(key.agent, {}).setdefault(key.epoch, []).append((key.batch, reason))

@@ -95,7 +95,12 @@ class Bridge:
         return bool(self.broker_url)
 
     async def run(self) -> None:
-        """Be the host until cancelled, or stand by for the one that is."""
+        """Be the host until cancelled, or stand by for the one that is. What was taken is appended in any case."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._append_forever(), name="ingest append")
+            await self._host_forever()
+
+    async def _host_forever(self) -> None:
         back_off = BackOff(RETRY_FIRST_S, RETRY_LONGEST_S)
         number = 0
         while True:
@@ -123,7 +128,6 @@ class Bridge:
                 back_off.reset()
                 async with asyncio.TaskGroup() as tasks:
                     tasks.create_task(self._broker.closed(), name="ingest connection")
-                    tasks.create_task(self._append_forever(), name="ingest append")
                     tasks.create_task(self._acknowledge_forever(), name="ingest acknowledge")
                     tasks.create_task(self._ask_rebirths_forever(), name="ingest rebirths")
                     await lock.lost()
@@ -132,11 +136,13 @@ class Bridge:
                 raise group.exceptions[0] from group
             finally:
                 self.broker_url = ""
-                await self._disconnect()
+                await self._disconnect(is_host=lock.held)
 
     async def _prepare_log(self) -> None:
         state = await self._log.ensure(self._topics[RAW])
         await self._log.ensure(self._topics[DEFINITIONS])
+        if state.identity != self._identity:
+            self._acknowledging.forget_waiting()
         self._identity = state.identity
         acknowledge = self._options.acknowledge
         self._waits_for_projection = acknowledge == "projected" or (
@@ -161,9 +167,11 @@ class Bridge:
         state = encode_state(HostState(True, self._online_since_ms))
         self._broker.publish(Message(state_topic(self._options.host), state, 1, retain=True))
 
-    async def _disconnect(self) -> None:
+    async def _disconnect(self, *, is_host: bool) -> None:
+        """Say that the host leaves; as the will would, when another process may be the host already (5.6)."""
+        since_ms = self._clock.now_ns() // 1_000_000 if is_host else self._online_since_ms
         with contextlib.suppress(BrokerUnavailable):
-            state = encode_state(HostState(False, self._clock.now_ns() // 1_000_000))
+            state = encode_state(HostState(False, since_ms))
             self._broker.publish(Message(state_topic(self._options.host), state, 1, retain=True))
         await self._broker.disconnect()
 
@@ -202,7 +210,7 @@ class Bridge:
                 try:
                     await self._append(part)
                     back_off.reset()
-                except EventLogUnavailable as exc:
+                except (EventLogUnavailable, DatabaseUnavailable) as exc:
                     self._pending.put_back([*part, *messages])
                     wait_s = back_off.next_s()
                     emit(AppendFailed(str(exc), len(self._pending), round(wait_s, 1)))
@@ -211,28 +219,34 @@ class Bridge:
                     break
             if self._paused and not self._pending.is_full:
                 self._paused = False
-                self._broker.resume()
+                with contextlib.suppress(BrokerUnavailable):
+                    self._broker.resume()
 
-    async def _append(self, messages: Sequence[Taken]) -> None:
+    async def _append(self, messages: list[Taken]) -> None:
+        """Append ``messages``; when that fails half-way, those that are done with are no longer among them."""
         started_s = self._clock.monotonic_s()
-        definitions = [record for taken in messages if (record := taken.definition) is not None]
-        if definitions:
-            await self._log.append(DEFINITIONS, definitions)
         try:
-            positions = await self._log.append(RAW, [taken.record for taken in messages])
+            positions = await self._append_together(messages)
         except RecordRefused:
-            for taken in messages:
-                await self._append_alone(taken)
+            while messages:
+                await self._append_alone(messages[0])
+                del messages[0]
             return
         for taken, position in zip(messages, positions, strict=True):
             self._durable(taken, position)
         size = sum(len(taken.record.value) for taken in messages)
         emit(Appended(len(messages), size, self._clock.monotonic_s() - started_s))
 
+    async def _append_together(self, messages: Sequence[Taken]) -> Sequence[Position]:
+        definitions = [record for taken in messages if (record := taken.definition) is not None]
+        if definitions:
+            await self._log.append(DEFINITIONS, definitions)
+        return await self._log.append(RAW, [taken.record for taken in messages])
+
     async def _append_alone(self, taken: Taken) -> None:
         """Append one message; if the log will never take it, set it aside and tell its sender."""
         try:
-            (position,) = await self._log.append(RAW, [taken.record])
+            (position,) = await self._append_together([taken])
         except RecordRefused as exc:
             record = taken.record
             emit(MessageRefused(taken.topic[:200], len(record.value), str(exc)))

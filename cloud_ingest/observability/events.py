@@ -54,6 +54,9 @@ DUPLICATES: Final = Counter(
 )
 DEAD_LETTERS: Final = Counter("lineside_historian_dead_letters_total", "Messages set aside", registry=REGISTRY)
 GAPS: Final = Counter("lineside_historian_gaps_total", "Gaps declared by agents or seen in nodes", registry=REGISTRY)
+NOT_PUBLISHED: Final = Counter(
+    "lineside_historian_unpublished_total", "Batches that the samples topic does not take", registry=REGISTRY
+)
 PARKED: Final = Counter("lineside_historian_parked_total", "Batches parked for their definition", registry=REGISTRY)
 LAG: Final = Gauge(
     "lineside_historian_lag_records", "Records that are not stored yet", ["partition"], registry=REGISTRY
@@ -244,6 +247,20 @@ class DeadLettered(Event):
     def measure(self) -> None:
         """See ``Event``."""
         DEAD_LETTERS.inc()
+
+
+@dataclass(frozen=True, slots=True)
+class SamplesNotPublished(Event):
+    """A batch is stored, but too large for a record of the samples topic: names take more room than aliases."""
+
+    level: ClassVar[str] = "error"
+    agent: str
+    size_bytes: int
+    reason: str
+
+    def measure(self) -> None:
+        """See ``Event``."""
+        NOT_PUBLISHED.inc()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Settings that both programs have: Sparkplug ids, file names, addresses of brokers."""
+"""Settings that both programs have: Sparkplug ids, file names, hosts, addresses of brokers."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from connectors.sparkplug.topics import id_problem
 FOLDER_IN_CONTEXT: Final = "folder"
 """The key of the configuration file's folder (a ``Path``) in the context of a validation."""
 _HOST: Final = r"(?:[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?|\[[0-9A-Fa-f:.]+(?:%\w+)?\])"
+_HOST_ALONE: Final = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?|[0-9A-Fa-f.]*:[0-9A-Fa-f:.]+(?:%\w+)?")
+_HOST_AND_PORT: Final = re.compile(r"(?:\w+://)?[^:/@]+:\d+")
 _BROKER: Final = re.compile(rf"(mqtts?)://{_HOST}(?::(\d{{1,5}}))?/?")
 _SCHEMES: Final = {"tcp": "mqtt", "ssl": "mqtts", "tls": "mqtts"}
 
@@ -57,7 +59,18 @@ def _broker_url(url: str) -> str:
     )
 
 
+def _host_name(host: str) -> str:
+    if host and _HOST_ALONE.fullmatch(host) is None:
+        has_port = _HOST_AND_PORT.fullmatch(host) is not None
+        raise SettingInvalid(
+            f"{host!r} is not the name or address of a host.",
+            "Write the port under 'port'." if has_port else "Write it as db.plant-7.example or 10.0.0.5.",
+        )
+    return host
+
+
 SparkplugId = Annotated[str, AfterValidator(checked_sparkplug_id)]
 FilePath = Annotated[Path, BeforeValidator(_file_path), WithJsonSchema({"type": "string", "minLength": 1})]
 DataPath = Annotated[Path, BeforeValidator(_relative_path), WithJsonSchema({"type": "string", "minLength": 1})]
+HostName = Annotated[str, AfterValidator(_host_name)]
 BrokerUrl = Annotated[str, AfterValidator(_broker_url)]

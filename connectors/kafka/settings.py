@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 import ssl
-from pathlib import Path
 from typing import Annotated, Final, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from connectors.configuration.setting_types import FilePath
 from connectors.ports.secrets import Secret
 from connectors.ports.settings import Duration, Settings, Size
 
@@ -19,10 +19,10 @@ class KafkaTls(Settings):
     """TLS to every broker, whose certificate and name are always checked."""
 
     authority: Annotated[
-        Path | None, Field(description="PEM file of the authorities to trust; without it, those of the system")
+        FilePath | None, Field(description="PEM file of the authorities to trust; without it, those of the system")
     ] = None
-    certificate: Annotated[Path | None, Field(description="PEM file of the client's certificate")] = None
-    key: Annotated[Path | None, Field(description="PEM file of the client's private key")] = None
+    certificate: Annotated[FilePath | None, Field(description="PEM file of the client's certificate")] = None
+    key: Annotated[FilePath | None, Field(description="PEM file of the client's private key")] = None
 
     def context(self) -> ssl.SSLContext:
         """How a connection is secured. Raises ``OSError`` when a file cannot be read, or is none of its kind."""

@@ -5,19 +5,19 @@ Not for a machine: whoever reaches it can read everything, and write the coils a
 
 from __future__ import annotations
 
+import errno
 import struct
 from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Final
 
-from pymodbus.constants import ExcCodes
 from pymodbus.server import ModbusTcpServer
 from pymodbus.simulator import DataType as CellType
 from pymodbus.simulator import SimData, SimDevice
 
 from connectors.modbus.plan import READ_FUNCTIONS
 from connectors.modbus.settings import ModbusTag, Table
-from connectors.model.datatypes import DataType, dtype_of
+from connectors.model.datatypes import DataType
 
 _FORMATS: Final = {
     DataType.INT16: ">h",
@@ -29,3 +29,110 @@ _FORMATS: Final = {
     DataType.FLOAT: ">f",
     DataType.DOUBLE: ">d",
 }
+_REAL: Final = frozenset({DataType.FLOAT, DataType.DOUBLE})
+_BITS_PER_REGISTER: Final = 16
+
+
+class SimulatedModbusUnit:
+    """Serves ``tags`` as one unit for as long as it is entered: ``async with SimulatedModbusUnit(…) as unit``.
+
+    Values are given as the agent reports them: scaled, whatever the type and the order of the registers. Entering
+    raises ``OSError`` when the port is taken.
+    """
+
+    def __init__(
+        self, tags: Sequence[ModbusTag], *, port: int, host: str = "127.0.0.1", unit_id: int = 1
+    ) -> None:
+        self._tags = {tag.name: tag for tag in tags}
+        self._address = (host, port)
+        self._unit_id = unit_id
+        self._running: ModbusTcpServer | None = None
+
+    async def __aenter__(self) -> SimulatedModbusUnit:
+        coils, discrete, holding, inputs = (self._table(table) for table in ("coil", "discrete", "holding", "input"))
+        device = SimDevice(self._unit_id, simdata=(coils, discrete, holding, inputs))
+        server = ModbusTcpServer(device, address=self._address)
+        try:
+            await server.serve_forever(background=True)
+        except RuntimeError as exc:
+            raise OSError(errno.EADDRINUSE, f"cannot listen on {self._address[0]}:{self._address[1]}") from exc
+        self._running = server
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._server.shutdown()
+
+    async def set(self, values: Mapping[str, Any]) -> None:
+        """Give tags new values. Raises ``ValueError`` when one does not fit its registers."""
+        for name, value in values.items():
+            tag = self._tags[name]
+            cells: list[int] | list[bool]
+            if tag.table in ("coil", "discrete"):
+                cells = [bool(value)]
+            elif tag.bit is not None:
+                (word,) = await self._read(tag)
+                cells = [word | 1 << tag.bit if value else word & ~(1 << tag.bit)]
+            else:
+                cells = _words(tag, value)
+            await self._server.async_setValues(self._unit_id, READ_FUNCTIONS[tag.table], tag.address, cells)
+
+    async def value(self, name: str) -> Any:
+        """The value of a tag; in a coil or holding register, perhaps what a client has written."""
+        tag = self._tags[name]
+        cells = await self._read(tag)
+        if tag.bit is not None:
+            return bool(int(cells[0]) >> tag.bit & 1)
+        return bool(cells[0]) if tag.table in ("coil", "discrete") else _value(tag, [int(cell) for cell in cells])
+
+    @property
+    def _server(self) -> ModbusTcpServer:
+        if self._running is None:
+            raise RuntimeError("the unit has not been entered")
+        return self._running
+
+    async def _read(self, tag: ModbusTag) -> list[int] | list[bool]:
+        function = READ_FUNCTIONS[tag.table]
+        return await self._server.async_getValues(self._unit_id, function, tag.address, tag.register_count)
+
+    def _table(self, table: Table) -> list[SimData]:
+        """Cells from 0 to the last one that a tag uses; what lies beyond is an illegal address."""
+        ends = [tag.address + tag.register_count for tag in self._tags.values() if tag.table == table]
+        count = max(ends, default=1)
+        if table in ("coil", "discrete"):
+            whole = -(-count // _BITS_PER_REGISTER) * _BITS_PER_REGISTER
+            return [SimData(0, count=whole, values=False, datatype=CellType.BITS)]
+        return [SimData(0, count=count, values=0, datatype=CellType.REGISTERS)]
+
+
+def _words(tag: ModbusTag, value: Any) -> list[int]:
+    if tag.raw_datatype is DataType.STRING:
+        data = str(value).encode().ljust(2 * tag.register_count, b"\0")
+        if len(data) > 2 * tag.register_count:
+            raise ValueError(f"{tag.name}: {value!r} is longer than {tag.length} bytes")
+        return _in_order(tag, data)
+    raw = (value - tag.scaling_offset) / tag.scale if tag.is_scaled else value
+    try:
+        data = struct.pack(_FORMATS[tag.raw_datatype], raw if tag.raw_datatype in _REAL else round(raw))
+    except struct.error as exc:
+        raise ValueError(f"{tag.name}: {value!r} does not fit {tag.raw_datatype.label}") from exc
+    return _in_order(tag, data)
+
+
+def _in_order(tag: ModbusTag, data: bytes) -> list[int]:
+    """Big-endian bytes as registers in the order of the tag; the same steps lead back."""
+    words = list(struct.unpack(f">{len(data) // 2}H", data))
+    if tag.order in ("CDAB", "DCBA") and tag.raw_datatype is not DataType.STRING:
+        words.reverse()
+    if tag.order in ("BADC", "DCBA"):
+        words = [word >> 8 | (word & 0xFF) << 8 for word in words]
+    return words
+
+
+def _value(tag: ModbusTag, words: list[int]) -> Any:
+    data = struct.pack(f">{len(words)}H", *_in_order(tag, struct.pack(f">{len(words)}H", *words)))
+    if tag.raw_datatype is DataType.STRING:
+        return data.rstrip(b"\0").decode("utf-8", "replace")
+    (raw,) = struct.unpack(_FORMATS[tag.raw_datatype], data)
+    return raw * tag.scale + tag.scaling_offset if tag.is_scaled else raw

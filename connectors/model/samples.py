@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from connectors.model.datatypes import DataType, dtype_of
-from connectors.model.quality import is_good
 
 Int32Array = NDArray[np.int32]
 Int64Array = NDArray[np.int64]
 UInt16Array = NDArray[np.uint16]
 BoolArray = NDArray[np.bool_]
+_OBJECT: Final = np.dtype(object)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,24 +80,21 @@ def batch_of_rows(datatype: DataType, rows: Sequence[tuple[int, int, Any, int]])
 
     Raises ``ValueError`` when a row has no value and yet a good quality.
     """
-    null = np.array([row[2] is None for row in rows], np.bool_)
-    quality = np.array([row[3] for row in rows], np.uint16)
-    if any(is_good(int(q)) for q in quality[null]):
-        raise ValueError("a sample without a value cannot have a good quality")
-    dtype = dtype_of(datatype)
-    value = np.zeros(len(rows), dtype)
-    if dtype == np.dtype(object):
-        value[:] = b"" if datatype is DataType.BYTES else ""
-    for i, row in enumerate(rows):
-        if row[2] is not None:
-            value[i] = row[2]
+    if not rows:
+        return SampleBatch(datatype, np.zeros(0, np.int32), np.zeros(0, np.int64), np.zeros(0, dtype_of(datatype)))
+    tags, times, values, qualities = zip(*rows, strict=True)
+    quality = np.array(qualities, np.uint16)
+    null: BoolArray | None = None
+    if any(value is None for value in values):
+        null = np.array([value is None for value in values], np.bool_)
+        if (quality[null] >> 14 == 0).any():
+            raise ValueError("a sample without a value cannot have a good quality")
+        zero: Any = b"" if datatype is DataType.BYTES else "" if dtype_of(datatype) == _OBJECT else 0
+        values = tuple(zero if value is None else value for value in values)
+    column = np.empty(len(rows), dtype_of(datatype))
+    column[:] = values
     return SampleBatch(
-        datatype,
-        np.array([row[0] for row in rows], np.int32),
-        np.array([row[1] for row in rows], np.int64),
-        value,
-        quality if quality.any() else None,
-        null if null.any() else None,
+        datatype, np.array(tags, np.int32), np.array(times, np.int64), column, quality if quality.any() else None, null
     )
 
 

@@ -28,6 +28,7 @@ from connectors.opcua.wire_types import (
     DATETIME,
     STRING,
     WIRE_TYPES,
+    one_tick_to_ns,
     plain_value,
     ticks_to_ns,
 )
@@ -50,9 +51,10 @@ _STATUS_CHANGE: Final = ObjectIds.StatusChangeNotification_Encoding_DefaultBinar
 DECODING_ERRORS: Final = (PayloadInvalid, UaError, struct.error, IndexError, ValueError)
 """What a malformed response can raise on its way through these functions."""
 
+_TEXT_HEAD: Final = struct.Struct("<IBBi")
+"""Client handle, DataValue mask, variant type, length of the text."""
 _I32: Final = struct.Struct("<i")
 _U32: Final = struct.Struct("<I")
-_I64: Final = struct.Struct("<q")
 
 
 @dataclass(slots=True)
@@ -131,6 +133,8 @@ class DataChangeDecoder:
         while left > 0:
             taken, size = self._run(flat, body, at, left, received_ns, found, loose)
             if taken == 0:
+                taken, size = self._texts(body, at, left, found, loose)
+            if taken == 0:
                 size = self._one(body, at, received_ns, loose)
                 taken = 1
             at += size
@@ -191,6 +195,45 @@ class DataChangeDecoder:
                 self.overflows += int(((status & np.uint32(_OVERFLOW)) == _OVERFLOW).sum())
         return SampleBatch(wire.datatype, tag, _times(grid, places, received_ns), value, quality)
 
+    def _texts(
+        self,
+        body: bytes,
+        at: int,
+        left: int,
+        found: list[SampleBatch],
+        loose: dict[DataType, list[tuple[int, int, Any, int]]],
+    ) -> tuple[int, int]:
+        """Decode good texts of one shape that follow each other from ``at`` on: (how many, bytes), or (0, 0)."""
+        shape = body[at + 4]
+        tail = _TAILS[shape & _TAIL_BITS]
+        if body[at + 5] != STRING or not shape & HAS_VALUE or not tail.has_time or left < RUN_MIN:
+            return 0, 0
+        handles: list[int] = []
+        ticks: list[int] = []
+        texts: list[str] = []
+        datatypes, known, end, start = self.datatypes, len(self.datatypes), len(body), at
+        head, read, extra = _TEXT_HEAD.unpack_from, tail.status_and_ticks, tail.size
+        while len(texts) < left and at + 10 <= end:
+            handle, mask, code, length = head(body, at)
+            tail_at = at + 10 + length
+            if mask != shape or code != STRING or length < 0 or tail_at + extra > end:
+                break
+            status, time_ticks = read(body, tail_at)
+            if status or time_ticks <= 0 or handle >= known or datatypes[handle] is not DataType.STRING:
+                break
+            handles.append(handle)
+            ticks.append(time_ticks)
+            texts.append(body[at + 10 : tail_at].decode("utf-8", "replace"))
+            at = tail_at + extra
+        if len(texts) < RUN_MIN:
+            return 0, 0
+        _flush(loose, found)
+        value = np.empty(len(texts), object)
+        value[:] = texts
+        time_ns = ticks_to_ns(np.array(ticks, np.int64))
+        found.append(SampleBatch(DataType.STRING, np.array(handles, np.int32), time_ns, value))
+        return len(texts), at - start
+
     def _one(
         self,
         body: bytes,
@@ -233,7 +276,7 @@ def _leading(flags: NDArray[np.bool_]) -> int:
 
 def _flush(loose: dict[DataType, list[tuple[int, int, Any, int]]], found: list[SampleBatch]) -> None:
     """Turn the samples that were decoded one by one into batches, so that their order against runs is kept."""
-    found.extend(batch_of_rows(datatype, rows) for datatype, rows in loose.items())
+    found.extend(batch_of_rows(datatype, rows) for datatype, rows in loose.items() if rows)
     loose.clear()
 
 
@@ -276,15 +319,44 @@ def _value_at(body: bytes, at: int) -> tuple[int, str | ua.Variant | None]:
 
 
 def _rest_of_item(body: bytes, start: int, at: int, mask: int, received_ns: int) -> tuple[int, int, int]:
-    """(bytes of the whole item, status code, time) from the optional fields after the value, which end at ``at``."""
-    places = _places(mask, at)
-    status = _U32.unpack_from(body, places[HAS_STATUS])[0] if HAS_STATUS in places else 0
-    time_ns = received_ns
-    for bit in (HAS_SOURCE_TIME, HAS_SERVER_TIME):
-        if bit in places and (ticks := _I64.unpack_from(body, places[bit])[0]) > 0:
-            time_ns = int(ticks_to_ns(np.array([ticks], np.int64))[0])
-            break
-    end = at + sum(size for bit, size in _OPTIONAL_SIZES if mask & bit)
-    if end > len(body):
+    """(bytes of the whole item, status code, time) from the optional fields, which begin at ``at``."""
+    fields = _TAILS[mask & _TAIL_BITS]
+    if at + fields.size > len(body):
         raise PayloadInvalid("a notification breaks off")
-    return end - start, status, time_ns
+    status, ticks = fields.status_and_ticks(body, at)
+    return at + fields.size - start, status, one_tick_to_ns(ticks) if ticks else received_ns
+
+
+class _Tail:
+    """The optional fields of a DataValue after its value, for one mask: read in one step."""
+
+    __slots__ = ("_status", "_times", "_unpack", "has_time", "size")
+
+    def __init__(self, mask: int) -> None:
+        letters = {
+            HAS_STATUS: "I",
+            HAS_SOURCE_TIME: "q",
+            HAS_SOURCE_PICO: "H",
+            HAS_SERVER_TIME: "q",
+            HAS_SERVER_PICO: "H",
+        }
+        present = [bit for bit, _ in _OPTIONAL_SIZES if mask & bit]
+        layout = struct.Struct("<" + "".join(letters[bit] for bit in present))
+        self.size = layout.size
+        self._unpack = layout.unpack_from
+        self._status = HAS_STATUS in present
+        self._times = [present.index(bit) for bit in (HAS_SOURCE_TIME, HAS_SERVER_TIME) if bit in present]
+        self.has_time = bool(self._times)
+
+    def status_and_ticks(self, body: bytes, at: int) -> tuple[int, int]:
+        """(status code, ticks of the source's time if it has one, else of the server's, else 0)."""
+        fields = self._unpack(body, at)
+        status = fields[0] if self._status else 0
+        for index in self._times:
+            if fields[index] > 0:
+                return status, fields[index]
+        return status, 0
+
+
+_TAIL_BITS: Final = HAS_STATUS | HAS_SOURCE_TIME | HAS_SERVER_TIME | HAS_SOURCE_PICO | HAS_SERVER_PICO
+_TAILS: Final = [_Tail(mask) for mask in range(_TAIL_BITS + 1)]

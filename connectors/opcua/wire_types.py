@@ -87,6 +87,11 @@ def ticks_to_ns(ticks: np.ndarray[Any, np.dtype[np.int64]]) -> np.ndarray[Any, n
     return since_1970 * 100
 
 
+def one_tick_to_ns(ticks: int) -> int:
+    """``ticks_to_ns`` for a single time."""
+    return max(-TICKS_FROM_EPOCH_MAX, min(TICKS_FROM_EPOCH_MAX, ticks - EPOCH_TICKS)) * 100
+
+
 def one_to_ns(when: datetime) -> int:
     """A time as asyncua gives it (naive means UTC) to nanoseconds since 1970, exactly."""
     when = when.replace(tzinfo=UTC) if when.tzinfo is None else when

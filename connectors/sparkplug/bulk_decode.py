@@ -7,7 +7,7 @@ same result. Which bytes a sender chose therefore never changes what is stored, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -61,16 +61,23 @@ class AliasTypes:
         return DataType(int(self._table[at]))
 
 
-def decode_metrics(body: bytes, types: AliasTypes, ticks: NDArray[np.uint16] | None = None) -> list[SampleBatch]:
+def decode_metrics(
+    body: bytes,
+    types: AliasTypes,
+    ticks: NDArray[np.uint16] | None = None,
+    seams: Sequence[tuple[int, int]] = (),
+) -> list[SampleBatch]:
     """The samples in ``body``, a sequence of ``Payload.metrics`` fields and nothing else.
 
     ``ticks`` (one a metric, units of 100 ns) completes the millisecond timestamps. The batches hold aliases in
     ``tag``; one data type may have several batches, and the order of samples is kept within each data type.
 
-    Raises ``PayloadInvalid`` when the bytes are not metrics, an alias is unknown, a metric has no timestamp, or the
-    number of ``ticks`` does not fit.
+    ``seams`` says where several messages were joined: how many metrics, and how many bytes, come before each seam.
+
+    Raises ``PayloadInvalid`` when the bytes are not metrics, an alias is unknown, a metric has no timestamp, a seam is
+    not between the metrics that it says, or the number of ``ticks`` does not fit.
     """
-    decoder = _Decoder(body, types)
+    decoder = _Decoder(body, types, seams)
     decoder.run()
     if ticks is not None and len(ticks) != decoder.count:
         raise PayloadInvalid(f"{len(ticks)} sub-millisecond ticks for {decoder.count} metrics")
@@ -78,8 +85,9 @@ def decode_metrics(body: bytes, types: AliasTypes, ticks: NDArray[np.uint16] | N
 
 
 class _Decoder:
-    def __init__(self, body: bytes, types: AliasTypes) -> None:
+    def __init__(self, body: bytes, types: AliasTypes, seams: Sequence[tuple[int, int]]) -> None:
         self._body = body
+        self._seams = seams
         self._types = types
         self._parts: dict[DataType, list[tuple[NDArray[np.int64], SampleBatch]]] = {}
         self._loose: dict[DataType, list[tuple[int, int, Any, int]]] = {}
@@ -94,6 +102,7 @@ class _Decoder:
         stride = self._stride()
         if stride:
             self.count = len(body) // stride
+            self._check_seams(all(at == metrics * stride for metrics, at in self._seams))
             head = 2 if stride < 130 else 3
             grid = np.frombuffer(body, np.uint8).reshape(self.count, stride)
             left = self._take_alike(grid, np.arange(self.count), head)
@@ -102,6 +111,7 @@ class _Decoder:
             return
         starts, sizes = _metric_places(body)
         self.count = len(starts)
+        self._check_seams(all(_is_seam(starts, sizes, metrics, at) for metrics, at in self._seams))
         at, size_of = np.array(starts, np.int64), np.array(sizes, np.int64)
         flat = np.frombuffer(body, np.uint8)
         for size in np.flatnonzero(np.bincount(np.minimum(size_of, 4096)) >= GROUP_MIN).tolist():
@@ -112,6 +122,10 @@ class _Decoder:
                 size_of[np.setdiff1d(chosen, left, assume_unique=True)] = -1
         for position in np.flatnonzero(size_of >= 0).tolist():
             self._take_one(position, starts[position], sizes[position])
+
+    def _check_seams(self, fit: bool) -> None:
+        if not fit:
+            raise PayloadInvalid("a message has another number of metrics than it says")
 
     def _stride(self) -> int:
         """The length of every metric with its head, if all are as long as the first one, else 0."""
@@ -218,6 +232,12 @@ def _metric_places(body: bytes) -> tuple[list[int], list[int]]:
     if at != end:
         raise PayloadInvalid(f"the last metric ends at byte {at}, but there are only {end}")
     return starts, sizes
+
+
+def _is_seam(starts: list[int], sizes: list[int], metrics: int, at: int) -> bool:
+    if not 0 < metrics <= len(starts):
+        return metrics == at == 0
+    return starts[metrics - 1] + sizes[metrics - 1] == at
 
 
 def _with_ticks(batch: SampleBatch, ticks: NDArray[np.uint16]) -> SampleBatch:

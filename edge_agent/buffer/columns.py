@@ -49,6 +49,8 @@ def unpack_columns(data: bytes) -> list[SampleBatch]:
         magic, version, count = _HEAD.unpack_from(data)
         if magic != _MAGIC or version != _VERSION:
             raise PayloadInvalid(f"not a row of samples (begins with {data[:4]!r})")
+        if count == 0:
+            raise ValueError("it has no samples")
         parts: list[SampleBatch] = []
         at = _HEAD.size
         for _ in range(count):
@@ -73,6 +75,8 @@ def _pack_values(part: SampleBatch) -> bytes:
 def _unpack_part(data: bytes, at: int) -> tuple[SampleBatch, int]:
     number, flags, count = _PART.unpack_from(data, at)
     datatype = DataType(number)
+    if count == 0:
+        raise ValueError("it has a part without samples")
     at += _PART.size
     tag, at = _column(data, at, "<i4", count)
     time_ns, at = _column(data, at, "<i8", count)

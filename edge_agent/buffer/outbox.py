@@ -109,12 +109,12 @@ class Outbox:
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 definition = make_definition(device, [self._metric(device, tag) for tag in types])
-                known = self._connection.execute("SELECT 1 FROM definition WHERE hash=?", (definition.hash,)).fetchone()
-                if known is None:
-                    self._connection.execute(
-                        "INSERT INTO definition (hash, device, body, created_ms) VALUES (?,?,?,?)",
-                        (definition.hash, device, definition.body, now_ms),
-                    )
+                self._connection.execute(
+                    "INSERT INTO definition (hash, device, body, created_ms) VALUES (?,?,?,?) "
+                    "ON CONFLICT (hash) DO UPDATE SET body=excluded.body WHERE body IS NOT excluded.body",
+                    (definition.hash, device, definition.body, now_ms),
+                )
+                if not self._is_told(definition.hash):
                     rows.append(self._add_record(Kind.DEFINITION, device, definition.hash, definition.body, now_ms))
                 self._connection.execute(
                     "INSERT INTO device_state (device, definition) VALUES (?,?) "
@@ -142,9 +142,12 @@ class Outbox:
     # -- reading ---------------------------------------------------------------------------------------------------
 
     def definition(self, hash_: DefinitionHash) -> DeviceDefinition | None:
-        """The definition with this hash."""
+        """The definition with this hash; ``None`` when there is none, or when it is damaged."""
         row = self._connection.execute("SELECT body FROM definition WHERE hash=?", (hash_,)).fetchone()
-        return None if row is None else read_definition(row[0])
+        with contextlib.suppress(PayloadInvalid):
+            found = None if row is None else read_definition(row[0])
+            return found if found is not None and found.hash == hash_ else None
+        return None
 
     def acknowledged_definitions(self) -> set[DefinitionHash]:
         """The definitions that the cloud has."""
@@ -269,6 +272,15 @@ class Outbox:
         detail = f"batch {number} of epoch {format_epoch(epoch)}: {reason}"
         gap = Gap(DeviceName(device), GapReason.REFUSED, first_ns, last_ns, count, detail=detail)
         rows.append(self._add_record(Kind.GAP, gap.device, _NO_DEFINITION, gap.to_json(), now_ms))
+
+    def _is_told(self, hash_: DefinitionHash) -> bool:
+        """Whether the cloud has this definition, or a row waits that tells it (it is gone when the cloud refused it)."""
+        (told,) = self._connection.execute(
+            "SELECT EXISTS (SELECT 1 FROM definition WHERE hash=? AND acknowledged) "
+            "OR EXISTS (SELECT 1 FROM outbox WHERE kind=? AND definition=?)",
+            (hash_, Kind.DEFINITION, hash_),
+        ).fetchone()
+        return bool(told)
 
     def _metric(self, device: DeviceName, tag: TagType) -> MetricDefinition:
         key = (device, tag.name, int(tag.datatype))

@@ -181,7 +181,7 @@ def test_postgres_never_runs_as_root(monkeypatch: pytest.MonkeyPatch) -> None:
     try:
         server.start()
         expected = 65_534 if os.geteuid() == 0 else os.geteuid()
-        assert Path(f"/proc/{server._process.pid}").stat().st_uid == expected
+        assert Path(f"/proc/{server.process.pid}").stat().st_uid == expected
         server.create_database("plant")
         server.kill()
         server.start()
@@ -214,7 +214,7 @@ folder = Path(sys.argv[1])
 servers = [MosquittoBroker(folder / "1"), IotcoreBroker(folder / "2"), PostgresServer(folder / "3")]
 for server in servers:
     server.start()
-print(*(server._process.pid for server in servers), flush=True)
+print(*(server.process.pid for server in servers), flush=True)
 time.sleep(60)
 """
 

@@ -107,6 +107,13 @@ class ChildProcess:
         """
         if self.running:
             return
+        self.launch(command, wrapper=wrapper, environment=environment)
+        self.wait_until(ready, timeout_s=timeout_s)
+
+    def launch(
+        self, command: Sequence[str], *, wrapper: Sequence[str] = (), environment: Mapping[str, str] | None = None
+    ) -> None:
+        """Start ``command`` without waiting for anything; ``wait_until`` follows. It must not be running."""
         setpriv = find_program("setpriv", "install util-linux")
         self.log_path.parent.mkdir(parents=True, exist_ok=True)
         with self.log_path.open("ab") as log:
@@ -119,14 +126,20 @@ class ChildProcess:
                 env=None if environment is None else {**os.environ, **environment},
                 start_new_session=True,
             )
+
+    def wait_until(self, ready: Callable[[], bool], *, timeout_s: float) -> None:
+        """Wait until a process that was launched is ``ready``.
+
+        Raises ``ServerNotStarted`` when it ends, or is not ready within ``timeout_s``; then it is gone.
+        """
         deadline_s = time.monotonic() + timeout_s
         while not ready():
-            exit_code = self._process.poll()
+            exit_code = None if self._process is None else self._process.poll()
             if exit_code is not None:
-                raise ServerNotStarted(f"{self.name} ended with code {exit_code}\n{self._log_tail()}")
+                raise ServerNotStarted(f"{self.name} ended with code {exit_code}\n{self.log_tail()}")
             if time.monotonic() > deadline_s:
                 self.kill()
-                raise ServerNotStarted(f"{self.name} was not ready after {timeout_s:g} s\n{self._log_tail()}")
+                raise ServerNotStarted(f"{self.name} was not ready after {timeout_s:g} s\n{self.log_tail()}")
             time.sleep(_POLL_S)
 
     def stop(self, with_signal: signal.Signals = signal.SIGTERM, *, timeout_s: float = 15.0) -> None:
@@ -162,8 +175,14 @@ class ChildProcess:
             log.seek(self._log_start_bytes)
             return log.read().decode(errors="replace")
 
+    def log_tail(self) -> str:
+        """The last lines that the process has written since it was last started."""
+        return "\n".join(self.log().splitlines()[-_LOG_TAIL_LINES:])
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal, if the process lives."""
+        if self._process is not None and self.running:
+            self._process.send_signal(number)
+
     def _children(self) -> list[int]:
         return [int(pid) for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
-
-    def _log_tail(self) -> str:
-        return "\n".join(self.log().splitlines()[-_LOG_TAIL_LINES:])

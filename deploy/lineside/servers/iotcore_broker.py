@@ -48,12 +48,12 @@ dynamic_filters = true
 class IotcoreBroker:
     """An iotcore broker in ``folder``; started again, it keeps its port and has forgotten everything else."""
 
-    def __init__(self, folder: Path, *, port: int | None = None) -> None:
+    def __init__(self, folder: Path, *, port: int | None = None, log_path: Path | None = None) -> None:
         if importlib.util.find_spec("iotcore") is None:
             raise ProgramMissing("the broker iotcore is not installed; pip install iotcore")
         self.port = free_port() if port is None else port
         self._folder = folder
-        self._process = ChildProcess("iotcore", folder / "iotcore.log")
+        self.process = ChildProcess("iotcore", log_path or folder / "iotcore.log")
 
     @property
     def url(self) -> str:
@@ -63,7 +63,7 @@ class IotcoreBroker:
     @property
     def running(self) -> bool:
         """Whether the broker lives."""
-        return self._process.running
+        return self.process.running
 
     def start(self) -> None:
         """Start, and wait until the broker takes connections. Raises ``ServerNotStarted``."""
@@ -75,7 +75,7 @@ class IotcoreBroker:
         configuration.write_text(
             _CONFIGURATION.format(host=LOOPBACK, port=self.port, packet_bytes_max=PACKET_BYTES_MAX)
         )
-        self._process.start(
+        self.process.start(
             [sys.executable, "-P", "-m", "iotcore", "--config", str(configuration), "--log-level", "WARNING"],
             lambda: accepts_connections(self.port),
             timeout_s=_START_TIMEOUT_S,
@@ -83,8 +83,8 @@ class IotcoreBroker:
 
     def stop(self) -> None:
         """Stop the broker."""
-        self._process.stop()
+        self.process.stop()
 
     def kill(self) -> None:
         """End the broker as a crash would."""
-        self._process.kill()
+        self.process.kill()

@@ -37,6 +37,7 @@ class MosquittoBroker:
         persistent: bool = False,
         access_list: Sequence[str] = (),
         options: Sequence[str] = (),
+        log_path: Path | None = None,
     ) -> None:
         self.port = free_port() if port is None else port
         self.authority = authority
@@ -45,7 +46,7 @@ class MosquittoBroker:
         self._access_list = tuple(access_list)
         self._options = tuple(options)
         self._program = find_program("mosquitto", "apt-get install mosquitto")
-        self._process = ChildProcess("Mosquitto", folder / "mosquitto.log")
+        self.process = ChildProcess("Mosquitto", log_path or folder / "mosquitto.log")
 
     @property
     def url(self) -> str:
@@ -55,7 +56,7 @@ class MosquittoBroker:
     @property
     def running(self) -> bool:
         """Whether the broker lives."""
-        return self._process.running
+        return self.process.running
 
     def start(self) -> None:
         """Start, and wait until the broker takes connections. Raises ``ServerNotStarted``."""
@@ -65,7 +66,7 @@ class MosquittoBroker:
         self._folder.mkdir(parents=True, exist_ok=True)
         configuration = self._folder / "mosquitto.conf"
         configuration.write_text("\n".join(self._configuration()) + "\n")
-        self._process.start(
+        self.process.start(
             [self._program, "-c", str(configuration)],
             lambda: accepts_connections(self.port),
             timeout_s=_START_TIMEOUT_S,
@@ -73,23 +74,23 @@ class MosquittoBroker:
 
     def stop(self) -> None:
         """Stop in an orderly way: clients are told, sessions are saved when ``persistent``."""
-        self._process.stop()
+        self.process.stop()
 
     def kill(self) -> None:
         """End the broker as a crash would."""
-        self._process.kill()
+        self.process.kill()
 
     def pause(self) -> None:
         """Freeze the broker: connections stay open and silent."""
-        self._process.pause()
+        self.process.pause()
 
     def resume(self) -> None:
         """Undo ``pause``."""
-        self._process.resume()
+        self.process.resume()
 
     def log(self) -> str:
         """What the broker has written since it was last started."""
-        return self._process.log()
+        return self.process.log()
 
     def _configuration(self) -> list[str]:
         lines = [f"listener {self.port} {LOOPBACK}", "log_dest stderr", "connection_messages true"]

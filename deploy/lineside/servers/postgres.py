@@ -71,14 +71,21 @@ class PostgresServer:
     Stopped, killed and started again, it keeps its port, its password and its data.
     """
 
-    def __init__(self, folder: Path, *, port: int | None = None, settings: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        port: int | None = None,
+        settings: Mapping[str, str] | None = None,
+        log_path: Path | None = None,
+    ) -> None:
         self.port = free_port() if port is None else port
         self._folder = folder
         self._data = folder / "data"
         self._settings = dict(settings or {})
         self._binaries = binaries()
         self._wrapper = unprivileged_wrapper()
-        self._process = ChildProcess("PostgreSQL", folder / "postgres.log")
+        self.process = ChildProcess("PostgreSQL", log_path or folder / "postgres.log")
         self._password = ""
 
     def start(self) -> None:
@@ -98,10 +105,10 @@ class PostgresServer:
         deadline_s = time.monotonic() + _RETRY_AFTER_KILL_S
         while True:
             try:
-                self._process.start(command, self._is_ready, timeout_s=_START_TIMEOUT_S, wrapper=self._wrapper)
+                self.process.start(command, self._is_ready, timeout_s=_START_TIMEOUT_S, wrapper=self._wrapper)
             except ServerNotStarted:
                 # Processes of a killed server can live on for a moment, and hold its shared memory.
-                if "shared memory" not in self._process.log() or time.monotonic() > deadline_s:
+                if "shared memory" not in self.process.log() or time.monotonic() > deadline_s:
                     raise
                 time.sleep(0.1)
             else:
@@ -109,24 +116,24 @@ class PostgresServer:
 
     def stop(self) -> None:
         """Stop in an orderly way (a fast shutdown: open connections are closed)."""
-        self._process.stop(signal.SIGINT)
+        self.process.stop(signal.SIGINT)
 
     def kill(self) -> None:
         """End the server as a crash would."""
-        self._process.kill()
+        self.process.kill()
 
     def pause(self) -> None:
         """Freeze the server: connections stay open and silent."""
-        self._process.pause()
+        self.process.pause()
 
     def resume(self) -> None:
         """Undo ``pause``."""
-        self._process.resume()
+        self.process.resume()
 
     @property
     def running(self) -> bool:
         """Whether the server process lives."""
-        return self._process.running
+        return self.process.running
 
     def dsn(self, database: str) -> str:
         """How ``database`` is reached, password included. The server has been started once."""
@@ -135,6 +142,15 @@ class PostgresServer:
     def create_database(self, name: str) -> None:
         """Create an empty database. Raises ``ServerNotStarted`` with what the server said."""
         self._run("createdb", "-h", LOOPBACK, "-p", str(self.port), "-U", USER, "-T", "template0", name)
+
+    def ensure_database(self, name: str) -> None:
+        """Create a database if there is none of that name. Raises ``ServerNotStarted``."""
+        known = self._run(
+            "psql", "-h", LOOPBACK, "-p", str(self.port), "-U", USER, "-d", "postgres", "-tAXc",
+            "SELECT datname FROM pg_database",
+        )  # fmt: skip
+        if name not in known.splitlines():
+            self.create_database(name)
 
     def drop_database(self, name: str) -> None:
         """Remove a database, and close what is connected to it. Raises ``ServerNotStarted``."""
@@ -166,10 +182,10 @@ class PostgresServer:
         with contextlib.suppress(FileNotFoundError):
             lines = (self._data / "postmaster.pid").read_text().splitlines()
             if len(lines) > _STATUS_LINE:
-                return lines[0].strip() == str(self._process.pid) and lines[_STATUS_LINE].strip() == "ready"
+                return lines[0].strip() == str(self.process.pid) and lines[_STATUS_LINE].strip() == "ready"
         return False
 
-    def _run(self, program: str, *arguments: str, wrapper: Sequence[str] = ()) -> None:
+    def _run(self, program: str, *arguments: str, wrapper: Sequence[str] = ()) -> str:
         finished = subprocess.run(
             [*wrapper, str(self._binaries / program), *arguments],
             env={**os.environ, "PGPASSWORD": self._password, "LC_ALL": "C"},
@@ -180,3 +196,4 @@ class PostgresServer:
         )
         if finished.returncode != 0:
             raise ServerNotStarted(f"{program} failed: {finished.stderr.strip() or finished.stdout.strip()}")
+        return finished.stdout

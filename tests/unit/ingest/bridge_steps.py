@@ -1,0 +1,261 @@
+"""A bridge between a broker, a log and a database that all stand in one test, and can each be switched off."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import Any, Final
+
+from cloud_ingest.event_log.topics import RAW, topic_specs
+from cloud_ingest.ingest import bridge as bridge_module
+from cloud_ingest.ingest.bridge import Bridge, BridgeOptions
+from connectors.model.errors import BrokerUnavailable, DatabaseUnavailable
+from connectors.ports.broker import BrokerLimits, Message
+from connectors.ports.clock import SystemClock
+from connectors.ports.event_log import LogRecord, Position, Record, TopicSpec, TopicState
+from connectors.ports.memory_event_log import MemoryEventLog
+from connectors.sparkplug.state import HostState, decode_state
+from tests.played_agent import Wire, acknowledged
+
+STATE_TOPIC: Final = "spBv1.0/STATE/lineside"
+
+
+class FakeBroker:
+    """See ``BrokerSession``. While it is paused, messages wait as they would in the broker's socket."""
+
+    def __init__(self) -> None:
+        self.refuses: set[str] = set()
+        self.connects: list[str] = []
+        self.wills: list[Message] = []
+        self.calls: list[str] = []
+        self.filters: list[tuple[str, int]] = []
+        self.published: list[Message] = []
+        self.paused = False
+        self._waiting: deque[Message] = deque()
+        self._on_message: Callable[[Message], None] | None = None
+        self._closed = asyncio.Event()
+
+    @property
+    def unsent_bytes(self) -> int:
+        return 0
+
+    async def connect(self, url: str, will: Message | None, on_message: Callable[[Message], None]) -> BrokerLimits:
+        await asyncio.sleep(0)
+        self.connects.append(url)
+        if url in self.refuses:
+            raise BrokerUnavailable(f"the broker {url} cannot be reached")
+        assert will is not None
+        self.calls.append("connect")
+        self.wills.append(will)
+        self._on_message, self.paused, self._closed = on_message, False, asyncio.Event()
+        return BrokerLimits()
+
+    async def subscribe(self, filters: Sequence[tuple[str, int]]) -> None:
+        await asyncio.sleep(0)
+        self.calls.append("subscribe")
+        self.filters += filters
+
+    def publish(self, message: Message) -> None:
+        if self._on_message is None:
+            raise BrokerUnavailable("there is no connection")
+        self.calls.append("publish")
+        self.published.append(message)
+
+    async def drained(self, bytes_max: int) -> None:
+        await asyncio.sleep(0)
+
+    def pause(self) -> None:
+        self.paused = True
+        self.calls.append("pause")
+
+    def resume(self) -> None:
+        self.paused = False
+        self.calls.append("resume")
+        while self._waiting and not self.paused:
+            self._give(self._waiting.popleft())
+
+    async def closed(self) -> None:
+        await self._closed.wait()
+        raise BrokerUnavailable("the connection was lost")
+
+    async def disconnect(self) -> None:
+        await asyncio.sleep(0)
+        if self._on_message is not None:
+            self.calls.append("disconnect")
+        self._on_message = None
+        self._waiting.clear()
+
+    def lose(self) -> None:
+        """The connection breaks."""
+        self._closed.set()
+
+    def deliver(self, topic: str, payload: bytes) -> None:
+        """A message for the bridge."""
+        message = Message(topic, payload)
+        if self.paused:
+            self._waiting.append(message)
+        else:
+            self._give(message)
+
+    def _give(self, message: Message) -> None:
+        assert self._on_message is not None, "nobody is connected"
+        self._on_message(message)
+
+    def states(self) -> list[HostState]:
+        """What was published of the host's state."""
+        return [decode_state(message.payload) for message in self.published if message.topic == STATE_TOPIC]
+
+    def commands(self, agent: str = "plant/line-1") -> list[bytes]:
+        """The NCMDs that an agent got."""
+        group, name = agent.split("/")
+        return [m.payload for m in self.published if m.topic == f"spBv1.0/{group}/NCMD/{name}"]
+
+    def acknowledged(self, agent: str = "plant/line-1") -> tuple[list[int], dict[int, str]]:
+        """The batches that an agent was told of, as often as it was told, and those refused with the reason."""
+        batches: list[int] = []
+        refused: dict[int, str] = {}
+        for payload in self.commands(agent):
+            for ranges, reasons in acknowledged(payload).values():
+                batches += [batch for first, last in ranges for batch in range(first, last + 1)]
+                refused |= reasons
+        return batches, refused
+
+
+class FakeLog(MemoryEventLog):
+    """A log that can be away, durable or not, and that can lose its answer after it has appended."""
+
+    def __init__(self, *, record_bytes_max: int = 100_000, survives_power_loss: bool = True) -> None:
+        super().__init__(record_bytes_max=record_bytes_max)
+        self.open = asyncio.Event()
+        self.open.set()
+        self.answers_lost = 0
+        self._survives_power_loss = survives_power_loss
+
+    async def ensure(self, topic: TopicSpec) -> TopicState:
+        state = await super().ensure(topic)
+        return TopicState(state.identity, state.partitions, self._survives_power_loss)
+
+    async def append(self, topic: str, records: Sequence[Record]) -> Sequence[Position]:
+        await self.open.wait()
+        positions = await super().append(topic, records)
+        if topic == RAW and self.answers_lost:
+            self.answers_lost -= 1
+            self.server.available = False
+            self.server.topic(topic)  # raises
+        return positions
+
+    def records(self, topic: str = RAW) -> list[LogRecord]:
+        """Everything in a topic, by partition."""
+        return [record for partition in self.server.topics[topic].partitions for record in partition.records]
+
+
+class FakeLock:
+    def __init__(self, *, held: bool) -> None:
+        self.held = held
+        self.gone = asyncio.Event()
+
+    async def lost(self) -> None:
+        await self.gone.wait()
+        self.held = False
+
+
+class FakeDatabase:
+    """What the bridge asks of the database: the host's lock, the historian's places, wanted rebirths, dead letters."""
+
+    def __init__(self) -> None:
+        self.available = True
+        self.lock_is_free = True
+        self.lock = FakeLock(held=False)
+        self.places: dict[int, int] = {}
+        self.rebirths: list[tuple[str, str]] = []
+        self.dead_letters: list[tuple[Any, ...]] = []
+
+    @asynccontextmanager
+    async def session(self) -> AsyncIterator[FakeDatabase]:
+        await asyncio.sleep(0)
+        if not self.available:
+            raise DatabaseUnavailable("the database is away")
+        yield self
+
+    transaction = session
+
+    @asynccontextmanager
+    async def held_lock(self, name: str) -> AsyncIterator[FakeLock]:
+        if not self.available:
+            raise DatabaseUnavailable("the database is away")
+        assert name == "lineside host lineside"
+        self.lock = FakeLock(held=self.lock_is_free)
+        yield self.lock
+
+    async def fetch(self, sql: str, *args: Any) -> list[dict[str, Any]]:
+        if "FROM projection" in sql:
+            return [{"partition": number, "next_offset": place} for number, place in self.places.items()]
+        assert "rebirth_wanted" in sql
+        wanted, self.rebirths = self.rebirths, []
+        return [{"group_name": group, "name": name} for group, name in wanted]
+
+    async def execute(self, sql: str, *args: Any) -> int:
+        assert "INSERT INTO dead_letter" in sql
+        self.dead_letters.append(args)
+        return 1
+
+    async def close(self) -> None:
+        pass
+
+
+class Stage:
+    """A bridge with everything around it."""
+
+    def __init__(
+        self,
+        *,
+        acknowledge: Any = "logged",
+        brokers: tuple[str, ...] = ("mqtts://one",),
+        pending_bytes_max: int = 1_000_000,
+        log: FakeLog | None = None,
+    ) -> None:
+        self.broker, self.database = FakeBroker(), FakeDatabase()
+        self.log = FakeLog() if log is None else log
+        options = BridgeOptions("lineside", brokers, acknowledge, 0.005, pending_bytes_max)
+        database: Any = self.database
+        self.bridge = Bridge(options, self.broker, self.log, database, SystemClock(), topic_specs(4, 3600))
+
+    def send(self, *wires: Wire) -> None:
+        """Messages from the broker."""
+        for wire in wires:
+            self.broker.deliver(*wire)
+
+    @asynccontextmanager
+    async def running(self, *, online: bool = True) -> AsyncIterator[asyncio.Task[None]]:
+        """The bridge at work, and whether what it raised is what a cancellation raises."""
+        task = asyncio.create_task(self.bridge.run())
+        try:
+            if online:
+                await eventually(lambda: self.bridge.is_online or task.done())
+            yield task
+        finally:
+            ended = task.done()
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+            assert not ended, "the bridge ended by itself"
+
+
+async def eventually(condition: Callable[[], object], within_s: float = 5.0) -> None:
+    """Wait until ``condition`` holds."""
+    async with asyncio.timeout(within_s):
+        while not condition():  # noqa: ASYNC110 # it is about what another task did
+            await asyncio.sleep(0.002)
+
+
+async def settled(wait_s: float = 0.05) -> None:
+    """Time enough for what must not happen."""
+    await asyncio.sleep(wait_s)
+
+
+def quick_retries(monkeypatch: Any) -> None:
+    """Back-offs of milliseconds instead of seconds."""
+    for name in ("RETRY_FIRST_S", "RETRY_LONGEST_S", "STANDBY_S", "PLACES_S", "REBIRTHS_S"):
+        monkeypatch.setattr(bridge_module, name, 0.01)

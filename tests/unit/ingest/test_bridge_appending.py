@@ -1,0 +1,187 @@
+"""The bridge acknowledges what the log has, keeps the order, and never holds more than it may."""
+
+from __future__ import annotations
+
+import pytest
+from bridge_steps import FakeLog, Stage, eventually, quick_retries, settled
+
+from cloud_ingest.event_log.topics import DEFINITIONS, RAW
+from connectors.model.datatypes import DataType
+from tests.played_agent import PlayedAgent, Sample, Wire
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    quick_retries(monkeypatch)
+
+
+def batches(agent: PlayedAgent, count: int) -> list[Wire]:
+    agent.define("press", {"force": DataType.DOUBLE})
+    return [agent.samples("press", [Sample("force", number, float(number))]) for number in range(count)]
+
+
+async def test_a_batch_is_acknowledged_only_after_it_was_appended() -> None:
+    stage, agent = Stage(), PlayedAgent()
+    async with stage.running():
+        stage.log.open.clear()
+        stage.send(agent.define("press", {"force": DataType.DOUBLE}), agent.samples("press", [Sample("force", 1, 1.0)]))
+        await settled()
+        assert stage.broker.commands() == []
+        stage.log.open.set()
+        await eventually(stage.broker.commands)
+    assert stage.broker.acknowledged() == ([1, 2], {})
+    assert [record.key for record in stage.log.records()] == [b"plant/line-1"] * 2
+    (definition,) = stage.log.records(DEFINITIONS)
+    assert definition.value == agent.definitions["press"].body
+
+
+async def test_every_agent_gets_its_own_acknowledgements() -> None:
+    stage = Stage()
+    agents = [PlayedAgent(f"line-{number}") for number in range(3)]
+    async with stage.running():
+        for agent in agents:
+            stage.send(agent.start(), *batches(agent, 2))
+        names = [str(agent.name) for agent in agents]
+        await eventually(lambda: all(len(stage.broker.acknowledged(name)[0]) == 3 for name in names))
+    assert all(stage.broker.acknowledged(name) == ([1, 3, 4], {}) for name in names)
+
+
+async def test_births_deaths_and_other_nodes_are_logged_without_an_acknowledgement() -> None:
+    stage, agent = Stage(), PlayedAgent()
+    agent.define("press", {"force": DataType.DOUBLE})
+    wires = [agent.born(), agent.device_born("press"), agent.died(), Wire("spBv1.0/a/NDATA/b", b"\x08\x01")]
+    async with stage.running():
+        stage.send(*wires, Wire("spBv1.0/plant/NCMD/line-1", b"\x08\x01"))
+        await eventually(lambda: len(stage.log.records()) == 4)
+        await settled()
+    assert sorted(record.value for record in stage.log.records()) == sorted(wire.payload for wire in wires)
+    assert stage.broker.commands() == []
+
+
+async def test_while_the_log_is_down_nothing_is_acknowledged_and_reading_stops_at_the_bound() -> None:
+    stage, agent = Stage(pending_bytes_max=2_000), PlayedAgent()
+    wires = batches(agent, 60)
+    async with stage.running():
+        stage.log.server.available = False
+        for wire in wires:
+            stage.send(wire)
+            await settled(0.001)
+        assert stage.broker.paused
+        held = stage.bridge._pending.size_bytes
+        assert 0 <= held < 2_000 + max(len(wire.payload) for wire in wires)
+        await settled()
+        assert stage.broker.commands() == []
+        stage.log.server.available = True
+        await eventually(lambda: len(stage.broker.acknowledged()[0]) >= 60)
+        await eventually(lambda: not stage.broker.paused)
+    found = [record.value for record in stage.log.records()]
+    assert found == [wire.payload for wire in wires], "the order was kept, and nothing lost"
+    assert stage.broker.acknowledged() == ([*range(2, 62)], {})
+    assert stage.broker.calls.count("pause") >= 1
+
+
+async def test_an_append_without_an_answer_is_repeated_in_order_and_acknowledged_once() -> None:
+    stage, agent = Stage(), PlayedAgent()
+    wires = batches(agent, 5)
+    async with stage.running():
+        stage.log.answers_lost = 1
+        stage.send(*wires[:3])
+        await eventually(lambda: not stage.log.server.available)
+        stage.send(*wires[3:])
+        stage.log.server.available = True
+        await eventually(lambda: len(stage.broker.acknowledged()[0]) >= 5)
+        await settled()
+    payloads = [wire.payload for wire in wires]
+    assert [record.value for record in stage.log.records()] == payloads[:3] + payloads
+    assert stage.broker.acknowledged() == ([2, 3, 4, 5, 6], {})
+
+
+async def test_a_record_that_the_log_refuses_is_told_to_its_agent_and_set_aside() -> None:
+    stage, agent = Stage(log=FakeLog(record_bytes_max=500)), PlayedAgent()
+    agent.define("press", {"text": DataType.STRING})
+    large = agent.samples("press", [Sample("text", 1, "x" * 600)])
+    others = [agent.samples("press", [Sample("text", 2, "y")]) for _ in range(3)]
+    async with stage.running():
+        stage.send(others[0], large, *others[1:])
+        await eventually(lambda: stage.broker.acknowledged()[1] and len(stage.broker.acknowledged()[0]) == 3)
+    told, refused = stage.broker.acknowledged()
+    assert told == [3, 4, 5]
+    assert list(refused) == [2]
+    assert "the most is 500" in refused[2]
+    ((_tenant, _agent, _epoch, _batch, topic, payload, reason, _received),) = stage.database.dead_letters
+    assert (topic, payload, reason) == (large.topic, large.payload, refused[2])
+    assert [record.value for record in stage.log.records()] == [wire.payload for wire in others]
+
+
+async def test_a_definition_that_the_log_refuses_is_told_to_its_agent_too() -> None:
+    stage, agent = Stage(log=FakeLog(record_bytes_max=500)), PlayedAgent()
+    small = agent.define("oven", {"t": DataType.DOUBLE})
+    large = agent.define("press", {f"tag {number}": DataType.DOUBLE for number in range(60)})
+    async with stage.running():
+        stage.send(small, large, agent.gap("oven", "refused", 1, 2))
+        await eventually(lambda: stage.broker.acknowledged()[1] and len(stage.broker.acknowledged()[0]) == 2)
+    told, refused = stage.broker.acknowledged()
+    assert (told, list(refused)) == ([1, 3], [2])
+    assert [record.value for record in stage.log.records(DEFINITIONS)] == [agent.definitions["oven"].body]
+    assert len(stage.database.dead_letters) == 1
+
+
+async def test_a_refused_message_of_another_node_is_only_set_aside() -> None:
+    stage = Stage(log=FakeLog(record_bytes_max=500))
+    async with stage.running():
+        stage.send(Wire("spBv1.0/plant/NBIRTH/other", bytes(600)))
+        await eventually(lambda: stage.database.dead_letters)
+        await settled()
+    assert stage.broker.commands("plant/other") == []
+
+
+async def test_projected_acknowledges_only_what_the_historian_has_passed() -> None:
+    stage, agent = Stage(acknowledge="projected"), PlayedAgent()
+    async with stage.running():
+        stage.send(*batches(agent, 4))
+        await eventually(lambda: len(stage.log.records()) == 4)
+        await settled()
+        assert stage.broker.commands() == []
+        partition = stage.log.partition_of(RAW, b"plant/line-1")
+        stage.database.places = {partition: 2, (partition + 1) % 4: 100}
+        await eventually(stage.broker.commands)
+        await settled()
+        assert stage.broker.acknowledged() == ([2, 3], {})
+        stage.database.places = {partition: 4}
+        await eventually(lambda: len(stage.broker.acknowledged()[0]) == 4)
+    assert stage.broker.acknowledged() == ([2, 3, 4, 5], {})
+
+
+@pytest.mark.parametrize(("acknowledge", "waits"), [("auto", True), ("logged", False), ("projected", True)])
+async def test_a_log_on_one_machine_s_page_cache_is_not_enough_by_itself(acknowledge: str, waits: bool) -> None:
+    stage, agent = Stage(acknowledge=acknowledge, log=FakeLog(survives_power_loss=False)), PlayedAgent()
+    async with stage.running():
+        stage.send(agent.start())
+        await eventually(stage.log.records)
+        await settled()
+        assert stage.broker.commands() == [] if waits else len(stage.broker.commands()) == 1
+
+
+async def test_auto_is_content_with_a_log_that_survives_a_power_loss() -> None:
+    stage, agent = Stage(acknowledge="auto"), PlayedAgent()
+    async with stage.running():
+        stage.send(agent.start())
+        await eventually(stage.broker.commands)
+    assert stage.broker.acknowledged() == ([1], {})
+
+
+async def test_a_topic_that_was_made_anew_makes_no_batch_wait_for_the_old_one_s_places() -> None:
+    stage, agent = Stage(acknowledge="projected"), PlayedAgent()
+    wires = batches(agent, 6)
+    async with stage.running():
+        stage.send(*wires[:5])
+        await eventually(lambda: len(stage.log.records()) == 5)
+        del stage.log.server.topics[RAW]
+        stage.broker.lose()
+        await eventually(lambda: len(stage.broker.wills) == 2 and stage.bridge.is_online)
+        stage.send(wires[5])
+        await eventually(stage.log.records)
+        stage.database.places = dict.fromkeys(range(4), 1)
+        await eventually(stage.broker.commands)
+        await settled()
+    assert stage.broker.acknowledged() == ([7], {})

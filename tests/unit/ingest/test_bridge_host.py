@@ -1,0 +1,167 @@
+"""The bridge as the Sparkplug host: one of several processes, announced as the specification says."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+
+import pytest
+from bridge_steps import STATE_TOPIC, Stage, eventually, quick_retries, settled
+
+from connectors.model.datatypes import DataType
+from connectors.ports.broker import Message
+from connectors.sparkplug.birth import REBIRTH
+from connectors.sparkplug.node_session import payload_of
+from connectors.sparkplug.state import HostState, decode_state, encode_state
+from connectors.sparkplug.topics import Verb
+from tests.played_agent import PlayedAgent, Sample, Wire
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    quick_retries(monkeypatch)
+
+
+async def test_the_host_is_announced_after_its_subscriptions_with_the_timestamp_of_its_will() -> None:
+    stage = Stage()
+    async with stage.running():
+        assert stage.broker.calls[:3] == ["connect", "subscribe", "publish"]
+        assert stage.broker.filters == [("spBv1.0/#", 0), (STATE_TOPIC, 1)]
+        (will,), (birth,) = stage.broker.wills, stage.broker.published
+        for message in (will, birth):
+            assert (message.topic, message.qos, message.retain) == (STATE_TOPIC, 1, True)
+        offline, online = decode_state(will.payload), decode_state(birth.payload)
+        assert (offline.online, online.online) == (False, True)
+        assert offline.timestamp_ms == online.timestamp_ms
+
+
+async def test_the_host_says_that_it_leaves_before_it_leaves() -> None:
+    stage = Stage()
+    async with stage.running():
+        pass
+    assert stage.broker.calls[-2:] == ["publish", "disconnect"]
+    *_, online, offline = stage.broker.states()
+    assert (online.online, offline.online) == (True, False)
+    assert offline.timestamp_ms >= online.timestamp_ms
+    assert stage.broker.published[-1] == Message(STATE_TOPIC, encode_state(offline), 1, retain=True)
+
+
+async def test_an_old_will_that_comes_late_is_answered_at_once() -> None:
+    stage = Stage()
+    async with stage.running():
+        (online,) = stage.broker.states()
+        stage.broker.deliver(STATE_TOPIC, encode_state(HostState(False, online.timestamp_ms - 1000)))
+        assert stage.broker.states() == [online, online]
+
+
+async def test_other_states_are_not_answered_and_not_logged() -> None:
+    stage = Stage()
+    async with stage.running():
+        (online,) = stage.broker.states()
+        stage.broker.deliver(STATE_TOPIC, encode_state(online))
+        stage.broker.deliver("spBv1.0/STATE/other", encode_state(HostState(False, 1)))
+        stage.broker.deliver(STATE_TOPIC, b"OFFLINE")
+        stage.broker.deliver(STATE_TOPIC, b"\xff" * 10_000)
+        await settled()
+        assert stage.broker.states() == [online]
+    assert stage.log.records() == []
+
+
+async def test_a_second_process_stands_by_and_takes_over() -> None:
+    stage = Stage()
+    stage.database.lock_is_free = False
+    async with stage.running(online=False):
+        await settled(0.1)
+        assert stage.broker.connects == []
+        assert not stage.bridge.is_online
+        stage.database.lock_is_free = True
+        await eventually(lambda: stage.bridge.is_online)
+
+
+async def test_a_host_that_has_lost_its_lock_leaves_without_hiding_the_one_that_has_it() -> None:
+    """The other host may be online already: our "offline" must not be newer than its "online"."""
+    stage = Stage()
+    async with stage.running():
+        (online,) = stage.broker.states()
+        await asyncio.sleep(0.005)
+        stage.database.lock_is_free = False
+        stage.database.lock.gone.set()
+        await eventually(lambda: not stage.bridge.is_online)
+        await eventually(lambda: stage.broker.calls[-1] == "disconnect")
+        assert stage.broker.states()[1:] == [HostState(False, online.timestamp_ms)]
+
+
+async def test_the_next_broker_is_tried_when_one_cannot_be_reached() -> None:
+    stage = Stage(brokers=("mqtts://one", "mqtts://two"))
+    stage.broker.refuses = {"mqtts://one"}
+    async with stage.running():
+        assert stage.bridge.broker_url == "mqtts://two"
+        assert stage.broker.connects == ["mqtts://one", "mqtts://two"]
+
+
+@pytest.mark.parametrize("what", ["broker", "database", "log"])
+async def test_the_host_comes_back_after_any_loss(what: str) -> None:
+    stage, agent = Stage(), PlayedAgent()
+    async with stage.running():
+        stage.send(agent.start())
+        await eventually(stage.broker.commands)
+        if what == "database":
+            stage.database.available = False
+        if what == "log":
+            stage.log.server.available = False
+        stage.broker.lose()
+        await eventually(lambda: not stage.bridge.is_online)
+        await settled()
+        stage.database.available = stage.log.server.available = True
+        await eventually(lambda: stage.bridge.is_online)
+        stage.send(agent.define("press", {"force": DataType.DOUBLE}))
+        await eventually(lambda: stage.broker.acknowledged()[0] == [1, 2])
+    first, second = (decode_state(will.payload).timestamp_ms for will in stage.broker.wills[-2:])
+    assert first <= second
+
+
+async def test_what_arrived_before_the_connection_was_lost_is_still_appended() -> None:
+    stage, agent = Stage(), PlayedAgent()
+    async with stage.running():
+        stage.log.open.clear()
+        stage.send(agent.born())
+        await settled()
+        stage.send(agent.start())
+        stage.broker.lose()
+        await eventually(lambda: not stage.bridge.is_online)
+        stage.log.open.set()
+        await eventually(lambda: len(stage.log.records()) == 2)
+        await eventually(stage.broker.commands)
+    assert stage.broker.acknowledged() == ([1], {})
+
+
+async def test_wanted_rebirths_are_asked_of_their_nodes() -> None:
+    stage = Stage()
+    async with stage.running():
+        stage.database.rebirths = [("plant", "a"), ("plant", "b")]
+        await eventually(lambda: stage.broker.commands("plant/b"))
+        await settled()
+    for node in ("plant/a", "plant/b"):
+        (payload,) = stage.broker.commands(node)
+        (metric,) = payload_of(payload).metrics
+        assert (metric.name, metric.boolean_value) == (REBIRTH, True)
+
+
+async def test_no_message_however_broken_ends_the_connection() -> None:
+    source = random.Random(7)
+    stage, agent = Stage(), PlayedAgent()
+    agent.define("press", {"force": DataType.DOUBLE})
+    good = agent.samples("press", [Sample("force", 1, 1.0)])
+    topics = [good.topic, agent.topic(Verb.NDATA), "spBv1.0/a/b", "spBv1.0/STATE/x", "spBv1.0//DDATA//", "spBv1.0/ÿ/NDATA/x"]
+    async with stage.running() as task:
+        for number in range(500):
+            payload = bytearray(good.payload)
+            for _ in range(source.randint(1, 3)):
+                payload[source.randrange(len(payload))] = source.randrange(256)
+            broken = bytes(payload[: source.randint(0, len(payload))]) if number % 2 else os.urandom(number)
+            stage.broker.deliver(source.choice(topics), broken)
+        stage.send(Wire("spBv1.0/plant/NBIRTH/line-1", bytes(1_000_000)), good)
+        await eventually(lambda: 2 in stage.broker.acknowledged()[0])
+        assert not task.done()
+        assert len(stage.broker.connects) == 1

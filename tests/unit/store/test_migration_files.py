@@ -1,0 +1,67 @@
+"""Migration files: how they are split into statements, and what they may look like."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cloud_ingest.store.migrate import Migration, MigrationInvalid, _pending, migrations, statements
+
+BODIES = st.text("abc(),' \t", min_size=1, max_size=20).filter(lambda text: text.strip())
+
+
+@pytest.mark.parametrize(
+    ("sql", "expected"),
+    [
+        ("", []),
+        ("-- nothing\n\n", []),
+        ("SELECT 1;", ["SELECT 1;"]),
+        ("SELECT 1", ["SELECT 1"]),
+        ("SELECT 1;\nSELECT 2;\n", ["SELECT 1;", "SELECT 2;"]),
+        ("SELECT 1;  \n  -- why\nSELECT\n    2;\n", ["SELECT 1;", "SELECT\n    2;"]),
+        ("SELECT ';' AS a, 2;\n", ["SELECT ';' AS a, 2;"]),
+        ("SELECT 1; SELECT 2;\n", ["SELECT 1; SELECT 2;"]),
+        (
+            "CREATE FUNCTION f() RETURNS int LANGUAGE plpgsql AS $$\nBEGIN\n    -- kept\n    RETURN 1;\nEND;\n$$;\nSELECT 1;",
+            [
+                "CREATE FUNCTION f() RETURNS int LANGUAGE plpgsql AS $$\n"
+                "BEGIN\n    -- kept\n    RETURN 1;\nEND;\n$$;",
+                "SELECT 1;",
+            ],
+        ),
+        ("DO $$ BEGIN NULL; END $$;\nSELECT 1;", ["DO $$ BEGIN NULL; END $$;", "SELECT 1;"]),
+    ],
+)
+def test_a_semicolon_at_the_end_of_a_line_ends_a_statement(sql: str, expected: list[str]) -> None:
+    assert statements(sql) == expected
+
+
+@given(st.lists(BODIES, max_size=8), st.sampled_from(["", "-- a remark;\n", "\n", "-- $$ odd\n"]))
+def test_statements_come_back_in_order(bodies: list[str], between: str) -> None:
+    sql = "".join(f"{between}{body};\n" for body in bodies)
+    assert statements(sql) == [f"{body};".strip() for body in bodies]
+
+
+def test_the_migrations_of_this_version_are_numbered_without_a_gap() -> None:
+    known = migrations()
+    assert [migration.number for migration in known] == list(range(1, len(known) + 1))
+    assert all(statements(migration.sql) for migration in known)
+
+
+def test_what_has_been_applied_is_not_applied_again() -> None:
+    known = [Migration(1, "a", "SELECT 1;"), Migration(2, "b", "SELECT 2;"), Migration(3, "c", "SELECT 3;")]
+    assert _pending(known, {}) == known
+    assert _pending(known, {1: known[0].fingerprint}) == known[1:]
+    assert _pending(known, {migration.number: migration.fingerprint for migration in known}) == []
+
+
+def test_a_newer_database_is_left_alone() -> None:
+    known = [Migration(1, "a", "SELECT 1;")]
+    with pytest.raises(MigrationInvalid, match="has migration 4, which this version does not know"):
+        _pending(known, {1: known[0].fingerprint, 4: "0" * 16})
+
+
+def test_a_migration_that_was_changed_after_it_was_applied_is_noticed() -> None:
+    with pytest.raises(MigrationInvalid, match="migration 0001_a was changed after it was applied"):
+        _pending([Migration(1, "a", "SELECT 2;")], {1: Migration(1, "a", "SELECT 1;").fingerprint})
