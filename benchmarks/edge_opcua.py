@@ -1,7 +1,7 @@
 """``edge-opcua``: subscription → outbox (durability full) → MQTT, in samples per CPU-second of the agent.
 
-The server is open62541, in C. A node can be monitored under several tag names: that multiplies the load without making the
-server the bottleneck. The naive path runs beside it on the same machine in the same run.
+The server is open62541, in C. A node can be monitored under several tag names: that multiplies the load without making
+the server the bottleneck. The naive path runs beside it on the same machine in the same run.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The naive path, for comparison: asyncua's handler, one object a sample, one row a sample, one metric object a sample.
 
-``python -m benchmarks.naive_opcua ENDPOINT MQTT_URL FOLDER NODES``: subscribes as asyncua's own examples do, commits rows
-to SQLite (full durability) every 100 ms, and publishes them as Sparkplug metrics.
+``python -m benchmarks.naive_opcua ENDPOINT MQTT_URL FOLDER NODES``: subscribes as asyncua's own examples do, commits
+rows to SQLite (full durability) every 100 ms, and publishes them as Sparkplug metrics.
 """
 
 from __future__ import annotations

@@ -43,7 +43,8 @@ def machine() -> str:
         platform.processor() or platform.machine(),
     )
     memory_gb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
-    return f"{model}, {os.cpu_count()} cores, {memory_gb:.0f} GB, Linux {platform.release()}, Python {platform.python_version()}"
+    system = f"Linux {platform.release()}, Python {platform.python_version()}"
+    return f"{model}, {os.cpu_count()} cores, {memory_gb:.0f} GB, {system}"
 
 
 def report(name: str, figures: list[Figure]) -> None:

@@ -40,7 +40,7 @@ class DatabaseSettings(Settings):
     """PostgreSQL."""
 
     insecure: Annotated[bool, Field(description="Allow a connection without TLS")] = False
-    host: Annotated[HostName, Field(min_length=1, max_length=255)] = "127.0.0.1"
+    host: HostName = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65_535)] = 5432
     name: Annotated[str, Field(min_length=1, max_length=63)] = "lineside"
     user: Annotated[str, Field(min_length=1, max_length=63)] = "lineside"
@@ -96,7 +96,7 @@ class GatewaySettings(Settings):
     """The REST API."""
 
     insecure: Annotated[bool, Field(description="Allow other machines to read without a login")] = False
-    host: Annotated[HostName, Field(min_length=1, max_length=255)] = "127.0.0.1"
+    host: HostName = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65_535)] = 8080
 
     @model_validator(mode="after")
@@ -113,7 +113,7 @@ class GatewaySettings(Settings):
 class MetricsSettings(Settings):
     """Where Prometheus reads metrics when this process has no gateway."""
 
-    host: Annotated[HostName, Field(min_length=1, max_length=255)] = "127.0.0.1"
+    host: HostName = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65_535)]
 
 

@@ -116,9 +116,7 @@ class PlayedAgent:
         for sample in samples:
             groups.setdefault(by_name[TagName(sample.tag)].datatype, []).append(sample)
         parts = [
-            batch_of_rows(
-                datatype, [(by_name[TagName(s.tag)].alias, s.time_ns, s.value, s.quality) for s in group]
-            )
+            batch_of_rows(datatype, [(by_name[TagName(s.tag)].alias, s.time_ns, s.value, s.quality) for s in group])
             for datatype, group in groups.items()
         ]
         ticks = np.concatenate([sub_millisecond_ticks(part) for part in parts]) if parts else None
@@ -142,9 +140,7 @@ class PlayedAgent:
 
     def device_born(self, device: str) -> Wire:
         """The DBIRTH of ``device``, without values."""
-        payload = device_birth(
-            epoch=self.epoch, seq=1, time_ms=NOW_MS, definition=self.definitions[device], values={}
-        )
+        payload = device_birth(epoch=self.epoch, seq=1, time_ms=NOW_MS, definition=self.definitions[device], values={})
         return Wire(self.topic(Verb.DBIRTH, device), payload)
 
     def died(self, bd_seq: int = 0) -> Wire:
@@ -165,9 +161,7 @@ class PlayedAgent:
 
     def _data(self, verb: Verb, device: str, delivery: Delivery, body: bytes) -> Wire:
         self._seq = (self._seq + 1) % 256
-        payload = data_message(
-            publish_ms=NOW_MS, seq=self._seq, delivery=delivery, metrics=body, ticks=delivery.ticks
-        )
+        payload = data_message(publish_ms=NOW_MS, seq=self._seq, delivery=delivery, metrics=body, ticks=delivery.ticks)
         return Wire(self.topic(verb, device), payload)
 
 

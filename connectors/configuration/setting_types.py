@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import ipaddress
 import re
 from pathlib import Path
 from typing import Annotated, Any, Final
 
-from pydantic import AfterValidator, BeforeValidator, ValidationInfo, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, WithJsonSchema
 
 from connectors.ports.settings import SettingInvalid
 from connectors.sparkplug.topics import id_problem
@@ -14,7 +16,7 @@ from connectors.sparkplug.topics import id_problem
 FOLDER_IN_CONTEXT: Final = "folder"
 """The key of the configuration file's folder (a ``Path``) in the context of a validation."""
 _HOST: Final = r"(?:[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?|\[[0-9A-Fa-f:.]+(?:%\w+)?\])"
-_HOST_ALONE: Final = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?|[0-9A-Fa-f.]*:[0-9A-Fa-f:.]+(?:%\w+)?")
+_HOST_ALONE: Final = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?")
 _HOST_AND_PORT: Final = re.compile(r"(?:\w+://)?[^:/@]+:\d+")
 _BROKER: Final = re.compile(rf"(mqtts?)://{_HOST}(?::(\d{{1,5}}))?/?")
 _SCHEMES: Final = {"tcp": "mqtt", "ssl": "mqtts", "tls": "mqtts"}
@@ -60,7 +62,7 @@ def _broker_url(url: str) -> str:
 
 
 def _host_name(host: str) -> str:
-    if host and _HOST_ALONE.fullmatch(host) is None:
+    if _HOST_ALONE.fullmatch(host) is None and not _is_ipv6(host):
         has_port = _HOST_AND_PORT.fullmatch(host) is not None
         raise SettingInvalid(
             f"{host!r} is not the name or address of a host.",
@@ -69,8 +71,14 @@ def _host_name(host: str) -> str:
     return host
 
 
+def _is_ipv6(host: str) -> bool:
+    with contextlib.suppress(ValueError):
+        return ipaddress.ip_address(host).version == 6
+    return False
+
+
 SparkplugId = Annotated[str, AfterValidator(checked_sparkplug_id)]
 FilePath = Annotated[Path, BeforeValidator(_file_path), WithJsonSchema({"type": "string", "minLength": 1})]
 DataPath = Annotated[Path, BeforeValidator(_relative_path), WithJsonSchema({"type": "string", "minLength": 1})]
-HostName = Annotated[str, AfterValidator(_host_name)]
+HostName = Annotated[str, Field(min_length=1, max_length=255), AfterValidator(_host_name)]
 BrokerUrl = Annotated[str, AfterValidator(_broker_url)]

@@ -79,8 +79,10 @@ def syntax_problem(where: str, text: str, error: yaml.YAMLError, inside: tuple[i
 
     ``inside`` is where (0-based line and column) the innermost list or mapping begins that has not ended yet.
     """
-    finding = _finding(_complaint(text, error, inside))
-    return Problem(where, finding.line + 1, finding.column + 1, finding.message, finding.suggestion)
+    complaint = _complaint(text, error, inside)
+    finding = _finding(complaint)
+    line = min(finding.line, len(complaint.lines) - 1)  # the parser counts a line that a file without an end lacks
+    return Problem(where, line + 1, finding.column + 1, finding.message, finding.suggestion)
 
 
 def _complaint(text: str, error: yaml.YAMLError, inside: tuple[int, int] | None) -> _Complaint:

@@ -40,9 +40,7 @@ class SimulatedModbusUnit:
     raises ``OSError`` when the port is taken.
     """
 
-    def __init__(
-        self, tags: Sequence[ModbusTag], *, port: int, host: str = "127.0.0.1", unit_id: int = 1
-    ) -> None:
+    def __init__(self, tags: Sequence[ModbusTag], *, port: int, host: str = "127.0.0.1", unit_id: int = 1) -> None:
         self._tags = {tag.name: tag for tag in tags}
         self._address = (host, port)
         self._unit_id = unit_id
@@ -62,7 +60,7 @@ class SimulatedModbusUnit:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._server.shutdown()
+        await self._server.shutdown()  # type: ignore[no-untyped-call]
 
     async def set(self, values: Mapping[str, Any]) -> None:
         """Give tags new values. Raises ``ValueError`` when one does not fit its registers."""

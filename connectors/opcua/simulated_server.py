@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC
 from types import TracebackType
 from typing import Any, Final
 
@@ -35,7 +35,7 @@ _VARIANT_TYPES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class SimulatedNode:
-    """A variable. ``identifier`` is that of its node id; ``Ram.Force`` appears as ``Force`` below the object ``Ram``."""
+    """A variable. ``identifier`` is that of its node id; ``Ram.Force`` appears as ``Force`` below an object ``Ram``."""
 
     identifier: str
     datatype: DataType
@@ -78,7 +78,7 @@ class SimulatedOpcUaServer:
 
     async def set(self, values: Mapping[str, Any]) -> None:
         """Give nodes new values, with the time of now; those that have not changed stay as they are."""
-        now = datetime.now(UTC).replace(tzinfo=None)
+        now = ua.DateTime.now(UTC).replace(tzinfo=None)
         for identifier, value in values.items():
             if self._shown.get(identifier) != value:
                 self._shown[identifier] = value

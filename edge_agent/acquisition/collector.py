@@ -57,6 +57,7 @@ class Collector:
         self._clock = clock
         self._pending = _Pending()
         self._in_commit = 0
+        self._committing: list[Callable[[], None]] = []
         self._work = Commit()
         self._something = asyncio.Event()
         self._room = asyncio.Event()
@@ -88,8 +89,18 @@ class Collector:
             pending.committed.append(committed)
         self._something.set()
 
+    def after_commit(self, committed: Callable[[], None]) -> None:
+        """Call ``committed`` when all samples that were taken over before are on disk; at once when they are."""
+        if self._pending.samples:
+            self._pending.committed.append(committed)
+        elif self._in_commit:
+            self._committing.append(committed)
+        else:
+            committed()
+
     def open_gap(self, gap: OpenGap) -> None:
         """With the next commit: samples of a device are missing from now on."""
+        self._work.closed_gaps.pop(gap.device, None)  # a gap that is not closed on disk yet goes on instead
         self._work.opened_gaps.append(gap)
         self._something.set()
 
@@ -139,12 +150,13 @@ class Collector:
     async def _commit_all(self) -> None:
         pending, self._pending = self._pending, _Pending()
         work, self._work = self._work, Commit()
-        self._in_commit = pending.samples
+        self._in_commit, self._committing = pending.samples, pending.committed
         for (device, definition), parts in pending.parts.items():
             for pieces in _split(_by_datatype(parts), self._settings.payload_bytes_max - MESSAGE_OVERHEAD_BYTES_MAX):
                 work.batches.append(NewBatch(device, definition, pieces))
         try:
-            await self._commit_until_done(work)
+            if work:
+                await self._commit_until_done(work)
         finally:
             self._in_commit = 0
         for committed in pending.committed:
@@ -190,12 +202,14 @@ def _split(parts: Sequence[SampleBatch], bytes_max: int) -> list[tuple[SampleBat
     stack = list(reversed(parts))
     while stack:
         part = stack.pop()
-        size = encoded_bytes_max(part) + TICK_BYTES * len(part)
+        size = _bytes_max(part)
         if size <= room:
             current.append(part)
             room -= size
             continue
         count = len(part) * room // size
+        while count and (size := _bytes_max(part.select(slice(0, count)))) > room:  # long texts come first
+            count = min(count - 1, count * room // size)
         if count == 0 and not current:
             count = 1
         if count:
@@ -209,3 +223,7 @@ def _split(parts: Sequence[SampleBatch], bytes_max: int) -> list[tuple[SampleBat
     if current:
         pieces.append(tuple(current))
     return pieces
+
+
+def _bytes_max(part: SampleBatch) -> int:
+    return encoded_bytes_max(part) + TICK_BYTES * len(part)

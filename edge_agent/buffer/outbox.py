@@ -145,8 +145,8 @@ class Outbox:
         """The definition with this hash; ``None`` when there is none, or when it is damaged."""
         row = self._connection.execute("SELECT body FROM definition WHERE hash=?", (hash_,)).fetchone()
         with contextlib.suppress(PayloadInvalid):
-            found = None if row is None else read_definition(row[0])
-            return found if found is not None and found.hash == hash_ else None
+            found = read_definition(b"" if row is None else row[0])
+            return found if found.hash == hash_ else None
         return None
 
     def acknowledged_definitions(self) -> set[DefinitionHash]:
@@ -274,25 +274,20 @@ class Outbox:
         rows.append(self._add_record(Kind.GAP, gap.device, _NO_DEFINITION, gap.to_json(), now_ms))
 
     def _is_told(self, hash_: DefinitionHash) -> bool:
-        """Whether the cloud has this definition, or a row waits that tells it (it is gone when the cloud refused it)."""
-        (told,) = self._connection.execute(
-            "SELECT EXISTS (SELECT 1 FROM definition WHERE hash=? AND acknowledged) "
-            "OR EXISTS (SELECT 1 FROM outbox WHERE kind=? AND definition=?)",
-            (hash_, Kind.DEFINITION, hash_),
-        ).fetchone()
-        return bool(told)
+        """Whether the cloud has this definition, or a row waits that tells it; neither is so when it was refused."""
+        query = "SELECT 1 FROM definition WHERE hash=? AND acknowledged UNION ALL "
+        query += "SELECT 1 FROM outbox WHERE kind=? AND definition=?"
+        return self._connection.execute(query, (hash_, Kind.DEFINITION, hash_)).fetchone() is not None
 
     def _metric(self, device: DeviceName, tag: TagType) -> MetricDefinition:
         key = (device, tag.name, int(tag.datatype))
-        row = self._connection.execute(
-            "SELECT alias FROM alias WHERE device=? AND name=? AND datatype=?", key
-        ).fetchone()
+        query = "SELECT alias FROM alias WHERE device=? AND name=? AND datatype=?"
+        row = self._connection.execute(query, key).fetchone()
         if row is None:
             (top,) = self._connection.execute("SELECT max(alias) FROM alias").fetchone()
             alias = ALIAS_FIRST if top is None else top + 1
-            self._connection.execute(
-                "INSERT INTO alias (device, name, datatype, alias) VALUES (?,?,?,?)", (*key, alias)
-            )
+            statement = "INSERT INTO alias (device, name, datatype, alias) VALUES (?,?,?,?)"
+            self._connection.execute(statement, (*key, alias))
         else:
             alias = row[0]
         return MetricDefinition(alias, tag.name, DataType(tag.datatype), tag.unit, tag.description)

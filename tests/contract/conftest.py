@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 from lineside.servers.child_process import ProgramMissing
 
+from tests.contract.historian_steps import RawLog, RawLogOnKafka, RawLogOnPostgres
 from tests.servers.modbus import ModbusServer
 
 
@@ -20,3 +21,13 @@ def modbus_unit() -> Iterator[ModbusServer]:
         pytest.fail(str(exc), pytrace=False)
     yield unit
     unit.stop()
+
+
+@pytest.fixture(params=["postgres", pytest.param("kafka", marks=pytest.mark.kafka)])
+def raw_log(request: pytest.FixtureRequest) -> RawLog:
+    """The log that a historian reads, on each of the two engines."""
+    if request.param == "postgres":
+        return RawLogOnPostgres(request.getfixturevalue("database_dsn"))
+    kafka = request.getfixturevalue("kafka_server")
+    kafka.start()
+    return RawLogOnKafka(kafka)

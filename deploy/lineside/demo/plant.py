@@ -44,7 +44,9 @@ class StopAsked(LinesideError):
 class Steps(Protocol):
     """Who shows the steps of a start and a stop."""
 
-    def step(self, name: str, place: str = "", *, since_s: float | None = None) -> contextlib.AbstractContextManager[None]:
+    def step(
+        self, name: str, place: str = "", *, since_s: float | None = None
+    ) -> contextlib.AbstractContextManager[None]:
         """Show a step while its block runs, and then how long it took (from ``since_s`` on the monotonic clock)."""
         ...
 
@@ -154,8 +156,11 @@ class Plant:
         return False
 
     def stop_agent(self) -> None:
-        """End the agent; the cloud side goes on."""
+        """End the agent, and tell the machines to end; the cloud side goes on."""
         self._stop(self._agent)
+        for machine in (self._press, self._oven):
+            self._running.remove(machine)
+            machine.send(signal.SIGTERM)
 
     def stop(self) -> None:
         """End everything, in the order in which nothing is lost; nothing is left afterwards."""
@@ -173,7 +178,7 @@ class Plant:
         def is_ready() -> bool:
             nonlocal asked_s
             if self._stops_asked():
-                raise StopAsked
+                raise StopAsked("stopped before everything was running")
             self.check()
             if time.monotonic() < asked_s + ASK_EVERY_S:
                 return False
@@ -185,11 +190,11 @@ class Plant:
     def _stop(self, process: ChildProcess, with_signal: signal.Signals = signal.SIGTERM) -> None:
         if process in self._running:
             self._running.remove(process)
-        if not process.running:
-            return
         process.send(with_signal)
         deadline_s = time.monotonic() + STOP_S_MAX
-        while process.running and time.monotonic() < deadline_s and self._stops_asked() < 2:
+        while process.running:
+            if time.monotonic() > deadline_s or self._stops_asked() > 1:
+                break
             time.sleep(_POLL_S)
         process.kill()
 

@@ -1,4 +1,4 @@
-"""What the demo knows of its plant: it asks where any user would, at the agent's socket, the REST API and the commands."""
+"""What the demo knows of its plant. It asks where any user would: the agent's socket, the REST API, the commands."""
 
 from __future__ import annotations
 

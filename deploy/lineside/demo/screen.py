@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import unicodedata
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -20,7 +21,7 @@ WIDE: Final = 110
 TALL: Final = 36
 """From this many lines on there is room for the commands to try."""
 _BARS: Final = "▁▂▃▄▅▆▇█"
-_ALARMS: Final = frozenset({"fault", "belt/jam", "over_temperature", "zone1/heater_trip", "zone2/heater_trip"})
+_ALARMS: Final = ("fault", "belt/jam", "over_temperature", "heater_trip")
 _GOOD: Final = "green"
 _DIM: Final = "bright_black"
 
@@ -71,10 +72,10 @@ class Screen:
         self._look = look
         self._trends.note(look.tags)
 
-    def lines(self, width: int, height: int, running_s: float, left_s: float | None) -> list[Text]:
-        """The whole screen. ``left_s``: the demo stops by itself after so long."""
+    def lines(self, width: int, height: int, running_s: float, left_s: float) -> list[Text]:
+        """The whole screen. The demo stops by itself in ``left_s`` (infinite: never)."""
         head = [_title(width, running_s, left_s), self._path(), Text()]
-        foot = [Text(), *self._facts(), Text(), *self._places(tall=height >= TALL)]
+        foot = [Text(), *self._facts(), *self._places(tall=height >= TALL)]
         room = max(0, height - len(head) - len(foot))
         lines = [*head, *self._devices(width, room), *foot]
         for line in lines:
@@ -102,9 +103,7 @@ class Screen:
 
     def _device(self, device: Mapping[str, Any], width: int, room: int) -> list[Text]:
         online = Text("● online", _GOOD) if device["online"] else Text("● offline", "bold red")
-        head = Text.assemble(
-            (device["device"], "bold"), "  ", online, f"  {device['samples_per_s']:.1f} samples/s"
-        )
+        head = Text.assemble((device["device"], "bold"), "  ", online, f"  {device['samples_per_s']:.1f} samples/s")
         tags = [tag for tag in self._look.tags if tag["device"] == device["device"]]
         lines = [head, Text(device["endpoint"] if device["online"] else device["reason"], _DIM)]
         fitting = room - len(lines)
@@ -112,7 +111,7 @@ class Screen:
         shown = tags if hidden <= 0 else tags[: max(0, fitting)]
         lines += [self._tag(tag, width) for tag in shown]
         if hidden > 0 and lines:
-            lines[1].append(f"  and {hidden} tags more", _DIM)
+            lines[1].append(f"  +{hidden} tags", _DIM)
         return lines[:room]
 
     def _tag(self, tag: Mapping[str, Any], width: int) -> Text:
@@ -120,11 +119,13 @@ class Screen:
         trend_width = 0
         if width * 2 + 3 >= WIDE:
             name_width, value_width = 18, 10
-            trend_width = min(TREND_LOOKS_MAX, width - name_width - value_width - unit_width - 8)
+            trend_width = min(TREND_LOOKS_MAX, width - name_width - value_width - unit_width - 9)
         value, style = value_text(tag)
         line = Text(_fitted(tag["tag"], name_width) + " ")
         if tag["unit"] or len(value) <= value_width:
-            line.append(_fitted(value, value_width, right=True), style).append(" " + _fitted(tag["unit"], unit_width), _DIM)
+            line.append(_fitted(value, value_width, right=True), style).append(
+                " " + _fitted(tag["unit"], unit_width), _DIM
+            )
         else:
             line.append(_fitted(value, value_width + 1 + unit_width), style)
         quality, quality_style = _quality(tag)
@@ -175,11 +176,13 @@ class Screen:
 
     def _places(self, *, tall: bool) -> list[Text]:
         api = f"{self._scene.api_url}/api/docs"
-        last = Text.assemble(" ", (f"{'API':<8}", _DIM), (api, "underline"), "   ", ("Ctrl-C", "bold"), " stops everything")
+        last = Text.assemble(
+            " ", (f"{'API':<8}", _DIM), (api, "underline"), "   ", ("Ctrl-C", "bold"), " stops everything"
+        )
         if not tall:
             return [last]
         commands = [Text("   " + command) for command in self._scene.commands]
-        return [Text(" Try in another terminal", _DIM), *commands, Text(), last]
+        return [last, Text(), Text(" Try in another terminal", _DIM), *commands]
 
 
 def plain_line(look: Look, running_s: float) -> str:
@@ -202,8 +205,7 @@ def value_text(tag: Mapping[str, Any]) -> tuple[str, str]:
     if value is None:
         return "-", _DIM
     if isinstance(value, bool):
-        alarm = name in _ALARMS or name.endswith("heater_trip")
-        return ("yes" if value else "no"), "bold red" if alarm and value else ""
+        return ("yes" if value else "no"), "bold red" if value and name.endswith(_ALARMS) else ""
     if name == "state":
         return _state_text(value)
     if isinstance(value, float):
@@ -238,11 +240,10 @@ def _quality(tag: Mapping[str, Any]) -> tuple[str, str]:
     return ("Good", _GOOD) if quality == "Good" else (quality, "bold red" if quality.startswith("Bad") else "yellow")
 
 
-def _title(width: int, running_s: float, left_s: float | None) -> Text:
+def _title(width: int, running_s: float, left_s: float) -> Text:
     title = Text.assemble((" Lineside", "bold"), " demo: a complete plant on this machine")
-    since = f"running {clock(running_s)}" + ("" if left_s is None else f", {max(0.0, left_s):.0f} s to go")
+    since = f"running {clock(running_s)}" + ("" if math.isinf(left_s) else f", {max(0.0, left_s):.0f} s to go")
     title.append(" " * max(1, width - title.cell_len - len(since) - 1) + since, _DIM)
-    title.stylize("reverse" if width < 0 else "")
     return title
 
 

@@ -1,4 +1,4 @@
-"""What a demo has shown: the samples that were read, the rows that are stored, and whether every one is accounted for."""
+"""What a demo has shown: samples that were read, rows that are stored, and whether every one is accounted for."""
 
 from __future__ import annotations
 

@@ -227,7 +227,7 @@ class Press:
         depth = (CONTACT_MM - self._position_mm()) / CONTACT_MM
         if depth <= 0.0:
             return 0.0
-        return self._peak_kn * (0.35 * min(1.0, depth * 6.0) + 0.65 * depth**1.6)
+        return self._peak_kn * (0.35 * min(1.0, depth * 6.0) + 0.65 * math.pow(depth, 1.6))
 
 
 def restored_press(seed: int, retained: Mapping[str, Any]) -> Press:

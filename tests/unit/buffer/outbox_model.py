@@ -105,8 +105,8 @@ class OutboxModel:
     def defined(
         self, device: DeviceName, types: Sequence[TagType], hash_: DefinitionHash, rows: Sequence[tuple[Any, ...]]
     ) -> None:
-        known = hash_ in self.held.definitions
-        assert len(rows) == (not known)
+        waiting = any(row[2] is Kind.DEFINITION and row[4] == hash_ for row in self.held.rows.values())
+        assert len(rows) == (not waiting and not self.held.definitions.get(hash_))
         self.held.definitions.setdefault(hash_, False)
         self.add(rows)
         body = next(row[9] for row in self.given.values() if row[2] is Kind.DEFINITION and row[4] == hash_)

@@ -13,6 +13,7 @@ from cloud_ingest.event_log.topics import raw_record
 from cloud_ingest.historian.decoding import by_message, decode_batches
 from cloud_ingest.historian.identities import DefinitionTags
 from cloud_ingest.historian.incoming import Incoming, read_incoming
+from cloud_ingest.historian.work import DeadLetter
 from connectors.model.datatypes import DataType
 from connectors.model.samples import SampleBatch
 from connectors.ports.event_log import LogRecord
@@ -26,9 +27,13 @@ STEADY_NS = NOW_MS * 1_000_000
 """Most samples have times close together, as from a real machine: so that the fast paths are taken, too."""
 
 
-def incoming(wire: Wire) -> Incoming:
+def read(wire: Wire) -> Incoming | DeadLetter | None:
     record = raw_record("plant/line-1", wire.topic, wire.payload, NOW_MS)
-    found = read_incoming(LogRecord(0, record.key, record.value, record.time_ms, record.headers))
+    return read_incoming(LogRecord(0, record.key, record.value, record.time_ms, record.headers))
+
+
+def incoming(wire: Wire) -> Incoming:
+    found = read(wire)
     assert isinstance(found, Incoming)
     return found
 
@@ -96,7 +101,9 @@ def messages(draw: st.DrawFn) -> list[Incoming]:
             case "byte" if body:
                 at = draw(st.integers(0, len(body) - 1))
                 body = body[:at] + bytes((draw(st.integers(0, 255)),)) + body[at + 1 :]
-        found.append(incoming(agent.raw("press", body, count, ticks=ticks if ticks.any() else None)))
+        message = read(agent.raw("press", body, count, ticks=ticks if ticks.any() else None))
+        if isinstance(message, Incoming):  # one that is no payload at all is a dead letter before it is decoded
+            found.append(message)
     return found
 
 

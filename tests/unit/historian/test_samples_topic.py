@@ -127,7 +127,10 @@ async def test_a_log_that_is_away_is_the_caller_s_to_wait_for() -> None:
 
 def test_a_column_is_packed_as_it_lies_in_memory() -> None:
     part = SampleBatch(
-        DataType.FLOAT, np.array([3, 3, 4], np.int32), np.array([1, 2, 3], np.int64), np.array([1.5, 2.5, 0], np.float32)
+        DataType.FLOAT,
+        np.array([3, 3, 4], np.int32),
+        np.array([1, 2, 3], np.int64),
+        np.array([1.5, 2.5, 0], np.float32),
     )
     column = samples_pb2.SampleBatch.FromString(encode_batch(decoded_batch([part]))).columns[0]
     assert list(column.double_values) == [1.5, 2.5, 0.0]

@@ -89,7 +89,7 @@ def test_any_other_sparkplug_node_is_logged_and_not_acknowledged() -> None:
         (TICKS, {"bytes_value": b"odd"}),
     ],
 )
-def test_delivery_metrics_that_make_no_sense_are_logged_for_the_dead_letters(name: str, value: dict[str, object]) -> None:
+def test_delivery_metrics_that_make_no_sense_are_logged_all_the_same(name: str, value: dict[str, object]) -> None:
     payload = pb.Payload(timestamp=NOW_MS)
     given_values: dict[str, dict[str, object]] = {EPOCH: {"long_value": 5}, COUNT: {"int_value": 0}, name: value}
     payload.metrics.add(name="Lineside/Batch", long_value=1)

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from cloud_ingest.store.migrate import Migration, MigrationInvalid, _pending, migrations, statements
 
+FUNCTION = "CREATE FUNCTION f() RETURNS int LANGUAGE plpgsql AS $$\nBEGIN\n    -- kept\n    RETURN 1;\nEND;\n$$;"
 BODIES = st.text("abc(),' \t", min_size=1, max_size=20).filter(lambda text: text.strip())
 
 
@@ -23,12 +24,8 @@ BODIES = st.text("abc(),' \t", min_size=1, max_size=20).filter(lambda text: text
         ("SELECT ';' AS a, 2;\n", ["SELECT ';' AS a, 2;"]),
         ("SELECT 1; SELECT 2;\n", ["SELECT 1; SELECT 2;"]),
         (
-            "CREATE FUNCTION f() RETURNS int LANGUAGE plpgsql AS $$\nBEGIN\n    -- kept\n    RETURN 1;\nEND;\n$$;\nSELECT 1;",
-            [
-                "CREATE FUNCTION f() RETURNS int LANGUAGE plpgsql AS $$\n"
-                "BEGIN\n    -- kept\n    RETURN 1;\nEND;\n$$;",
-                "SELECT 1;",
-            ],
+            f"{FUNCTION}\nSELECT 1;",
+            [FUNCTION, "SELECT 1;"],
         ),
         ("DO $$ BEGIN NULL; END $$;\nSELECT 1;", ["DO $$ BEGIN NULL; END $$;", "SELECT 1;"]),
     ],

@@ -1,0 +1,63 @@
+"""Where the demo writes: a terminal, a pipe, or a terminal that was closed meanwhile."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import time
+from collections.abc import Iterator
+from typing import Final
+
+from rich.console import Console
+from rich.text import Text
+
+NAME_WIDTH: Final = 26
+
+
+class Output:
+    """Lines and steps on standard output. A reader that went away is no reason to stop in disorder."""
+
+    def __init__(self) -> None:
+        for stream in (sys.stdout, sys.stderr):
+            if hasattr(stream, "reconfigure"):
+                stream.reconfigure(errors="replace")
+        self.console = Console(highlight=False, emoji=False, markup=False)
+        self.is_live = self.console.is_terminal and not self.console.is_dumb_terminal
+
+    def line(self, text: str | Text = "") -> None:
+        """Write one line."""
+        with self.unless_closed():
+            self.console.print(text, soft_wrap=True)
+
+    @contextlib.contextmanager
+    def step(self, name: str, place: str = "", *, since_s: float | None = None) -> Iterator[None]:
+        """Show a step while its block runs, and then how long it took (from ``since_s`` on the monotonic clock)."""
+        begun_s = time.monotonic() if since_s is None else since_s
+        mark, style = "✗", "bold red"
+        status = self.console.status(Text(name), spinner="dots") if self.is_live else contextlib.nullcontext()
+        try:
+            with status:
+                yield
+            mark, style = "✓", "green"
+        finally:
+            took_s = time.monotonic() - begun_s
+            line = Text.assemble(
+                "  ", (mark, style), f" {name:<{NAME_WIDTH}}{took_s:5.1f} s  ", (place, "bright_black")
+            )
+            if self.is_live:
+                line.truncate(self.console.width, overflow="ellipsis")
+            self.line(line)
+
+    @contextlib.contextmanager
+    def unless_closed(self) -> Iterator[None]:
+        """Do something with the output; from the moment on at which nobody reads it, it goes nowhere."""
+        try:
+            yield
+            sys.stdout.flush()
+        except OSError:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            for descriptor in (1, 2):
+                os.dup2(nowhere, descriptor)
+            os.close(nowhere)
+            self.is_live = False

@@ -1,0 +1,208 @@
+"""One run of the demo: start the plant, show it, stop it, and say what was delivered."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Final
+
+from rich.console import Group
+from rich.live import Live
+from rich.text import Text
+
+from lineside.demo.console import Output
+from lineside.demo.folder import DemoFolder, FolderInUse, FolderUnusable
+from lineside.demo.plant import Plant, ProcessEnded, StopAsked, chosen_broker, program
+from lineside.demo.questions import NoAnswer, Questions
+from lineside.demo.screen import Scene, Screen, plain_line
+from lineside.demo.verdict import Verdict, make_verdict
+from lineside.servers.child_process import ProgramMissing, ServerNotStarted
+
+EXIT_PROBLEM: Final = 1
+EXIT_CANNOT_START: Final = 4
+EXIT_INTERRUPTED: Final = 130
+LOOK_EVERY_S: Final = 0.5
+PLAIN_EVERY_S: Final = 5.0
+_STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_POLL_S: Final = 0.05
+
+
+class StopSignals:
+    """Counts how often the demo was told to stop: Ctrl-C, SIGTERM, or a terminal that was closed."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    @contextlib.contextmanager
+    def watched(self) -> Iterator[None]:
+        """Count signals for the length of a block, instead of being ended by them."""
+        before = {number: signal.signal(number, self._count) for number in _STOP_SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _count(self, _number: int, _frame: FrameType | None) -> None:
+        self.count += 1
+
+
+def run_demo(data: Path, seconds: float | None, broker: str) -> int:
+    """Run until told to stop, or for ``seconds``; the exit code."""
+    output = Output()
+    folder = DemoFolder(data)
+    signals = StopSignals()
+    try:
+        kind = chosen_broker(broker)
+        with folder.held(), signals.watched():
+            folder.put_logs_aside()
+            ports = folder.choose_ports()
+            folder.write_configuration(ports)
+            ledger_command = [program("cloud-ingest"), "ledger", "--config", str(folder.cloud_config), "--json"]
+            with Questions(folder.agent_socket, ports.api, ledger_command) as questions:
+                plant = Plant(folder, ports, kind, output, lambda: signals.count)
+                return DemoRun(output, folder, plant, questions, signals).run(seconds)
+    except (FolderInUse, FolderUnusable, ProgramMissing) as exc:
+        output.line(f"lineside demo: {exc}")
+        return EXIT_CANNOT_START
+
+
+class DemoRun:
+    """The course of one run."""
+
+    def __init__(
+        self, output: Output, folder: DemoFolder, plant: Plant, questions: Questions, signals: StopSignals
+    ) -> None:
+        self._output = output
+        self._folder = folder
+        self._plant = plant
+        self._questions = questions
+        self._signals = signals
+
+    def run(self, seconds: float | None) -> int:
+        """Start, show, stop; the exit code."""
+        output = self._output
+        where = _short(self._folder.path)
+        output.line(Text.assemble(("Lineside demo", "bold"), f"  data, configuration and logs are in {where}"))
+        verdict: Verdict | None = None
+        failure = ""
+        try:
+            self._plant.start(self._questions)
+            self._show(seconds)
+            verdict = self._finish()
+        except (StopAsked, ProcessEnded, ServerNotStarted, NoAnswer) as exc:
+            failure = str(exc)
+        finally:
+            with output.step("everything else stopped" if verdict else "everything stopped"):
+                self._plant.stop()
+        if verdict is not None:
+            for line in summary_lines(verdict):
+                output.line(line)
+            return EXIT_PROBLEM if verdict.problems() else 0
+        output.line(Text(failure, "bold red"))
+        return EXIT_INTERRUPTED if self._signals.count else EXIT_PROBLEM
+
+    # -- while it runs -------------------------------------------------------------------------------------------------
+
+    def _show(self, seconds: float | None) -> None:
+        """Show the plant until it is time to stop. Raises ``ProcessEnded``."""
+        begun_s = time.monotonic()
+        end_s = math.inf if seconds is None else begun_s + seconds
+        if self._output.is_live:
+            with self._output.unless_closed():
+                self._show_live(begun_s, end_s)
+        self._show_lines(begun_s, end_s)
+
+    def _show_live(self, begun_s: float, end_s: float) -> None:
+        screen = Screen(self._scene())
+        console = self._output.console
+        with Live(console=console, screen=True, auto_refresh=False) as live:
+            while not self._is_over(end_s):
+                now_s = time.monotonic()
+                screen.take(self._questions.look())
+                lines = screen.lines(console.width, console.height, now_s - begun_s, end_s - now_s)
+                live.update(Group(*lines), refresh=True)
+                self._rest(min(now_s + LOOK_EVERY_S, end_s))
+
+    def _show_lines(self, begun_s: float, end_s: float) -> None:
+        """Where there is no terminal: a line every few seconds."""
+        while not self._is_over(end_s):
+            now_s = time.monotonic()
+            self._output.line(plain_line(self._questions.look(), now_s - begun_s))
+            self._rest(min(now_s + PLAIN_EVERY_S, end_s))
+
+    def _is_over(self, end_s: float) -> bool:
+        self._plant.check()
+        return bool(self._signals.count) or time.monotonic() >= end_s
+
+    def _rest(self, until_s: float) -> None:
+        while time.monotonic() < until_s and not self._signals.count:
+            self._plant.check()
+            time.sleep(max(0.0, min(_POLL_S, until_s - time.monotonic())))
+
+    def _scene(self) -> Scene:
+        agent, cloud = _short(self._folder.agent_config), _short(self._folder.cloud_config)
+        commands = (
+            f"{_short(Path(program('edge-agent')))} status -c {agent}",
+            f"{_short(Path(program('edge-agent')))} watch -c {agent}",
+            f"{_short(Path(program('cloud-ingest')))} ledger -c {cloud}",
+            f"curl '{self._questions.api_url}/api/v1/ledger'",
+        )
+        return Scene(self._plant.broker_name, self._questions.api_url, commands)
+
+    # -- when it is over -----------------------------------------------------------------------------------------------
+
+    def _finish(self) -> Verdict:
+        """Stop the agent in order, and count. Raises ``StopAsked``, ``ProcessEnded`` or ``NoAnswer``."""
+        step = self._output.step
+        with step("machines stand still"):
+            self._plant.settle(self._questions)
+        status = self._questions.status()
+        with step("edge-agent stopped"):
+            self._plant.stop_agent()
+        if self._signals.count > 1:
+            raise StopAsked("stopped at once; what had not been delivered is in the outbox for the next start")
+        if status is None:
+            raise NoAnswer("the agent did not answer at the end; its log says why")
+        with step("rows counted"):
+            ledger, unassigned = self._questions.whole_ledger()
+            return make_verdict(status, ledger, self._questions.stored_rows(), unassigned)
+
+
+def summary_lines(verdict: Verdict) -> list[Text]:
+    """The verdict for a person."""
+    starts = f"{verdict.starts} start{'' if verdict.starts == 1 else 's'}"
+    lines = [Text(), Text("  device        read by the agent    rows in PostgreSQL", "bright_black")]
+    lines += [Text(f"  {d.device:<12} {d.read:>18,} {d.rows:>21,}") for d in verdict.devices]
+    lines += [
+        Text(),
+        Text(
+            f"  this start  {verdict.read:,} samples read, {verdict.stored:,} stored, "
+            f"{verdict.waiting:,} still in the outbox"
+        ),
+        Text.assemble(
+            f"  ledger      {verdict.batches:,} batches of {starts} arrived, "
+            f"{verdict.duplicates:,} duplicates refused, ",
+            (f"missing {verdict.missing:,}", "bold red" if verdict.missing else "bold green"),
+        ),
+    ]
+    gaps = ", ".join(f"{count} {reason}" for reason, count in sorted(verdict.gaps.items()))
+    lines.append(Text(f"  gaps        {gaps or 'none'} declared; {verdict.dead_letters:,} dead letters"))
+    problems = verdict.problems()
+    if problems:
+        lines += [Text(), *(Text(f"  WRONG: {problem}", "bold red") for problem in problems)]
+    else:
+        lines += [Text(), Text("  Every sample that the agent has read is accounted for.", "bold green")]
+    return lines
+
+
+def _short(path: Path) -> str:
+    """A path as it is written from the current folder, where that is shorter."""
+    relative = os.path.relpath(path)
+    return relative if len(relative) < len(str(path)) else str(path)

@@ -1,0 +1,307 @@
+"""The collector commits everything once and in order, says so afterwards, and waits when the disk does."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from connectors.model.datatypes import DataType
+from connectors.model.delivery import BatchNumber, BatchRanges, Epoch
+from connectors.model.errors import OutboxUnavailable
+from connectors.model.samples import SampleBatch, concatenate
+from connectors.model.tags import DefinitionHash, DeviceName
+from connectors.sparkplug.bulk_encode import encoded_bytes_max
+from connectors.sparkplug.delivery import MESSAGE_OVERHEAD_BYTES_MAX, data_message
+from edge_agent.acquisition.collector import TICK_BYTES, Collector, CollectorSettings, _split
+from edge_agent.buffer.feed import Feed
+from edge_agent.buffer.outbox import Commit
+from edge_agent.buffer.rows import Kind, OpenGap, StoredBatch
+from edge_agent.buffer.writer import OutboxReader, OutboxWriter
+from edge_agent.uplink.messages import samples_message
+from tests.drawn_batches import batches, plain
+from tests.virtual_time import VirtualClock, virtual_time
+
+PRESS, OVEN = DeviceName("press"), DeviceName("oven")
+DEFINITION = DefinitionHash("d")
+INTERVAL_S = 0.1
+
+
+class PlayedWriter:
+    """A writer whose disk can be slow or fail."""
+
+    def __init__(self) -> None:
+        self.commits: list[tuple[float, Commit]] = []
+        self.duration_s = 0.0
+        self.failures = 0
+        self._number = 0
+
+    async def commit(self, work: Commit) -> list[StoredBatch]:
+        await asyncio.sleep(self.duration_s)
+        if self.failures:
+            self.failures -= 1
+            raise OutboxUnavailable("the disk is full")
+        self.commits.append((asyncio.get_running_loop().time(), work))
+        rows: list[StoredBatch] = []
+        for batch in work.batches:
+            self._number += 1
+            count = sum(len(part) for part in batch.parts)
+            rows.append(
+                StoredBatch(BatchNumber(self._number), Epoch(1), Kind.SAMPLES, batch.device, batch.definition, 0, count,
+                            1, batch.parts)
+            )  # fmt: skip
+        return rows
+
+    def values(self, device: DeviceName = PRESS) -> list[list[Any]]:
+        """The values of each commit."""
+        return [
+            [value for batch in work.batches if batch.device == device for part in batch.parts for value in part.value]
+            for _, work in self.commits
+        ]
+
+
+class Bench:
+    def __init__(self, pending_max: int = 1000, bytes_max: int = 100_000) -> None:
+        self.writer = PlayedWriter()
+        self.feed = Feed(cast(OutboxReader, None))
+        settings = CollectorSettings(INTERVAL_S, pending_max, bytes_max)
+        self.collector = Collector(cast(OutboxWriter, self.writer), self.feed, settings, VirtualClock())
+        self.said: list[str] = []
+
+    async def put(self, *values: float, device: DeviceName = PRESS, said: str = "") -> None:
+        committed: Callable[[], None] | None = (lambda: self.said.append(said)) if said else None
+        await self.collector.put(device, DEFINITION, doubles(*values), committed)
+
+
+@asynccontextmanager
+async def running(bench: Bench) -> AsyncIterator[None]:
+    task = asyncio.create_task(bench.collector.run())
+    try:
+        yield
+    finally:
+        bench.collector.stop()
+        await task
+
+
+def doubles(*values: float) -> SampleBatch:
+    size = len(values)
+    return SampleBatch(DataType.DOUBLE, np.full(size, 16_384, np.int32), np.zeros(size, np.int64), np.array(values))
+
+
+# -- pieces ------------------------------------------------------------------------------------------------------------
+
+
+def wire_bytes_max(part: SampleBatch) -> int:
+    return encoded_bytes_max(part) + TICK_BYTES * len(part)
+
+
+@given(st.lists(batches(size_max=20), min_size=1, max_size=4), st.integers(1, 3000))
+def test_pieces_fit_the_message_and_lose_nothing(parts: list[SampleBatch], bytes_max: int) -> None:
+    parts = [
+        concatenate(group)
+        for group in {p.datatype: [q for q in parts if q.datatype is p.datatype] for p in parts}.values()
+    ]
+    pieces = _split(parts, bytes_max)
+    for piece in pieces:
+        assert all(len(part) for part in piece)
+        size = sum(wire_bytes_max(part) for part in piece)
+        assert size <= bytes_max or sum(len(part) for part in piece) == 1
+        row = StoredBatch(BatchNumber(1 << 62), Epoch((1 << 63) - 1), Kind.SAMPLES, PRESS, DefinitionHash("0" * 32),
+                          0, sum(len(part) for part in piece), 0, piece)  # fmt: skip
+        delivery, metrics = samples_message(row, historical=True)
+        message = data_message(
+            publish_ms=1 << 42, seq=255, delivery=delivery, metrics=metrics, ticks=delivery.ticks
+        )  # fmt: skip
+        assert len(message) <= size + MESSAGE_OVERHEAD_BYTES_MAX
+    for part in parts:
+        found = [other for piece in pieces for other in piece if other.datatype is part.datatype]
+        assert plain(concatenate(found)) == plain(part)
+
+
+def test_a_long_text_before_short_ones_does_not_make_a_piece_too_large() -> None:
+    texts = np.array(["x" * 200, *["y"] * 99], object)
+    part = SampleBatch(DataType.STRING, np.zeros(100, np.int32), np.zeros(100, np.int64), texts)
+    pieces = _split([part], 1000)
+    assert all(wire_bytes_max(part) <= 1000 for (part,) in pieces)
+    assert sum(len(part) for (part,) in pieces) == 100
+
+
+def test_a_sample_that_fits_no_message_stays_alone() -> None:
+    texts = np.array(["a", "x" * 5000, "b"], object)
+    part = SampleBatch(DataType.STRING, np.zeros(3, np.int32), np.zeros(3, np.int64), texts)
+    assert [[len(part) for part in piece] for piece in _split([part], 1000)] == [[1], [1], [1]]
+
+
+# -- commits -----------------------------------------------------------------------------------------------------------
+
+
+@virtual_time
+async def test_samples_of_all_devices_are_committed_together_after_the_interval() -> None:
+    bench = Bench()
+    async with running(bench):
+        await bench.put(1.0)
+        await bench.put(2.0, device=OVEN)
+        await bench.put(3.0)
+        assert bench.collector.samples_pending == 3
+        await asyncio.sleep(INTERVAL_S / 2)
+        assert bench.writer.commits == []
+        await asyncio.sleep(INTERVAL_S)
+        assert bench.writer.values() == [[1.0, 3.0]]
+        assert bench.writer.values(OVEN) == [[2.0]]
+        assert [round(time_s, 6) for time_s, _ in bench.writer.commits] == [INTERVAL_S]
+        assert (bench.collector.samples_pending, bench.collector.samples_committed) == (0, 3)
+
+
+@virtual_time
+async def test_commits_are_an_interval_apart_however_often_samples_come() -> None:
+    bench = Bench()
+    async with running(bench):
+        for number in range(1000):
+            await bench.put(float(number))
+            await asyncio.sleep(INTERVAL_S / 20)
+    times = [time_s for time_s, _ in bench.writer.commits]
+    assert all(later - earlier > INTERVAL_S * 0.99 for earlier, later in itertools.pairwise(times[:-1]))
+    assert len(times) <= 1000 / 20 + 2
+    assert [value for values in bench.writer.values() for value in values] == [float(number) for number in range(1000)]
+
+
+@virtual_time
+async def test_acknowledgements_alone_wait_longer_but_not_for_samples() -> None:
+    bench = Bench()
+    async with running(bench):
+        bench.collector.acknowledged(Epoch(1), 1, 5)
+        await asyncio.sleep(0.9)
+        assert bench.writer.commits == []
+        await asyncio.sleep(0.2)
+        ((_, work),) = bench.writer.commits
+        assert work.acknowledged == {Epoch(1): BatchRanges([(1, 5)])}
+        bench.collector.acknowledged(Epoch(1), 6, 6)
+        await asyncio.sleep(0.3)
+        await bench.put(1.0)
+        await asyncio.sleep(1.5 * INTERVAL_S)
+        assert bench.writer.values() == [[], [1.0]]
+        assert bench.writer.commits[1][1].acknowledged == {Epoch(1): BatchRanges([(6, 6)])}
+
+
+@virtual_time
+async def test_whoever_handed_samples_over_hears_of_it_after_the_commit_and_in_order() -> None:
+    bench = Bench()
+    bench.writer.duration_s = 5.0
+    async with running(bench):
+        await bench.put(1.0, said="first")
+        await bench.put(2.0, said="second")
+        await asyncio.sleep(1.0)
+        await bench.put(3.0, said="third")
+        await asyncio.sleep(3.9)
+        assert bench.said == []
+        await asyncio.sleep(0.5)
+        assert bench.said == ["first", "second"]
+        await asyncio.sleep(6.0)
+        assert bench.said == ["first", "second", "third"]
+
+
+@virtual_time
+async def test_what_is_committed_reaches_the_feed_in_the_order_of_its_numbers() -> None:
+    bench = Bench()
+    bench.feed._disk_until = 0
+    async with running(bench):
+        for number in range(5):
+            await bench.put(float(number))
+            await asyncio.sleep(2 * INTERVAL_S)
+    assert [row.number for row in await bench.feed.take(10, 100)] == [1, 2, 3, 4, 5]
+
+
+@virtual_time
+async def test_a_device_waits_while_the_disk_does_and_loses_nothing() -> None:
+    bench = Bench(pending_max=10)
+    bench.writer.duration_s = 3.0
+    handed_over: list[float] = []
+
+    async def hand_over(device: DeviceName, first: int) -> None:
+        for number in range(first, first + 40):
+            await bench.put(float(number), device=device)
+            handed_over.append(float(number))
+            assert bench.collector.samples_pending <= 10
+
+    async with running(bench), asyncio.TaskGroup() as devices:
+        devices.create_task(hand_over(PRESS, 0))
+        devices.create_task(hand_over(OVEN, 1000))
+        await asyncio.sleep(0.01)
+        assert len(handed_over) == 10
+        await asyncio.sleep(2.9)
+        assert len(handed_over) == 10
+    assert [value for values in bench.writer.values() for value in values] == [float(number) for number in range(40)]
+    assert [value for values in bench.writer.values(OVEN) for value in values] == [
+        float(number) for number in range(1000, 1040)
+    ]
+
+
+@virtual_time
+async def test_a_disk_that_fails_is_tried_again_until_it_takes_everything() -> None:
+    bench = Bench()
+    async with running(bench):
+        bench.writer.failures = 5
+        await bench.put(1.0, said="first")
+        bench.collector.open_gap(OpenGap(PRESS, "device_unavailable", 7))
+        await asyncio.sleep(3.0)
+        assert bench.collector.blocked_reason == "the disk is full"
+        assert (bench.collector.samples_pending, bench.said) == (1, [])
+        await bench.put(2.0)
+        await asyncio.sleep(4.0)
+        assert bench.collector.blocked_reason == ""
+    assert (bench.writer.values(), bench.said) == ([[1.0], [2.0]], ["first"])
+    assert [gap.first_ns for gap in bench.writer.commits[0][1].opened_gaps] == [7]
+
+
+@virtual_time
+async def test_stopping_commits_what_is_pending_at_once() -> None:
+    bench = Bench()
+    async with running(bench):
+        await bench.put(1.0, said="first")
+        bench.collector.acknowledged(Epoch(1), 3, 3)
+    assert (bench.writer.values(), bench.said) == ([[1.0]], ["first"])
+    assert asyncio.get_running_loop().time() == 0.0
+
+
+@virtual_time
+async def test_what_comes_during_the_last_commit_is_committed_too() -> None:
+    bench = Bench()
+    bench.writer.duration_s = 2.0
+    async with running(bench):
+        await bench.put(1.0)
+        bench.collector.stop()
+        await asyncio.sleep(1.0)
+        await bench.put(2.0)
+    assert bench.writer.values() == [[1.0], [2.0]]
+
+
+# -- word of a commit without samples of one's own ---------------------------------------------------------------------
+
+
+@virtual_time
+async def test_word_that_waits_for_nothing_comes_at_once() -> None:
+    bench = Bench()
+    async with running(bench):
+        bench.collector.after_commit(lambda: bench.said.append("now"))
+        assert bench.said == ["now"]
+
+
+@virtual_time
+async def test_word_comes_after_the_commit_of_all_that_was_handed_over_before() -> None:
+    bench = Bench()
+    bench.writer.duration_s = 2.0
+    async with running(bench):
+        await bench.put(1.0)
+        bench.collector.after_commit(lambda: bench.said.append("pending"))
+        await asyncio.sleep(1.0)
+        bench.collector.after_commit(lambda: bench.said.append("under way"))
+        assert bench.said == []
+        await asyncio.sleep(2.0)
+        assert bench.said == ["pending", "under way"]
+        assert len(bench.writer.commits) == 1
