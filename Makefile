@@ -45,6 +45,10 @@ stubs: dev ## Make the protobuf stubs and the JSON Schema from their sources
 	@$(PY) -m grpc_tools.protoc -I. --python_out=. --pyi_out=. connectors/sparkplug/sparkplug_b.proto cloud_ingest/historian/samples.proto
 	@$(PY) -m edge_agent.config.schema
 
+.PHONY: generated
+generated: stubs ## Everything that is made from the code: stubs, schema, pages of the documentation
+	@$(PY) -m docs.pages
+
 .PHONY: lock
 lock: ## Write constraints.txt anew from the versions that are allowed now
 	@sh deploy/lock.sh

@@ -43,7 +43,7 @@ def machine() -> str:
         platform.processor() or platform.machine(),
     )
     memory_gb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
-    system = f"Linux {platform.release()}, Python {platform.python_version()}"
+    system = f"Linux {platform.release().partition('-')[0]}, Python {platform.python_version()}"
     return f"{model}, {os.cpu_count()} cores, {memory_gb:.0f} GB, {system}"
 
 

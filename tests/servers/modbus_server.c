@@ -4,6 +4,7 @@
  *   set <table> <address> <value>...        put values into coil, discrete, input or holding
  *   get <table> <address> <count>           say values
  *   count <table> <first> <last> read|<ms>  registers go up by one: at each read of them, or every so many ms
+ *   count clear                             registers stand still
  *   refuse <table> <first> <last> <code>    requests that touch the range get exception <code>; 0: no answer;
  *                                           -1: this range is not refused any more
  *   refuse clear
@@ -318,6 +319,9 @@ static void obey(char *line) {
         say("ok %d %ld", client_count, connections_seen);
     } else if (!strcmp(verb, "reset")) {
         requests_seen = 0;
+        say("ok");
+    } else if (!strcmp(verb, "count") && rest && !strncmp(rest, "clear", 5)) {
+        counting_count = 0;
         say("ok");
     } else if (!strcmp(verb, "refuse") && rest && !strncmp(rest, "clear", 5)) {
         refused_count = 0;

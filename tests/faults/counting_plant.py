@@ -1,0 +1,272 @@
+"""A plant whose machines number what they say, from the machines to PostgreSQL, each part its own process.
+
+Two devices count: open62541, which reports every number, and libmodbus, which goes one further at each read. So a
+sample that was lost leaves a hole between two numbers, and one that was stored twice is there twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from lineside.servers.child_process import ChildProcess, free_port
+from lineside.servers.mosquitto import MosquittoBroker
+from lineside.servers.postgres import PostgresServer
+
+from connectors.model.errors import DatabaseUnavailable
+from connectors.postgres.database import open_database
+from tests.servers.kafka import KafkaServer
+from tests.servers.modbus import ModbusServer
+
+BIN: Final = Path(sys.executable).parent
+COUNTERS: Final = 100
+COUNTS_PER_S: Final = 20.0
+REGISTERS: Final = 20
+START_S_MAX: Final = 60.0
+GROUP, AGENT = "plant-1", "line-1"
+
+
+@dataclass(frozen=True, slots=True)
+class Hole:
+    """Numbers of one tag that are not stored, between two samples that are; times in seconds of Unix time."""
+
+    device: str
+    tag: str
+    numbers: range
+    after_s: float
+    before_s: float
+
+
+class CountingMachine:
+    """The OPC UA server that counts, in a process of its own."""
+
+    def __init__(self) -> None:
+        self.port = free_port()
+        command = [
+            sys.executable,
+            "-m",
+            "tests.faults.counting_server",
+            str(self.port),
+            str(COUNTERS),
+            str(COUNTS_PER_S),
+        ]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._input, self._output = self._process.stdin, self._process.stdout
+        while (line := self._output.readline()) != "ready\n":  # the server greets first
+            assert line, "the OPC UA server has ended"
+
+    def stand_still(self) -> int:
+        """Stop counting; the last number."""
+        self._input.write("\n")
+        self._input.flush()
+        return int(self._output.readline())
+
+    def stop(self) -> None:
+        """End it."""
+        self._input.close()
+        self._output.close()
+        self._process.terminate()
+        self._process.wait(10)
+
+
+class CountingPlant:
+    """Machines, agent, broker, event log, ingest, historian and PostgreSQL. ``kafka`` is the event log, if given."""
+
+    def __init__(self, folder: Path, postgres: PostgresServer, database: str, kafka: KafkaServer | None) -> None:
+        self.folder = folder
+        self.postgres = postgres
+        self.kafka = kafka
+        self.broker = MosquittoBroker(folder / "mosquitto")
+        self.agent = ChildProcess("edge-agent", folder / "agent.log")
+        self.ingest = ChildProcess("ingest", folder / "ingest.log")
+        self.historian = ChildProcess("historian", folder / "historian.log")
+        self._dsn = postgres.dsn(database)
+        self._cleanup = ExitStack()
+
+    # -- start and stop ------------------------------------------------------------------------------------------------
+
+    def __enter__(self) -> CountingPlant:
+        with ExitStack() as cleanup:
+            cleanup.callback(self.broker.stop)
+            self.broker.start()
+            self._opcua = CountingMachine()
+            cleanup.callback(self._opcua.stop)
+            self._modbus = cleanup.enter_context(ModbusServer())
+            self._modbus.command(f"count holding 0 {REGISTERS - 1} read")
+            self._write_agent_file()
+            self._write_cloud_file()
+            for process in (self.agent, self.ingest, self.historian):
+                cleanup.callback(process.stop)
+            self.start_ingest()
+            self.start_historian()
+            self.start_agent()
+            self._cleanup = cleanup.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._cleanup.close()
+
+    def start_agent(self) -> None:
+        """Start the agent; it is ready when it has committed."""
+        command = [str(BIN / "edge-agent"), "run", "-c", str(self.folder / "agent.yaml")]
+        self.agent.start(command, lambda: self._agent_status() is not None, timeout_s=START_S_MAX)
+
+    def start_ingest(self) -> None:
+        """Start the bridge; it need not be connected yet."""
+        self._start_cloud(self.ingest)
+
+    def start_historian(self) -> None:
+        """Start the historian; it need not be connected yet."""
+        self._start_cloud(self.historian)
+
+    def _start_cloud(self, process: ChildProcess) -> None:
+        command = [str(BIN / "cloud-ingest"), "run", "--roles", process.name, "-c", str(self.folder / "cloud.yaml")]
+        process.start(command, lambda: "cloud_started" in process.log(), timeout_s=START_S_MAX)
+
+    def _write_agent_file(self) -> None:
+        counters = "".join(
+            f"    - {{name: n{node}, at: 'ns=1;s=N{node}', sampling: 0s, queue_size: 1000}}\n"
+            for node in range(COUNTERS)
+        )
+        registers = "".join(
+            f"    - {{name: r{address}, at: holding {address}, type: uint16}}\n" for address in range(REGISTERS)
+        )
+        (self.folder / "agent.yaml").write_text(
+            f"agent: {{group: {GROUP}, name: {AGENT}, data_dir: {self.folder / 'agent'}}}\n"
+            f"uplink: {{brokers: ['{self.broker.url}'], insecure: true, resend_after: 3s}}\n"
+            "devices:\n"
+            f"- name: counters\n  driver: opcua\n  endpoint: opc.tcp://127.0.0.1:{self._opcua.port}\n  insecure: true\n"
+            f"  tags:\n{counters}"
+            f"- name: registers\n  driver: modbus\n  endpoint: {self._modbus.endpoint}\n  poll: 100ms\n"
+            f"  tags:\n{registers}"
+        )
+
+    def _write_cloud_file(self) -> None:
+        place = urlsplit(self._dsn)
+        (self.folder / "password").write_text(place.password or "")
+        lines = [
+            f"ingest: {{brokers: ['{self.broker.url}'], insecure: true}}",
+            f"database: {{host: {place.hostname}, port: {place.port}, user: {place.username}, name: {place.path[1:]}, "
+            f'password: "${{file:{self.folder}/password}}", insecure: true}}',
+        ]
+        if self.kafka is not None:
+            where = f"brokers: ['{self.kafka.bootstrap}'], insecure: true, replication: 1, in_sync: 1"
+            lines.append(f"event_log: {{kafka: {{{where}}}}}")
+        (self.folder / "cloud.yaml").write_text("\n".join(lines) + "\n")
+
+    # -- what it does --------------------------------------------------------------------------------------------------
+
+    def stored(self) -> int:
+        """How many samples are in PostgreSQL; 0 while it cannot be asked."""
+        try:
+            return int(self.query("SELECT count(*) AS n FROM sample")[0]["n"])
+        except DatabaseUnavailable:
+            return 0
+
+    def query(self, statement: str) -> list[Any]:
+        """Rows of the database."""
+
+        async def ask() -> list[Any]:
+            database = await open_database(self._dsn, connections_max=1, application_name="lineside-tests")
+            try:
+                async with database.session() as session:
+                    return list(await session.fetch(statement))
+            finally:
+                await database.close()
+
+        return asyncio.run(ask())
+
+    def wait_until_stored(self, samples: int, timeout_s: float) -> None:
+        """Wait until so many samples are stored, or fail with the ends of the logs."""
+        self._wait(lambda: self.stored() >= samples, f"{samples} samples are stored", timeout_s)
+
+    def wait_until_delivered(self, timeout_s: float) -> None:
+        """After the machines stand still: wait until the agent has nothing left that is not acknowledged."""
+        quiet_s = 1.5  # longer than a publishing interval, a poll and a commit together
+        time.sleep(quiet_s)
+        self._wait(lambda: self._waiting_batches() == 0, "the outbox is empty", timeout_s)
+        last = -1
+        end_s = time.monotonic() + timeout_s
+        while (stored := self.stored()) != last or stored == 0:
+            assert time.monotonic() < end_s, "the historian never came to an end"
+            last = stored
+            time.sleep(1.0)
+
+    def stand_still(self) -> dict[str, int]:
+        """Stop both machines from counting; the last number of each device that the agent can have read."""
+        last = {"counters": self._opcua.stand_still()}
+        self._modbus.command("count clear")
+        last["registers"] = self._modbus.get("holding", 0)[0]
+        return last
+
+    def _waiting_batches(self) -> int:
+        status = self._agent_status()
+        return -1 if status is None else int(status["outbox"]["batches"])
+
+    def _agent_status(self) -> dict[str, Any] | None:
+        command = [str(BIN / "edge-agent"), "status", "--json", "-c", str(self.folder / "agent.yaml")]
+        finished = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+        try:
+            answer: dict[str, Any] = json.loads(finished.stdout)
+        except ValueError:
+            return None
+        return answer if "outbox" in answer else None
+
+    def _wait(self, done: Callable[[], bool], what: str, timeout_s: float) -> None:
+        end_s = time.monotonic() + timeout_s
+        while not done():
+            if time.monotonic() > end_s:
+                logs = "\n".join(f"-- {p.name}\n{p.log_tail()}" for p in (self.agent, self.ingest, self.historian))
+                raise AssertionError(f"after {timeout_s:g} s it is not so that {what}\n{logs}")
+            time.sleep(0.25)
+
+    # -- what became of the numbers ------------------------------------------------------------------------------------
+
+    def numbers(self) -> dict[tuple[str, str], list[tuple[int, float]]]:
+        """Of each (device, tag): the stored numbers in order, each with its source time in seconds of Unix time."""
+        rows = self.query(
+            "SELECT tag.device, tag.name, sample.value_int AS number, extract(epoch FROM sample.time) AS time_s "
+            "FROM sample JOIN tag USING (tag_id) WHERE quality = 0 ORDER BY 1, 2, 3, 4"
+        )
+        found: dict[tuple[str, str], list[tuple[int, float]]] = {}
+        for row in rows:
+            found.setdefault((row["device"], row["name"]), []).append((row["number"], float(row["time_s"])))
+        return found
+
+    def gaps(self) -> list[Any]:
+        """The declared gaps."""
+        return self.query(
+            "SELECT device, reason, extract(epoch FROM first_time) AS first_s, extract(epoch FROM last_time) AS last_s "
+            "FROM gap ORDER BY first_time"
+        )
+
+    def ledger(self) -> dict[str, Any]:
+        """What ``cloud-ingest ledger --json`` says of the agent."""
+        command = [str(BIN / "cloud-ingest"), "ledger", "--json", "-c", str(self.folder / "cloud.yaml")]
+        finished = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        assert finished.stdout, finished.stderr
+        (agent,) = json.loads(finished.stdout)["agents"]
+        assert isinstance(agent, dict)
+        return agent
+
+
+def holes(numbers: dict[tuple[str, str], list[tuple[int, float]]]) -> list[Hole]:
+    """Where numbers are missing between two that are stored."""
+    found = []
+    for (device, tag), rows in numbers.items():
+        for (number, after_s), (following, before_s) in itertools.pairwise(rows):
+            if following > number + 1:
+                found.append(Hole(device, tag, range(number + 1, following), after_s, before_s))
+    return found

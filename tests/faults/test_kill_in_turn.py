@@ -1,0 +1,99 @@
+"""Every part is killed (kill -9) in turn under load; each number that reached the agent is stored exactly once.
+
+What the machines counted while the agent was dead lies in gaps that the agent declared; nothing else is absent.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from itertools import groupby
+from pathlib import Path
+
+import pytest
+from lineside.servers.postgres import PostgresServer
+
+from tests.faults.counting_plant import COUNTERS, REGISTERS, CountingPlant, holes
+from tests.servers.kafka import KafkaServer
+
+UNDER_LOAD_S = 2.0
+DEAD_S = 2.0
+RECOVERY_S_MAX = 60.0
+GAP_MARGIN_S = 3.0
+START_S_MAX = 10.0
+"""A declared gap may begin a second early, and ends with the first sample after the start."""
+
+
+@pytest.fixture(params=["postgresql", pytest.param("kafka", marks=pytest.mark.kafka)])
+def plant(
+    request: pytest.FixtureRequest, tmp_path: Path, postgres_server: PostgresServer, database_dsn: str
+) -> CountingPlant:
+    """A plant at each of the two event logs."""
+    kafka: KafkaServer | None = None
+    if request.param == "kafka":
+        kafka = request.getfixturevalue("kafka_server")
+        kafka.start()
+    return CountingPlant(tmp_path, postgres_server, database_dsn.rpartition("/")[2], kafka)
+
+
+def kill_and_start(plant: CountingPlant, kill: Callable[[], None], start: Callable[[], None]) -> tuple[float, float]:
+    """Kill a part under load, start it again, wait until samples arrive again; between which times it was dead."""
+    time.sleep(UNDER_LOAD_S)
+    killed_s = time.time()
+    kill()
+    time.sleep(DEAD_S)
+    start()
+    started_s = time.time()
+    plant.wait_until_stored(plant.stored() + COUNTERS, RECOVERY_S_MAX)
+    return killed_s, started_s
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_kill_9_of_each_part_in_turn_under_load(plant: CountingPlant) -> None:
+    dead: list[tuple[float, float]] = []
+    with plant:
+        plant.wait_until_stored(10 * COUNTERS, RECOVERY_S_MAX)
+        parts: list[tuple[str, Callable[[], None], Callable[[], None]]] = [
+            ("broker", plant.broker.kill, plant.broker.start),
+            ("ingest", plant.ingest.kill, plant.start_ingest),
+            ("agent", plant.agent.kill, plant.start_agent),
+            ("historian", plant.historian.kill, plant.start_historian),
+            ("PostgreSQL", plant.postgres.kill, plant.postgres.start),
+        ]
+        if plant.kafka is not None:
+            parts.insert(2, ("Kafka", plant.kafka.kill, plant.kafka.start))
+        parts.append(("agent", plant.agent.kill, plant.start_agent))
+        for name, kill, start in parts:
+            times = kill_and_start(plant, kill, start)
+            if name == "agent":
+                dead.append(times)
+        last = plant.stand_still()
+        plant.wait_until_delivered(RECOVERY_S_MAX)
+
+        numbers, gaps, ledger = plant.numbers(), plant.gaps(), plant.ledger()
+
+    assert len([tag for tag in numbers if tag[0] == "counters"]) == COUNTERS
+    assert len([tag for tag in numbers if tag[0] == "registers"]) == REGISTERS
+    for (device, tag), rows in numbers.items():
+        assert [n for n, same in groupby(number for number, _ in rows) if len(list(same)) > 1] == [], (device, tag)
+        assert rows[-1][0] == last[device], (device, tag)
+    assert [(gap["device"], gap["reason"]) for gap in gaps].count(("counters", "agent_not_running")) == len(dead)
+    assert [(gap["device"], gap["reason"]) for gap in gaps].count(("registers", "agent_not_running")) == len(dead)
+    assert len(gaps) == 2 * len(dead), "only the death of the agent makes a gap"
+    for gap in gaps:
+        assert any(
+            killed_s - GAP_MARGIN_S < gap["first_s"] < killed_s
+            and started_s - DEAD_S < gap["last_s"] < started_s + 10.0
+            for killed_s, started_s in dead
+        ), (gap, dead)
+    found = holes(numbers)
+    assert len({hole.tag for hole in found}) == COUNTERS + REGISTERS, "the machines went on while the agent was dead"
+    for hole in found:
+        assert any(
+            gap["device"] == hole.device and gap["first_s"] <= hole.after_s and hole.before_s <= gap["last_s"]
+            for gap in gaps
+        ), (hole, gaps)
+    assert ledger["missing"] == 0
+    assert ledger["dead_letters"] == 0
+    assert len(ledger["epochs"]) == 1 + len(dead)
