@@ -52,18 +52,19 @@ def measure_agent(config: Path, folder: Path, seconds: float) -> EdgeLoad:
     agent = Program([str(BIN / "edge-agent"), "run", "-c", str(config)], folder / "agent.log")
     socket = folder / "data" / "agent.sock"
     try:
-        agent.wait_until(lambda: _committed(socket) > 0, "commit a sample", 60.0)
+        agent.wait_until(lambda: committed(socket) > 0, "commit a sample", 60.0)
         time.sleep(WARM_UP_S)
-        before, cpu_s, started_s = _committed(socket), agent.cpu_s(), time.monotonic()
+        before, cpu_s, started_s = committed(socket), agent.cpu_s(), time.monotonic()
         time.sleep(seconds)
-        samples, wall_s, cpu_s = _committed(socket) - before, time.monotonic() - started_s, agent.cpu_s() - cpu_s
+        samples, wall_s, cpu_s = committed(socket) - before, time.monotonic() - started_s, agent.cpu_s() - cpu_s
         status = asyncio.run(call(socket, "status"))
         return EdgeLoad(samples, wall_s, cpu_s, agent.resident_mb(), status["outbox"]["samples"])
     finally:
         agent.stop()
 
 
-def _committed(socket: Path) -> int:
+def committed(socket: Path) -> int:
+    """How many samples the agent behind ``socket`` has on disk; 0 while it cannot be asked."""
     try:
         answer: Any = asyncio.run(call(socket, "status"))
     except LinesideError:

@@ -60,8 +60,8 @@ async def run_agent(config: AgentConfig, drivers: Mapping[str, DriverType], cloc
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, _request_stop, stop, number)
-        gc.collect()
-        gc.freeze()  # what was loaded so far stays: the collector need not look at it again
+        gc.freeze()  # what was loaded so far stays: the collector need not look at it, now or later
+        gc.enable()
         await agent.run(stop)
 
 

@@ -7,6 +7,7 @@ was used wrongly; 3 no agent answers; 4 another agent runs already, or its data 
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import sys
 from collections.abc import Coroutine
@@ -56,6 +57,7 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Print the ver
 @app.command()
 def run(config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Run the agent in the foreground, until it is told to stop (SIGTERM, Ctrl-C)."""
+    gc.disable()  # a start makes a million objects that all stay; the agent turns it on when it has started
     from connectors.observability.logs import configure_logs
     from edge_agent.config.load import load_config
     from edge_agent.drivers import built_in_drivers
