@@ -7,6 +7,7 @@ used wrongly; 4 a demo runs already in this folder, or the folder cannot be used
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from collections.abc import Coroutine
 from enum import Enum
@@ -46,12 +47,24 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Print the ver
         raise typer.Exit
 
 
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 1 <= seconds < math.inf:
+        raise typer.BadParameter(f"{text!r} is not a number of seconds from 1 on; write 20, for example")
+    return seconds
+
+
 @app.command()
 def demo(
     data: Annotated[Path, typer.Option(help="Folder of the plant: its data, configuration and logs")] = Path(".demo"),
     seconds: Annotated[
         float | None,
-        typer.Option(min=1, envvar="DEMO_SECONDS", help="Stop by itself after so long, and say what was delivered"),
+        typer.Option(
+            parser=_seconds, envvar="DEMO_SECONDS", help="Stop by itself after so long, and say what was delivered"
+        ),
     ] = None,
     broker: Annotated[
         BrokerChoice, typer.Option(envvar="DEMO_BROKER", help="auto: Mosquitto if it is installed, else iotcore")

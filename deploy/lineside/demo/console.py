@@ -15,6 +15,12 @@ from rich.text import Text
 NAME_WIDTH: Final = 26
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Say it to the caller; what it is overridden for: rich ends the process here."""
+        raise BrokenPipeError
+
+
 class Output:
     """Lines and steps on standard output. A reader that went away is no reason to stop in disorder."""
 
@@ -22,7 +28,9 @@ class Output:
         for stream in (sys.stdout, sys.stderr):
             if hasattr(stream, "reconfigure"):
                 stream.reconfigure(errors="replace")
-        self.console = Console(highlight=False, emoji=False, markup=False)
+        self.console = _Console(highlight=False, emoji=False, markup=False)
+        self.is_closed = False
+        """Nobody reads the output any more."""
         self.is_live = self.console.is_terminal and not self.console.is_dumb_terminal
 
     def line(self, text: str | Text = "") -> None:
@@ -61,3 +69,4 @@ class Output:
                 os.dup2(nowhere, descriptor)
             os.close(nowhere)
             self.is_live = False
+            self.is_closed = True

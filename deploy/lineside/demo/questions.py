@@ -104,7 +104,7 @@ class Questions:
         try:
             page = self._get("/api/v1/tags", {"agent": AGENT, "limit": str(_TAGS_MAX)})
             for tag in page["tags"]:
-                span = {"from": _BEGIN.isoformat(), "to": end.isoformat(), "bucket": "36500d"}
+                span = {"from": _BEGIN.isoformat(), "to": end.isoformat(), "bucket": "10000d"}
                 found = self._get("/api/v1/samples", {"tag_id": str(tag["tag_id"]), **span})
                 count = sum(bucket["count"] for bucket in found["buckets"])
                 rows[tag["device"]] = rows.get(tag["device"], 0) + count

@@ -20,7 +20,7 @@ from lineside.demo.console import Output
 from lineside.demo.folder import DemoFolder, FolderInUse, FolderUnusable
 from lineside.demo.plant import Plant, ProcessEnded, StopAsked, chosen_broker, program
 from lineside.demo.questions import NoAnswer, Questions
-from lineside.demo.screen import Scene, Screen, plain_line
+from lineside.demo.screen import Scene, Screen, counted, plain_line
 from lineside.demo.verdict import Verdict, make_verdict
 from lineside.servers.child_process import ProgramMissing, ServerNotStarted
 
@@ -34,10 +34,16 @@ _POLL_S: Final = 0.05
 
 
 class StopSignals:
-    """Counts how often the demo was told to stop: Ctrl-C, SIGTERM, or a terminal that was closed."""
+    """Counts how often the demo was told to stop: Ctrl-C, SIGTERM, or a terminal or pipe that nobody reads any more."""
 
-    def __init__(self) -> None:
-        self.count = 0
+    def __init__(self, output: Output) -> None:
+        self._output = output
+        self._told = 0
+
+    @property
+    def count(self) -> int:
+        """How often. Output that was closed counts once: a terminal that is closed sends SIGHUP, too."""
+        return max(self._told, int(self._output.is_closed))
 
     @contextlib.contextmanager
     def watched(self) -> Iterator[None]:
@@ -50,14 +56,14 @@ class StopSignals:
                 signal.signal(number, handler)
 
     def _count(self, _number: int, _frame: FrameType | None) -> None:
-        self.count += 1
+        self._told += 1
 
 
 def run_demo(data: Path, seconds: float | None, broker: str) -> int:
     """Run until told to stop, or for ``seconds``; the exit code."""
     output = Output()
     folder = DemoFolder(data)
-    signals = StopSignals()
+    signals = StopSignals(output)
     try:
         kind = chosen_broker(broker)
         with folder.held(), signals.watched():
@@ -177,7 +183,6 @@ class DemoRun:
 
 def summary_lines(verdict: Verdict) -> list[Text]:
     """The verdict for a person."""
-    starts = f"{verdict.starts} start{'' if verdict.starts == 1 else 's'}"
     lines = [Text(), Text("  device        read by the agent    rows in PostgreSQL", "bright_black")]
     lines += [Text(f"  {d.device:<12} {d.read:>18,} {d.rows:>21,}") for d in verdict.devices]
     lines += [
@@ -187,13 +192,13 @@ def summary_lines(verdict: Verdict) -> list[Text]:
             f"{verdict.waiting:,} still in the outbox"
         ),
         Text.assemble(
-            f"  ledger      {verdict.batches:,} batches of {starts} arrived, "
-            f"{verdict.duplicates:,} duplicates refused, ",
+            f"  ledger      {counted(verdict.batches, 'batch')} of {counted(verdict.starts, 'start')} arrived, "
+            f"{counted(verdict.duplicates, 'duplicate')} refused, ",
             (f"missing {verdict.missing:,}", "bold red" if verdict.missing else "bold green"),
         ),
     ]
     gaps = ", ".join(f"{count} {reason}" for reason, count in sorted(verdict.gaps.items()))
-    lines.append(Text(f"  gaps        {gaps or 'none'} declared; {verdict.dead_letters:,} dead letters"))
+    lines.append(Text(f"  gaps        {gaps or 'none'} declared; {counted(verdict.dead_letters, 'dead letter')}"))
     problems = verdict.problems()
     if problems:
         lines += [Text(), *(Text(f"  WRONG: {problem}", "bold red") for problem in problems)]

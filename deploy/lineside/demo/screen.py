@@ -10,18 +10,27 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
+from rich.cells import cell_len
 from rich.text import Text
 
 from lineside.demo.questions import Look
 from lineside.machines.press import PressState
 
-TREND_LOOKS_MAX: Final = 40
+TREND_LOOKS_MAX: Final = 120
+LEVEL_SPAN: Final = 0.01
+"""A measured value that moves by less than this share of itself is drawn as nearly level: it is noise."""
 WIDE: Final = 110
 """From this many columns on there is room for trends."""
 TALL: Final = 36
 """From this many lines on there is room for the commands to try."""
+_UNIT_WIDTH: Final = 5
+_QUALITY_WIDTH: Final = 4
 _BARS: Final = "▁▂▃▄▅▆▇█"
-_ALARMS: Final = ("fault", "belt/jam", "over_temperature", "heater_trip")
+_STATE_BAR: Final = "■"
+_ALARMS: Final = ("belt/jam", "over_temperature", "heater_trip")
+_FAULT: Final = "fault"
+"""Some alarm is on: named only when the controller does not say which."""
+_FAULT_TEXT: Final = "fault/text"
 _GOOD: Final = "green"
 _DIM: Final = "bright_black"
 
@@ -40,23 +49,32 @@ class Trends:
     """The last values of every numeric tag, one a look: at most ``TREND_LOOKS_MAX`` of each."""
 
     def __init__(self) -> None:
-        self._values: dict[tuple[str, str], deque[float]] = {}
+        self._values: dict[tuple[str, str], deque[int | float]] = {}
 
     def note(self, tags: Sequence[Mapping[str, Any]]) -> None:
         """Take the values of a look."""
         for tag in tags:
             value = tag["value"]
-            if isinstance(value, int | float) and not isinstance(value, bool):
+            if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
                 key = (tag["device"], tag["tag"])
-                self._values.setdefault(key, deque(maxlen=TREND_LOOKS_MAX)).append(float(value))
+                self._values.setdefault(key, deque(maxlen=TREND_LOOKS_MAX)).append(value)
 
-    def bars(self, device: str, tag: str, width: int) -> str:
-        """The newest values as bars between their least and their greatest; nothing while they are all the same."""
-        values = list(self._values.get((device, tag), ()))[-width:]
+    def bars(self, device: str, tag: str, width: int) -> Text:
+        """The newest values as bars between their least and their greatest; nothing while they are all the same.
+
+        States have no height: each look at one is a square in its colour.
+        """
+        values = list(self._values.get((device, tag), ()))[-width:] if width > 0 else []
+        if tag == "state":
+            return Text.assemble(*((_STATE_BAR, _state_text(value)[1]) for value in values))
         low, high = min(values, default=0.0), max(values, default=0.0)
-        if high <= low:
-            return ""
-        return "".join(_BARS[int((value - low) / (high - low) * (len(_BARS) - 1) + 0.5)] for value in values)
+        if high <= low or math.isinf(high - low):
+            return Text()
+        least = 0.0 if isinstance(values[-1], int) else LEVEL_SPAN * max(abs(low), abs(high))
+        span = max(high - low, least)
+        bottom = (low + high - span) / 2
+        top = len(_BARS) - 1
+        return Text("".join(_BARS[int((value - bottom) / span * top + 0.5)] for value in values), "cyan")
 
 
 class Screen:
@@ -89,50 +107,53 @@ class Screen:
         status = self._look.status
         if status is None:
             return [Text(" the agent does not answer", "bold red")]
-        half = (width - 3) // 2
+        half = max(0, (width - 4) // 2)
         columns = [self._device(device, half, room) for device in status["devices"][:2]]
         lines: list[Text] = []
         for number in range(max(map(len, columns), default=0)):
-            line = Text(" ")
-            for column in columns:
-                cell = column[number] if number < len(column) else Text()
+            cells = [column[number] if number < len(column) else Text() for column in columns]
+            for cell in cells:
                 cell.truncate(half, overflow="ellipsis", pad=True)
-                line.append_text(cell).append(" ")
+            line = Text()
+            for place, cell in enumerate(cells):
+                line.append(" │ " if place else " ", _DIM).append_text(cell)
             lines.append(line)
         return lines
 
     def _device(self, device: Mapping[str, Any], width: int, room: int) -> list[Text]:
         online = Text("● online", _GOOD) if device["online"] else Text("● offline", "bold red")
-        head = Text.assemble((device["device"], "bold"), "  ", online, f"  {device['samples_per_s']:.1f} samples/s")
+        head = Text.assemble(
+            (_printable(device["device"]), "bold"), "  ", online, f"  {device['samples_per_s']:.1f} samples/s"
+        )
         tags = [tag for tag in self._look.tags if tag["device"] == device["device"]]
-        lines = [head, Text(device["endpoint"] if device["online"] else device["reason"], _DIM)]
+        lines = [head, _device_line(device, tags)]
         fitting = room - len(lines)
         hidden = len(tags) - fitting
         shown = tags if hidden <= 0 else tags[: max(0, fitting)]
         lines += [self._tag(tag, width) for tag in shown]
         if hidden > 0 and lines:
-            lines[1].append(f"  +{hidden} tags", _DIM)
+            more = f"  +{hidden} tags"
+            lines[1].truncate(max(0, width - len(more)), overflow="ellipsis")
+            lines[1].append(more, _DIM)
         return lines[:room]
 
     def _tag(self, tag: Mapping[str, Any], width: int) -> Text:
-        name_width, value_width, unit_width = 17, 9, 5
-        trend_width = 0
-        if width * 2 + 3 >= WIDE:
-            name_width, value_width = 18, 10
-            trend_width = min(TREND_LOOKS_MAX, width - name_width - value_width - unit_width - 9)
+        name_width, value_width = (17, 9) if width * 2 + 4 < WIDE else (18, 10)
+        trend_width = min(TREND_LOOKS_MAX, width - name_width - value_width - _UNIT_WIDTH - _QUALITY_WIDTH - 5)
         value, style = value_text(tag)
         line = Text(_fitted(tag["tag"], name_width) + " ")
-        if tag["unit"] or len(value) <= value_width:
-            line.append(_fitted(value, value_width, right=True), style).append(
-                " " + _fitted(tag["unit"], unit_width), _DIM
-            )
-        else:
-            line.append(_fitted(value, value_width + 1 + unit_width), style)
+        trend = self._trends.bars(tag["device"], tag["tag"], trend_width)
+        if tag["unit"] or cell_len(value) <= value_width:
+            line.append(_fitted(value, value_width, right=True), style)
+            line.append(" " + _fitted(tag["unit"], _UNIT_WIDTH), _DIM)
+        elif trend_width < cell_len(value):
+            line.append(_fitted(value, value_width + 1 + _UNIT_WIDTH), style)
+        else:  # a long text stands where others have their trend
+            line.append(" " * (value_width + 1 + _UNIT_WIDTH))
+            trend = Text(_fitted(value, trend_width), style)
         quality, quality_style = _quality(tag)
-        line.append(" ").append(_fitted(quality, 4), quality_style)
-        if trend_width:
-            line.append("  " + self._trends.bars(tag["device"], tag["tag"], trend_width), "cyan")
-        return line
+        line.append(" ").append(_fitted(quality, _QUALITY_WIDTH), quality_style)
+        return line.append("  ").append_text(trend) if trend_width > 0 else line
 
     # -- what becomes of the samples -----------------------------------------------------------------------------------
 
@@ -153,9 +174,9 @@ class Screen:
         outbox, uplink = status["outbox"], status["uplink"]
         first = Text.assemble((f"{rate:.1f} samples/s", "bold"), f", {outbox['samples_committed']:,} since the start")
         if uplink["phase"] != "born":
-            first.append(f"; broker: {uplink['reason'] or uplink['phase']}", "yellow")
+            first.append(_printable(f"; broker: {uplink['reason'] or uplink['phase']}"), "yellow")
         second = Text(
-            f"{_count(outbox['batches'], 'batch')} waiting, {_size(outbox['file_bytes'])} on disk, "
+            f"{counted(outbox['batches'], 'batch')} waiting, {_size(outbox['file_bytes'])} on disk, "
             f"{uplink['in_flight']} in flight"
         )
         return [_fact("rate", first), _fact("outbox", second)]
@@ -167,7 +188,7 @@ class Screen:
         stored = Text.assemble((f"{ledger['samples']:,} rows", "bold"), f" in PostgreSQL, {_starts(ledger)}")
         missing = ledger["missing"]
         book = Text.assemble(
-            f"{_count(ledger['arrived'], 'batch')} arrived, {_count(ledger['duplicates'], 'duplicate')} refused, ",
+            f"{counted(ledger['arrived'], 'batch')} arrived, {counted(ledger['duplicates'], 'duplicate')} refused, ",
             (f"missing {missing:,}", f"bold {_GOOD}" if missing == 0 else "bold red"),
         )
         if ledger["dead_letters"]:
@@ -191,11 +212,11 @@ def plain_line(look: Look, running_s: float) -> str:
     if status is None:
         return f"{clock(running_s):>7}  the agent does not answer"
     rates = ", ".join(f"{d['device']} {d['samples_per_s']:.1f}/s" for d in status["devices"])
-    outbox = _count(status["outbox"]["batches"], "batch")
+    outbox = counted(status["outbox"]["batches"], "batch")
     text = f"{clock(running_s):>7}  {rates}  outbox {outbox}"
     if ledger is None:
         return f"{text}  cloud side: no answer"
-    arrived, duplicates = _count(ledger["arrived"], "batch"), _count(ledger["duplicates"], "duplicate")
+    arrived, duplicates = counted(ledger["arrived"], "batch"), counted(ledger["duplicates"], "duplicate")
     return f"{text}  stored {ledger['samples']:,} rows  ledger {arrived}, {duplicates}, missing {ledger['missing']:,}"
 
 
@@ -205,7 +226,7 @@ def value_text(tag: Mapping[str, Any]) -> tuple[str, str]:
     if value is None:
         return "-", _DIM
     if isinstance(value, bool):
-        return ("yes" if value else "no"), "bold red" if value and name.endswith(_ALARMS) else ""
+        return ("yes" if value else "no"), "bold red" if value and (name.endswith(_ALARMS) or name == _FAULT) else ""
     if name == "state":
         return _state_text(value)
     if isinstance(value, float):
@@ -227,8 +248,10 @@ def _state_text(value: Any) -> tuple[str, str]:
         state = PressState(value)
     except ValueError:
         return str(value), ""
-    text = f"{state.value} {state.name.lower()}"
-    return text, _GOOD if state is PressState.EXECUTE else "bold red" if state is PressState.ABORTED else "yellow"
+    return (
+        state.name.lower(),
+        _GOOD if state is PressState.EXECUTE else "bold red" if state is PressState.ABORTED else "yellow",
+    )
 
 
 def _quality(tag: Mapping[str, Any]) -> tuple[str, str]:
@@ -238,6 +261,17 @@ def _quality(tag: Mapping[str, Any]) -> tuple[str, str]:
     if tag["stale"]:
         return "old", "yellow"
     return ("Good", _GOOD) if quality == "Good" else (quality, "bold red" if quality.startswith("Bad") else "yellow")
+
+
+def _device_line(device: Mapping[str, Any], tags: Sequence[Mapping[str, Any]]) -> Text:
+    """What is wrong with a device, or else where it is."""
+    if not device["online"]:
+        return Text(_printable(device["reason"] or device["endpoint"]), "red")
+    alarms = [tag["tag"] for tag in tags if tag["value"] is True and tag["tag"].endswith(_ALARMS)]
+    alarms += [str(tag["value"]) for tag in tags if tag["tag"] == _FAULT_TEXT and tag["value"]]
+    if not alarms:
+        alarms = [tag["tag"] for tag in tags if tag["tag"] == _FAULT and tag["value"] is True]
+    return Text(_printable(", ".join(alarms)), "bold red") if alarms else Text(_printable(device["endpoint"]), _DIM)
 
 
 def _title(width: int, running_s: float, left_s: float) -> Text:
@@ -253,7 +287,7 @@ def _gaps(gaps: Sequence[Mapping[str, Any]]) -> Text:
     newest = gaps[-1]
     first, last = (datetime.fromisoformat(newest[key]).astimezone().strftime("%H:%M:%S") for key in ("first", "last"))
     reason = newest["reason"].replace("_", " ")
-    return Text(f"{len(gaps)} declared, the newest: {newest['device']}, {reason} {first} to {last}")
+    return Text(_printable(f"{len(gaps)} declared, the newest: {newest['device']}, {reason} {first} to {last}"))
 
 
 def _fact(name: str, fact: Text) -> Text:
@@ -262,11 +296,15 @@ def _fact(name: str, fact: Text) -> Text:
 
 def _fitted(text: str, width: int, *, right: bool = False) -> str:
     """``text`` in exactly ``width`` columns; what is too long ends with ``…``."""
-    printable = "".join(char if unicodedata.category(char)[0] != "C" else "?" for char in text)
-    cell = Text(printable, no_wrap=True)
+    cell = Text(_printable(text), no_wrap=True)
     cell.truncate(width, overflow="ellipsis")
     space = " " * (width - cell.cell_len)
     return space + cell.plain if right else cell.plain + space
+
+
+def _printable(text: str) -> str:
+    """``text`` without what would move the cursor."""
+    return "".join(char if unicodedata.category(char)[0] != "C" else "?" for char in text)
 
 
 def _starts(ledger: Mapping[str, Any]) -> str:
@@ -274,7 +312,8 @@ def _starts(ledger: Mapping[str, Any]) -> str:
     return "of this start" if count == 1 else f"of {count} starts"
 
 
-def _count(number: int, what: str) -> str:
+def counted(number: int, what: str) -> str:
+    """``1 batch``, ``2,000 batches``."""
     plural = "es" if what.endswith("ch") else "s"
     return f"{number:,} {what}{'' if number == 1 else plural}"
 

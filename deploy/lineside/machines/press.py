@@ -4,14 +4,17 @@ The ram goes down and up once a stroke. Where it meets the part, the force rises
 part to part; a part whose peak leaves the window is a reject. Counters count when the ram is back at the top, so that
 good and rejected parts always add up to the cycles.
 
-``State`` is numbered as in PackML (ANSI/ISA-TR88.00.02, machine states):
+``State`` is numbered as in PackML (ANSI/ISA-TR88.00.02, machine states), and follows its state model; of the states
+that a machine passes through on its way to another, only those that take this press some time are shown:
 
-    2 Stopped     the tool is being changed, the door is open
-    4 Idle        ready, waiting for parts
+    1 Clearing    after a fault: the ram is drawn back to the top
+    2 Stopped     the door is open: the tool is being changed, or a bad part taken out
+    4 Idle        ready, about to start
+    5 Suspended   waiting for parts
     6 Execute     pressing
     9 Aborted     a fault has stopped the ram where it was; ``Fault.Text`` says which
     11 Held       an operator has opened the door between two strokes
-    15 Resetting  after a fault: the ram is drawn back to the top
+    15 Resetting  the door is closed again, the drive is being made ready
 """
 
 from __future__ import annotations
@@ -38,14 +41,16 @@ _AMBIENT_C: Final = 24.0
 _OIL_RISE_K: Final = 23.0
 _OIL_LAG_S: Final = 200.0
 _SPEED_LAG_S: Final = 0.5
-_RESET_S: Final = 2.5
+_CLEARING_S: Final = 2.5
+_RESETTING_S: Final = 1.6
+_IDLE_S: Final = 1.5
 _STEP_S_MAX: Final = 0.05
 _COUNTER_MODULUS: Final = 1 << 32
 
 _OVERLOAD: Final = "Overload: ram force above 230 kN"
 _FAULTS: Final = (
     _OVERLOAD,
-    "Light curtain interrupted during the stroke",
+    "Light curtain interrupted in stroke",
     "Misfeed: part not in position",
     "Lubrication pressure too low",
 )
@@ -60,12 +65,27 @@ _OUTLIER_PER_CYCLE: Final = 0.04
 class PressState(IntEnum):
     """States by their PackML numbers."""
 
+    CLEARING = 1
     STOPPED = 2
     IDLE = 4
+    SUSPENDED = 5
     EXECUTE = 6
     ABORTED = 9
     HELD = 11
     RESETTING = 15
+
+
+TRANSITIONS: Final[Mapping[PressState, frozenset[PressState]]] = {
+    PressState.IDLE: frozenset({PressState.EXECUTE}),
+    PressState.EXECUTE: frozenset({PressState.SUSPENDED, PressState.HELD, PressState.STOPPED, PressState.ABORTED}),
+    PressState.SUSPENDED: frozenset({PressState.EXECUTE}),
+    PressState.HELD: frozenset({PressState.EXECUTE}),
+    PressState.ABORTED: frozenset({PressState.CLEARING}),
+    PressState.CLEARING: frozenset({PressState.STOPPED}),
+    PressState.STOPPED: frozenset({PressState.RESETTING}),
+    PressState.RESETTING: frozenset({PressState.IDLE}),
+}
+"""Which state can follow which."""
 
 
 @dataclass(slots=True)
@@ -85,7 +105,7 @@ class Press:
         self._random = random.Random(seed)
         self._speed_setpoint = 25.0
         self._state = PressState.IDLE
-        self._left_s = 1.5
+        self._left_s = _IDLE_S
         self._phase = 0.0
         self._speed = 0.0
         self._oil_c = 36.0
@@ -149,8 +169,8 @@ class Press:
         if runs:
             self._move(dt_s)
             return
-        if self._state is PressState.RESETTING:
-            self._phase = max(0.0, self._phase - dt_s / _RESET_S)
+        if self._state is PressState.CLEARING:
+            self._phase = max(0.0, self._phase - dt_s / _CLEARING_S)
         self._left_s -= dt_s
         if self._left_s <= 0.0:
             self._next_state()
@@ -181,7 +201,7 @@ class Press:
             self._parts_left = PARTS_BETWEEN_SETUPS
             self._at_top(PressState.STOPPED, self._random.uniform(15.0, 25.0))
         elif chance < _STARVED_PER_CYCLE:
-            self._at_top(PressState.IDLE, self._random.uniform(2.0, 7.0))
+            self._at_top(PressState.SUSPENDED, self._random.uniform(2.0, 7.0))
         elif chance < _STARVED_PER_CYCLE + _DOOR_PER_CYCLE:
             self._at_top(PressState.HELD, self._random.uniform(3.0, 6.0))
 
@@ -207,20 +227,25 @@ class Press:
         self._fault = self._next_fault if state is PressState.ABORTED else ""
 
     def _next_state(self) -> None:
-        if self._state is PressState.ABORTED:
-            self._go(PressState.RESETTING, _RESET_S)
-            return
-        if self._state is PressState.RESETTING:
-            self._begin_stroke()  # the part that was in the tool is taken out by hand
-        self._phase = 0.0
-        self._go(PressState.EXECUTE, 0.0)
+        match self._state:
+            case PressState.ABORTED:
+                self._go(PressState.CLEARING, _CLEARING_S)
+            case PressState.CLEARING:
+                self._begin_stroke()  # with another part: the one in the tool is taken out by hand
+                self._at_top(PressState.STOPPED, self._random.uniform(2.0, 4.0))
+            case PressState.STOPPED:
+                self._go(PressState.RESETTING, _RESETTING_S)
+            case PressState.RESETTING:
+                self._go(PressState.IDLE, _IDLE_S)
+            case PressState.IDLE | PressState.SUSPENDED | PressState.HELD | PressState.EXECUTE:
+                self._at_top(PressState.EXECUTE, 0.0)
 
     def _position_mm(self) -> float:
         return STROKE_MM / 2.0 * (1.0 + math.cos(2.0 * math.pi * self._phase))
 
     def _force_kn(self) -> float:
         """The force at this place of the stroke: elastic, then plastic on the way down; released on the way up."""
-        if self._state is PressState.RESETTING:
+        if self._state is PressState.CLEARING:
             return 0.0
         if self._phase > 0.5:
             return self._peak_kn * max(0.0, 1.0 - (self._phase - 0.5) / 0.025)

@@ -1,0 +1,196 @@
+"""The demo as a user runs it: a whole plant of real processes, in one folder, from start to start.
+
+The tests of one folder run in the order in which they stand here: each goes on with what the one before has left.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("demo"), pytest.mark.timeout(120)]
+
+LINESIDE = Path(sys.executable).with_name("lineside")
+RUNNING_S_MAX = 60.0
+GONE_S_MAX = 10.0
+PARTS = ("lineside machine press", "lineside machine oven", "postgres -D", "cloud-ingest run", "edge-agent run")
+
+
+class Demo:
+    """One run of ``lineside demo``, with everything that it starts."""
+
+    def __init__(self, folder: Path, *options: str) -> None:
+        self.folder = folder
+        self._output = folder.with_name(f"{folder.name}-{time.monotonic_ns()}.out")
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("DEMO_")}
+        with self._output.open("wb") as output:
+            self._process = psutil.Popen(
+                [str(LINESIDE), "demo", "--data", str(folder), *options],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                start_new_session=True,
+            )
+        self._family: set[psutil.Process] = set()
+
+    @property
+    def text(self) -> str:
+        return self._output.read_text(encoding="utf-8")
+
+    def wait_until_running(self) -> None:
+        self.wait_for(lambda: "stored" in self.text, RUNNING_S_MAX)
+        self.family()
+
+    def family(self) -> list[psutil.Process]:
+        """Every process of the demo that lives, itself not counted."""
+        with contextlib.suppress(psutil.NoSuchProcess):
+            self._family.update(self._process.children(recursive=True))
+        return [process for process in self._family if lives(process)]
+
+    def part(self, words: str) -> psutil.Process:
+        return next(process for process in self.family() if words in " ".join(process.cmdline()))
+
+    def send(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
+    def ended(self) -> int:
+        """The exit code, after everything is gone; the test fails when something is left."""
+        deadline_s = time.monotonic() + RUNNING_S_MAX
+        while self._process.poll() is None:
+            self.family()
+            assert time.monotonic() < deadline_s, self.text
+            time.sleep(0.1)
+        self.wait_for(lambda: not self._left(), GONE_S_MAX)
+        return self._process.returncode
+
+    def wait_for(self, condition: Callable[[], bool], timeout_s: float) -> None:
+        deadline_s = time.monotonic() + timeout_s
+        while not condition():
+            assert time.monotonic() < deadline_s, f"{self.text}\nleft: {self._left()}"
+            time.sleep(0.05)
+
+    def rows(self) -> dict[str, int]:
+        """Rows in PostgreSQL by device, as the summary says."""
+        found = re.findall(r"^  (press|oven) +[\d,]+ +([\d,]+)$", self.text, re.MULTILINE)
+        return {device: int(count.replace(",", "")) for device, count in found}
+
+    def end(self) -> None:
+        """Leave nothing behind, whatever the test has found."""
+        for process in [*self.family(), self._process]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        self._process.wait()
+
+    def _left(self) -> list[str]:
+        """Processes of this run, or with the folder in their command line, that still live."""
+        left = []
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                command = " ".join(process.cmdline())
+                if process in self._family or (process != self._process and str(self.folder) in command):
+                    left.append(process)
+        return [str(process) for process in left if lives(process)]
+
+
+def lives(process: psutil.Process) -> bool:
+    try:
+        return bool(process.is_running()) and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("demo") / "plant"
+
+
+@pytest.fixture
+def demo(folder: Path) -> Iterator[Callable[..., Demo]]:
+    started: list[Demo] = []
+
+    def start(*options: str) -> Demo:
+        started.append(Demo(folder, *options))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.end()
+
+
+def cycles(folder: Path) -> int:
+    return int(json.loads((folder / "machines" / "press.json").read_text())["cycles"])
+
+
+def test_the_demo_stops_by_itself_and_accounts_for_every_sample(demo: Callable[..., Demo], folder: Path) -> None:
+    run = demo("--seconds", "6")
+    run.wait_until_running()
+    commands = [" ".join(process.cmdline()) for process in run.family()]
+    for part in PARTS:
+        assert any(part in command for command in commands), f"{part} is a process of its own"
+    assert run.ended() == 0, run.text
+    assert "missing 0\n" in run.text
+    assert "Every sample that the agent has read is accounted for." in run.text
+    assert run.rows()["press"] > 20
+    assert run.rows()["oven"] > 20
+    assert "\x1b" not in run.text, "no control sequences where there is no terminal"
+    assert cycles(folder) > 0
+
+
+def test_the_second_run_goes_on_with_the_data_and_ctrl_c_stops_everything(
+    demo: Callable[..., Demo], folder: Path
+) -> None:
+    before = cycles(folder)
+    run = demo()
+    run.wait_until_running()
+    second = subprocess.run([LINESIDE, "demo", "--data", folder], capture_output=True, text=True, check=False)
+    assert second.returncode == 4
+    assert f"a demo runs already in {folder}" in second.stdout
+    run.wait_for(lambda: cycles(folder) > before, 20.0)
+    run.send(signal.SIGINT)
+    assert run.ended() == 0, run.text
+    assert "of 2 starts arrived" in run.text
+    assert "missing 0\n" in run.text
+    assert min(run.rows().values()) > 40
+
+
+def test_a_batch_that_vanished_from_the_outbox_is_found_missing(demo: Callable[..., Demo], folder: Path) -> None:
+    """kill -9 leaves no process; then a batch that had got its number is taken out of the outbox, and not declared."""
+    run = demo()
+    run.wait_until_running()
+    run.part("cloud-ingest run").suspend()
+    time.sleep(2.0)
+    run.send(signal.SIGKILL)
+    assert run.ended() == -signal.SIGKILL
+
+    with sqlite3.connect(folder / "agent" / "outbox.db") as outbox:
+        waiting = [number for (number,) in outbox.execute("SELECT batch FROM outbox ORDER BY batch")]
+        assert len(waiting) >= 3
+        outbox.execute("DELETE FROM outbox WHERE batch = ?", (waiting[len(waiting) // 2],))
+    outbox.close()
+
+    again = demo("--seconds", "2")
+    assert again.ended() == 1, again.text
+    assert "missing 1\n" in again.text
+    assert "WRONG: 1 batches are missing from the ledger" in again.text
+    assert "Every sample" not in again.text
+
+
+def test_a_process_that_dies_is_named_and_nothing_is_left(demo: Callable[..., Demo], folder: Path) -> None:
+    run = demo()
+    run.wait_until_running()
+    run.part("postgres -D").kill()
+    assert run.ended() == 1
+    assert f"PostgreSQL has ended by itself. The end of {folder}/logs/postgres.log" in run.text
