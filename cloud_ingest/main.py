@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import gc
 import secrets
 import signal
@@ -26,7 +27,7 @@ from cloud_ingest.observability.events import (
 )
 from cloud_ingest.store.migrate import migrate
 from connectors.model.back_off import BackOff
-from connectors.model.errors import DatabaseUnavailable, EventLogUnavailable
+from connectors.model.errors import DatabaseUnavailable, EventLogUnavailable, LinesideError
 from connectors.mqtt.session import MqttOptions, MqttSession
 from connectors.observability.events import emit
 from connectors.observability.version import lineside_version
@@ -44,7 +45,8 @@ Work = Callable[[], Coroutine[Any, Any, None]]
 async def run_cloud(config: CloudConfig, roles: Sequence[Role]) -> None:
     """Run ``roles`` until SIGTERM or SIGINT. A database or log that is not there yet is waited for.
 
-    Raises ``MigrationInvalid`` when the database does not fit this version.
+    Raises ``MigrationInvalid`` when the database does not fit this version, and ``StatementRefused`` when it does not
+    let its tables be made.
     """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -64,28 +66,34 @@ async def run_cloud(config: CloudConfig, roles: Sequence[Role]) -> None:
 async def _start(config: CloudConfig, roles: Sequence[Role], stop: asyncio.Event) -> None:
     log_kind = "postgresql" if config.event_log.kafka is None else "kafka"
     emit(CloudStarted(",".join(roles), lineside_version(), log_kind))
+    if "gateway" not in roles:
+        _serve_metrics(config)
     async with contextlib.AsyncExitStack() as stack:
-        if "gateway" not in roles:
-            _serve_metrics(config)
-        database = await _reached(lambda: connect_database(config.database))
+        database = await unconnected_database(config.database)
         stack.push_async_callback(database.close)
-        if applied := await _reached(lambda: migrate(database)):
-            emit(Migrated(", ".join(f"{migration.number:04d}_{migration.name}" for migration in applied)))
-        parts: list[tuple[str, Work]] = []
-        if "ingest" in roles or "historian" in roles:
-            log = await _reached(lambda: connect_event_log(config))
-            stack.push_async_callback(log.close)
-            parts += _log_parts(config, roles, database, log)
-        if "gateway" in roles:
-            from cloud_ingest.gateway.server import serve
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(_until(stop), name="stop")
+                if "gateway" in roles:  # at once: it says that the database is away, as long as it is
+                    _start_gateway(tasks, config, database)
+                if applied := await _reached(lambda: migrate(database)):
+                    emit(Migrated(", ".join(f"{migration.number:04d}_{migration.name}" for migration in applied)))
+                if "ingest" in roles or "historian" in roles:
+                    log = await _reached(lambda: connect_event_log(config))
+                    stack.push_async_callback(log.close)
+                    for name, work in _log_parts(config, roles, database, log):
+                        tasks.create_task(_supervised(name, work), name=name)
+                gc.collect()
+                gc.freeze()
+        except* LinesideError as group:
+            raise group.exceptions[0] from None
 
-            parts.append(("gateway", lambda: serve(config.gateway, database, REGISTRY)))
-        gc.collect()
-        gc.freeze()
-        async with asyncio.TaskGroup() as tasks:
-            for name, work in parts:
-                tasks.create_task(_supervised(name, work), name=name)
-            tasks.create_task(_until(stop), name="stop")
+
+def _start_gateway(tasks: asyncio.TaskGroup, config: CloudConfig, database: Database) -> None:
+    from cloud_ingest.gateway.server import serve
+
+    work = functools.partial(serve, config.gateway, database, REGISTRY)
+    tasks.create_task(_supervised("gateway", work), name="gateway")
 
 
 def _log_parts(config: CloudConfig, roles: Sequence[Role], database: Database, log: EventLog) -> list[tuple[str, Work]]:
@@ -115,11 +123,11 @@ def _log_parts(config: CloudConfig, roles: Sequence[Role], database: Database, l
     return parts
 
 
-async def connect_database(settings: DatabaseSettings) -> Database:
-    """The database. Raises ``DatabaseUnavailable``."""
-    from connectors.postgres.database import open_database
+async def unconnected_database(settings: DatabaseSettings) -> Database:
+    """The database, which need not be there yet."""
+    from connectors.postgres import database
 
-    return await open_database(
+    return await database.unconnected_database(
         settings.dsn, connections_max=settings.connections_max, application_name="lineside cloud-ingest"
     )
 
@@ -141,8 +149,8 @@ async def connect_event_log(config: CloudConfig) -> EventLog:
 
 @contextlib.asynccontextmanager
 async def opened_database(config: CloudConfig) -> AsyncIterator[Database]:
-    """The database for the length of a command. Raises ``DatabaseUnavailable``."""
-    database = await connect_database(config.database)
+    """The database for the length of a command, whose first question finds out whether it is there."""
+    database = await unconnected_database(config.database)
     try:
         yield database
     finally:

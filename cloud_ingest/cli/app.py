@@ -60,14 +60,13 @@ def run(
 ) -> None:
     """Run roles in the foreground, until told to stop (SIGTERM, Ctrl-C). Each role can be a process of its own."""
     from cloud_ingest.main import run_cloud
-    from cloud_ingest.store.migrate import MigrationInvalid
     from connectors.observability.logs import configure_logs
 
     settings = _load(config)
     configure_logs(settings.observability.log_level, settings.observability.log_format)
     try:
         asyncio.run(run_cloud(settings, _roles(roles)))
-    except MigrationInvalid as exc:
+    except LinesideError as exc:
         _fail(str(exc), EXIT_PROBLEM)
 
 
@@ -79,13 +78,15 @@ def check(config: ConfigOption = DEFAULT_CONFIG) -> None:
 
 
 @app.command()
-def migrate(config: ConfigOption = DEFAULT_CONFIG) -> None:
+def migrate(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
     """Bring the tables up to date. 'run' does it, too."""
     from cloud_ingest.store.migrate import migrate as apply
 
-    applied = _ask(config, apply)
-    names = ", ".join(f"{migration.number:04d}_{migration.name}" for migration in applied)
-    typer.echo(f"applied {names}" if names else "nothing to do: the database is up to date")
+    names = [f"{migration.number:04d}_{migration.name}" for migration in _ask(config, apply)]
+    if as_json:
+        _print_json({"applied": names})
+    else:
+        typer.echo(f"applied {', '.join(names)}" if names else "nothing to do: the database is up to date")
 
 
 @app.command()
@@ -139,7 +140,9 @@ def tags(
 
 @app.command()
 def query(
-    tag_id: Annotated[int, typer.Argument(help="Id of the tag, as 'cloud-ingest tags' lists it")],
+    tag_id: Annotated[
+        int, typer.Argument(min=1, max=(1 << 31) - 1, help="Id of the tag, as 'cloud-ingest tags' lists it")
+    ],
     config: ConfigOption = DEFAULT_CONFIG,
     begin: Annotated[str | None, typer.Option("--from", help="ISO 8601; an hour ago unless said otherwise")] = None,
     end: Annotated[str | None, typer.Option("--to", help="ISO 8601; now unless said otherwise")] = None,
@@ -159,7 +162,7 @@ def query(
         await queries.find_tag(database, tag_id=tag_id, agent=None, device="", name=None)
         if bucket is None:
             return (await queries.samples(database, tag_id, start, stop, count))[0]
-        return await queries.buckets(database, tag_id, start, stop, parse_duration(bucket), count)
+        return (await queries.buckets(database, tag_id, start, stop, parse_duration(bucket), count))[0]
 
     try:
         rows = _ask(config, ask)

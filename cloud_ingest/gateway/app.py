@@ -5,10 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, FastAPI, Query, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from starlette.exceptions import HTTPException
 
 from cloud_ingest.gateway import queries
 from cloud_ingest.gateway.answers import (
@@ -19,13 +20,17 @@ from cloud_ingest.gateway.answers import (
     SamplePage,
     TagPage,
 )
-from connectors.model.errors import DatabaseUnavailable
+from connectors.model.errors import DatabaseUnavailable, StatementRefused
 from connectors.observability.version import lineside_version
 from connectors.ports.database import Database
 from connectors.ports.settings import parse_duration
 
 PAGE_MAX: Final = 10_000
 BUCKET_S_MIN: Final = 0.001
+BUCKET_S_MAX: Final = 10_000 * 86_400.0
+ID_MAX: Final = (1 << 31) - 1
+UNDEFINED_TABLE: Final = "42P01"
+_BAD_DATA: Final = "22"
 _PROBLEM_TYPE: Final = "application/problem+json"
 _PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
     400: {"model": ProblemAnswer, "description": "The request cannot be understood"},
@@ -60,7 +65,7 @@ def make_app(database: Database, registry: CollectorRegistry) -> FastAPI:
 
 
 def _api(database: Database) -> APIRouter:
-    api = APIRouter(prefix="/api/v1", responses=_PROBLEMS)
+    api = APIRouter(prefix="/api/v1", responses=_PROBLEMS, dependencies=[Depends(_only_known_parameters)])
 
     @api.get("/agents")
     async def agents(agent: AgentQuery = None) -> list[AgentAnswer]:
@@ -72,7 +77,7 @@ def _api(database: Database) -> APIRouter:
         agent: AgentQuery = None,
         device: str | None = None,
         search: Annotated[str | None, Query(description="Part of the name, in any case")] = None,
-        after: Annotated[int, Query(ge=0, description="The 'next' of the page before")] = 0,
+        after: Annotated[int, Query(ge=0, le=ID_MAX, description="The 'next' of the page before")] = 0,
         limit: Annotated[int, Query(ge=1, le=PAGE_MAX)] = 1000,
     ) -> TagPage:
         """Tags, a page at a time."""
@@ -82,7 +87,7 @@ def _api(database: Database) -> APIRouter:
 
     @api.get("/samples")
     async def samples(
-        tag_id: int | None = None,
+        tag_id: Annotated[int | None, Query(ge=1, le=ID_MAX)] = None,
         agent: AgentQuery = None,
         device: str = "",
         tag: Annotated[str | None, Query(description="Name of the tag, with agent and device")] = None,
@@ -99,8 +104,8 @@ def _api(database: Database) -> APIRouter:
         if bucket is None:
             rows, following = await queries.samples(database, found["tag_id"], start, stop, limit)
             return SamplePage.model_validate({"tag": found, "samples": rows, "next": following})
-        gathered = await queries.buckets(database, found["tag_id"], start, stop, _bucket(bucket), limit)
-        return SamplePage.model_validate({"tag": found, "buckets": gathered})
+        rows, following = await queries.buckets(database, found["tag_id"], start, stop, _bucket(bucket), limit)
+        return SamplePage.model_validate({"tag": found, "buckets": rows, "next": following})
 
     @api.get("/ledger")
     async def ledger(agent: AgentQuery = None) -> list[LedgerAnswer]:
@@ -108,6 +113,13 @@ def _api(database: Database) -> APIRouter:
         return [LedgerAnswer.model_validate(row) for row in await queries.ledger(database, agent)]
 
     return api
+
+
+def _only_known_parameters(request: Request) -> None:
+    """Refuse a request with a parameter that the route does not have: a misspelt one would be ignored silently."""
+    known = {parameter.alias for parameter in request.scope["route"].dependant.query_params}
+    if unknown := sorted(set(request.query_params) - known):
+        raise BadRequest(f"there is no parameter {', '.join(unknown)} here; known are {', '.join(sorted(known))}")
 
 
 def _operations(database: Database, registry: CollectorRegistry) -> APIRouter:
@@ -124,7 +136,7 @@ def _operations(database: Database, registry: CollectorRegistry) -> APIRouter:
         try:
             if await queries.is_migrated(database):
                 return Health(status="ok")
-            reason = "the database has no tables yet; run 'cloud-ingest migrate'"
+            reason = queries.NOT_MIGRATED
         except DatabaseUnavailable as exc:
             reason = str(exc)
         response.status_code = 503
@@ -155,6 +167,18 @@ def _handle_errors(app: FastAPI) -> None:
     async def unavailable(_request: Request, error: DatabaseUnavailable) -> JSONResponse:
         return _problem(503, "Service unavailable", str(error))
 
+    @app.exception_handler(StatementRefused)
+    async def refused(_request: Request, error: StatementRefused) -> JSONResponse:
+        if error.sqlstate.startswith(_BAD_DATA):
+            return _problem(400, "Bad request", f"the database does not take a value of this request: {error}")
+        if error.sqlstate == UNDEFINED_TABLE:
+            return _problem(503, "Service unavailable", queries.NOT_MIGRATED)
+        raise error
+
+    @app.exception_handler(HTTPException)
+    async def no_route(_request: Request, error: HTTPException) -> JSONResponse:
+        return _problem(error.status_code, str(error.detail), "/api/docs lists what can be asked")
+
 
 def _problem(status: int, title: str, detail: str) -> JSONResponse:
     document = ProblemAnswer(title=title, status=status, detail=detail).model_dump()
@@ -165,7 +189,10 @@ def _span(begin: datetime | None, end: datetime | None) -> tuple[datetime, datet
     stop = end or datetime.now(UTC)
     if stop.tzinfo is None or (begin is not None and begin.tzinfo is None):
         raise BadRequest("'from' and 'to' need a time zone, such as 2026-11-22T08:00:00Z")
-    start = begin or stop - timedelta(hours=1)
+    try:
+        start = begin or stop - timedelta(hours=1)
+    except OverflowError as exc:
+        raise BadRequest("'to' is too early") from exc
     if start > stop:
         raise BadRequest("'from' is later than 'to'")
     return start, stop
@@ -176,6 +203,6 @@ def _bucket(text: str) -> float:
         bucket_s = parse_duration(text)
     except ValueError as exc:
         raise BadRequest(f"bucket: {exc}") from exc
-    if bucket_s < BUCKET_S_MIN:
-        raise BadRequest(f"bucket: {text} is less than 1ms")
+    if not BUCKET_S_MIN <= bucket_s <= BUCKET_S_MAX:
+        raise BadRequest(f"bucket: {text} is not between 1ms and {BUCKET_S_MAX / 86_400:g}d")
     return bucket_s

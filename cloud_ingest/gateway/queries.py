@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
 from cloud_ingest.historian.ledger_book import parse_multirange
 from connectors.model.datatypes import DataType
@@ -15,6 +15,8 @@ from connectors.model.errors import LinesideError
 from connectors.model.quality import name_of
 from connectors.ports.database import Database, Row
 from connectors.sparkplug.delivery import format_epoch
+
+NOT_MIGRATED: Final = "the database has no tables yet; run 'cloud-ingest migrate'"
 
 
 class NotFound(LinesideError):
@@ -132,8 +134,10 @@ async def samples(
 
 async def buckets(
     database: Database, tag_id: int, begin: datetime, end: datetime, bucket_s: float, count_max: int
-) -> list[dict[str, Any]]:
+) -> tuple[list[dict[str, Any]], datetime | None]:
     """Samples gathered into intervals of ``bucket_s`` that begin at multiples of it (since 2000-01-01 UTC).
+
+    The second part of the answer is where the next page begins (``None``: that was all).
 
     ``mean``, ``min`` and ``max`` are of good numbers; Boolean counts as 0 and 1. Empty intervals are left out.
     """
@@ -150,9 +154,10 @@ async def buckets(
             begin,
             end,
             bucket_s,
-            count_max,
+            count_max + 1,
         )
-    return [
+    following: datetime | None = rows[count_max]["bucket"] if len(rows) > count_max else None
+    gathered = [
         {
             "time": row["bucket"],
             "count": row["count"],
@@ -161,8 +166,9 @@ async def buckets(
             "min": _finite(row["low"]),
             "max": _finite(row["high"]),
         }
-        for row in rows
+        for row in rows[:count_max]
     ]
+    return gathered, following
 
 
 async def ledger(database: Database, agent: str | None = None) -> list[dict[str, Any]]:

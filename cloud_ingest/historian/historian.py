@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import traceback
 from typing import Final
 
@@ -78,19 +79,21 @@ class Historian:
     async def _project(self, identity: str, number: int) -> None:
         """Keep one partition stored for as long as it is this process's."""
         back_off = BackOff(RETRY_FIRST_S, RETRY_LONGEST_S)
-        while True:
-            projector = self._projectors[number] = Projector(self._stores, identity, number)
-            try:
-                await projector.run()
-            except OffsetMoved as exc:
-                emit(PartitionLeft(RAW, number, str(exc)))
-            except asyncio.CancelledError:
-                self._projectors.pop(number, None)
-                emit(PartitionLeft(RAW, number, "it was given to another process, or this one stops"))
-                raise
-            except Exception as exc:  # the other partitions go on; the place in the log has not moved
-                emit(Fault(f"historian partition {number}", f"{type(exc).__name__}: {exc}", traceback.format_exc()))
-            await asyncio.sleep(back_off.next_s())
+        try:
+            while True:
+                projector = self._projectors[number] = Projector(self._stores, identity, number)
+                try:
+                    await projector.run(back_off)
+                except OffsetMoved as exc:
+                    emit(PartitionLeft(RAW, number, str(exc)))
+                except Exception as exc:  # the other partitions go on; the place in the log has not moved
+                    emit(Fault(f"historian partition {number}", f"{type(exc).__name__}: {exc}", traceback.format_exc()))
+                await asyncio.sleep(back_off.next_s())
+        finally:
+            del self._projectors[number]
+            with contextlib.suppress(KeyError):  # it was never measured
+                LAG.remove(str(number))
+            emit(PartitionLeft(RAW, number, "it was given to another process, or this one stops"))
 
     async def _tend_partitions(self) -> None:
         """Have the partition of tomorrow before tomorrow."""

@@ -73,6 +73,10 @@ class Identities:
                 self.acknowledging.add(known.agent_id)
         return known
 
+    def known_agent(self, name: AgentName) -> KnownAgent | None:
+        """The agent called ``name``, if it has been met."""
+        return self._agents.get(name)
+
     async def learn_definition(self, agent: KnownAgent, definition: DeviceDefinition) -> None:
         """Enter a definition and its tags."""
         if (agent.agent_id, definition.hash) in self._definitions:

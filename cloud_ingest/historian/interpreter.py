@@ -12,19 +12,18 @@ from cloud_ingest.historian.identities import DefinitionTags, Identities
 from cloud_ingest.historian.incoming import Incoming, read_incoming
 from cloud_ingest.historian.ledger_book import LedgerBook
 from cloud_ingest.historian.nodes import Nodes
+from cloud_ingest.historian.presence import Presence
 from cloud_ingest.historian.sample_rows import SampleRows
 from cloud_ingest.historian.work import DeadLetter, DecodedBatch, GapRow, KnownAgent, ParkedBatch, Work
-from connectors.model.delivery import Epoch
+from connectors.model.delivery import EPOCH_MAX, AgentName, Epoch
 from connectors.model.errors import PayloadInvalid
 from connectors.model.samples import SampleBatch
 from connectors.ports.event_log import LogRecord
-from connectors.sparkplug.birth import BD_SEQ
+from connectors.sparkplug.bulk_decode import TIME_MS_LIMIT
 from connectors.sparkplug.definition import read_definition
 from connectors.sparkplug.delivery import DEFINITION_BODY, EPOCH_START, GAP, Delivery, parse_epoch
-from connectors.sparkplug.node_session import payload_of
 from connectors.sparkplug.topics import Verb
 
-VERSION_METRIC: Final = "Properties/Version"
 _DEATHS: Final = (Verb.NDEATH, Verb.DDEATH)
 
 
@@ -40,22 +39,36 @@ class _Fresh:
 class Interpreter:
     """Reads the records of one partition, in order."""
 
-    def __init__(self, identities: Identities, book: LedgerBook, nodes: Nodes, *, keep_decoded: bool) -> None:
+    def __init__(
+        self, identities: Identities, book: LedgerBook, nodes: Nodes, presence: Presence, *, keep_decoded: bool
+    ) -> None:
         self._identities = identities
         self._book = book
         self._nodes = nodes
+        self._presence = presence
         self._keep_decoded = keep_decoded
 
     async def interpret(self, records: Sequence[LogRecord]) -> Work:
-        """The work of ``records``, which are not empty. Raises ``DatabaseUnavailable``."""
-        work = Work(next_offset=records[-1].offset + 1)
+        """The work of ``records``, which are not empty, or of the first of them. Raises ``DatabaseUnavailable``.
+
+        A batch that comes twice ends the work before it comes again: whether it is a duplicate is only known when the
+        first one has been decoded.
+        """
+        work = Work(next_offset=records[0].offset)
         fresh: dict[tuple[int, str], _Fresh] = {}
+        taken: set[tuple[AgentName, Epoch, int]] = set()
         for record in records:
             found = read_incoming(record)
             if isinstance(found, DeadLetter):
                 work.dead_letters.append(found)
             elif found is not None:
+                if found.delivery is not None and found.delivery.batch:
+                    key = (found.topic.agent, found.delivery.epoch, found.delivery.batch)
+                    if key in taken:
+                        break
+                    taken.add(key)
                 await self._message(work, fresh, found)
+            work.next_offset = record.offset + 1
         for batches in fresh.values():
             await self._samples(work, batches)
         return work
@@ -69,7 +82,7 @@ class Interpreter:
             self._identities.acknowledging.add(agent.agent_id)
             await self._of_agent(work, fresh, agent, incoming, delivery)
         elif incoming.topic.verb in _DEATHS and agent.agent_id in self._identities.acknowledging:
-            self._death(work, agent, incoming)
+            await self._presence_of(work, agent, incoming)
         else:
             await self._nodes.receive(work, agent, incoming)
 
@@ -83,7 +96,7 @@ class Interpreter:
     ) -> None:
         """A message of an agent that takes part in acknowledged delivery."""
         if delivery.batch == 0:
-            self._birth(work, agent, incoming)
+            await self._presence_of(work, agent, incoming)
             return
         entry = await self._book.entry(work, agent, delivery.epoch)
         if delivery.batch in entry.arrived:
@@ -103,6 +116,13 @@ class Interpreter:
         if key not in fresh:
             fresh[key] = _Fresh(agent, delivery.definition)
         fresh[key].messages.append(incoming)
+
+    async def _presence_of(self, work: Work, agent: KnownAgent, incoming: Incoming) -> None:
+        message = incoming.message
+        try:
+            await self._presence.receive(work, agent, incoming.topic, message.payload, message.received_ms)
+        except PayloadInvalid as exc:
+            self._dead(work, agent, incoming, str(exc))
 
     async def _records(self, work: Work, agent: KnownAgent, delivery: Delivery) -> None:
         for name, value in delivery.records.items():
@@ -126,8 +146,13 @@ class Interpreter:
             epoch, first = parse_epoch(document["epoch"]), int(document["first"])
             started_ms = int(document["started_ms"])
             earlier = [(parse_epoch(e["epoch"]), int(e["first"]), int(e["last"])) for e in document["earlier"]]
-        except (ValueError, TypeError, KeyError, RecursionError) as exc:
-            raise PayloadInvalid(f"not an epoch start: {str(text)[:120]!r}") from exc
+            for number, begin, end in ((epoch, first, first), *earlier):
+                if not 0 < number <= EPOCH_MAX or not 0 < begin <= end + 1 < EPOCH_MAX:
+                    raise ValueError(f"epoch {number} cannot have batches {begin} to {end}")
+            if not 0 <= started_ms < TIME_MS_LIMIT:
+                raise ValueError(f"it did not start at {started_ms} ms")
+        except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as exc:
+            raise PayloadInvalid(f"not an epoch start: {exc} in {str(text)[:120]!r}") from exc
         entry = await self._book.entry(work, agent, epoch)
         entry.first_batch, entry.started_ms = first, started_ms
         for before, first_before, last_before in earlier:
@@ -221,38 +246,6 @@ class Interpreter:
         work.dead_letters.append(
             DeadLetter(message.topic, message.payload, reason, message.received_ms, agent, epoch, batch)
         )
-
-    def _birth(self, work: Work, agent: KnownAgent, incoming: Incoming) -> None:
-        """The birth of an agent or of one of its devices: who is there; its values are delivered as samples."""
-        if incoming.topic.verb is Verb.DBIRTH:
-            work.devices[agent, incoming.topic.device] = (True, incoming.message.received_ms)
-            return
-        try:
-            payload = payload_of(incoming.message.payload)
-        except PayloadInvalid as exc:
-            self._dead(work, agent, incoming, str(exc))
-            return
-        change = work.change(agent, incoming.message.received_ms)
-        change.online, change.death_bd_seq = True, None
-        for metric in payload.metrics:
-            if metric.name == BD_SEQ:
-                change.bd_seq = int(metric.long_value)
-            elif metric.name == VERSION_METRIC:
-                change.version = metric.string_value[:100]
-
-    def _death(self, work: Work, agent: KnownAgent, incoming: Incoming) -> None:
-        if incoming.topic.verb is Verb.DDEATH:
-            work.devices[agent, incoming.topic.device] = (False, incoming.message.received_ms)
-            return
-        try:
-            payload = payload_of(incoming.message.payload)
-        except PayloadInvalid as exc:
-            self._dead(work, agent, incoming, str(exc))
-            return
-        death = next((int(metric.long_value) for metric in payload.metrics if metric.name == BD_SEQ), None)
-        change = work.change(agent, incoming.message.received_ms)
-        change.online = False
-        change.death_bd_seq = death
 
 
 def _gap(agent: KnownAgent, text: Any) -> GapRow:

@@ -6,6 +6,7 @@ committed. When it was not, ``forget`` makes the book read the table again.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from cloud_ingest.historian.work import KnownAgent, LedgerEntry, Work
@@ -29,14 +30,13 @@ class LedgerBook:
         known = self._entries.get(key)
         if known is None:
             known = self._entries[key] = await self._read(agent, epoch)
-        changing = LedgerEntry(
-            known.arrived.copy(), known.samples, known.duplicates, known.started_ms, known.first_batch, known.last_batch
-        )
-        work.ledger[key] = changing
+        changing = work.ledger[key] = replace(known, arrived=known.arrived.copy())
         return changing
 
     def committed(self, work: Work) -> None:
         """The transaction is in the database."""
+        for entry in work.ledger.values():
+            entry.revision += 1
         self._entries.update(work.ledger)
 
     def forget(self) -> None:
@@ -46,7 +46,7 @@ class LedgerBook:
     async def _read(self, agent: KnownAgent, epoch: Epoch) -> LedgerEntry:
         async with self._database.session() as session:
             rows = await session.fetch(
-                "SELECT arrived::text AS arrived, samples, duplicates, first_batch, last_batch, "
+                "SELECT arrived::text AS arrived, samples, duplicates, first_batch, last_batch, revision, "
                 "(extract(epoch FROM started) * 1000)::bigint AS started_ms "
                 "FROM ledger WHERE agent_id = $1 AND epoch = $2",
                 agent.agent_id,
@@ -62,6 +62,7 @@ class LedgerBook:
             row["started_ms"],
             row["first_batch"],
             row["last_batch"],
+            int(row["revision"]),
         )
 
 

@@ -52,12 +52,13 @@ class Nodes:
         change.wants_rebirth = change.wants_rebirth or reading.wants_rebirth
         if reading.online is not None:
             change.online = reading.online
-        if topic.verb in (Verb.NBIRTH, Verb.DBIRTH):
-            work.births[agent, topic.device] = message.payload
+            work.all_devices_gone(agent, message.received_ms)
         if topic.verb is Verb.NBIRTH:
-            work.forgotten_births.append(agent)
-        if topic.verb is Verb.DBIRTH:
-            work.devices[agent, topic.device] = (True, message.received_ms)
+            work.forget_births(agent)
+        if topic.verb in (Verb.NBIRTH, Verb.DBIRTH) and session.born:
+            work.births[agent, topic.device] = message.payload
+        if topic.verb in (Verb.DBIRTH, Verb.DDEATH) and session.born:
+            work.devices[agent, topic.device] = (topic.verb is Verb.DBIRTH, message.received_ms)
         if reading.refused:
             reason = "; ".join(reading.refused[:REASONS_MAX])
             work.dead_letters.append(DeadLetter(message.topic, message.payload, reason, message.received_ms, agent))

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from cloud_ingest.event_log.topics import RAW, raw_message
 from cloud_ingest.historian.identities import Identities
+from cloud_ingest.historian.incoming import Incoming, read_incoming
 from cloud_ingest.historian.interpreter import Interpreter
 from cloud_ingest.historian.ledger_book import LedgerBook
 from cloud_ingest.historian.nodes import Nodes
 from cloud_ingest.historian.partitions import Partitions
+from cloud_ingest.historian.presence import Presence
 from cloud_ingest.historian.samples_topic import SamplesTopic
 from cloud_ingest.historian.storing import Place, read_parked, store
 from cloud_ingest.historian.work import DeadLetter, Work
@@ -31,8 +33,6 @@ from connectors.ports.event_log import EventLog, LogRecord
 READ_WAIT_S: Final = 1.0
 READ_BYTES_MAX: Final = 4 * 1024 * 1024
 CHECK_VIOLATION: Final = "23514"
-RETRY_FIRST_S: Final = 0.5
-RETRY_LONGEST_S: Final = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +58,14 @@ class Projector:
         self._book = LedgerBook(stores.database)
         keep = stores.samples is not None
         self._nodes = Nodes(stores.database, self._identities, keep_decoded=keep)
-        self._interpreter = Interpreter(self._identities, self._book, self._nodes, keep_decoded=keep)
+        self._presence = Presence(stores.database)
+        self._interpreter = Interpreter(self._identities, self._book, self._nodes, self._presence, keep_decoded=keep)
 
-    async def run(self) -> None:
+    async def run(self, back_off: BackOff) -> None:
         """Store the partition until cancelled. Raises ``OffsetMoved`` when another process has taken it over.
 
-        A database or log that is down is waited for.
+        A database or log that is down is waited for, as long as ``back_off`` says; it begins anew with what is stored.
         """
-        back_off = BackOff(RETRY_FIRST_S, RETRY_LONGEST_S)
         while True:
             try:
                 await self._read_on(back_off)
@@ -88,27 +88,38 @@ class Projector:
     async def _project(self, records: Sequence[LogRecord]) -> None:
         """Store ``records``; if the database refuses them, find the one that it refuses and set that aside."""
         try:
-            await self._store(await self._work(records))
+            await self._store_all(records)
         except StatementRefused as exc:
             self._forget()
+            left = self._left(records)
             if exc.sqlstate == CHECK_VIOLATION:  # a partition was made by another process: look again
                 await self._stores.partitions.prepare()
-                if await self._stored_again(records):
+                if await self._stored_again(left):
                     return
-            if len(records) == 1:
-                await self._store(_set_aside(records[0], str(exc)))
+                left = self._left(records)
+            if len(left) == 1:
+                await self._store(self._set_aside(left[0], str(exc)))
                 return
-            middle = len(records) // 2
-            await self._project(records[:middle])
-            await self._project(records[middle:])
+            middle = len(left) // 2
+            await self._project(left[:middle])
+            await self._project(left[middle:])
 
     async def _stored_again(self, records: Sequence[LogRecord]) -> bool:
         try:
-            await self._store(await self._work(records))
+            await self._store_all(records)
         except StatementRefused:
             self._forget()
             return False
         return True
+
+    async def _store_all(self, records: Sequence[LogRecord]) -> None:
+        while records:
+            await self._store(await self._work(records))
+            records = self._left(records)
+
+    def _left(self, records: Sequence[LogRecord]) -> Sequence[LogRecord]:
+        """Those of ``records`` that are not stored yet."""
+        return [record for record in records if record.offset >= self.next_offset]
 
     async def _work(self, records: Sequence[LogRecord]) -> Work:
         work = await self._interpreter.interpret(records)
@@ -131,14 +142,17 @@ class Projector:
         for letter in work.dead_letters:
             emit(DeadLettered(letter.topic[:200], len(letter.payload), letter.reason))
 
+    def _set_aside(self, record: LogRecord, reason: str) -> Work:
+        """The work that puts one record into the dead letters and goes past it."""
+        message, found = raw_message(record), read_incoming(record)
+        letter = DeadLetter(message.topic, message.payload, reason, message.received_ms)
+        if isinstance(found, Incoming):
+            letter = replace(letter, agent=self._identities.known_agent(found.topic.agent))
+            if found.delivery is not None:
+                letter = replace(letter, epoch=found.delivery.epoch, batch=found.delivery.batch)
+        return Work(next_offset=record.offset + 1, dead_letters=[letter])
+
     def _forget(self) -> None:
         self._book.forget()
         self._nodes.forget()
-
-
-def _set_aside(record: LogRecord, reason: str) -> Work:
-    """The work that puts one record into the dead letters and goes past it."""
-    message = raw_message(record)
-    work = Work(next_offset=record.offset + 1)
-    work.dead_letters.append(DeadLetter(message.topic, message.payload, reason, message.received_ms))
-    return work
+        self._presence.forget()

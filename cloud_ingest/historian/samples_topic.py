@@ -7,6 +7,7 @@ object, is only used by the tests, and by those who read the topic.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
@@ -22,6 +23,7 @@ from connectors.observability.events import emit
 from connectors.ports.event_log import EventLog, Record
 from connectors.sparkplug.bulk_encode import varint
 
+NAMES_REMEMBERED: Final = 65_536
 _PACKED: Final = {
     ValueFamily.FLOAT: (7, "<f8"),
     ValueFamily.INT: (8, "<i8"),
@@ -74,7 +76,7 @@ def encode_batch(decoded: DecodedBatch) -> bytes:
 def _column(part: SampleBatch, names: Mapping[int, str]) -> bytes:
     used, index = np.unique(part.tag, return_inverse=True)
     fields = [b"\x08" + varint(part.datatype), _packed(2, index.astype("<u4"))]
-    fields += [_text(3, names[alias]) for alias in used.tolist()]
+    fields += [_tag_name(names[alias]) for alias in used.tolist()]
     fields.append(_packed(4, part.time_ns.astype("<i8", copy=False)))
     if part.quality is not None:
         fields.append(_packed(5, part.quality.astype("<u4")))
@@ -92,6 +94,11 @@ def _column(part: SampleBatch, names: Mapping[int, str]) -> bytes:
 
 def _packed(number: int, values: NDArray[Any]) -> bytes:
     return _bytes(number, values.tobytes())
+
+
+@lru_cache(maxsize=NAMES_REMEMBERED)
+def _tag_name(name: str) -> bytes:
+    return _text(3, name)
 
 
 def _text(number: int, text: str) -> bytes:

@@ -75,18 +75,21 @@ async def store(database: Database, place: Place, expected: int, work: Work, par
 
 
 async def _ledger(session: Session, work: Work) -> None:
+    """Write the ledger. Raises ``OffsetMoved`` when a row is no longer as it was read: somebody else writes it."""
     entries = list(work.ledger.items())
-    await session.execute(
-        "INSERT INTO ledger "
-        "(agent_id, tenant_id, epoch, started, first_batch, last_batch, arrived, samples, duplicates) "
+    written = await session.execute(
+        "INSERT INTO ledger AS known (agent_id, tenant_id, epoch, started, first_batch, last_batch, arrived, samples, "
+        "duplicates, revision) "
         "SELECT agent_id, tenant_id, epoch, to_timestamp(started_ms / 1000.0), first_batch, last_batch, "
-        "arrived::int8multirange, samples, duplicates "
+        "arrived::int8multirange, samples, duplicates, revision + 1 "
         "FROM unnest($1::int[], $2::int[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::text[], "
-        "$8::bigint[], $9::bigint[]) "
-        "AS given (agent_id, tenant_id, epoch, started_ms, first_batch, last_batch, arrived, samples, duplicates) "
+        "$8::bigint[], $9::bigint[], $10::bigint[]) "
+        "AS given (agent_id, tenant_id, epoch, started_ms, first_batch, last_batch, arrived, samples, duplicates, "
+        "revision) "
         "ON CONFLICT (agent_id, epoch) DO UPDATE SET started = excluded.started, first_batch = excluded.first_batch, "
         "last_batch = excluded.last_batch, arrived = excluded.arrived, samples = excluded.samples, "
-        "duplicates = excluded.duplicates, last_arrival = now()",
+        "duplicates = excluded.duplicates, revision = excluded.revision, last_arrival = now() "
+        "WHERE known.revision = excluded.revision - 1",
         [agent.agent_id for (agent, _), _ in entries],
         [agent.tenant_id for (agent, _), _ in entries],
         [epoch for (_, epoch), _ in entries],
@@ -96,39 +99,36 @@ async def _ledger(session: Session, work: Work) -> None:
         [format_multirange(entry.arrived) for _, entry in entries],
         [entry.samples for _, entry in entries],
         [entry.duplicates for _, entry in entries],
+        [entry.revision for _, entry in entries],
     )
+    if written != len(entries):
+        raise OffsetMoved("the ledger of an epoch has been written by another process")
 
 
 async def _agents(session: Session, work: Work) -> None:
-    """What became known of agents; a death counts only when its bdSeq is that of the last birth."""
+    """What became known of agents."""
     changes = list(work.agents.items())
     await session.execute(
         "UPDATE agent SET "
         "last_seen = greatest(agent.last_seen, to_timestamp(given.seen_ms / 1000.0)), "
         "acknowledges = coalesce(given.acknowledges, agent.acknowledges), "
-        "online_changed = CASE WHEN given.online <> agent.online AND given.death IS NOT DISTINCT FROM given.current "
-        "    THEN to_timestamp(given.seen_ms / 1000.0) ELSE agent.online_changed END, "
-        "online = CASE WHEN given.death IS NOT DISTINCT FROM given.current THEN coalesce(given.online, agent.online) "
-        "    ELSE agent.online END, "
+        "online_changed = CASE WHEN given.online <> agent.online THEN to_timestamp(given.seen_ms / 1000.0) "
+        "    ELSE agent.online_changed END, "
+        "online = coalesce(given.online, agent.online), "
         "bd_seq = coalesce(given.bd_seq, agent.bd_seq), "
         "version = coalesce(given.version, agent.version), "
         "rebirth_wanted = CASE WHEN given.wants_rebirth THEN coalesce(agent.rebirth_wanted, now()) "
         "    ELSE agent.rebirth_wanted END "
-        "FROM (SELECT changed.*, "
-        "        CASE WHEN death IS NULL THEN NULL ELSE coalesce(changed.bd_seq, known.bd_seq, death) END AS current "
-        "    FROM unnest($1::int[], $2::bigint[], $3::bool[], $4::bool[], $5::bigint[], $6::text[], $7::bool[], "
-        "        $8::bigint[]) "
-        "        AS changed (agent_id, seen_ms, acknowledges, online, bd_seq, version, wants_rebirth, death) "
-        "    JOIN agent AS known USING (agent_id)) AS given "
+        "FROM unnest($1::int[], $2::bigint[], $3::bool[], $4::bool[], $5::bigint[], $6::text[], $7::bool[]) "
+        "    AS given (agent_id, seen_ms, acknowledges, online, bd_seq, version, wants_rebirth) "
         "WHERE agent.agent_id = given.agent_id",
         [agent.agent_id for agent, _ in changes],
         [change.last_seen_ms for _, change in changes],
         [change.acknowledges for _, change in changes],
         [change.online for _, change in changes],
         [change.bd_seq for _, change in changes],
-        [change.version for _, change in changes],
+        [None if change.version is None else storable_text(change.version) for _, change in changes],
         [change.wants_rebirth for _, change in changes],
-        [change.death_bd_seq for _, change in changes],
     )
 
 
@@ -144,6 +144,13 @@ async def _rare(session: Session, work: Work) -> None:
             agent.tenant_id,
             device,
             payload,
+        )
+    for agent, time_ms in work.devices_gone.items():
+        await session.execute(
+            "UPDATE device SET online = false, online_changed = to_timestamp($2::bigint / 1000.0) "
+            "WHERE agent_id = $1 AND online",
+            agent.agent_id,
+            time_ms,
         )
     for (agent, device), (online, time_ms) in work.devices.items():
         await session.execute(

@@ -74,7 +74,7 @@ class DecodedBatch:
 
 @dataclass(slots=True)
 class LedgerEntry:
-    """The ledger of one epoch, as it will be after the transaction."""
+    """The ledger of one epoch, as it will be after the transaction; ``revision`` is that of the row that was read."""
 
     arrived: BatchRanges
     samples: int = 0
@@ -82,6 +82,7 @@ class LedgerEntry:
     started_ms: int | None = None
     first_batch: int | None = None
     last_batch: int | None = None
+    revision: int = 0
 
 
 @dataclass(slots=True)
@@ -92,7 +93,6 @@ class AgentChange:
     acknowledges: bool | None = None
     online: bool | None = None
     bd_seq: int | None = None
-    death_bd_seq: int | None = None
     version: str | None = None
     wants_rebirth: bool = False
 
@@ -110,6 +110,7 @@ class Work:
     parked: list[ParkedBatch] = field(default_factory=list)
     unparked: list[tuple[KnownAgent, str]] = field(default_factory=list)
     agents: dict[KnownAgent, AgentChange] = field(default_factory=dict)
+    devices_gone: dict[KnownAgent, int] = field(default_factory=dict)
     devices: dict[tuple[KnownAgent, str], tuple[bool, int]] = field(default_factory=dict)
     births: dict[tuple[KnownAgent, str], bytes] = field(default_factory=dict)
     forgotten_births: list[KnownAgent] = field(default_factory=list)
@@ -123,3 +124,15 @@ class Work:
             change = self.agents[agent] = AgentChange(now_ms)
         change.last_seen_ms = max(change.last_seen_ms, now_ms)
         return change
+
+    def all_devices_gone(self, agent: KnownAgent, now_ms: int) -> None:
+        """Every device of ``agent`` is offline until it is born after this."""
+        self.devices_gone[agent] = now_ms
+        for key in self.devices:
+            if key[0] == agent:
+                self.devices[key] = (False, now_ms)
+
+    def forget_births(self, agent: KnownAgent) -> None:
+        """The births of ``agent`` until now say nothing about what comes after this."""
+        self.forgotten_births.append(agent)
+        self.births = {key: payload for key, payload in self.births.items() if key[0] != agent}

@@ -212,11 +212,13 @@ class Bridge:
                     back_off.reset()
                 except (EventLogUnavailable, DatabaseUnavailable) as exc:
                     self._pending.put_back([*part, *messages])
+                    PENDING_BYTES.set(self._pending.size_bytes)
                     wait_s = back_off.next_s()
                     emit(AppendFailed(str(exc), len(self._pending), round(wait_s, 1)))
                     await asyncio.sleep(wait_s)
                     self._arrived.set()
                     break
+            PENDING_BYTES.set(self._pending.size_bytes)
             if self._paused and not self._pending.is_full:
                 self._paused = False
                 with contextlib.suppress(BrokerUnavailable):

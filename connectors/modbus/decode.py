@@ -21,9 +21,8 @@ from connectors.modbus.settings import Order
 from connectors.model.datatypes import DataType, dtype_of
 from connectors.model.samples import SampleBatch
 
-ANSWERED: Final = 0
 NOT_READ: Final = -1
-"""What became of a block in a scan: answered, not read at all, or the exception code of the unit."""
+"""What became of a block in a scan: 0 when it was answered, the exception code of the unit, or this."""
 
 Area = NDArray[np.uint8]
 IndexArray = NDArray[np.intp]

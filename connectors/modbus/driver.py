@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Final, NoReturn
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import NoReturn
 
 from connectors.modbus.connection import ModbusConnection
 from connectors.modbus.counters import ModbusCounters
@@ -12,8 +14,6 @@ from connectors.modbus.settings import ModbusDevice
 from connectors.model.errors import LinesideError
 from connectors.ports.clock import Clock
 from connectors.ports.device import Acquisition
-
-PROBLEM_RETRY_S: Final = 60.0
 
 
 class ModbusDriver:
@@ -24,18 +24,24 @@ class ModbusDriver:
     ask. A poll that cannot be made in time is skipped and counted in ``counters``.
     """
 
-    def __init__(self, settings: ModbusDevice, clock: Clock, *, problem_retry_s: float = PROBLEM_RETRY_S) -> None:
+    def __init__(self, settings: ModbusDevice, clock: Clock) -> None:
         self._settings = settings
         self._clock = clock
-        self._problem_retry_s = problem_retry_s
         self.counters = ModbusCounters()
+
+    @property
+    def lag_s_max(self) -> float:
+        """See ``DeviceDriver``; the longest time between two polls of a tag."""
+        return self._settings.lag_s_max
+
+    def counts(self) -> Mapping[str, int]:
+        """See ``DeviceDriver``; the names are those of ``ModbusCounters``."""
+        return asdict(self.counters)
 
     async def acquire(self, acquisition: Acquisition) -> None:
         """See ``DeviceDriver``."""
         connection = ModbusConnection(self._settings, self._clock, self.counters)
-        session = ModbusSession(
-            self._settings, self._clock, connection, acquisition, self.counters, self._problem_retry_s
-        )
+        session = ModbusSession(self._settings, self._clock, connection, acquisition, self.counters)
         try:
             await connection.open()
             async with asyncio.TaskGroup() as tasks:

@@ -1,4 +1,4 @@
-"""Whose request is next on a connection that carries one request at a time."""
+"""Whose request is next on a connection that carries a few requests at a time."""
 
 from __future__ import annotations
 
@@ -37,15 +37,21 @@ class RequestQueue(Generic[Job]):
         self._passed_over = 0
 
     def __len__(self) -> int:
-        return sum(len(lane) for lane in self._lanes)
+        commands, polls, probes = self._lanes
+        return len(commands) + len(polls) + len(probes)
 
     def add(self, job: Job, priority: Priority) -> None:
         """Queue ``job`` behind those of its priority."""
         self._lanes[priority].append(job)
 
-    def next(self) -> Job | None:
-        """The job whose request is to be sent now; it stays in the queue, behind its equals. ``None`` when empty."""
+    def next(self, *, busy: bool = False) -> Job | None:
+        """The job whose request is to be sent now; it stays in the queue, behind its equals.
+
+        ``None`` when there is none, or when a command waits and the connection is ``busy`` with other requests.
+        """
         commands, polls, probes = self._lanes
+        if busy and commands:
+            return None
         lane = commands or polls or probes
         if probes:
             self._passed_over = 0 if lane is probes else self._passed_over + 1

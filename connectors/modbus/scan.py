@@ -1,59 +1,85 @@
-"""Reads that are made one after the other, and their way to samples."""
+"""Reads that belong together, and their way to samples."""
 
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from connectors.modbus.decode import ANSWERED, NOT_READ, DecodePlan
+from connectors.modbus.decode import NOT_READ, DecodePlan
 from connectors.modbus.exception_codes import REFUSALS
 from connectors.modbus.frames import ReadFrame
 from connectors.modbus.plan import Block, PlannedTag, coalesce
+from connectors.modbus.request_queue import Priority
 from connectors.modbus.settings import ModbusDevice
 from connectors.model.samples import SampleBatch
 
 
-class Scan:
-    """Some blocks of one unit, read together again and again: frames, reply area and decode plan are made once.
+class BlockRead(ReadFrame):
+    """The read of block ``number`` of ``scan``; on the wire once at a time."""
 
-    A connection fills in ``codes`` and ``arrived_ns`` block by block; ``at`` is the block whose turn it is. A run ends
-    early at the first block that got no answer: then ``failure`` says why. One run at a time.
+    __slots__ = ("number", "scan")
+
+    def __init__(self, scan: Scan, number: int, unit_id: int, into: memoryview) -> None:
+        super().__init__(scan.blocks[number], unit_id, into)
+        self.scan = scan
+        self.number = number
+
+
+@dataclass(frozen=True, slots=True)
+class NoAnswer:
+    """A block that was given up, and why, in a sentence."""
+
+    block: Block
+    reason: str
+
+
+class Scan:
+    """Some blocks of one unit, read together again and again: requests, reply area and decode plan are made once.
+
+    A connection takes reads from ``unasked`` and fills in ``codes`` and ``arrived_ns``, until ``unanswered`` is 0. A
+    run ends early when a block gets no answer: then that is its ``failure``. One run at a time.
     """
 
     __slots__ = (
         "_plan",
+        "_reads",
         "arrived_ns",
-        "at",
         "attempts_failed",
         "attempts_max",
         "blocks",
         "codes",
         "done",
         "failure",
-        "frames",
-        "targets",
+        "priority",
+        "unanswered",
+        "unasked",
     )
 
     def __init__(self, blocks: Sequence[Block], unit_id: int) -> None:
         self.blocks = tuple(blocks)
-        self.frames = [ReadFrame(block, unit_id) for block in blocks]
         self._plan = DecodePlan(blocks)
         area = self._plan.area.data
-        self.targets = [
-            area[start : start + block.byte_count] for start, block in zip(self._plan.starts, blocks, strict=True)
+        self._reads = [
+            BlockRead(self, number, unit_id, area[start : start + block.byte_count])
+            for number, (start, block) in enumerate(zip(self._plan.starts, blocks, strict=True))
         ]
         self.done: asyncio.Future[None] | None = None
-        self.begin(1)
+        self.begin(Priority.POLL, 1)
 
-    def begin(self, attempts_max: int) -> None:
+    def begin(self, priority: Priority, attempts_max: int) -> None:
         """Forget the run before; every read is tried ``attempts_max`` times."""
         count = len(self.blocks)
         self.codes = [NOT_READ] * count
         self.arrived_ns = [0] * count
-        self.at = 0
+        self.unasked = deque(self._reads)
+        self.unanswered = count
+        self.priority = priority
         self.attempts_max = attempts_max
-        self.attempts_failed = 0
-        self.failure: str | None = None
+        self.attempts_failed: dict[int, int] = {}
+        """By number of the block, for those that failed at all."""
+        self.failure: NoAnswer | None = None
 
     def batches(self) -> list[SampleBatch]:
         """The samples of the run; see ``DecodePlan.decode``."""
@@ -65,10 +91,14 @@ class Scan:
             return []
         return [(block, code) for block, code in zip(self.blocks, self.codes, strict=True) if code in REFUSALS]
 
-    @property
-    def answered_count(self) -> int:
-        """How many blocks got any answer, exceptions included."""
-        return sum(code >= ANSWERED for code in self.codes)
+    def unread(self) -> list[Block]:
+        """The blocks that have no answer yet, except for the one that was given up."""
+        given_up = None if self.failure is None else self.failure.block
+        return [
+            block
+            for block, code in zip(self.blocks, self.codes, strict=True)
+            if code == NOT_READ and block is not given_up
+        ]
 
 
 class ScanClass:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from typing import Final
 
@@ -13,7 +14,7 @@ from connectors.modbus.fixed_rate import FixedRate
 from connectors.modbus.plan import READ_FUNCTIONS, Block, block_of, planned_tags, scan_classes, tag_types
 from connectors.modbus.refused_tags import find_refused
 from connectors.modbus.request_queue import Priority
-from connectors.modbus.scan import Scan, ScanClass
+from connectors.modbus.scan import NoAnswer, Scan, ScanClass
 from connectors.modbus.settings import ModbusDevice
 from connectors.model.errors import DeviceUnavailable
 from connectors.model.quality import BAD_TIMEOUT
@@ -44,7 +45,6 @@ class ModbusSession:
         connection: ModbusConnection,
         acquisition: Acquisition,
         counters: ModbusCounters,
-        problem_retry_s: float,
     ) -> None:
         self._device = settings.name
         self._unit_id = settings.unit_id
@@ -52,7 +52,7 @@ class ModbusSession:
         self._connection = connection
         self._acquisition = acquisition
         self._counters = counters
-        self._problem_retry_s = problem_retry_s
+        self._retry_s = settings.retry_s
         self._types = tag_types(settings)
         classes = scan_classes(planned_tags(settings))
         self._classes = [ScanClass(interval_s, tags, settings) for interval_s, tags in classes.items()]
@@ -80,27 +80,24 @@ class ModbusSession:
     async def _read_everything(self) -> list[SampleBatch]:
         """Read every block once; blocks that stay silent while others answer are set aside."""
         batches: list[SampleBatch] = []
-        failure: str | None = None
-        answered = silent_in_a_row = 0
+        order = [block for scan_class in self._classes for block in scan_class.scan.blocks]
+        silent: set[int] = set()
         for scan_class in self._classes:
-            blocks = scan_class.scan.blocks
+            blocks: Sequence[Block] = scan_class.scan.blocks
             while blocks:
                 scan = Scan(blocks, self._unit_id)
                 await self._connection.run(scan, Priority.POLL)
                 batches += scan.batches()
                 self._suspect(scan_class, scan)
-                answered += scan.answered_count
-                silent_in_a_row = 0 if scan.at else silent_in_a_row
-                if scan.failure is None:
-                    break
+                blocks = scan.unread()
                 failure = scan.failure
-                silent_in_a_row += 1
-                if silent_in_a_row >= SILENT_BLOCKS_MAX:
-                    raise DeviceUnavailable(failure)
-                self._set_aside_silent(scan_class, blocks[scan.at], failure)
-                blocks = blocks[scan.at + 1 :]
-        if failure is not None and not answered:
-            raise DeviceUnavailable(failure)
+                if failure is None:
+                    break
+                position = order.index(failure.block)
+                silent.add(position)
+                if len(silent) == len(order) or _silent_in_a_row(silent, position) >= SILENT_BLOCKS_MAX:
+                    raise DeviceUnavailable(failure.reason)
+                self._set_aside_silent(scan_class, failure)
         return batches
 
     async def _poll(self, scan_class: ScanClass) -> None:
@@ -114,11 +111,11 @@ class ModbusSession:
             for batch in scan.batches():
                 await self._acquisition.put(batch)
             if scan.failure is not None:
-                raise DeviceUnavailable(scan.failure)
+                raise DeviceUnavailable(scan.failure.reason)
             self._suspect(scan_class, scan)
 
     async def _look_after_problems(self) -> None:
-        retry_at_s = self._clock.monotonic_s() + self._problem_retry_s
+        retry_at_s = self._clock.monotonic_s() + self._retry_s
         while True:
             wait_s = max(0.0, retry_at_s - self._clock.monotonic_s()) if self._set_aside else None
             try:
@@ -126,10 +123,10 @@ class ModbusSession:
                     await self._suspected.wait()
             except TimeoutError:
                 await self._retry()
-                retry_at_s = self._clock.monotonic_s() + self._problem_retry_s
+                retry_at_s = self._clock.monotonic_s() + self._retry_s
                 continue
             if not self._set_aside:
-                retry_at_s = self._clock.monotonic_s() + self._problem_retry_s
+                retry_at_s = self._clock.monotonic_s() + self._retry_s
             if await self._search():
                 await self._report_online()
 
@@ -159,14 +156,14 @@ class ModbusSession:
         scan = Scan([block], self._unit_id)
         await self._connection.run(scan, Priority.PROBE)
         if scan.failure is not None:
-            raise DeviceUnavailable(scan.failure)
+            raise DeviceUnavailable(scan.failure.reason)
         return scan.codes[0]
 
-    def _set_aside_silent(self, scan_class: ScanClass, block: Block, failure: str) -> None:
-        reason = f"{failure}, while the unit answers reads of other addresses"
-        problems = tuple(TagProblem(tag.name, reason, BAD_TIMEOUT) for tag in block.tags)
-        scan_class.leave_out(block)
-        self._set_aside.append(_SetAside(scan_class, block, problems))
+    def _set_aside_silent(self, scan_class: ScanClass, failure: NoAnswer) -> None:
+        reason = f"{failure.reason}, while the unit answers reads of other addresses"
+        problems = tuple(TagProblem(tag.name, reason, BAD_TIMEOUT) for tag in failure.block.tags)
+        scan_class.leave_out(failure.block)
+        self._set_aside.append(_SetAside(scan_class, failure.block, problems))
 
     async def _retry(self) -> None:
         """Read once what was set aside; whatever the unit does not refuse any more is polled again."""
@@ -194,3 +191,11 @@ class ModbusSession:
         left_out = self._set_aside_indices()
         types = [tag_type for tag_type in self._types if tag_type.index not in left_out]
         await self._acquisition.online(types, [problem for entry in self._set_aside for problem in entry.problems])
+
+
+def _silent_in_a_row(silent: Set[int], last: int) -> int:
+    """How many blocks up to ``last``, in the order in which they were asked for, are silent."""
+    count = 0
+    while last - count in silent:
+        count += 1
+    return count

@@ -10,7 +10,13 @@ from pydantic import Field, field_validator, model_validator
 
 from connectors.model.datatypes import DataType
 from connectors.model.report_by_exception import ReportRule
-from connectors.ports.settings import DataTypeSetting, DeviceSettings, Duration, TagSettings
+from connectors.ports.settings import (
+    DataTypeSetting,
+    DeviceSettings,
+    Duration,
+    SettingInvalid,
+    TagSettings,
+)
 
 Table = Literal["coil", "discrete", "input", "holding"]
 Order = Literal["ABCD", "BADC", "CDAB", "DCBA"]
@@ -40,6 +46,7 @@ REGISTERS: Final = {
     DataType.DOUBLE: 4,
 }
 STRING_REGISTERS_MAX: Final = 125
+IN_FLIGHT_MAX: Final = 16
 
 
 class ModbusTag(TagSettings):
@@ -49,9 +56,16 @@ class ModbusTag(TagSettings):
         str, Field(description="Table and address from 0, e.g. holding 100, input 7, coil 3; holding 100.5 is a bit")
     ]
     datatype: Annotated[DataTypeSetting | None, Field(alias="type", description="uint16 unless said otherwise")] = None
-    order: Annotated[Order, Field(description="Order of the bytes of 32 and 64 bit values: ABCD is big-endian")] = (
-        "ABCD"
-    )
+    order: Annotated[
+        Order,
+        Field(
+            description="How the bytes of a value arrive. A, B, C, D are the bytes of 32 bits, A the most significant. "
+            "ABCD: in this order, as the Modbus specification has it; CDAB: the register with the low word first; "
+            "BADC: the low byte of each register first; DCBA: both. 64 bits follow the same pattern (CDAB is "
+            "GHEFCDAB); of 16 bits, bits and strings only the bytes within each register change places, in BADC and "
+            "DCBA"
+        ),
+    ] = "ABCD"
     length: Annotated[int, Field(ge=1, le=STRING_REGISTERS_MAX * 2, description="Bytes of a string")] = 2
     poll_s: Annotated[Duration | None, Field(alias="poll", gt=0, description="How often it is read")] = None
     report: Annotated[
@@ -132,9 +146,30 @@ class ModbusDevice(DeviceSettings):
     endpoint: Annotated[str, Field(description="tcp://host:502")]
     unit_id: Annotated[int, Field(ge=0, le=255)] = 1
     poll_s: Annotated[Duration, Field(alias="poll", gt=0, description="For tags that say nothing else")] = 1.0
-    timeout_s: Annotated[Duration, Field(alias="timeout", gt=0, description="For one request")] = 2.0
+    timeout_s: Annotated[
+        Duration, Field(alias="timeout", gt=0, description="For one request, of several in flight for the oldest")
+    ] = 2.0
     retries: Annotated[
         int, Field(ge=0, le=10, description="Of a read that got no answer, before it counts as failed")
+    ] = 1
+    retry_s: Annotated[
+        Duration,
+        Field(
+            alias="retry",
+            gt=0,
+            description="How often tags that the unit refuses, or does not answer for, are tried again",
+        ),
+    ] = 60.0
+    in_flight_max: Annotated[
+        int,
+        Field(
+            alias="in_flight",
+            ge=1,
+            le=IN_FLIGHT_MAX,
+            description="Requests on the wire at once: what the unit's manual allows (Modbus Messaging on TCP/IP "
+            "Implementation Guide V1.0b, 4.4.1.2, NumberMaxOfClientTransaction); 1 is right for gateways to serial "
+            "lines",
+        ),
     ] = 1
     hole_registers_max: Annotated[
         int, Field(alias="max_hole", ge=0, le=124, description="Unused registers that one read may bridge")
@@ -154,6 +189,22 @@ class ModbusDevice(DeviceSettings):
         if not re.fullmatch(r"tcp://[^/\s:@]+(:\d+)?", endpoint):
             raise ValueError(f"{endpoint!r} is not a Modbus endpoint; write it as tcp://host:502")
         return endpoint
+
+    @model_validator(mode="after")
+    def _a_pause_needs_turns(self) -> ModbusDevice:
+        if self.pause_s and self.in_flight_max > 1:
+            raise SettingInvalid(
+                "'pause' is the time between a reply and the next request, and with 'in_flight' requests do not wait "
+                "for replies.",
+                "Leave one of the two out.",
+                ("in_flight",),
+            )
+        return self
+
+    @property
+    def lag_s_max(self) -> float:
+        """The longest time between two polls of a tag."""
+        return max((self.poll_s if tag.poll_s is None else tag.poll_s for tag in self.tags), default=self.poll_s)
 
     def _report_rule(self, tag: TagSettings) -> ReportRule:
         """A poll is only a question: what is reported is the change, and a sign of life."""

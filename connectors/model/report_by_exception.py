@@ -13,7 +13,7 @@ is handed out by ``released``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -49,8 +49,8 @@ class ReportRule:
 class ReportFilter:
     """The memory of what was reported of each tag of one device.
 
-    ``now_s`` is a monotonic time in seconds. What passes counts as reported, so the caller keeps it until it is safe.
-    Made anew when the device's tags change; a tag whose data type changes starts afresh by itself.
+    ``now_s`` is a monotonic time in seconds. What passes counts as reported, so the caller keeps it until it is safe,
+    or lets the filter ``forget``. A tag whose data type changes starts afresh by itself.
     """
 
     def __init__(self, tag_count: int, rules: Mapping[int, ReportRule]) -> None:
@@ -97,22 +97,26 @@ class ReportFilter:
             return batches
         for datatype, reported in self._reported.items():
             tag = np.flatnonzero(reported.held & (now_s - reported.at_s >= self._min_s))
-            if not len(tag):
-                continue
-            reported.held[tag] = False
-            reported.at_s[tag] = now_s
-            value = reported.held_value[tag]
-            reported.value[tag] = value
-            quality = reported.status[tag].astype(np.uint16)
-            batches.append(
-                SampleBatch(
-                    datatype,
-                    tag.astype(np.int32),
-                    reported.held_time_ns[tag],
-                    value,
-                    quality if quality.any() else None,
-                )
-            )
+            if len(tag):
+                reported.at_s[tag] = now_s
+                batches.append(reported.release(datatype, tag))
+        return batches
+
+    def forget(self, tags: Iterable[int] | None = None) -> list[SampleBatch]:
+        """Forget what was reported of ``tags`` (``None``: of all), so that the next sample of each passes.
+
+        What comes back are the values that were held of them, which ``released`` will not hand out any more.
+        """
+        chosen = np.ones(len(self._row), np.bool_)
+        if tags is not None:
+            chosen[:] = False
+            chosen[list(tags)] = True
+        batches: list[SampleBatch] = []
+        for datatype, reported in self._reported.items():
+            held = np.flatnonzero(reported.held & chosen)
+            if len(held):
+                batches.append(reported.release(datatype, held))
+            reported.status[chosen] = _NEVER
         return batches
 
     def _are_unique(self, tag: IndexArray) -> bool:
@@ -258,6 +262,14 @@ class _Reported:
         self.value[tag] = value
         self.status[tag] = status
         self.at_s[tag] = now_s
+
+    def release(self, datatype: DataType, tag: IndexArray) -> SampleBatch:
+        """The held values of ``tag``, which count as reported now."""
+        self.held[tag] = False
+        self.value[tag] = value = self.held_value[tag]
+        quality = self.status[tag].astype(np.uint16)
+        index = tag.astype(np.int32)
+        return SampleBatch(datatype, index, self.held_time_ns[tag], value, quality if quality.any() else None)
 
     def hold(self, samples: _Samples, held: BoolArray) -> None:
         """Of the tags of ``samples``, each of which occurs once, those where ``held`` is true hold their value now."""

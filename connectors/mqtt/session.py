@@ -101,6 +101,17 @@ class MqttSession:
         return self._connection
 
 
+class _ClosedWhenRefused(ssl.SSLSocket):
+    """A socket that closes when its handshake fails: paho forgets it, and it would stay open until it is collected."""
+
+    def do_handshake(self, block: bool = False) -> None:
+        try:
+            super().do_handshake(block)
+        except BaseException:
+            self.close()
+            raise
+
+
 class _Connection:
     """One connection, from CONNECT to its end."""
 
@@ -176,6 +187,7 @@ class _Connection:
         options = self._options
         context = ssl.create_default_context(cafile=options.ca_file)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.sslsocket_class = _ClosedWhenRefused
         if options.cert_file is not None:
             context.load_cert_chain(options.cert_file, options.key_file)
         return context

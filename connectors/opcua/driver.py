@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Final
 from urllib.parse import urlparse
 
@@ -36,6 +36,13 @@ class OpcUaDriver:
     def __init__(self, settings: OpcUaDevice, clock: Clock) -> None:
         self._device = settings
         self._clock = clock
+        self._publishing: Publishing | None = None
+        self._overflows_before = 0
+
+    def counts(self) -> Mapping[str, int]:
+        """See ``DeviceDriver``; ``queue_overflows``: samples with the Overflow bit, before which others were lost."""
+        overflows = 0 if self._publishing is None else self._publishing.overflows
+        return {"queue_overflows": self._overflows_before + overflows}
 
     async def acquire(self, acquisition: Acquisition) -> None:
         """See ``DeviceDriver``."""
@@ -52,6 +59,7 @@ class OpcUaDriver:
         binding = await bind_tags(client, self._device.tags, range(len(self._device.tags)), limits)
         subscriptions = Subscriptions(client, self._device, limits)
         publishing = Publishing(client, self._device, self._clock, acquisition)
+        self._overflows_before, self._publishing = self.counts()["queue_overflows"], publishing
         await self._report(acquisition, binding)
         async with asyncio.TaskGroup() as tasks:
             refused = await self._monitor(subscriptions, publishing, list(binding.bound.values()), binding)

@@ -36,6 +36,9 @@ from connectors.opcua.wire_types import (
 RUN_MIN: Final = 8
 HAS_VALUE, HAS_STATUS, HAS_SOURCE_TIME, HAS_SERVER_TIME = 0x01, 0x02, 0x04, 0x08
 HAS_SOURCE_PICO, HAS_SERVER_PICO = 0x10, 0x20
+IS_ARRAY, HAS_DIMENSIONS = 0x80, 0x40
+"""In the first byte of a Variant, above its type (Part 6, 5.2.2.16)."""
+
 _OPTIONAL_SIZES: Final = (
     (HAS_STATUS, 4),
     (HAS_SOURCE_TIME, 8),
@@ -306,8 +309,12 @@ def _times(grid: NDArray[np.uint8], places: dict[int, int], received_ns: int) ->
 def _value_at(body: bytes, at: int) -> tuple[int, str | ua.Variant | None]:
     """(position after it, value) of the Variant at ``at``: a text as it is, everything else by asyncua's decoder."""
     if body[at] != STRING:
+        _check_array(body, at)
         buffer = Buffer(body, at)
-        variant = variant_from_binary(buffer)
+        try:
+            variant = variant_from_binary(buffer)
+        except (AttributeError, KeyError, MemoryError, RecursionError, TypeError) as exc:
+            raise PayloadInvalid(f"a value cannot be read: {exc}") from exc
         return buffer.cur_pos, variant
     length = _I32.unpack_from(body, at + 1)[0]
     start = at + 5
@@ -316,6 +323,17 @@ def _value_at(body: bytes, at: int) -> tuple[int, str | ua.Variant | None]:
     if start + length > len(body):
         raise PayloadInvalid("a text is longer than the notification that carries it")
     return start + length, body[start : start + length].decode("utf-8", "replace")
+
+
+def _check_array(body: bytes, at: int) -> None:
+    """Refuse an array that cannot be there: asyncua's decoder believes the length, and would count to it."""
+    if not body[at] & IS_ARRAY:
+        if body[at] & HAS_DIMENSIONS:
+            raise PayloadInvalid("a single value has the dimensions of an array")
+        return
+    length = _I32.unpack_from(body, at + 1)[0]
+    if length > len(body) - at or (length > 0 and not body[at] & ~(IS_ARRAY | HAS_DIMENSIONS)):
+        raise PayloadInvalid(f"an array of {length} values is longer than the notification that carries it")
 
 
 def _rest_of_item(body: bytes, start: int, at: int, mask: int, received_ns: int) -> tuple[int, int, int]:

@@ -43,6 +43,11 @@ class Publishing:
         self._in_order = asyncio.Lock()
         self._heard_s = clock.monotonic_s()
 
+    @property
+    def overflows(self) -> int:
+        """Samples of this connection with the Overflow bit: before each of them the server's queue has lost some."""
+        return self._decoder.overflows
+
     def bind(self, tag: BoundTag) -> None:
         """Values of ``tag`` are expected from now on."""
         self._decoder.bind(tag.index, tag.raw)
@@ -60,7 +65,7 @@ class Publishing:
         """
         self._heard_s = self._clock.monotonic_s()
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._watch_silence(), name=f"{self._device.name} silence")
+            tasks.create_task(self._watch_silence(subscriptions), name=f"{self._device.name} silence")
             running = 0
             while True:
                 wanted = min(REQUESTS_MAX, max(REQUESTS_MIN, 2 * subscriptions.count))
@@ -69,9 +74,11 @@ class Publishing:
                 running = max(running, wanted)
                 await asyncio.sleep(self._device.silence_s_max)
 
-    async def _watch_silence(self) -> None:
-        limit_s = self._device.silence_s_max
+    async def _watch_silence(self, subscriptions: Subscriptions) -> None:
         while True:
+            limit_s = max(self._device.silence_s_max, 2 * subscriptions.keep_alive_s)
+            if self._in_order.locked():  # a response waits for room on this side: the server is not the silent one
+                self._heard_s = self._clock.monotonic_s()
             silent_s = self._clock.monotonic_s() - self._heard_s
             if silent_s >= limit_s:
                 raise DeviceUnavailable(
@@ -91,13 +98,13 @@ class Publishing:
                 received_ns = self._clock.now_ns()
                 async with self._in_order:
                     await self._handle(read_publish_response(data), received_ns)
+                self._heard_s = self._clock.monotonic_s()
             except UaError as exc:
                 raise DeviceUnavailable(f"{self._device.name}: {service_reason(exc)}") from exc
             except DECODING_ERRORS as exc:
                 raise DeviceUnavailable(f"{self._device.name}: a response cannot be read: {exc}") from exc
 
     async def _handle(self, notification: Notification, received_ns: int) -> None:
-        self._heard_s = self._clock.monotonic_s()
         if notification.status_change is not None:
             raise DeviceUnavailable(
                 f"{self._device.name}: the server ended the subscription ({status_name(notification.status_change)})"

@@ -5,10 +5,17 @@ from __future__ import annotations
 import re
 from typing import Annotated, Final, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from connectors.ports.secrets import Secret
-from connectors.ports.settings import DataTypeSetting, DeviceSettings, Duration, Settings, TagSettings
+from connectors.ports.settings import (
+    DataTypeSetting,
+    DeviceSettings,
+    Duration,
+    SettingInvalid,
+    Settings,
+    TagSettings,
+)
 
 _NODE_ID: Final = re.compile(r"(?:(?:ns=\d+|nsu=[^;]+);)?[isgb]=.+", re.DOTALL)
 QUEUE_SIZE_MAX: Final = 10_000
@@ -50,9 +57,9 @@ class OpcUaDevice(DeviceSettings):
     """One OPC UA server."""
 
     driver: Literal["opcua"]
-    endpoint: Annotated[str, Field(description="opc.tcp://host:port/path")]
     insecure: Annotated[bool, Field(description="Allow a session without signature and encryption")] = False
     security: OpcUaSecurity = OpcUaSecurity()
+    endpoint: Annotated[str, Field(description="opc.tcp://host:port/path")]
     publishing_s: Annotated[
         Duration, Field(alias="publishing", gt=0, description="How often the server sends what has changed")
     ] = 0.1
@@ -73,4 +80,16 @@ class OpcUaDevice(DeviceSettings):
     def _opc_tcp(cls, endpoint: str) -> str:
         if not re.fullmatch(r"opc\.tcp://[^/\s:@]+(:\d+)?(/\S*)?", endpoint):
             raise ValueError(f"{endpoint!r} is not an OPC UA endpoint; write it as opc.tcp://host:4840")
+        return endpoint
+
+    @field_validator("endpoint")
+    @classmethod
+    def _protected(cls, endpoint: str, info: ValidationInfo) -> str:
+        security = info.data.get("security")
+        if security is not None and security.policy == "None" and info.data.get("insecure") is False:
+            raise SettingInvalid(
+                f"the session with {endpoint!r} is neither signed nor encrypted: anybody on the network can read and "
+                "change what is sent.",
+                "Allow it with 'insecure: true' beside 'endpoint'.",
+            )
         return endpoint

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import Any, Final
 
 from asyncua import ua
 from asyncua.client.client import Client
@@ -19,6 +19,9 @@ from connectors.opcua.status import tag_reason
 from connectors.ports.device import TagProblem
 
 NOTIFICATIONS_PER_PUBLISH_MAX: Final = 50_000
+LIFETIME_KEEP_ALIVES: Final = 10
+"""A subscription whose client takes nothing lives on for so many keep-alive intervals (Part 4, 5.14.2: at least 3)."""
+
 _FILTER_REFUSALS: Final = {
     StatusCodes.BadMonitoredItemFilterUnsupported,
     StatusCodes.BadFilterNotAllowed,
@@ -36,6 +39,7 @@ class Subscriptions:
         self._limits = limits
         self._ids: dict[DataType, int] = {}
         self.revised_sampling_s: dict[int, float] = {}
+        self.keep_alive_s = 0.0  # the longest that a living server lets pass without a response
 
     @property
     def count(self) -> int:
@@ -57,23 +61,49 @@ class Subscriptions:
 
     async def _create_subscription(self) -> int:
         device = self._device
-        keep_alives = max(1, int(device.silence_s_max / 3 / device.publishing_s))
+        keep_alives = self._keep_alives(device.publishing_s)
         request = ua.CreateSubscriptionRequest()
         request.Parameters = ua.CreateSubscriptionParameters(
             RequestedPublishingInterval=device.publishing_s * 1000.0,
-            RequestedLifetimeCount=ua.UInt32(keep_alives * 10),
+            RequestedLifetimeCount=ua.UInt32(keep_alives * LIFETIME_KEEP_ALIVES),
             RequestedMaxKeepAliveCount=ua.UInt32(keep_alives),
             MaxNotificationsPerPublish=ua.UInt32(NOTIFICATIONS_PER_PUBLISH_MAX),
             PublishingEnabled=True,
             Priority=ua.Byte(0),
         )
+        response = struct_from_binary(ua.CreateSubscriptionResponse, await self._send(request))
+        response.ResponseHeader.ServiceResult.check()
+        revised = response.Parameters
+        if revised.RevisedMaxKeepAliveCount > self._keep_alives(revised.RevisedPublishingInterval / 1000.0):
+            revised = await self._with_fewer_keep_alives(revised)
+        keep_alive_s = revised.RevisedPublishingInterval / 1000.0 * revised.RevisedMaxKeepAliveCount
+        self.keep_alive_s = max(self.keep_alive_s, keep_alive_s)
+        return int(response.Parameters.SubscriptionId)
+
+    async def _with_fewer_keep_alives(self, created: ua.CreateSubscriptionResult) -> Any:
+        """Ask for signs of life as often as before, of a server that publishes more slowly than it was asked to."""
+        keep_alives = self._keep_alives(created.RevisedPublishingInterval / 1000.0)
+        request = ua.ModifySubscriptionRequest()
+        request.Parameters = ua.ModifySubscriptionParameters(
+            SubscriptionId=created.SubscriptionId,
+            RequestedPublishingInterval=created.RevisedPublishingInterval,
+            RequestedLifetimeCount=ua.UInt32(keep_alives * LIFETIME_KEEP_ALIVES),
+            RequestedMaxKeepAliveCount=ua.UInt32(keep_alives),
+            MaxNotificationsPerPublish=ua.UInt32(NOTIFICATIONS_PER_PUBLISH_MAX),
+            Priority=ua.Byte(0),
+        )
+        response = struct_from_binary(ua.ModifySubscriptionResponse, await self._send(request))
+        return response.Parameters if response.ResponseHeader.ServiceResult.is_good() else created
+
+    def _keep_alives(self, publishing_s: float) -> int:
+        """After how many publishing intervals without a change the server says that it lives."""
+        return max(1, int(self._device.silence_s_max / 3 / max(publishing_s, 0.001)))
+
+    async def _send(self, request: Any) -> Any:
         protocol = self._client.uaclient.protocol
         if protocol is None:
             raise ConnectionError("the connection is closed")
-        data = await protocol.send_request(request)
-        response = struct_from_binary(ua.CreateSubscriptionResponse, data)
-        response.ResponseHeader.ServiceResult.check()
-        return int(response.Parameters.SubscriptionId)
+        return await protocol.send_request(request)
 
     async def _monitor(self, subscription: int, tags: Sequence[BoundTag]) -> dict[int, TagProblem]:
         results = await self._create_items(subscription, tags, with_filter=True)

@@ -7,6 +7,7 @@ import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
+from uuid import UUID
 
 import numpy as np
 from asyncua import ua
@@ -118,9 +119,13 @@ def plain_value(variant: ua.Variant, datatype: DataType) -> Any:
     if datatype is DataType.STRING:
         return _text(value)
     if datatype is DataType.UUID:
+        if not isinstance(value, UUID):
+            raise TypeError(f"{type(value).__name__} is not a Guid")
         return str(value)
     if datatype is DataType.BYTES:
-        return bytes(value)
+        if not isinstance(value, bytes):
+            raise TypeError(f"{type(value).__name__} is not a ByteString")
+        return value
     if datatype is DataType.BOOLEAN:
         if not isinstance(value, bool):
             raise TypeError(f"{type(value).__name__} is not a Boolean")

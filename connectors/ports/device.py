@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from connectors.model.samples import SampleBatch
+from connectors.model.samples import Int32Array, Int64Array, SampleBatch
 from connectors.model.tags import TagName, TagType
 
 
@@ -41,13 +41,31 @@ class Acquisition(Protocol):
         """
         ...
 
+    def lost(self, tags: Int32Array, time_ns: Int64Array) -> None:
+        """The device itself has lost samples of ``tags``: each of them before its sample of ``time_ns``.
+
+        Called before ``put`` of those samples. What is missing is declared as a gap of these tags, from the sample
+        that came before. (A word in the quality would say it of a sample which is as good as any other, and the
+        delivery ledger, which says what is missing, would not know.)
+        """
+        ...
+
 
 class DeviceDriver(Protocol):
     """One connection to one OPC UA server or Modbus unit, by its one owner.
 
     Delivery: at least what the device offers. A driver never drops a sample that it has received; what the device
-    itself lost (queue overflow) is marked in the quality.
+    itself lost (queue overflow) it reports with ``Acquisition.lost``.
     """
+
+    @property
+    def lag_s_max(self) -> float:
+        """How long a change at the device may take to become a sample here while nothing is wrong, in seconds.
+
+        By so much the newest sample of one tag can be older than that of another: a gap begins as much earlier.
+        Before the first connect it is what the settings ask for, afterwards no less than what the device keeps to.
+        """
+        ...
 
     async def acquire(self, acquisition: Acquisition) -> None:
         """Connect, report ``online``, then hand over samples until cancelled.
@@ -55,5 +73,12 @@ class DeviceDriver(Protocol):
         Raises ``DeviceUnavailable`` when the device cannot be reached or the connection is lost, with a sentence for
         the operator; the caller waits and calls again. A cancellation closes the connection in an orderly way. One
         wrong tag is a ``TagProblem``, never an exception.
+        """
+        ...
+
+    def counts(self) -> Mapping[str, int]:
+        """What has happened since the driver was made, by its name in snake_case: for metrics, asked every few seconds.
+
+        A count never falls, and the names are the same in each answer.
         """
         ...

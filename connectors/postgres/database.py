@@ -71,9 +71,13 @@ class PostgresDatabase:
             server_settings=self._settings,
         )
 
+    async def open(self) -> None:
+        """Be usable; no connection is opened yet."""
+        await self._pool
+
     async def connect(self) -> None:
         """Open the first connection. Raises ``DatabaseUnavailable`` with a sentence that names the place."""
-        await self._pool
+        await self.open()
         async with self.session():
             pass
 
@@ -156,18 +160,25 @@ class PostgresDatabase:
             terminate(connection)
 
 
-async def open_database(dsn: str, *, connections_max: int, application_name: str) -> PostgresDatabase:
-    """A pool of up to ``connections_max`` connections, the first of them open.
-
-    ``dsn`` is a URL ``postgresql://user:password@host:port/database?sslmode=…``; ``application_name`` is what the
-    server's own views call the connections. Raises ``DatabaseUnavailable`` with a sentence that names the place.
-    """
+async def unconnected_database(dsn: str, *, connections_max: int, application_name: str) -> PostgresDatabase:
+    """As ``open_database``, for a server that may not be there yet: the first use opens the first connection."""
     database = PostgresDatabase(
         dsn,
         connections_max=connections_max,
         settings={"application_name": application_name},
         statement_timeout_s=STATEMENT_TIMEOUT_S,
     )
+    await database.open()
+    return database
+
+
+async def open_database(dsn: str, *, connections_max: int, application_name: str) -> PostgresDatabase:
+    """A pool of up to ``connections_max`` connections, the first of them open.
+
+    ``dsn`` is a URL ``postgresql://user:password@host:port/database?sslmode=…``; ``application_name`` is what the
+    server's own views call the connections. Raises ``DatabaseUnavailable`` with a sentence that names the place.
+    """
+    database = await unconnected_database(dsn, connections_max=connections_max, application_name=application_name)
     try:
         await database.connect()
     except BaseException:

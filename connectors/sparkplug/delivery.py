@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 from google.protobuf.message import DecodeError
@@ -54,6 +54,7 @@ DEVICE_METRICS: Final = {
 """What a DBIRTH lists beside the tags of the device."""
 
 _NAMED_METRIC: Final = 0x0A
+_Int = TypeVar("_Int", bound=int)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +101,9 @@ def data_message(
 
 
 MESSAGE_OVERHEAD_BYTES_MAX: Final = 400
-"""What ``data_message`` adds to the metrics, without ticks (2 bytes a sample) and records."""
+"""What ``data_message`` adds to the metrics, without ticks and records."""
+TICK_BYTES: Final = 2
+"""What the ticks of one sample take."""
 
 
 def read_delivery(payload: bytes) -> Delivery | None:
@@ -195,13 +198,13 @@ def decode_acknowledgements(text: str) -> list[Acknowledgement]:
         document = json.loads(text)
         return [
             Acknowledgement(
-                parse_epoch(item["epoch"]),
+                _within_bigint(parse_epoch(item["epoch"])),
                 BatchRanges(_spans(item["batches"])),
-                tuple((int(batch), str(why)) for batch, why in item.get("refused", ())),
+                tuple((_within_bigint(int(batch)), _storable(str(why))) for batch, why in item.get("refused", ())),
             )
             for item in document
         ]
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as exc:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError) as exc:
         raise PayloadInvalid(f"not an acknowledgement: {text[:120]!r}") from exc
 
 
@@ -216,7 +219,18 @@ def parse_epoch(text: str) -> Epoch:
 
 
 def _spans(items: Iterable[Sequence[int]]) -> list[tuple[int, int]]:
-    return [(int(first), int(last)) for first, last in items]
+    return [(_within_bigint(int(first)), _within_bigint(int(last))) for first, last in items]
+
+
+def _within_bigint(number: _Int) -> _Int:
+    if not 0 <= number < 1 << 63:
+        raise ValueError(f"{number} is no epoch and no batch number")
+    return number
+
+
+def _storable(text: str) -> str:
+    """JSON may name half of a surrogate pair, which no file and no database takes."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _length_delimited(tag: int, data: bytes) -> bytes:

@@ -117,10 +117,10 @@ class NodeSession:
         reading.online = False
 
     def _check_seq(self, message: pb.Payload, reading: NodeReading) -> None:
-        if self._seq is None or not message.HasField("seq"):
+        if not message.HasField("seq"):
             return
-        expected = (self._seq + 1) % SEQ_COUNT
         seq = message.seq % SEQ_COUNT
+        expected = seq if self._seq is None else (self._seq + 1) % SEQ_COUNT
         if seq != expected:
             reading.lost_messages = (seq - expected) % SEQ_COUNT
             reading.wants_rebirth = True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from connectors.model.delivery import BatchRanges, Epoch
@@ -14,17 +14,19 @@ from connectors.model.tags import DefinitionHash, DeviceName
 from connectors.observability.events import emit
 from connectors.ports.clock import Clock
 from connectors.sparkplug.bulk_encode import encoded_bytes_max
-from connectors.sparkplug.delivery import MESSAGE_OVERHEAD_BYTES_MAX
+from connectors.sparkplug.delivery import MESSAGE_OVERHEAD_BYTES_MAX, TICK_BYTES
 from edge_agent.buffer.feed import Feed
 from edge_agent.buffer.outbox import Commit
-from edge_agent.buffer.rows import NewBatch, OpenGap
+from edge_agent.buffer.rows import Gap, NewBatch, OpenGap
 from edge_agent.buffer.writer import OutboxWriter
 from edge_agent.observability.events import Committed, OutboxBlocked, OutboxRecovered
 
-TICK_BYTES: Final = 2
 RETRY_S: Final = 1.0
 TIDY_S: Final = 1.0
 """Rows that were acknowledged while no samples come are deleted this often."""
+
+GAP_TAGS_MAX: Final = 100
+"""A gap of more tags than this is a gap of the device: its record stays far smaller than a message may be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,7 @@ class Collector:
         self._feed = feed
         self._settings = settings
         self._clock = clock
+        self._payload_bytes_max = settings.payload_bytes_max
         self._pending = _Pending()
         self._in_commit = 0
         self._committing: list[Callable[[], None]] = []
@@ -109,6 +112,13 @@ class Collector:
         self._work.closed_gaps[device] = max(last_ns, self._work.closed_gaps.get(device, last_ns))
         self._something.set()
 
+    def declare_gap(self, gap: Gap) -> None:
+        """With the next commit: samples are missing between two times; one record a device and reason each commit."""
+        same = [before for before in self._work.declared_gaps if _is_like(before, gap)]
+        others = [before for before in self._work.declared_gaps if not _is_like(before, gap)]
+        self._work.declared_gaps = [*others, _as_one([*same, gap])]
+        self._something.set()
+
     def acknowledged(self, epoch: Epoch, first: int, last: int) -> None:
         """With the next commit: these rows are in the event log, and leave the disk."""
         self._work.acknowledged.setdefault(epoch, BatchRanges()).add(first, last)
@@ -124,12 +134,18 @@ class Collector:
         while True:
             await self._something.wait()
             if not self._stopping:
-                only_tidying = not self._pending.samples and not self._work.opened_gaps
+                work = self._work
+                only_tidying = not self._pending.samples and not work.opened_gaps and not work.declared_gaps
                 await self._pause(TIDY_S if only_tidying else self._settings.commit_interval_s)
             self._something.clear()
             await self._commit_all()
             if self._stopping and not self._pending.samples and not self._work:
                 return
+
+    def limit_payload(self, broker_bytes_max: int) -> None:
+        """The broker takes packets of at most so many bytes (0: it named no limit): batches from now on fit in."""
+        configured = self._settings.payload_bytes_max
+        self._payload_bytes_max = min(configured, broker_bytes_max) if broker_bytes_max else configured
 
     def stop(self) -> None:
         """Commit what is pending and return from ``run``."""
@@ -152,7 +168,7 @@ class Collector:
         work, self._work = self._work, Commit()
         self._in_commit, self._committing = pending.samples, pending.committed
         for (device, definition), parts in pending.parts.items():
-            for pieces in _split(_by_datatype(parts), self._settings.payload_bytes_max - MESSAGE_OVERHEAD_BYTES_MAX):
+            for pieces in _split(_by_datatype(parts), self._payload_bytes_max - MESSAGE_OVERHEAD_BYTES_MAX):
                 work.batches.append(NewBatch(device, definition, pieces))
         try:
             if work:
@@ -175,6 +191,7 @@ class Collector:
                     emit(OutboxBlocked(str(exc), self.samples_pending))
                 self.blocked_reason = str(exc)
                 await asyncio.sleep(RETRY_S)
+                await self._delete_acknowledged(work)
                 continue
             if self.blocked_reason:
                 emit(OutboxRecovered())
@@ -182,6 +199,37 @@ class Collector:
             emit(Committed(self._in_commit, len(rows), self._clock.monotonic_s() - started_s))
             self._feed.push(rows)
             return
+
+    async def _delete_acknowledged(self, work: Commit) -> None:
+        """Delete what the cloud has in a transaction of its own: that makes room on a disk that takes nothing new."""
+        acknowledged, work.acknowledged = work.acknowledged, {}
+        later, self._work.acknowledged = self._work.acknowledged, {}
+        for epoch, ranges in later.items():
+            for first, last in ranges:
+                acknowledged.setdefault(epoch, BatchRanges()).add(first, last)
+        if not acknowledged:
+            return
+        try:
+            await self._writer.commit(Commit(acknowledged=acknowledged, now_ns=self._clock.now_ns()))
+        except OutboxUnavailable:
+            work.acknowledged = acknowledged
+
+
+def _is_like(one: Gap, other: Gap) -> bool:
+    return (one.device, one.reason) == (other.device, other.reason)
+
+
+def _as_one(gaps: Sequence[Gap]) -> Gap:
+    """What gaps of one device and reason say together; too many names become "any tag"."""
+    names: dict[str, None] | None = {}
+    for gap in gaps:
+        names = None if names is None or gap.tags is None else names | dict.fromkeys(gap.tags)
+    return replace(
+        gaps[-1],
+        first_ns=min(gap.first_ns for gap in gaps),
+        last_ns=max(gap.last_ns for gap in gaps),
+        tags=None if names is None or len(names) > GAP_TAGS_MAX else tuple(names),
+    )
 
 
 def _by_datatype(parts: Sequence[SampleBatch]) -> list[SampleBatch]:

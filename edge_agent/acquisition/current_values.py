@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from connectors.model.datatypes import DataType, dtype_of
+from connectors.model.quality import GOOD
 from connectors.model.samples import SampleBatch
 from connectors.model.tags import TagType
 from connectors.sparkplug.birth import CurrentValue
@@ -48,6 +49,16 @@ class CurrentValues:
         self._null[tag] = False if batch.null is None else batch.null
         self.has_value[tag] = True
         self.sample_count[tag] += 1
+
+    def times_ns(self, tags: NDArray[np.int32]) -> NDArray[np.int64]:
+        """The source times of the newest samples of ``tags``; 0 where there is none."""
+        times: NDArray[np.int64] = np.where(self.has_value[tags], self._time_ns[tags], 0)
+        return times
+
+    def not_good(self) -> NDArray[np.bool_]:
+        """Which tags have a newest sample that is anything else than plain good; a new array."""
+        bad: NDArray[np.bool_] = self.has_value & (self._quality != GOOD)
+        return bad
 
     def of(self, index: int, *, stale: bool = False) -> CurrentValue | None:
         """The newest sample of a tag, or ``None`` when there is none."""

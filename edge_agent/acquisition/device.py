@@ -10,22 +10,26 @@ from typing import Final, Protocol
 import numpy as np
 
 from connectors.model.back_off import BackOff
+from connectors.model.datatypes import DataType
 from connectors.model.errors import DeviceUnavailable, OutboxUnavailable
+from connectors.model.quality import BAD, is_good
 from connectors.model.report_by_exception import ReportFilter, ReportRule
-from connectors.model.samples import SampleBatch
+from connectors.model.samples import Int32Array, Int64Array, SampleBatch, batch_of_rows
 from connectors.model.tags import DeviceDefinition, DeviceName, TagType
 from connectors.observability.events import emit
 from connectors.ports.clock import Clock
 from connectors.ports.device import DeviceDriver, TagProblem
 from connectors.sparkplug.birth import CurrentValue
+from edge_agent.acquisition.absences import Absences
 from edge_agent.acquisition.collector import Collector
 from edge_agent.acquisition.current_values import CurrentValues
 from edge_agent.buffer.feed import Feed
-from edge_agent.buffer.rows import GapReason, OpenGap
+from edge_agent.buffer.rows import Gap, GapReason
 from edge_agent.buffer.writer import OutboxWriter
 from edge_agent.observability.events import (
     DeviceConnected,
     DeviceLost,
+    DriverCounted,
     Fault,
     SamplesAcquired,
     TagRefused,
@@ -34,10 +38,10 @@ from edge_agent.observability.events import (
 
 RETRY_FIRST_S: Final = 1.0
 RETRY_LONGEST_S: Final = 30.0
-GAP_MARGIN_NS: Final = 1_000_000_000
-"""A gap begins this much before the newest stored sample: values of other tags may have been under way then."""
-
 RELEASE_S: Final = 0.1
+SOURCE_STEP_NS: Final = 100
+"""Source times are told apart by this much (OPC UA Part 6, 5.2.2.5)."""
+
 PROBLEMS_LOGGED_MAX: Final = 20
 
 
@@ -88,8 +92,10 @@ class DeviceAcquisition:
         self._clock = clock
         self._aliases = np.full(len(self.tag_names), -1, np.int32)
         self._by_alias: dict[int, int] = {}
-        self._newest_ns: int | None = None
-        self._gap_to_close = False
+        self._held_s_max = max((rule.interval_s_min for rule in rules.values()), default=0.0)
+        self._in_order = asyncio.Lock()
+        self._absences = Absences(name, collector, clock, self._lag_s)
+        self._counted: dict[str, int] = {}
 
     @property
     def is_online(self) -> bool:
@@ -100,10 +106,7 @@ class DeviceAcquisition:
         """Go on after a restart: what an earlier start knew and stored last of this device."""
         if definition is not None:
             self._take_definition(definition, ())
-        self._gap_to_close = True
-        if newest_ns is not None and stored_ns is not None:
-            self._newest_ns = min(newest_ns, stored_ns)
-            self._open_gap(GapReason.AGENT_NOT_RUNNING, "")
+        self._absences.resume(newest_ns, stored_ns)
 
     def values(self) -> dict[int, CurrentValue]:
         """The newest value of each alias, for a birth."""
@@ -111,10 +114,19 @@ class DeviceAcquisition:
         found = {alias: self.current.of(index, stale=stale) for alias, index in self._by_alias.items()}
         return {alias: value for alias, value in found.items() if value is not None}
 
+    def measure_driver(self) -> None:
+        """Bring the metrics of what the driver counts up to date."""
+        for event, count in self._driver.counts().items():
+            before = self._counted.get(event)
+            if count != before:  # the first time a zero too, so that every series is there from the start
+                self._counted[event] = count
+                emit(DriverCounted(self.name, event, count - (before or 0)))
+
     async def run(self) -> None:
         """Keep the driver running until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._keep_acquiring(), name=f"{self.name} acquisition")
+            tasks.create_task(self._absences.watch_clock(), name=f"{self.name} clock")
             if self._holds_back:
                 tasks.create_task(self._release_held(), name=f"{self.name} held values")
 
@@ -133,7 +145,7 @@ class DeviceAcquisition:
             if self.is_online:
                 back_off.reset()
             wait_s = back_off.next_s() if retry_s is None else retry_s
-            self._went_offline(reason, wait_s)
+            await self._went_offline(reason, wait_s)
             await asyncio.sleep(wait_s)
 
     # -- the port Acquisition ----------------------------------------------------------------------------------------
@@ -141,6 +153,7 @@ class DeviceAcquisition:
     async def online(self, types: Sequence[TagType], problems: Sequence[TagProblem]) -> None:
         """See ``Acquisition``."""
         definition = await self._define(types)
+        await self._part_with_tags(types, problems)
         self._take_definition(definition, types)
         if not self.is_online:
             self.online_since_ns = self._clock.now_ns()
@@ -162,31 +175,77 @@ class DeviceAcquisition:
         self.current.update(batch)
         reported = batch if self._filter is None else self._filter.select(batch, self._clock.monotonic_s())
         if len(reported):
-            await self._collect(reported, committed)
+            await self._store(reported, committed)
+            if self.is_online:
+                self._absences.samples_taken(int(reported.time_ns.max()))
         elif committed is not None:
-            committed()
+            self._collector.after_commit(committed)  # earlier samples of the same response may be on their way
+
+    def lost(self, tags: Int32Array, time_ns: Int64Array) -> None:
+        """See ``Acquisition``."""
+        before_ns = self.current.times_ns(tags)
+        before_ns[before_ns == 0] = self.online_since_ns or self._clock.now_ns()
+        first_ns, last_ns = int(np.minimum(before_ns, time_ns).min()), int(time_ns.max())
+        names = tuple(dict.fromkeys(self.tag_names[index] for index in tags.tolist()))
+        self._collector.declare_gap(Gap(self.name, GapReason.DEVICE_OVERFLOW, first_ns, last_ns, tags=names))
 
     # ----------------------------------------------------------------------------------------------------------------
 
-    async def _collect(self, reported: SampleBatch, committed: Callable[[], None] | None) -> None:
+    async def _store(self, batch: SampleBatch, committed: Callable[[], None] | None = None) -> None:
+        """Hand over to the collector, under the definition of now; in the order of the calls, however long it waits.
+
+        When this is cancelled nothing of the batch was taken; so nothing that follows from having it comes before.
+        """
         if self.definition is None:
             raise RuntimeError(f"{self.name}: samples came before the tags were bound")
-        newest_ns = int(reported.time_ns.max())
-        self._newest_ns = newest_ns if self._newest_ns is None else max(self._newest_ns, newest_ns)
-        if self._gap_to_close:
-            self._gap_to_close = False
-            self._collector.close_gap(self.name, max(newest_ns, self._clock.now_ns()))
-        self.samples += len(reported)
-        emit(SamplesAcquired(self.name, len(reported)))
-        named = reported.with_tags(self._aliases[reported.tag])
-        await self._collector.put(self.name, self.definition.hash, named, committed)
+        definition, named = self.definition.hash, batch.with_tags(self._aliases[batch.tag])
+        async with self._in_order:
+            await self._collector.put(self.name, definition, named, committed)
+        self.samples += len(batch)
+        emit(SamplesAcquired(self.name, len(batch)))
 
     async def _release_held(self) -> None:
-        """Hand over values that a minimum interval has held back."""
+        """Hand over values that a minimum interval has held back.
+
+        They say nothing of how far the device's samples have come: they are older than what came last.
+        """
         while True:
             await asyncio.sleep(RELEASE_S)
-            for batch in self._filter.released(self._clock.monotonic_s()) if self._filter is not None else ():
-                await self._collect(batch, None)
+            if self._filter is not None and self.is_online:
+                for batch in self._filter.released(self._clock.monotonic_s()):
+                    await self._store(batch)
+
+    async def _part_with_tags(self, types: Sequence[TagType], problems: Sequence[TagProblem]) -> None:
+        """The last word on tags that had a type and have it no more, under the definition that they had it in.
+
+        A value that was held back is handed over. A tag that has a problem now gets a sample without value, so that
+        nobody takes its last value for the present one.
+        """
+        still = {(tag.name, tag.datatype) for tag in types}
+        indices = {name: index for index, name in enumerate(self.tag_names)}
+        metrics = () if self.definition is None else self.definition.metrics
+        gone = {
+            indices[metric.name]: metric
+            for metric in metrics
+            if metric.name in indices and (metric.name, metric.datatype) not in still
+        }
+        if not gone:
+            return
+        for batch in () if self._filter is None else self._filter.forget(gone):
+            await self._store(batch)
+        qualities = {problem.tag: problem.quality for problem in problems}
+        newest_ns = self.current.times_ns(np.array(list(gone), np.int32)).tolist()
+        rows: dict[DataType, list[tuple[int, int, None, int]]] = {}
+        for (index, metric), before_ns in zip(gone.items(), newest_ns, strict=True):
+            quality = qualities.get(metric.name)
+            if quality is not None:
+                time_ns = max(self._clock.now_ns(), before_ns + SOURCE_STEP_NS)
+                row = (index, time_ns, None, BAD if is_good(quality) else quality)
+                rows.setdefault(metric.datatype, []).append(row)
+        for datatype, of_type in rows.items():
+            batch = batch_of_rows(datatype, of_type)
+            self.current.update(batch)
+            await self._store(batch)
 
     async def _define(self, types: Sequence[TagType]) -> DeviceDefinition:
         while True:
@@ -207,17 +266,17 @@ class DeviceAcquisition:
         for alias, index in self._by_alias.items():
             self._aliases[index] = alias
 
-    def _went_offline(self, reason: str, retry_s: float) -> None:
-        if self.is_online:
-            self._listener.device_offline(self.name)
-            if self._newest_ns is not None:
-                self._open_gap(GapReason.DEVICE_UNAVAILABLE, reason)
-        self.online_since_ns = None
+    async def _went_offline(self, reason: str, retry_s: float) -> None:
+        """Declare the absence; what was held back goes before it, and the first sample of each tag passes after it."""
+        since_ns, self.online_since_ns = self.online_since_ns, None
         self.offline_reason = reason
         emit(DeviceLost(self.name, reason, round(retry_s, 1)))
+        if since_ns is None:
+            return
+        self._listener.device_offline(self.name)
+        self._absences.device_lost(since_ns, reason)
+        for batch in () if self._filter is None else self._filter.forget():
+            await self._store(batch)
 
-    def _open_gap(self, reason: str, detail: str) -> None:
-        assert self._newest_ns is not None  # noqa: S101  callers checked
-        first_ns = min(self._newest_ns, self._clock.now_ns()) - GAP_MARGIN_NS
-        self._collector.open_gap(OpenGap(self.name, reason, first_ns, detail))
-        self._gap_to_close = True
+    def _lag_s(self) -> float:
+        return max(self._driver.lag_s_max, self._held_s_max)

@@ -48,12 +48,14 @@ class Commit:
     batches: list[NewBatch] = field(default_factory=list)
     opened_gaps: list[OpenGap] = field(default_factory=list)
     closed_gaps: dict[DeviceName, int] = field(default_factory=dict)
+    declared_gaps: list[Gap] = field(default_factory=list)
     acknowledged: dict[Epoch, BatchRanges] = field(default_factory=dict)
     refused: list[tuple[Epoch, int, str]] = field(default_factory=list)
     now_ns: int = 0
 
     def __bool__(self) -> bool:
-        return bool(self.batches or self.opened_gaps or self.closed_gaps or self.acknowledged or self.refused)
+        gaps = self.opened_gaps or self.closed_gaps or self.declared_gaps
+        return bool(self.batches or gaps or self.acknowledged or self.refused)
 
 
 class Outbox:
@@ -149,6 +151,15 @@ class Outbox:
             return found if found.hash == hash_ else None
         return None
 
+    def waiting_definition(self, hash_: DefinitionHash) -> StoredBatch | None:
+        """The row that tells the cloud this definition; ``None`` when none waits. Raises ``OutboxUnavailable``."""
+        query = "SELECT * FROM outbox WHERE kind=? AND definition=? ORDER BY batch LIMIT 1"
+        try:
+            row = self._connection.execute(query, (Kind.DEFINITION, hash_)).fetchone()
+        except sqlite3.Error as exc:
+            raise OutboxUnavailable(f"the outbox {self.path} cannot be read: {exc}") from exc
+        return None if row is None else _stored(row)
+
     def acknowledged_definitions(self) -> set[DefinitionHash]:
         """The definitions that the cloud has."""
         return {
@@ -180,6 +191,8 @@ class Outbox:
             )
         for device, last_ns in work.closed_gaps.items():
             self._close_gap(device, last_ns, now_ms, rows)
+        for declared in work.declared_gaps:
+            rows.append(self._add_record(Kind.GAP, declared.device, _NO_DEFINITION, declared.to_json(), now_ms))
         if work.batches:
             self._add_batches(work.batches, work.now_ns, rows)
 

@@ -52,6 +52,8 @@ class GapReason:
     AGENT_NOT_RUNNING = "agent_not_running"
     DEVICE_UNAVAILABLE = "device_unavailable"
     REFUSED = "refused"
+    CLOCK_SET = "clock_set"
+    DEVICE_OVERFLOW = "device_overflow"
 
 
 @dataclass(frozen=True, slots=True)

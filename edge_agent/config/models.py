@@ -113,9 +113,6 @@ class OutboxSettings(Settings):
         Literal["full", "normal"],
         Field(description="full: a commit survives a power cut; normal: only a crash of the agent"),
     ] = "full"
-    size_bytes_max: Annotated[
-        Size, Field(alias="size_max", ge=1_000_000, description="What the outbox may take of the disk")
-    ] = 2_000_000_000
     samples_pending_max: Annotated[
         int, Field(ge=1000, le=100_000_000, description="Samples that wait in memory for a commit; then devices wait")
     ] = 500_000

@@ -10,7 +10,9 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from connectors.model.quality import name_of
+import numpy as np
+
+from connectors.model.quality import GOOD, name_of
 from connectors.ports.clock import Clock
 from connectors.sparkplug.delivery import format_epoch
 from edge_agent.acquisition.collector import Collector
@@ -68,6 +70,8 @@ class AgentView:
         """Keep what rates and gauges are computed from."""
         while True:
             self._history.append((self._clock.monotonic_s(), {device.name: device.samples for device in self._devices}))
+            for device in self._devices:
+                device.measure_driver()
             status = await self._reader.status()
             OUTBOX_BATCHES.set(status.batches)
             OUTBOX_BYTES.set(status.file_bytes)
@@ -136,7 +140,6 @@ class AgentView:
 
     def _device(self, device: DeviceAcquisition) -> dict[str, Any]:
         driver, endpoint = self._facts.endpoints[device.name]
-        bad = sum(1 for tag in self._tags(device) if tag["quality"] not in (None, "Good"))
         return {
             "device": device.name,
             "driver": driver,
@@ -146,7 +149,7 @@ class AgentView:
             "reason": device.offline_reason,
             "tags": len(device.tag_names),
             "problems": [{"tag": problem.tag, "reason": problem.reason} for problem in device.problems],
-            "bad": bad,
+            "bad": _bad_count(device),
             "samples": device.samples,
             "samples_per_s": self._rate(device),
         }
@@ -190,6 +193,16 @@ class AgentView:
         if not chosen:
             raise ValueError(f"no device {wanted!r}; there are {', '.join(device.name for device in self._devices)}")
         return chosen
+
+
+def _bad_count(device: DeviceAcquisition) -> int:
+    """How many tags have a problem, or a newest sample that is not good."""
+    bad = device.current.not_good()
+    if device.problems:
+        indices = {name: index for index, name in enumerate(device.tag_names)}
+        for problem in device.problems:
+            bad[indices[problem.tag]] = problem.quality != GOOD
+    return int(np.count_nonzero(bad))
 
 
 def _json_value(value: Any) -> Any:

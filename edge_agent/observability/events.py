@@ -40,9 +40,10 @@ DEVICE_FAILURES: Final = Counter(
 TAG_PROBLEMS: Final = Gauge(
     "lineside_tag_problems", "Tags of a device that give no values", ["device"], registry=REGISTRY
 )
-POLLS_SKIPPED: Final = Counter(
-    "lineside_polls_skipped_total", "Scans that were left out because the one before took too long",
-    ["device"], registry=REGISTRY,
+DRIVER_EVENTS: Final = Counter(
+    "lineside_driver_events_total",
+    "What the driver of a device counts: requests, time_outs, missed_cycles, queue_overflows and others",
+    ["device", "event"], registry=REGISTRY,
 )  # fmt: skip
 UPLINK_ONLINE: Final = Gauge("lineside_uplink_online", "1 while births are out on a broker", registry=REGISTRY)
 UPLINK_FAILURES: Final = Counter(
@@ -137,6 +138,20 @@ class TagRefused(Event):
     device: str
     tag: str
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class DriverCounted(Event):
+    """The driver of a device has counted something, so many times since it was asked before."""
+
+    level: ClassVar[str] = ""
+    device: str
+    event: str
+    count: int
+
+    def measure(self) -> None:
+        """See ``Event``."""
+        DRIVER_EVENTS.labels(self.device, self.event).inc(self.count)
 
 
 @dataclass(frozen=True, slots=True)

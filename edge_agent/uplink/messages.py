@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from connectors.sparkplug.bulk_encode import encode_metrics, sub_millisecond_ticks
-from connectors.sparkplug.delivery import DEFINITION_BODY, EPOCH_START, GAP, Delivery
+from connectors.sparkplug.bulk_encode import encode_metrics, encoded_bytes_max, sub_millisecond_ticks
+from connectors.sparkplug.delivery import (
+    DEFINITION_BODY,
+    EPOCH_START,
+    GAP,
+    MESSAGE_OVERHEAD_BYTES_MAX,
+    TICK_BYTES,
+    Delivery,
+)
 from edge_agent.buffer.rows import Kind, StoredBatch
 
 
@@ -32,6 +39,12 @@ def record_message(batch: StoredBatch) -> Delivery:
         case Kind.SAMPLES:
             raise ValueError("samples are not a record")
     return Delivery(batch.epoch, batch.number, batch.definition, 0, records=dict(records))
+
+
+def message_bytes_max(batch: StoredBatch) -> int:
+    """How large the message of ``batch`` can become."""
+    samples = sum(encoded_bytes_max(part) + TICK_BYTES * len(part) for part in batch.parts)
+    return MESSAGE_OVERHEAD_BYTES_MAX + samples + len(batch.record)
 
 
 def newest_ns(batch: StoredBatch) -> int:

@@ -10,7 +10,7 @@ from typing import Final
 from connectors.model.delivery import BatchRanges, Epoch
 from connectors.model.tags import DefinitionHash, DeviceDefinition, DeviceName
 from connectors.observability.events import emit
-from connectors.ports.broker import BrokerSession, Message
+from connectors.ports.broker import BrokerLimits, BrokerSession, Message
 from connectors.ports.clock import Clock
 from connectors.sparkplug.birth import CurrentValue
 from connectors.sparkplug.delivery import Acknowledgement
@@ -25,12 +25,15 @@ from edge_agent.observability.events import (
     BatchesSent,
     BatchRefused,
 )
-from edge_agent.uplink.messages import newest_ns, record_message, samples_message
+from edge_agent.uplink.messages import message_bytes_max, newest_ns, record_message, samples_message
 from edge_agent.uplink.options import Delivery, UplinkOptions, UplinkState
 from edge_agent.uplink.window import Window
 
 UNSENT_BYTES_MAX: Final = 1024 * 1024
 TAKE_BATCHES_MAX: Final = 64
+VISIT_S: Final = 1.0
+"""A device that is born for its backlog alone dies when nothing of it has been on its way for so long."""
+TOPIC_BYTES_MAX: Final = 512
 
 Values = Callable[[DeviceName], dict[int, CurrentValue]]
 
@@ -67,19 +70,29 @@ class Sender:
             bytes_max=options.window_bytes_max,
             resend_after_s=options.resend_after_s,
         )
+        self.broker_bytes_max = 0
+        """The largest packet that the broker takes; 0: it has named no limit."""
         self._known_definitions: set[DefinitionHash] = set()
+        self._told: set[DefinitionHash] = set()  # sent, and neither acknowledged nor refused yet
+        self._refused_definitions: dict[DefinitionHash, str] = {}
         self._held: list[StoredBatch] = []  # taken from the feed and not sent yet: at most TAKE_BATCHES_MAX
-        self._visiting: set[DeviceName] = set()
+        self._visiting: dict[DeviceName, float] = {}  # when something of it was last sent
         self._published_ns: dict[DeviceName, int] = {}
         self._acked: dict[Epoch, BatchRanges] = {}
 
+    def connected(self, limits: BrokerLimits) -> None:
+        """A new connection is up: what was in flight is due again, and no packet is larger than this broker takes."""
+        self.broker_bytes_max = limits.packet_bytes_max
+        self._collector.limit_payload(max(0, limits.packet_bytes_max - TOPIC_BYTES_MAX))
+        self.window.reconnected()
+
     async def prepare(self) -> None:
         """Learn from the outbox which definitions the cloud has."""
-        self._known_definitions = await self._writer.call(lambda outbox: outbox.acknowledged_definitions())
+        self._known_definitions |= await self._writer.call(lambda outbox: outbox.acknowledged_definitions())
 
     def device_online(self, definition: DeviceDefinition) -> None:
         """A device is really there: it is no longer born for its backlog alone."""
-        self._visiting.discard(definition.device)
+        self._visiting.pop(definition.device, None)
         self.note_birth(definition.device)
 
     def note_birth(self, device: DeviceName) -> None:
@@ -94,12 +107,14 @@ class Sender:
             for batch in self.window.acknowledge(ack.epoch, ack.batches, self._clock.monotonic_s()):
                 count += 1
                 if batch.kind is Kind.DEFINITION:
-                    self._known_definitions.add(batch.definition)
+                    self._definition_known(batch.definition)
             for first, last in ack.batches:
                 self._collector.acknowledged(ack.epoch, first, last)
                 self._acked.setdefault(ack.epoch, BatchRanges()).add(first, last)
             for number, reason in ack.refused:
-                self.window.refuse(ack.epoch, number)
+                refused = self.window.refuse(ack.epoch, number)
+                if refused is not None and refused.kind is Kind.DEFINITION:
+                    self._definition_refused(refused.definition, reason)
                 self._refuse(ack.epoch, number, reason)
         self._state.acknowledged += count
         emit(BatchesAcknowledged(count))
@@ -116,10 +131,18 @@ class Sender:
                 await self._send_due()
                 await self._send_new()
                 self._end_visits()
-            due_s = self.window.next_due_s(self._clock.monotonic_s())
+            due_s = self._next_due_s()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(due_s):
                     await self._feed.changed.wait()
+
+    def _next_due_s(self) -> float | None:
+        if self._session.phase is not Phase.BORN:
+            return None  # being born wakes us
+        due_s = self.window.next_due_s(self._clock.monotonic_s())
+        if self._visiting:
+            return VISIT_S if due_s is None else min(due_s, VISIT_S)
+        return due_s
 
     async def _send_due(self) -> None:
         now_s = self._clock.monotonic_s()
@@ -137,15 +160,23 @@ class Sender:
         while self.window.room_batches > 0 and self._session.phase is Phase.BORN:
             if not self._held:
                 self._held = await self._take()
-            sent = 0
-            while self._held and self.window.room_batches > 0 and self._may_send(self._held[0]):
-                await self._publish(self._held[0])
+            sent = refused = 0
+            while self._held and self.window.room_batches > 0:
+                batch = self._held[0]
+                if self._may_send(batch):
+                    await self._publish(batch)
+                    sent += 1
+                elif await self._will_be_known(batch.definition):
+                    break
+                else:
+                    why = self._refused_definitions.get(batch.definition, "it is not in the outbox")
+                    self._refuse(batch.epoch, batch.number, f"the cloud does not have its definition: {why}")
+                    refused += 1
                 self._held.pop(0)
-                sent += 1
             if sent:
                 self._state.sent += sent
                 emit(BatchesSent(sent, 0))
-            if self._held or not sent:
+            if self._held or not (sent or refused):
                 return  # waiting for a definition, for room, or for something new
 
     async def _take(self) -> list[StoredBatch]:
@@ -153,7 +184,12 @@ class Sender:
         while self._feed.has_more:
             count_max = min(self.window.room_batches, TAKE_BATCHES_MAX)
             rows = await self._feed.take(count_max, max(1, self.window.room_bytes))
-            wanted = [row for row in rows if row.number not in self._acked.get(row.epoch, ())]
+            wanted: list[StoredBatch] = []
+            for row in rows:
+                if row.number not in self._acked.get(row.epoch, ()):
+                    wanted.append(row)
+                elif row.kind is Kind.DEFINITION:  # acknowledged to an earlier start, before this one could send it
+                    self._definition_known(row.definition)
             if wanted:
                 return wanted
         return []
@@ -164,9 +200,46 @@ class Sender:
             return True
         return batch.definition in self._known_definitions
 
+    async def _will_be_known(self, definition: DefinitionHash) -> bool:
+        """Whether the definition that samples wait for is on its way; it is sent out of its order if it must be.
+
+        Its row comes after the samples when the cloud had refused it, and the device told it anew.
+        """
+        if definition in self._refused_definitions:
+            return False
+        if definition in self._told:
+            return True
+        row = await self._writer.call(lambda outbox: outbox.waiting_definition(definition))
+        if row is not None:
+            await self._publish(row)
+            return definition not in self._refused_definitions
+        if definition in await self._writer.call(lambda outbox: outbox.acknowledged_definitions()):
+            self._definition_known(definition)
+            self._feed.changed.set()
+            return True
+        return False
+
+    def _definition_known(self, definition: DefinitionHash) -> None:
+        self._known_definitions.add(definition)
+        self._told.discard(definition)
+        self._refused_definitions.pop(definition, None)
+
+    def _definition_refused(self, definition: DefinitionHash, reason: str) -> None:
+        self._told.discard(definition)
+        self._refused_definitions[definition] = reason
+
     async def _publish(self, batch: StoredBatch) -> None:
         now_ms = self._clock.now_ns() // 1_000_000
+        if (too_large := self._too_large(batch)) is not None:
+            if batch.kind is Kind.DEFINITION:
+                self._definition_refused(batch.definition, too_large)
+            self.window.refuse(batch.epoch, batch.number)
+            self._refuse(batch.epoch, batch.number, too_large)
+            return
         if batch.kind is not Kind.SAMPLES:
+            if batch.kind is Kind.DEFINITION:
+                self._told.add(batch.definition)
+                self._refused_definitions.pop(batch.definition, None)
             publish = self._session.node_data(record_message(batch), now_ms)
         elif not batch.parts:
             self._refuse(batch.epoch, batch.number, f"the row is damaged: {batch.record.decode()}")
@@ -186,6 +259,15 @@ class Sender:
         if self._broker.unsent_bytes > UNSENT_BYTES_MAX:
             await self._broker.drained(UNSENT_BYTES_MAX)
 
+    def _too_large(self, batch: StoredBatch) -> str | None:
+        """Why the broker cannot take this batch; ``None`` when it can."""
+        if not self.broker_bytes_max:
+            return None
+        size = message_bytes_max(batch) + TOPIC_BYTES_MAX
+        if size <= self.broker_bytes_max:
+            return None
+        return f"it takes {size:,} bytes, and the broker takes packets of at most {self.broker_bytes_max:,}"
+
     def _is_history(self, batch: StoredBatch) -> bool:
         """Whether something newer of the device was published before; notes what this batch publishes."""
         newest = newest_ns(batch)
@@ -195,22 +277,27 @@ class Sender:
 
     async def _ensure_born(self, batch: StoredBatch) -> bool:
         """Give birth to a device that is not there, so that its backlog can leave; false when it cannot be."""
+        if batch.device in self._visiting:
+            self._visiting[batch.device] = self._clock.monotonic_s()
         if self._session.is_born(batch.device):
             return True
         definition = await self._writer.definition(batch.definition)
         if definition is None:
             return False
-        self._visiting.add(batch.device)
+        self._visiting[batch.device] = self._clock.monotonic_s()
         self._do(self._session.device_online(definition, self._clock.now_ns() // 1_000_000))
         return True
 
     def _end_visits(self) -> None:
         """Devices that were born for their backlog alone die when it has been sent."""
-        if not self._visiting or self._feed.has_more or self._held or len(self.window):
+        if not self._visiting:
             return
-        for device in self._visiting:
-            self._do(self._session.device_offline(device, self._clock.now_ns() // 1_000_000))
-        self._visiting.clear()
+        now_s = self._clock.monotonic_s()
+        busy = self.window.devices() | {batch.device for batch in self._held}
+        for device, sent_s in list(self._visiting.items()):
+            if device not in busy and now_s - sent_s >= VISIT_S:
+                del self._visiting[device]
+                self._do(self._session.device_offline(device, self._clock.now_ns() // 1_000_000))
 
     def _refuse(self, epoch: Epoch, number: int, reason: str) -> None:
         self._collector.refused(epoch, number, reason)

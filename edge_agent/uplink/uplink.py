@@ -44,6 +44,8 @@ from edge_agent.uplink.sender import Sender, Values
 
 RETRY_FIRST_S: Final = 1.0
 RETRY_LONGEST_S: Final = 60.0
+STEADY_S: Final = 10.0
+"""A connection that lasted longer was a good one: the next attempt comes soon again."""
 
 
 class Uplink:
@@ -113,18 +115,21 @@ class Uplink:
         number = 0
         while True:
             url = self.options.brokers[number % len(self.options.brokers)]
+            begun_s = self._clock.monotonic_s()
             try:
-                next_broker = await self._one_connection(url, back_off)
+                next_broker = await self._one_connection(url)
                 reason = f"the host {self.options.host!r} is not online at {url}"
             except (BrokerUnavailable, OutboxUnavailable) as exc:
                 next_broker, reason = True, str(exc)
             number += next_broker
+            if self._clock.monotonic_s() - begun_s > STEADY_S:
+                back_off.reset()
             wait_s = back_off.next_s()
             self.state.phase, self.state.reason = Phase.OFFLINE.value, reason
             emit(UplinkLost(url, reason, round(wait_s, 1)))
             await asyncio.sleep(wait_s)
 
-    async def _one_connection(self, url: str, back_off: BackOff) -> bool:
+    async def _one_connection(self, url: str) -> bool:
         """Use one connection until it ends; whether to go on with the next broker.
 
         Raises ``BrokerUnavailable`` or ``OutboxUnavailable``.
@@ -132,11 +137,10 @@ class Uplink:
         self._leave = asyncio.get_running_loop().create_future()
         will = self._session.connecting(await self._writer.next_bd_seq(), self._now_ms())
         try:
-            await self._broker.connect(url, Message(will.topic, will.payload, will.qos), self._received)
+            limits = await self._broker.connect(url, Message(will.topic, will.payload, will.qos), self._received)
             self.state.broker = url
-            self._sender.window.reconnected()
+            self._sender.connected(limits)
             await self._begin(url)
-            back_off.reset()
             async with asyncio.TaskGroup() as tasks:
                 sending = tasks.create_task(self._sender.run(), name="uplink send")
                 connection = tasks.create_task(self._broker.closed(), name="uplink connection")
@@ -179,8 +183,7 @@ class Uplink:
         for effect in effects:
             match effect:
                 case Publish():
-                    with contextlib.suppress(BrokerUnavailable):  # the task on the connection notices the loss
-                        self._broker.publish(Message(effect.topic, effect.payload, effect.qos))
+                    self._publish(effect)
                 case Acknowledged():
                     self._sender.acknowledged(effect.acknowledgements)
                 case Born():
@@ -196,6 +199,23 @@ class Uplink:
                     raise AssertionError("subscriptions are made when a connection begins")
                 case _:
                     assert_never(effect)
+
+    def _publish(self, effect: Publish) -> None:
+        size, size_max = len(effect.topic) + len(effect.payload), self._sender.broker_bytes_max
+        if size_max and size > size_max:
+            self._end_connection(
+                BrokerUnavailable(
+                    f"the birth on {effect.topic} takes {size:,} bytes, and the broker takes packets of at most "
+                    f"{size_max:,}; let it take larger ones, or give the device fewer tags"
+                )
+            )
+            return
+        with contextlib.suppress(BrokerUnavailable):  # the task on the connection notices the loss
+            self._broker.publish(Message(effect.topic, effect.payload, effect.qos))
+
+    def _end_connection(self, why: BrokerUnavailable) -> None:
+        if self._leave is not None and not self._leave.done():
+            self._leave.set_exception(why)
 
     def _born(self) -> None:
         for device in self._online:

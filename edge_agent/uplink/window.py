@@ -16,10 +16,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from connectors.model.delivery import BatchRanges, Epoch
+from connectors.model.tags import DeviceName
 from edge_agent.buffer.rows import StoredBatch
 
 RESEND_GROWTH: Final = 2.0
 RESEND_LONGEST_S: Final = 60.0
+EARLY_S: Final = 0.001
+"""A timer that fires this much too early, by rounding, is on time: else whoever waits for it would spin."""
 
 
 @dataclass(slots=True)
@@ -56,6 +59,10 @@ class Window:
     def room_bytes(self) -> int:
         """How many more bytes may be sent."""
         return max(0, self._bytes_max - self._bytes)
+
+    def devices(self) -> set[DeviceName]:
+        """The devices that batches in flight belong to."""
+        return {entry.batch.device for entry in self._in_flight.values()}
 
     @property
     def is_silent(self) -> bool:
@@ -104,12 +111,13 @@ class Window:
             again = [self._in_flight[key].batch for key in self._reconnected if key in self._in_flight]
             self._reconnected = []
             return again
-        late = [entry for entry in self._in_flight.values() if now_s - entry.sent_s >= self._resend_after_s]
+        now_s += EARLY_S
+        late = [entry for entry in self._in_flight.values() if now_s >= entry.sent_s + self._resend_after_s]
         lost = [entry.batch for entry in late if entry.sent_s < self._answered_s]
         if lost or not late:
             return lost
         first = next(iter(self._in_flight.values()))
-        if now_s - first.sent_s < self._interval_s():
+        if now_s < first.sent_s + self._interval_s():
             return []
         self._silent_rounds += 1
         return [first.batch]

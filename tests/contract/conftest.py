@@ -9,6 +9,7 @@ from lineside.servers.child_process import ProgramMissing
 
 from tests.contract.historian_steps import RawLog, RawLogOnKafka, RawLogOnPostgres
 from tests.servers.modbus import ModbusServer
+from tests.servers.opcua import OpcUaServer
 
 
 @pytest.fixture
@@ -21,6 +22,15 @@ def modbus_unit() -> Iterator[ModbusServer]:
         pytest.fail(str(exc), pytrace=False)
     yield unit
     unit.stop()
+
+
+@pytest.fixture
+def opcua_server() -> Iterator[OpcUaServer]:
+    """A fresh OPC UA server of open62541, without variables."""
+    server = OpcUaServer()
+    server.start()
+    yield server
+    server.kill()
 
 
 @pytest.fixture(params=["postgres", pytest.param("kafka", marks=pytest.mark.kafka)])

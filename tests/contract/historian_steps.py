@@ -19,7 +19,9 @@ from cloud_ingest.historian.projector import Projector, Stores
 from cloud_ingest.historian.samples_topic import SamplesTopic
 from cloud_ingest.store.migrate import migrate
 from connectors.kafka.event_log import open_event_log as open_kafka_log
+from connectors.model.back_off import BackOff
 from connectors.model.datatypes import DataType
+from connectors.model.errors import OffsetMoved
 from connectors.ports.clock import Clock, SystemClock
 from connectors.ports.database import Database
 from connectors.ports.event_log import EventLog
@@ -97,9 +99,12 @@ class Plant:
 
     @asynccontextmanager
     async def projecting(
-        self, *, publish_samples: bool = False, own_connections: bool = False, only: int | None = None
-    ) -> AsyncIterator[list[Projector]]:
-        """Projectors of all partitions, without the membership in a group that finds them."""
+        self, *, publish_samples: bool = False, own_connections: bool = False
+    ) -> AsyncIterator[list[int]]:
+        """Projectors of all partitions, without the membership in a group that finds them.
+
+        Each begins anew when another one has taken its partition over; the list has one number for each time.
+        """
         database: PostgresDatabase | None = None
         if own_connections:
             database = await open_database(self._dsn, connections_max=8, application_name="tests")
@@ -108,12 +113,18 @@ class Plant:
         await partitions.prepare()
         samples = SamplesTopic(self.log) if publish_samples else None
         stores = Stores(used, self.log, partitions, samples, self.clock)
-        numbers = range(PARTITIONS) if only is None else [only]
-        projectors = [Projector(stores, self.identity, number) for number in numbers]
-        async with tasks_of(projector.run() for projector in projectors):
-            yield projectors
+        taken_over: list[int] = []
+        async with tasks_of(self._project(stores, number, taken_over) for number in range(PARTITIONS)):
+            yield taken_over
         if database is not None:
             await database.close()
+
+    async def _project(self, stores: Stores, number: int, taken_over: list[int]) -> None:
+        while True:
+            try:
+                await Projector(stores, self.identity, number).run(BackOff(0.05, 0.2))
+            except OffsetMoved:
+                taken_over.append(number)
 
     @asynccontextmanager
     async def historian(self, *, publish_samples: bool = False) -> AsyncIterator[asyncio.Task[None]]:
@@ -244,6 +255,10 @@ class Counted:
 
     def grown(self) -> list[float]:
         return [self._value(counter) - before for counter, before in self._before.items()]
+
+    async def are(self, wanted: list[float]) -> bool:
+        """Whether they have grown so far: metrics follow a moment after the commit."""
+        return self.grown() == wanted
 
     @staticmethod
     def _value(counter: Counter) -> float:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import Any
+from typing import Any, Final, Protocol
+
+import pytest
+from lineside.servers.child_process import free_port
 
 from connectors.modbus.driver import ModbusDriver
 from connectors.modbus.settings import ModbusDevice
@@ -15,6 +18,8 @@ from connectors.model.errors import DeviceUnavailable
 from connectors.model.samples import SampleBatch
 from connectors.model.tags import TagType
 from connectors.ports.device import TagProblem
+
+IN_FLIGHT: Final = [pytest.param(1, id="1-in-flight"), pytest.param(8, id="8-in-flight")]
 
 
 class Recorder:
@@ -46,10 +51,39 @@ class Recorder:
         return {index: value for index, _time, value, _quality in self.rows}
 
 
-def device(endpoint: str, tags: list[dict[str, Any]], **more: Any) -> ModbusDevice:
+class DeviceMaker(Protocol):
+    """Makes the settings of a device; tests get one for each number of requests in flight."""
+
+    def __call__(self, endpoint: str, tags: list[dict[str, Any]], **more: Any) -> ModbusDevice: ...
+
+
+def device_settings(endpoint: str, tags: list[dict[str, Any]], **more: Any) -> ModbusDevice:
     numbered = [{"name": f"t{index}"} | tag for index, tag in enumerate(tags)]
     defaults = {"name": "unit", "driver": "modbus", "poll": "20ms", "timeout": "200ms", "retries": 0}
     return ModbusDevice.model_validate({**defaults, "endpoint": endpoint, "tags": numbered, **more})
+
+
+Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[Any, Any, None]]
+
+
+@asynccontextmanager
+async def listening(serve: Serve) -> AsyncIterator[str]:
+    """A unit of which a test decides every byte: the endpoint; connections are served to their end."""
+
+    async def serve_to_the_end(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        serving.append(task)
+        with suppress(asyncio.IncompleteReadError, ConnectionError):
+            await serve(reader, writer)
+        writer.close()
+
+    serving: list[asyncio.Task[None]] = []
+    listener = await asyncio.start_server(serve_to_the_end, "127.0.0.1", free_port())
+    async with listener:
+        yield f"tcp://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
+        if serving:
+            await asyncio.wait(serving, timeout=5)
 
 
 @asynccontextmanager

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
 
 from cloud_ingest.event_log.topics import SAMPLES
-from cloud_ingest.historian import samples_pb2
-from cloud_ingest.historian.samples_topic import SamplesTopic
-from cloud_ingest.observability.events import DUPLICATES, GAPS, PARKED, SAMPLES_STORED
+from cloud_ingest.historian import historian, projector, samples_pb2
+from cloud_ingest.historian.storing import store
+from cloud_ingest.observability.events import DUPLICATES, GAPS, LAG, PARKED, SAMPLES_STORED
 from connectors.model.datatypes import DataType, ValueFamily, family_of
 from connectors.model.delivery import Epoch
+from connectors.model.errors import DatabaseUnavailable
 from connectors.sparkplug.topics import Verb
 from tests.contract.historian_steps import Counted, Plant, RawLog, eventually, expected_rows, in_order, plant
 from tests.played_agent import NOW_MS, PlayedAgent, Sample, Wire
@@ -127,10 +131,11 @@ async def test_the_loser_of_a_partition_stores_nothing(raw_log: RawLog, database
     agent = PlayedAgent()
     async with plant(raw_log, database_dsn) as made:
         await made.project(agent.define("press", {"force": DataType.DOUBLE}))
-        async with made.projecting(own_connections=True), made.projecting(own_connections=True):
+        async with made.projecting(own_connections=True) as first, made.projecting(own_connections=True) as second:
             for _ in range(20):
                 await made.append(doubles(agent, 3))
                 await made.caught_up()
+        assert first + second, "no race was lost"
         assert in_order(await made.rows(agent)) == in_order(expected_rows([agent]))
         epoch = await made.epoch(agent)
     assert (epoch["arrived"], epoch["duplicates"], epoch["samples"]) == ([(1, 21)], 0, 60)
@@ -230,31 +235,23 @@ async def test_published_samples_are_those_that_are_stored(raw_log: RawLog, data
 
 
 async def test_samples_are_published_at_least_once_when_storing_fails(
-    raw_log: RawLog, database_dsn: str, monkeypatch: object
+    raw_log: RawLog, database_dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     agent = PlayedAgent()
+    failed = []
+
+    async def fail_once(*arguments: Any) -> None:
+        if not failed:
+            failed.append(True)
+            raise DatabaseUnavailable("it went away after the samples were published")
+        await store(*arguments)
+
     async with plant(raw_log, database_dsn) as made:
-        await made.append(agent.define("press", {"force": DataType.DOUBLE}), doubles(agent, 3))
-        publish = SamplesTopic.publish
-
-        async with made.projecting(publish_samples=True) as projectors:
-            stolen = False
-
-            async def publish_and_lose_the_partition(topic: SamplesTopic, work: object) -> None:
-                nonlocal stolen
-                await publish(topic, work)  # type: ignore[arg-type]
-                if not stolen:
-                    stolen = True
-                    async with made.database.session() as session:
-                        await session.execute("SELECT pg_sleep(0)")
-
-            del projectors
-            SamplesTopic.publish = publish_and_lose_the_partition  # type: ignore[method-assign]
-            try:
-                await made.caught_up()
-            finally:
-                SamplesTopic.publish = publish  # type: ignore[method-assign]
-        assert [batch.batch for batch in await published(made)] == [2]
+        await made.project(agent.define("press", {"force": DataType.DOUBLE}))
+        monkeypatch.setattr(projector, "store", fail_once)
+        await made.project(doubles(agent, 3), publish_samples=True)
+        assert [batch.batch for batch in await published(made)] == [2, 2]
+        assert in_order(await made.rows(agent)) == in_order(expected_rows([agent]))
 
 
 async def published(made: Plant) -> list[samples_pb2.SampleBatch]:
@@ -289,17 +286,22 @@ def rows_of(batch: samples_pb2.SampleBatch) -> list[tuple[str, str, int, str, in
     return rows
 
 
-async def test_lag_is_measured(raw_log: RawLog, database_dsn: str) -> None:
-    from cloud_ingest.observability.events import LAG, REGISTRY
-
+async def test_lag_is_measured_of_the_partitions_that_this_process_has(
+    raw_log: RawLog, database_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(historian, "LAG_S", 0.02)
     agent = PlayedAgent()
+
+    def lag() -> dict[str, float]:
+        return {sample.labels["partition"]: sample.value for metric in LAG.collect() for sample in metric.samples}
+
     async with plant(raw_log, database_dsn) as made:
         await made.append(agent.define("press", {"force": DataType.DOUBLE}), doubles(agent, 3))
         async with made.historian():
-            await made.caught_up()
 
             async def measured() -> bool:
-                return {s.value for m in LAG.collect() for s in m.samples} == {0.0}
+                return lag() == {"0": 0.0, "1": 0.0}
 
+            await made.caught_up()
             await eventually(measured)
-    assert REGISTRY.get_sample_value("lineside_historian_lag_records", {"partition": "0"}) == 0
+        assert lag() == {}

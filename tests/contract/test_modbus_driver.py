@@ -6,6 +6,7 @@ import asyncio
 import os
 import struct
 import time
+from functools import partial
 from typing import Any
 
 import pytest
@@ -22,8 +23,13 @@ from connectors.model.quality import (
     BAD_TIMEOUT,
 )
 from connectors.ports.clock import SystemClock
-from tests.contract.modbus_acquisition import Recorder, acquiring, device, polls, until
+from tests.contract.modbus_acquisition import IN_FLIGHT, DeviceMaker, Recorder, acquiring, device_settings, polls, until
 from tests.servers.modbus import ModbusServer
+
+
+@pytest.fixture(params=IN_FLIGHT)
+def device(request: pytest.FixtureRequest) -> DeviceMaker:
+    return partial(device_settings, in_flight=request.param)
 
 
 def registers(form: str, *values: Any, order: str = "ABCD") -> list[int]:
@@ -47,7 +53,9 @@ CASES: list[tuple[str, str, Any, DataType]] = [
 ]
 
 
-async def test_every_type_in_every_order_and_table_is_read_right(modbus_unit: ModbusServer) -> None:
+async def test_every_type_in_every_order_and_table_is_read_right(
+    modbus_unit: ModbusServer, device: DeviceMaker
+) -> None:
     tags: list[dict[str, Any]] = []
     expected: list[tuple[Any, DataType]] = []
     for table in ("holding", "input"):
@@ -88,7 +96,9 @@ async def test_every_type_in_every_order_and_table_is_read_right(modbus_unit: Mo
     assert len(recorder.onlines) == 1
 
 
-async def test_neighbours_are_read_together_and_each_class_at_its_own_rate(modbus_unit: ModbusServer) -> None:
+async def test_neighbours_are_read_together_and_each_class_at_its_own_rate(
+    modbus_unit: ModbusServer, device: DeviceMaker
+) -> None:
     tags: list[dict[str, Any]] = [{"at": f"holding {2 * at}", "type": "float"} for at in range(100)]
     tags += [{"at": f"coil {at}"} for at in range(0, 1000, 7)]
     tags += [{"at": "input 0", "poll": "200ms"}]
@@ -110,7 +120,7 @@ async def test_neighbours_are_read_together_and_each_class_at_its_own_rate(modbu
     assert 3 <= counts[4, 0, 1] <= 6
 
 
-async def test_counting_registers_are_followed_without_a_gap(modbus_unit: ModbusServer) -> None:
+async def test_counting_registers_are_followed_without_a_gap(modbus_unit: ModbusServer, device: DeviceMaker) -> None:
     modbus_unit.command("count holding 0 0 read")
     recorder = Recorder()
     async with acquiring(
@@ -122,13 +132,13 @@ async def test_counting_registers_are_followed_without_a_gap(modbus_unit: Modbus
 
 
 async def test_one_refused_address_stops_no_neighbour_and_comes_back_when_the_unit_has_it(
-    modbus_unit: ModbusServer,
+    modbus_unit: ModbusServer, device: DeviceMaker
 ) -> None:
     tags = [{"at": f"holding {at}"} for at in range(40)]
     modbus_unit.set("holding", 0, *range(1000, 1040))
     modbus_unit.command("refuse holding 17 17 2")
     recorder = Recorder()
-    driver = ModbusDriver(device(modbus_unit.endpoint, tags), SystemClock(), problem_retry_s=0.3)
+    driver = ModbusDriver(device(modbus_unit.endpoint, tags, retry="300ms"), SystemClock())
     async with acquiring(driver, recorder) as task:
         await polls(recorder, 3, task)
         assert recorder.last() == {at: 1000 + at for at in range(40) if at != 17}
@@ -147,12 +157,14 @@ async def test_one_refused_address_stops_no_neighbour_and_comes_back_when_the_un
         assert {each[2:] for each in modbus_unit.requests()} == {(0, 40)}
 
 
-async def test_of_two_refused_tags_only_the_one_that_comes_back_is_polled_again(modbus_unit: ModbusServer) -> None:
+async def test_of_two_refused_tags_only_the_one_that_comes_back_is_polled_again(
+    modbus_unit: ModbusServer, device: DeviceMaker
+) -> None:
     modbus_unit.command("refuse holding 2 2 2")
     modbus_unit.command("refuse holding 6 6 2")
     recorder = Recorder()
     tags = [{"at": f"holding {at}"} for at in range(9)]
-    driver = ModbusDriver(device(modbus_unit.endpoint, tags), SystemClock(), problem_retry_s=0.3)
+    driver = ModbusDriver(device(modbus_unit.endpoint, tags, retry="300ms"), SystemClock())
     async with acquiring(driver, recorder) as task:
         await polls(recorder, 2, task)
         assert [problem.tag for problem in recorder.onlines[0][1]] == ["t2", "t6"]
@@ -166,7 +178,7 @@ async def test_of_two_refused_tags_only_the_one_that_comes_back_is_polled_again(
     assert [[problem.tag for problem in problems] for _types, problems in recorder.onlines] == [["t2", "t6"], ["t6"]]
 
 
-async def test_a_tag_that_is_refused_later_is_reported_then(modbus_unit: ModbusServer) -> None:
+async def test_a_tag_that_is_refused_later_is_reported_then(modbus_unit: ModbusServer, device: DeviceMaker) -> None:
     recorder = Recorder()
     tags = [{"at": "holding 0"}, {"at": "holding 1"}, {"at": "holding 2"}]
     async with acquiring(ModbusDriver(device(modbus_unit.endpoint, tags), SystemClock()), recorder) as task:
@@ -178,7 +190,9 @@ async def test_a_tag_that_is_refused_later_is_reported_then(modbus_unit: ModbusS
         await polls(recorder, 3, task, tag=2)
 
 
-async def test_a_table_that_the_unit_does_not_have_is_a_problem_of_its_tags_only(modbus_unit: ModbusServer) -> None:
+async def test_a_table_that_the_unit_does_not_have_is_a_problem_of_its_tags_only(
+    modbus_unit: ModbusServer, device: DeviceMaker
+) -> None:
     modbus_unit.command("refuse holding 0 65535 1")
     recorder = Recorder()
     tags = [{"at": "holding 4"}, {"at": "input 4"}, {"at": "holding 5"}]
@@ -198,7 +212,7 @@ async def test_a_table_that_the_unit_does_not_have_is_a_problem_of_its_tags_only
     [(4, BAD_DEVICE_FAILURE), (6, BAD_NO_COMMUNICATION), (11, BAD_COMMUNICATION_ERROR), (9, BAD_DEVICE_FAILURE)],
 )
 async def test_a_failure_that_may_pass_gives_bad_samples_without_a_value(
-    modbus_unit: ModbusServer, code: int, quality: int
+    modbus_unit: ModbusServer, code: int, quality: int, device: DeviceMaker
 ) -> None:
     modbus_unit.set("holding", 0, 5)
     recorder = Recorder()
@@ -214,7 +228,7 @@ async def test_a_failure_that_may_pass_gives_bad_samples_without_a_value(
 
 
 async def test_a_unit_that_dies_makes_the_device_unavailable_and_it_can_be_acquired_again(
-    modbus_unit: ModbusServer,
+    modbus_unit: ModbusServer, device: DeviceMaker
 ) -> None:
     recorder = Recorder()
     driver = ModbusDriver(device(modbus_unit.endpoint, [{"at": "holding 0"}], retries=1), SystemClock())
@@ -229,7 +243,9 @@ async def test_a_unit_that_dies_makes_the_device_unavailable_and_it_can_be_acqui
     assert len(recorder.onlines) == 2
 
 
-async def test_a_unit_that_falls_silent_makes_the_device_unavailable(modbus_unit: ModbusServer) -> None:
+async def test_a_unit_that_falls_silent_makes_the_device_unavailable(
+    modbus_unit: ModbusServer, device: DeviceMaker
+) -> None:
     recorder = Recorder()
     driver = ModbusDriver(device(modbus_unit.endpoint, [{"at": "holding 7"}], retries=2), SystemClock())
     async with acquiring(driver, recorder) as task:
@@ -242,7 +258,7 @@ async def test_a_unit_that_falls_silent_makes_the_device_unavailable(modbus_unit
     assert driver.counters.time_outs == 3
 
 
-async def test_a_unit_that_never_answers_is_not_online(modbus_unit: ModbusServer) -> None:
+async def test_a_unit_that_never_answers_is_not_online(modbus_unit: ModbusServer, device: DeviceMaker) -> None:
     modbus_unit.command("silent -1")
     recorder = Recorder()
     tags = [{"at": "holding 0"}, {"at": "holding 500"}, {"at": "input 0"}]
@@ -252,11 +268,13 @@ async def test_a_unit_that_never_answers_is_not_online(modbus_unit: ModbusServer
     assert recorder.onlines == []
 
 
-async def test_addresses_that_a_unit_ignores_are_a_problem_while_it_answers_others(modbus_unit: ModbusServer) -> None:
+async def test_addresses_that_a_unit_ignores_are_a_problem_while_it_answers_others(
+    modbus_unit: ModbusServer, device: DeviceMaker
+) -> None:
     modbus_unit.command("refuse holding 500 510 0")
     recorder = Recorder()
     tags = [{"at": "holding 0"}, {"at": "holding 500"}, {"at": "input 0"}]
-    driver = ModbusDriver(device(modbus_unit.endpoint, tags), SystemClock(), problem_retry_s=0.5)
+    driver = ModbusDriver(device(modbus_unit.endpoint, tags, retry="500ms"), SystemClock())
     async with acquiring(driver, recorder) as task:
         await polls(recorder, 3, task)
         problems = recorder.onlines[0][1]
@@ -268,7 +286,7 @@ async def test_addresses_that_a_unit_ignores_are_a_problem_while_it_answers_othe
         await until(lambda: 1 in recorder.last(), task)
 
 
-async def test_single_silent_blocks_are_not_a_silent_unit(modbus_unit: ModbusServer) -> None:
+async def test_single_silent_blocks_are_not_a_silent_unit(modbus_unit: ModbusServer, device: DeviceMaker) -> None:
     modbus_unit.command("refuse holding 0 10 0")
     modbus_unit.command("refuse holding 400 410 0")
     recorder = Recorder()
@@ -278,7 +296,9 @@ async def test_single_silent_blocks_are_not_a_silent_unit(modbus_unit: ModbusSer
     assert [problem.tag for problem in recorder.onlines[0][1]] == ["t0", "t2"]
 
 
-async def test_a_reply_that_comes_after_its_time_is_never_taken_for_another(modbus_unit: ModbusServer) -> None:
+async def test_a_reply_that_comes_after_its_time_is_never_taken_for_another(
+    modbus_unit: ModbusServer, device: DeviceMaker
+) -> None:
     modbus_unit.command("count holding 0 0 read")
     recorder = Recorder()
     settings = device(modbus_unit.endpoint, [{"at": "holding 0"}, {"at": "holding 300"}], timeout="100ms", retries=1)
@@ -293,7 +313,9 @@ async def test_a_reply_that_comes_after_its_time_is_never_taken_for_another(modb
     assert {value for value, _quality in recorder.of(1)} == {7}
 
 
-async def test_a_reply_of_another_transaction_is_dropped_and_the_right_one_taken(modbus_unit: ModbusServer) -> None:
+async def test_a_reply_of_another_transaction_is_dropped_and_the_right_one_taken(
+    modbus_unit: ModbusServer, device: DeviceMaker
+) -> None:
     modbus_unit.set("holding", 0, 42)
     recorder = Recorder()
     driver = ModbusDriver(device(modbus_unit.endpoint, [{"at": "holding 0"}]), SystemClock())
@@ -316,7 +338,7 @@ async def test_a_reply_of_another_transaction_is_dropped_and_the_right_one_taken
     ],
 )
 async def test_a_unit_that_breaks_the_protocol_gives_no_value(
-    modbus_unit: ModbusServer, fault: str, reason: str
+    modbus_unit: ModbusServer, fault: str, reason: str, device: DeviceMaker
 ) -> None:
     modbus_unit.set("holding", 0, 1)
     modbus_unit.set("input", 0, 2)
@@ -331,7 +353,7 @@ async def test_a_unit_that_breaks_the_protocol_gives_no_value(
     assert driver.counters.connects == 2
 
 
-async def test_only_the_named_unit_behind_a_gateway_is_asked(modbus_unit: ModbusServer) -> None:
+async def test_only_the_named_unit_behind_a_gateway_is_asked(modbus_unit: ModbusServer, device: DeviceMaker) -> None:
     modbus_unit.command("units 5")
     recorder = Recorder()
     async with acquiring(
@@ -341,7 +363,7 @@ async def test_only_the_named_unit_behind_a_gateway_is_asked(modbus_unit: Modbus
     assert set(recorder.of(0)) == {(None, BAD_COMMUNICATION_ERROR)}
 
 
-async def test_a_cancellation_closes_the_connection(modbus_unit: ModbusServer) -> None:
+async def test_a_cancellation_closes_the_connection(modbus_unit: ModbusServer, device: DeviceMaker) -> None:
     recorder = Recorder()
     driver = ModbusDriver(device(modbus_unit.endpoint, [{"at": "holding 0"}, {"at": "input 0"}]), SystemClock())
     async with acquiring(driver, recorder) as task:

@@ -8,7 +8,8 @@ import os
 import socket
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import pytest
@@ -23,8 +24,22 @@ from connectors.modbus.scan import Scan
 from connectors.model.errors import DeviceUnavailable, OutboxUnavailable
 from connectors.model.samples import SampleBatch
 from connectors.ports.clock import SystemClock
-from tests.contract.modbus_acquisition import Recorder, acquiring, device, polls, until
+from tests.contract.modbus_acquisition import (
+    IN_FLIGHT,
+    DeviceMaker,
+    Recorder,
+    acquiring,
+    device_settings,
+    listening,
+    polls,
+    until,
+)
 from tests.servers.modbus import ModbusServer
+
+
+@pytest.fixture(params=IN_FLIGHT)
+def device(request: pytest.FixtureRequest) -> DeviceMaker:
+    return partial(device_settings, in_flight=request.param)
 
 
 @asynccontextmanager
@@ -32,20 +47,14 @@ async def raw_unit(answer: Callable[[bytes], list[bytes]]) -> AsyncIterator[str]
     """A unit of which a test decides every byte; each part of an answer is a packet of its own."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        serving.append(asyncio.current_task())
-        with suppress(asyncio.IncompleteReadError, ConnectionError):
-            while True:
-                for part in answer(await reader.readexactly(12)):
-                    writer.write(part)
-                    await writer.drain()
-                    await asyncio.sleep(0.002)
-        writer.close()
+        while True:
+            for part in answer(await reader.readexactly(12)):
+                writer.write(part)
+                await writer.drain()
+                await asyncio.sleep(0.002)
 
-    serving: list[asyncio.Task[None] | None] = []
-    listener = await asyncio.start_server(serve, "127.0.0.1", free_port())
-    async with listener:
-        yield f"tcp://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
-        await asyncio.wait([task for task in serving if task is not None], timeout=5)
+    async with listening(serve) as endpoint:
+        yield endpoint
 
 
 def whole_reply(request: bytes, value: int = 77) -> bytes:
@@ -54,7 +63,7 @@ def whole_reply(request: bytes, value: int = 77) -> bytes:
     return request[:4] + (3 + len(data)).to_bytes(2, "big") + request[6:8] + bytes((len(data),)) + data
 
 
-async def test_one_lost_reply_is_asked_for_again(modbus_unit: ModbusServer) -> None:
+async def test_one_lost_reply_is_asked_for_again(modbus_unit: ModbusServer, device: DeviceMaker) -> None:
     recorder = Recorder()
     driver = ModbusDriver(device(modbus_unit.endpoint, [{"at": "holding 0"}], retries=1), SystemClock())
     async with acquiring(driver, recorder) as task:
@@ -76,7 +85,7 @@ async def test_every_request_has_all_its_attempts() -> None:
     recorder = Recorder()
     tags = [{"at": f"holding {at}"} for at in (0, 200, 400)]
     async with raw_unit(answer) as endpoint:
-        settings = device(endpoint, tags, timeout="50ms", retries=1)
+        settings = device_settings(endpoint, tags, timeout="50ms", retries=1)
         async with acquiring(ModbusDriver(settings, SystemClock()), recorder) as task:
             await polls(recorder, 3, task)
     assert (len(recorder.onlines), recorder.onlines[0][1]) == (1, [])
@@ -85,20 +94,22 @@ async def test_every_request_has_all_its_attempts() -> None:
 async def test_a_pause_between_requests_is_kept(modbus_unit: ModbusServer) -> None:
     tags = [{"at": f"holding {at}"} for at in (0, 100, 200, 300)]
     recorder = Recorder()
-    driver = ModbusDriver(device(modbus_unit.endpoint, tags, pause="50ms", poll="10ms"), SystemClock())
+    driver = ModbusDriver(device_settings(modbus_unit.endpoint, tags, pause="50ms", poll="10ms"), SystemClock())
     begin_s = time.monotonic()
     async with acquiring(driver, recorder) as task:
         await polls(recorder, 2, task)
     assert len(modbus_unit.requests()) <= (time.monotonic() - begin_s) / 0.05 + 1
 
 
-async def test_a_refused_connection_says_what_to_check() -> None:
+async def test_a_refused_connection_says_what_to_check(device: DeviceMaker) -> None:
     port = free_port()
     with pytest.raises(DeviceUnavailable, match=rf"127\.0\.0\.1:{port} refused the connection: check the port"):
         await ModbusDriver(device(f"tcp://127.0.0.1:{port}", [{"at": "holding 0"}]), SystemClock()).acquire(Recorder())
 
 
-async def test_an_error_of_the_acquisition_ends_the_driver_as_it_is(modbus_unit: ModbusServer) -> None:
+async def test_an_error_of_the_acquisition_ends_the_driver_as_it_is(
+    modbus_unit: ModbusServer, device: DeviceMaker
+) -> None:
     class Full(Recorder):
         async def put(self, batch: SampleBatch, committed: Callable[[], None] | None = None) -> None:
             raise OutboxUnavailable("the disk is full")
@@ -108,14 +119,14 @@ async def test_an_error_of_the_acquisition_ends_the_driver_as_it_is(modbus_unit:
         await asyncio.wait_for(driver.acquire(Full()), 5)
 
 
-async def test_a_name_with_two_addresses_that_both_refuse_is_a_refusal() -> None:
+async def test_a_name_with_two_addresses_that_both_refuse_is_a_refusal(device: DeviceMaker) -> None:
     port = free_port()
     with pytest.raises(DeviceUnavailable, match=rf"localhost:{port} refused the connection"):
         await ModbusDriver(device(f"tcp://localhost:{port}", [{"at": "holding 0"}]), SystemClock()).acquire(Recorder())
 
 
 async def test_an_acquisition_that_is_full_slows_the_polls_down_and_missed_ones_are_counted(
-    modbus_unit: ModbusServer,
+    modbus_unit: ModbusServer, device: DeviceMaker
 ) -> None:
     class Slow(Recorder):
         async def put(self, batch: SampleBatch, committed: Callable[[], None] | None = None) -> None:
@@ -130,7 +141,7 @@ async def test_an_acquisition_that_is_full_slows_the_polls_down_and_missed_ones_
     assert driver.counters.missed_cycles >= 15
 
 
-async def test_a_host_that_does_not_answer_says_what_to_check() -> None:
+async def test_a_host_that_does_not_answer_says_what_to_check(device: DeviceMaker) -> None:
     """A listener whose queue is full: the kernel drops further attempts, as a firewall would."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", free_port()))
@@ -142,7 +153,9 @@ async def test_a_host_that_does_not_answer_says_what_to_check() -> None:
                 await asyncio.wait_for(driver.acquire(Recorder()), 5)
 
 
-async def test_a_cancelled_run_leaves_the_connection_to_the_others(modbus_unit: ModbusServer) -> None:
+async def test_a_cancelled_run_leaves_the_connection_to_the_others(
+    modbus_unit: ModbusServer, device: DeviceMaker
+) -> None:
     settings = device(modbus_unit.endpoint, [{"at": "holding 0"}, {"at": "input 0"}], timeout="2s")
     modbus_unit.set("input", 0, 9)
     counters = ModbusCounters()
@@ -164,7 +177,9 @@ async def test_a_cancelled_run_leaves_the_connection_to_the_others(modbus_unit: 
     assert modbus_unit.requests() == [(1, 3, 0, 1), (1, 4, 0, 1)]
 
 
-async def test_a_network_without_a_way_to_the_device_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_network_without_a_way_to_the_device_says_so(
+    monkeypatch: pytest.MonkeyPatch, device: DeviceMaker
+) -> None:
     async def no_route(*_arguments: Any, **_names: Any) -> None:
         raise OSError(errno.EHOSTUNREACH, os.strerror(errno.EHOSTUNREACH))
 
@@ -174,7 +189,9 @@ async def test_a_network_without_a_way_to_the_device_says_so(monkeypatch: pytest
         await driver.acquire(Recorder())
 
 
-async def test_a_cancellation_in_the_middle_of_a_request_closes_the_connection(modbus_unit: ModbusServer) -> None:
+async def test_a_cancellation_in_the_middle_of_a_request_closes_the_connection(
+    modbus_unit: ModbusServer, device: DeviceMaker
+) -> None:
     modbus_unit.command("silent -1")
     settings = device(modbus_unit.endpoint, [{"at": "holding 0"}], timeout="60s")
     async with acquiring(ModbusDriver(settings, SystemClock()), Recorder()) as task:
@@ -185,13 +202,13 @@ async def test_a_cancellation_in_the_middle_of_a_request_closes_the_connection(m
     await until(lambda: modbus_unit.connections()[0] == 0)
 
 
-async def test_an_unknown_host_name_says_so() -> None:
+async def test_an_unknown_host_name_says_so(device: DeviceMaker) -> None:
     settings = device("tcp://oven-3.invalid", [{"at": "holding 0"}], timeout="5s")
     with pytest.raises(DeviceUnavailable, match=r"the host name 'oven-3\.invalid' is unknown: check its spelling"):
         await ModbusDriver(settings, SystemClock()).acquire(Recorder())
 
 
-async def test_a_reply_in_packets_of_one_byte_is_read_whole() -> None:
+async def test_a_reply_in_packets_of_one_byte_is_read_whole(device: DeviceMaker) -> None:
     def answer(request: bytes) -> list[bytes]:
         return [bytes((byte,)) for byte in whole_reply(request)]
 
@@ -215,16 +232,18 @@ async def test_a_reply_in_packets_of_one_byte_is_read_whole() -> None:
         (lambda reply: b"\x5a" * 100_000, "not Modbus/TCP"),
     ],
 )
-async def test_a_distorted_reply_is_refused(distort: Callable[[bytes], bytes], reason: str) -> None:
+async def test_a_distorted_reply_is_refused(
+    distort: Callable[[bytes], bytes], reason: str, device: DeviceMaker
+) -> None:
     recorder = Recorder()
     async with raw_unit(lambda request: [distort(whole_reply(request))]) as endpoint:
-        driver = ModbusDriver(device(endpoint, [{"at": "holding 0"}]), SystemClock())
+        driver = ModbusDriver(device(endpoint, [{"at": "holding 0"}], timeout="1s"), SystemClock())
         with pytest.raises(DeviceUnavailable, match=reason):
             await asyncio.wait_for(driver.acquire(recorder), 5)
     assert recorder.rows == []
 
 
-async def test_a_unit_that_floods_the_line_is_given_up_in_time() -> None:
+async def test_a_unit_that_floods_the_line_is_given_up_in_time(device: DeviceMaker) -> None:
     """Replies to nobody, without end, must not keep the driver waiting beyond the time-out."""
 
     def answer(request: bytes) -> list[bytes]:
@@ -237,22 +256,18 @@ async def test_a_unit_that_floods_the_line_is_given_up_in_time() -> None:
     assert driver.counters.late_replies > 50
 
 
-async def test_a_unit_that_closes_an_idle_connection_is_connected_to_again() -> None:
+async def test_a_unit_that_closes_an_idle_connection_is_connected_to_again(device: DeviceMaker) -> None:
     served = 0
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal served
-        with suppress(asyncio.IncompleteReadError, ConnectionError):
-            writer.write(whole_reply(await reader.readexactly(12), 5))
-            await writer.drain()
-            served += 1
-        writer.close()
+        writer.write(whole_reply(await reader.readexactly(12), 5))
+        await writer.drain()
+        served += 1
 
-    listener = await asyncio.start_server(serve, "127.0.0.1", free_port())
     recorder = Recorder()
-    async with listener:
-        port = listener.sockets[0].getsockname()[1]
-        settings = device(f"tcp://127.0.0.1:{port}", [{"at": "holding 0"}], retries=1)
+    async with listening(serve) as endpoint:
+        settings = device(endpoint, [{"at": "holding 0"}], retries=1)
         async with acquiring(ModbusDriver(settings, SystemClock()), recorder) as task:
             await polls(recorder, 5, task)
     assert (len(recorder.onlines), {value for value, _quality in recorder.of(0)}) == (1, {5})

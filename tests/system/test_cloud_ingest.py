@@ -7,6 +7,7 @@ import random
 import signal
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -71,8 +72,6 @@ def stored(cloud: Cloud, agent: PlayedAgent) -> list[tuple[int, float]]:
 
 
 def _us(text: str) -> int:
-    from datetime import UTC, datetime, timedelta
-
     return (datetime.fromisoformat(text) - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
 
 

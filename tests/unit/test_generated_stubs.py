@@ -40,3 +40,10 @@ def test_every_proto_file_is_checked() -> None:
         for path in (CHECKOUT / folder).rglob("*.proto")
     }
     assert found == set(PROTOS)
+
+
+def test_make_stubs_makes_all_of_them() -> None:
+    """The command of the Makefile names the same files."""
+    (command,) = [line for line in (CHECKOUT / "Makefile").read_text().splitlines() if "grpc_tools.protoc" in line]
+    assert {word for word in command.split() if word.endswith(".proto")} == set(PROTOS)
+    assert {"-I.", "--python_out=.", "--pyi_out=."} <= set(command.split())

@@ -26,6 +26,7 @@ devices:
     endpoint: opc.tcp://press
     tags:
       - {name: force, at: ns=2;i=1, %s}
+    insecure: true
 """
 UPLINK = "agent: {group: plant-7, name: line-3}\nuplink:\n  brokers: [mqtts://broker:8883]\n  %s\n"
 DURATION = "Write a number with a unit, such as 100ms, 5s, 2m, 1h or 7d."

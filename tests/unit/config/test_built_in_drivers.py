@@ -10,9 +10,13 @@ from edge_agent.drivers import built_in_drivers
 
 def test_a_driver_is_made_from_its_settings() -> None:
     made = {}
-    for name, endpoint in (("modbus", "tcp://127.0.0.1"), ("opcua", "opc.tcp://127.0.0.1")):
+    entries = {
+        "modbus": {"endpoint": "tcp://127.0.0.1"},
+        "opcua": {"endpoint": "opc.tcp://127.0.0.1", "insecure": True},
+    }
+    for name, entry in entries.items():
         driver = built_in_drivers()[name]
-        device = driver.settings.model_validate({"name": "x", "driver": name, "endpoint": endpoint, "tags": []})
+        device = driver.settings.model_validate({"name": "x", "driver": name, "tags": [], **entry})
         made[name] = driver.create(device, SystemClock())
     assert isinstance(made["modbus"], ModbusDriver)
     assert isinstance(made["opcua"], OpcUaDriver)

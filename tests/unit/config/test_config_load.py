@@ -21,7 +21,7 @@ from edge_agent.drivers import built_in_drivers
 
 MINIMAL = "agent: {group: plant-7, name: line-3}\nuplink: {brokers: [mqtts://broker]}\n"
 REPOSITORY = Path(__file__).parents[3]
-EXAMPLES = sorted((REPOSITORY / "config/examples").glob("*.yaml"))
+EXAMPLES = sorted(path for path in (REPOSITORY / "config/examples").glob("*.yaml") if path.name != "cloud.yaml")
 
 
 def load(folder: Path, text: str, environ: Mapping[str, str] | None = None) -> AgentConfig:
@@ -52,7 +52,6 @@ def test_defaults(tmp_path: Path) -> None:
     assert config.outbox.path == Path("/var/lib/lineside/outbox.db")
     assert config.outbox.commit_interval_s == 0.1
     assert config.outbox.durability == "full"
-    assert config.outbox.size_bytes_max == 2_000_000_000
     assert config.local_api.socket == Path("/var/lib/lineside/agent.sock")
     assert config.local_api.mode == 0o660
     assert config.observability.metrics is None
@@ -71,7 +70,7 @@ def test_what_is_written_is_what_counts(tmp_path: Path) -> None:
           keep_alive: 1m
           mqtt_version: 3.1.1
           packet_max: 1MiB
-        outbox: {path: box/outbox.db, durability: normal, size_max: 50 MB}
+        outbox: {path: box/outbox.db, durability: normal}
         local_api: {socket: /run/a.sock, mode: "0600"}
         observability: {log_level: debug, metrics: {port: 9464}}
         """,
@@ -83,7 +82,6 @@ def test_what_is_written_is_what_counts(tmp_path: Path) -> None:
     assert config.uplink.mqtt_version == "3.1.1"
     assert config.uplink.packet_bytes_max == 1_048_576
     assert config.outbox.path == Path("/data/box/outbox.db")
-    assert config.outbox.size_bytes_max == 50_000_000
     assert config.local_api.socket == Path("/run/a.sock")
     assert config.local_api.mode == 0o600
     assert config.observability.metrics is not None
@@ -106,7 +104,8 @@ def test_devices_are_what_their_driver_says(tmp_path: Path) -> None:
         MINIMAL
         + "devices:\n"
         + device("oven")
-        + "  - {name: press, driver: opcua, endpoint: opc.tcp://p, tags: [{name: t, at: i=5, sampling: 250ms}]}\n",
+        + "  - name: press\n    driver: opcua\n    endpoint: opc.tcp://p\n    insecure: true\n"
+        "    tags: [{name: t, at: i=5, sampling: 250ms}]\n",
     )
     oven, press = config.devices
     assert isinstance(oven, ModbusDevice)
@@ -228,9 +227,9 @@ def test_secrets_are_found_where_the_references_lead(tmp_path: Path) -> None:
         "agent: {group: a, name: b}\n"
         "uplink: {brokers: [mqtts://b], user: me, password: '${file:broker.secret}'}\n"
         "devices:\n"
-        "  - name: press\n    driver: opcua\n    endpoint: opc.tcp://p\n    tags: []\n"
+        "  - name: press\n    driver: opcua\n    endpoint: opc.tcp://p\n    insecure: true\n    tags: []\n"
         "    security:\n      user: me\n      password: ${credential:press}\n"
-        "  - name: press 2\n    driver: opcua\n    endpoint: opc.tcp://p\n    tags: []\n"
+        "  - name: press 2\n    driver: opcua\n    endpoint: opc.tcp://p\n    insecure: true\n    tags: []\n"
         "    security:\n      user: me\n      password: ${env:PRESS_2}\n",
         {"CREDENTIALS_DIRECTORY": str(tmp_path / "credentials"), "PRESS_2": "from the environment"},
     )
@@ -273,7 +272,8 @@ def test_devices_made_by_code_are_checked_too() -> None:
 def test_ten_thousand_tags_are_loaded_in_less_than_two_seconds(tmp_path: Path) -> None:
     lines = [MINIMAL, "devices:\n"]
     for number in range(10):
-        lines.append(f"  - name: press {number}\n    driver: opcua\n    endpoint: opc.tcp://p{number}\n    tags:\n")
+        lines.append(f"  - name: press {number}\n    driver: opcua\n    endpoint: opc.tcp://p{number}\n")
+        lines.append("    insecure: true\n    tags:\n")
         lines += [
             f"      - name: ram/force {tag}\n        at: nsu=http://acme.example/press;s=Ram.Force.{tag}\n"
             "        unit: kN\n        sampling: 100ms\n        deadband: 0.5\n        description: Force at the ram\n"

@@ -56,16 +56,16 @@ CASES: dict[str, Case] = {
         [f"8:47: 'sampling' of tag 'force': '{'9' * 57}…' is not a duration. {DURATION}"],
     ),
     "bad size": (
-        HEAD + "outbox: {size_max: 2 gigabytes}\n",
+        UPLINK % "packet_max: 2 gigabytes",
         [
-            "3:20: 'size_max' of 'outbox': '2 gigabytes' is not a size. "
+            "4:15: 'packet_max' of 'uplink': '2 gigabytes' is not a size. "
             "Write a number with a unit, such as 64KiB, 500MB or 2GB."
         ],
     ),
     "a size without end": (
-        HEAD + f"outbox: {{size_max: {'9' * 400}GB}}\n",
+        UPLINK % f"packet_max: {'9' * 400}GB",
         [
-            f"3:20: 'size_max' of 'outbox': '{'9' * 57}…' is not a size. "
+            f"4:15: 'packet_max' of 'uplink': '{'9' * 57}…' is not a size. "
             "Write a number with a unit, such as 64KiB, 500MB or 2GB."
         ],
     ),
@@ -122,6 +122,14 @@ CASES: dict[str, Case] = {
         [
             "2:31: entry 2 of 'brokers' of 'uplink': 'mqtt://b' is not encrypted: anybody on the network can read and "
             "change what is sent. Write mqtts://, or allow it with 'insecure: true' beside 'brokers'."
+        ],
+    ),
+    "an OPC UA session without signature and encryption": (
+        PRESS.replace("    insecure: true\n", "") % "unit: kN",
+        [
+            "6:15: 'endpoint' of device 'press': the session with 'opc.tcp://press' is neither signed nor encrypted: "
+            "anybody on the network can read and change what is sent. "
+            "Allow it with 'insecure: true' beside 'endpoint'."
         ],
     ),
     "a broker with a password in its address": (
@@ -230,7 +238,7 @@ CASES: dict[str, Case] = {
         "devices:\n"
         "  - {name: a, driver: modbus, tags: [{name: x, at: coil}, {name: y, at: coil 1, pol: 1s}]}\n"
         "  - {name: b, driver: modbus, endpoint: tcp://b, tags: 5}\n"
-        "  - {name: b, driver: opcua, endpoint: opc.tcp://b, tags: [], timeout: 0s}\n",
+        "  - {name: b, driver: opcua, endpoint: opc.tcp://b, insecure: true, tags: [], timeout: 0s}\n",
         [
             "1:25: unknown key 'nme' in 'agent'. Did you mean 'name'?",
             "2:40: 'window' of 'uplink' cannot be 0. Write at least 1.",
@@ -240,7 +248,7 @@ CASES: dict[str, Case] = {
             "4:81: unknown key 'pol' in tag 'y'. Did you mean 'poll'?",
             "5:56: 'tags' of device 'b' has to be a list, not the number 5. Begin every entry with '- '.",
             "6:12: a second device is called 'b'; the first is in line 5. Give one of them another name.",
-            "6:72: 'timeout' of device 'b' cannot be 0s. Write more than 0s.",
+            "6:88: 'timeout' of device 'b' cannot be 0s. Write more than 0s.",
         ],
     ),
 }

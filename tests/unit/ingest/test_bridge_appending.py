@@ -6,6 +6,7 @@ import pytest
 from bridge_steps import FakeLog, Stage, eventually, quick_retries, settled
 
 from cloud_ingest.event_log.topics import DEFINITIONS, RAW
+from cloud_ingest.observability.events import PENDING_BYTES
 from connectors.model.datatypes import DataType
 from tests.played_agent import PlayedAgent, Sample, Wire
 
@@ -33,6 +34,18 @@ async def test_a_batch_is_acknowledged_only_after_it_was_appended() -> None:
     assert [record.key for record in stage.log.records()] == [b"plant/line-1"] * 2
     (definition,) = stage.log.records(DEFINITIONS)
     assert definition.value == agent.definitions["press"].body
+
+
+async def test_the_bytes_that_wait_for_the_log_are_measured() -> None:
+    stage, agent = Stage(), PlayedAgent()
+    wires = batches(agent, 5)
+    async with stage.running():
+        stage.log.server.available = False
+        stage.send(*wires)
+        await eventually(lambda: PENDING_BYTES._value.get() == sum(len(wire.payload) for wire in wires))
+        stage.log.server.available = True
+        await eventually(lambda: len(stage.broker.acknowledged()[0]) == 5)
+        await eventually(lambda: PENDING_BYTES._value.get() == 0)
 
 
 async def test_every_agent_gets_its_own_acknowledgements() -> None:

@@ -14,6 +14,7 @@ from pydantic import SecretStr, ValidationError
 from cloud_ingest.config import CloudConfig, DatabaseSettings, GatewaySettings, load_cloud_config
 from connectors.model.errors import ConfigInvalid
 
+EXAMPLE = Path(__file__).parents[3] / "config/examples/cloud.yaml"
 INGEST = "ingest: {brokers: [mqtts://broker:8883]}\n"
 HEAD = INGEST + "database: {tls: verify-full}\n"
 DATABASE = INGEST + "database: {tls: verify-full, %s}\n"
@@ -272,3 +273,32 @@ def test_a_database_without_a_password_has_none_in_its_address() -> None:
 def test_no_secret_is_shown() -> None:
     settings = DatabaseSettings(insecure=True, password=SecretStr("open sesame"))
     assert "sesame" not in repr(settings) + str(settings)
+
+
+def test_the_example_can_be_loaded_and_shows_every_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("broker", "database", "kafka"):
+        (tmp_path / name).write_text(f"{name} secret")
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    config = load_cloud_config(EXAMPLE)
+    assert config.ingest.password is not None
+    assert config.ingest.password.get_secret_value() == "broker secret"
+    assert config.event_log.kafka is not None
+    assert config.event_log.kafka.login is not None
+    shown = {
+        "ingest": config.ingest,
+        "database": config.database,
+        "event_log": config.event_log,
+        "kafka": config.event_log.kafka,
+        "historian": config.historian,
+        "gateway": config.gateway,
+        "observability": config.observability,
+    }
+    left_out = {
+        name: sorted(set(type(section).model_fields) - section.model_fields_set) for name, section in shown.items()
+    }
+    assert {name: fields for name, fields in left_out.items() if fields} == {
+        "ingest": ["cert_file", "insecure", "key_file"],
+        "database": ["insecure"],
+        "kafka": ["insecure"],
+        "gateway": ["insecure"],
+    }

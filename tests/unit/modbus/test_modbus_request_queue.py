@@ -49,3 +49,15 @@ def test_a_job_that_is_not_there_can_be_removed_and_all_can_be_cleared() -> None
     assert len(queue) == 2
     queue.clear()
     assert (len(queue), queue.next()) == (0, None)
+
+
+def test_nothing_is_sent_while_a_command_waits_for_a_busy_connection() -> None:
+    queue: RequestQueue[str] = RequestQueue()
+    queue.add("scan", Priority.POLL)
+    queue.add("probe", Priority.PROBE)
+    assert queue.next(busy=True) == "scan"
+    queue.add("write", Priority.COMMAND)
+    assert queue.next(busy=True) is None
+    assert queue.next() == "write"
+    queue.remove("write")
+    assert queue.next(busy=True) == "scan"

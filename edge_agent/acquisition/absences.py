@@ -1,0 +1,121 @@
+"""When samples of one device were missing: gaps that open, close, and are declared.
+
+A gap that has begun is on disk with the next commit and is closed in the transaction of the first samples that were
+taken afterwards, so the agent may die at any time between. Where it is not known from when on samples were missing,
+a gap says more than is missing, never less.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+from connectors.model.tags import DeviceName
+from connectors.ports.clock import Clock
+from edge_agent.acquisition.collector import Collector
+from edge_agent.buffer.rows import Gap, GapReason, OpenGap
+
+MARGIN_S_MIN: Final = 1.0
+LAGS_PER_MARGIN: Final = 2
+"""A gap begins so many of the device's longest lags before the newest sample: another tag may be as far behind."""
+
+CLOCK_LOOK_S: Final = 5.0
+CLOCK_JUMP_S_MIN: Final = 1.0
+"""A clock that is set ahead by less makes no gap: it stays within the margin of the others."""
+
+CLOCK_TRUST_S: Final = 600.0
+"""When the clock is set so soon after the gap of a start was closed, it was wrong when the gap was closed."""
+
+
+class Absences:
+    """The gaps of one device; at most one of them is open.
+
+    ``lag_s`` says by how much the newest sample of one tag can be older than that of another; it is asked when a gap
+    opens, and again when it closes, as a device may say only then how slow it is.
+    """
+
+    def __init__(self, device: DeviceName, collector: Collector, clock: Clock, lag_s: Callable[[], float]) -> None:
+        self._device = device
+        self._collector = collector
+        self._clock = clock
+        self._lag_s = lag_s
+        self._newest_ns: int | None = None
+        self._to_close = False
+        self._opened: tuple[str, int, int] | None = None
+        self._start_closed: tuple[float, int] | None = None
+
+    def resume(self, newest_ns: int | None, stored_ns: int | None) -> None:
+        """A start: what came last before it, by the source's time, and when that was stored."""
+        self._to_close = True
+        if newest_ns is not None and stored_ns is not None:
+            self._newest_ns = min(newest_ns, stored_ns)
+            self._open(GapReason.AGENT_NOT_RUNNING, "", self._newest_ns)
+
+    def device_lost(self, online_since_ns: int, detail: str) -> None:
+        """The device was online and is not any more."""
+        since_ns = online_since_ns if self._newest_ns is None else self._newest_ns
+        self._open(GapReason.DEVICE_UNAVAILABLE, detail, since_ns)
+
+    def samples_taken(self, newest_ns: int) -> None:
+        """The collector has taken samples of the device, the newest one of this source time; closes the gap.
+
+        A clock that is ahead does not move on what is known to have come: the agent's own time is the limit.
+        """
+        now_ns = self._clock.now_ns()
+        seen_ns = min(newest_ns, now_ns)
+        self._newest_ns = seen_ns if self._newest_ns is None else max(self._newest_ns, seen_ns)
+        if self._to_close:
+            self._to_close = False
+            self._close(max(newest_ns, now_ns))
+
+    async def watch_clock(self) -> None:
+        """Declare what lies between two times when the clock is set ahead from one to the other; until cancelled.
+
+        A box without a battery starts with a clock that stands where it stood when it lost its power: the gap of the
+        start is then closed hours too early, and the rest of it shows when the clock is set.
+        """
+        seen_ns, seen_s = self._clock.now_ns(), self._clock.monotonic_s()
+        while True:
+            await asyncio.sleep(CLOCK_LOOK_S)
+            now_ns, now_s = self._clock.now_ns(), self._clock.monotonic_s()
+            jump_ns = now_ns - seen_ns - round((now_s - seen_s) * 1e9)
+            if jump_ns > CLOCK_JUMP_S_MIN * 1e9:
+                self._clock_set_ahead(seen_ns, now_ns, jump_ns)
+            elif jump_ns < -CLOCK_JUMP_S_MIN * 1e9 and self._newest_ns is not None:
+                self._newest_ns = min(self._newest_ns, now_ns)
+            seen_ns, seen_s = now_ns, now_s
+
+    def _clock_set_ahead(self, before_ns: int, now_ns: int, jump_ns: int) -> None:
+        if self._to_close or self._newest_ns is None:  # a gap that is open covers it, and without samples there is none
+            return
+        first_ns = before_ns
+        if self._start_closed is not None:
+            closed_s, closed_ns = self._start_closed
+            if self._clock.monotonic_s() - closed_s < CLOCK_TRUST_S:
+                first_ns = closed_ns
+        if now_ns - first_ns < jump_ns:  # the gap of the start was closed after the clock was set
+            return
+        detail = f"the clock of the agent was set ahead by {jump_ns / 1e9:.0f} s"
+        self._collector.declare_gap(Gap(self._device, GapReason.CLOCK_SET, first_ns, now_ns, detail=detail))
+
+    def _open(self, reason: str, detail: str, newest_ns: int) -> None:
+        newest_ns = min(newest_ns, self._clock.now_ns())
+        first_ns = newest_ns - self._margin_ns()
+        self._collector.open_gap(OpenGap(self._device, reason, first_ns, detail))
+        self._opened = (reason, newest_ns, first_ns)
+        self._to_close = True
+
+    def _close(self, last_ns: int) -> None:
+        if self._opened is not None:
+            reason, newest_ns, first_ns = self._opened
+            wider_ns = newest_ns - self._margin_ns()
+            if wider_ns < first_ns:  # the device is slower than it was thought to be when the gap was opened
+                self._collector.declare_gap(Gap(self._device, reason, wider_ns, first_ns))
+            if reason == GapReason.AGENT_NOT_RUNNING:
+                self._start_closed = (self._clock.monotonic_s(), last_ns)
+            self._opened = None
+        self._collector.close_gap(self._device, last_ns)
+
+    def _margin_ns(self) -> int:
+        return round(max(MARGIN_S_MIN, LAGS_PER_MARGIN * self._lag_s()) * 1e9)

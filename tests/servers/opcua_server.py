@@ -1,0 +1,150 @@
+"""The program behind ``tests.servers.opcua``: a server of open62541 (by the o6 wheel) that obeys commands.
+
+One dictionary a command, one answer each: ``{"ok": …}`` or ``{"error": SENTENCE}``. It ends when the pipe does, so that
+it never outlives the test that started it; o6 itself ends after ten minutes.
+
+* ``add``: identifier, type, value (a list: an array; ``None``: none yet), and perhaps ``writable`` and ``datatype``
+  (the node id of its declared type); the node id is ``ns=1;s=identifier``
+* ``write``: identifier, type, value (``None``: none), and perhaps ``status`` (a code) and ``time_ns`` (source time)
+* ``remove``: identifier
+* ``user``, ``password``: nobody else is let in from now on
+* ``sessions``: how many there are
+
+Only the server's own process may import this module: importing o6 takes two seconds, and greets on standard output.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import os
+from multiprocessing.connection import Connection
+from typing import Any, Final
+
+for _stream in (1, 2):
+    os.dup2(os.open(os.devnull, os.O_WRONLY), _stream)
+
+import o6  # noqa: E402
+
+EPOCH_TICKS: Final = 116_444_736_000_000_000
+NAMESPACE: Final = "urn:lineside:tests:press"
+_SCALARS: Final = {
+    "Boolean": bool,
+    "SByte": o6.SByte,
+    "Byte": o6.Byte,
+    "Int16": o6.Int16,
+    "UInt16": o6.UInt16,
+    "Int32": o6.Int32,
+    "UInt32": o6.UInt32,
+    "Int64": o6.Int64,
+    "UInt64": o6.UInt64,
+    "Float": o6.Float,
+    "Double": o6.Double,
+    "String": str,
+    "Guid": o6.Guid,
+    "NodeId": o6.NodeId,
+    "QualifiedName": o6.QualifiedName,
+    "LocalizedText": lambda text: o6.LocalizedText(f"en:{text}"),
+    "ByteString": lambda text: o6.ByteString(base64.b64decode(text)),
+    "DateTime": lambda time_ns: o6.DateTime(EPOCH_TICKS + time_ns // 100),
+}
+
+
+class Doorkeeper(o6.AccessControl):
+    """Lets everybody in, or one user; knows who is there."""
+
+    def __init__(self) -> None:
+        super().__init__(anonymous=True, username=True)
+        self.login: tuple[str, str] | None = None
+        self.sessions: set[str] = set()
+
+    def activateSession(self, endpoint: Any, remoteCertificate: bytes, session: Any, userIdentityToken: Any) -> Any:  # noqa: N802, N803  o6's names
+        if self.login is not None:
+            name = str(getattr(userIdentityToken, "userName", ""))
+            password = bytes(getattr(userIdentityToken, "password", b"")).decode()
+            if (name, password) != self.login:
+                raise o6.StatusCodeError(o6.StatusCode.BAD_USER_ACCESS_DENIED)
+        self.sessions.add(str(session.id))
+
+    def closeSession(self, session: Any) -> None:  # noqa: N802  o6's name
+        self.sessions.discard(str(session.id))
+
+
+def value_of(kind: str, value: Any) -> Any:
+    """A value of type ``kind`` as o6 takes it."""
+    if value is None:
+        return None
+    make = _SCALARS[kind]
+    return [make(part) for part in value] if isinstance(value, list) else make(value)
+
+
+class CommandedServer:
+    """The server and what it can be told."""
+
+    def __init__(self, port: int) -> None:
+        self._door = Doorkeeper()
+        self._server = o6.Server(
+            port=port, applicationUri=NAMESPACE, accessControl=self._door, allowNonePolicyPassword=True
+        )
+
+    async def run(self, commands: Connection) -> None:
+        """Obey until the pipe ends."""
+        self._server.start()
+        await self._server.waitReady()
+        loop, readable = asyncio.get_running_loop(), asyncio.Event()
+        loop.add_reader(commands.fileno(), readable.set)
+        commands.send({"ok": NAMESPACE})
+        while True:
+            await readable.wait()
+            readable.clear()
+            while commands.poll():
+                try:
+                    command = commands.recv()
+                except EOFError:
+                    return
+                commands.send(await self._obeyed(command))
+
+    async def _obeyed(self, command: dict[str, Any]) -> dict[str, Any]:
+        try:
+            return {"ok": await self._obey(command)}
+        except (o6.StatusCodeError, TypeError, ValueError, KeyError) as exc:
+            return {"error": f"{type(exc).__name__}: {exc}"}
+
+    async def _obey(self, command: dict[str, Any]) -> Any:
+        match command:
+            case {"add": name, "type": kind, "value": value}:
+                node = await self._server.addVariable(
+                    name,
+                    self._server.objectsNode,
+                    value_of(kind, value),
+                    nodeId=f"ns=1;s={name}",
+                    dataType=command.get("datatype"),
+                    writable=bool(command.get("writable")),
+                )
+                return str(node)
+            case {"write": name, "type": kind, "value": value}:
+                data = o6.DataValue(value=value_of(kind, value))
+                if "status" in command:
+                    data.status = o6.StatusCode(command["status"])
+                if "time_ns" in command:
+                    data.sourceTimestamp = o6.DateTime(EPOCH_TICKS + command["time_ns"] // 100)
+                (await self._server.write(f"ns=1;s={name}", data)).check()
+            case {"remove": name}:
+                (await self._server.deleteNode(f"ns=1;s={name}")).check()
+            case {"user": user, "password": password}:
+                self._door.login = (user, password)
+            case {"sessions": _}:
+                return len(self._door.sessions)
+            case _:
+                raise ValueError(f"no such command: {command}")
+        return None
+
+
+def serve(port: int, commands: Connection) -> None:
+    """Serve on ``port`` of the loopback interface until the other end of ``commands`` is closed."""
+
+    async def main() -> None:  # the server belongs to the event loop in which it is made
+        await CommandedServer(port).run(commands)
+
+    asyncio.run(main())
+    os._exit(0)

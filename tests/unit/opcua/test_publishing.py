@@ -1,0 +1,156 @@
+"""The publish loop: a response is acknowledged to the server only when its samples are on disk; silence is a fault."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from asyncua import ua
+from asyncua.client.client import Client
+from asyncua.common.utils import Buffer
+from asyncua.ua.ua_binary import struct_to_binary
+
+from connectors.model.datatypes import DataType
+from connectors.model.errors import DeviceUnavailable
+from connectors.model.samples import SampleBatch
+from connectors.model.tags import TagName, TagType
+from connectors.opcua.binding import BoundTag
+from connectors.opcua.publishing import Publishing
+from connectors.opcua.settings import OpcUaDevice
+from connectors.opcua.subscriptions import Subscriptions
+from tests.virtual_time import VirtualClock, virtual_time
+
+KEEP_ALIVE_S = 5.0
+
+
+class PlayedServer:
+    """Answers publish requests with what the test gives; keeps the acknowledgements that come with them."""
+
+    def __init__(self) -> None:
+        self.answers: asyncio.Queue[bytes] = asyncio.Queue()
+        self.acknowledged: list[int] = []
+        self.requests = 0
+
+    async def send_request(self, request: Any, timeout: float = 0) -> Buffer:
+        self.requests += 1
+        self.acknowledged += [ack.SequenceNumber for ack in request.Parameters.SubscriptionAcknowledgements]
+        return Buffer(await self.answers.get())
+
+    def publish(self, number: int, *values: Any, kind: Any = ua.VariantType.Double) -> None:
+        """One response; without values a keep-alive."""
+        response = ua.PublishResponse()
+        response.Parameters.SubscriptionId = ua.UInt32(1)
+        response.Parameters.NotificationMessage.SequenceNumber = ua.UInt32(number)
+        if values:
+            change = ua.DataChangeNotification()
+            change.MonitoredItems = [
+                ua.MonitoredItemNotification(ua.UInt32(tag), ua.DataValue(ua.Variant(value, kind)))
+                for tag, value in enumerate(values)
+            ]
+            response.Parameters.NotificationMessage.NotificationData = [change]
+        self.answers.put_nowait(struct_to_binary(response))
+
+
+class PlayedAcquisition:
+    """Takes samples when there is room, and says that they are on disk when the test says so."""
+
+    def __init__(self) -> None:
+        self.values: list[Any] = []
+        self.committed: list[Callable[[], None]] = []
+        self.room = asyncio.Event()
+        self.room.set()
+
+    async def put(self, batch: SampleBatch, committed: Callable[[], None] | None = None) -> None:
+        await self.room.wait()
+        self.values += batch.value.tolist()
+        if committed is not None:
+            self.committed.append(committed)
+
+
+class Bench:
+    """The publish loop of a device with two tags, the second of them scaled."""
+
+    def __init__(self) -> None:
+        self.server, self.acquisition = PlayedServer(), PlayedAcquisition()
+        tags = [{"name": "a", "at": "i=1"}, {"name": "b", "at": "i=2", "scale": 10.0}]
+        entry = {"name": "press", "driver": "opcua", "endpoint": "opc.tcp://p", "insecure": True, "tags": tags}
+        device = OpcUaDevice.model_validate(entry)
+        client = SimpleNamespace(uaclient=SimpleNamespace(protocol=self.server))
+        self.publishing = Publishing(cast(Client, client), device, VirtualClock(), cast(Any, self.acquisition))
+        for index, tag in enumerate(device.tags):
+            kind = TagType(index, TagName(tag.name), DataType.DOUBLE)
+            self.publishing.bind(BoundTag(index, ua.NodeId(index), DataType.DOUBLE, kind))
+        subscriptions = SimpleNamespace(count=1, keep_alive_s=KEEP_ALIVE_S)
+        self.task = asyncio.create_task(self.publishing.run(cast(Subscriptions, subscriptions)))
+
+    async def end(self) -> None:
+        self.task.cancel()
+        await asyncio.wait([self.task])
+
+
+@virtual_time
+async def test_a_response_is_acknowledged_only_when_its_samples_are_on_disk() -> None:
+    bench = Bench()
+    bench.server.publish(7, 1.0, 2.0)
+    bench.server.publish(8)
+    await asyncio.sleep(1.0)
+    assert bench.acquisition.values == [1.0, 20.0]
+    assert len(bench.acquisition.committed) == 1, "one word for both parts of the response"
+    bench.server.publish(9)
+    await asyncio.sleep(1.0)
+    assert bench.server.acknowledged == []
+    bench.acquisition.committed[0]()
+    bench.server.publish(10)
+    await asyncio.sleep(1.0)
+    assert bench.server.acknowledged == [7]
+    bench.server.publish(11)
+    await asyncio.sleep(1.0)
+    assert bench.server.acknowledged == [7], "once"
+    await bench.end()
+
+
+@virtual_time
+async def test_responses_are_handed_over_in_their_order_while_the_acquisition_is_full() -> None:
+    bench = Bench()
+    bench.acquisition.room.clear()
+    for number in range(6):
+        bench.server.publish(number + 1, float(number))
+    await asyncio.sleep(100.0)
+    assert not bench.task.done(), "whoever waits for room here is not silent there"
+    assert bench.server.requests == 2, "no more is asked for than there is room"
+    bench.acquisition.room.set()
+    await asyncio.sleep(1.0)
+    assert bench.acquisition.values == [float(number) for number in range(6)]
+    await bench.end()
+
+
+@virtual_time
+async def test_a_server_that_sends_nothing_for_too_long_is_given_up() -> None:
+    bench = Bench()
+    for _ in range(10):
+        bench.server.publish(1)
+        await asyncio.sleep(14.0)
+    assert not bench.task.done()
+    begin_s = asyncio.get_running_loop().time() - 14.0
+    with pytest.raises(ExceptionGroup) as caught:
+        await bench.task
+    assert "not even a keep-alive" in str(caught.value.exceptions[0])
+    assert asyncio.get_running_loop().time() - begin_s == pytest.approx(15.0)
+
+
+@pytest.mark.parametrize("answer", [b"", b"\x01\x00", bytes(40), b"\xff" * 40])
+def test_what_cannot_be_read_ends_the_connection_with_a_reason(answer: bytes) -> None:
+    @virtual_time
+    async def scene() -> None:
+        bench = Bench()
+        bench.server.answers.put_nowait(answer)
+        with pytest.raises(ExceptionGroup) as caught:
+            await bench.task
+        (error,) = caught.value.exceptions
+        assert isinstance(error, DeviceUnavailable)
+        assert str(error).startswith("press: ")
+
+    scene()

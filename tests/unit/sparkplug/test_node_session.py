@@ -1,0 +1,167 @@
+"""What a host learns of a node that does not acknowledge: values by alias, lost messages by seq, deaths by bdSeq."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from connectors.model.datatypes import DataType
+from connectors.model.delivery import AgentName
+from connectors.model.errors import PayloadInvalid
+from connectors.model.quality import BAD, GOOD, UNCERTAIN_LAST_USABLE_VALUE
+from connectors.sparkplug import sparkplug_b_pb2 as pb
+from connectors.sparkplug.node_session import NodeReading, NodeSession
+from connectors.sparkplug.topics import Topic, Verb
+
+NODE = AgentName("plant", "foreign")
+TIME_MS = 1_795_000_000_000
+
+
+class PlayedNode:
+    """A node of somebody else's, and the host's session of it."""
+
+    def __init__(self) -> None:
+        self.host = NodeSession()
+        self.seq = -1
+
+    def born(self, bd_seq: int = 0) -> NodeReading:
+        self.seq = 0
+        payload = pb.Payload(timestamp=TIME_MS, seq=0)
+        payload.metrics.add(name="bdSeq", datatype=4, long_value=bd_seq)
+        payload.metrics.add(name="Node Control/Rebirth", datatype=11, boolean_value=False)
+        payload.metrics.add(name="uptime", alias=1, datatype=8, long_value=5)
+        return self.host.receive(Topic(NODE, Verb.NBIRTH), payload.SerializeToString())
+
+    def device_born(self, device: str, alias: int, datatype: DataType = DataType.DOUBLE) -> NodeReading:
+        payload = pb.Payload(timestamp=TIME_MS, seq=self.next())
+        payload.metrics.add(name="force", alias=alias, datatype=datatype, is_null=True)
+        return self.host.receive(Topic(NODE, Verb.DBIRTH, device), payload.SerializeToString())
+
+    def data(self, device: str, *metrics: pb.Metric, skipped: int = 0) -> NodeReading:
+        for _ in range(skipped):
+            self.next()
+        payload = pb.Payload(timestamp=TIME_MS, seq=self.next())
+        payload.metrics.extend(metrics)
+        verb = Verb.DDATA if device else Verb.NDATA
+        return self.host.receive(Topic(NODE, verb, device), payload.SerializeToString())
+
+    def died(self, bd_seq: int) -> NodeReading:
+        payload = pb.Payload(timestamp=TIME_MS)
+        payload.metrics.add(name="bdSeq", datatype=4, long_value=bd_seq)
+        return self.host.receive(Topic(NODE, Verb.NDEATH), payload.SerializeToString())
+
+    def next(self) -> int:
+        self.seq = (self.seq + 1) % 256
+        return self.seq
+
+
+def force(value: float, alias: int = 7) -> pb.Metric:
+    return pb.Metric(alias=alias, timestamp=TIME_MS + 1, double_value=value)
+
+
+@given(st.lists(st.integers(0, 255), max_size=12))
+def test_lost_messages_are_counted_and_a_rebirth_is_wanted(skips: list[int]) -> None:
+    node = PlayedNode()
+    node.born()
+    node.device_born("press", 7)
+    for number, skipped in enumerate(skips):
+        reading = node.data("press", force(float(number)), skipped=skipped)
+        assert (reading.lost_messages, reading.wants_rebirth) == (skipped, skipped > 0)
+        assert [sample.value for sample in reading.samples] == [float(number)], "what came is taken all the same"
+
+
+def test_values_are_known_by_the_aliases_of_the_birth() -> None:
+    node = PlayedNode()
+    assert [(sample.name, sample.value) for sample in node.born().samples] == [("uptime", 5)]
+    assert node.device_born("press", 7).samples == [], "no value, no sample"
+    (sample,) = node.data("press", force(2.5)).samples
+    assert (sample.device, sample.name, sample.datatype, sample.value) == ("press", "force", DataType.DOUBLE, 2.5)
+    assert (sample.time_ns, sample.quality) == ((TIME_MS + 1) * 1_000_000, GOOD)
+    (sample,) = node.data("", pb.Metric(name="uptime", long_value=6)).samples
+    assert (sample.device, sample.value, sample.time_ns) == ("", 6, TIME_MS * 1_000_000)
+
+
+def test_an_alias_of_another_device_or_of_no_birth_is_refused_and_a_rebirth_wanted() -> None:
+    node = PlayedNode()
+    node.born()
+    node.device_born("press", 7)
+    node.device_born("oven", 8)
+    reading = node.data("press", force(1.0, alias=8), force(2.0), force(3.0, alias=99))
+    assert [sample.value for sample in reading.samples] == [2.0]
+    assert reading.refused == ["unknown alias 8", "unknown alias 99"]
+    assert reading.wants_rebirth
+
+
+def test_a_new_birth_of_a_device_ends_its_old_aliases_and_leaves_those_of_others() -> None:
+    node = PlayedNode()
+    node.born()
+    node.device_born("press", 7)
+    node.device_born("oven", 8)
+    node.device_born("press", 9, DataType.INT32)
+    assert node.data("press", force(1.0, alias=7)).refused == ["unknown alias 7"]
+    assert [sample.value for sample in node.data("oven", force(1.0, alias=8)).samples] == [1.0]
+    minus_one = pb.Metric(alias=9, int_value=0xFFFFFFFF)
+    assert [sample.value for sample in node.data("press", minus_one).samples] == [-1]
+
+
+def test_data_before_the_birth_wants_one_and_gives_nothing() -> None:
+    node = PlayedNode()
+    reading = node.data("press", force(1.0))
+    assert (reading.samples, reading.wants_rebirth) == ([], True)
+    assert reading.refused == ["a DDATA before the NBIRTH of the node"]
+
+
+def test_the_will_of_an_earlier_connection_kills_nobody() -> None:
+    node = PlayedNode()
+    node.born(bd_seq=4)
+    assert node.died(3).online is None
+    assert node.host.born
+    assert node.died(4).online is False
+    assert not node.host.born
+    assert node.data("", pb.Metric(name="uptime", long_value=6)).wants_rebirth
+
+
+def test_after_a_restart_of_the_host_the_next_seq_is_taken_as_it_is() -> None:
+    node = PlayedNode()
+    node.born()
+    node.device_born("press", 7)
+    node.host.resume()
+    reading = node.data("press", force(1.0), skipped=100)
+    assert (reading.lost_messages, reading.wants_rebirth) == (0, False)
+    assert node.data("press", force(1.0), skipped=1).lost_messages == 1
+
+
+def test_a_metric_that_says_bad_stale_or_nothing_is_never_good() -> None:
+    node = PlayedNode()
+    node.born()
+    node.device_born("press", 7)
+    metrics = []
+    for quality in (0, 192, 500):
+        metric = force(1.0)
+        metric.properties.keys.append("Quality")
+        metric.properties.values.add(type=3, int_value=quality)
+        metrics.append(metric)
+    reading = node.data("press", *metrics, pb.Metric(alias=7, is_null=True), pb.Metric(alias=7))
+    assert [(sample.value, sample.quality) for sample in reading.samples] == [
+        (1.0, BAD),
+        (1.0, GOOD),
+        (1.0, UNCERTAIN_LAST_USABLE_VALUE),
+        (None, BAD),
+        (None, BAD),
+    ]
+
+
+def test_one_metric_that_cannot_be_read_stops_no_other() -> None:
+    node = PlayedNode()
+    node.born()
+    node.device_born("press", 7)
+    reading = node.data("press", pb.Metric(alias=7, string_value="text"), force(2.0))
+    assert [sample.value for sample in reading.samples] == [2.0]
+    assert reading.refused == ["the metric 'alias 7' has a string_value, which cannot be a Double"]
+    assert not reading.wants_rebirth
+
+
+def test_bytes_that_are_no_payload_are_refused() -> None:
+    with pytest.raises(PayloadInvalid, match="not a Sparkplug payload"):
+        NodeSession().receive(Topic(NODE, Verb.NBIRTH), b"\xff\xff\xff")
