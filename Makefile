@@ -21,7 +21,7 @@ check: dev ## The inner loop: lint, types, import contracts, unit tests (under a
 	@$(PY) -m ruff check .
 	@.venv/bin/lint-imports --no-logo
 	@$(PY) -m mypy
-	@$(PY) -m pytest tests/unit -q -n 2 -p no:cacheprovider
+	@HYPOTHESIS_PROFILE=check $(PY) -m pytest tests/unit -q -n 2 -p no:cacheprovider
 
 .PHONY: dev
 dev: ## A virtual environment with everything that development needs

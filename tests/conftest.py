@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _database_numbers = count(1)
 
+settings.register_profile("check", max_examples=15, deadline=None)
 settings.register_profile("quick", max_examples=40, deadline=None)
 settings.register_profile("thorough", max_examples=2000, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))

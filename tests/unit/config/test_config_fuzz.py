@@ -170,7 +170,11 @@ def test_the_complete_file_is_right(folder: Path) -> None:
     assert [len(device.tags) for device in config.devices] == [2, 2]
 
 
-@settings(max_examples=500, deadline=2000, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=5 * settings.default.max_examples,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 @given(
     changes=st.lists(
         st.tuples(st.sampled_from(PATHS), st.sampled_from(["replace", "remove", "add"]), VALUES), min_size=1, max_size=4
@@ -180,7 +184,11 @@ def test_a_file_with_mistakes_is_explained(folder: Path, changes: list[tuple[tup
     load(folder, json.dumps(changed(changes), ensure_ascii=False).replace("NaN", ".nan").encode())
 
 
-@settings(max_examples=400, deadline=2000, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=4 * settings.default.max_examples,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 @given(path=st.sampled_from(PATHS), value=st.none() | st.booleans() | st.integers() | st.just([]) | st.just({}))
 def test_no_word_of_the_libraries_is_in_a_message(folder: Path, path: tuple[Any, ...], value: Any) -> None:
     found = load(folder, json.dumps(changed([(path, "replace", value)])).encode())
@@ -188,19 +196,27 @@ def test_no_word_of_the_libraries_is_in_a_message(folder: Path, path: tuple[Any,
         assert JARGON.search(str(problem).partition("agent.yaml:")[2]) is None
 
 
-@settings(max_examples=800, deadline=2000, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=8 * settings.default.max_examples,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 @given(text=st.lists(YAML_PIECES, max_size=40).map("".join))
 def test_text_that_looks_like_yaml(folder: Path, text: str) -> None:
     load(folder, text.encode())
 
 
-@settings(max_examples=300, deadline=2000, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=3 * settings.default.max_examples,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 @given(data=st.binary(max_size=200) | st.text(max_size=100).map(lambda text: text.encode("utf-8", "surrogatepass")))
 def test_any_bytes(folder: Path, data: bytes) -> None:
     load(folder, data)
 
 
-@settings(max_examples=300, deadline=2000)
+@settings(max_examples=3 * settings.default.max_examples, deadline=None)
 @given(value=JSON_VALUES)
 def test_json_is_read_as_what_it_says(value: Any) -> None:
     assert repr(read_yaml(json.dumps(value, ensure_ascii=False), "f").value) == repr(with_tuples(value))
@@ -212,7 +228,7 @@ def with_tuples(value: Any) -> Any:
     return tuple(with_tuples(entry) for entry in value) if isinstance(value, list) else value
 
 
-@settings(max_examples=300, deadline=2000)
+@settings(max_examples=3 * settings.default.max_examples, deadline=None)
 @given(text=st.lists(YAML_PIECES, max_size=25).map("".join))
 def test_the_parser_in_python_says_what_libyaml_says(text: str) -> None:
     """Where both can read a text, they read the same; PyYAML's own is stricter about tabs and directives."""

@@ -107,7 +107,7 @@ def messages(draw: st.DrawFn) -> list[Incoming]:
     return found
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=2 * settings.default.max_examples, deadline=None)
 @given(messages())
 def test_together_is_as_each_alone(drawn: list[Incoming]) -> None:
     assert_as_each_alone(drawn, prepared()[1])
@@ -156,7 +156,7 @@ def test_tag_ids_stand_for_aliases() -> None:
     assert tags.tag_ids(aliases).tolist() == [ALIAS_FIRST + 8, ALIAS_FIRST + 5, ALIAS_FIRST + 8]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=2 * settings.default.max_examples, deadline=None)
 @given(st.binary(max_size=120), st.integers(0, 5))
 def test_no_bytes_whatever_do_more_than_be_refused(body: bytes, count: int) -> None:
     agent, tags = prepared()

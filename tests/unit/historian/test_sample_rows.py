@@ -77,7 +77,7 @@ def expected(tenant: int, batch: SampleBatch) -> list[bytes]:
     return [reference_row(tenant, batch.datatype, *row) for row in batch.rows()]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=3 * settings.default.max_examples, deadline=None)
 @given(st.lists(st.tuples(st.integers(1, (1 << 31) - 1), batches()), max_size=4))
 def test_the_stream_is_what_one_value_at_a_time_would_give(parts: list[tuple[int, SampleBatch]]) -> None:
     stream = copy_data([SampleRows.of(tenant, batch) for tenant, batch in parts])

@@ -55,7 +55,7 @@ def rows_of_column(column: samples_pb2.Column) -> list[tuple[str, int, Any, int]
     ]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=2 * settings.default.max_examples, deadline=None)
 @given(st.lists(batches(tags=st.integers(0, 9)), max_size=4))
 def test_a_record_reads_as_the_samples_that_were_decoded(parts: list[SampleBatch]) -> None:
     found = samples_pb2.SampleBatch.FromString(encode_batch(decoded_batch(parts)))

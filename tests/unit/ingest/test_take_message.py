@@ -111,14 +111,14 @@ def test_a_topic_that_is_no_node_s_is_its_own_key() -> None:
     assert batch_of(found) is None
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=2 * settings.default.max_examples, deadline=None)
 @given(TOPICS, st.binary(max_size=200))
 def test_no_message_whatever_is_refused_or_changed(topic: str, payload: bytes) -> None:
     found = take_message(topic, payload, NOW_MS)
     assert found is None or (found.record.value == payload and found.topic == topic)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=2 * settings.default.max_examples, deadline=None)
 @given(st.data())
 def test_no_damaged_batch_stops_the_bridge(data: st.DataObject) -> None:
     agent = PlayedAgent(epoch=Epoch(0x1234_5678_9ABC_DEF0))

@@ -77,7 +77,7 @@ def test_a_whole_reply_is_complete_at_once() -> None:
     assert not reader.in_flight
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=3 * settings.default.max_examples, deadline=None)
 @given(
     st.lists(st.tuples(st.integers(0, 0xFFFF), st.binary(min_size=1, max_size=252)), max_size=6),
     st.lists(st.integers(1, 40), min_size=1, max_size=30),
@@ -133,7 +133,7 @@ def conversations(draw: st.DrawFn) -> tuple[list[int], list[tuple[int, bytes, in
     return sent, answers
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=3 * settings.default.max_examples, deadline=None)
 @given(conversations(), st.data())
 def test_every_reply_finds_its_own_request_in_any_order_and_division(
     conversation: tuple[list[int], list[tuple[int, bytes, int]]], data: st.DataObject
@@ -216,7 +216,7 @@ def test_a_wrong_reply_is_refused_with_a_sentence(data: bytes, reason: str) -> N
         feed(expecting()[0], data)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=3 * settings.default.max_examples, deadline=None)
 @given(st.binary(min_size=1, max_size=3000))
 def test_no_bytes_are_too_much_and_none_are_taken_for_a_value(data: bytes) -> None:
     reader, (read,) = expecting()

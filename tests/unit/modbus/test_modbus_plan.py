@@ -42,7 +42,7 @@ def end(block: Block) -> int:
     return block.address + block.count
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=3 * settings.default.max_examples, deadline=None)
 @given(st.lists(st.one_of(REGISTER_TAGS, BIT_TAGS, STRING_TAGS), max_size=40), st.integers(0, 20), st.integers(1, 125))
 def test_blocks_hold_every_tag_once_and_keep_the_limits(tags: list[dict[str, Any]], hole: int, longest: int) -> None:
     planned = planned_tags(device(tags))

@@ -32,7 +32,7 @@ def search(whole: Block, illegal: set[int], code: int = 2, other: int = 0) -> tu
     return asyncio.run(find_refused(whole, read)), reads
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=3 * settings.default.max_examples, deadline=None)
 @given(
     st.lists(st.integers(0, 120), min_size=1, max_size=40, unique=True),
     st.sets(st.integers(0, 125), max_size=12),

@@ -130,7 +130,7 @@ def same(left: Row, right: Row) -> bool:
     return bool(equal) and (left[0], left[1], left[3]) == (right[0], right[1], right[3])
 
 
-@settings(max_examples=2 * settings.default.max_examples, deadline=None)
+@settings(max_examples=max(1, settings.default.max_examples * 2 // 100) * settings.default.max_examples, deadline=None)
 @given(RULES, st.lists(steps(), max_size=14))
 @example(
     {0: ReportRule(deadband_absolute=0.5)},

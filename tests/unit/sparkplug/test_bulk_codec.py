@@ -66,7 +66,7 @@ def assert_same(found: SampleBatch, expected: SampleBatch) -> None:
         assert same_value(left[2], right[2])
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=3 * settings.default.max_examples, deadline=None)
 @given(batches(), st.booleans())
 def test_the_protobuf_library_reads_what_the_bulk_encoder_wrote(batch: SampleBatch, historical: bool) -> None:
     body = encode_metrics(batch, historical=historical)
@@ -82,7 +82,7 @@ def test_the_protobuf_library_reads_what_the_bulk_encoder_wrote(batch: SampleBat
         assert found_quality == quality
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=3 * settings.default.max_examples, deadline=None)
 @given(batches(), st.booleans())
 def test_the_bulk_decoder_returns_the_samples_that_were_encoded(batch: SampleBatch, historical: bool) -> None:
     body = encode_metrics(batch, historical=historical)
@@ -91,7 +91,7 @@ def test_the_bulk_decoder_returns_the_samples_that_were_encoded(batch: SampleBat
     assert_same(found, batch)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=settings.default.max_examples, deadline=None)
 @given(st.lists(batches(), min_size=2, max_size=4))
 def test_mixed_types_in_one_message_come_back_type_by_type_in_their_order(parts: list[SampleBatch]) -> None:
     moved, types = [], {}
@@ -106,7 +106,7 @@ def test_mixed_types_in_one_message_come_back_type_by_type_in_their_order(parts:
         assert_same(found, batch_of_rows(found.datatype, expected))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=max(1, settings.default.max_examples * 150 // 100), deadline=None)
 @given(st.data(), st.integers(30, 80))
 def test_a_foreign_field_order_changes_nothing(data: st.DataObject, count: int) -> None:
     """A sender may write fields in any order, with data types, and numbers in the wider field."""
@@ -144,7 +144,7 @@ def test_a_cut_off_message_is_refused() -> None:
             decode_metrics(body[:-cut], types)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=4 * settings.default.max_examples, deadline=None)
 @given(st.binary(max_size=3000))
 def test_noise_is_refused_and_nothing_else_happens(noise: bytes) -> None:
     types = AliasTypes({16_384: DataType.DOUBLE})
@@ -155,7 +155,7 @@ def test_noise_is_refused_and_nothing_else_happens(noise: bytes) -> None:
     assert pb.Payload.FromString(noise).metrics or not noise
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=3 * settings.default.max_examples, deadline=None)
 @given(st.data())
 def test_flipped_bytes_never_do_more_than_refuse_or_change_values(data: st.DataObject) -> None:
     body = bytearray(encode_metrics(doubles(40), historical=True))

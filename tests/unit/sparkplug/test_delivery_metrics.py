@@ -55,7 +55,7 @@ def test_a_node_that_does_not_acknowledge_has_no_delivery_metrics() -> None:
     assert read_delivery(payload.SerializeToString()) is None
 
 
-@settings(max_examples=500)
+@settings(max_examples=5 * settings.default.max_examples)
 @given(st.binary(max_size=400))
 def test_noise_is_refused_or_is_no_delivery(noise: bytes) -> None:
     with contextlib.suppress(PayloadInvalid):
@@ -121,7 +121,7 @@ def test_two_devices_with_the_same_tags_have_different_definitions() -> None:
     assert make_definition(DeviceName("a"), metrics).hash != make_definition(DeviceName("b"), metrics).hash
 
 
-@settings(max_examples=300)
+@settings(max_examples=3 * settings.default.max_examples)
 @given(st.binary(max_size=300))
 def test_noise_is_no_definition(noise: bytes) -> None:
     with pytest.raises(PayloadInvalid):

@@ -220,7 +220,9 @@ class EdgeSessionMachine(RuleBasedStateMachine):
 
 
 TestEdgeSession = EdgeSessionMachine.TestCase
-TestEdgeSession.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
+TestEdgeSession.settings = settings(
+    max_examples=max(1, settings.default.max_examples * 40 // 100), stateful_step_count=40, deadline=None
+)
 
 
 def test_bd_seq_begins_again_after_255() -> None:

@@ -139,7 +139,9 @@ class WindowMachine(RuleBasedStateMachine):
 
 
 TestWindow = WindowMachine.TestCase
-TestWindow.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
+TestWindow.settings = settings(
+    max_examples=max(1, settings.default.max_examples * 40 // 100), stateful_step_count=40, deadline=None
+)
 
 
 def test_while_the_cloud_is_silent_only_the_oldest_is_sent_again_at_growing_intervals() -> None:
