@@ -15,7 +15,7 @@ from connectors.ports.broker import Message
 from connectors.sparkplug.delivery import Acknowledgement, encode_acknowledgement, read_delivery
 from connectors.sparkplug.topics import Topic, Verb, parse_topic
 
-INTERVAL_S = 0.1
+INTERVAL_S = 0.25
 
 
 async def run(url: str) -> None:

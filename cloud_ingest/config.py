@@ -30,7 +30,7 @@ class IngestSettings(BrokerSettings):
             description="logged: when the event log has a batch; projected: when it is stored; auto: as safe as the log"
         ),
     ] = "auto"
-    ack_interval_s: Annotated[Duration, Field(alias="ack_interval", ge=0.001, le=10)] = 0.1
+    ack_interval_s: Annotated[Duration, Field(alias="ack_interval", ge=0.001, le=10)] = 0.25
     pending_bytes_max: Annotated[
         Size, Field(alias="pending_max", ge=1_000_000, description="Waiting for the event log; then reading stops")
     ] = 64 * 1024 * 1024
