@@ -107,9 +107,11 @@ class PostgresServer:
             try:
                 self.process.start(command, self._is_ready, timeout_s=_START_TIMEOUT_S, wrapper=self._wrapper)
             except ServerNotStarted:
-                # Processes of a killed server can live on for a moment, and hold its shared memory.
-                if "shared memory" not in self.process.log() or time.monotonic() > deadline_s:
+                # Processes of a killed server can live on for a moment, and hold its lock and its shared memory.
+                is_held = any(words in self.process.log() for words in ("shared memory", "lock file"))
+                if not is_held or time.monotonic() > deadline_s:
                     raise
+                self._forget_dead_server()
                 time.sleep(0.1)
             else:
                 return
@@ -155,6 +157,15 @@ class PostgresServer:
     def drop_database(self, name: str) -> None:
         """Remove a database, and close what is connected to it. Raises ``ServerNotStarted``."""
         self._run("dropdb", "-h", LOOPBACK, "-p", str(self.port), "-U", USER, "--force", "--if-exists", name)
+
+    def _forget_dead_server(self) -> None:
+        """Remove the lock of a server that was killed and that nobody has waited for: only its number lives on."""
+        lock = self._data / "postmaster.pid"
+        with contextlib.suppress(OSError, ValueError):
+            pid = int(lock.read_text().split("\n", 1)[0])
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+            if state == "Z":
+                lock.unlink()
 
     def _prepare_folder(self) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
