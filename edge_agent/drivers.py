@@ -1,25 +1,55 @@
 """The drivers that come with the agent.
 
-Only their settings are imported with this module: a protocol library is loaded when the first device that speaks the
-protocol is made, so that checking a configuration needs none of them.
+Only their settings are imported with this module, so that checking a configuration needs no protocol library.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from connectors.modbus.settings import ModbusDevice
 from connectors.opcua.settings import OpcUaDevice
 from connectors.ports.clock import Clock
-from connectors.ports.device import DeviceDriver
+from connectors.ports.device import Acquisition, DeviceDriver
 from connectors.ports.settings import DriverType
 
 
-def _opcua(settings: OpcUaDevice, clock: Clock) -> DeviceDriver:
-    from connectors.opcua.driver import OpcUaDriver
+class LoadedLater:
+    """A driver whose protocol library is loaded, in a thread, when it first connects.
 
-    return OpcUaDriver(settings, clock)
+    asyncua takes half a second of CPU to load: meanwhile other devices are read already.
+    """
+
+    def __init__(self, settings: OpcUaDevice, make: Callable[[], DeviceDriver]) -> None:
+        self._settings = settings
+        self._make = make
+        self._driver: DeviceDriver | None = None
+
+    @property
+    def lag_s_max(self) -> float:
+        """See ``DeviceDriver``."""
+        return self._settings.lag_s_max if self._driver is None else self._driver.lag_s_max
+
+    def counts(self) -> Mapping[str, int]:
+        """See ``DeviceDriver``."""
+        return {} if self._driver is None else self._driver.counts()
+
+    async def acquire(self, acquisition: Acquisition) -> None:
+        """See ``DeviceDriver``."""
+        if self._driver is None:
+            self._driver = await asyncio.to_thread(self._make)
+        await self._driver.acquire(acquisition)
+
+
+def _opcua(settings: OpcUaDevice, clock: Clock) -> DeviceDriver:
+    def make() -> DeviceDriver:
+        from connectors.opcua.driver import OpcUaDriver
+
+        return OpcUaDriver(settings, clock)
+
+    return LoadedLater(settings, make)
 
 
 def _modbus(settings: ModbusDevice, clock: Clock) -> DeviceDriver:

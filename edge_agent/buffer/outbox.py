@@ -191,8 +191,7 @@ class Outbox:
             )
         for device, last_ns in work.closed_gaps.items():
             self._close_gap(device, last_ns, now_ms, rows)
-        for declared in work.declared_gaps:
-            rows.append(self._add_record(Kind.GAP, declared.device, _NO_DEFINITION, declared.to_json(), now_ms))
+        rows += [self._add_record(Kind.GAP, g.device, _NO_DEFINITION, g.to_json(), now_ms) for g in work.declared_gaps]
         if work.batches:
             self._add_batches(work.batches, work.now_ns, rows)
 

@@ -9,8 +9,6 @@ import sqlite3
 from pathlib import Path
 from typing import Final, Literal
 
-from sqlite_utils import Database
-
 from connectors.model.errors import OutboxUnavailable
 
 SCHEMA_VERSION: Final = 1
@@ -97,6 +95,8 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> None:
         )
     if version == SCHEMA_VERSION:
         return
+    from sqlite_utils import Database  # takes a quarter of a second to load, which most starts need not spend
+
     database = Database(connection)
     for number in range(version, SCHEMA_VERSION):
         statements = f"BEGIN IMMEDIATE;{_MIGRATIONS[number]}PRAGMA user_version={number + 1};COMMIT;"

@@ -110,7 +110,7 @@ class _Process:
 
 
 class MemoryUnderTest:
-    timeout_s = 1.0
+    timeout_s = 5.0
 
     def __init__(self) -> None:
         self._server = MemoryLogServer()
@@ -143,7 +143,7 @@ class MemoryUnderTest:
 
 
 class PostgresUnderTest:
-    timeout_s = 8.0
+    timeout_s = 20.0
 
     def __init__(self, server: PostgresServer, dsn: str) -> None:
         self._server = server
@@ -205,7 +205,7 @@ class PostgresUnderTest:
 
 
 class KafkaUnderTest:
-    timeout_s = 20.0
+    timeout_s = 40.0
 
     def __init__(self, server: KafkaServer) -> None:
         self._server = server
