@@ -79,6 +79,6 @@ class DeviceDriver(Protocol):
     def counts(self) -> Mapping[str, int]:
         """What has happened since the driver was made, by its name in snake_case: for metrics, asked every few seconds.
 
-        A count never falls, and the names are the same in each answer.
+        A count never falls; a name that is not there has not happened yet.
         """
         ...

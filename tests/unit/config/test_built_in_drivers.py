@@ -5,7 +5,7 @@ from __future__ import annotations
 from connectors.modbus.driver import ModbusDriver
 from connectors.opcua.driver import OpcUaDriver
 from connectors.ports.clock import SystemClock
-from edge_agent.drivers import built_in_drivers
+from edge_agent.drivers import LoadedLater, built_in_drivers
 
 
 def test_a_driver_is_made_from_its_settings() -> None:
@@ -19,7 +19,10 @@ def test_a_driver_is_made_from_its_settings() -> None:
         device = driver.settings.model_validate({"name": "x", "driver": name, "tags": [], **entry})
         made[name] = driver.create(device, SystemClock())
     assert isinstance(made["modbus"], ModbusDriver)
-    assert isinstance(made["opcua"], OpcUaDriver)
+    assert isinstance(made["opcua"], LoadedLater)
+    assert isinstance(made["opcua"]._make(), OpcUaDriver)
+    assert made["opcua"].lag_s_max > 0
+    assert made["opcua"].counts() == {}
 
 
 def test_the_drivers_cannot_be_changed_by_who_asks_for_them() -> None:
