@@ -9,7 +9,8 @@ from typing import TypeVar
 from connectors.model.delivery import Epoch
 from connectors.model.errors import OutboxUnavailable
 from connectors.model.tags import DefinitionHash, DeviceDefinition, DeviceName, TagType
-from edge_agent.buffer.outbox import Commit, Outbox, read_batches
+from edge_agent.buffer.outbox import Commit, Outbox
+from edge_agent.buffer.reading import read_batches
 from edge_agent.buffer.rows import StoredBatch
 from tests.virtual_time import START_NS
 

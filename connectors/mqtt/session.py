@@ -129,6 +129,7 @@ class _Connection:
         self.unsent_bytes = 0
         self._received = 0
         self._reading = False
+        self._reading_on: asyncio.Handle | None = None
         self._writing = False
         self._descriptor = -1
         self._timer: asyncio.TimerHandle | None = None
@@ -207,11 +208,22 @@ class _Connection:
         if not self._reading and self._descriptor >= 0:
             self._loop.add_reader(self._descriptor, self._read)
             self._reading = True
+            self._read_decrypted()
 
     def pause(self) -> None:
         if self._reading:
             self._loop.remove_reader(self._descriptor)
             self._reading = False
+        if self._reading_on is not None:
+            self._reading_on.cancel()
+
+    def _read_decrypted(self) -> None:
+        """Read on soon when TLS has decrypted more than was taken: the socket itself is not readable for that."""
+        if self._reading_on is not None:
+            self._reading_on.cancel()  # it is this turn, or the socket has become readable before it
+        socket = self._client.socket()
+        if self._reading and isinstance(socket, ssl.SSLSocket) and socket.pending():
+            self._reading_on = self._loop.call_soon(self._read)
 
     def _read(self) -> None:
         try:
@@ -226,6 +238,7 @@ class _Connection:
         except Exception as exc:  # a defect of a message handler: whoever waits for the end of the connection gets it
             self._end_with(exc)
             return
+        self._read_decrypted()
         self._after_write()
 
     def _write(self) -> None:

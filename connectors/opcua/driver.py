@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Final
 from urllib.parse import urlparse
 
@@ -38,6 +38,12 @@ class OpcUaDriver:
         self._clock = clock
         self._publishing: Publishing | None = None
         self._overflows_before = 0
+        self._lag_s: Callable[[], float] = lambda: 0.0
+
+    @property
+    def lag_s_max(self) -> float:
+        """See ``DeviceDriver``; publishing and sampling interval, as they were asked for or as the server has them."""
+        return max(self._device.lag_s_max, self._lag_s())
 
     def counts(self) -> Mapping[str, int]:
         """See ``DeviceDriver``; ``queue_overflows``: samples with the Overflow bit, before which others were lost."""
@@ -58,6 +64,7 @@ class OpcUaDriver:
         limits = await read_limits(client)
         binding = await bind_tags(client, self._device.tags, range(len(self._device.tags)), limits)
         subscriptions = Subscriptions(client, self._device, limits)
+        self._lag_s = lambda: subscriptions.lag_s_max
         publishing = Publishing(client, self._device, self._clock, acquisition)
         self._overflows_before, self._publishing = self.counts()["queue_overflows"], publishing
         await self._report(acquisition, binding)

@@ -116,12 +116,22 @@ class DataChangeDecoder:
         self.mismatched: set[int] = set()
         self.unknown_handles = 0
         self.overflows = 0
+        self._overflowed: list[tuple[int, int]] = []
 
     def bind(self, tag: int, datatype: DataType) -> None:
         """Values of ``tag`` are of this type from now on."""
         self.datatypes[tag] = datatype
         self._codes[tag] = datatype
         self.mismatched.discard(tag)
+
+    def take_overflowed(self) -> list[tuple[int, int]]:
+        """(tag, source time) of the samples with the Overflow bit that were decoded since the last call.
+
+        Before each of them the server's queue has lost others of the tag (Part 4, 5.12.1.5). The bit is one of those
+        below the quality, which does not show it.
+        """
+        found, self._overflowed = self._overflowed, []
+        return found
 
     def decode(self, body: bytes, received_ns: int) -> list[SampleBatch]:
         """The samples of one DataChangeNotification body, in order within each data type.
@@ -191,12 +201,15 @@ class DataChangeDecoder:
             value = value.astype(dtype_of(wire.datatype))
         places = _places(mask, 6 + width)
         quality = None
+        time_ns = _times(grid, places, received_ns)
         if HAS_STATUS in places:
             status = grid[:, places[HAS_STATUS] : places[HAS_STATUS] + 4].view("<u4")[:, 0]
             if status.any():
                 quality = (status >> np.uint32(16)).astype(np.uint16)
-                self.overflows += int(((status & np.uint32(_OVERFLOW)) == _OVERFLOW).sum())
-        return SampleBatch(wire.datatype, tag, _times(grid, places, received_ns), value, quality)
+                overflowed = (status & np.uint32(_OVERFLOW)) == _OVERFLOW
+                if overflowed.any():
+                    self._note_overflows(tag[overflowed].tolist(), time_ns[overflowed].tolist())
+        return SampleBatch(wire.datatype, tag, time_ns, value, quality)
 
     def _texts(
         self,
@@ -248,11 +261,12 @@ class DataChangeDecoder:
         handle, mask = _U32.unpack_from(body, at)[0], body[at + 4]
         end, value = _value_at(body, at + 5) if mask & HAS_VALUE else (at + 5, None)
         size, status, time_ns = _rest_of_item(body, at, end, mask, received_ns)
-        self.overflows += (status & _OVERFLOW) == _OVERFLOW
         datatype = self.datatypes[handle] if handle < len(self.datatypes) else None
         if datatype is None:
             self.unknown_handles += 1
             return size
+        if status & _OVERFLOW == _OVERFLOW:
+            self._note_overflows([handle], [time_ns])
         quality = status >> 16
         if isinstance(value, ua.Variant) or (value is not None and datatype is not DataType.STRING):
             value, quality = self._converted(handle, value, quality, datatype)
@@ -260,6 +274,10 @@ class DataChangeDecoder:
             quality = BAD
         loose.setdefault(datatype, []).append((handle, time_ns, value, quality))
         return size
+
+    def _note_overflows(self, tags: list[int], times_ns: list[int]) -> None:
+        self._overflowed += zip(tags, times_ns, strict=True)
+        self.overflows += len(tags)
 
     def _converted(self, handle: int, value: Any, quality: int, datatype: DataType) -> tuple[Any, int]:
         variant = value if isinstance(value, ua.Variant) else ua.Variant(value, ua.VariantType.String)

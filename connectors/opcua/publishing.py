@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 from asyncua import ua
 from asyncua.client.client import Client
-from asyncua.ua.uaerrors import UaError
+from asyncua.ua.uaerrors import BadTooManyPublishRequests, UaError
 from numpy.typing import NDArray
 
 from connectors.model.datatypes import DataType
@@ -26,6 +26,9 @@ REQUESTS_MIN: Final = 2
 REQUESTS_MAX: Final = 16
 """Publish requests kept with the server: two a subscription, so that one is there while another is on its way."""
 
+REQUEST_RETRY_S: Final = 1.0
+"""A server that holds no request at all now is asked again; the watch over its silence goes on."""
+
 
 class Publishing:
     """The publish loop of one connection."""
@@ -42,6 +45,7 @@ class Publishing:
         self._acks: list[ua.SubscriptionAcknowledgement] = []
         self._in_order = asyncio.Lock()
         self._heard_s = clock.monotonic_s()
+        self._requesting = 0
 
     @property
     def overflows(self) -> int:
@@ -70,6 +74,7 @@ class Publishing:
             while True:
                 wanted = min(REQUESTS_MAX, max(REQUESTS_MIN, 2 * subscriptions.count))
                 for number in range(running, wanted):
+                    self._requesting += 1
                     tasks.create_task(self._publish(), name=f"{self._device.name} publish {number}")
                 running = max(running, wanted)
                 await asyncio.sleep(self._device.silence_s_max)
@@ -87,9 +92,11 @@ class Publishing:
             await asyncio.sleep(limit_s - silent_s)
 
     async def _publish(self) -> None:
+        """Keep one request with the server, or end when it holds fewer than that (Part 4, 5.14.5)."""
         while True:
             request = ua.PublishRequest()
-            request.Parameters.SubscriptionAcknowledgements, self._acks = self._acks, []
+            acks, self._acks = self._acks, []
+            request.Parameters.SubscriptionAcknowledgements = acks
             protocol = self._client.uaclient.protocol
             if protocol is None:
                 raise DeviceUnavailable(f"{self._device.name}: the connection is closed")
@@ -99,6 +106,12 @@ class Publishing:
                 async with self._in_order:
                     await self._handle(read_publish_response(data), received_ns)
                 self._heard_s = self._clock.monotonic_s()
+            except BadTooManyPublishRequests:
+                self._acks[:0] = acks
+                if self._requesting > 1:
+                    self._requesting -= 1
+                    return
+                await asyncio.sleep(REQUEST_RETRY_S)
             except UaError as exc:
                 raise DeviceUnavailable(f"{self._device.name}: {service_reason(exc)}") from exc
             except DECODING_ERRORS as exc:
@@ -112,6 +125,10 @@ class Publishing:
         batches: list[SampleBatch] = []
         for body in notification.data_changes:
             batches += self._decoder.decode(body, received_ns)
+        overflowed = self._decoder.take_overflowed()
+        if overflowed:
+            tags, times_ns = zip(*overflowed, strict=True)
+            self._acquisition.lost(np.array(tags, np.int32), np.array(times_ns, np.int64))
         if not notification.data_changes:
             return
         ack = ua.SubscriptionAcknowledgement(

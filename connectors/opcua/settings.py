@@ -75,6 +75,12 @@ class OpcUaDevice(DeviceSettings):
     ] = 30.0
     tags: tuple[OpcUaTag, ...]
 
+    @property
+    def lag_s_max(self) -> float:
+        """How long a change may take until the server sends it, as these settings ask for it."""
+        asked_s = (self.sampling_s if tag.sampling_s is None else tag.sampling_s for tag in self.tags)
+        return self.publishing_s + max(asked_s, default=self.sampling_s)
+
     @field_validator("endpoint")
     @classmethod
     def _opc_tcp(cls, endpoint: str) -> str:

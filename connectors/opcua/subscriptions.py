@@ -40,11 +40,17 @@ class Subscriptions:
         self._ids: dict[DataType, int] = {}
         self.revised_sampling_s: dict[int, float] = {}
         self.keep_alive_s = 0.0  # the longest that a living server lets pass without a response
+        self._publishing_s = 0.0
 
     @property
     def count(self) -> int:
         """How many subscriptions there are."""
         return len(self._ids)
+
+    @property
+    def lag_s_max(self) -> float:
+        """How long a change may take until the server sends it, as the server has revised the intervals."""
+        return self._publishing_s + max(self.revised_sampling_s.values(), default=0.0)
 
     async def add(self, tags: Iterable[BoundTag]) -> dict[int, TagProblem]:
         """Monitor ``tags``; those that the server refuses, by index. Raises what asyncua raises."""
@@ -76,8 +82,9 @@ class Subscriptions:
         revised = response.Parameters
         if revised.RevisedMaxKeepAliveCount > self._keep_alives(revised.RevisedPublishingInterval / 1000.0):
             revised = await self._with_fewer_keep_alives(revised)
-        keep_alive_s = revised.RevisedPublishingInterval / 1000.0 * revised.RevisedMaxKeepAliveCount
-        self.keep_alive_s = max(self.keep_alive_s, keep_alive_s)
+        publishing_s = revised.RevisedPublishingInterval / 1000.0
+        self._publishing_s = max(self._publishing_s, publishing_s)
+        self.keep_alive_s = max(self.keep_alive_s, publishing_s * revised.RevisedMaxKeepAliveCount)
         return int(response.Parameters.SubscriptionId)
 
     async def _with_fewer_keep_alives(self, created: ua.CreateSubscriptionResult) -> Any:

@@ -207,13 +207,13 @@ class DeviceAcquisition:
     async def _release_held(self) -> None:
         """Hand over values that a minimum interval has held back.
 
-        They say nothing of how far the device's samples have come: they are older than what came last.
+        They say nothing of how far the device's samples have come: they are older than what came last. While the
+        device is away nothing is held; see ``_went_offline``.
         """
         while True:
             await asyncio.sleep(RELEASE_S)
-            if self._filter is not None and self.is_online:
-                for batch in self._filter.released(self._clock.monotonic_s()):
-                    await self._store(batch)
+            for batch in self._filter.released(self._clock.monotonic_s()) if self._filter is not None else ():
+                await self._store(batch)
 
     async def _part_with_tags(self, types: Sequence[TagType], problems: Sequence[TagProblem]) -> None:
         """The last word on tags that had a type and have it no more, under the definition that they had it in.

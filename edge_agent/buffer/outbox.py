@@ -7,7 +7,8 @@ Invariants, each held by the tests in tests/unit/buffer:
    (epoch, number) pair.
 3. A row is deleted only by an acknowledgement (or a refusal, which declares a gap) that names its epoch and number.
 4. One ``commit`` is one transaction: rows, device states, gaps that they close, and deletions, all or nothing.
-5. An alias belongs to one (device, tag, type) for ever; a definition's row is older than any row that uses it.
+5. An alias belongs to one (device, tag, type) for ever; a definition's row is older than any row that uses it, unless
+   the cloud had refused it and the device told it anew (the sender then sends it first).
 6. Every start declares the epochs before it, first to last number, until the cloud has acknowledged that it knows.
 
 Not safe for two threads at once: ``writer.py`` gives it a thread of its own.
@@ -18,7 +19,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -26,12 +27,12 @@ from typing import Final
 from connectors.model.datatypes import DataType
 from connectors.model.delivery import BatchNumber, BatchRanges, Epoch, new_epoch
 from connectors.model.errors import OutboxUnavailable, PayloadInvalid
-from connectors.model.samples import SampleBatch
 from connectors.model.tags import DefinitionHash, DeviceDefinition, DeviceName, MetricDefinition, TagType
 from connectors.sparkplug.definition import make_definition, read_definition
 from connectors.sparkplug.delivery import format_epoch
 from edge_agent.buffer.columns import pack_columns, unpack_columns
-from edge_agent.buffer.rows import EpochSpan, Gap, GapReason, Kind, NewBatch, OpenGap, OutboxStatus, StoredBatch
+from edge_agent.buffer.reading import stored_batch
+from edge_agent.buffer.rows import EpochSpan, Gap, GapReason, Kind, NewBatch, OpenGap, StoredBatch
 from edge_agent.buffer.schema import Durability, open_outbox_file
 
 ALIAS_FIRST: Final = 1 << 14
@@ -158,7 +159,7 @@ class Outbox:
             row = self._connection.execute(query, (Kind.DEFINITION, hash_)).fetchone()
         except sqlite3.Error as exc:
             raise OutboxUnavailable(f"the outbox {self.path} cannot be read: {exc}") from exc
-        return None if row is None else _stored(row)
+        return None if row is None else stored_batch(row)
 
     def acknowledged_definitions(self) -> set[DefinitionHash]:
         """The definitions that the cloud has."""
@@ -281,8 +282,8 @@ class Outbox:
                 times = [part.time_ns for part in unpack_columns(payload)]
                 first_ns = min(int(column.min()) for column in times)
                 last_ns = max(int(column.max()) for column in times)
-        detail = f"batch {number} of epoch {format_epoch(epoch)}: {reason}"
-        gap = Gap(DeviceName(device), GapReason.REFUSED, first_ns, last_ns, count, detail=detail)
+        detail, of = f"batch {number} of epoch {format_epoch(epoch)}: {reason}", format_epoch(epoch)
+        gap = Gap(DeviceName(device), GapReason.REFUSED, first_ns, last_ns, count, None, detail, of, number)
         rows.append(self._add_record(Kind.GAP, gap.device, _NO_DEFINITION, gap.to_json(), now_ms))
 
     def _is_told(self, hash_: DefinitionHash) -> bool:
@@ -348,64 +349,3 @@ class Outbox:
         self._next = next_number
         if self._connection.in_transaction:
             self._connection.execute("ROLLBACK")
-
-
-def read_batches(connection: sqlite3.Connection, after: int, count_max: int, bytes_max: int) -> list[StoredBatch]:
-    """The next rows after batch number ``after``, in order: at most so many, and so many bytes (but at least one).
-
-    Raises ``OutboxUnavailable``.
-    """
-    found: list[StoredBatch] = []
-    size = 0
-    try:
-        for row in connection.execute("SELECT * FROM outbox WHERE batch>? ORDER BY batch LIMIT ?", (after, count_max)):
-            found.append(_stored(row))
-            size += len(row[7])
-            if size >= bytes_max:
-                break
-    except sqlite3.Error as exc:
-        raise OutboxUnavailable(f"the outbox cannot be read: {exc}") from exc
-    return found
-
-
-def read_status(connection: sqlite3.Connection, path: Path, epoch: Epoch) -> OutboxStatus:
-    """The outbox in numbers. Raises ``OutboxUnavailable``."""
-    try:
-        batches, samples, oldest = connection.execute(
-            "SELECT count(*), coalesce(sum(sample_count), 0), min(created_ms) FROM outbox"
-        ).fetchone()
-        row = connection.execute("SELECT seq FROM sqlite_sequence WHERE name='outbox'").fetchone()
-    except sqlite3.Error as exc:
-        raise OutboxUnavailable(f"the outbox {path} cannot be read: {exc}") from exc
-    return OutboxStatus(batches, samples, file_bytes(path), oldest, 0 if row is None else row[0], epoch)
-
-
-def file_bytes(path: Path) -> int:
-    """Bytes that the outbox takes on disk, its write-ahead log included."""
-    files: Iterable[Path] = (path, path.with_name(path.name + "-wal"))
-    return sum(file.stat().st_size for file in files if file.exists())
-
-
-def _stored(row: tuple[int, int, int, str, str, int, int, bytes]) -> StoredBatch:
-    """A row as a batch. A damaged row of samples has no parts, and the reason as its record."""
-    number, epoch, kind, device, definition, created_ms, count, payload = row
-    parts: tuple[SampleBatch, ...] = ()
-    record = payload
-    if kind == Kind.SAMPLES:
-        record = b""
-        try:
-            parts = tuple(unpack_columns(payload))
-        except PayloadInvalid as exc:
-            record = str(exc).encode()
-    return StoredBatch(
-        BatchNumber(number),
-        Epoch(epoch),
-        Kind(kind),
-        DeviceName(device),
-        DefinitionHash(definition),
-        created_ms,
-        count,
-        len(payload),
-        parts,
-        record,
-    )

@@ -61,7 +61,8 @@ class Gap:
     """Samples that are not there, declared: of ``device``, between two times on either clock, and why.
 
     ``first_ns`` and ``last_ns`` are nanoseconds since 1970, UTC; what lies between them may be missing. ``count`` is
-    the number of samples where it is known, ``tags`` their names (``None``: any tag of the device).
+    the number of samples where it is known, ``tags`` their names (``None``: any tag of the device). ``epoch`` (as
+    ``format_epoch`` has it) and ``batch`` name the batch that is given up with it, if it is one.
     """
 
     device: DeviceName
@@ -71,6 +72,8 @@ class Gap:
     count: int | None = None
     tags: tuple[str, ...] | None = None
     detail: str = ""
+    epoch: str | None = None
+    batch: int | None = None
 
     def to_json(self) -> bytes:
         """The record as it travels."""

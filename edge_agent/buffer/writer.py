@@ -11,7 +11,8 @@ from typing import TypeVar
 
 from connectors.model.delivery import Epoch
 from connectors.model.tags import DefinitionHash, DeviceDefinition, DeviceName, TagType
-from edge_agent.buffer.outbox import Commit, Outbox, read_batches, read_status
+from edge_agent.buffer.outbox import Commit, Outbox
+from edge_agent.buffer.reading import read_batches, read_status
 from edge_agent.buffer.rows import OutboxStatus, StoredBatch
 from edge_agent.buffer.schema import Durability, open_reader
 

@@ -15,7 +15,7 @@ from connectors.modbus.driver import ModbusDriver
 from connectors.modbus.settings import ModbusDevice
 from connectors.model.datatypes import DataType
 from connectors.model.errors import DeviceUnavailable
-from connectors.model.samples import SampleBatch
+from connectors.model.samples import Int32Array, Int64Array, SampleBatch
 from connectors.model.tags import TagType
 from connectors.ports.device import TagProblem
 
@@ -29,6 +29,7 @@ class Recorder:
         self.onlines: list[tuple[list[TagType], list[TagProblem]]] = []
         self.rows: list[tuple[int, int, Any, int]] = []
         self.datatypes: dict[int, DataType] = {}
+        self.losses: list[tuple[int, int]] = []
 
     async def online(self, types: Sequence[TagType], problems: Sequence[TagProblem]) -> None:
         self.onlines.append((list(types), list(problems)))
@@ -42,6 +43,9 @@ class Recorder:
             self.rows.append(row)
         if committed is not None:
             committed()
+
+    def lost(self, tags: Int32Array, time_ns: Int64Array) -> None:
+        self.losses += zip(tags.tolist(), time_ns.tolist(), strict=True)
 
     def of(self, tag: int) -> list[tuple[Any, int]]:
         """(value, quality) of the samples of one tag."""

@@ -147,6 +147,29 @@ async def test_the_queue_keeps_what_happens_between_two_publishes(opcua_server: 
     assert len(recorder.of(2)) <= 3
 
 
+async def test_what_the_server_s_queue_has_lost_is_said_with_the_sample_that_follows(opcua_server: OpcUaServer) -> None:
+    opcua_server.add("force", "Double", 0.0)
+    recorder = Recorder()
+    tags: list[dict[str, Any] | str] = [
+        {"at": "ns=1;s=force", "queue_size": 2},
+        {"at": "ns=1;s=force", "queue_size": 50},
+    ]
+    opcua = driver(opcua_server.endpoint, tags, publishing="1s")
+    before_s = opcua.lag_s_max
+    async with acquiring(opcua, recorder) as task:
+        await until(lambda: len(recorder.last()) == 2, task)
+        for number in range(1, 8):
+            opcua_server.write("force", "Double", float(number))
+            await asyncio.sleep(0.06)
+        await until(lambda: recorder.last()[0] == recorder.last()[1] == 7.0, task)
+    assert len(recorder.of(0)) < len(recorder.of(1)) == 8
+    times = {time_ns for tag, time_ns, _, _ in recorder.rows if tag == 0}
+    assert recorder.losses
+    assert all(tag == 0 and time_ns in times for tag, time_ns in recorder.losses)
+    assert opcua.counts() == {"queue_overflows": len(recorder.losses)}
+    assert opcua.lag_s_max > before_s, "the server samples more slowly than it was asked to"
+
+
 async def test_a_wrong_tag_is_named_with_the_reason_and_its_neighbours_go_on(opcua_server: OpcUaServer) -> None:
     opcua_server.add("good", "Double", 1.0)
     recorder = Recorder()

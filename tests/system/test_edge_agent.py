@@ -38,7 +38,7 @@ def rows_of(agent: AgentProcess) -> list[dict[str, Any]]:
     return list(agent.command("buffer", "list", "--json", "-n", "100000").json)
 
 
-def count_up(server: OpcUaServer, first: int, last: int, step_s: float = 0.003) -> None:
+def count_up(server: OpcUaServer, first: int, last: int, step_s: float = 0.01) -> None:
     """Give ``force`` the values first…last, slowly enough for the server's queue."""
     for number in range(first, last + 1):
         server.write("force", "Int32", number)
@@ -60,7 +60,7 @@ def test_births_come_first_and_data_follows_in_the_order_of_the_specification(
         until(lambda: host.values("press", "state") == ["ready"])
         for number in range(300):
             opcua_server.write("force", "Double", number + 2.5)
-            time.sleep(0.003)
+            time.sleep(0.01)
         until(lambda: host.values("press", "force")[-1:] == [301.5])
         until(lambda: rows_of(agent) == [])
     life = [seen for seen in host.seen if seen.verb in SEQUENCED]
@@ -190,6 +190,7 @@ def test_an_agent_that_is_asked_to_stop_says_goodbye_and_has_everything_on_disk_
     host = PlayedHost(mosquitto.port)
     agent = AgentProcess(folder, mosquitto, press(opcua_server, "force"))
     with running(agent, host):
+        until(lambda: host.values("press", "force") == [0])
         count_up(opcua_server, 1, 30)
         until(lambda: len(host.values("press", "force")) > 10)
         host.acknowledges = False

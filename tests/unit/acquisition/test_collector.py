@@ -19,10 +19,10 @@ from connectors.model.samples import SampleBatch, concatenate
 from connectors.model.tags import DefinitionHash, DeviceName
 from connectors.sparkplug.bulk_encode import encoded_bytes_max
 from connectors.sparkplug.delivery import MESSAGE_OVERHEAD_BYTES_MAX, data_message
-from edge_agent.acquisition.collector import TICK_BYTES, Collector, CollectorSettings, _split
+from edge_agent.acquisition.collector import GAP_TAGS_MAX, TICK_BYTES, Collector, CollectorSettings, _split
 from edge_agent.buffer.feed import Feed
 from edge_agent.buffer.outbox import Commit
-from edge_agent.buffer.rows import Kind, OpenGap, StoredBatch
+from edge_agent.buffer.rows import Gap, Kind, OpenGap, StoredBatch
 from edge_agent.buffer.writer import OutboxReader, OutboxWriter
 from edge_agent.uplink.messages import samples_message
 from tests.drawn_batches import batches, plain
@@ -305,3 +305,24 @@ async def test_word_comes_after_the_commit_of_all_that_was_handed_over_before() 
         await asyncio.sleep(2.0)
         assert bench.said == ["pending", "under way"]
         assert len(bench.writer.commits) == 1
+
+
+@virtual_time
+async def test_what_a_commit_declares_of_a_device_for_one_reason_is_one_record_of_bounded_size() -> None:
+    bench = Bench()
+    async with running(bench):
+        declare = bench.collector.declare_gap
+        declare(Gap(PRESS, "device_overflow", 5, 6, tags=("a", "b")))
+        declare(Gap(PRESS, "clock_set", 1, 2))
+        declare(Gap(PRESS, "device_overflow", 4, 5, tags=("b", "c")))
+        declare(Gap(OVEN, "device_overflow", 7, 8, tags=tuple(map(str, range(GAP_TAGS_MAX)))))
+        await asyncio.sleep(1.5 * INTERVAL_S)
+        ((_, work),) = bench.writer.commits
+        assert sorted(work.declared_gaps, key=lambda gap: gap.first_ns) == [
+            Gap(PRESS, "clock_set", 1, 2),
+            Gap(PRESS, "device_overflow", 4, 6, tags=("a", "b", "c")),
+            Gap(OVEN, "device_overflow", 7, 8, tags=tuple(map(str, range(GAP_TAGS_MAX)))),
+        ]
+        declare(Gap(OVEN, "device_overflow", 9, 10, tags=tuple(map(str, range(GAP_TAGS_MAX + 1)))))
+        await asyncio.sleep(1.5 * INTERVAL_S)
+        assert bench.writer.commits[1][1].declared_gaps == [Gap(OVEN, "device_overflow", 9, 10)], "any tag"

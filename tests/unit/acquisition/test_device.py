@@ -1,279 +1,37 @@
 """One device: its driver is kept running, its absences are declared once, its samples go to the disk under their names.
 
-The outbox is real; the driver is played, and time is virtual.
+Gaps have tests of their own, in test_absences.py.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
+import pytest
 
 from connectors.model.datatypes import DataType
-from connectors.model.errors import DeviceUnavailable
 from connectors.model.quality import BAD_NODE_ID_UNKNOWN
 from connectors.model.report_by_exception import ReportRule
-from connectors.model.samples import SampleBatch
-from connectors.model.tags import DefinitionHash, DeviceDefinition, DeviceName, TagName, TagType
+from connectors.model.tags import DeviceDefinition, TagName
 from connectors.ports.device import Acquisition, TagProblem
 from connectors.sparkplug.definition import read_definition
-from edge_agent.acquisition.collector import Collector, CollectorSettings
-from edge_agent.acquisition.device import GAP_MARGIN_NS, RETRY_LONGEST_S, DeviceAcquisition
-from edge_agent.buffer.feed import Feed
-from edge_agent.buffer.rows import Kind, StoredBatch
-from edge_agent.buffer.writer import OutboxReader, OutboxWriter
-from tests.inline_outbox import InlineReader, InlineWriter
-from tests.virtual_time import START_NS, VirtualClock, virtual_time
-
-PRESS = DeviceName("press")
-TAGS = ("force", "speed", "state")
-Act = Callable[[Acquisition], Awaitable[None]]
-ALWAYS = dict.fromkeys(range(len(TAGS)), ReportRule(always=True))
-
-
-class PlayedDriver:
-    """Does one act a connect; after the last one it stays connected."""
-
-    def __init__(self, *acts: Act) -> None:
-        self.acts = list(acts)
-        self.connects_s: list[float] = []
-
-    async def acquire(self, acquisition: Acquisition) -> None:
-        self.connects_s.append(asyncio.get_running_loop().time())
-        if self.acts:
-            await self.acts.pop(0)(acquisition)
-        await asyncio.Event().wait()
-
-    def counts(self) -> Mapping[str, int]:
-        return {}
-
-
-class Listener:
-    """Hears births and deaths."""
-
-    def __init__(self) -> None:
-        self.heard: list[str] = []
-        self.definitions: list[DeviceDefinition] = []
-
-    def device_online(self, definition: DeviceDefinition) -> None:
-        self.heard.append("online")
-        self.definitions.append(definition)
-
-    def device_offline(self, device: DeviceName) -> None:
-        self.heard.append("offline")
-
-
-class Bench:
-    """A device at work, with everything that it hands its samples to."""
-
-    def __init__(self, folder: Path, driver: PlayedDriver, rules: Mapping[int, ReportRule] = ALWAYS) -> None:
-        self.clock = VirtualClock()
-        self.writer = InlineWriter(folder)
-        self.outbox = self.writer.outbox
-        self.feed = Feed(cast(OutboxReader, None))
-        settings = CollectorSettings(commit_interval_s=0.1, samples_pending_max=1000, payload_bytes_max=100_000)
-        self.collector = Collector(cast(OutboxWriter, self.writer), self.feed, settings, self.clock)
-        self.listener = Listener()
-        self.device = DeviceAcquisition(
-            PRESS,
-            TAGS,
-            driver,
-            rules,
-            writer=cast(OutboxWriter, self.writer),
-            feed=self.feed,
-            collector=self.collector,
-            listener=self.listener,
-            clock=self.clock,
-        )
-
-    def resume(self) -> None:
-        """As the agent does at a start."""
-        definition, newest_ns, stored_ns = self.outbox.device_states().get(PRESS, (None, None, None))
-        known = self.outbox.definition(cast(DefinitionHash, definition)) if definition else None
-        self.device.resume(known, newest_ns, stored_ns)
-
-    @property
-    def rows(self) -> list[StoredBatch]:
-        return InlineReader(self.writer).rows()
-
-    @property
-    def gaps(self) -> list[dict[str, Any]]:
-        return [json.loads(row.record) for row in self.rows if row.kind is Kind.GAP]
-
-    @property
-    def values(self) -> list[Any]:
-        rows = [row for row in self.rows if row.kind is Kind.SAMPLES]
-        return [value for row in rows for part in row.parts for value in part.value.tolist()]
-
-
-@asynccontextmanager
-async def running(bench: Bench) -> AsyncIterator[None]:
-    collecting = asyncio.create_task(bench.collector.run())
-    acquiring = asyncio.create_task(bench.device.run())
-    try:
-        yield
-    finally:
-        acquiring.cancel()
-        await asyncio.wait([acquiring])
-        bench.collector.stop()
-        await collecting
-        bench.outbox.close()
-
-
-def types(*names: str, datatype: DataType = DataType.DOUBLE) -> list[TagType]:
-    return [TagType(TAGS.index(name), TagName(name), datatype) for name in names]
-
-
-def doubles(tag: int, *values: float, time_ns: int | None = None) -> SampleBatch:
-    times = now_ns() if time_ns is None else time_ns
-    size = len(values)
-    return SampleBatch(DataType.DOUBLE, np.full(size, tag, np.int32), np.full(size, times, np.int64), np.array(values))
-
-
-def now_ns() -> int:
-    return START_NS + round(asyncio.get_running_loop().time() * 1e9)
-
-
-def lost(*values: float, after_s: float = 1.0) -> Act:
-    """Connect, hand these values over, and lose the connection."""
-
-    async def act(acquisition: Acquisition) -> None:
-        await acquisition.online(types("force"), [])
-        for value in values:
-            await acquisition.put(doubles(0, value))
-        await asyncio.sleep(after_s)
-        raise DeviceUnavailable("press: the cable is out")
-
-    return act
-
-
-def refused(retry_after_s: float | None = None) -> Act:
-    """Never connect."""
-
-    async def act(acquisition: Acquisition) -> None:
-        raise DeviceUnavailable("press: nothing listens", retry_after_s)
-
-    return act
-
-
-def connected(*values: float) -> Act:
-    """Connect, hand these values over, and stay."""
-
-    async def act(acquisition: Acquisition) -> None:
-        await acquisition.online(types("force"), [])
-        for value in values:
-            await acquisition.put(doubles(0, value))
-
-    return act
-
-
-@virtual_time
-async def test_an_absence_is_declared_once_when_samples_are_there_again(tmp_path: Path) -> None:
-    bench = Bench(tmp_path, PlayedDriver(lost(1.0), refused(), refused(), refused(), connected(), connected()))
-    async with running(bench):
-        await asyncio.sleep(0.5)
-        assert (bench.device.is_online, bench.gaps, bench.outbox.open_gaps()) == (True, [], {})
-        sample_ns = START_NS
-        await asyncio.sleep(2.0)
-        (gap,) = bench.outbox.open_gaps().values()
-        assert (gap.reason, gap.first_ns, gap.detail) == (
-            "device_unavailable",
-            sample_ns - GAP_MARGIN_NS,
-            "press: the cable is out",
-        )
-        await asyncio.sleep(60.0)
-        assert bench.device.is_online
-        assert bench.gaps == [], "connected again, and no samples yet: the gap goes on"
-        await bench.device.put(doubles(0, 2.0))
-        closed_ns = now_ns()
-        await bench.device.put(doubles(0, 3.0))
-        await asyncio.sleep(1.0)
-        (declared,) = bench.gaps
-        assert (declared["device"], declared["reason"]) == ("press", "device_unavailable")
-        assert (declared["first_ns"], declared["last_ns"]) == (sample_ns - GAP_MARGIN_NS, closed_ns)
-        assert bench.outbox.open_gaps() == {}
-    assert bench.listener.heard == ["online", "offline", "online"]
-
-
-@virtual_time
-async def test_every_absence_has_its_own_gap(tmp_path: Path) -> None:
-    bench = Bench(tmp_path, PlayedDriver(lost(1.0), lost(2.0), lost(3.0), connected(4.0)))
-    async with running(bench):
-        await asyncio.sleep(60.0)
-        assert len(bench.gaps) == 3
-        assert all(gap["first_ns"] < gap["last_ns"] for gap in bench.gaps)
-        assert [gap["first_ns"] for gap in bench.gaps] == sorted(gap["first_ns"] for gap in bench.gaps)
-        assert bench.values == [1.0, 2.0, 3.0, 4.0]
-
-
-@virtual_time
-async def test_a_device_that_answers_for_a_moment_only_stays_in_its_gap(tmp_path: Path) -> None:
-    bench = Bench(tmp_path, PlayedDriver(lost(1.0), lost(2.0, after_s=0.0), refused(60.0), connected(3.0)))
-    async with running(bench):
-        await asyncio.sleep(10.0)
-        assert bench.values == [1.0, 2.0]
-        (gap,) = bench.outbox.open_gaps().values()
-        assert (gap.first_ns, bench.gaps) == (START_NS - GAP_MARGIN_NS, [])
-        await asyncio.sleep(100.0)
-        assert len(bench.gaps) == 1
-        assert bench.outbox.open_gaps() == {}
-
-
-@virtual_time
-async def test_a_device_that_was_never_there_has_no_gap(tmp_path: Path) -> None:
-    bench = Bench(tmp_path, PlayedDriver(*[refused() for _ in range(5)], connected(1.0)))
-    async with running(bench):
-        await asyncio.sleep(0.1)
-        assert (bench.device.is_online, bench.device.offline_reason) == (False, "press: nothing listens")
-        await asyncio.sleep(120.0)
-        assert (bench.values, bench.gaps, bench.outbox.open_gaps()) == ([1.0], [], {})
-    assert bench.listener.heard == ["online"]
-
-
-@virtual_time
-async def test_the_time_in_which_the_agent_did_not_run_is_declared_with_the_first_samples(tmp_path: Path) -> None:
-    first = Bench(tmp_path, PlayedDriver(connected(1.0)))
-    first.resume()
-    async with running(first):
-        await asyncio.sleep(1.0)
-        assert first.gaps == []
-    for absence in (refused(), lost()):  # started twice; the second time the device answers, but gives nothing
-        again = Bench(tmp_path, PlayedDriver(absence))
-        again.resume()
-        async with running(again):
-            await asyncio.sleep(5.0)
-            assert again.gaps == []
-            (gap,) = again.outbox.open_gaps().values()
-            assert (gap.reason, gap.first_ns) == ("agent_not_running", START_NS - GAP_MARGIN_NS)
-    last = Bench(tmp_path, PlayedDriver(connected(2.0)))
-    last.resume()
-    async with running(last):
-        await asyncio.sleep(1.0)
-        assert [(gap["reason"], gap["first_ns"]) for gap in last.gaps] == [
-            ("agent_not_running", START_NS - GAP_MARGIN_NS)
-        ]
-        assert last.outbox.open_gaps() == {}
-        assert last.values == [1.0, 2.0]
-
-
-@virtual_time
-async def test_a_gap_begins_with_the_agent_s_own_time_when_the_device_s_clock_is_ahead(tmp_path: Path) -> None:
-    async def a_day_ahead(acquisition: Acquisition) -> None:
-        await acquisition.online(types("force"), [])
-        await acquisition.put(doubles(0, 1.0, time_ns=now_ns() + 86_400_000_000_000))
-        await asyncio.sleep(1.0)
-        raise DeviceUnavailable("press: gone")
-
-    bench = Bench(tmp_path, PlayedDriver(a_day_ahead))
-    async with running(bench):
-        await asyncio.sleep(1.5)
-        (gap,) = bench.outbox.open_gaps().values()
-        assert gap.first_ns == START_NS + 1_000_000_000 - GAP_MARGIN_NS
+from edge_agent.acquisition.device import RETRY_LONGEST_S
+from edge_agent.buffer.rows import Kind
+from tests.unit.acquisition.device_at_work import (
+    Bench,
+    PlayedDriver,
+    connected,
+    doubles,
+    lost,
+    now_ns,
+    refused,
+    running,
+    types,
+)
+from tests.virtual_time import START_NS, virtual_time
 
 
 @virtual_time
@@ -387,6 +145,90 @@ async def test_a_value_that_was_held_back_is_handed_over_when_its_time_has_come(
         await asyncio.sleep(1.5)
         assert bench.values == [1.0, 3.0]
         assert bench.device.current.of(0).value == 3.0  # type: ignore[union-attr]
+
+
+@virtual_time
+async def test_a_value_that_was_held_back_at_the_loss_is_stored_and_does_not_end_the_absence(tmp_path: Path) -> None:
+    rules = {0: ReportRule(interval_s_min=10.0)}
+    driver = PlayedDriver(lost(1.0, 2.0), *[refused() for _ in range(100)], connected(9.0))
+    bench = Bench(tmp_path, driver, rules)
+    async with running(bench):
+        await asyncio.sleep(600.0)
+        assert (bench.values, bench.gaps, len(bench.outbox.open_gaps())) == ([1.0, 2.0], [], 1)
+        await asyncio.sleep(3000.0)
+        (gap,) = bench.gaps
+        assert (gap["last_ns"] - START_NS) / 1e9 == pytest.approx(driver.connects_s[-1])
+        assert bench.values == [1.0, 2.0, 9.0]
+
+
+@virtual_time
+async def test_a_value_that_was_held_back_keeps_the_type_that_it_had(tmp_path: Path) -> None:
+    async def becomes_a_whole_number(acquisition: Acquisition) -> None:
+        await acquisition.online(types("force"), [])
+        await acquisition.put(doubles(0, 1.0))
+        await acquisition.put(doubles(0, 2.0))
+        await acquisition.online(types("force", datatype=DataType.INT32), [])
+
+    bench = Bench(tmp_path, PlayedDriver(becomes_a_whole_number), {0: ReportRule(interval_s_min=10.0)})
+    async with running(bench):
+        await asyncio.sleep(60.0)
+        assert bench.values == [1.0, 2.0]
+        for row in bench.rows:
+            definition = bench.outbox.definition(row.definition)
+            for part in row.parts:
+                assert definition is not None
+                known = {metric.alias: metric.datatype for metric in definition.metrics}
+                assert {known[alias] for alias in part.tag.tolist()} == {part.datatype}
+
+
+def of_speed(bench: Bench) -> list[tuple[Any, int]]:
+    """(value, quality) of the samples of the tag ``speed``, each read with the definition that it names."""
+    found: list[tuple[Any, int]] = []
+    for row in bench.rows:
+        definition = bench.outbox.definition(row.definition)
+        for part in row.parts:
+            assert definition is not None
+            names = {metric.alias: metric.name for metric in definition.metrics}
+            found += [(value, quality) for alias, _, value, quality in part.rows() if names[alias] == "speed"]
+    return found
+
+
+@virtual_time
+async def test_a_tag_that_cannot_be_read_any_more_gets_a_sample_without_value(tmp_path: Path) -> None:
+    gone = TagProblem(TagName("speed"), "the server has no such node", BAD_NODE_ID_UNKNOWN)
+    ahead_ns = 60_000_000_000
+
+    async def both_then_one_then_both(acquisition: Acquisition) -> None:
+        await acquisition.online(types("force", "speed"), [])
+        await acquisition.put(doubles(1, 50.0, time_ns=now_ns() + ahead_ns))
+        await asyncio.sleep(1.0)
+        for _ in range(2):
+            await acquisition.online(types("force"), [gone])
+            await asyncio.sleep(1.0)
+        await acquisition.online(types("force", "speed"), [])
+        await acquisition.put(doubles(1, 50.0, time_ns=now_ns() + ahead_ns))
+
+    bench = Bench(tmp_path, PlayedDriver(both_then_one_then_both), {1: ReportRule(deadband_absolute=5.0)})
+    async with running(bench):
+        await asyncio.sleep(1.5)
+        assert of_speed(bench) == [(50.0, 0), (None, BAD_NODE_ID_UNKNOWN)]
+        *_, last = (row.parts[0] for row in bench.rows if row.kind is Kind.SAMPLES)
+        assert last.time_ns[0] > START_NS + ahead_ns, "newer than the last value, whatever the device's clock says"
+        current = bench.device.current.of(1)
+        assert current is not None
+        assert (current.value, current.quality) == (None, BAD_NODE_ID_UNKNOWN)
+        await asyncio.sleep(5.0)
+        assert of_speed(bench) == [(50.0, 0), (None, BAD_NODE_ID_UNKNOWN), (50.0, 0)]
+
+    async def one(acquisition: Acquisition) -> None:
+        await acquisition.online(types("force"), [gone])
+
+    again = Bench(tmp_path, PlayedDriver(one))
+    again.resume()
+    async with running(again):
+        await asyncio.sleep(1.0)
+        assert of_speed(again)[3:] == [(None, BAD_NODE_ID_UNKNOWN)], "gone while the agent did not run"
+        assert again.gaps == [], "the word on one tag is no sample of the device"
 
 
 @virtual_time

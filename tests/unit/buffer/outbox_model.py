@@ -14,7 +14,8 @@ from connectors.model.delivery import BatchRanges, Epoch
 from connectors.model.tags import DefinitionHash, DeviceName, TagType
 from connectors.sparkplug.definition import read_definition
 from connectors.sparkplug.delivery import parse_epoch
-from edge_agent.buffer.outbox import Commit, read_batches
+from edge_agent.buffer.outbox import Commit
+from edge_agent.buffer.reading import read_batches
 from edge_agent.buffer.rows import Kind, OpenGap, StoredBatch
 from edge_agent.buffer.schema import open_reader
 from tests.drawn_batches import plain

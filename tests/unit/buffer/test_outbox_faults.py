@@ -19,7 +19,9 @@ from connectors.model.delivery import BatchRanges
 from connectors.model.errors import OutboxUnavailable
 from connectors.model.samples import SampleBatch
 from connectors.model.tags import DefinitionHash, DeviceName, TagName, TagType
-from edge_agent.buffer.outbox import ALIAS_FIRST, Commit, Outbox, file_bytes, read_batches, read_status
+from connectors.sparkplug.delivery import format_epoch
+from edge_agent.buffer.outbox import ALIAS_FIRST, Commit, Outbox
+from edge_agent.buffer.reading import file_bytes, read_batches, read_status
 from edge_agent.buffer.rows import Kind, NewBatch, OpenGap
 from edge_agent.buffer.schema import SCHEMA_VERSION, open_reader
 
@@ -147,6 +149,9 @@ def test_the_gap_of_a_refused_batch_spans_its_samples(outbox: Outbox) -> None:
     document = json.loads(gap.record)
     assert (document["first_ns"], document["last_ns"]) == (NOW_NS, NOW_NS + 6_000_000)
     assert (document["count"], "too large" in document["detail"]) == (7, True)
+    assert (document["epoch"], document["batch"]) == (format_epoch(row.epoch), row.number), (
+        "the ledger explains it by these"
+    )
     assert outbox.commit(work) == []
 
 

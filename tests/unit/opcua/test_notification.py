@@ -131,6 +131,17 @@ def expected(body: bytes) -> dict[DataType, list[tuple[int, int, Any, int]]]:
     return rows
 
 
+def overflows(body: bytes) -> list[tuple[int, int]]:
+    """(tag, time) of the samples with the Overflow bit, as asyncua reads them, sorted."""
+    found: list[tuple[int, int]] = []
+    for item in struct_from_binary(ua.DataChangeNotification, Buffer(body)).MonitoredItems:
+        data = item.Value
+        if item.ClientHandle != UNKNOWN and data.StatusCode is not None and data.StatusCode.value & 0x480 == 0x480:
+            when = data.SourceTimestamp or data.ServerTimestamp
+            found.append((int(item.ClientHandle), RECEIVED_NS if when is None else to_ns(when)))
+    return sorted(found)
+
+
 def same(one: Any, other: Any) -> bool:
     if isinstance(one, float) and isinstance(other, float) and math.isnan(one):
         return math.isnan(other)
@@ -157,8 +168,10 @@ def test_what_is_decoded_is_what_asyncua_reads(parts: list[list[tuple[int, ua.Da
             assert (row[0], row[1], row[3]) == (tag, time_ns, quality)
             assert same(row[2], value)
     assert reader.unknown_handles == sum(handle == UNKNOWN for handle, _ in items)
-    codes = [int(data.StatusCode.value) for _, data in items if data.StatusCode is not None]
-    assert reader.overflows == sum(code & 0x480 == 0x480 for code in codes)
+    overflowed = overflows(body)
+    assert reader.overflows == len(overflowed)
+    assert sorted(reader.take_overflowed()) == overflowed
+    assert reader.take_overflowed() == []
     assert reader.mismatched == set()
 
 

@@ -12,10 +12,11 @@ from asyncua import ua
 from asyncua.client.client import Client
 from asyncua.common.utils import Buffer
 from asyncua.ua.ua_binary import struct_to_binary
+from asyncua.ua.uaerrors import BadTooManyPublishRequests
 
 from connectors.model.datatypes import DataType
 from connectors.model.errors import DeviceUnavailable
-from connectors.model.samples import SampleBatch
+from connectors.model.samples import Int32Array, Int64Array, SampleBatch
 from connectors.model.tags import TagName, TagType
 from connectors.opcua.binding import BoundTag
 from connectors.opcua.publishing import Publishing
@@ -33,13 +34,21 @@ class PlayedServer:
         self.answers: asyncio.Queue[bytes] = asyncio.Queue()
         self.acknowledged: list[int] = []
         self.requests = 0
+        self.held = 0
+        self.holds_max: int | None = None
 
     async def send_request(self, request: Any, timeout: float = 0) -> Buffer:
         self.requests += 1
+        if self.holds_max is not None and self.held >= self.holds_max:
+            raise BadTooManyPublishRequests()
         self.acknowledged += [ack.SequenceNumber for ack in request.Parameters.SubscriptionAcknowledgements]
-        return Buffer(await self.answers.get())
+        self.held += 1
+        try:
+            return Buffer(await self.answers.get())
+        finally:
+            self.held -= 1
 
-    def publish(self, number: int, *values: Any, kind: Any = ua.VariantType.Double) -> None:
+    def publish(self, number: int, *values: Any, kind: Any = ua.VariantType.Double, status: int = 0) -> None:
         """One response; without values a keep-alive."""
         response = ua.PublishResponse()
         response.Parameters.SubscriptionId = ua.UInt32(1)
@@ -47,7 +56,9 @@ class PlayedServer:
         if values:
             change = ua.DataChangeNotification()
             change.MonitoredItems = [
-                ua.MonitoredItemNotification(ua.UInt32(tag), ua.DataValue(ua.Variant(value, kind)))
+                ua.MonitoredItemNotification(
+                    ua.UInt32(tag), ua.DataValue(ua.Variant(value, kind), StatusCode=ua.StatusCode(ua.UInt32(status)))
+                )
                 for tag, value in enumerate(values)
             ]
             response.Parameters.NotificationMessage.NotificationData = [change]
@@ -63,6 +74,9 @@ class PlayedAcquisition:
         self.room = asyncio.Event()
         self.room.set()
 
+    def lost(self, tags: Int32Array, time_ns: Int64Array) -> None:
+        self.values.append(("lost before", tags.tolist(), time_ns.tolist()))
+
     async def put(self, batch: SampleBatch, committed: Callable[[], None] | None = None) -> None:
         await self.room.wait()
         self.values += batch.value.tolist()
@@ -73,7 +87,7 @@ class PlayedAcquisition:
 class Bench:
     """The publish loop of a device with two tags, the second of them scaled."""
 
-    def __init__(self) -> None:
+    def __init__(self, subscriptions: int = 1, holds_max: int | None = None) -> None:
         self.server, self.acquisition = PlayedServer(), PlayedAcquisition()
         tags = [{"name": "a", "at": "i=1"}, {"name": "b", "at": "i=2", "scale": 10.0}]
         entry = {"name": "press", "driver": "opcua", "endpoint": "opc.tcp://p", "insecure": True, "tags": tags}
@@ -83,8 +97,9 @@ class Bench:
         for index, tag in enumerate(device.tags):
             kind = TagType(index, TagName(tag.name), DataType.DOUBLE)
             self.publishing.bind(BoundTag(index, ua.NodeId(index), DataType.DOUBLE, kind))
-        subscriptions = SimpleNamespace(count=1, keep_alive_s=KEEP_ALIVE_S)
-        self.task = asyncio.create_task(self.publishing.run(cast(Subscriptions, subscriptions)))
+        self.server.holds_max = holds_max
+        on_server = SimpleNamespace(count=subscriptions, keep_alive_s=KEEP_ALIVE_S)
+        self.task = asyncio.create_task(self.publishing.run(cast(Subscriptions, on_server)))
 
     async def end(self) -> None:
         self.task.cancel()
@@ -139,6 +154,54 @@ async def test_a_server_that_sends_nothing_for_too_long_is_given_up() -> None:
         await bench.task
     assert "not even a keep-alive" in str(caught.value.exceptions[0])
     assert asyncio.get_running_loop().time() - begin_s == pytest.approx(15.0)
+
+
+@virtual_time
+async def test_a_server_that_holds_few_requests_gets_no_more_and_loses_no_acknowledgement() -> None:
+    bench = Bench(subscriptions=6, holds_max=5)
+    await asyncio.sleep(1.0)
+    assert (bench.server.held, bench.server.requests) == (5, 12)
+    for number in range(1, 41):
+        bench.server.publish(number, float(number))
+        await asyncio.sleep(1.0)
+        bench.acquisition.committed.pop()()
+        bench.server.holds_max = 2 if number == 10 else bench.server.holds_max
+    assert (bench.task.done(), bench.server.held) == (False, 2)
+    for number in range(41, 44):
+        bench.server.publish(number)
+        await asyncio.sleep(1.0)
+    assert sorted(bench.server.acknowledged) == list(range(1, 41))
+    await bench.end()
+
+
+@virtual_time
+async def test_a_server_that_holds_no_request_now_is_asked_again_until_it_counts_as_silent() -> None:
+    bench = Bench(holds_max=0)
+    await asyncio.sleep(5.0)
+    bench.server.holds_max = 1
+    await asyncio.sleep(2.0)
+    bench.server.publish(1, 7.0)
+    await asyncio.sleep(1.0)
+    assert (bench.acquisition.values, bench.task.done()) == ([7.0], False)
+    bench.server.holds_max = 0
+    bench.server.publish(2)
+    with pytest.raises(ExceptionGroup) as caught:
+        await bench.task
+    assert "not even a keep-alive" in str(caught.value.exceptions[0])
+    assert bench.server.requests < 40, "once a second"
+
+
+@virtual_time
+async def test_what_the_server_s_queue_has_lost_is_said_before_the_sample_that_follows() -> None:
+    bench = Bench()
+    await asyncio.sleep(1.0)
+    bench.server.publish(1, 1.0, 2.0)
+    await asyncio.sleep(1.0)
+    received_ns = VirtualClock().now_ns()
+    bench.server.publish(2, 3.0, status=0x0480)
+    await asyncio.sleep(1.0)
+    assert bench.acquisition.values == [1.0, 20.0, ("lost before", [0], [received_ns]), 3.0]
+    await bench.end()
 
 
 @pytest.mark.parametrize("answer", [b"", b"\x01\x00", bytes(40), b"\xff" * 40])
