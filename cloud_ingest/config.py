@@ -32,7 +32,10 @@ class IngestSettings(BrokerSettings):
     ] = "auto"
     ack_interval_s: Annotated[Duration, Field(alias="ack_interval", ge=0.001, le=10)] = 0.25
     pending_bytes_max: Annotated[
-        Size, Field(alias="pending_max", ge=1_000_000, description="Waiting for the event log; then reading stops")
+        Size,
+        Field(
+            alias="pending_max", ge=1_000_000, description="Waiting for the event log; then agents have to send again"
+        ),
     ] = 64 * 1024 * 1024
 
 

@@ -23,6 +23,10 @@ def ledger_screen(agents: list[dict[str, Any]], unassigned_dead_letters: int) ->
         head.append(f"missing {missing:,}", "bold red" if missing else "bold green")
         head.append(f", {agent['duplicates']:,} duplicates refused")
         lines.append(head)
+        if agent["given_up"]:
+            lines.append(Text(f"  {agent['given_up']:,} batches given up: {_given_up(agent['epochs'])}", "yellow"))
+        if agent["parked"]:
+            lines.append(Text(f"  {agent['parked']:,} batches wait for their definition", "yellow"))
         table = Table("epoch", "started", "batches", "missing", "samples", box=None, pad_edge=False, header_style="dim")
         for epoch in agent["epochs"]:
             table.add_row(
@@ -42,6 +46,10 @@ def ledger_screen(agents: list[dict[str, Any]], unassigned_dead_letters: int) ->
     if unassigned_dead_letters:
         lines.append(Text(f"{unassigned_dead_letters} dead letters of no known agent", "yellow"))
     return Group(*lines) if lines else Text("no agent has delivered anything yet")
+
+
+def _given_up(epochs: list[dict[str, Any]]) -> str:
+    return "; ".join(f"{_ranges(epoch['given_up'])} of {epoch['epoch']}" for epoch in epochs if epoch["given_up"])
 
 
 def _gap_line(gap: dict[str, Any]) -> Text:

@@ -95,6 +95,8 @@ class EpochAnswer(Answer):
     arrived: list[tuple[int, int]]
     missing_batches: int
     missing: list[tuple[int, int]]
+    given_up_batches: Annotated[int, Field(description="Refused by the event log, and declared by the agent as a gap")]
+    given_up: list[tuple[int, int]]
     samples: int
     duplicates: int
     last_arrival: datetime
@@ -117,6 +119,8 @@ class LedgerAnswer(Answer):
     agent: str
     arrived: int
     missing: int
+    given_up: int
+    parked: Annotated[int, Field(description="Batches that have arrived and wait for their definition")]
     samples: int
     duplicates: int
     dead_letters: int

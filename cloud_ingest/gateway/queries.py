@@ -176,7 +176,8 @@ async def ledger(database: Database, agent: str | None = None) -> list[dict[str,
     async with database.session() as session:
         epochs = await session.fetch(
             "SELECT agent_id, group_name || '/' || name AS agent, epoch, started, first_batch, last_batch, "
-            "arrived::text AS arrived, missing::text AS missing, samples, duplicates, last_arrival FROM ledger_state "
+            "arrived::text AS arrived, missing::text AS missing, "
+            "given_up::text AS given_up, samples, duplicates, last_arrival FROM ledger_state "
             "WHERE $1::text IS NULL OR group_name || '/' || name = $1 ORDER BY agent, started NULLS FIRST, epoch",
             agent,
         )
@@ -189,6 +190,8 @@ async def ledger(database: Database, agent: str | None = None) -> list[dict[str,
         letters = await session.fetch(
             "SELECT agent_id, count(*) AS open FROM dead_letter WHERE closed IS NULL GROUP BY agent_id"
         )
+        waiting = await session.fetch("SELECT agent_id, count(*) AS parked FROM parked_batch GROUP BY agent_id")
+    parked_of = {row["agent_id"]: int(row["parked"]) for row in waiting}
     letters_of = {row["agent_id"]: int(row["open"]) for row in letters}
     gaps_of: dict[int, list[Row]] = {}
     for row in gaps:
@@ -197,7 +200,7 @@ async def ledger(database: Database, agent: str | None = None) -> list[dict[str,
     for row in epochs:
         by_agent.setdefault(row["agent_id"], []).append(row)
     return [
-        _agent_ledger(rows, gaps_of.get(agent_id, []), letters_of.get(agent_id, 0))
+        _agent_ledger(rows, gaps_of.get(agent_id, []), letters_of.get(agent_id, 0), parked_of.get(agent_id, 0))
         for agent_id, rows in by_agent.items()
     ]
 
@@ -216,12 +219,14 @@ async def is_migrated(database: Database) -> bool:
     return bool(rows[0]["there"])
 
 
-def _agent_ledger(rows: Sequence[Row], gaps: Sequence[Row], dead_letters: int) -> dict[str, Any]:
+def _agent_ledger(rows: Sequence[Row], gaps: Sequence[Row], dead_letters: int, parked: int) -> dict[str, Any]:
     epochs = [_epoch(row) for row in rows]
     return {
         "agent": rows[0]["agent"],
         "arrived": sum(epoch["arrived_batches"] for epoch in epochs),
         "missing": sum(epoch["missing_batches"] for epoch in epochs),
+        "given_up": sum(epoch["given_up_batches"] for epoch in epochs),
+        "parked": parked,
         "samples": sum(epoch["samples"] for epoch in epochs),
         "duplicates": sum(epoch["duplicates"] for epoch in epochs),
         "dead_letters": dead_letters,
@@ -244,6 +249,7 @@ def _agent_ledger(rows: Sequence[Row], gaps: Sequence[Row], dead_letters: int) -
 def _epoch(row: Row) -> dict[str, Any]:
     arrived: BatchRanges = parse_multirange(row["arrived"])
     missing: BatchRanges = parse_multirange(row["missing"])
+    given_up: BatchRanges = parse_multirange(row["given_up"])
     return {
         "epoch": format_epoch(row["epoch"]),
         "started": row["started"],
@@ -253,6 +259,8 @@ def _epoch(row: Row) -> dict[str, Any]:
         "arrived": list(arrived),
         "missing_batches": len(missing),
         "missing": list(missing),
+        "given_up_batches": len(given_up),
+        "given_up": list(given_up),
         "samples": row["samples"],
         "duplicates": row["duplicates"],
         "last_arrival": row["last_arrival"],

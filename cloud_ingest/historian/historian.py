@@ -9,7 +9,7 @@ from typing import Final
 
 from cloud_ingest.event_log.topics import RAW, SAMPLES
 from cloud_ingest.historian.partitions import Partitions
-from cloud_ingest.historian.projector import Projector, Stores
+from cloud_ingest.historian.projector import Projector, Stores, TopicReplaced
 from cloud_ingest.historian.samples_topic import SamplesTopic
 from cloud_ingest.observability.events import LAG, Fault, PartitionLeft, StoreWaiting
 from connectors.model.back_off import BackOff
@@ -45,7 +45,7 @@ class Historian:
         self._publish_samples = publish_samples
         self._partitions = Partitions(database, clock, retention_days)
         samples = SamplesTopic(log) if publish_samples else None
-        self._stores = Stores(database, log, self._partitions, samples, clock)
+        self._stores = Stores(database, log, self._partitions, samples, clock, topics[RAW])
         self._projectors: dict[int, Projector] = {}
 
     async def run(self) -> None:
@@ -79,6 +79,7 @@ class Historian:
     async def _project(self, identity: str, number: int) -> None:
         """Keep one partition stored for as long as it is this process's."""
         back_off = BackOff(RETRY_FIRST_S, RETRY_LONGEST_S)
+        projector: Projector | None = None
         try:
             while True:
                 projector = self._projectors[number] = Projector(self._stores, identity, number)
@@ -86,13 +87,16 @@ class Historian:
                     await projector.run(back_off)
                 except OffsetMoved as exc:
                     emit(PartitionLeft(RAW, number, str(exc)))
+                except TopicReplaced as exc:
+                    raise EventLogUnavailable(str(exc)) from exc
                 except Exception as exc:  # the other partitions go on; the place in the log has not moved
                     emit(Fault(f"historian partition {number}", f"{type(exc).__name__}: {exc}", traceback.format_exc()))
                 await asyncio.sleep(back_off.next_s())
         finally:
-            del self._projectors[number]
-            with contextlib.suppress(KeyError):  # it was never measured
-                LAG.remove(str(number))
+            if self._projectors.get(number) is projector:  # the partition may have come back before this task ended
+                del self._projectors[number]
+                with contextlib.suppress(KeyError):  # it was never measured
+                    LAG.remove(str(number))
             emit(PartitionLeft(RAW, number, "it was given to another process, or this one stops"))
 
     async def _tend_partitions(self) -> None:

@@ -60,6 +60,7 @@ class Identities:
         self.acknowledging: set[int] = set()
         self._agents: dict[AgentName, KnownAgent] = {}
         self._definitions: dict[tuple[int, str], DefinitionTags] = {}
+        self._born: dict[tuple[int, str], str] = {}
         self._tags: dict[tuple[int, str, str], tuple[int, TagKey]] = {}
 
     async def agent(self, name: AgentName) -> KnownAgent:
@@ -78,11 +79,15 @@ class Identities:
         return self._agents.get(name)
 
     async def learn_definition(self, agent: KnownAgent, definition: DeviceDefinition) -> None:
-        """Enter a definition and its tags."""
+        """Enter a definition and its tags.
+
+        Unit, type and description of tags that are known already only change when the newest birth of the device named
+        this definition, or, before any birth, when the definition is new: it may be that of old data, told late.
+        """
         if (agent.agent_id, definition.hash) in self._definitions:
             return
         async with self._database.transaction() as session:
-            await session.execute(
+            is_new = await session.execute(
                 "INSERT INTO definition (agent_id, tenant_id, hash, device, body) VALUES ($1,$2,$3,$4,$5) "
                 "ON CONFLICT DO NOTHING",
                 agent.agent_id,
@@ -91,8 +96,28 @@ class Identities:
                 definition.device,
                 definition.body,
             )
-            ids = await _enter_tags(session, agent, _tag_keys(definition))
+            born = await _born_hash(session, agent, definition.device)
+            decides = bool(is_new) if born is None else born == definition.hash
+            ids = await _enter_tags(session, agent, _tag_keys(definition), changing=decides)
         self._remember(agent, definition, ids)
+
+    async def born(self, agent: KnownAgent, device: str, hash_: str) -> None:
+        """The newest birth of ``device`` names this definition: its tags are as it says, now or when it comes."""
+        if self._born.get((agent.agent_id, device)) == hash_:
+            return
+        async with self._database.transaction() as session:
+            await session.execute(
+                "INSERT INTO born_definition (agent_id, tenant_id, device, hash) VALUES ($1,$2,$3,$4) "
+                "ON CONFLICT (agent_id, device) DO UPDATE SET hash = excluded.hash",
+                agent.agent_id,
+                agent.tenant_id,
+                device,
+                hash_,
+            )
+            definition = await _read_definition(session, agent, hash_)
+            if definition is not None and definition.device == device:
+                await _enter_tags(session, agent, _tag_keys(definition), changing=True)
+        self._born[agent.agent_id, device] = hash_
 
     async def definition(self, agent: KnownAgent, hash_: str) -> DefinitionTags | None:
         """The definition with this hash, or ``None`` when it has not come yet."""
@@ -100,13 +125,10 @@ class Identities:
         if known is not None:
             return known
         async with self._database.transaction() as session:
-            rows = await session.fetch(
-                "SELECT body FROM definition WHERE agent_id = $1 AND hash = $2", agent.agent_id, hash_
-            )
-            if not rows:
+            definition = await _read_definition(session, agent, hash_)
+            if definition is None:
                 return None
-            definition = read_definition(bytes(rows[0]["body"]))
-            ids = await _enter_tags(session, agent, _tag_keys(definition))
+            ids = await _enter_tags(session, agent, _tag_keys(definition), changing=False)
         return self._remember(agent, definition, ids)
 
     async def tags(self, agent: KnownAgent, keys: Sequence[TagKey]) -> dict[tuple[str, str], int]:
@@ -114,7 +136,7 @@ class Identities:
         unknown = [key for key in keys if self._tags.get((agent.agent_id, key.device, key.name), (0, None))[1] != key]
         if unknown:
             async with self._database.transaction() as session:
-                ids = await _enter_tags(session, agent, unknown)
+                ids = await _enter_tags(session, agent, unknown, changing=True)
             for key, tag_id in zip(unknown, ids, strict=True):
                 self._tags[agent.agent_id, key.device, key.name] = (tag_id, key)
         return {(key.device, key.name): self._tags[agent.agent_id, key.device, key.name][0] for key in keys}
@@ -150,8 +172,23 @@ async def _enter_agent(session: Session, name: AgentName) -> tuple[KnownAgent, b
     return KnownAgent(int(rows[0]["agent_id"]), int(rows[0]["tenant_id"]), name), bool(rows[0]["acknowledges"])
 
 
-async def _enter_tags(session: Session, agent: KnownAgent, keys: Sequence[TagKey]) -> list[int]:
-    """The ids of ``keys``, in their order; type, unit and description are brought up to date."""
+async def _born_hash(session: Session, agent: KnownAgent, device: str) -> str | None:
+    rows = await session.fetch(
+        "SELECT hash FROM born_definition WHERE agent_id = $1 AND device = $2", agent.agent_id, device
+    )
+    return str(rows[0]["hash"]) if rows else None
+
+
+async def _read_definition(session: Session, agent: KnownAgent, hash_: str) -> DeviceDefinition | None:
+    rows = await session.fetch("SELECT body FROM definition WHERE agent_id = $1 AND hash = $2", agent.agent_id, hash_)
+    return read_definition(bytes(rows[0]["body"])) if rows else None
+
+
+async def _enter_tags(session: Session, agent: KnownAgent, keys: Sequence[TagKey], *, changing: bool) -> list[int]:
+    """The ids of ``keys``, in their order.
+
+    With ``changing``, type, unit and description of tags that are known already become as ``keys`` say.
+    """
     columns = (
         [key.device for key in keys],
         [key.name for key in keys],
@@ -164,12 +201,16 @@ async def _enter_tags(session: Session, agent: KnownAgent, keys: Sequence[TagKey
         "    AS given (device, name, datatype, unit, description)), "
         "entered AS (INSERT INTO tag (agent_id, tenant_id, device, name, datatype, unit, description) "
         "    SELECT DISTINCT ON (device, name) $1, $2, device, name, datatype, unit, description FROM given "
-        "    ON CONFLICT (agent_id, device, name) DO UPDATE SET datatype = excluded.datatype, unit = excluded.unit, "
-        "        description = excluded.description RETURNING tag_id, device, name) "
+        "    ON CONFLICT (agent_id, device, name) DO UPDATE SET "
+        "        datatype = CASE WHEN $8 THEN excluded.datatype ELSE tag.datatype END, "
+        "        unit = CASE WHEN $8 THEN excluded.unit ELSE tag.unit END, "
+        "        description = CASE WHEN $8 THEN excluded.description ELSE tag.description END "
+        "    RETURNING tag_id, device, name) "
         "SELECT tag_id, device, name FROM entered",
         agent.agent_id,
         agent.tenant_id,
         *columns,
+        changing,
     )
     ids = {(str(row["device"]), str(row["name"])): int(row["tag_id"]) for row in rows}
     return [ids[key.device, key.name] for key in keys]

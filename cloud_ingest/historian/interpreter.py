@@ -68,7 +68,7 @@ class Interpreter:
                         break
                     taken.add(key)
                 await self._message(work, fresh, found)
-            work.next_offset = record.offset + 1
+            work.next_offset, work.last_ms = record.offset + 1, record.time_ms
         for batches in fresh.values():
             await self._samples(work, batches)
         return work
@@ -118,9 +118,11 @@ class Interpreter:
         fresh[key].messages.append(incoming)
 
     async def _presence_of(self, work: Work, agent: KnownAgent, incoming: Incoming) -> None:
-        message = incoming.message
+        message, topic, delivery = incoming.message, incoming.topic, incoming.delivery
+        if topic.verb is Verb.DBIRTH and delivery is not None and delivery.definition:
+            await self._identities.born(agent, topic.device, delivery.definition)
         try:
-            await self._presence.receive(work, agent, incoming.topic, message.payload, message.received_ms)
+            await self._presence.receive(work, agent, topic, message.payload, message.received_ms)
         except PayloadInvalid as exc:
             self._dead(work, agent, incoming, str(exc))
 
@@ -157,7 +159,9 @@ class Interpreter:
         entry.first_batch, entry.started_ms = first, started_ms
         for before, first_before, last_before in earlier:
             ended = await self._book.entry(work, agent, before)
-            ended.first_batch, ended.last_batch = first_before, last_before
+            ended.first_batch = first_before if ended.first_batch is None else min(ended.first_batch, first_before)
+            # A restored image knows less: that batches were numbered does not become untrue.
+            ended.last_batch = last_before if ended.last_batch is None else max(ended.last_batch, last_before)
 
     async def _samples(self, work: Work, fresh: _Fresh) -> None:
         tags = await self._identities.definition(fresh.agent, fresh.definition)
@@ -261,6 +265,18 @@ def _gap(agent: KnownAgent, text: Any) -> GapRow:
             None if count is None else int(count),
             None if tags is None else tuple(str(tag) for tag in tags),
             str(document.get("detail", "")),
+            *_named_batch(document),
         )
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as exc:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError) as exc:
         raise PayloadInvalid(f"not a gap record: {str(text)[:120]!r}") from exc
+
+
+def _named_batch(document: dict[str, Any]) -> tuple[Epoch | None, int | None]:
+    """The batch that a gap explains, if it names one. Raises ``ValueError``, ``TypeError``."""
+    epoch, batch = document.get("epoch"), document.get("batch")
+    if epoch is None or batch is None:
+        return None, None
+    number, named = parse_epoch(epoch), int(batch)
+    if not 0 < number <= EPOCH_MAX or not 0 < named < EPOCH_MAX:
+        raise ValueError(f"epoch {number} cannot have a batch {named}")
+    return number, named

@@ -48,6 +48,9 @@ class Nodes:
         except PayloadInvalid as exc:
             work.dead_letters.append(DeadLetter(message.topic, message.payload, str(exc), message.received_ms, agent))
             return
+        if reading.duplicate:
+            work.duplicates += 1
+            return
         change = work.change(agent, message.received_ms)
         change.wants_rebirth = change.wants_rebirth or reading.wants_rebirth
         if reading.online is not None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from cloud_ingest.event_log.topics import RAW, raw_message
@@ -22,17 +22,31 @@ from cloud_ingest.historian.presence import Presence
 from cloud_ingest.historian.samples_topic import SamplesTopic
 from cloud_ingest.historian.storing import Place, read_parked, store
 from cloud_ingest.historian.work import DeadLetter, Work
-from cloud_ingest.observability.events import DeadLettered, PartitionAssigned, Stored, StoreWaiting
+from cloud_ingest.observability.events import (
+    DeadLettered,
+    PartitionAssigned,
+    PlaceSetBack,
+    RecordsExpired,
+    Stored,
+    StoreWaiting,
+)
 from connectors.model.back_off import BackOff
-from connectors.model.errors import DatabaseUnavailable, EventLogUnavailable, StatementRefused
+from connectors.model.errors import DatabaseUnavailable, EventLogUnavailable, LinesideError, StatementRefused
 from connectors.observability.events import emit
 from connectors.ports.clock import Clock
 from connectors.ports.database import Database
-from connectors.ports.event_log import EventLog, LogRecord
+from connectors.ports.event_log import EventLog, LogRecord, TopicSpec
 
 READ_WAIT_S: Final = 1.0
 READ_BYTES_MAX: Final = 4 * 1024 * 1024
 CHECK_VIOLATION: Final = "23514"
+UNDEFINED_TABLE: Final = "42P01"
+_OTHER_TABLES: Final = frozenset({CHECK_VIOLATION, UNDEFINED_TABLE})
+"""A partition of ``sample`` was made by another process, or dropped by hand."""
+
+
+class TopicReplaced(LinesideError):
+    """The topic was deleted and made anew: whoever reads it begins anew, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +58,7 @@ class Stores:
     partitions: Partitions
     samples: SamplesTopic | None
     clock: Clock
+    raw: TopicSpec = field(default_factory=lambda: TopicSpec(RAW, 1))
 
 
 class Projector:
@@ -53,6 +68,7 @@ class Projector:
         self.partition = partition
         self.next_offset = 0
         self._stores = stores
+        self._identity = identity
         self._place = Place(stores.database, RAW, identity, partition)
         self._identities = Identities(stores.database)
         self._book = LedgerBook(stores.database)
@@ -62,9 +78,10 @@ class Projector:
         self._interpreter = Interpreter(self._identities, self._book, self._nodes, self._presence, keep_decoded=keep)
 
     async def run(self, back_off: BackOff) -> None:
-        """Store the partition until cancelled. Raises ``OffsetMoved`` when another process has taken it over.
+        """Store the partition until cancelled.
 
-        A database or log that is down is waited for, as long as ``back_off`` says; it begins anew with what is stored.
+        Raises ``OffsetMoved`` when another process has taken it over, and ``TopicReplaced``. A database or log that is
+        down is waited for, as long as ``back_off`` says; it begins anew with what is stored.
         """
         while True:
             try:
@@ -77,13 +94,62 @@ class Projector:
 
     async def _read_on(self, back_off: BackOff) -> None:
         self.next_offset = await self._place.read()
+        await self._go_back()
         emit(PartitionAssigned(RAW, self.partition, self.next_offset))
         async with self._stores.log.reader(RAW, self.partition, self.next_offset) as reader:
             while True:
                 records = await reader.read(READ_WAIT_S, READ_BYTES_MAX)
                 if records:
+                    if (expired := records[0].offset - self.next_offset) > 0:
+                        emit(RecordsExpired(RAW, self.partition, self.next_offset, expired))
                     await self._project(records)
                     back_off.reset()
+
+    async def _go_back(self) -> None:
+        """If the log has lost its end, go back to what it took since: that stands before our place.
+
+        The batches in the part that was lost are stored, so that none of them is missing. Raises ``TopicReplaced``.
+        """
+        log = self._stores.log
+        if (await log.ensure(self._stores.raw)).identity != self._identity:
+            raise TopicReplaced(f"the topic {RAW} was deleted and made anew")
+        end = (await log.end_offsets(RAW)).get(self.partition, self.next_offset)
+        if end >= self.next_offset and await self._is_as_left():
+            return
+        since = await self._first_since(min(end, self.next_offset))
+        if since == self.next_offset:
+            return
+        await self._place.set_back(self.next_offset, since)
+        emit(PlaceSetBack(RAW, self.partition, self.next_offset, since, end))
+        self.next_offset = since
+
+    async def _is_as_left(self) -> bool:
+        """Whether the record before our place is the one that was there, as far as can be said."""
+        if self.next_offset == 0 or self._place.last_ms is None:
+            return True
+        record = await self._record_at(self.next_offset - 1)
+        return record is None or record.offset >= self.next_offset or record.time_ms == self._place.last_ms
+
+    async def _first_since(self, end: int) -> int:
+        """The offset of the first record before ``end`` that was not taken before the last one that we have read.
+
+        Records are in the order in which they were taken.
+        """
+        low, high = (0, end) if self._place.last_ms is not None else (end, end)
+        while low < high:
+            middle = (low + high) // 2
+            record = await self._record_at(middle)
+            if record is None or record.time_ms >= (self._place.last_ms or 0):
+                high = middle
+            else:
+                low = record.offset + 1
+        return low
+
+    async def _record_at(self, offset: int) -> LogRecord | None:
+        """The first record from ``offset`` on, if there is one."""
+        async with self._stores.log.reader(RAW, self.partition, offset) as reader:
+            records = await reader.read(0, 1)
+        return records[0] if records else None
 
     async def _project(self, records: Sequence[LogRecord]) -> None:
         """Store ``records``; if the database refuses them, find the one that it refuses and set that aside."""
@@ -92,7 +158,7 @@ class Projector:
         except StatementRefused as exc:
             self._forget()
             left = self._left(records)
-            if exc.sqlstate == CHECK_VIOLATION:  # a partition was made by another process: look again
+            if exc.sqlstate in _OTHER_TABLES:
                 await self._stores.partitions.prepare()
                 if await self._stored_again(left):
                     return
@@ -150,7 +216,7 @@ class Projector:
             letter = replace(letter, agent=self._identities.known_agent(found.topic.agent))
             if found.delivery is not None:
                 letter = replace(letter, epoch=found.delivery.epoch, batch=found.delivery.batch)
-        return Work(next_offset=record.offset + 1, dead_letters=[letter])
+        return Work(next_offset=record.offset + 1, last_ms=record.time_ms, dead_letters=[letter])
 
     def _forget(self) -> None:
         self._book.forget()

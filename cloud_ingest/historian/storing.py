@@ -24,9 +24,10 @@ class Place:
     def __init__(self, database: Database, topic: str, identity: str, partition: int) -> None:
         self._database = database
         self._key = (PROJECTION, topic, identity, partition)
+        self.last_ms: int | None = None
 
     async def read(self) -> int:
-        """The offset of the next record. Raises ``DatabaseUnavailable``."""
+        """The offset of the next record; ``last_ms`` is the time of the one before. Raises ``DatabaseUnavailable``."""
         async with self._database.transaction() as session:
             await session.execute(
                 "INSERT INTO projection (projection, topic, topic_identity, partition, next_offset) "
@@ -34,26 +35,36 @@ class Place:
                 *self._key,
             )
             rows = await session.fetch(
-                "SELECT next_offset FROM projection "
+                "SELECT next_offset, last_ms FROM projection "
                 "WHERE projection=$1 AND topic=$2 AND topic_identity=$3 AND partition=$4",
                 *self._key,
             )
+        self.last_ms = rows[0]["last_ms"]
         return int(rows[0]["next_offset"])
 
-    async def move(self, session: Session, expected: int, following: int) -> None:
-        """Go from ``expected`` to ``following`` within a transaction.
+    async def move(self, session: Session, expected: int, following: int, last_ms: int | None) -> None:
+        """Go from ``expected`` to ``following``, behind a record of ``last_ms``, within a transaction.
 
         Raises ``OffsetMoved`` when the place is not where it was left: another process has this partition now.
         """
         moved = await session.execute(
-            "UPDATE projection SET next_offset=$6 "
+            "UPDATE projection SET next_offset=$6, last_ms=$7 "
             "WHERE projection=$1 AND topic=$2 AND topic_identity=$3 AND partition=$4 AND next_offset=$5",
             *self._key,
             expected,
             following,
+            last_ms,
         )
         if moved != 1:
             raise OffsetMoved(f"partition {self._key[3]} of {self._key[1]} has been taken over by another process")
+
+    async def set_back(self, expected: int, offset: int) -> None:
+        """Go back from ``expected`` to ``offset``.
+
+        Raises ``OffsetMoved`` as ``move`` does, and ``DatabaseUnavailable``.
+        """
+        async with self._database.transaction() as session:
+            await self.move(session, expected, offset, self.last_ms)
 
 
 async def store(database: Database, place: Place, expected: int, work: Work, partitions: Partitions) -> None:
@@ -64,7 +75,7 @@ async def store(database: Database, place: Place, expected: int, work: Work, par
     """
     tables = {table: copy_data(rows) for table, rows in partitions.split(work.rows).items()}
     async with database.transaction() as session:
-        await place.move(session, expected, work.next_offset)
+        await place.move(session, expected, work.next_offset, work.last_ms)
         if work.ledger:
             await _ledger(session, work)
         for table, data in tables.items():
@@ -166,9 +177,10 @@ async def _rare(session: Session, work: Work) -> None:
         )
     for gap in work.gaps:
         await session.execute(
-            "INSERT INTO gap (agent_id, tenant_id, device, reason, first_time, last_time, sample_count, tags, detail) "
+            "INSERT INTO gap (agent_id, tenant_id, device, reason, first_time, last_time, sample_count, tags, detail, "
+            "epoch, batch) "
             "VALUES ($1,$2,$3,$4, to_timestamp(0) + ($5::bigint / 1000) * interval '1 microsecond', "
-            "to_timestamp(0) + ($6::bigint / 1000) * interval '1 microsecond', $7,$8,$9)",
+            "to_timestamp(0) + ($6::bigint / 1000) * interval '1 microsecond', $7,$8,$9,$10,$11)",
             gap.agent.agent_id,
             gap.agent.tenant_id,
             storable_text(gap.device),
@@ -178,6 +190,8 @@ async def _rare(session: Session, work: Work) -> None:
             gap.count,
             None if gap.tags is None else [storable_text(tag) for tag in gap.tags],
             storable_text(gap.detail),
+            gap.epoch,
+            gap.batch,
         )
     for parked in work.parked:
         await session.execute(

@@ -44,6 +44,8 @@ class GapRow:
     count: int | None
     tags: tuple[str, ...] | None
     detail: str
+    epoch: Epoch | None = None
+    batch: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +104,7 @@ class Work:
     """One transaction."""
 
     next_offset: int
+    last_ms: int | None = None
     rows: list[SampleRows] = field(default_factory=list)
     decoded: list[DecodedBatch] = field(default_factory=list)
     ledger: dict[tuple[KnownAgent, Epoch], LedgerEntry] = field(default_factory=dict)

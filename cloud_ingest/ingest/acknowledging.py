@@ -14,18 +14,27 @@ class Acknowledging:
     """Which batches may be acknowledged, and to whom.
 
     A batch becomes due when it is in the log, or, where the log alone is not safe enough (``projected``), when the
-    historian's place has passed it.
+    historian's place has passed it. A place says nothing of records that were appended behind it: after a log has lost
+    its end, offsets are given again, and the historian may stand beyond them. Such batches are never due; their agents
+    send them again.
     """
 
     def __init__(self) -> None:
         self._due: dict[AgentName, dict[Epoch, BatchRanges]] = {}
         self._refused: dict[AgentName, dict[Epoch, list[tuple[int, str]]]] = {}
         self._waiting: dict[int, deque[tuple[int, BatchKey]]] = {}  # bounded: agents keep a bounded window in flight
+        self._ends: dict[int, int] = {}
+        self._beyond: dict[int, int] = {}
 
     @property
     def has_waiting(self) -> bool:
         """Whether batches wait for the historian."""
         return any(self._waiting.values())
+
+    @property
+    def wants_places(self) -> bool:
+        """Whether it matters where the historian is."""
+        return self.has_waiting or bool(self._beyond)
 
     @property
     def has_due(self) -> bool:
@@ -38,18 +47,46 @@ class Acknowledging:
 
     def wait_for_projection(self, key: BatchKey, partition: int, next_offset: int) -> None:
         """``key`` may be acknowledged when the historian's place in ``partition`` is at least ``next_offset``."""
+        if next_offset <= self._beyond.get(partition, 0):
+            return
         self._waiting.setdefault(partition, deque()).append((next_offset, key))
 
     def projected(self, places: Mapping[int, int]) -> None:
         """Where the historian is, by partition."""
         for partition, place in places.items():
+            if place < self._beyond.get(partition, 0):
+                del self._beyond[partition]  # it was set back to the end of the log
             waiting = self._waiting.get(partition)
             while waiting and waiting[0][0] <= place:
                 self.logged(waiting.popleft()[1])
 
+    def appended(self, spans: Mapping[int, tuple[int, int]]) -> dict[int, int]:
+        """An append took these offsets, by partition: the first of them, and the one after the last.
+
+        By partition that has lost its end since the last append: where it had ended. What was appended there is gone,
+        and does not wait any longer.
+        """
+        lost = {number: self._ends[number] for number, (first, _) in spans.items() if first < self._ends.get(number, 0)}
+        for number in lost:
+            waiting = self._waiting.get(number, ())
+            self._waiting[number] = deque(entry for entry in waiting if entry[0] <= spans[number][0])
+        for number, (first, end) in spans.items():
+            self._ends[number] = end
+            if first >= self._beyond.get(number, 0):
+                self._beyond.pop(number, None)
+        return lost
+
+    def stands_beyond(self, places: Mapping[int, int], spans: Mapping[int, tuple[int, int]]) -> None:
+        """The historian was at ``places`` without having read what was appended at ``spans``."""
+        for number, (first, _) in spans.items():
+            if places.get(number, 0) > first:
+                self._beyond[number] = places[number]
+
     def forget_waiting(self) -> None:
         """The log's topic was made anew: places in the old one say nothing, and the agents send again."""
         self._waiting.clear()
+        self._ends.clear()
+        self._beyond.clear()
 
     def refused(self, key: BatchKey, reason: str) -> None:
         """The log will never take ``key``: its agent is told."""

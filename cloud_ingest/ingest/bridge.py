@@ -3,23 +3,26 @@
 Delivery: a batch is acknowledged only after the event log has made it durable (``logged``), or after the historian has
 stored it, where the log stands on a single machine's page cache (``projected``). Nothing is kept here that its sender
 does not keep, so a crash loses nothing. Back-pressure: while the log takes nothing, nothing is acknowledged; when
-``pending_bytes_max`` bytes wait, the bridge stops reading from the broker.
+``pending_bytes_max`` bytes wait, batches that come are dropped, which their agents send again. Reading goes on, or the
+broker's answers to our pings would not be seen, and the connection would be lost on top.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from cloud_ingest.event_log.topics import DEFINITIONS, RAW
+from cloud_ingest.historian.identities import Identities
 from cloud_ingest.historian.storing import PROJECTION, store_dead_letters
 from cloud_ingest.historian.work import DeadLetter, Work
 from cloud_ingest.ingest.acknowledging import Acknowledging
 from cloud_ingest.ingest.pending import Pending, Taken, batch_of, take_message
 from cloud_ingest.observability.events import (
+    MESSAGES_DROPPED,
     PENDING_BYTES,
     AcknowledgementsSent,
     Appended,
@@ -27,7 +30,9 @@ from cloud_ingest.observability.events import (
     HostLost,
     HostOnline,
     HostStandby,
+    LogEndLost,
     MessageRefused,
+    MessagesDropped,
     RebirthAsked,
 )
 from connectors.model.back_off import BackOff
@@ -49,6 +54,9 @@ STANDBY_S: Final = 2.0
 PLACES_S: Final = 0.05
 REBIRTHS_S: Final = 1.0
 APPEND_MESSAGES_MAX: Final = 1000
+APPEND_S_CERTAIN: Final = 1.0
+"""Within a shorter append, no log has been started again: what it said before still holds."""
+SETTLE_S_MAX: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +91,13 @@ class Bridge:
         self._pending = Pending(options.pending_bytes_max)
         self._acknowledging = Acknowledging()
         self._arrived = asyncio.Event()
-        self._paused = False
+        self._dropping = False
         self._identity = ""
         self._waits_for_projection = False
+        self._is_certain = False
+        self._settled = asyncio.Event()
+        self._settled.set()
+        self._identities = Identities(database)
         self._online_since_ms = 0
         self.broker_url = ""
 
@@ -123,6 +135,7 @@ class Bridge:
                 await asyncio.sleep(STANDBY_S)
                 return
             await self._prepare_log()
+            self._is_certain = False  # another process may have been the host in the meantime
             try:
                 await self._connect(url)
                 back_off.reset()
@@ -157,7 +170,6 @@ class Bridge:
         self._online_since_ms = self._clock.now_ns() // 1_000_000
         will = Message(topic, encode_state(HostState(False, self._online_since_ms)), 1, retain=True)
         await self._broker.connect(url, will, self._received)
-        self._paused = False
         await self._broker.subscribe([(f"{NAMESPACE}/#", 0), (topic, 1)])
         self._announce()
         self.broker_url = url
@@ -182,11 +194,14 @@ class Bridge:
         taken = take_message(message.topic, message.payload, self._clock.now_ns() // 1_000_000)
         if taken is None:
             return
+        if not self._pending.takes(taken):
+            MESSAGES_DROPPED.inc()
+            if not self._dropping:
+                emit(MessagesDropped(self._pending.size_bytes))
+            self._dropping = True
+            return
         self._pending.add(taken)
         self._arrived.set()
-        if self._pending.is_full and not self._paused:
-            self._paused = True
-            self._broker.pause()
 
     def _state(self, message: Message) -> None:
         """Our own STATE says offline while we are online: an old will came late. Say it again (5.6)."""
@@ -204,13 +219,17 @@ class Bridge:
             await self._arrived.wait()
             self._arrived.clear()
             messages = self._pending.take_all()
-            PENDING_BYTES.set(sum(len(taken.record.value) for taken in messages))
+            PENDING_BYTES.set(self._pending.size_bytes)
             while messages:
                 part, messages = messages[:APPEND_MESSAGES_MAX], messages[APPEND_MESSAGES_MAX:]
+                self._settled.clear()
                 try:
                     await self._append(part)
+                    self._pending.still_taken(messages)
+                    self._settled.set()
                     back_off.reset()
                 except (EventLogUnavailable, DatabaseUnavailable) as exc:
+                    self._is_certain = False
                     self._pending.put_back([*part, *messages])
                     PENDING_BYTES.set(self._pending.size_bytes)
                     wait_s = back_off.next_s()
@@ -219,10 +238,7 @@ class Bridge:
                     self._arrived.set()
                     break
             PENDING_BYTES.set(self._pending.size_bytes)
-            if self._paused and not self._pending.is_full:
-                self._paused = False
-                with contextlib.suppress(BrokerUnavailable):
-                    self._broker.resume()
+            self._dropping = self._dropping and self._pending.is_full
 
     async def _append(self, messages: list[Taken]) -> None:
         """Append ``messages``; when that fails half-way, those that are done with are no longer among them."""
@@ -243,7 +259,38 @@ class Bridge:
         definitions = [record for taken in messages if (record := taken.definition) is not None]
         if definitions:
             await self._log.append(DEFINITIONS, definitions)
-        return await self._log.append(RAW, [taken.record for taken in messages])
+        records = [taken.record for taken in messages]
+        if not self._waits_for_projection:
+            return await self._log.append(RAW, records)
+        before = {} if self._is_certain else await self._places_if_known()
+        started_s = self._clock.monotonic_s()
+        positions = await self._log.append(RAW, records)
+        await self._compare(positions, before, self._clock.monotonic_s() - started_s)
+        return positions
+
+    async def _compare(self, positions: Sequence[Position], before: Mapping[int, int] | None, took_s: float) -> None:
+        """Find out whether the log has lost its end, so that the historian stands beyond what was appended now.
+
+        ``before``: where the historian was before the append, as far as that matters. When it is not known (``None``),
+        nothing of this append is acknowledged: its senders send it again.
+        """
+        spans = _spans(positions)
+        lost = self._acknowledging.appended(spans)
+        for number, end in lost.items():
+            emit(LogEndLost(RAW, number, end, spans[number][0]))
+        if lost:
+            with contextlib.suppress(EventLogUnavailable):
+                await self._prepare_log()
+        places = await self._places_if_known() if lost or took_s > APPEND_S_CERTAIN else before
+        self._is_certain = places is not None
+        unknown = {number: end for number, (_, end) in spans.items()}
+        self._acknowledging.stands_beyond(unknown if places is None else places, spans)
+
+    async def _places_if_known(self) -> dict[int, int] | None:
+        try:
+            return await self._places()
+        except DatabaseUnavailable:
+            return None
 
     async def _append_alone(self, taken: Taken) -> None:
         """Append one message; if the log will never take it, set it aside and tell its sender."""
@@ -252,11 +299,14 @@ class Bridge:
         except RecordRefused as exc:
             record = taken.record
             emit(MessageRefused(taken.topic[:200], len(record.value), str(exc)))
-            work = Work(next_offset=0)
-            work.dead_letters.append(DeadLetter(taken.topic, record.value, str(exc), record.time_ms))
+            letter = DeadLetter(taken.topic, record.value, str(exc), record.time_ms)
+            key = batch_of(taken)
+            if key is not None:
+                agent = await self._identities.agent(key.agent)
+                letter = replace(letter, agent=agent, epoch=key.epoch, batch=key.batch)
             async with self._database.transaction() as session:
-                await store_dead_letters(session, work)
-            if (key := batch_of(taken)) is not None:
+                await store_dead_letters(session, Work(next_offset=0, dead_letters=[letter]))
+            if key is not None:
                 self._acknowledging.refused(key, str(exc))
             return
         self._durable(taken, position)
@@ -274,9 +324,9 @@ class Bridge:
 
     async def _acknowledge_forever(self) -> None:
         while True:
-            await asyncio.sleep(PLACES_S if self._acknowledging.has_waiting else self._options.ack_interval_s)
-            if self._acknowledging.has_waiting:
-                self._acknowledging.projected(await self._places())
+            await asyncio.sleep(PLACES_S if self._acknowledging.wants_places else self._options.ack_interval_s)
+            if self._acknowledging.wants_places:
+                await self._pass_projected()
             count = 0
             for agent, acks in self._acknowledging.take():
                 payload = encode_acknowledgement(acks, self._clock.now_ns() // 1_000_000)
@@ -284,6 +334,14 @@ class Bridge:
                 count += sum(len(ack.batches) for ack in acks)
             if count:
                 emit(AcknowledgementsSent(count))
+
+    async def _pass_projected(self) -> None:
+        """Acknowledge what the historian has passed, unless an append may have found that the log has lost its end."""
+        places = await self._places()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(SETTLE_S_MAX):
+                await self._settled.wait()
+            self._acknowledging.projected(places)
 
     async def _places(self) -> dict[int, int]:
         """Where the historian is in each partition of the raw log."""
@@ -311,6 +369,15 @@ class Bridge:
                 agent = AgentName(str(row["group_name"]), str(row["name"]))
                 self._broker.publish(Message(_command_topic(agent), rebirth_command(self._clock.now_ns() // 1_000_000)))
                 emit(RebirthAsked(str(agent)))
+
+
+def _spans(positions: Sequence[Position]) -> dict[int, tuple[int, int]]:
+    """By partition, the first offset of an append and the one after its last."""
+    spans: dict[int, tuple[int, int]] = {}
+    for position in positions:
+        first, end = spans.get(position.partition, (position.next_offset - 1, position.next_offset))
+        spans[position.partition] = min(first, position.next_offset - 1), max(end, position.next_offset)
+    return spans
 
 
 def _command_topic(agent: AgentName) -> str:

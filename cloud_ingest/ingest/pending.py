@@ -60,36 +60,59 @@ def take_message(topic: str, payload: bytes, received_ms: int) -> Taken | None:
 
 
 class Pending:
-    """Messages in the order in which they came. Bounded: the caller stops reading when ``is_full``."""
+    """Messages in the order in which they came. Bounded: the caller drops what ``takes`` says no to.
+
+    When it is full, batches are not taken: their agents send them again. What nobody sends again (births, deaths, and
+    messages of nodes that do not acknowledge) has as much room once more.
+    """
 
     def __init__(self, bytes_max: int) -> None:
         self._bytes_max = bytes_max
         self._messages: list[Taken] = []
-        self.size_bytes = 0
+        self._waiting_bytes = 0
+        self._taken_bytes = 0
 
     def __len__(self) -> int:
         return len(self._messages)
 
     @property
+    def size_bytes(self) -> int:
+        """Bytes of all messages, those on their way into the log included."""
+        return self._waiting_bytes + self._taken_bytes
+
+    @property
     def is_full(self) -> bool:
-        """Whether no more should be taken from the broker."""
+        """Whether no more batches should be taken from the broker."""
         return self.size_bytes >= self._bytes_max
+
+    def takes(self, taken: Taken) -> bool:
+        """Whether there is room for ``taken``."""
+        return not self.is_full or (batch_of(taken) is None and self.size_bytes < 2 * self._bytes_max)
 
     def add(self, taken: Taken) -> None:
         """One more message."""
         self._messages.append(taken)
-        self.size_bytes += len(taken.record.value)
+        self._waiting_bytes += len(taken.record.value)
 
     def take_all(self) -> list[Taken]:
-        """All messages, which are no longer pending."""
+        """All messages, which are on their way into the log now."""
         messages, self._messages = self._messages, []
-        self.size_bytes = 0
+        self._taken_bytes, self._waiting_bytes = self._waiting_bytes, 0
         return messages
+
+    def still_taken(self, messages: Sequence[Taken]) -> None:
+        """Of those that were taken, ``messages`` are not in the log yet."""
+        self._taken_bytes = _bytes(messages)
 
     def put_back(self, messages: Sequence[Taken]) -> None:
         """Messages that could not be appended, before all others."""
         self._messages[:0] = messages
-        self.size_bytes += sum(len(taken.record.value) for taken in messages)
+        self._waiting_bytes += _bytes(messages)
+        self._taken_bytes = 0
+
+
+def _bytes(messages: Sequence[Taken]) -> int:
+    return sum(len(taken.record.value) for taken in messages)
 
 
 @dataclass(frozen=True, slots=True)

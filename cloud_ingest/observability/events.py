@@ -29,6 +29,14 @@ PENDING_BYTES: Final = Gauge(
 ACKNOWLEDGED: Final = Counter(
     "lineside_ingest_batches_acknowledged_total", "Batches acknowledged to agents", registry=REGISTRY
 )
+MESSAGES_DROPPED: Final = Counter(
+    "lineside_ingest_messages_dropped_total",
+    "Messages not taken while too many waited for the event log: batches, which come again, and others last",
+    registry=REGISTRY,
+)
+LOG_ENDS_LOST: Final = Counter(
+    "lineside_ingest_log_ends_lost_total", "Partitions that ended earlier than before", registry=REGISTRY
+)
 REFUSED: Final = Counter(
     "lineside_ingest_messages_refused_total", "Messages that the event log will never take", registry=REGISTRY
 )
@@ -56,6 +64,12 @@ DEAD_LETTERS: Final = Counter("lineside_historian_dead_letters_total", "Messages
 GAPS: Final = Counter("lineside_historian_gaps_total", "Gaps declared by agents or seen in nodes", registry=REGISTRY)
 NOT_PUBLISHED: Final = Counter(
     "lineside_historian_unpublished_total", "Batches that the samples topic does not take", registry=REGISTRY
+)
+PLACES_SET_BACK: Final = Counter(
+    "lineside_historian_places_set_back_total", "Partitions whose log had lost its end", registry=REGISTRY
+)
+RECORDS_EXPIRED: Final = Counter(
+    "lineside_historian_records_expired_total", "Records that the log deleted before they were read", registry=REGISTRY
 )
 PARKED: Final = Counter("lineside_historian_parked_total", "Batches parked for their definition", registry=REGISTRY)
 LAG: Final = Gauge(
@@ -174,6 +188,35 @@ class MessageRefused(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class MessagesDropped(Event):
+    """Too much waits for the event log: batches are not taken, and their agents send them again.
+
+    When twice as much waits, other messages are not taken either; those of nodes that do not acknowledge are lost.
+    """
+
+    level: ClassVar[str] = "warning"
+    pending_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class LogEndLost(Event):
+    """A partition ended at ``expected_offset``, and the next record got ``offset``: the log lost what was not durable.
+
+    What was not acknowledged is sent again by its agents.
+    """
+
+    level: ClassVar[str] = "error"
+    topic: str
+    partition: int
+    expected_offset: int
+    offset: int
+
+    def measure(self) -> None:
+        """See ``Event``."""
+        LOG_ENDS_LOST.inc()
+
+
+@dataclass(frozen=True, slots=True)
 class AcknowledgementsSent(Event):
     """Batches were acknowledged."""
 
@@ -203,6 +246,37 @@ class PartitionAssigned(Event):
     topic: str
     partition: int
     offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class PlaceSetBack(Event):
+    """The log, which ends at ``end`` now, has lost what stood before ``place``: the historian goes on at ``offset``."""
+
+    level: ClassVar[str] = "error"
+    topic: str
+    partition: int
+    place: int
+    offset: int
+    end: int
+
+    def measure(self) -> None:
+        """See ``Event``."""
+        PLACES_SET_BACK.inc()
+
+
+@dataclass(frozen=True, slots=True)
+class RecordsExpired(Event):
+    """The log no longer has records that the historian has not read: its retention was shorter than the delay."""
+
+    level: ClassVar[str] = "error"
+    topic: str
+    partition: int
+    offset: int
+    count: int
+
+    def measure(self) -> None:
+        """See ``Event``."""
+        RECORDS_EXPIRED.inc(self.count)
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,10 @@ _READ_UNCOMMITTED: Final = 0
 
 
 class KafkaReader:
-    """See ``PartitionReader``. It holds what the last fetch brought and ``read`` has not returned yet, and no more."""
+    """See ``PartitionReader``. It holds what the last fetch brought and ``read`` has not returned yet, and no more.
+
+    An interruption is never passed over: what was read before and what comes then may not belong together.
+    """
 
     def __init__(self, connection: KafkaConnection, topic: str, partition: int, offset: int) -> None:
         self._connection = connection
@@ -53,7 +56,11 @@ class KafkaReader:
         return taken
 
     async def _fetch(self, wait_s: float, bytes_max: int) -> None:
+        attempts = 0
+
         async def attempt() -> bytes:
+            nonlocal attempts
+            attempts += 1
             request = FetchRequest(
                 round(wait_s * 1000),
                 1,
@@ -70,7 +77,10 @@ class KafkaReader:
                 raise error
             return data or b""
 
-        self._decode(await self._connection.until_served(f"read from {self._topic}", attempt))
+        data = await self._connection.until_served(f"read from {self._topic}", attempt)
+        if attempts > 1:  # a broker that was started again may have lost the end of the log: the caller looks
+            raise EventLogUnavailable(f"the reading of {self._topic}-{self._partition} was interrupted")
+        self._decode(data)
 
     async def _skip_to_oldest(self) -> None:
         oldest = (await partition_offsets(self._connection, self._topic, [self._partition], EARLIEST))[self._partition]

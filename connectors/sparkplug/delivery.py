@@ -7,6 +7,7 @@ See docs/protocol/delivery.md for the whole exchange.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
@@ -112,6 +113,57 @@ def read_delivery(payload: bytes) -> Delivery | None:
     Only the leading named metrics are read. Raises ``PayloadInvalid`` when the bytes are not a Sparkplug payload up
     to there, or when the delivery metrics contradict themselves.
     """
+    found = _OWN_HEAD.match(payload)
+    own = None if found is None else _read_own(payload, found)
+    return _read_any(payload) if own is None else own
+
+
+_VARINT: Final = rb"([\x80-\xff]{0,8}[\x00-\x7f])"
+_OWN_HEAD: Final = re.compile(
+    rb"\x08([\x80-\xff]{0,8}[\x00-\x7f])\x18[\x80-\xff]?[\x00-\x7f]"
+    rb"\x12(.)\x0a\x0eLineside/Epoch\x18\1\x58" + _VARINT + rb"\x12(.)\x0a\x0eLineside/Batch\x18\1\x58" + _VARINT +
+    rb"\x12(.)\x0a\x13Lineside/Definition\x18\1\x7a(.)([0-9a-f]{0,32})"
+    rb"\x12(.)\x0a\x0eLineside/Count\x18\1\x50([\x80-\xff]{0,3}[\x00-\x7f])",
+    re.DOTALL,
+)  # fmt: skip
+"""The four metrics that every message begins with, as ``data_message`` writes them."""
+_NO_DELIVERY_FOLLOWS: Final = re.compile(rb"\Z|\x12[\x00-\x7f]\x10|\x12[\x80-\xff][\x00-\x7f]\x10")
+_TICKS_FOLLOW: Final = re.compile(
+    rb"\x12([\x80-\xff]{0,3}[\x00-\x7f])\x0a\x0eLineside/Ticks\x18([\x80-\xff]{0,8}[\x00-\x7f])\x82\x01"
+    rb"([\x80-\xff]{0,3}[\x00-\x7f])"
+)
+
+
+def _read_own(payload: bytes, head: re.Match[bytes]) -> Delivery | None:
+    """``read_delivery`` for the head that ``data_message`` writes; ``None`` when anything about it is otherwise."""
+    time, size_1, epoch, size_2, batch, size_3, size_text, definition, size_4, count = head.groups()
+    fixed = 18 + len(time)  # the name with its length, the tags of time and value, the time
+    if (size_1[0] != fixed + len(epoch) or size_2[0] != fixed + len(batch) or size_text[0] != len(definition)
+            or size_3[0] != fixed + 6 + len(definition) or size_4[0] != fixed + len(count)):  # fmt: skip
+        return None
+    at, ticks = head.end(), None
+    if (found := _TICKS_FOLLOW.match(payload, at)) is not None:
+        size, data_at = _varint_of(found[3]), found.end()
+        following = data_at + size
+        if size & 1 or following > len(payload) or found.start(1) + len(found[1]) + _varint_of(found[1]) != following:
+            return None
+        at, ticks = following, np.frombuffer(payload, "<u2", size // 2, data_at)
+    numbers = _varint_of(epoch), _varint_of(batch)
+    if _NO_DELIVERY_FOLLOWS.match(payload, at) is None or not numbers[0]:
+        return None
+    return Delivery(Epoch(numbers[0]), numbers[1], definition.decode(), _varint_of(count), ticks, at)
+
+
+def _varint_of(data: bytes) -> int:
+    number = shift = 0
+    for byte in data:
+        number |= (byte & 0x7F) << shift
+        shift += 7
+    return number
+
+
+def _read_any(payload: bytes) -> Delivery | None:
+    """``read_delivery`` for a payload of anybody's."""
     named: dict[str, Any] = {}
     at, end = 0, len(payload)
     try:

@@ -6,6 +6,7 @@ means that messages were lost. Lineside stores what it got, records the gap, and
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +22,8 @@ from connectors.sparkplug.topics import Topic, Verb
 
 METRICS_PER_NODE_MAX = 1_000_000
 SEQ_COUNT = 256
+REMEMBERED_MESSAGES = 2048
+"""An append of the bridge has up to 1000 messages, and comes again as a whole when its answer was lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,7 @@ class NodeReading:
     lost_messages: int = 0
     wants_rebirth: bool = False
     online: bool | None = None
+    duplicate: bool = False
 
 
 @dataclass(slots=True)
@@ -70,6 +74,8 @@ class NodeSession:
         self._names: dict[tuple[str, str], _Metric] = {}
         self._seq: int | None = None
         self._bd_seq: int | None = None
+        self._taken: dict[bytes, None] = {}
+        self._repeated_seq: int | None = None
         self.born = False
 
     def resume(self) -> None:
@@ -77,8 +83,13 @@ class NodeSession:
         self._seq = None
 
     def receive(self, topic: Topic, payload: bytes) -> NodeReading:
-        """Take the next message of the node. Raises ``PayloadInvalid`` when it is not a Sparkplug payload."""
+        """Take the next message of the node. Raises ``PayloadInvalid`` when it is not a Sparkplug payload.
+
+        A message that was taken already, byte by byte, gives nothing, and moves nothing.
+        """
         message = payload_of(payload)
+        if self._was_taken(topic, message, payload):
+            return NodeReading(duplicate=True)
         reading = NodeReading()
         if topic.verb is Verb.NDEATH:
             self._node_death(message, reading)
@@ -107,6 +118,7 @@ class NodeSession:
         self.born = True
         reading.online = True
         self._seq = message.seq % SEQ_COUNT
+        self._repeated_seq = None
         self._bd_seq = next((int(metric.long_value) for metric in message.metrics if metric.name == BD_SEQ), None)
 
     def _node_death(self, message: pb.Payload, reading: NodeReading) -> None:
@@ -116,11 +128,36 @@ class NodeSession:
         self.born = False
         reading.online = False
 
+    def _was_taken(self, topic: Topic, message: pb.Payload, payload: bytes) -> bool:
+        """Whether this very message was taken before. Node deaths are not asked: they are alike, and say nothing twice.
+
+        A node that stamps nothing may send the same bytes again: births whenever it is asked, data with the same seq
+        when that has come round.
+        """
+        if topic.verb is Verb.NDEATH or not message.HasField("seq"):
+            return False
+        digest = hashlib.blake2b(f"{topic} ".encode() + payload, digest_size=16).digest()
+        if digest in self._taken and self.born:
+            is_birth = topic.verb in (Verb.NBIRTH, Verb.DBIRTH)
+            is_next = self._seq is None or message.seq % SEQ_COUNT == (self._seq + 1) % SEQ_COUNT
+            if message.timestamp or not (is_birth or is_next):
+                self._repeated_seq = message.seq % SEQ_COUNT
+                return True
+        if topic.verb is Verb.NBIRTH:
+            self._taken.clear()  # what follows belongs to another session, however alike
+        if len(self._taken) >= REMEMBERED_MESSAGES:
+            del self._taken[next(iter(self._taken))]
+        self._taken[digest] = None
+        return False
+
     def _check_seq(self, message: pb.Payload, reading: NodeReading) -> None:
         if not message.HasField("seq"):
             return
         seq = message.seq % SEQ_COUNT
         expected = seq if self._seq is None else (self._seq + 1) % SEQ_COUNT
+        repeated, self._repeated_seq = self._repeated_seq, None
+        if repeated is not None and seq == (repeated + 1) % SEQ_COUNT:
+            expected = seq  # its clock stands still: it has said the same again, and goes on from there
         if seq != expected:
             reading.lost_messages = (seq - expected) % SEQ_COUNT
             reading.wants_rebirth = True

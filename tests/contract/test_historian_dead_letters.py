@@ -132,10 +132,11 @@ async def test_what_the_database_refuses_is_found_and_set_aside_alone(raw_log: R
         agent.next = following
         wires.insert(13, agent.define("oven", {"bad\0name": DataType.DOUBLE}))
         wires += [good(agent) for _ in range(20)]
+        wires.insert(3, wires[2])
         await made.project(*wires)
         await assert_good_ones_are_stored(made, agent)
         epoch = await made.epoch(agent)
-        assert epoch["missing"] == [(following, following)]
+        assert (epoch["missing"], epoch["duplicates"]) == ([(following, following)], 1)
         letters = await made.fetch(
             "SELECT batch, reason, name FROM dead_letter LEFT JOIN agent USING (agent_id) ORDER BY batch"
         )

@@ -213,12 +213,15 @@ async def test_who_has_read_an_older_ledger_writes_nothing(raw_log: RawLog, data
         await made.append(agent.start(), agent.define("press", {"force": DataType.DOUBLE}))
         async with made.projecting() as taken_over:
             await made.caught_up()
-            await made.fetch("UPDATE ledger SET arrived = '{[1,3),[7,8)}', revision = revision + 1")
+            await made.append(agent.gap("press", "device_unavailable", 0, 1))
+            await made.caught_up()
+            assert not taken_over, "it knows what it has written itself"
+            await made.fetch("UPDATE ledger SET arrived = '{[1,4),[7,8)}', revision = revision + 1")
             await made.append(*(agent.samples("press", [Sample("force", NOW_NS, 1.0)]) for _ in range(2)))
             await made.caught_up()
             assert taken_over
         epoch = await made.epoch(agent)
-    assert epoch["arrived"] == [(1, 4), (7, 7)]
+    assert epoch["arrived"] == [(1, 5), (7, 7)]
 
 
 async def test_the_historian_waits_for_a_database_that_is_away(database_dsn: str, postgres_server: Any) -> None:

@@ -6,10 +6,12 @@ Two historians take turns on one log, each with what it remembers; one that is b
 from __future__ import annotations
 
 import asyncio
+import io
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -20,7 +22,9 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from rich.console import Console
 
+from cloud_ingest.cli.screens import ledger_screen
 from cloud_ingest.event_log.topics import raw_record
 from cloud_ingest.gateway import queries
 from cloud_ingest.historian.partitions import Partitions
@@ -233,6 +237,75 @@ async def test_a_closed_dead_letter_is_no_longer_missing(database_dsn: str) -> N
         assert (await made.epoch(agent))["missing"] == [(3, 3)]
         (entry,) = await queries.ledger(made.database)
         assert (entry["missing"], entry["dead_letters"]) == (1, 1)
+
+
+async def test_a_batch_that_its_agent_declared_as_refused_is_given_up_and_not_missing(database_dsn: str) -> None:
+    agent = PlayedAgent()
+    async with plant(RawLogOnPostgres(database_dsn), database_dsn) as made:
+        wires = [agent.start(), agent.define("press", {"force": DataType.DOUBLE})]
+        refused = agent.samples("press", [Sample("force", NOW_MS * 10**6, 1.0)])
+        await made.project(
+            *wires, agent.gap("press", "device_unavailable", 1, 2, epoch=format_epoch(agent.epoch), batch=3)
+        )
+        assert (await made.epoch(agent))["missing"] == [(3, 3)], "another reason explains no batch"
+        await made.fetch(
+            "INSERT INTO dead_letter (tenant_id, agent_id, epoch, batch, topic, payload, reason, received) "
+            "SELECT 1, agent_id, $1, 3, '', '', 'too large', now() FROM agent RETURNING 1",
+            agent.epoch,
+        )
+        gap = {"epoch": format_epoch(agent.epoch), "batch": 3, "detail": "too large"}
+        await made.project(agent.gap("press", "refused", 1, 2, **gap))
+        epoch = await made.epoch(agent)
+        assert (epoch["missing"], epoch["given_up"]) == ([], [(3, 3)])
+        (entry,) = await queries.ledger(made.database)
+        assert (entry["missing"], entry["given_up"], entry["dead_letters"]) == (0, 1, 1)
+        assert "1 batches given up: 3-3" in printed(entry) or "1 batches given up: 3 of" in printed(entry)
+        await made.project(refused)
+        epoch = await made.epoch(agent)
+        assert (epoch["arrived"], epoch["given_up"]) == ([(1, 5)], []), "what arrived all the same is not given up"
+
+
+@pytest.mark.parametrize(
+    "named", [{"epoch": 5, "batch": 1}, {"epoch": "x", "batch": 1}, {"epoch": "1", "batch": 1 << 63}]
+)
+async def test_a_gap_that_names_no_possible_batch_is_set_aside(database_dsn: str, named: dict[str, Any]) -> None:
+    agent = PlayedAgent()
+    async with plant(RawLogOnPostgres(database_dsn), database_dsn) as made:
+        await made.project(agent.start(), agent.gap("press", "refused", 1, 2, **named))
+        assert [reason[:16] for reason in await made.reasons()] == ["not a gap record"]
+
+
+async def test_a_restored_image_takes_no_batch_out_of_the_ledger(database_dsn: str) -> None:
+    first, restored = PlayedAgent(), PlayedAgent(first=6)
+    async with plant(RawLogOnPostgres(database_dsn), database_dsn) as made:
+        wires = [first.start(), first.define("press", {"force": DataType.DOUBLE})]
+        wires += [first.samples("press", [Sample("force", NOW_MS * 10**6, 1.0)]) for _ in range(8)]
+        await made.project(*wires[:8], PlayedAgent(first=11).start([first]))
+        assert (await made.epoch(first))["missing"] == [(9, 10)]
+        first.next = 6  # the image knows of five batches
+        await made.project(restored.start([first]))
+        epoch = await made.epoch(first)
+    assert (epoch["first_batch"], epoch["last_batch"], epoch["missing"]) == (1, 10, [(9, 10)])
+
+
+async def test_batches_that_wait_for_their_definition_are_counted(database_dsn: str) -> None:
+    agent = PlayedAgent()
+    async with plant(RawLogOnPostgres(database_dsn), database_dsn) as made:
+        start, definition = agent.start(), agent.define("press", {"force": DataType.DOUBLE})
+        data = [agent.samples("press", [Sample("force", NOW_MS * 10**6 + n, 1.0)]) for n in range(3)]
+        await made.project(start, *data)
+        (entry,) = await queries.ledger(made.database)
+        assert entry["parked"] == 3
+        assert "3 batches wait for their definition" in printed(entry)
+        await made.project(definition)
+        (entry,) = await queries.ledger(made.database)
+        assert (entry["parked"], entry["missing"]) == (0, 0)
+
+
+def printed(entry: dict[str, Any]) -> str:
+    console = Console(width=120, record=True, file=io.StringIO())
+    console.print(ledger_screen([entry], 0))
+    return console.export_text()
 
 
 async def test_what_an_earlier_epoch_never_sent_is_missing(database_dsn: str) -> None:

@@ -106,6 +106,17 @@ async def test_a_gap_in_seq_is_recorded(raw_log: RawLog, database_dsn: str) -> N
         assert (await state(made))[1], "its births are asked for"
 
 
+async def test_an_append_that_came_twice_is_stored_once(raw_log: RawLog, database_dsn: str) -> None:
+    node = Node()
+    async with plant(raw_log, database_dsn) as made:
+        wires = [*node.births(), node.force(2.5, NOW_MS + 1), node.force(3.5, NOW_MS + 2)]
+        await made.project(*wires, *wires, node.force(4.5, NOW_MS + 3))
+        found = [("press", "Force", value) for value in (2.5, 3.5, 4.5)]
+        assert await values(made) == sorted([*BORN, *found], key=repr)
+        assert await made.fetch("SELECT 1 FROM gap") == []
+        assert await state(made) == (True, False, {"press": True})
+
+
 async def test_a_node_and_its_devices_come_and_go(raw_log: RawLog, database_dsn: str) -> None:
     node = Node()
     async with plant(raw_log, database_dsn) as made:
@@ -123,3 +134,5 @@ async def test_a_node_and_its_devices_come_and_go(raw_log: RawLog, database_dsn:
         node.bd_seq = 2
         await made.project(node.births()[0])
         assert await state(made) == (True, False, {"press": False})
+        await made.project(node.force(4.5))
+        assert await made.reasons() == ["unknown alias 2"], "the births of the session before are forgotten"

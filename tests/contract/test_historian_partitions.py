@@ -60,6 +60,22 @@ async def test_what_came_too_early_moves_into_the_partition_of_its_day(database_
         assert in_order(await made.rows(agent)) == in_order(expected_rows([agent]))
 
 
+async def test_a_partition_that_was_dropped_by_hand_is_made_again(database_dsn: str) -> None:
+    agent = PlayedAgent()
+    times_ns = [TODAY * DAY_NS, (TODAY - 3) * DAY_NS]
+    async with plant(RawLogOnPostgres(database_dsn), database_dsn) as made:
+        await made.append(agent.define("press", {"force": DataType.DOUBLE}))
+        async with made.projecting():
+            await made.append(agent.samples("press", [Sample("force", at_ns, 1.0) for at_ns in times_ns]))
+            await made.caught_up()
+            await made.fetch(f"ALTER TABLE sample DETACH PARTITION {table_of(TODAY - 3)}")
+            await made.fetch(f"DROP TABLE {table_of(TODAY - 3)}")
+            await made.append(agent.samples("press", [Sample("force", at_ns + 1_000, 2.0) for at_ns in times_ns]))
+            await made.caught_up()
+        assert await made.tables() == {table_of(TODAY): 2, table_of(TODAY - 3): 1}
+        assert await made.reasons() == []
+
+
 async def test_two_processes_make_the_partition_of_one_day_once(database_dsn: str) -> None:
     """One of them does not know yet that the other has made it: its rows are refused, and stored after another look."""
     agents = [PlayedAgent(f"line-{number}") for number in range(4)]

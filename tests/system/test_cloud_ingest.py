@@ -137,6 +137,7 @@ async def test_the_same_over_kafka(
         process.kill()
 
 
+@pytest.mark.slow
 async def test_killed_at_any_time_and_started_again_everything_is_stored_once(
     cloud: Cloud, start: Start, mosquitto: MosquittoBroker
 ) -> None:
@@ -245,6 +246,7 @@ async def test_a_node_of_another_maker_is_asked_for_its_birth(
         assert {message.topic for message in connection.commands} == {"spBv1.0/plant/NCMD/stranger"}
 
 
+@pytest.mark.slow
 async def test_sigterm_while_samples_come_in_loses_nothing(
     cloud: Cloud, start: Start, mosquitto: MosquittoBroker
 ) -> None:

@@ -187,6 +187,7 @@ def test_the_api_describes_itself(plant: Cloud) -> None:
     assert plant.metric("lineside_ingest_broker_online") == 1
 
 
+@pytest.mark.slow
 def test_the_commands_answer(plant: Cloud) -> None:
     def answer(*arguments: str) -> Any:
         done = plant.command(*arguments, "--json")
@@ -229,6 +230,7 @@ def test_the_commands_answer(plant: Cloud) -> None:
         assert said in done.stderr, (arguments, done.stderr)
 
 
+@pytest.mark.slow
 def test_commands_before_the_first_migration_and_without_a_database(
     cloud: Cloud, postgres_server: PostgresServer
 ) -> None:

@@ -146,6 +146,12 @@ class FakeLog(MemoryEventLog):
             self.server.topic(topic)  # raises
         return positions
 
+    def lose_end(self, key: bytes, offset: int) -> None:
+        """The partition of ``key`` ends at ``offset`` now: what came after was not on the disk when the power went."""
+        partition = self.server.topics[RAW].partitions[self.partition_of(RAW, key)]
+        partition.records = partition.records[:offset]
+        partition.next_offset = offset
+
     def records(self, topic: str = RAW) -> list[LogRecord]:
         """Everything in a topic, by partition."""
         return [record for partition in self.server.topics[topic].partitions for record in partition.records]
@@ -169,6 +175,7 @@ class FakeDatabase:
         self.lock_is_free = True
         self.lock = FakeLock(held=False)
         self.places: dict[int, int] = {}
+        self.identity = ""
         self.rebirths: list[tuple[str, str]] = []
         self.dead_letters: list[tuple[Any, ...]] = []
 
@@ -190,15 +197,21 @@ class FakeDatabase:
         yield self.lock
 
     async def fetch(self, sql: str, *args: Any) -> list[dict[str, Any]]:
+        if "FROM projection" in sql and self.identity not in ("", args[2]):
+            return []
         if "FROM projection" in sql:
             return [{"partition": number, "next_offset": place} for number, place in self.places.items()]
+        if "FROM agent" in sql:
+            return [{"agent_id": 7, "tenant_id": 1, "acknowledges": True}]
         assert "rebirth_wanted" in sql
         wanted, self.rebirths = self.rebirths, []
         return [{"group_name": group, "name": name} for group, name in wanted]
 
     async def execute(self, sql: str, *args: Any) -> int:
-        assert "INSERT INTO dead_letter" in sql
-        self.dead_letters.append(args)
+        if "INSERT INTO dead_letter" in sql:
+            self.dead_letters.append(args)
+        else:
+            assert "INSERT INTO agent" in sql or "INSERT INTO sparkplug_group" in sql
         return 1
 
     async def close(self) -> None:

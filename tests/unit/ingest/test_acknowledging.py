@@ -96,3 +96,29 @@ def test_ranges_and_refusals_of_one_epoch_go_into_one_acknowledgement() -> None:
     ((to, (ack,)),) = acknowledging.take()
     assert (to, ack.epoch, ack.refused) == (agent, 9, ((5, "too large"),))
     assert ack.batches == BatchRanges([(1, 3), (7, 7)])
+
+
+def test_an_end_that_was_lost_forgets_what_waited_there_and_only_that() -> None:
+    acknowledging, agent = Acknowledging(), AgentName("plant", "a")
+    for offset in range(6):
+        assert acknowledging.appended({0: (offset, offset + 1), 1: (offset, offset + 1)}) == {}
+        for partition in (0, 1):
+            acknowledging.wait_for_projection(BatchKey(agent, Epoch(1 + partition), offset), partition, offset + 1)
+    assert acknowledging.appended({0: (4, 6)}) == {0: 6}
+    acknowledging.projected({0: 6, 1: 6})
+    assert {key.batch for key in told(acknowledging)[0] if key.epoch == 1} == {0, 1, 2, 3}
+    assert not acknowledging.wants_places
+
+
+def test_batches_behind_the_historian_never_wait_for_it() -> None:
+    acknowledging, agent = Acknowledging(), AgentName("plant", "a")
+    span = {0: (2, 6)}
+    acknowledging.appended(span)
+    acknowledging.stands_beyond({0: 4, 1: 9}, span)
+    for offset in range(2, 6):
+        acknowledging.wait_for_projection(BatchKey(agent, Epoch(1), offset), 0, offset + 1)
+    acknowledging.projected({0: 6})
+    assert told(acknowledging)[0] == [BatchKey(agent, Epoch(1), 4), BatchKey(agent, Epoch(1), 5)]
+    assert acknowledging.wants_places, "until the log has grown past it, or the historian was set back"
+    acknowledging.appended({0: (6, 7)})
+    assert not acknowledging.wants_places

@@ -6,7 +6,7 @@ import pytest
 from bridge_steps import FakeLog, Stage, eventually, quick_retries, settled
 
 from cloud_ingest.event_log.topics import DEFINITIONS, RAW
-from cloud_ingest.observability.events import PENDING_BYTES
+from cloud_ingest.observability.events import MESSAGES_DROPPED, PENDING_BYTES
 from connectors.model.datatypes import DataType
 from tests.played_agent import PlayedAgent, Sample, Wire
 
@@ -71,26 +71,47 @@ async def test_births_deaths_and_other_nodes_are_logged_without_an_acknowledgeme
     assert stage.broker.commands() == []
 
 
-async def test_while_the_log_is_down_nothing_is_acknowledged_and_reading_stops_at_the_bound() -> None:
+async def test_while_the_log_is_down_batches_beyond_the_bound_are_left_to_their_agents() -> None:
     stage, agent = Stage(pending_bytes_max=2_000), PlayedAgent()
     wires = batches(agent, 60)
+    largest = max(len(wire.payload) for wire in wires)
     async with stage.running():
         stage.log.server.available = False
+        before = MESSAGES_DROPPED._value.get()
         for wire in wires:
             stage.send(wire)
             await settled(0.001)
-        assert stage.broker.paused
-        held = stage.bridge._pending.size_bytes
-        assert 0 <= held < 2_000 + max(len(wire.payload) for wire in wires)
-        await settled()
+        assert 0 <= stage.bridge._pending.size_bytes < 2_000 + largest
+        dropped = MESSAGES_DROPPED._value.get() - before
+        assert 60 - dropped == pytest.approx(2_000 / largest, abs=2)
+        assert not stage.broker.paused, "pings are answered on the same connection"
         assert stage.broker.commands() == []
         stage.log.server.available = True
-        await eventually(lambda: len(stage.broker.acknowledged()[0]) >= 60)
-        await eventually(lambda: not stage.broker.paused)
-    found = [record.value for record in stage.log.records()]
+        await eventually(lambda: len(stage.broker.acknowledged()[0]) == 60 - dropped)
+        for wire in wires:
+            stage.send(wire)
+            await settled(0.001)
+        await eventually(lambda: set(stage.broker.acknowledged()[0]) == set(range(2, 62)))
+    found = list(dict.fromkeys(record.value for record in stage.log.records()))
     assert found == [wire.payload for wire in wires], "the order was kept, and nothing lost"
-    assert stage.broker.acknowledged() == ([*range(2, 62)], {})
-    assert stage.broker.calls.count("pause") >= 1
+
+
+async def test_a_node_that_does_not_acknowledge_is_kept_while_batches_are_dropped_and_then_counted() -> None:
+    stage, agent = Stage(pending_bytes_max=1_000), PlayedAgent()
+    others = [Wire("spBv1.0/plant/NDATA/other", b"\x08\x01\x18" + bytes([number]) * 97) for number in range(1, 31)]
+    async with stage.running():
+        stage.log.server.available = False
+        before = MESSAGES_DROPPED._value.get()
+        stage.send(*batches(agent, 20), *others)
+        await settled()
+        held = stage.bridge._pending.size_bytes
+        assert 2_000 <= held < 2_100, "twice the bound, and no more"
+        stage.log.server.available = True
+        await eventually(lambda: stage.bridge._pending.size_bytes == 0)
+        kept = [record.value for record in stage.log.records() if record.value.startswith(b"\x08\x01\x18")]
+    assert kept == [wire.payload for wire in others[: len(kept)]]
+    assert 8 <= len(kept) < 30
+    assert MESSAGES_DROPPED._value.get() - before == 50 - len(stage.log.records())
 
 
 async def test_an_append_without_an_answer_is_repeated_in_order_and_acknowledged_once() -> None:
@@ -121,7 +142,8 @@ async def test_a_record_that_the_log_refuses_is_told_to_its_agent_and_set_aside(
     assert told == [3, 4, 5]
     assert list(refused) == [2]
     assert "the most is 500" in refused[2]
-    ((_tenant, _agent, _epoch, _batch, topic, payload, reason, _received),) = stage.database.dead_letters
+    ((_tenant, agent_id, epoch, batch, topic, payload, reason, _received),) = stage.database.dead_letters
+    assert (agent_id, epoch, batch) == (7, agent.epoch, 2), "closing it says which batch is explained"
     assert (topic, payload, reason) == (large.topic, large.payload, refused[2])
     assert [record.value for record in stage.log.records()] == [wire.payload for wire in others]
 

@@ -145,7 +145,7 @@ def message(size: int) -> Taken:
     return found
 
 
-def test_pending_is_full_at_its_bound_and_empty_when_all_is_taken() -> None:
+def test_pending_is_full_at_its_bound_until_what_was_taken_is_in_the_log() -> None:
     pending = Pending(100)
     messages = [message(40), message(59), message(1)]
     for one in messages[:2]:
@@ -154,7 +154,26 @@ def test_pending_is_full_at_its_bound_and_empty_when_all_is_taken() -> None:
     pending.add(messages[2])
     assert pending.is_full
     assert pending.take_all() == messages
+    assert (pending.size_bytes, pending.is_full, len(pending)) == (100, True, 0)
+    pending.still_taken(messages[1:])
+    assert (pending.size_bytes, pending.is_full) == (60, False)
+    pending.still_taken([])
     assert (pending.size_bytes, pending.is_full, len(pending), pending.take_all()) == (0, False, 0, [])
+
+
+def test_full_pending_has_room_once_more_for_what_nobody_sends_again() -> None:
+    agent = PlayedAgent()
+    batch, birth = (take_message(*wire, NOW_MS) for wire in (agent.start(), agent.born()))
+    assert batch is not None
+    assert birth is not None
+    pending = Pending(100)
+    pending.add(message(99))
+    assert pending.takes(batch)
+    pending.add(message(1))
+    assert not pending.takes(batch)
+    assert pending.takes(birth)
+    pending.add(message(100))
+    assert not pending.takes(birth)
 
 
 @settings(deadline=None)

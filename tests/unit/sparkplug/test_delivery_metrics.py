@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,10 +18,15 @@ from connectors.model.tags import DeviceName, MetricDefinition, TagName
 from connectors.sparkplug import sparkplug_b_pb2 as pb
 from connectors.sparkplug.definition import make_definition, read_definition
 from connectors.sparkplug.delivery import (
+    _OWN_HEAD,
     ACK,
+    DEFINITION_BODY,
+    EPOCH_START,
     GAP,
     Acknowledgement,
     Delivery,
+    _read_any,
+    _read_own,
     data_message,
     decode_acknowledgements,
     encode_acknowledgement,
@@ -47,6 +54,55 @@ def test_delivery_metrics_are_read_back(epoch: Epoch, batch: int, definition: st
     assert (whole.timestamp, whole.seq) == (1_700_000_000_000, 255)
     assert next(metric.name for metric in whole.metrics if metric.name) == "Lineside/Epoch"
     assert all(metric.HasField("timestamp") for metric in whole.metrics)
+
+
+RECORDS = st.dictionaries(
+    st.sampled_from([GAP, EPOCH_START, DEFINITION_BODY]), st.text("{}\u00e4x", max_size=5), max_size=2
+).map(lambda found: {name: value.encode() if name == DEFINITION_BODY else value for name, value in found.items()})
+MESSAGES = st.builds(
+    lambda epoch, batch, definition, count, records, ticks, after: data_message(
+        publish_ms=1_700_000_000_000,
+        seq=batch % 256,
+        delivery=Delivery(epoch, batch, definition, count, records=records),
+        metrics=after,
+        ticks=np.array(ticks, np.uint16),
+    ),
+    EPOCHS,
+    st.integers(0, (1 << 63) - 1),
+    st.text("0123456789abcdef\u00e9", max_size=32),
+    st.integers(0, 1 << 33),
+    RECORDS,
+    st.lists(st.integers(0, 9999), max_size=3),
+    st.sampled_from([b"", b"\x12\x02\x10\x01", b"\x12\x04\x0a\x02ab", b"\x18\x05", b"\x12\x7f\x0a"]),
+)
+
+
+def outcome(read: Callable[[bytes], Delivery | None], payload: bytes) -> object:
+    try:
+        found = read(payload)
+    except PayloadInvalid as exc:
+        return str(exc)
+    return found and (replace(found, ticks=None), None if found.ticks is None else found.ticks.tobytes())
+
+
+@settings(max_examples=5 * settings.default.max_examples)
+@given(MESSAGES, st.lists(st.tuples(st.integers(0, 250), st.integers(0, 255)), max_size=2), st.integers(0, 20))
+def test_the_fast_path_says_what_the_careful_one_says(message: bytes, changes: list[tuple[int, int]], cut: int) -> None:
+    damaged = bytearray(message[: len(message) - cut])
+    for at, byte in changes:
+        damaged[at % len(damaged)] = byte
+    for payload in (message, bytes(damaged)):
+        assert outcome(read_delivery, payload) == outcome(_read_any, payload)
+
+
+def test_messages_of_our_own_take_the_fast_path() -> None:
+    delivery = Delivery(new_epoch(), 77, "0" * 32, 5)
+    message = data_message(
+        publish_ms=1_700_000_000_000, seq=7, delivery=delivery, metrics=b"\x12\x02\x10\x01", ticks=np.arange(5)
+    )
+    head = _OWN_HEAD.match(message)
+    assert head is not None
+    assert _read_own(message, head) is not None
 
 
 def test_a_node_that_does_not_acknowledge_has_no_delivery_metrics() -> None:

@@ -11,7 +11,7 @@ from connectors.model.delivery import AgentName
 from connectors.model.errors import PayloadInvalid
 from connectors.model.quality import BAD, GOOD, UNCERTAIN_LAST_USABLE_VALUE
 from connectors.sparkplug import sparkplug_b_pb2 as pb
-from connectors.sparkplug.node_session import NodeReading, NodeSession
+from connectors.sparkplug.node_session import REMEMBERED_MESSAGES, NodeReading, NodeSession
 from connectors.sparkplug.topics import Topic, Verb
 
 NODE = AgentName("plant", "foreign")
@@ -165,3 +165,65 @@ def test_one_metric_that_cannot_be_read_stops_no_other() -> None:
 def test_bytes_that_are_no_payload_are_refused() -> None:
     with pytest.raises(PayloadInvalid, match="not a Sparkplug payload"):
         NodeSession().receive(Topic(NODE, Verb.NBIRTH), b"\xff\xff\xff")
+
+
+@pytest.mark.parametrize("messages", [1, 5, 300, 1000])
+def test_messages_that_come_again_as_a_whole_give_nothing_twice_and_lose_nothing(messages: int) -> None:
+    host = NodeSession()
+    birth = pb.Payload(timestamp=TIME_MS, seq=0)
+    birth.metrics.add(name="uptime", alias=1, datatype=8, long_value=5)
+    data = [
+        pb.Payload(
+            timestamp=TIME_MS, seq=number % 256, metrics=[pb.Metric(alias=1, timestamp=TIME_MS + number, long_value=1)]
+        )
+        for number in range(1, messages + 2)
+    ]
+    wires = [(Verb.NBIRTH, birth), *((Verb.NDATA, payload) for payload in data[:messages])]
+    readings = [
+        host.receive(Topic(NODE, verb), payload.SerializeToString())
+        for verb, payload in [*wires, *wires, (Verb.NDATA, data[messages])]
+    ]
+    assert [reading.duplicate for reading in readings] == [False] * len(wires) + [True] * len(wires) + [False]
+    assert sum(len(reading.samples) for reading in readings) == messages + 2
+    assert not any(reading.lost_messages or reading.wants_rebirth for reading in readings)
+
+
+def test_a_node_without_a_clock_may_say_the_same_again_when_its_seq_has_come_round() -> None:
+    host = NodeSession()
+    birth = pb.Payload(seq=0)
+    birth.metrics.add(name="uptime", alias=1, datatype=8, long_value=5)
+    for _ in range(2):
+        host.receive(Topic(NODE, Verb.NBIRTH), birth.SerializeToString())
+        for number in range(1, 600):
+            payload = pb.Payload(seq=number % 256, metrics=[pb.Metric(alias=1, long_value=5)]).SerializeToString()
+            reading = host.receive(Topic(NODE, Verb.NDATA), payload)
+            assert (len(reading.samples), reading.lost_messages, reading.duplicate) == (1, 0, False)
+            again = host.receive(Topic(NODE, Verb.NDATA), payload)
+            assert (len(again.samples), again.lost_messages, again.duplicate) == (0, 0, True)
+
+
+def test_a_birth_after_a_death_counts_though_it_is_like_the_last_one() -> None:
+    node = PlayedNode()
+    for _ in range(2):
+        node.born()
+        assert len(node.device_born("press", 7).refused) == 0
+        assert len(node.data("press", force(1.0)).samples) == 1
+        assert node.died(0).online is False
+
+
+def test_what_is_remembered_of_messages_is_bounded() -> None:
+    node = PlayedNode()
+    node.born()
+    for number in range(REMEMBERED_MESSAGES + 10):
+        node.data("", pb.Metric(name="uptime", long_value=number))
+    assert len(node.host._taken) == REMEMBERED_MESSAGES
+
+
+def test_a_node_whose_clock_stands_still_may_be_born_again() -> None:
+    node = PlayedNode()
+    for version in range(3):
+        node.born()
+        node.device_born("press", 7)
+        for number in range(version + 1):
+            reading = node.data("press", force(float(10 * version + number)))
+            assert (len(reading.samples), reading.lost_messages, reading.wants_rebirth) == (1, 0, False)
