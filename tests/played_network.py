@@ -89,10 +89,6 @@ class PlayedNetwork:
     async def disconnect(self) -> None:
         self.break_connection()
 
-    def pause(self) -> None: ...
-
-    def resume(self) -> None: ...
-
     def break_connection(self) -> None:
         """End the connection; whoever waits for its end hears of it."""
         if self._lost is not None and not self._lost.done():

@@ -77,14 +77,6 @@ class MqttSession:
         """See ``BrokerSession``."""
         await self._open_connection().drained(bytes_max)
 
-    def pause(self) -> None:
-        """See ``BrokerSession``."""
-        self._open_connection().pause()
-
-    def resume(self) -> None:
-        """See ``BrokerSession``."""
-        self._open_connection().resume()
-
     async def closed(self) -> None:
         """See ``BrokerSession``."""
         await asyncio.shield(self._open_connection().closed)
@@ -200,22 +192,11 @@ class _Connection:
         if socket is None:
             raise ConnectionResetError("the broker closed the connection")
         self._descriptor = socket.fileno()
-        self.resume()
+        self._loop.add_reader(self._descriptor, self._read)
+        self._reading = True
+        self._read_decrypted()
         self._timer = self._loop.call_later(self._options.keep_alive_s / 4, self._tend)
         self._after_write()
-
-    def resume(self) -> None:
-        if not self._reading and self._descriptor >= 0:
-            self._loop.add_reader(self._descriptor, self._read)
-            self._reading = True
-            self._read_decrypted()
-
-    def pause(self) -> None:
-        if self._reading:
-            self._loop.remove_reader(self._descriptor)
-            self._reading = False
-        if self._reading_on is not None:
-            self._reading_on.cancel()
 
     def _read_decrypted(self) -> None:
         """Read on soon when TLS has decrypted more than was taken: the socket itself is not readable for that."""
@@ -270,7 +251,11 @@ class _Connection:
 
     def _unwatch(self) -> None:
         """Before the socket is closed: its number may be given to another one at once."""
-        self.pause()
+        if self._reading:
+            self._loop.remove_reader(self._descriptor)
+            self._reading = False
+        if self._reading_on is not None:
+            self._reading_on.cancel()
         if self._writing:
             self._loop.remove_writer(self._descriptor)
             self._writing = False

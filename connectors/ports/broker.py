@@ -58,14 +58,6 @@ class BrokerSession(Protocol):
         """Wait until ``unsent_bytes`` is at most ``bytes_max``; ``BrokerUnavailable`` when the connection is lost."""
         ...
 
-    def pause(self) -> None:
-        """Stop reading from the connection until ``resume``: back-pressure for the broker."""
-        ...
-
-    def resume(self) -> None:
-        """Read again."""
-        ...
-
     async def closed(self) -> None:
         """Wait until the connection is lost or closed; then raise ``BrokerUnavailable`` with the reason."""
         ...

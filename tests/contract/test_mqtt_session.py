@@ -263,21 +263,6 @@ async def test_whoever_waits_for_the_socket_hears_that_the_connection_is_lost(mo
             await asyncio.wait_for(waiting, 5.0)
 
 
-async def test_a_session_that_is_paused_reads_nothing_until_it_goes_on(mosquitto: MosquittoBroker) -> None:
-    async with (
-        connected(mosquitto.url, "listener", "a") as listener,
-        connected(mosquitto.url, "sender") as sender,
-    ):
-        listener.session.pause()
-        for number in range(300):
-            sender.session.publish(Message("a", number.to_bytes(2, "big")))
-        await asyncio.sleep(0.3)
-        assert listener.received == []
-        listener.session.resume()
-        await until(lambda: len(listener.received) == 300)
-        assert listener.payloads() == [number.to_bytes(2, "big") for number in range(300)]
-
-
 async def test_the_broker_s_limit_is_told(tmp_path: Path) -> None:
     broker = MosquittoBroker(tmp_path / "broker", options=["max_packet_size 20000"])
     broker.start()

@@ -17,7 +17,6 @@ from pathlib import Path
 from lineside.servers.throwaway_authority import ThrowawayAuthority
 
 from connectors.mqtt.session import READS_MAX, MqttOptions, MqttSession
-from connectors.ports.broker import Message
 
 CONNACK = bytes([0x20, 2, 0, 0])
 LIMIT_S = 5.0
@@ -55,19 +54,13 @@ async def subscribed(folder: Path, after_suback: bytes) -> AsyncIterator[tuple[M
     async with await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context) as listener:
         url = f"mqtts://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
         session = MqttSession(MqttOptions("x", ca_file=authority.certificate, version="3.1.1", keep_alive_s=60.0))
-        await session.connect(url, None, lambda message: _keep(session, message, received))
+        await session.connect(url, None, lambda message: received.append(message.payload))
         await session.subscribe([("#", 1)])
         try:
             yield session, received
         finally:
             await session.disconnect()
             done.set()
-
-
-def _keep(session: MqttSession, message: Message, received: list[bytes]) -> None:
-    received.append(message.payload)
-    if message.payload == b"pause":
-        session.pause()
 
 
 async def until_there(received: list[bytes], count: int) -> None:
@@ -88,14 +81,3 @@ async def test_more_messages_in_one_tls_record_than_are_taken_at_once_all_arrive
     async with subscribed(tmp_path, b"".join(publish(number) for number in range(count))) as (_, received):
         await until_there(received, count)
         assert received == [b"%d" % number for number in range(count)]
-
-
-async def test_what_a_paused_session_has_decrypted_is_taken_when_it_goes_on(tmp_path: Path) -> None:
-    pause = bytes([0x30, 8]) + b"\x00\x01apause"
-    async with subscribed(tmp_path, publish(1) + pause + publish(2) + publish(3)) as (session, received):
-        await until_there(received, 2)
-        await asyncio.sleep(0.1)
-        assert received == [b"1", b"pause"]
-        session.resume()
-        await until_there(received, 4)
-        assert received == [b"1", b"pause", b"2", b"3"]

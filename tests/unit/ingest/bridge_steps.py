@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
@@ -23,7 +22,7 @@ STATE_TOPIC: Final = "spBv1.0/STATE/lineside"
 
 
 class FakeBroker:
-    """See ``BrokerSession``. While it is paused, messages wait as they would in the broker's socket."""
+    """See ``BrokerSession``."""
 
     def __init__(self) -> None:
         self.refuses: set[str] = set()
@@ -32,8 +31,6 @@ class FakeBroker:
         self.calls: list[str] = []
         self.filters: list[tuple[str, int]] = []
         self.published: list[Message] = []
-        self.paused = False
-        self._waiting: deque[Message] = deque()
         self._on_message: Callable[[Message], None] | None = None
         self._closed = asyncio.Event()
 
@@ -49,7 +46,7 @@ class FakeBroker:
         assert will is not None
         self.calls.append("connect")
         self.wills.append(will)
-        self._on_message, self.paused, self._closed = on_message, False, asyncio.Event()
+        self._on_message, self._closed = on_message, asyncio.Event()
         return BrokerLimits()
 
     async def subscribe(self, filters: Sequence[tuple[str, int]]) -> None:
@@ -66,16 +63,6 @@ class FakeBroker:
     async def drained(self, bytes_max: int) -> None:
         await asyncio.sleep(0)
 
-    def pause(self) -> None:
-        self.paused = True
-        self.calls.append("pause")
-
-    def resume(self) -> None:
-        self.paused = False
-        self.calls.append("resume")
-        while self._waiting and not self.paused:
-            self._give(self._waiting.popleft())
-
     async def closed(self) -> None:
         await self._closed.wait()
         raise BrokerUnavailable("the connection was lost")
@@ -85,7 +72,6 @@ class FakeBroker:
         if self._on_message is not None:
             self.calls.append("disconnect")
         self._on_message = None
-        self._waiting.clear()
 
     def lose(self) -> None:
         """The connection breaks."""
@@ -93,15 +79,8 @@ class FakeBroker:
 
     def deliver(self, topic: str, payload: bytes) -> None:
         """A message for the bridge."""
-        message = Message(topic, payload)
-        if self.paused:
-            self._waiting.append(message)
-        else:
-            self._give(message)
-
-    def _give(self, message: Message) -> None:
         assert self._on_message is not None, "nobody is connected"
-        self._on_message(message)
+        self._on_message(Message(topic, payload))
 
     def states(self) -> list[HostState]:
         """What was published of the host's state."""

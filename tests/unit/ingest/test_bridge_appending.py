@@ -84,7 +84,6 @@ async def test_while_the_log_is_down_batches_beyond_the_bound_are_left_to_their_
         assert 0 <= stage.bridge._pending.size_bytes < 2_000 + largest
         dropped = MESSAGES_DROPPED._value.get() - before
         assert 60 - dropped == pytest.approx(2_000 / largest, abs=2)
-        assert not stage.broker.paused, "pings are answered on the same connection"
         assert stage.broker.commands() == []
         stage.log.server.available = True
         await eventually(lambda: len(stage.broker.acknowledged()[0]) == 60 - dropped)
