@@ -158,7 +158,10 @@ class Agent:
             asyncio.create_task(_supervised("status", self._view.run), name="status"),
         ]
         sending = asyncio.create_task(_supervised("uplink", self._uplink.run), name="uplink")
-        acquiring = [asyncio.create_task(device.run(), name=device.name) for device in self._devices]
+        acquiring = [
+            asyncio.create_task(_supervised(f"device {device.name}", device.run), name=device.name)
+            for device in self._devices
+        ]
         stopping = asyncio.create_task(stop.wait(), name="stop")
         everything = [collecting, sending, *serving, *acquiring, stopping]
         await asyncio.wait(everything, return_when=asyncio.FIRST_COMPLETED)

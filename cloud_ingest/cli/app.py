@@ -96,6 +96,10 @@ def ledger(config: ConfigOption = DEFAULT_CONFIG, agent: AgentOption = None, as_
     from cloud_ingest.gateway import queries
 
     rows = _ask(config, lambda database: queries.ledger(database, agent))
+    if agent is not None and not rows:
+        _fail(
+            f"no agent {agent} has delivered anything; `cloud-ingest agents` lists those that are known", EXIT_PROBLEM
+        )
     unassigned = _ask(config, queries.unassigned_dead_letters)
     if as_json:
         _print_json({"agents": rows, "unassigned_dead_letters": unassigned})

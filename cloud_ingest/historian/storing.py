@@ -117,7 +117,7 @@ async def _ledger(session: Session, work: Work) -> None:
 
 
 async def _agents(session: Session, work: Work) -> None:
-    """What became known of agents."""
+    """What became known of agents. One that delivers and is not online is asked for its births: they were missed."""
     changes = list(work.agents.items())
     await session.execute(
         "UPDATE agent SET "
@@ -128,8 +128,10 @@ async def _agents(session: Session, work: Work) -> None:
         "online = coalesce(given.online, agent.online), "
         "bd_seq = coalesce(given.bd_seq, agent.bd_seq), "
         "version = coalesce(given.version, agent.version), "
-        "rebirth_wanted = CASE WHEN given.wants_rebirth THEN coalesce(agent.rebirth_wanted, now()) "
-        "    ELSE agent.rebirth_wanted END "
+        "rebirth_wanted = CASE WHEN given.wants_rebirth "
+        "    OR (coalesce(given.acknowledges, agent.acknowledges) AND NOT agent.online AND given.online IS NULL "
+        "        AND coalesce(agent.rebirth_asked < now() - interval '10 seconds', true)) "
+        "    THEN coalesce(agent.rebirth_wanted, now()) ELSE agent.rebirth_wanted END "
         "FROM unnest($1::int[], $2::bigint[], $3::bool[], $4::bool[], $5::bigint[], $6::text[], $7::bool[]) "
         "    AS given (agent_id, seen_ms, acknowledges, online, bd_seq, version, wants_rebirth) "
         "WHERE agent.agent_id = given.agent_id",

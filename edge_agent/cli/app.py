@@ -102,7 +102,7 @@ def check(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) ->
 
 @app.command()
 def status(config: ConfigOption = DEFAULT_CONFIG, socket: SocketOption = None, as_json: JsonOption = False) -> None:
-    """Show the agent on one screen: devices, uplink, outbox. Exit code 1 when something is not connected."""
+    """Show devices, uplink and outbox. Exit code 1 when one is not connected, or nothing is acknowledged."""
     from edge_agent.cli.screens import status_screen
 
     answer = _ask(_socket(config, socket), "status")
@@ -110,7 +110,8 @@ def status(config: ConfigOption = DEFAULT_CONFIG, socket: SocketOption = None, a
         _print_json(answer)
     else:
         _print(status_screen(answer))
-    if not all(device["online"] for device in answer["devices"]) or answer["uplink"]["phase"] != "born":
+    delivers = answer["uplink"]["phase"] == "born" and not answer["uplink"]["unanswered"]
+    if not delivers or not all(device["online"] for device in answer["devices"]):
         raise typer.Exit(EXIT_PROBLEM)
 
 

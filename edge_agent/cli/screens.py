@@ -50,6 +50,8 @@ def _uplink_lines(uplink: dict[str, Any]) -> list[RenderableType]:
     lines: list[RenderableType] = [state]
     if uplink["reason"]:
         lines.append(Text(f"         {uplink['reason']}", "red"))
+    if uplink["unanswered"]:
+        lines.append(Text("         NOTHING IS ACKNOWLEDGED: is cloud-ingest running, and on this broker?", "bold red"))
     lines.append(
         Text(
             f"         {uplink['acknowledged']:,} batches acknowledged, {uplink['in_flight']:,} in flight, "

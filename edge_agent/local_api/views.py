@@ -103,6 +103,7 @@ class AgentView:
                 "resent": uplink.state.resent,
                 "acknowledged": uplink.state.acknowledged,
                 "refused": uplink.state.refused,
+                "unanswered": self._uplink.is_unanswered,
                 "in_flight": uplink.in_flight,
             },
             "outbox": {

@@ -96,6 +96,11 @@ class Uplink:
         """Batches that were sent and are not acknowledged."""
         return len(self._sender.window)
 
+    @property
+    def is_unanswered(self) -> bool:
+        """Whether batches had to be sent again, and nothing has been acknowledged since."""
+        return self._sender.window.is_silent
+
     def device_online(self, definition: DeviceDefinition) -> None:
         """See ``DeviceListener``."""
         self._online.add(definition.device)

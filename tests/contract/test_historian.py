@@ -214,6 +214,25 @@ async def test_agents_and_devices_come_and_go(raw_log: RawLog, database_dsn: str
         assert await made.reasons() == []
 
 
+async def test_an_agent_that_delivers_and_was_never_seen_born_is_asked_for_its_births(
+    raw_log: RawLog, database_dsn: str
+) -> None:
+    agent = PlayedAgent()
+    define = agent.define("press", {"force": DataType.DOUBLE})
+    async with plant(raw_log, database_dsn) as made:
+        await made.project(define, doubles(agent, 3, device="press"))
+        (row,) = await made.fetch("SELECT online, rebirth_wanted FROM agent")
+        assert not row["online"]
+        assert row["rebirth_wanted"] is not None
+        await made.fetch("UPDATE agent SET rebirth_wanted = NULL, rebirth_asked = now() RETURNING 1")
+        await made.project(doubles(agent, 3, device="press"))
+        (row,) = await made.fetch("SELECT rebirth_wanted FROM agent")
+        assert row["rebirth_wanted"] is None, "not again before it could answer"
+        await made.project(agent.born(1), agent.device_born("press"), doubles(agent, 3, device="press"))
+        (row,) = await made.fetch("SELECT online, rebirth_wanted FROM agent")
+        assert (row["online"], row["rebirth_wanted"]) == (True, None)
+
+
 async def test_published_samples_are_those_that_are_stored(raw_log: RawLog, database_dsn: str) -> None:
     agents = [PlayedAgent("line-1"), PlayedAgent("line-2")]
     async with plant(raw_log, database_dsn) as made:

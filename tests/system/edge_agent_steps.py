@@ -74,8 +74,8 @@ class AgentProcess:
         return edge_agent(self.config, *words)
 
     def watch(self, *words: str) -> subprocess.Popen[str]:
-        """A command that goes on until it is ended."""
-        command = [EDGE_AGENT, *words, "-c", str(self.config)]
+        """A command that goes on until it is ended; it hears SIGINT also where the tests themselves ignore it."""
+        command = ["env", "--default-signal=INT", EDGE_AGENT, *words, "-c", str(self.config)]
         return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     def events(self, name: str) -> list[dict[str, Any]]:

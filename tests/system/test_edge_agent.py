@@ -97,9 +97,13 @@ def test_a_batch_stays_on_disk_and_is_sent_again_until_it_is_acknowledged(
         assert host.of("DDATA") == [], "samples leave only when the cloud knows their definition"
         waiting = until(lambda: (rows := rows_of(agent)) and rows[-1]["kind"] == "samples" and rows)
         assert [row["kind"] for row in waiting[:2]] == ["epoch_start", "definition"]
+        status = agent.command("status")
+        assert (status.code, "NOTHING IS ACKNOWLEDGED" in status.out) == (1, True)
         host.acknowledges = True
         until(lambda: host.values("press", "force")[-1:] == [10])
         until(lambda: rows_of(agent) == [])
+        status = agent.command("status")
+        assert (status.code, "NOTHING IS ACKNOWLEDGED" in status.out) == (0, False)
     assert host.values("press", "force") == list(range(11))
 
 
