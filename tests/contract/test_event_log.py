@@ -186,7 +186,7 @@ async def test_a_reader_for_which_nothing_comes_waits_its_time(log_server: LogUn
             began_s = time.monotonic()
             await log.append(topic, [record("elsewhere", other_key)])
             assert list(await reader.read(0.4, MEBIBYTE)) == []
-            assert 0.3 < time.monotonic() - began_s < 2.0
+            assert 0.3 < time.monotonic() - began_s < 30.0
 
 
 async def test_a_cancelled_read_loses_nothing(log_server: LogUnderTest) -> None:

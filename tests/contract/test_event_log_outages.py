@@ -156,7 +156,7 @@ async def test_a_member_can_end_while_the_server_is_away(log_server: LogUnderTes
         await asyncio.sleep(1.5)
         began_s = time.monotonic()
         await member.kill()
-        assert time.monotonic() - began_s < 8.0
+        assert time.monotonic() - began_s < 60.0
         log_server.start()
         member = TaskMember(log, topic, "readers")
         async with asyncio.timeout(log_server.timeout_s + 20):
