@@ -29,6 +29,9 @@ REQUESTS_MAX: Final = 16
 REQUEST_RETRY_S: Final = 1.0
 """A server that holds no request at all now is asked again; the watch over its silence goes on."""
 
+DELAY_S_MAX: Final = 0.5
+"""A response that took longer than this to hand over has kept the ones behind it waiting."""
+
 
 class Publishing:
     """The publish loop of one connection."""
@@ -44,7 +47,8 @@ class Publishing:
         self._scales_any = bool(self._is_scaled.any())
         self._acks: list[ua.SubscriptionAcknowledgement] = []
         self._in_order = asyncio.Lock()
-        self._heard_s = clock.monotonic_s()
+        self._heard_s: dict[int, float] = {}  # by subscription: when its last response came
+        self._listening_s = 0.0  # responses were taken without delay since then
         self._requesting = 0
 
     @property
@@ -64,10 +68,9 @@ class Publishing:
     async def run(self, subscriptions: Subscriptions) -> None:
         """Publish until cancelled.
 
-        Raises ``DeviceUnavailable`` when the server is silent for too long, ends a subscription, or sends what cannot
-        be decoded; what asyncua raises when the connection is lost.
+        Raises ``DeviceUnavailable`` when a subscription is silent for too long, or is ended by the server, or what it
+        sends cannot be decoded; what asyncua raises when the connection is lost.
         """
-        self._heard_s = self._clock.monotonic_s()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._watch_silence(subscriptions), name=f"{self._device.name} silence")
             running = 0
@@ -80,14 +83,21 @@ class Publishing:
                 await asyncio.sleep(self._device.silence_s_max)
 
     async def _watch_silence(self, subscriptions: Subscriptions) -> None:
+        """Every subscription speaks for itself: one may be dead on the server while the others go on."""
+        self._listening_s = self._clock.monotonic_s()
         while True:
             limit_s = max(self._device.silence_s_max, 2 * subscriptions.keep_alive_s)
+            now_s = self._clock.monotonic_s()
             if self._in_order.locked():  # a response waits for room on this side: the server is not the silent one
-                self._heard_s = self._clock.monotonic_s()
-            silent_s = self._clock.monotonic_s() - self._heard_s
+                self._listening_s = now_s
+            since_s = self._listening_s
+            heard_s = [max(since_s, self._heard_s.setdefault(number, now_s)) for number in subscriptions.numbers]
+            silent_s = now_s - min(heard_s, default=since_s)
             if silent_s >= limit_s:
+                newest_s = now_s - max(heard_s, default=since_s)
+                which = "nothing has come" if newest_s >= limit_s else "one subscription has sent nothing"
                 raise DeviceUnavailable(
-                    f"{self._device.name}: connected, but nothing has come for {silent_s:.0f} s, not even a keep-alive"
+                    f"{self._device.name}: connected, but {which} for {silent_s:.0f} s, not even a keep-alive"
                 )
             await asyncio.sleep(limit_s - silent_s)
 
@@ -104,8 +114,10 @@ class Publishing:
                 data = await protocol.send_request(request, timeout=0)
                 received_ns = self._clock.now_ns()
                 async with self._in_order:
-                    await self._handle(read_publish_response(data), received_ns)
-                self._heard_s = self._clock.monotonic_s()
+                    begun_s = self._clock.monotonic_s()
+                    await self._handle(data, received_ns)
+                    if self._clock.monotonic_s() - begun_s > DELAY_S_MAX:  # other responses have waited behind it
+                        self._listening_s = self._clock.monotonic_s()
             except BadTooManyPublishRequests:
                 self._acks[:0] = acks
                 if self._requesting > 1:
@@ -114,17 +126,31 @@ class Publishing:
                 await asyncio.sleep(REQUEST_RETRY_S)
             except UaError as exc:
                 raise DeviceUnavailable(f"{self._device.name}: {service_reason(exc)}") from exc
-            except DECODING_ERRORS as exc:
-                raise DeviceUnavailable(f"{self._device.name}: a response cannot be read: {exc}") from exc
 
-    async def _handle(self, notification: Notification, received_ns: int) -> None:
+    def _read(self, data: Any, received_ns: int) -> tuple[Notification, list[SampleBatch]]:
+        """What a response says.
+
+        Raises ``UaError`` for a bad service result, ``DeviceUnavailable`` for what is no response, or ends a
+        subscription.
+        """
+        batches: list[SampleBatch] = []
+        try:
+            notification = read_publish_response(data)
+            for body in notification.data_changes:
+                batches += self._decoder.decode(body, received_ns)
+        except UaError:
+            raise  # the server's own word, which the caller translates
+        except DECODING_ERRORS as exc:
+            raise DeviceUnavailable(f"{self._device.name}: a response cannot be read: {exc}") from exc
+        self._heard_s[notification.subscription_id] = self._clock.monotonic_s()
         if notification.status_change is not None:
             raise DeviceUnavailable(
                 f"{self._device.name}: the server ended the subscription ({status_name(notification.status_change)})"
             )
-        batches: list[SampleBatch] = []
-        for body in notification.data_changes:
-            batches += self._decoder.decode(body, received_ns)
+        return notification, batches
+
+    async def _handle(self, data: Any, received_ns: int) -> None:
+        notification, batches = self._read(data, received_ns)
         overflowed = self._decoder.take_overflowed()
         if overflowed:
             tags, times_ns = zip(*overflowed, strict=True)

@@ -48,6 +48,11 @@ class Subscriptions:
         return len(self._ids)
 
     @property
+    def numbers(self) -> list[int]:
+        """The ids that the server gave them."""
+        return list(self._ids.values())
+
+    @property
     def lag_s_max(self) -> float:
         """How long a change may take until the server sends it, as the server has revised the intervals."""
         return self._publishing_s + max(self.revised_sampling_s.values(), default=0.0)

@@ -183,8 +183,8 @@ class DemoRun:
 
 def summary_lines(verdict: Verdict) -> list[Text]:
     """The verdict for a person."""
-    lines = [Text(), Text("  device        read by the agent    rows in PostgreSQL", "bright_black")]
-    lines += [Text(f"  {d.device:<12} {d.read:>18,} {d.rows:>21,}") for d in verdict.devices]
+    lines = [Text(), Text("  device         read, this start    rows in PostgreSQL, all starts", "bright_black")]
+    lines += [Text(f"  {d.device:<12} {d.read:>18,} {d.rows:>33,}") for d in verdict.devices]
     lines += [
         Text(),
         Text(

@@ -48,10 +48,12 @@ class PlayedServer:
         finally:
             self.held -= 1
 
-    def publish(self, number: int, *values: Any, kind: Any = ua.VariantType.Double, status: int = 0) -> None:
+    def publish(
+        self, number: int, *values: Any, kind: Any = ua.VariantType.Double, status: int = 0, subscription: int = 1
+    ) -> None:
         """One response; without values a keep-alive."""
         response = ua.PublishResponse()
-        response.Parameters.SubscriptionId = ua.UInt32(1)
+        response.Parameters.SubscriptionId = ua.UInt32(subscription)
         response.Parameters.NotificationMessage.SequenceNumber = ua.UInt32(number)
         if values:
             change = ua.DataChangeNotification()
@@ -98,7 +100,8 @@ class Bench:
             kind = TagType(index, TagName(tag.name), DataType.DOUBLE)
             self.publishing.bind(BoundTag(index, ua.NodeId(index), DataType.DOUBLE, kind))
         self.server.holds_max = holds_max
-        on_server = SimpleNamespace(count=subscriptions, keep_alive_s=KEEP_ALIVE_S)
+        numbers = list(range(1, subscriptions + 1))
+        on_server = SimpleNamespace(count=subscriptions, numbers=numbers, keep_alive_s=KEEP_ALIVE_S)
         self.task = asyncio.create_task(self.publishing.run(cast(Subscriptions, on_server)))
 
     async def end(self) -> None:
@@ -157,12 +160,44 @@ async def test_a_server_that_sends_nothing_for_too_long_is_given_up() -> None:
 
 
 @virtual_time
+async def test_a_subscription_that_died_on_the_server_is_noticed_while_another_goes_on() -> None:
+    bench = Bench(subscriptions=2)
+    for number in range(3):
+        bench.server.publish(number, subscription=1)
+        bench.server.publish(number, subscription=2)
+        await asyncio.sleep(10.0)
+    assert not bench.task.done()
+    for number in range(20):
+        bench.server.publish(number, subscription=1)
+        await asyncio.sleep(1.0)
+        if bench.task.done():
+            break
+    with pytest.raises(ExceptionGroup) as caught:
+        await bench.task
+    assert "one subscription has sent nothing for 15 s" in str(caught.value.exceptions[0])
+
+
+@virtual_time
+async def test_a_defect_of_the_acquisition_is_not_blamed_on_the_server() -> None:
+    bench = Bench()
+
+    async def defective(batch: SampleBatch, committed: Callable[[], None] | None = None) -> None:
+        raise ValueError("a defect")
+
+    bench.acquisition.put = defective  # type: ignore[method-assign]
+    bench.server.publish(1, 1.0)
+    with pytest.raises(ExceptionGroup) as caught:
+        await bench.task
+    assert isinstance(caught.value.exceptions[0], ValueError)
+
+
+@virtual_time
 async def test_a_server_that_holds_few_requests_gets_no_more_and_loses_no_acknowledgement() -> None:
     bench = Bench(subscriptions=6, holds_max=5)
     await asyncio.sleep(1.0)
     assert (bench.server.held, bench.server.requests) == (5, 12)
     for number in range(1, 41):
-        bench.server.publish(number, float(number))
+        bench.server.publish(number, float(number), subscription=1 + number % 6)
         await asyncio.sleep(1.0)
         bench.acquisition.committed.pop()()
         bench.server.holds_max = 2 if number == 10 else bench.server.holds_max
