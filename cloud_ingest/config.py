@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import quote
@@ -9,9 +11,14 @@ from urllib.parse import quote
 from pydantic import Field, model_validator
 
 from connectors.configuration.broker_settings import BrokerSettings
-from connectors.configuration.files import load_settings
-from connectors.configuration.setting_types import FilePath, HostName, SparkplugId
+from connectors.configuration.explain import problem_at
+from connectors.configuration.files import load_settings, read_document
+from connectors.configuration.setting_names import called
+from connectors.configuration.setting_types import FilePath, HostName, SparkplugId, unreadable
+from connectors.configuration.tls_files import TlsFileUnusable, client_context
+from connectors.configuration.yaml_nodes import Document
 from connectors.kafka.settings import KafkaLog
+from connectors.model.errors import ConfigInvalid, Problem
 from connectors.ports.secrets import Secret
 from connectors.ports.settings import Duration, SettingInvalid, Settings, Size
 
@@ -142,3 +149,55 @@ class CloudConfig(Settings):
 def load_cloud_config(path: Path) -> CloudConfig:
     """The configuration in the file ``path``. Raises ``ConfigInvalid`` with all problems."""
     return load_settings(path, CloudConfig)
+
+
+def check_files(path: Path, config: CloudConfig, roles: Collection[Role]) -> None:
+    """Look whether the files can be used that ``config``, read from ``path``, names for TLS and that ``roles`` need.
+
+    The database is needed by every role, and by the commands, which have none. Raises ``ConfigInvalid`` with all
+    problems.
+    """
+    document = read_document(path, str(path))
+    if problems := [problem for files in _tls_files(config, roles) for problem in _unusable(document, files)]:
+        raise ConfigInvalid(sorted(problems, key=lambda problem: (problem.line, problem.column)))
+
+
+@dataclass(frozen=True, slots=True)
+class _TlsFiles:
+    """The files of one TLS client: in which section of the configuration they stand, and under which keys."""
+
+    section: tuple[str, ...]
+    ca: tuple[str, Path | None]
+    cert: tuple[str, Path | None] = ("cert_file", None)
+    key: tuple[str, Path | None] = ("key_file", None)
+
+
+def _tls_files(config: CloudConfig, roles: Collection[Role]) -> Iterator[_TlsFiles]:
+    ingest, kafka = config.ingest, config.event_log.kafka
+    if config.database.tls is not None:
+        yield _TlsFiles(("database",), ("ca_file", config.database.ca_file))
+    if "ingest" in roles:
+        cert, key = ("cert_file", ingest.cert_file), ("key_file", ingest.key_file)
+        yield _TlsFiles(("ingest",), ("ca_file", ingest.ca_file), cert, key)
+    if kafka is not None and kafka.tls is not None and ("ingest" in roles or "historian" in roles):
+        tls = kafka.tls
+        cert = ("certificate", tls.certificate)
+        key = cert if tls.key is None else ("key", tls.key)  # it can be in the file of the certificate
+        yield _TlsFiles(("event_log", "kafka", "tls"), ("authority", tls.authority), cert, key)
+
+
+def _unusable(document: Document, files: _TlsFiles) -> Iterator[Problem]:
+    settings = {"ca_file": files.ca, "cert_file": files.cert, "key_file": files.key}
+
+    def problem(key: str, message: str, suggestion: str) -> Problem:
+        place = (*files.section, key)
+        return problem_at(document, place, f"{called(document, place)}: {message}", suggestion)
+
+    missing = [problem(key, *why) for key, path in dict(settings.values()).items()
+               if path is not None and (why := unreadable(path)) is not None]  # fmt: skip
+    yield from missing
+    if not missing:
+        try:
+            client_context(*(path for _, path in settings.values()))
+        except TlsFileUnusable as exc:
+            yield problem(settings[exc.setting][0], exc.message, exc.suggestion)

@@ -8,6 +8,7 @@ import functools
 import gc
 import secrets
 import signal
+import socket
 import traceback
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import Any, Final, TypeVar
@@ -23,8 +24,10 @@ from cloud_ingest.observability.events import (
     CloudStopping,
     Fault,
     Migrated,
+    StoreReached,
     StoreWaiting,
 )
+from cloud_ingest.observability.obstacles import OBSTACLES, START
 from cloud_ingest.store.migrate import migrate
 from connectors.model.back_off import BackOff
 from connectors.model.errors import DatabaseUnavailable, EventLogUnavailable, LinesideError
@@ -45,8 +48,8 @@ Work = Callable[[], Coroutine[Any, Any, None]]
 async def run_cloud(config: CloudConfig, roles: Sequence[Role]) -> None:
     """Run ``roles`` until SIGTERM or SIGINT. A database or log that is not there yet is waited for.
 
-    Raises ``MigrationInvalid`` when the database does not fit this version, and ``StatementRefused`` when it does not
-    let its tables be made.
+    Raises ``MigrationInvalid`` when the database does not fit this version, and ``PortUnavailable`` when the port of
+    the gateway or the metrics is taken.
     """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -66,16 +69,17 @@ async def run_cloud(config: CloudConfig, roles: Sequence[Role]) -> None:
 async def _start(config: CloudConfig, roles: Sequence[Role], stop: asyncio.Event) -> None:
     log_kind = "postgresql" if config.event_log.kafka is None else "kafka"
     emit(CloudStarted(",".join(roles), lineside_version(), log_kind))
-    if "gateway" not in roles:
-        _serve_metrics(config)
     async with contextlib.AsyncExitStack() as stack:
+        listening = await _listen(config, roles)
+        if listening is not None:
+            stack.callback(listening.close)
         database = await unconnected_database(config.database)
         stack.push_async_callback(database.close)
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(_until(stop), name="stop")
-                if "gateway" in roles:  # at once: it says that the database is away, as long as it is
-                    _start_gateway(tasks, config, database)
+                if listening is not None:  # at once: it says that the database is away, as long as it is
+                    _start_gateway(tasks, listening, database)
                 if applied := await _reached(lambda: migrate(database)):
                     emit(Migrated(", ".join(f"{migration.number:04d}_{migration.name}" for migration in applied)))
                 if "ingest" in roles or "historian" in roles:
@@ -89,10 +93,30 @@ async def _start(config: CloudConfig, roles: Sequence[Role], stop: asyncio.Event
             raise group.exceptions[0] from None
 
 
-def _start_gateway(tasks: asyncio.TaskGroup, config: CloudConfig, database: Database) -> None:
+async def _listen(config: CloudConfig, roles: Sequence[Role]) -> socket.socket | None:
+    """The gateway's socket, if this process has that role; else the metrics are served from now on, if they shall be.
+
+    Raises ``PortUnavailable``: what the configuration says cannot be, and a process that served nobody would be worse
+    than one that its service manager shows as failed.
+    """
+    from cloud_ingest.gateway.listening import listen
+
+    if "gateway" in roles:
+        return await listen("gateway", config.gateway.host, config.gateway.port)
+    metrics = config.observability.metrics
+    if metrics is not None:
+        from prometheus_client import start_http_server
+
+        (await listen("metrics", metrics.host, metrics.port)).close()  # it is free, and if not, the reason is said
+        start_http_server(metrics.port, metrics.host, REGISTRY)
+    return None
+
+
+def _start_gateway(tasks: asyncio.TaskGroup, listening: socket.socket, database: Database) -> None:
+    from cloud_ingest.gateway.app import make_app
     from cloud_ingest.gateway.server import serve
 
-    work = functools.partial(serve, config.gateway, database, REGISTRY)
+    work = functools.partial(serve, listening, make_app(database, REGISTRY, OBSTACLES))
     tasks.create_task(_supervised("gateway", work), name="gateway")
 
 
@@ -162,10 +186,14 @@ async def _reached(connect: Callable[[], Coroutine[Any, Any, T]]) -> T:
     back_off = BackOff(RETRY_FIRST_S, RETRY_LONGEST_S)
     while True:
         try:
-            return await connect()
+            reached = await connect()
         except (DatabaseUnavailable, EventLogUnavailable) as exc:
             wait_s = back_off.next_s()
-            emit(StoreWaiting(-1, str(exc), round(wait_s, 1)))
+            emit(StoreWaiting(START, str(exc), round(wait_s, 1)))
+        else:
+            if OBSTACLES.reason(START):
+                emit(StoreReached(START))
+            return reached
         await asyncio.sleep(wait_s)
 
 
@@ -201,11 +229,3 @@ def _mqtt_options(ingest: IngestSettings) -> MqttOptions:
         keep_alive_s=ingest.keep_alive_s,
         version=ingest.mqtt_version,
     )
-
-
-def _serve_metrics(config: CloudConfig) -> None:
-    metrics = config.observability.metrics
-    if metrics is not None:
-        from prometheus_client import start_http_server
-
-        start_http_server(metrics.port, metrics.host, REGISTRY)

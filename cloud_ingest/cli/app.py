@@ -1,7 +1,7 @@
 """The ``cloud-ingest`` command.
 
 Exit codes: 0 done; 1 something is wrong (an invalid configuration, batches missing from the ledger); 2 the command was
-used wrongly; 3 the database cannot be reached.
+used wrongly; 3 the database cannot be reached, or does not let us in.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import Callable, Coroutine
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Collection, Coroutine
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn, TypeVar, get_args
 
@@ -31,6 +31,8 @@ T = TypeVar("T")
 EXIT_PROBLEM: Final = 1
 EXIT_UNREACHABLE: Final = 3
 DEFAULT_CONFIG: Final = Path("/etc/lineside/cloud.yaml")
+PIPE_COLUMNS: Final = 4096
+"""Into a pipe or a file every row is one line, whatever width the terminal has."""
 
 app = typer.Typer(
     name="cloud-ingest",
@@ -62,10 +64,11 @@ def run(
     from cloud_ingest.main import run_cloud
     from connectors.observability.logs import configure_logs
 
-    settings = _load(config)
+    wanted = _roles(roles)
+    settings = _load(config, wanted)
     configure_logs(settings.observability.log_level, settings.observability.log_format)
     try:
-        asyncio.run(run_cloud(settings, _roles(roles)))
+        asyncio.run(run_cloud(settings, wanted))
     except LinesideError as exc:
         _fail(str(exc), EXIT_PROBLEM)
 
@@ -73,7 +76,9 @@ def run(
 @app.command()
 def check(config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Check the configuration and say everything that is wrong with it."""
-    _load(config)
+    from cloud_ingest.config import ROLES
+
+    _load(config, ROLES)
     typer.echo(f"{config}: valid")
 
 
@@ -148,41 +153,56 @@ def query(
         int, typer.Argument(min=1, max=(1 << 31) - 1, help="Id of the tag, as 'cloud-ingest tags' lists it")
     ],
     config: ConfigOption = DEFAULT_CONFIG,
-    begin: Annotated[str | None, typer.Option("--from", help="ISO 8601; an hour ago unless said otherwise")] = None,
-    end: Annotated[str | None, typer.Option("--to", help="ISO 8601; now unless said otherwise")] = None,
+    begin: Annotated[
+        str | None,
+        typer.Option("--from", help="With a time zone, as 2026-11-22T08:00:00Z; an hour before --to unless said"),
+    ] = None,
+    end: Annotated[str | None, typer.Option("--to", help="With a time zone; now unless said")] = None,
     bucket: Annotated[str | None, typer.Option(help="Gather samples in intervals, such as 1m")] = None,
-    count: Annotated[int, typer.Option("--count", "-n", min=1, max=1_000_000, help="At most so many")] = 100,
+    count: Annotated[
+        int, typer.Option("--count", "-n", min=1, max=1_000_000, help="At most so many, the oldest first")
+    ] = 100,
     as_json: JsonOption = False,
 ) -> None:
-    """Print samples of a tag, or its intervals."""
-    from cloud_ingest.cli.screens import samples_screen
+    """Print samples of a tag, or its intervals, the oldest first; times are in UTC."""
+    from cloud_ingest.cli.screens import exact_time, more_follow, samples_screen
     from cloud_ingest.gateway import queries
-    from connectors.ports.settings import parse_duration
-
-    stop = _time(end) if end else datetime.now(UTC)
-    start = _time(begin) if begin else stop - timedelta(hours=1)
-
-    async def ask(database: Database) -> list[dict[str, Any]]:
-        await queries.find_tag(database, tag_id=tag_id, agent=None, device="", name=None)
-        if bucket is None:
-            return (await queries.samples(database, tag_id, start, stop, count))[0]
-        return (await queries.buckets(database, tag_id, start, stop, parse_duration(bucket), count))[0]
+    from cloud_ingest.gateway.span import QuestionInvalid, asked_bucket, asked_span
 
     try:
-        rows = _ask(config, ask)
-    except ValueError as exc:
-        _fail(str(exc), EXIT_PROBLEM)
+        start, stop = asked_span(_time(begin), _time(end))
+        bucket_s = None if bucket is None else asked_bucket(bucket)
+    except QuestionInvalid as exc:
+        raise typer.BadParameter(str(exc)) from exc
+
+    async def ask(database: Database) -> tuple[list[dict[str, Any]], datetime | None]:
+        try:
+            await queries.find_tag(database, tag_id=tag_id, agent=None, device="", name=None)
+        except queries.NotFound as exc:
+            _fail(f"{exc}; `cloud-ingest tags` lists the tags with their ids", EXIT_PROBLEM)
+        if bucket_s is None:
+            return await queries.samples(database, tag_id, start, stop, count)
+        return await queries.buckets(database, tag_id, start, stop, bucket_s, count)
+
+    rows, following = _ask(config, ask)
     if as_json:
         _print_json(rows)
-    else:
+    elif rows:
         _print(samples_screen(rows))
+    else:
+        typer.echo(f"no samples from {exact_time(start)} to {exact_time(stop)}; --from and --to choose another time")
+    if following is not None:  # where programs read standard output, it is not for them
+        typer.echo(more_follow(len(rows), following, gathered=bucket is not None), err=as_json)
 
 
-def _load(path: Path) -> CloudConfig:
-    from cloud_ingest.config import load_cloud_config
+def _load(path: Path, roles: Collection[Role] = ()) -> CloudConfig:
+    """The configuration, with the files that ``roles`` and every command need."""
+    from cloud_ingest.config import check_files, load_cloud_config
 
     try:
-        return load_cloud_config(path)
+        config = load_cloud_config(path)
+        check_files(path, config, roles)
+        return config
     except ConfigInvalid as exc:
         for problem in exc.problems:
             typer.echo(str(problem), err=True)
@@ -191,6 +211,7 @@ def _load(path: Path) -> CloudConfig:
 
 def _ask(config: Path, question: Callable[[Database], Coroutine[Any, Any, T]]) -> T:
     """The answer to one question to the database of ``config``."""
+    from cloud_ingest.gateway.queries import NOT_MIGRATED, UNDEFINED_TABLE
     from cloud_ingest.main import opened_database
 
     settings = _load(config)
@@ -204,8 +225,7 @@ def _ask(config: Path, question: Callable[[Database], Coroutine[Any, Any, T]]) -
     except DatabaseUnavailable as exc:
         _fail(str(exc), EXIT_UNREACHABLE)
     except StatementRefused as exc:
-        hint = "; has 'cloud-ingest migrate' been run?" if exc.sqlstate == "42P01" else ""
-        _fail(f"{exc}{hint}", EXIT_PROBLEM)
+        _fail(NOT_MIGRATED if exc.sqlstate == UNDEFINED_TABLE else str(exc), EXIT_PROBLEM)
     except LinesideError as exc:
         _fail(str(exc), EXIT_PROBLEM)
 
@@ -221,18 +241,24 @@ def _roles(text: str) -> list[Role]:
     return [role for role in known if role in wanted]
 
 
-def _time(text: str) -> datetime:
+def _time(text: str | None) -> datetime | None:
+    """The time that ``text`` says; one without a zone is refused, as by the API."""
+    if not text:
+        return None
     try:
         when = datetime.fromisoformat(text)
     except ValueError as exc:
         raise typer.BadParameter(f"{text!r} is not a time; write it as 2026-11-22T08:00:00Z") from exc
-    return when if when.tzinfo is not None else when.replace(tzinfo=UTC)
+    if when.tzinfo is None:
+        plain = when.isoformat()
+        raise typer.BadParameter(f"{text!r} has no time zone; write {plain}Z for UTC, or a zone such as {plain}+01:00")
+    return when
 
 
 def _print(screen: Any) -> None:
     from rich.console import Console
 
-    Console(highlight=False).print(screen)
+    Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_COLUMNS).print(screen)
 
 
 def _print_json(document: Any) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -91,6 +91,13 @@ class EpochAnswer(Answer):
     started: datetime | None
     first_batch: int | None
     last_batch: Annotated[int | None, Field(description="Declared by a later start; null while it runs")]
+    end: Annotated[
+        Literal["open", "declared", "undeclared"],
+        Field(
+            description="open: the current start; declared: a later start said how far it went; undeclared: there is a "
+            "later one that did not know of it, so that nobody can say what is missing after its last batch"
+        ),
+    ]
     arrived_batches: int
     arrived: list[tuple[int, int]]
     missing_batches: int
@@ -120,6 +127,7 @@ class LedgerAnswer(Answer):
     arrived: int
     missing: int
     given_up: int
+    undeclared_epochs: Annotated[int, Field(description="Starts that never said how far they went")]
     parked: Annotated[int, Field(description="Batches that have arrived and wait for their definition")]
     samples: int
     duplicates: int
@@ -132,7 +140,13 @@ class LedgerAnswer(Answer):
 class Health(Answer):
     """Whether the program can do its work; ``reason`` says why not."""
 
-    status: Annotated[str, Field(examples=["ok"])]
+    status: Annotated[
+        str,
+        Field(
+            description="ok; degraded: it answers, and a part of it waits for something; not ready: it cannot answer",
+            examples=["ok"],
+        ),
+    ]
     reason: str = ""
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
@@ -20,22 +20,21 @@ from cloud_ingest.gateway.answers import (
     SamplePage,
     TagPage,
 )
+from cloud_ingest.gateway.documentation import ASSETS_PATH, assets, documentation
+from cloud_ingest.gateway.span import QuestionInvalid, asked_bucket, asked_span
+from cloud_ingest.observability.obstacles import START, Obstacles
 from connectors.model.errors import DatabaseUnavailable, StatementRefused
 from connectors.observability.version import lineside_version
 from connectors.ports.database import Database
-from connectors.ports.settings import parse_duration
 
 PAGE_MAX: Final = 10_000
-BUCKET_S_MIN: Final = 0.001
-BUCKET_S_MAX: Final = 10_000 * 86_400.0
 ID_MAX: Final = (1 << 31) - 1
-UNDEFINED_TABLE: Final = "42P01"
 _BAD_DATA: Final = "22"
 _PROBLEM_TYPE: Final = "application/problem+json"
 _PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
     400: {"model": ProblemAnswer, "description": "The request cannot be understood"},
     404: {"model": ProblemAnswer, "description": "There is no such thing"},
-    503: {"model": ProblemAnswer, "description": "The database cannot be reached now"},
+    503: {"model": ProblemAnswer, "description": "The database cannot be reached or used now"},
 }
 
 AgentQuery = Annotated[str | None, Query(description="group/name", examples=["plant-7/line-3"])]
@@ -44,28 +43,28 @@ TimeQuery = Annotated[
 ]
 
 
-class BadRequest(ValueError):
-    """A request that cannot be understood, in a sentence."""
-
-
-def make_app(database: Database, registry: CollectorRegistry) -> FastAPI:
-    """The API on ``database``; ``/metrics`` shows ``registry``."""
+def make_app(database: Database, registry: CollectorRegistry, obstacles: Obstacles) -> FastAPI:
+    """The API on ``database``; ``/metrics`` shows ``registry``, and ``/readyz`` the ``obstacles``."""
     app = FastAPI(
         title="Lineside",
         version=lineside_version(),
         summary="Agents, tags, samples, and the delivery ledger",
-        docs_url="/api/docs",
+        docs_url=None,
         redoc_url=None,
         openapi_url="/api/openapi.json",
     )
     app.include_router(_api(database))
-    app.include_router(_operations(database, registry))
+    app.include_router(_operations(database, registry, obstacles))
+    app.include_router(documentation())
+    app.mount(ASSETS_PATH, assets(), name="assets")
     _handle_errors(app)
     return app
 
 
 def _api(database: Database) -> APIRouter:
-    api = APIRouter(prefix="/api/v1", responses=_PROBLEMS, dependencies=[Depends(_only_known_parameters)])
+    api = APIRouter(
+        prefix="/api/v1", tags=["Data"], responses=_PROBLEMS, dependencies=[Depends(_only_known_parameters)]
+    )
 
     @api.get("/agents")
     async def agents(agent: AgentQuery = None) -> list[AgentAnswer]:
@@ -98,13 +97,13 @@ def _api(database: Database) -> APIRouter:
     ) -> SamplePage:
         """Samples of one tag (from <= time < to; the last hour unless said otherwise), or its intervals."""
         if tag_id is None and (agent is None or tag is None):
-            raise BadRequest("name the tag by 'tag_id', or by 'agent', 'device' and 'tag'")
-        start, stop = _span(begin, end)
+            raise QuestionInvalid("name the tag by 'tag_id', or by 'agent', 'device' and 'tag'")
+        start, stop = asked_span(begin, end)
         found = await queries.find_tag(database, tag_id=tag_id, agent=agent, device=device, name=tag)
         if bucket is None:
             rows, following = await queries.samples(database, found["tag_id"], start, stop, limit)
             return SamplePage.model_validate({"tag": found, "samples": rows, "next": following})
-        rows, following = await queries.buckets(database, found["tag_id"], start, stop, _bucket(bucket), limit)
+        rows, following = await queries.buckets(database, found["tag_id"], start, stop, asked_bucket(bucket), limit)
         return SamplePage.model_validate({"tag": found, "buckets": rows, "next": following})
 
     @api.get("/ledger")
@@ -119,11 +118,11 @@ def _only_known_parameters(request: Request) -> None:
     """Refuse a request with a parameter that the route does not have: a misspelt one would be ignored silently."""
     known = {parameter.alias for parameter in request.scope["route"].dependant.query_params}
     if unknown := sorted(set(request.query_params) - known):
-        raise BadRequest(f"there is no parameter {', '.join(unknown)} here; known are {', '.join(sorted(known))}")
+        raise QuestionInvalid(f"there is no parameter {', '.join(unknown)} here; known are {', '.join(sorted(known))}")
 
 
-def _operations(database: Database, registry: CollectorRegistry) -> APIRouter:
-    operations = APIRouter()
+def _operations(database: Database, registry: CollectorRegistry, obstacles: Obstacles) -> APIRouter:
+    operations = APIRouter(tags=["Operation"])
 
     @operations.get("/healthz")
     async def healthz() -> Health:
@@ -132,11 +131,15 @@ def _operations(database: Database, registry: CollectorRegistry) -> APIRouter:
 
     @operations.get("/readyz", responses={503: {"model": Health}})
     async def readyz(response: Response) -> Health:
-        """Whether the program can answer: the database is there, and has its tables."""
+        """Whether the program can answer: the database is there, and has its tables.
+
+        It is "degraded" while another part of this process waits for something; questions are answered all the same.
+        """
         try:
             if await queries.is_migrated(database):
-                return Health(status="ok")
-            reason = queries.NOT_MIGRATED
+                waiting = str(obstacles)
+                return Health(status="degraded" if waiting else "ok", reason=waiting)
+            reason = obstacles.reason(START) or queries.NOT_MIGRATED
         except DatabaseUnavailable as exc:
             reason = str(exc)
         response.status_code = 503
@@ -155,13 +158,13 @@ def _handle_errors(app: FastAPI) -> None:
         details = "; ".join(f"{'.'.join(map(str, e['loc'][1:]))}: {e['msg']}" for e in error.errors())
         return _problem(400, "Bad request", details)
 
-    @app.exception_handler(BadRequest)
-    async def bad_request(_request: Request, error: BadRequest) -> JSONResponse:
+    @app.exception_handler(QuestionInvalid)
+    async def bad_request(_request: Request, error: QuestionInvalid) -> JSONResponse:
         return _problem(400, "Bad request", str(error))
 
     @app.exception_handler(queries.NotFound)
     async def not_found(_request: Request, error: queries.NotFound) -> JSONResponse:
-        return _problem(404, "Not found", str(error))
+        return _problem(404, "Not found", f"{error}; /api/v1/tags lists what there is")
 
     @app.exception_handler(DatabaseUnavailable)
     async def unavailable(_request: Request, error: DatabaseUnavailable) -> JSONResponse:
@@ -171,7 +174,7 @@ def _handle_errors(app: FastAPI) -> None:
     async def refused(_request: Request, error: StatementRefused) -> JSONResponse:
         if error.sqlstate.startswith(_BAD_DATA):
             return _problem(400, "Bad request", f"the database does not take a value of this request: {error}")
-        if error.sqlstate == UNDEFINED_TABLE:
+        if error.sqlstate == queries.UNDEFINED_TABLE:
             return _problem(503, "Service unavailable", queries.NOT_MIGRATED)
         raise error
 
@@ -183,26 +186,3 @@ def _handle_errors(app: FastAPI) -> None:
 def _problem(status: int, title: str, detail: str) -> JSONResponse:
     document = ProblemAnswer(title=title, status=status, detail=detail).model_dump()
     return JSONResponse(document, status_code=status, media_type=_PROBLEM_TYPE)
-
-
-def _span(begin: datetime | None, end: datetime | None) -> tuple[datetime, datetime]:
-    stop = end or datetime.now(UTC)
-    if stop.tzinfo is None or (begin is not None and begin.tzinfo is None):
-        raise BadRequest("'from' and 'to' need a time zone, such as 2026-11-22T08:00:00Z")
-    try:
-        start = begin or stop - timedelta(hours=1)
-    except OverflowError as exc:
-        raise BadRequest("'to' is too early") from exc
-    if start > stop:
-        raise BadRequest("'from' is later than 'to'")
-    return start, stop
-
-
-def _bucket(text: str) -> float:
-    try:
-        bucket_s = parse_duration(text)
-    except ValueError as exc:
-        raise BadRequest(f"bucket: {exc}") from exc
-    if not BUCKET_S_MIN <= bucket_s <= BUCKET_S_MAX:
-        raise BadRequest(f"bucket: {text} is not between 1ms and {BUCKET_S_MAX / 86_400:g}d")
-    return bucket_s

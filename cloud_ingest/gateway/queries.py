@@ -17,10 +17,11 @@ from connectors.ports.database import Database, Row
 from connectors.sparkplug.delivery import format_epoch
 
 NOT_MIGRATED: Final = "the database has no tables yet; run 'cloud-ingest migrate'"
+UNDEFINED_TABLE: Final = "42P01"
 
 
 class NotFound(LinesideError):
-    """What was asked for is not known; the text says what is."""
+    """What was asked for is not known; the caller adds how to find out what is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +102,7 @@ async def find_tag(
         )
     if not rows:
         asked = f"tag id {tag_id}" if tag_id is not None else f"tag {name!r} of device {device!r} of agent {agent!r}"
-        raise NotFound(f"there is no {asked}; /api/v1/tags lists what there is")
+        raise NotFound(f"there is no {asked}")
     return _tag(rows[0])
 
 
@@ -220,12 +221,15 @@ async def is_migrated(database: Database) -> bool:
 
 
 def _agent_ledger(rows: Sequence[Row], gaps: Sequence[Row], dead_letters: int, parked: int) -> dict[str, Any]:
-    epochs = [_epoch(row) for row in rows]
+    # No later start has told the end of the current epoch; of another one without an end, none ever will.
+    current = max((row for row in rows if row["last_batch"] is None), key=lambda row: row["last_arrival"], default=None)
+    epochs = [_epoch(row, "open" if row is current else "undeclared") for row in rows]
     return {
         "agent": rows[0]["agent"],
         "arrived": sum(epoch["arrived_batches"] for epoch in epochs),
         "missing": sum(epoch["missing_batches"] for epoch in epochs),
         "given_up": sum(epoch["given_up_batches"] for epoch in epochs),
+        "undeclared_epochs": sum(epoch["end"] == "undeclared" for epoch in epochs),
         "parked": parked,
         "samples": sum(epoch["samples"] for epoch in epochs),
         "duplicates": sum(epoch["duplicates"] for epoch in epochs),
@@ -246,7 +250,7 @@ def _agent_ledger(rows: Sequence[Row], gaps: Sequence[Row], dead_letters: int, p
     }
 
 
-def _epoch(row: Row) -> dict[str, Any]:
+def _epoch(row: Row, unless_declared: str) -> dict[str, Any]:
     arrived: BatchRanges = parse_multirange(row["arrived"])
     missing: BatchRanges = parse_multirange(row["missing"])
     given_up: BatchRanges = parse_multirange(row["given_up"])
@@ -255,6 +259,7 @@ def _epoch(row: Row) -> dict[str, Any]:
         "started": row["started"],
         "first_batch": row["first_batch"],
         "last_batch": row["last_batch"],
+        "end": unless_declared if row["last_batch"] is None else "declared",
         "arrived_batches": len(arrived),
         "arrived": list(arrived),
         "missing_batches": len(missing),

@@ -8,11 +8,7 @@ import socket
 from collections.abc import Iterator
 
 import uvicorn
-from prometheus_client import CollectorRegistry
-
-from cloud_ingest.config import GatewaySettings
-from cloud_ingest.gateway.app import make_app
-from connectors.ports.database import Database
+from starlette.types import ASGIApp
 
 
 class _Server(uvicorn.Server):
@@ -24,17 +20,15 @@ class _Server(uvicorn.Server):
         yield
 
 
-async def serve(settings: GatewaySettings, database: Database, registry: CollectorRegistry) -> None:
-    """Serve until cancelled; requests under way are finished first. Raises ``OSError`` when the port is taken."""
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    listening = socket.create_server((settings.host, settings.port), family=family)
-    app = make_app(database, registry)
+async def serve(listening: socket.socket, app: ASGIApp) -> None:
+    """Serve ``app`` until cancelled; requests under way are finished first. ``listening`` stays open."""
+    own = listening.dup()  # uvicorn closes what it was given
     options = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=3)
     server = _Server(options)
-    serving = asyncio.create_task(server.serve(sockets=[listening]), name="gateway server")
+    serving = asyncio.create_task(server.serve(sockets=[own]), name="gateway server")
     try:
         await asyncio.shield(serving)
     finally:
         server.should_exit = True
         await asyncio.wait([serving])
-        listening.close()
+        own.close()

@@ -11,7 +11,8 @@ from cloud_ingest.event_log.topics import RAW, SAMPLES
 from cloud_ingest.historian.partitions import Partitions
 from cloud_ingest.historian.projector import Projector, Stores, TopicReplaced
 from cloud_ingest.historian.samples_topic import SamplesTopic
-from cloud_ingest.observability.events import LAG, Fault, PartitionLeft, StoreWaiting
+from cloud_ingest.observability.events import LAG, Fault, PartitionLeft, StoreReached, StoreWaiting
+from cloud_ingest.observability.obstacles import HISTORIAN, OBSTACLES, historian_partition
 from connectors.model.back_off import BackOff
 from connectors.model.errors import DatabaseUnavailable, EventLogUnavailable, OffsetMoved
 from connectors.observability.events import emit
@@ -56,7 +57,7 @@ class Historian:
                 await self._run_assigned(back_off)
             except* (DatabaseUnavailable, EventLogUnavailable) as group:
                 wait_s = back_off.next_s()
-                emit(StoreWaiting(-1, str(group.exceptions[0]), round(wait_s, 1)))
+                emit(StoreWaiting(HISTORIAN, str(group.exceptions[0]), round(wait_s, 1)))
                 await asyncio.sleep(wait_s)
 
     async def _run_assigned(self, back_off: BackOff) -> None:
@@ -70,6 +71,8 @@ class Historian:
             running: dict[int, asyncio.Task[None]] = {}
             async for partitions in assignments:
                 back_off.reset()
+                if OBSTACLES.reason(HISTORIAN):
+                    emit(StoreReached(HISTORIAN))
                 for number in running.keys() - partitions:
                     running.pop(number).cancel()
                 for number in partitions - running.keys():
@@ -90,14 +93,14 @@ class Historian:
                 except TopicReplaced as exc:
                     raise EventLogUnavailable(str(exc)) from exc
                 except Exception as exc:  # the other partitions go on; the place in the log has not moved
-                    emit(Fault(f"historian partition {number}", f"{type(exc).__name__}: {exc}", traceback.format_exc()))
+                    emit(Fault(historian_partition(number), f"{type(exc).__name__}: {exc}", traceback.format_exc()))
                 await asyncio.sleep(back_off.next_s())
         finally:
             if self._projectors.get(number) is projector:  # the partition may have come back before this task ended
                 del self._projectors[number]
                 with contextlib.suppress(KeyError):  # it was never measured
                     LAG.remove(str(number))
-            emit(PartitionLeft(RAW, number, "it was given to another process, or this one stops"))
+            emit(PartitionLeft(RAW, number, "it was given to another process, or this one stops or waits"))
 
     async def _tend_partitions(self) -> None:
         """Have the partition of tomorrow before tomorrow."""

@@ -15,7 +15,7 @@ from cloud_ingest.historian.nodes import Nodes
 from cloud_ingest.historian.presence import Presence
 from cloud_ingest.historian.sample_rows import SampleRows
 from cloud_ingest.historian.work import DeadLetter, DecodedBatch, GapRow, KnownAgent, ParkedBatch, Work
-from connectors.model.delivery import EPOCH_MAX, AgentName, Epoch
+from connectors.model.delivery import EPOCH_MAX, AgentName, BatchRanges, Epoch
 from connectors.model.errors import PayloadInvalid
 from connectors.model.samples import SampleBatch
 from connectors.ports.event_log import LogRecord
@@ -265,18 +265,19 @@ def _gap(agent: KnownAgent, text: Any) -> GapRow:
             None if count is None else int(count),
             None if tags is None else tuple(str(tag) for tag in tags),
             str(document.get("detail", "")),
-            *_named_batch(document),
+            *_named_batches(document),
         )
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError) as exc:
         raise PayloadInvalid(f"not a gap record: {str(text)[:120]!r}") from exc
 
 
-def _named_batch(document: dict[str, Any]) -> tuple[Epoch | None, int | None]:
-    """The batch that a gap explains, if it names one. Raises ``ValueError``, ``TypeError``."""
-    epoch, batch = document.get("epoch"), document.get("batch")
-    if epoch is None or batch is None:
-        return None, None
-    number, named = parse_epoch(epoch), int(batch)
-    if not 0 < number <= EPOCH_MAX or not 0 < named < EPOCH_MAX:
-        raise ValueError(f"epoch {number} cannot have a batch {named}")
+def _named_batches(document: dict[str, Any]) -> tuple[Epoch | None, BatchRanges]:
+    """The batches that a gap explains, if it names any. Raises ``ValueError``, ``TypeError``."""
+    epoch, ranges = document.get("epoch"), document.get("batches")
+    if epoch is None or not ranges:
+        return None, BatchRanges()
+    number, named = parse_epoch(epoch), BatchRanges((int(first), int(last)) for first, last in ranges)
+    lowest, highest = min(first for first, _ in named), named.highest
+    if not 0 < number <= EPOCH_MAX or lowest <= 0 or highest is None or highest >= EPOCH_MAX:
+        raise ValueError(f"epoch {number} cannot have the batches {named}")
     return number, named

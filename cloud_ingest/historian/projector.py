@@ -30,6 +30,7 @@ from cloud_ingest.observability.events import (
     Stored,
     StoreWaiting,
 )
+from cloud_ingest.observability.obstacles import historian_partition
 from connectors.model.back_off import BackOff
 from connectors.model.errors import DatabaseUnavailable, EventLogUnavailable, LinesideError, StatementRefused
 from connectors.observability.events import emit
@@ -89,7 +90,7 @@ class Projector:
             except (DatabaseUnavailable, EventLogUnavailable) as exc:
                 self._forget()
                 wait_s = back_off.next_s()
-                emit(StoreWaiting(self.partition, str(exc), round(wait_s, 1)))
+                emit(StoreWaiting(historian_partition(self.partition), str(exc), round(wait_s, 1)))
                 await asyncio.sleep(wait_s)
 
     async def _read_on(self, back_off: BackOff) -> None:

@@ -180,9 +180,10 @@ async def _rare(session: Session, work: Work) -> None:
     for gap in work.gaps:
         await session.execute(
             "INSERT INTO gap (agent_id, tenant_id, device, reason, first_time, last_time, sample_count, tags, detail, "
-            "epoch, batch) "
+            "epoch, batches) "
             "VALUES ($1,$2,$3,$4, to_timestamp(0) + ($5::bigint / 1000) * interval '1 microsecond', "
-            "to_timestamp(0) + ($6::bigint / 1000) * interval '1 microsecond', $7,$8,$9,$10,$11)",
+            "to_timestamp(0) + ($6::bigint / 1000) * interval '1 microsecond', $7,$8,$9,$10,"
+            "$11::text::int8multirange)",
             gap.agent.agent_id,
             gap.agent.tenant_id,
             storable_text(gap.device),
@@ -193,7 +194,7 @@ async def _rare(session: Session, work: Work) -> None:
             None if gap.tags is None else [storable_text(tag) for tag in gap.tags],
             storable_text(gap.detail),
             gap.epoch,
-            gap.batch,
+            format_multirange(gap.batches) if gap.batches else None,
         )
     for parked in work.parked:
         await session.execute(

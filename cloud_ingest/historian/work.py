@@ -45,7 +45,8 @@ class GapRow:
     tags: tuple[str, ...] | None
     detail: str
     epoch: Epoch | None = None
-    batch: int | None = None
+    batches: BatchRanges = field(default_factory=BatchRanges)
+    """Batches of ``epoch`` that were given up with it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,13 +28,16 @@ from cloud_ingest.observability.events import (
     Appended,
     AppendFailed,
     HostLost,
+    HostOffline,
     HostOnline,
     HostStandby,
     LogEndLost,
     MessageRefused,
     MessagesDropped,
     RebirthAsked,
+    StoreWaiting,
 )
+from cloud_ingest.observability.obstacles import INGEST
 from connectors.model.back_off import BackOff
 from connectors.model.delivery import AgentName
 from connectors.model.errors import BrokerUnavailable, DatabaseUnavailable, EventLogUnavailable, RecordRefused
@@ -120,11 +123,13 @@ class Bridge:
             try:
                 await self._as_host(url, back_off)
                 continue
-            except (BrokerUnavailable, DatabaseUnavailable, EventLogUnavailable) as exc:
-                reason = str(exc)
-            number += 1
-            wait_s = back_off.next_s()
-            emit(HostLost(url, reason, round(wait_s, 1)))
+            except BrokerUnavailable as exc:
+                number += 1
+                wait_s = back_off.next_s()
+                emit(HostLost(url, str(exc), round(wait_s, 1)))
+            except (DatabaseUnavailable, EventLogUnavailable) as exc:
+                wait_s = back_off.next_s()
+                emit(StoreWaiting(INGEST, str(exc), round(wait_s, 1)))
             await asyncio.sleep(wait_s)
 
     async def _as_host(self, url: str, back_off: BackOff) -> None:
@@ -148,6 +153,8 @@ class Bridge:
             except* (BrokerUnavailable, DatabaseUnavailable, EventLogUnavailable) as group:
                 raise group.exceptions[0] from group
             finally:
+                if self.is_online:
+                    emit(HostOffline(self._options.host, url))
                 self.broker_url = ""
                 await self._disconnect(is_host=lock.held)
 

@@ -36,7 +36,7 @@ class Taken:
 
 
 def take_message(topic: str, payload: bytes, received_ms: int) -> Taken | None:
-    """What becomes of a message from the broker; ``None`` for commands, which are not data.
+    """What becomes of a message from the broker; ``None`` for commands and previews, which nobody is to store.
 
     Only the topic and the delivery metrics are looked at. What cannot be read goes into the log as it is: the historian
     sets it aside with the reason.
@@ -54,8 +54,10 @@ def take_message(topic: str, payload: bytes, received_ms: int) -> Taken | None:
         delivery = read_delivery(payload)
     except PayloadInvalid:
         delivery = None
-    if delivery is None or delivery.batch == 0:
+    if delivery is None:
         return Taken(record, topic)
+    if delivery.batch == 0:
+        return None
     return Taken(record, topic, parsed.agent, delivery)
 
 

@@ -10,56 +10,39 @@ from typing import ClassVar, Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from cloud_ingest.observability.obstacles import INGEST, INGEST_LOG, OBSTACLES, historian_partition
 from connectors.observability.events import Event
 
 REGISTRY: Final = CollectorRegistry()
 
-MESSAGES: Final = Counter(
-    "lineside_ingest_messages_total", "Sparkplug messages taken from the broker", registry=REGISTRY
-)
+MESSAGES: Final = Counter("lineside_ingest_messages_total", "Sparkplug messages from the broker", registry=REGISTRY)
 MESSAGE_BYTES: Final = Counter("lineside_ingest_bytes_total", "Bytes of these messages", registry=REGISTRY)
 APPENDS: Final = Counter("lineside_ingest_appends_total", "Appends to the event log", registry=REGISTRY)
 APPEND_SECONDS: Final = Histogram(
     "lineside_ingest_append_seconds", "Duration of one append, durability included",
     buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 5), registry=REGISTRY,
 )  # fmt: skip
-PENDING_BYTES: Final = Gauge(
-    "lineside_ingest_pending_bytes", "Bytes taken from the broker that are not in the event log yet", registry=REGISTRY
-)
-ACKNOWLEDGED: Final = Counter(
-    "lineside_ingest_batches_acknowledged_total", "Batches acknowledged to agents", registry=REGISTRY
-)
+PENDING_BYTES: Final = Gauge("lineside_ingest_pending_bytes", "Bytes not in the event log yet", registry=REGISTRY)
+ACKNOWLEDGED: Final = Counter("lineside_ingest_batches_acknowledged_total", "Batches acknowledged", registry=REGISTRY)
 MESSAGES_DROPPED: Final = Counter(
     "lineside_ingest_messages_dropped_total",
     "Messages not taken while too many waited for the event log: batches, which come again, and others last",
     registry=REGISTRY,
 )
-LOG_ENDS_LOST: Final = Counter(
-    "lineside_ingest_log_ends_lost_total", "Partitions that ended earlier than before", registry=REGISTRY
-)
-REFUSED: Final = Counter(
-    "lineside_ingest_messages_refused_total", "Messages that the event log will never take", registry=REGISTRY
-)
-BROKER_ONLINE: Final = Gauge(
-    "lineside_ingest_broker_online", "1 while the host is online on its broker", registry=REGISTRY
-)
-BROKER_FAILURES: Final = Counter(
-    "lineside_ingest_broker_failures_total", "Lost or refused connections", registry=REGISTRY
-)
+LOG_ENDS_LOST: Final = Counter("lineside_ingest_log_ends_lost_total", "Partitions with a lost end", registry=REGISTRY)
+REFUSED: Final = Counter("lineside_ingest_messages_refused_total", "Messages refused by the log", registry=REGISTRY)
+BROKER_ONLINE: Final = Gauge("lineside_ingest_broker_online", "1 while the host is online", registry=REGISTRY)
+BROKER_FAILURES: Final = Counter("lineside_ingest_broker_failures_total", "Failed connections", registry=REGISTRY)
 LOG_FAILURES: Final = Counter("lineside_ingest_log_failures_total", "Appends that did not succeed", registry=REGISTRY)
 REBIRTHS: Final = Counter("lineside_ingest_rebirths_asked_total", "Rebirths asked of nodes", registry=REGISTRY)
 
 SAMPLES_STORED: Final = Counter("lineside_historian_samples_total", "Samples stored", registry=REGISTRY)
-TRANSACTIONS: Final = Counter(
-    "lineside_historian_transactions_total", "Transactions of the historian", registry=REGISTRY
-)
+TRANSACTIONS: Final = Counter("lineside_historian_transactions_total", "Transactions committed", registry=REGISTRY)
 TRANSACTION_SECONDS: Final = Histogram(
     "lineside_historian_transaction_seconds", "Duration of one transaction, decoding left out",
     buckets=(0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 5, 20), registry=REGISTRY,
 )  # fmt: skip
-DUPLICATES: Final = Counter(
-    "lineside_historian_duplicates_total", "Batches that had been stored before", registry=REGISTRY
-)
+DUPLICATES: Final = Counter("lineside_historian_duplicates_total", "Batches that came again", registry=REGISTRY)
 DEAD_LETTERS: Final = Counter("lineside_historian_dead_letters_total", "Messages set aside", registry=REGISTRY)
 GAPS: Final = Counter("lineside_historian_gaps_total", "Gaps declared by agents or seen in nodes", registry=REGISTRY)
 NOT_PUBLISHED: Final = Counter(
@@ -109,6 +92,15 @@ class Migrated(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class PortWaiting(Event):
+    """A port is taken at the start: it is tried for ``wait_s``, in case an earlier process is about to end."""
+
+    level: ClassVar[str] = "warning"
+    place: str
+    wait_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class HostOnline(Event):
     """The host is online on a broker: agents may send."""
 
@@ -118,6 +110,19 @@ class HostOnline(Event):
     def measure(self) -> None:
         """See ``Event``."""
         BROKER_ONLINE.set(1)
+        OBSTACLES.gone(INGEST)
+
+
+@dataclass(frozen=True, slots=True)
+class HostOffline(Event):
+    """The host has left its broker; why, the next event says, unless the program stops."""
+
+    host: str
+    broker: str
+
+    def measure(self) -> None:
+        """See ``Event``."""
+        BROKER_ONLINE.set(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,10 +131,14 @@ class HostStandby(Event):
 
     host: str
 
+    def measure(self) -> None:
+        """See ``Event``."""
+        OBSTACLES.gone(INGEST)
+
 
 @dataclass(frozen=True, slots=True)
 class HostLost(Event):
-    """The broker cannot be reached; the next attempt comes after ``retry_s``."""
+    """The broker cannot be reached, or closed the connection; the next attempt comes after ``retry_s``."""
 
     level: ClassVar[str] = "warning"
     broker: str
@@ -138,8 +147,8 @@ class HostLost(Event):
 
     def measure(self) -> None:
         """See ``Event``."""
-        BROKER_ONLINE.set(0)
         BROKER_FAILURES.inc()
+        OBSTACLES.stands(INGEST, self.reason)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +166,7 @@ class Appended(Event):
         MESSAGE_BYTES.inc(self.size_bytes)
         APPENDS.inc()
         APPEND_SECONDS.observe(self.duration_s)
+        OBSTACLES.gone(INGEST_LOG)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +181,7 @@ class AppendFailed(Event):
     def measure(self) -> None:
         """See ``Event``."""
         LOG_FAILURES.inc()
+        OBSTACLES.stands(INGEST_LOG, self.reason)
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,6 +258,10 @@ class PartitionAssigned(Event):
     partition: int
     offset: int
 
+    def measure(self) -> None:
+        """See ``Event``."""
+        OBSTACLES.gone(historian_partition(self.partition))
+
 
 @dataclass(frozen=True, slots=True)
 class PlaceSetBack(Event):
@@ -286,6 +301,10 @@ class PartitionLeft(Event):
     topic: str
     partition: int
     reason: str
+
+    def measure(self) -> None:
+        """See ``Event``."""
+        OBSTACLES.gone(historian_partition(self.partition))
 
 
 @dataclass(frozen=True, slots=True)
@@ -339,12 +358,30 @@ class SamplesNotPublished(Event):
 
 @dataclass(frozen=True, slots=True)
 class StoreWaiting(Event):
-    """The database or the event log cannot be reached: the historian waits, and keeps its place."""
+    """The database or the event log cannot be used: ``task`` waits, loses nothing, and tries again after ``retry_s``.
+
+    The task is ``start``, ``ingest`` (to be the host), ``historian``, or ``historian partition N``.
+    """
 
     level: ClassVar[str] = "warning"
-    partition: int
+    task: str
     reason: str
     retry_s: float
+
+    def measure(self) -> None:
+        """See ``Event``."""
+        OBSTACLES.stands(self.task, self.reason)
+
+
+@dataclass(frozen=True, slots=True)
+class StoreReached(Event):
+    """The database and the event log can be used again: ``task`` goes on."""
+
+    task: str
+
+    def measure(self) -> None:
+        """See ``Event``."""
+        OBSTACLES.gone(self.task)
 
 
 @dataclass(frozen=True, slots=True)

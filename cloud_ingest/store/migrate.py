@@ -14,6 +14,8 @@ from connectors.ports.database import Database
 
 _NAME: Final = re.compile(r"(\d{4})_(\w+)\.sql")
 _LOCK: Final = 0x4C696E65
+_SERVER_MIN: Final = 15
+"""The first PostgreSQL that gathers multiranges (``range_agg``), as the ledger does."""
 
 
 class MigrationInvalid(LinesideError):
@@ -47,9 +49,14 @@ def migrations() -> list[Migration]:
 async def migrate(database: Database) -> list[Migration]:
     """Apply what is missing; what was applied. Safe for several processes at once.
 
-    Raises ``MigrationInvalid`` when the database was made by a newer version, or an applied migration was changed.
+    Raises ``MigrationInvalid`` when the database was made by a newer version, or by one whose migrations are not ours,
+    or the server is too old; and ``DatabaseUnavailable``, also when the user may not make tables.
     """
     async with database.transaction() as session:
+        (here,) = await session.fetch(
+            "SELECT current_database() AS name, current_setting('server_version_num')::int AS version"
+        )
+        _check_version(int(here["version"]))
         await session.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
         await session.execute(
             "CREATE TABLE IF NOT EXISTS schema_migration (number integer PRIMARY KEY, name text NOT NULL, "
@@ -57,7 +64,7 @@ async def migrate(database: Database) -> list[Migration]:
         )
         rows = await session.fetch("SELECT number, fingerprint FROM schema_migration ORDER BY number")
         applied = {int(row["number"]): str(row["fingerprint"]) for row in rows}
-        pending = _pending(migrations(), applied)
+        pending = _pending(migrations(), applied, str(here["name"]))
         for migration in pending:
             for statement in statements(migration.sql):
                 await session.execute(statement)
@@ -70,17 +77,29 @@ async def migrate(database: Database) -> list[Migration]:
     return pending
 
 
-def _pending(known: Sequence[Migration], applied: dict[int, str]) -> list[Migration]:
-    numbers = {migration.number for migration in known}
-    if newer := sorted(set(applied) - numbers):
+def _check_version(number: int) -> None:
+    """``number`` is PostgreSQL's ``server_version_num``. Raises ``MigrationInvalid`` for one that is too old."""
+    if number < _SERVER_MIN * 10_000:
         raise MigrationInvalid(
-            f"the database has migration {newer[-1]}, which this version does not know; install the newer version"
+            f"PostgreSQL {number // 10_000} is too old: Lineside needs {_SERVER_MIN} or newer; upgrade the server, or "
+            "name a newer one under 'database' in the configuration"
         )
+
+
+def _pending(known: Sequence[Migration], applied: dict[int, str], database: str) -> list[Migration]:
     for migration in known:
         if applied.get(migration.number, migration.fingerprint) != migration.fingerprint:
             raise MigrationInvalid(
-                f"migration {migration.number:04d}_{migration.name} was changed after it was applied"
+                f"the database {database!r} was made by a version of Lineside that was never released (its migration "
+                f"{migration.number:04d} is not {migration.number:04d}_{migration.name} of this version), and cannot "
+                "be brought up to date. Go on with that version, or make an empty database (CREATE DATABASE …;) and "
+                "name it under 'database' in the configuration; for the demo, remove its folder (.demo)"
             )
+    if newer := sorted(set(applied) - {migration.number for migration in known}):
+        raise MigrationInvalid(
+            f"the database {database!r} has migration {newer[-1]}, which this version does not know; install the newer "
+            "version"
+        )
     return [migration for migration in known if migration.number not in applied]
 
 

@@ -13,8 +13,11 @@ from typing import Any, Final, TypeVar
 
 from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaError, LeaderNotAvailableError, NodeNotReadyError
+from aiokafka.protocol.metadata import MetadataRequest
 from aiokafka.structs import TopicPartition
 
+from connectors.configuration.tls_files import TlsFileUnusable
+from connectors.kafka.refusals import brokers, elsewhere, refusal, why_unreachable
 from connectors.kafka.settings import KafkaLog
 from connectors.model.errors import EventLogUnavailable
 
@@ -31,8 +34,8 @@ def client_options(settings: KafkaLog, name: str) -> dict[str, Any]:
     login = settings.login
     try:
         context = settings.tls.context() if settings.tls else None
-    except OSError as exc:
-        raise EventLogUnavailable(f"the TLS files for Kafka cannot be used: {exc}") from exc
+    except TlsFileUnusable as exc:
+        raise EventLogUnavailable(f"the TLS files for Kafka cannot be used: {exc.message} {exc.suggestion}") from exc
     options: dict[str, Any] = {
         "bootstrap_servers": list(settings.brokers),
         "client_id": name,
@@ -75,14 +78,22 @@ class KafkaConnection:
                     except KafkaError as exc:
                         failure = exc
                         if not exc.retriable:
-                            raise EventLogUnavailable(f"Kafka could not {what}: {exc!r}") from exc
+                            reason = refusal(exc, self._settings)
+                            raise EventLogUnavailable(
+                                f"Kafka at {brokers(self._settings)} could not {what}: {reason}"
+                            ) from exc
                     await asyncio.sleep(RETRY_S)
                     await self._refresh()
         except TimeoutError as exc:
+            reason = elsewhere(failure, self._settings, self._advertised()) or refusal(failure or exc, self._settings)
             await self._drop(self._client)  # whatever its connections are waiting for, nobody waits for it any more
             raise EventLogUnavailable(
-                f"Kafka could not {what} within {self._settings.timeout_s:g} s: {failure or 'no answer'!r}"
+                f"Kafka at {brokers(self._settings)} could not {what} within {self._settings.timeout_s:g} s: {reason}"
             ) from exc
+
+    async def reach(self) -> None:
+        """Hear of any broker, which needs no permission. Raises as ``to_any``."""
+        await self.to_any(MetadataRequest([]))
 
     async def to_leader(self, topic: str, partition: int, request: Any) -> Any:
         """The answer of the broker that leads ``partition``. Raises ``KafkaError``, and as ``to_any``."""
@@ -108,17 +119,22 @@ class KafkaConnection:
     async def _open(self) -> Any:
         async with self._opening:
             if self._client is None:
-                client = _new_client(**client_options(self._settings, self._name))
+                options = client_options(self._settings, self._name)
+                client = _new_client(**options)
                 try:
                     await client.bootstrap()
                 except BaseException as exc:
                     await client.close()
                     if not isinstance(exc, KafkaError):
                         raise
-                    places = ", ".join(self._settings.brokers)
-                    raise EventLogUnavailable(f"no broker of Kafka at {places} can be reached, or lets us in") from exc
+                    reason = await why_unreachable(self._settings, options)
+                    raise EventLogUnavailable(f"no broker of Kafka can be reached, or lets us in. {reason}") from exc
                 self._client = client
             return self._client
+
+    def _advertised(self) -> list[str]:
+        """Where the brokers can be reached, as they say themselves."""
+        return [] if self._client is None else [f"{one.host}:{one.port}" for one in self._client.cluster.brokers()]
 
     async def _refresh(self) -> None:
         """Learn anew who leads what; when no known broker answers, begin again from the addresses in the settings."""

@@ -42,7 +42,7 @@ class KafkaEventLog:
 
     async def connect(self) -> None:
         """Reach the cluster. Raises ``EventLogUnavailable`` with a sentence that names the brokers."""
-        await self._connection.until_served("be reached", partial(find_topic, self._connection, "lineside"))
+        await self._connection.until_served("be reached", self._connection.reach)
 
     async def ensure(self, topic: TopicSpec) -> TopicState:
         """See ``EventLog``."""

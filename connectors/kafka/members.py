@@ -9,9 +9,10 @@ from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaConnectionError, KafkaError
 
 from connectors.kafka.connection import client_options
+from connectors.kafka.refusals import brokers, refusal, why_unreachable
 from connectors.kafka.settings import KafkaLog
 from connectors.model.errors import EventLogUnavailable
 
@@ -26,8 +27,9 @@ _new_consumer: Final[Any] = AIOKafkaConsumer  # it has no annotations
 class _Assignments(ConsumerRebalanceListener):
     """Keeps the newest assignment, and lets the consumer fetch nothing of it."""
 
-    def __init__(self, consumer: Any) -> None:
+    def __init__(self, consumer: Any, settings: KafkaLog) -> None:
         self._consumer = consumer
+        self._settings = settings
         self._changed = asyncio.Event()
         self._newest: frozenset[int] | None = None
 
@@ -48,7 +50,8 @@ class _Assignments(ConsumerRebalanceListener):
             try:
                 await self._consumer.getmany(timeout_ms=0)
             except KafkaError as exc:
-                raise EventLogUnavailable(f"the membership in a group on Kafka is lost: {exc!r}") from exc
+                reason = refusal(exc, self._settings)
+                raise EventLogUnavailable(f"the membership in a group on Kafka is lost: {reason}") from exc
             if self._newest is not None and self._newest != told:
                 told = self._newest
                 yield told
@@ -74,13 +77,17 @@ async def membership(
         max_poll_interval_ms=_NEVER_MS,
         **options,
     )
-    assignments = _Assignments(consumer)
+    assignments = _Assignments(consumer, settings)
     try:
         consumer.subscribe([topic], listener=assignments)
         try:
             await asyncio.wait_for(consumer.start(), settings.timeout_s + settings.session_timeout_s)
         except (KafkaError, TimeoutError) as exc:
-            raise EventLogUnavailable(f"no member of the group {group} on Kafka: {exc!r}") from exc
+            away = isinstance(exc, KafkaConnectionError)
+            reason = await why_unreachable(settings, options) if away else refusal(exc, settings)
+            raise EventLogUnavailable(
+                f"Kafka at {brokers(settings)} could not take us into the group {group}.{topic}: {reason}"
+            ) from exc
         async with aclosing(assignments.changes()) as changes:
             yield changes
     finally:

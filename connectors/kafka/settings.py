@@ -8,11 +8,12 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from connectors.configuration.setting_types import FilePath
+from connectors.configuration.setting_types import FilePath, check_port
+from connectors.configuration.tls_files import client_context
 from connectors.ports.secrets import Secret
 from connectors.ports.settings import Duration, Settings, Size
 
-_ADDRESS: Final = re.compile(r"(\[[0-9A-Fa-f:]+\]|[^\s:/@]+):\d{1,5}")
+_ADDRESS: Final = re.compile(r"(\[[0-9A-Fa-f:]+\]|[^\s:/@]+):(\d+)")
 
 
 class KafkaTls(Settings):
@@ -22,14 +23,14 @@ class KafkaTls(Settings):
         FilePath | None, Field(description="PEM file of the authorities to trust; without it, those of the system")
     ] = None
     certificate: Annotated[FilePath | None, Field(description="PEM file of the client's certificate")] = None
-    key: Annotated[FilePath | None, Field(description="PEM file of the client's private key")] = None
+    key: Annotated[
+        FilePath | None,
+        Field(description="PEM file of the client's private key, unless it is in that of the certificate"),
+    ] = None
 
     def context(self) -> ssl.SSLContext:
-        """How a connection is secured. Raises ``OSError`` when a file cannot be read, or is none of its kind."""
-        context = ssl.create_default_context(cafile=self.authority)
-        if self.certificate is not None:
-            context.load_cert_chain(self.certificate, self.key)
-        return context
+        """How a connection is secured. Raises ``TlsFileUnusable``."""
+        return client_context(self.authority, self.certificate, self.key or self.certificate)
 
 
 class KafkaLogin(Settings):
@@ -65,8 +66,10 @@ class KafkaLog(Settings):
     @classmethod
     def _addresses(cls, brokers: tuple[str, ...]) -> tuple[str, ...]:
         for broker in brokers:
-            if not _ADDRESS.fullmatch(broker):
+            found = _ADDRESS.fullmatch(broker)
+            if found is None:
                 raise ValueError(f"{broker!r} is not the address of a broker; write it as host:9093")
+            check_port(broker, found[2])
         return brokers
 
     @model_validator(mode="after")

@@ -9,6 +9,7 @@ from io import BytesIO
 from typing import Any, Final
 
 from aiokafka.errors import (
+    InvalidReplicationFactorError,
     KafkaError,
     LeaderNotAvailableError,
     NoError,
@@ -23,6 +24,7 @@ from aiokafka.protocol.types import Boolean, CompactArray, CompactString, Int16,
 
 from connectors.kafka.connection import RETRY_S, KafkaConnection
 from connectors.kafka.producer import BATCH_OVERHEAD_BYTES, RECORD_OVERHEAD_BYTES
+from connectors.kafka.refusals import brokers, not_made
 from connectors.kafka.settings import KafkaLog
 from connectors.model.errors import EventLogUnavailable
 from connectors.ports.event_log import Cleanup, TopicSpec
@@ -172,10 +174,13 @@ async def create_topic(connection: KafkaConnection, spec: TopicSpec, settings: K
         return
     if getattr(error, "retriable", False):
         raise error
-    raise EventLogUnavailable(
-        f"Kafka does not make the topic {spec.name} with {settings.replication} copies: "
-        f"{message[0] if message and message[0] else error.__name__}"
-    )
+    said = message[0] if message and message[0] else error.__name__
+    if error is InvalidReplicationFactorError:
+        raise EventLogUnavailable(
+            f"Kafka at {brokers(settings)} does not make the topic {spec.name} with {settings.replication} copies: "
+            f"{said} Let more brokers join, or lower 'replication' and 'in_sync' of 'kafka' under 'event_log'."
+        )
+    raise EventLogUnavailable(not_made(spec, settings, configuration, said))
 
 
 async def ensure_topic(connection: KafkaConnection, spec: TopicSpec, settings: KafkaLog) -> KafkaTopic:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 import asyncpg
 
+from connectors.model.errors import StatementRefused
 from connectors.postgres.driver import CAUGHT, Connection, Pool, Transaction, connect, create_pool
-from connectors.postgres.errors import not_connected, terminate, translated, usable
+from connectors.postgres.errors import terminate, translated, usable
 from connectors.postgres.held_lock import KEEPALIVE_SETTINGS, PostgresHeldLock, close, try_lock
+from connectors.postgres.login import Login, not_connected, not_permitted, system_authorities
 from connectors.postgres.session import PostgresRow, PostgresSession
 
 CONNECT_TIMEOUT_S: Final = 5.0
@@ -23,7 +24,7 @@ _TRUSTED_IDLE_S: Final = 0.1
 """A connection that was idle for longer is asked whether it still lives: after a restart of the server the first use
 of each pooled connection would fail otherwise."""
 _CLOSE_TIMEOUT_S: Final = 5.0
-_PORT: Final = 5432
+_NO_PERMISSION: Final = "42501"
 
 
 class _PooledConnection(asyncpg.Connection):
@@ -47,19 +48,21 @@ class PostgresDatabase:
 
     It survives restarts of the server: a lost connection is replaced at its next use. A statement that takes longer
     than ``statement_timeout_s`` fails, and a caller waits for a free connection no longer than
-    ``FREE_CONNECTION_TIMEOUT_S``; both as ``DatabaseUnavailable``. ``settings`` are parameters of the server.
+    ``FREE_CONNECTION_TIMEOUT_S``; both as ``DatabaseUnavailable``, as is a permission that an administrator has to
+    grant first. ``settings`` are parameters of the server.
     """
 
     def __init__(
         self, dsn: str, *, connections_max: int, settings: Mapping[str, str], statement_timeout_s: float
     ) -> None:
-        parts = urlsplit(dsn)
-        self._place = f"{parts.hostname}:{parts.port or _PORT}{parts.path}"
+        self._login = Login.from_dsn(dsn)
         self._dsn = dsn
+        self._authorities = system_authorities(dsn)
         self._settings = dict(settings)
         self._statement_timeout_s = statement_timeout_s
         self._pool: Pool = create_pool(
             dsn,
+            ssl=self._authorities,
             min_size=0,
             max_size=connections_max,
             setup=_check_idle,
@@ -89,20 +92,22 @@ class PostgresDatabase:
         try:
             return await connect(
                 self._dsn,
+                ssl=self._authorities,
                 record_class=PostgresRow,
                 timeout=CONNECT_TIMEOUT_S,
                 command_timeout=self._statement_timeout_s,
                 server_settings={**self._settings, **KEEPALIVE_SETTINGS},
             )
         except CAUGHT as exc:
-            raise not_connected(exc, self._place) from exc
+            raise not_connected(exc, self._login) from exc
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator[PostgresSession]:
         """See ``Database``."""
         connection = await self._acquire()
         try:
-            yield PostgresSession(connection)
+            with self._permitted():
+                yield PostgresSession(connection)
         finally:
             await self._release(connection)
 
@@ -115,7 +120,8 @@ class PostgresDatabase:
             with translated(connection):
                 await transaction.start()
             try:
-                yield PostgresSession(connection)
+                with self._permitted():
+                    yield PostgresSession(connection)
             except BaseException:
                 await _roll_back(connection, transaction)
                 raise
@@ -140,6 +146,16 @@ class PostgresDatabase:
         except CAUGHT:
             self._pool.terminate()
 
+    @contextmanager
+    def _permitted(self) -> Iterator[None]:
+        """A statement for which the user lacks a permission: the text says which, and how it is granted."""
+        try:
+            yield
+        except StatementRefused as exc:
+            if exc.sqlstate == _NO_PERMISSION:
+                raise not_permitted(exc, self._login) from exc
+            raise
+
     async def _acquire(self) -> Connection:
         try:
             try:
@@ -149,7 +165,7 @@ class PostgresDatabase:
                 # new one now.
                 return await self._pool.acquire(timeout=FREE_CONNECTION_TIMEOUT_S)
         except CAUGHT as exc:
-            raise not_connected(exc, self._place) from exc
+            raise not_connected(exc, self._login) from exc
 
     async def _release(self, connection: Connection) -> None:
         if usable(connection):

@@ -36,12 +36,6 @@ def translated(connection: Connection) -> Iterator[None]:
         raise DatabaseUnavailable(f"the connection to PostgreSQL is lost: {reason}") from exc
 
 
-def not_connected(exc: BaseException, place: str) -> DatabaseUnavailable:
-    """The error for a connection that could not be opened; ``place`` says where to, without the password."""
-    reason = "no answer in time" if isinstance(exc, TimeoutError) else str(exc) or type(exc).__name__
-    return DatabaseUnavailable(f"PostgreSQL at {place} cannot be reached: {reason}")
-
-
 def usable(connection: Connection) -> bool:
     """Whether ``connection`` is open, as far as its client knows (one that the pool has taken back is not)."""
     try:

@@ -182,7 +182,7 @@ async def test_a_server_that_is_down_is_said_at_once(database_dsn: str, postgres
         with pytest.raises(DatabaseUnavailable):  # on the connection that the server has closed
             async with database.session() as session:
                 await session.execute("SELECT 1")
-        with pytest.raises(DatabaseUnavailable, match=rf"127\.0\.0\.1:{postgres_server.port}/.* cannot be reached"):
+        with pytest.raises(DatabaseUnavailable, match=rf"127\.0\.0\.1:{postgres_server.port} cannot be reached"):
             async with database.session() as session:
                 await session.execute("SELECT 1")
         with pytest.raises(DatabaseUnavailable):

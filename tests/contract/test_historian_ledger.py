@@ -244,29 +244,36 @@ async def test_a_batch_that_its_agent_declared_as_refused_is_given_up_and_not_mi
     async with plant(RawLogOnPostgres(database_dsn), database_dsn) as made:
         wires = [agent.start(), agent.define("press", {"force": DataType.DOUBLE})]
         refused = agent.samples("press", [Sample("force", NOW_MS * 10**6, 1.0)])
-        await made.project(
-            *wires, agent.gap("press", "device_unavailable", 1, 2, epoch=format_epoch(agent.epoch), batch=3)
-        )
-        assert (await made.epoch(agent))["missing"] == [(3, 3)], "another reason explains no batch"
+        await made.project(*wires, agent.gap("press", "device_unavailable", 1, 2))
+        assert (await made.epoch(agent))["missing"] == [(3, 3)], "a gap that names no batch explains none"
         await made.fetch(
             "INSERT INTO dead_letter (tenant_id, agent_id, epoch, batch, topic, payload, reason, received) "
             "SELECT 1, agent_id, $1, 3, '', '', 'too large', now() FROM agent RETURNING 1",
             agent.epoch,
         )
-        gap = {"epoch": format_epoch(agent.epoch), "batch": 3, "detail": "too large"}
+        gap = {"epoch": format_epoch(agent.epoch), "batches": [[3, 3]], "detail": "too large"}
         await made.project(agent.gap("press", "refused", 1, 2, **gap))
         epoch = await made.epoch(agent)
         assert (epoch["missing"], epoch["given_up"]) == ([], [(3, 3)])
         (entry,) = await queries.ledger(made.database)
         assert (entry["missing"], entry["given_up"], entry["dead_letters"]) == (0, 1, 1)
-        assert "1 batches given up: 3-3" in printed(entry) or "1 batches given up: 3 of" in printed(entry)
+        assert "1 batch given up: 3 of" in printed(entry)
         await made.project(refused)
         epoch = await made.epoch(agent)
         assert (epoch["arrived"], epoch["given_up"]) == ([(1, 5)], []), "what arrived all the same is not given up"
 
 
 @pytest.mark.parametrize(
-    "named", [{"epoch": 5, "batch": 1}, {"epoch": "x", "batch": 1}, {"epoch": "1", "batch": 1 << 63}]
+    "named",
+    [
+        {"epoch": 5, "batches": [[1, 1]]},
+        {"epoch": "x", "batches": [[1, 1]]},
+        {"epoch": "1", "batches": [[1, 1 << 63]]},
+        {"epoch": "1", "batches": [[0, 3]]},
+        {"epoch": "1", "batches": [[7, 3]]},
+        {"epoch": "1", "batches": 7},
+        {"epoch": "1", "batches": [7]},
+    ],
 )
 async def test_a_gap_that_names_no_possible_batch_is_set_aside(database_dsn: str, named: dict[str, Any]) -> None:
     agent = PlayedAgent()

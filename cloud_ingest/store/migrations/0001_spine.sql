@@ -65,6 +65,15 @@ CREATE TABLE definition (
     PRIMARY KEY (agent_id, hash)
 );
 
+-- The definition that the newest birth of a device named: unit, type and description of its tags are as it says.
+CREATE TABLE born_definition (
+    agent_id integer NOT NULL REFERENCES agent,
+    tenant_id integer NOT NULL REFERENCES tenant,
+    device text NOT NULL,
+    hash text NOT NULL,
+    PRIMARY KEY (agent_id, device)
+);
+
 -- the last births of nodes that do not acknowledge: their data cannot be read without
 CREATE TABLE birth (
     agent_id integer NOT NULL REFERENCES agent,
@@ -105,6 +114,9 @@ CREATE TABLE ledger (
     samples bigint NOT NULL DEFAULT 0,
     duplicates bigint NOT NULL DEFAULT 0,
     last_arrival timestamptz NOT NULL DEFAULT now(),
+    -- Counts the writes of the row: whoever has read an older revision writes nothing. It fences what the place in the
+    -- log does not: two partitions with records of one agent, after partitions were added to the topic.
+    revision bigint NOT NULL DEFAULT 0,
     PRIMARY KEY (agent_id, epoch)
 );
 
@@ -119,9 +131,13 @@ CREATE TABLE gap (
     sample_count bigint,
     tags text[],
     detail text NOT NULL DEFAULT '',
-    received timestamptz NOT NULL DEFAULT now()
+    received timestamptz NOT NULL DEFAULT now(),
+    -- the batches that the gap explains, where it names any: what the log will never take, and what an agent gave up
+    epoch bigint,
+    batches int8multirange
 );
 CREATE INDEX gap_agent_time ON gap (agent_id, device, first_time);
+CREATE INDEX gap_batches ON gap (agent_id, epoch) WHERE batches IS NOT NULL;
 
 CREATE TABLE dead_letter (
     dead_letter_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -138,6 +154,7 @@ CREATE TABLE dead_letter (
     closed_reason text
 );
 CREATE INDEX dead_letter_open ON dead_letter (agent_id, epoch) WHERE closed IS NULL;
+CREATE INDEX dead_letter_batch ON dead_letter (agent_id, epoch) WHERE batch IS NOT NULL;
 
 -- batches whose definition has not come yet
 CREATE TABLE parked_batch (
@@ -161,10 +178,15 @@ CREATE TABLE projection (
     topic_identity text NOT NULL,
     partition integer NOT NULL,
     next_offset bigint NOT NULL,
+    -- When the last record before the place was taken. After the log has lost its end, what it took since is read again
+    -- from the first record that is not older.
+    last_ms bigint,
     PRIMARY KEY (projection, topic, topic_identity, partition)
 );
 
--- What the ledger says of each epoch. missing: batches that were numbered, and neither arrived nor are explained.
+-- What the ledger says of each epoch. missing: batches that were numbered, and neither arrived nor are explained. A batch
+-- in the dead letters is missing, also when it is the last one, until a person has closed it with a reason; unless its
+-- agent has declared it as given up: it was told, and has the batch in its table of refused ones.
 CREATE VIEW ledger_state AS
 SELECT
     ledger.tenant_id,
@@ -188,7 +210,21 @@ SELECT
                     coalesce(ledger.first_batch, lower(ledger.arrived)), ledger.last_batch + 1, upper(ledger.arrived)
                 )
             )
-        ) - ledger.arrived
-    END AS missing
+        )
+    END + letters.open - letters.closed - gaps.explained - ledger.arrived AS missing,
+    gaps.explained - ledger.arrived AS given_up
 FROM ledger
-JOIN agent USING (agent_id);
+JOIN agent USING (agent_id)
+CROSS JOIN LATERAL (
+    SELECT
+        coalesce(range_agg(int8range(batch, batch + 1)) FILTER (WHERE closed IS NULL), '{}') AS open,
+        coalesce(range_agg(int8range(batch, batch + 1)) FILTER (WHERE closed IS NOT NULL), '{}') AS closed
+    FROM dead_letter
+    WHERE dead_letter.agent_id = ledger.agent_id AND dead_letter.epoch = ledger.epoch
+        AND batch < 9223372036854775807
+) AS letters
+CROSS JOIN LATERAL (
+    SELECT coalesce(range_agg(batches), '{}') AS explained
+    FROM gap
+    WHERE gap.agent_id = ledger.agent_id AND gap.epoch = ledger.epoch AND batches IS NOT NULL
+) AS gaps;

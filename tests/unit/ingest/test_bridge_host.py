@@ -5,10 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pytest
 from bridge_steps import STATE_TOPIC, Stage, eventually, quick_retries, settled
+from structlog.testing import capture_logs
 
+from cloud_ingest.observability.events import BROKER_ONLINE
 from connectors.model.datatypes import DataType
 from connectors.ports.broker import Message
 from connectors.sparkplug.birth import REBIRTH
@@ -98,6 +102,50 @@ async def test_the_next_broker_is_tried_when_one_cannot_be_reached() -> None:
     async with stage.running():
         assert stage.bridge.broker_url == "mqtts://two"
         assert stage.broker.connects == ["mqtts://one", "mqtts://two"]
+
+
+def told(logs: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """Each event once, with what it names."""
+    return list(dict.fromkeys((log["event"], log.get("broker") or log.get("task", "")) for log in logs))
+
+
+async def test_the_broker_is_named_when_it_is_the_broker_that_is_lost() -> None:
+    stage = Stage(brokers=("mqtts://one", "mqtts://two"))
+    with capture_logs() as logs:
+        async with stage.running():
+            stage.broker.lose()
+            await eventually(lambda: not stage.bridge.is_online)
+            await eventually(lambda: stage.bridge.broker_url == "mqtts://two")
+            assert told(logs) == [
+                ("host_online", "mqtts://one"),
+                ("host_offline", "mqtts://one"),
+                ("host_lost", "mqtts://one"),
+                ("host_online", "mqtts://two"),
+            ]
+
+
+@pytest.mark.parametrize("what", ["database", "log"])
+async def test_the_broker_is_not_blamed_for_a_store_that_is_away_nor_exchanged_for_another(what: str) -> None:
+    stage = Stage(brokers=("mqtts://one", "mqtts://two"))
+    with capture_logs() as logs:
+        async with stage.running():
+            if what == "database":
+                stage.database.available = False
+            else:
+                stage.log.server.available = False
+            stage.database.lock.gone.set()
+            await eventually(lambda: not stage.bridge.is_online)
+            assert BROKER_ONLINE._value.get() == 0
+            await settled()
+            stage.database.available = stage.log.server.available = True
+            await eventually(lambda: stage.bridge.is_online)
+            assert BROKER_ONLINE._value.get() == 1
+    assert told(logs) == [
+        ("host_online", "mqtts://one"),
+        ("host_offline", "mqtts://one"),
+        ("store_waiting", "ingest"),
+    ]
+    assert all(log["reason"] for log in logs if log["event"] == "store_waiting")
 
 
 @pytest.mark.parametrize("what", ["broker", "database", "log"])

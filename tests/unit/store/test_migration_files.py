@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloud_ingest.store.migrate import Migration, MigrationInvalid, _pending, migrations, statements
+from cloud_ingest.store.migrate import Migration, MigrationInvalid, _check_version, _pending, migrations, statements
 
 FUNCTION = "CREATE FUNCTION f() RETURNS int LANGUAGE plpgsql AS $$\nBEGIN\n    -- kept\n    RETURN 1;\nEND;\n$$;"
 BODIES = st.text("abc(),' \t", min_size=1, max_size=20).filter(lambda text: text.strip())
@@ -48,17 +48,27 @@ def test_the_migrations_of_this_version_are_numbered_without_a_gap() -> None:
 
 def test_what_has_been_applied_is_not_applied_again() -> None:
     known = [Migration(1, "a", "SELECT 1;"), Migration(2, "b", "SELECT 2;"), Migration(3, "c", "SELECT 3;")]
-    assert _pending(known, {}) == known
-    assert _pending(known, {1: known[0].fingerprint}) == known[1:]
-    assert _pending(known, {migration.number: migration.fingerprint for migration in known}) == []
+    assert _pending(known, {}, "db") == known
+    assert _pending(known, {1: known[0].fingerprint}, "db") == known[1:]
+    assert _pending(known, {migration.number: migration.fingerprint for migration in known}, "db") == []
 
 
 def test_a_newer_database_is_left_alone() -> None:
     known = [Migration(1, "a", "SELECT 1;")]
-    with pytest.raises(MigrationInvalid, match="has migration 4, which this version does not know"):
-        _pending(known, {1: known[0].fingerprint, 4: "0" * 16})
+    with pytest.raises(MigrationInvalid, match="'db' has migration 4, which this version does not know"):
+        _pending(known, {1: known[0].fingerprint, 4: "0" * 16}, "db")
 
 
-def test_a_migration_that_was_changed_after_it_was_applied_is_noticed() -> None:
-    with pytest.raises(MigrationInvalid, match="migration 0001_a was changed after it was applied"):
-        _pending([Migration(1, "a", "SELECT 2;")], {1: Migration(1, "a", "SELECT 1;").fingerprint})
+@pytest.mark.parametrize("others", [{}, {2: "2" * 16, 3: "3" * 16}], ids=["alone", "with later ones"])
+def test_a_database_with_another_first_migration_is_not_called_newer(others: dict[int, str]) -> None:
+    before = Migration(1, "a", "SELECT 1;").fingerprint
+    with pytest.raises(MigrationInvalid) as caught:
+        _pending([Migration(1, "a", "SELECT 2;")], {1: before, **others}, "db")
+    assert "the database 'db' was made by a version of Lineside that was never released" in str(caught.value)
+    assert "make an empty database" in str(caught.value)
+
+
+def test_a_server_that_is_too_old_is_said() -> None:
+    with pytest.raises(MigrationInvalid, match="PostgreSQL 14 is too old: Lineside needs 15 or newer"):
+        _check_version(140_012)
+    _check_version(150_000)

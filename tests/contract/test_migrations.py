@@ -1,0 +1,72 @@
+"""Migrations on a real database: applied once, and a database that does not fit is left as it is."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from urllib.parse import urlsplit
+
+import pytest
+
+from cloud_ingest.store.migrate import MigrationInvalid, migrate
+from connectors.ports.database import Database
+from connectors.postgres.database import open_database
+
+
+@asynccontextmanager
+async def opened(dsn: str) -> AsyncIterator[Database]:
+    database = await open_database(dsn, connections_max=2, application_name="tests")
+    try:
+        yield database
+    finally:
+        await database.close()
+
+
+async def say(database: Database, *statements: str) -> None:
+    async with database.session() as session:
+        for statement in statements:
+            await session.execute(statement)
+
+
+async def tables(database: Database) -> list[str]:
+    async with database.session() as session:
+        rows = await session.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY 1")
+    return [row["tablename"] for row in rows]
+
+
+async def test_migrations_are_applied_once(database_dsn: str) -> None:
+    async with opened(database_dsn) as database:
+        assert [migration.name for migration in await migrate(database)] == ["spine"]
+        assert await migrate(database) == []
+
+
+async def test_a_database_of_the_earlier_numbering_is_told_from_a_newer_one_and_left_as_it_is(
+    database_dsn: str,
+) -> None:
+    """Before the first release the tables were made by three migrations, of which this version has one."""
+    async with opened(database_dsn) as database:
+        await migrate(database)
+        await say(
+            database,
+            "UPDATE schema_migration SET fingerprint = '0123456789abcdef'",
+            "INSERT INTO schema_migration (number, name, fingerprint) "
+            "VALUES (2, 'ledger_fences_and_dead_letters', '2'), (3, 'given_up_batches_and_births', '3')",
+            "DROP VIEW ledger_state",
+        )
+        before = await tables(database)
+        with pytest.raises(MigrationInvalid) as caught:
+            await migrate(database)
+        assert await tables(database) == before
+    said = str(caught.value)
+    name = urlsplit(database_dsn).path[1:]
+    assert said.startswith(f"the database {name!r} was made by a version of Lineside that was never released")
+    assert "make an empty database (CREATE DATABASE …;) and name it under 'database'" in said
+    assert "newer" not in said
+
+
+async def test_a_database_of_a_newer_version_is_left_as_it_is(database_dsn: str) -> None:
+    async with opened(database_dsn) as database:
+        await migrate(database)
+        await say(database, "INSERT INTO schema_migration (number, name, fingerprint) VALUES (9, 'later', 'x')")
+        with pytest.raises(MigrationInvalid, match="has migration 9, which this version does not know; install the"):
+            await migrate(database)
