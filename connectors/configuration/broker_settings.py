@@ -6,7 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
-from connectors.configuration.setting_types import BrokerUrl, FilePath
+from connectors.configuration.setting_types import BrokerUrl, InputFile, files_are_checked
+from connectors.configuration.tls_files import TlsFileUnusable, client_context
 from connectors.ports.secrets import Secret
 from connectors.ports.settings import Duration, SettingInvalid, Settings
 
@@ -25,9 +26,9 @@ class BrokerSettings(Settings):
     ]
     user: Annotated[str, Field(min_length=1, max_length=1000)] | None = None
     password: Annotated[Secret | None, Field(description="${credential:NAME}, ${file:/path} or ${env:NAME}")] = None
-    ca_file: Annotated[FilePath | None, Field(description="Authorities that sign the broker's certificate")] = None
-    cert_file: Annotated[FilePath | None, Field(description="Our own certificate")] = None
-    key_file: Annotated[FilePath | None, Field(description="The private key of cert_file")] = None
+    ca_file: Annotated[InputFile | None, Field(description="Authorities that sign the broker's certificate")] = None
+    cert_file: Annotated[InputFile | None, Field(description="Our own certificate")] = None
+    key_file: Annotated[InputFile | None, Field(description="The private key of cert_file")] = None
     keep_alive_s: Annotated[Duration, Field(alias="keep_alive", ge=1, le=65_535)] = 30.0
     mqtt_version: Annotated[
         Literal["5", "3.1.1"], BeforeValidator(_mqtt_version, json_schema_input_type=Literal["5", "3.1.1", 5])
@@ -50,4 +51,13 @@ class BrokerSettings(Settings):
         for has, needs in (("password", "user"), ("cert_file", "key_file"), ("key_file", "cert_file")):
             if getattr(self, has) is not None and getattr(self, needs) is None:
                 raise SettingInvalid(f"it needs {needs!r} beside it.", f"Add {needs!r}.", (has,))
+        return self
+
+    @model_validator(mode="after")
+    def _usable_files(self, info: ValidationInfo) -> BrokerSettings:
+        if files_are_checked(info):
+            try:
+                client_context(self.ca_file, self.cert_file, self.key_file)
+            except TlsFileUnusable as exc:
+                raise SettingInvalid(exc.message, exc.suggestion, (exc.setting,)) from exc
         return self

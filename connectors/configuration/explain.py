@@ -19,6 +19,7 @@ from connectors.configuration.setting_names import (
     keys_of,
     listed,
     nearest,
+    nearest_key,
     quantity,
     setting_at,
     shown,
@@ -101,7 +102,7 @@ def unknown_key(document: Document, path: NodePath, known: Sequence[str]) -> Pro
 def _unknown_key(document: Document, path: NodePath, known: Sequence[str]) -> tuple[Problem, str | None]:
     key = str(path[-1])
     where = f" in {called(document, path[:-1])}" if len(path) > 1 else ""
-    meant = nearest(key, known)
+    meant = nearest_key(key, known)
     stuck = key.partition(":")[0]
     if key == "<<":
         suggestion = "Keys cannot be merged into others; write them here."

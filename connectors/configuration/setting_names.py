@@ -12,10 +12,14 @@ from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 from pydantic import BaseModel, BeforeValidator
 from pydantic.fields import FieldInfo
 
+from connectors.configuration.key_synonyms import SYNONYMS
 from connectors.configuration.yaml_nodes import Document
 from connectors.ports.settings import parse_duration, parse_size
 
 SHOWN_CHARS_MAX: Final = 60
+SIMILAR: Final = 0.6
+VERY_SIMILAR: Final = 0.85
+"""``difflib.SequenceMatcher.ratio``: from which one spelling is taken for another."""
 _CREDENTIALS: Final = re.compile(r"://[^\s'\"]*@")
 _DURATION_UNITS: Final = (("d", 86_400), ("h", 3600), ("m", 60), ("s", 1))
 _SIZE_UNITS: Final = (
@@ -129,17 +133,39 @@ def without_credentials(text: str) -> str:
 
 def nearest(text: Any, known: Iterable[str]) -> str | None:
     """The spelling in ``known`` that ``text`` was probably meant to be; upper and lower case do not matter."""
-    if not isinstance(text, str) or len(text) > SHOWN_CHARS_MAX:
+    by_folded = {_folded(spelling): spelling for spelling in known}
+    return by_folded.get(_close(text, by_folded, SIMILAR) or "") if isinstance(text, str) else None
+
+
+def nearest_key(key: str, known: Iterable[str]) -> str | None:
+    """The key in ``known`` that ``key`` was probably meant to be: misspelt, or by the name that it has elsewhere."""
+    by_folded = {_folded(spelling): spelling for spelling in known}
+    elsewhere = {word: next((name for name in names if name in by_folded), None) for word, names in SYNONYMS.items()}
+    if _folded(key) in elsewhere.keys() - by_folded.keys():
+        return elsewhere[_folded(key)]  # none, when it belongs somewhere else: not whatever sounds like it
+    by_word = {word: name for word, name in elsewhere.items() if name is not None} | by_folded
+    return by_word.get(_close(key, by_word, VERY_SIMILAR) or "") or nearest(key, by_folded.values())
+
+
+def _folded(text: str) -> str:
+    return text.strip().casefold().replace("-", "_")
+
+
+def _close(text: str, words: Iterable[str], cutoff: float) -> str | None:
+    if len(text) > SHOWN_CHARS_MAX:
         return None
-    by_folded = {spelling.casefold().replace("-", "_"): spelling for spelling in known}
-    found = difflib.get_close_matches(text.strip().casefold().replace("-", "_"), by_folded, n=1)
-    return by_folded[found[0]] if found else None
+    return next(iter(difflib.get_close_matches(_folded(text), words, n=1, cutoff=cutoff)), None)
 
 
 def listed(words: Iterable[str], last: str = "or") -> str:
     """``a, b or c``."""
     *first, final = words
     return f"{', '.join(first)} {last} {final}" if first else final
+
+
+def counted(count: int, noun: str, plural: str = "") -> str:
+    """``1 tag``, ``2 tags``, ``1,200 batches``."""
+    return f"{count:,} {noun if count == 1 else plural or f'{noun}s'}"
 
 
 def quantity(setting: Setting | None, number: float) -> str:

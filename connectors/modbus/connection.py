@@ -13,14 +13,23 @@ import asyncio
 from collections.abc import Mapping
 from typing import Final
 
+from connectors.configuration.setting_names import listed
 from connectors.modbus.counters import ModbusCounters
+from connectors.modbus.decode import NOT_READ
+from connectors.modbus.exception_codes import UNIT_ABSENT, absence_sentence
 from connectors.modbus.link import ModbusLink, connect
 from connectors.modbus.request_queue import Priority, RequestQueue
 from connectors.modbus.scan import BlockRead, NoAnswer, Scan
 from connectors.modbus.settings import ModbusDevice
+from connectors.model.errors import DeviceUnavailable
 from connectors.ports.clock import Clock
 
 PORT_DEFAULT: Final = 502
+STRANGER_ADVICE: Final = (
+    "check that the port is that of a Modbus/TCP server, unit_id, and that the device has a connection left (some "
+    "allow only one)"
+)
+"""About something that takes the connection and has never answered a read."""
 
 
 class ModbusConnection:
@@ -46,6 +55,7 @@ class ModbusConnection:
         self._late_before = 0
         self._timer: asyncio.TimerHandle | None = None
         self._pause: asyncio.TimerHandle | None = None
+        self._unit_answered = False
 
     async def open(self) -> None:
         """Connect. Raises ``DeviceUnavailable`` with a sentence that says what to check."""
@@ -77,7 +87,8 @@ class ModbusConnection:
         """Read the blocks of ``scan``; returns when all are answered or one is given up (``scan.failure``).
 
         Every read is tried ``attempts_max`` times, by default as often as the device file says. The reads of a command
-        are alone on the wire. A cancelled run leaves the connection usable.
+        are alone on the wire. A cancelled run leaves the connection usable. Raises ``DeviceUnavailable`` when the unit
+        has never answered itself, because a gateway says that it cannot be reached.
         """
         scan.begin(priority, attempts_max or self._attempts_max)
         if not scan.blocks:
@@ -90,6 +101,8 @@ class ModbusConnection:
         except asyncio.CancelledError:
             self._forget(scan)
             raise
+        if not self._unit_answered:
+            self._look_who_answered(scan)
 
     def answered(self, read: BlockRead, code: int) -> None:
         """See ``LinkOwner``."""
@@ -106,6 +119,9 @@ class ModbusConnection:
 
     def failed(self, link: ModbusLink, reason: str, blamed: BlockRead | None = None) -> None:
         """See ``LinkOwner``."""
+        self._fail(link, reason if self._has_answered(link) else f"{reason}; {STRANGER_ADVICE}", blamed)
+
+    def _fail(self, link: ModbusLink, reason: str, blamed: BlockRead | None = None) -> None:
         if link is not self._link:
             return
         self._link = self._oldest = None
@@ -206,10 +222,23 @@ class ModbusConnection:
         if link.late_count > self._late_before:
             reason += ", but replies to requests that nobody made"
         else:
-            reason += "; check the unit id, and that no other program keeps it busy"
+            checks = [] if self._has_answered(link) else ["unit_id", "that the unit is switched on"]
+            checks.append("that no other program keeps it busy")
             if self._in_flight_max > 1:
-                reason += f", and that it takes {self._in_flight_max} requests at once"
-        self.failed(link, reason)
+                checks.append(f"that it takes {self._in_flight_max} requests at once")
+            reason += f"; check {listed(checks, 'and')}"
+        self._fail(link, reason)
+
+    def _has_answered(self, link: ModbusLink) -> bool:
+        """Whether anything was read of the unit, so that address, port and unit id are right."""
+        scans = {id(read.scan): read.scan for read in link.in_flight.values()}
+        return self._unit_answered or any(code != NOT_READ for scan in scans.values() for code in scan.codes)
+
+    def _look_who_answered(self, scan: Scan) -> None:
+        codes = [code for code in scan.codes if code != NOT_READ]
+        self._unit_answered = any(code not in UNIT_ABSENT for code in codes)
+        if codes and not self._unit_answered:
+            raise DeviceUnavailable(absence_sentence(f"{self._host}:{self._port}", self._unit_id, codes[0]))
 
     def _name(self) -> str:
         return f"{self._host}:{self._port}, unit {self._unit_id}"

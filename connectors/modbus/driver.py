@@ -11,7 +11,7 @@ from connectors.modbus.connection import ModbusConnection
 from connectors.modbus.counters import ModbusCounters
 from connectors.modbus.session import ModbusSession
 from connectors.modbus.settings import ModbusDevice
-from connectors.model.errors import LinesideError
+from connectors.model.errors import DeviceUnavailable, LinesideError
 from connectors.ports.clock import Clock
 from connectors.ports.device import Acquisition
 
@@ -43,14 +43,20 @@ class ModbusDriver:
         connection = ModbusConnection(self._settings, self._clock, self.counters)
         session = ModbusSession(self._settings, self._clock, connection, acquisition, self.counters)
         try:
+            await self._run(connection, session)
+        except DeviceUnavailable as exc:
+            raise DeviceUnavailable(f"{self._settings.name}: {exc.reason}", exc.retry_after_s) from exc
+        finally:
+            await connection.close()
+
+    async def _run(self, connection: ModbusConnection, session: ModbusSession) -> None:
+        try:
             await connection.open()
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(connection.keep_open(), name=f"modbus {self._settings.name} connection")
                 tasks.create_task(session.run(), name=f"modbus {self._settings.name} session")
         except BaseExceptionGroup as group:
             _raise_cause(group)
-        finally:
-            await connection.close()
 
 
 def _raise_cause(group: BaseExceptionGroup[BaseException]) -> NoReturn:

@@ -31,20 +31,25 @@ class ExceptionCode:
 ILLEGAL_FUNCTION: Final = 1
 ILLEGAL_DATA_ADDRESS: Final = 2
 ILLEGAL_DATA_VALUE: Final = 3
+GATEWAY_PATH_UNAVAILABLE: Final = 10
+GATEWAY_TARGET_SILENT: Final = 11
 REFUSALS: Final = frozenset({ILLEGAL_FUNCTION, ILLEGAL_DATA_ADDRESS, ILLEGAL_DATA_VALUE})
 """The unit will not answer this request until it or the configuration changes; every other code may pass."""
+UNIT_ABSENT: Final = frozenset({GATEWAY_PATH_UNAVAILABLE, GATEWAY_TARGET_SILENT})
+"""Another one answers for the unit, which itself has said nothing."""
 
 _KNOWN: Final = {
     ILLEGAL_FUNCTION: ExceptionCode(
         BAD_NOT_SUPPORTED,
         "illegal function",
-        "the unit cannot read this kind of register; look in its manual for the table that it keeps the value in",
+        "the unit cannot read this kind of register; look in its manual for the table that it keeps the value in, and "
+        "check unit_id",
     ),
     ILLEGAL_DATA_ADDRESS: ExceptionCode(
         BAD_NODE_ID_UNKNOWN,
         "illegal data address",
         "check the table (holding or input, coil or discrete) and the address, which counts from 0: a manual that "
-        "counts from 1, or from 40001, names the next number",
+        "counts from 1, or from 40001, names the next number; and check unit_id",
     ),
     ILLEGAL_DATA_VALUE: ExceptionCode(
         BAD_OUT_OF_RANGE,
@@ -56,13 +61,15 @@ _KNOWN: Final = {
     6: ExceptionCode(BAD_NO_COMMUNICATION, "server device busy", "the unit is busy; a longer poll interval may help"),
     7: ExceptionCode(BAD_DEVICE_FAILURE, "negative acknowledge", "the unit cannot do this in its present state"),
     8: ExceptionCode(BAD_DEVICE_FAILURE, "memory parity error", "the unit found its own memory damaged"),
-    10: ExceptionCode(
-        BAD_NOT_CONNECTED, "gateway path unavailable", "the gateway has no line to this unit; check its routing"
+    GATEWAY_PATH_UNAVAILABLE: ExceptionCode(
+        BAD_NOT_CONNECTED,
+        "gateway path unavailable",
+        "check unit_id, and the routing of the gateway",
     ),
-    11: ExceptionCode(
+    GATEWAY_TARGET_SILENT: ExceptionCode(
         BAD_COMMUNICATION_ERROR,
         "gateway target device failed to respond",
-        "the gateway is alive, the unit behind it is not; check its power, its bus cable and the unit id",
+        "check unit_id, and the power and the bus cable of the unit",
     ),
 }
 
@@ -75,8 +82,14 @@ def meaning_of(code: int) -> ExceptionCode:
     return ExceptionCode(BAD_DEVICE_FAILURE, "unknown exception", "look the code up in the manual of the unit")
 
 
-def refusal_sentence(place: str, function: int, code: int) -> str:
+def refusal_sentence(place: str, function: int, code: int, unit_id: int) -> str:
     """Why the values at ``place`` cannot be read, for the operator."""
     meaning = meaning_of(code)
     reply = f"function {function}, exception {code}, {meaning.name}"
-    return f"{place}: the unit refuses to read it ({reply}): {meaning.advice}"
+    return f"{place}: unit {unit_id} refuses to read it ({reply}): {meaning.advice}"
+
+
+def absence_sentence(place: str, unit_id: int, code: int) -> str:
+    """Why nothing can be read of a unit for which a gateway at ``place`` answers, for the operator."""
+    meaning = meaning_of(code)
+    return f"{place} answers that unit {unit_id} cannot be reached (exception {code}, {meaning.name}): {meaning.advice}"

@@ -56,7 +56,8 @@ class ModbusLink(asyncio.BufferedProtocol):
         """See ``asyncio``."""
         if not self._closed.done():
             self._closed.set_result(None)
-        self._owner.failed(self, f"the connection broke ({exc})" if exc else "the unit closed the connection")
+        broke = f"the connection broke ({getattr(exc, 'strerror', None) or exc})"
+        self._owner.failed(self, broke if exc else "the unit closed the connection")
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002
         """See ``asyncio``."""

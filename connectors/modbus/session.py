@@ -145,7 +145,7 @@ class ModbusSession:
             findings = await find_refused(block, self._read_for_search)
             scan_class.take_in(findings.readable)
             for tag, code in findings.refused:
-                reason = refusal_sentence(tag.place, READ_FUNCTIONS[tag.table], code)
+                reason = refusal_sentence(tag.place, READ_FUNCTIONS[tag.table], code, self._unit_id)
                 problem = TagProblem(tag.name, reason, meaning_of(code).quality)
                 self._set_aside.append(_SetAside(scan_class, block_of([tag]), (problem,)))
                 found = True

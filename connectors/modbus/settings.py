@@ -6,8 +6,9 @@ import re
 from dataclasses import replace
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
+from connectors.configuration.setting_types import check_port
 from connectors.model.datatypes import DataType
 from connectors.model.report_by_exception import ReportRule
 from connectors.ports.settings import (
@@ -22,6 +23,8 @@ Table = Literal["coil", "discrete", "input", "holding"]
 Order = Literal["ABCD", "BADC", "CDAB", "DCBA"]
 
 _PLACE: Final = re.compile(r"(coil|discrete|input|holding)\s+(\d{1,5})(?:\.(\d{1,2}))?")
+_CLASSIC: Final = re.compile(r"([0134])(\d{4,5})(\.\d{1,2})?")
+_CLASSIC_TABLES: Final = {"0": "coil", "1": "discrete", "3": "input", "4": "holding"}
 _NUMBERS: Final = frozenset(
     {
         DataType.INT16,
@@ -49,11 +52,31 @@ STRING_REGISTERS_MAX: Final = 125
 IN_FLIGHT_MAX: Final = 16
 
 
+def _as_the_wire_counts(at: Any) -> Any:
+    """``at``, unless it is a number: what manuals call 30001 and 40001 are ``input 0`` and ``holding 0``."""
+    if isinstance(at, bool) or not isinstance(at, int | float | str) or not re.fullmatch(r"[\d.]+", str(at).strip()):
+        return at
+    classic = _CLASSIC.fullmatch(str(at).strip())
+    if classic is None or not 0 < int(classic[2]) <= 65_536:
+        raise SettingInvalid(
+            f"{at!r} does not say which table it is in.",
+            f"Write the table and the number from 0, such as holding {str(at).strip()[:8]}.",
+        )
+    bit = classic[3] if classic[3] is not None and classic[1] in "34" else ""
+    place = f"{_CLASSIC_TABLES[classic[1]]} {int(classic[2]) - 1}{bit}"
+    raise SettingInvalid(
+        f"{at!r} is the way in which manuals count, from 1 and with the table as the first digit.",
+        f"Write {place}: Lineside names the table and counts from 0, as on the wire.",
+    )
+
+
 class ModbusTag(TagSettings):
     """One value of the unit."""
 
     at: Annotated[
-        str, Field(description="Table and address from 0, e.g. holding 100, input 7, coil 3; holding 100.5 is a bit")
+        str,
+        BeforeValidator(_as_the_wire_counts),
+        Field(description="Table and address from 0, e.g. holding 100, input 7, coil 3; holding 100.5 is a bit"),
     ]
     datatype: Annotated[DataTypeSetting | None, Field(alias="type", description="uint16 unless said otherwise")] = None
     order: Annotated[
@@ -186,8 +209,10 @@ class ModbusDevice(DeviceSettings):
     @field_validator("endpoint")
     @classmethod
     def _tcp(cls, endpoint: str) -> str:
-        if not re.fullmatch(r"tcp://[^/\s:@]+(:\d+)?", endpoint):
+        found = re.fullmatch(r"tcp://[^/\s:@]+(?::(\d+))?", endpoint)
+        if found is None:
             raise ValueError(f"{endpoint!r} is not a Modbus endpoint; write it as tcp://host:502")
+        check_port(endpoint, found[1])
         return endpoint
 
     @model_validator(mode="after")

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from connectors.model.status_names import STATUS_NAMES
+
 GOOD: Final = 0x0000
 UNCERTAIN: Final = 0x4000
 UNCERTAIN_LAST_USABLE_VALUE: Final = 0x4090
@@ -25,25 +27,6 @@ BAD_NOT_CONNECTED: Final = 0x808A
 BAD_DEVICE_FAILURE: Final = 0x808B
 BAD_SENSOR_FAILURE: Final = 0x808C
 
-_NAMES: Final = {
-    GOOD: "Good",
-    UNCERTAIN: "Uncertain",
-    UNCERTAIN_LAST_USABLE_VALUE: "UncertainLastUsableValue",
-    BAD: "Bad",
-    BAD_COMMUNICATION_ERROR: "BadCommunicationError",
-    BAD_TIMEOUT: "BadTimeout",
-    BAD_NO_COMMUNICATION: "BadNoCommunication",
-    BAD_WAITING_FOR_INITIAL_DATA: "BadWaitingForInitialData",
-    BAD_NODE_ID_UNKNOWN: "BadNodeIdUnknown",
-    BAD_OUT_OF_RANGE: "BadOutOfRange",
-    BAD_NOT_SUPPORTED: "BadNotSupported",
-    BAD_TYPE_MISMATCH: "BadTypeMismatch",
-    BAD_CONFIGURATION_ERROR: "BadConfigurationError",
-    BAD_NOT_CONNECTED: "BadNotConnected",
-    BAD_DEVICE_FAILURE: "BadDeviceFailure",
-    BAD_SENSOR_FAILURE: "BadSensorFailure",
-}
-
 
 def is_good(quality: int) -> bool:
     """Whether the severity bits say good."""
@@ -56,9 +39,14 @@ def is_bad(quality: int) -> bool:
 
 
 def name_of(quality: int) -> str:
-    """The name an engineer knows: ``Good``, ``BadTimeout``, or the code in hexadecimal with its severity."""
-    known = _NAMES.get(quality)
+    """The name an engineer knows: ``Good``, ``BadTimeout``; of a code without a name its severity and the code."""
+    known = STATUS_NAMES.get(quality)
     if known is not None:
         return known
     severity = "Bad" if is_bad(quality) else "Uncertain" if quality >> 14 == 1 else "Good"
-    return f"{severity} (0x{quality:04X}0000)"
+    return f"{severity} ({code_of(quality)})"
+
+
+def code_of(quality: int) -> str:
+    """The status code in the hexadecimal spelling of manuals: ``0x800A0000``."""
+    return f"0x{quality:04X}0000"

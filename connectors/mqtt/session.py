@@ -20,7 +20,9 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersi
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
+from connectors.configuration.tls_files import TlsFileUnusable, client_context
 from connectors.model.errors import BrokerUnavailable
+from connectors.mqtt import reasons
 from connectors.ports.broker import BrokerLimits, Message
 
 CONNECT_S_MAX: Final = 10.0
@@ -124,6 +126,7 @@ class _Connection:
         self._reading_on: asyncio.Handle | None = None
         self._writing = False
         self._descriptor = -1
+        self._broker_said = ""
         self._timer: asyncio.TimerHandle | None = None
         self._client = self._make_client()
 
@@ -145,10 +148,13 @@ class _Connection:
                 return await self._connected
         except TimeoutError as exc:
             await self.close()
-            raise BrokerUnavailable(f"the broker {self._url} does not answer within {CONNECT_S_MAX:g} s") from exc
-        except (OSError, ValueError) as exc:
+            raise BrokerUnavailable(reasons.silent(self._url, CONNECT_S_MAX)) from exc
+        except (OSError, ValueError, TlsFileUnusable) as exc:
             await self.close()
-            raise BrokerUnavailable(f"the broker {self._url} cannot be reached: {_reason(exc)}") from exc
+            raise BrokerUnavailable(reasons.unreachable(self._url, exc)) from exc
+        except BrokerUnavailable:
+            await self.close()
+            raise
         except asyncio.CancelledError:
             self._end("the connect was given up")
             raise
@@ -178,11 +184,8 @@ class _Connection:
 
     def _tls_context(self) -> ssl.SSLContext:
         options = self._options
-        context = ssl.create_default_context(cafile=options.ca_file)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context = client_context(options.ca_file, options.cert_file, options.key_file)
         context.sslsocket_class = _ClosedWhenRefused
-        if options.cert_file is not None:
-            context.load_cert_chain(options.cert_file, options.key_file)
         return context
 
     # -- the loop watches the socket -----------------------------------------------------------------------------------
@@ -190,7 +193,7 @@ class _Connection:
     def _watch(self) -> None:
         socket = self._client.socket()
         if socket is None:
-            raise ConnectionResetError("the broker closed the connection")
+            raise BrokerUnavailable(self._loss())
         self._descriptor = socket.fileno()
         self._loop.add_reader(self._descriptor, self._read)
         self._reading = True
@@ -212,7 +215,7 @@ class _Connection:
                 before = self._received
                 code = self._client.loop_read()
                 if code != MQTTErrorCode.MQTT_ERR_SUCCESS:
-                    self._end(f"the connection to {self._url} was lost")
+                    self._end(self._loss())
                     return
                 if self._received == before or not self._reading:
                     break
@@ -225,7 +228,7 @@ class _Connection:
     def _write(self) -> None:
         code = self._client.loop_write()
         if code != MQTTErrorCode.MQTT_ERR_SUCCESS:
-            self._end(f"the connection to {self._url} was lost")
+            self._end(self._loss())
             return
         self._after_write()
 
@@ -261,6 +264,11 @@ class _Connection:
             self._writing = False
         self._descriptor = -1
 
+    def _loss(self) -> str:
+        if self._connected.done() and self._connected.exception() is None:
+            return reasons.lost(self._url, self._broker_said)
+        return reasons.unanswered(self._url, has_certificate=self._options.cert_file is not None)
+
     def _end(self, reason: str) -> None:
         self._end_with(BrokerUnavailable(reason))
 
@@ -284,7 +292,7 @@ class _Connection:
     async def subscribe(self, filters: Sequence[tuple[str, int]]) -> None:
         code, number = self._client.subscribe(list(filters))
         if code != MQTTErrorCode.MQTT_ERR_SUCCESS or number is None:
-            raise BrokerUnavailable(f"the connection to {self._url} was lost")
+            raise BrokerUnavailable(reasons.lost(self._url))
         answer: asyncio.Future[list[ReasonCode]] = self._loop.create_future()
         self._subscribed[number] = answer
         self._after_write()
@@ -297,15 +305,15 @@ class _Connection:
             self._subscribed.pop(number, None)
         refused = [topic for (topic, _), code in zip(filters, codes, strict=False) if code.is_failure]
         if refused:
-            raise BrokerUnavailable(f"the broker {self._url} refuses the subscription to {', '.join(refused)}")
+            raise BrokerUnavailable(reasons.subscription_refused(self._url, refused))
 
     def publish(self, message: Message) -> None:
         if self.closed.done():
-            raise BrokerUnavailable(f"the connection to {self._url} was lost")
+            raise BrokerUnavailable(reasons.lost(self._url))
         info = self._client.publish(message.topic, message.payload, message.qos, message.retain)
         if info.rc in (MQTTErrorCode.MQTT_ERR_NO_CONN, MQTTErrorCode.MQTT_ERR_CONN_LOST):
-            self._end(f"the connection to {self._url} was lost")
-            raise BrokerUnavailable(f"the connection to {self._url} was lost")
+            self._end(reasons.lost(self._url))
+            raise BrokerUnavailable(reasons.lost(self._url))
         self.unsent_bytes += len(message.payload)
         if self._client.want_write():
             self._drained.clear()
@@ -315,7 +323,7 @@ class _Connection:
         while self.unsent_bytes > bytes_max:
             await self._drained.wait()
             if self.closed.done():
-                raise BrokerUnavailable(f"the connection to {self._url} was lost")
+                raise BrokerUnavailable(reasons.lost(self._url))
 
     async def close(self) -> None:
         if self._descriptor >= 0:
@@ -335,13 +343,14 @@ class _Connection:
         if self._connected.done():
             return
         if reason.is_failure:
-            self._connected.set_exception(BrokerUnavailable(f"the broker {self._url} refuses the connection: {reason}"))
+            self._connected.set_exception(BrokerUnavailable(reasons.refused(self._url, str(reason))))
             return
         packet_bytes_max = getattr(properties, "MaximumPacketSize", 0) if properties is not None else 0
         self._connected.set_result(BrokerLimits(packet_bytes_max))
 
     def _on_disconnect(self, _c: Client, _u: Any, _f: Any, reason: ReasonCode, _p: Properties | None) -> None:
-        self._loop.call_soon_threadsafe(self._end, f"the connection to {self._url} was lost: {reason}")
+        self._broker_said = self._broker_said or str(reason)
+        self._loop.call_soon_threadsafe(lambda: self._end(self._loss()))
 
     def _on_subscribe(self, _c: Client, _u: Any, number: int, codes: list[ReasonCode], _p: Properties | None) -> None:
         answer = self._subscribed.get(number)
@@ -351,16 +360,6 @@ class _Connection:
     def _on_paho_message(self, _c: Client, _u: Any, message: MQTTMessage) -> None:
         self._received += 1
         self._on_message(Message(message.topic, bytes(message.payload), message.qos, message.retain))
-
-
-def _reason(error: BaseException) -> str:
-    if isinstance(error, ConnectionRefusedError):
-        return "nothing listens there; is the broker running, and is the port right?"
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"its certificate is not trusted ({error.verify_message}); check ca_file and the host name"
-    if isinstance(error, ssl.SSLError):
-        return f"the TLS handshake failed ({error.reason or error}); is this a TLS port?"
-    return str(error) or type(error).__name__
 
 
 def _retrieve(future: asyncio.Future[Any]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Final
 from urllib.parse import urlparse
@@ -16,7 +15,7 @@ from connectors.model.errors import DeviceUnavailable
 from connectors.opcua.binding import Binding, BoundTag, bind_tags, read_limits
 from connectors.opcua.publishing import Publishing
 from connectors.opcua.settings import OpcUaDevice
-from connectors.opcua.status import service_reason
+from connectors.opcua.status import connect_reason, loss_reason
 from connectors.opcua.subscriptions import Subscriptions
 from connectors.ports.clock import Clock
 from connectors.ports.device import Acquisition, TagProblem
@@ -28,6 +27,7 @@ CHANNEL_RENEWAL: Final = 0.7
 """The secure channel is renewed when this part of its lifetime has passed (Part 4, 5.5.2: at 75 %)."""
 
 CLOSE_S_MAX: Final = 2.0
+PORT_DEFAULT: Final = 4840
 
 
 class OpcUaDriver:
@@ -56,7 +56,7 @@ class OpcUaDriver:
             try:
                 await self._subscribe_and_publish(client, acquisition)
             except* (TimeoutError, UaError, OSError) as group:
-                raise self._unavailable(_first(group)) from group
+                raise self._unavailable(loss_reason, _first(group)) from group
             except* DeviceUnavailable as group:
                 raise _first(group) from group
 
@@ -108,10 +108,9 @@ class OpcUaDriver:
             await asyncio.sleep(self._device.retry_s)
             changed = publishing.take_mismatched()
             if changed:
-                raise DeviceUnavailable(
-                    f"{self._device.name}: {len(changed)} tags have changed their type on the server "
-                    f"({', '.join(self._device.tags[index].name for index in sorted(changed)[:5])}); connecting anew"
-                )
+                names = ", ".join(self._device.tags[index].name for index in sorted(changed)[:5])
+                what = "1 tag has changed its" if len(changed) == 1 else f"{len(changed)} tags have changed their"
+                raise DeviceUnavailable(f"{self._device.name}: {what} type on the server ({names}); connecting anew")
             if not binding.problems:
                 continue
             again = await bind_tags(client, self._device.tags, sorted(binding.problems), await read_limits(client))
@@ -153,7 +152,7 @@ class OpcUaDriver:
             await client.activate_session(client._username, client._password)  # noqa: SLF001
         except (TimeoutError, UaError, OSError) as exc:
             client.disconnect_socket()
-            raise self._unavailable(exc) from exc
+            raise self._unavailable(connect_reason, exc) from exc
         except asyncio.CancelledError:
             client.disconnect_socket()
             raise
@@ -166,19 +165,11 @@ class OpcUaDriver:
                     await client.close_secure_channel()
             client.disconnect_socket()
 
-    def _unavailable(self, error: BaseException) -> DeviceUnavailable:
+    def _unavailable(
+        self, say: Callable[[BaseException, str, int, float], str], error: BaseException
+    ) -> DeviceUnavailable:
         place = urlparse(self._device.endpoint)
-        where = f"{place.hostname}:{place.port or 4840}"
-        if isinstance(error, ConnectionRefusedError):
-            reason = f"nothing listens at {where}; is the OPC UA server running, and is the port right?"
-        elif isinstance(error, socket.gaierror):
-            reason = f"the host name {place.hostname!r} is not known; check the spelling, or write the IP address"
-        elif isinstance(error, TimeoutError | asyncio.TimeoutError):
-            reason = f"{where} does not answer within {self._device.timeout_s:g} s"
-        elif isinstance(error, UaError):
-            reason = service_reason(error)
-        else:
-            reason = f"the connection to {where} failed: {error}"
+        reason = say(error, place.hostname or "", place.port or PORT_DEFAULT, self._device.timeout_s)
         return DeviceUnavailable(f"{self._device.name}: {reason}")
 
 

@@ -17,7 +17,7 @@ from connectors.model.samples import SampleBatch
 from connectors.opcua.binding import BoundTag
 from connectors.opcua.notification import DECODING_ERRORS, DataChangeDecoder, Notification, read_publish_response
 from connectors.opcua.settings import OpcUaDevice
-from connectors.opcua.status import service_reason, status_name
+from connectors.opcua.status import service_reason, status_text
 from connectors.opcua.subscriptions import Subscriptions
 from connectors.ports.clock import Clock
 from connectors.ports.device import Acquisition
@@ -145,7 +145,7 @@ class Publishing:
         self._heard_s[notification.subscription_id] = self._clock.monotonic_s()
         if notification.status_change is not None:
             raise DeviceUnavailable(
-                f"{self._device.name}: the server ended the subscription ({status_name(notification.status_change)})"
+                f"{self._device.name}: the server ended the subscription ({status_text(notification.status_change)})"
             )
         return notification, batches
 

@@ -7,6 +7,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
+from connectors.configuration.setting_types import check_port
 from connectors.ports.secrets import Secret
 from connectors.ports.settings import (
     DataTypeSetting,
@@ -84,8 +85,10 @@ class OpcUaDevice(DeviceSettings):
     @field_validator("endpoint")
     @classmethod
     def _opc_tcp(cls, endpoint: str) -> str:
-        if not re.fullmatch(r"opc\.tcp://[^/\s:@]+(:\d+)?(/\S*)?", endpoint):
+        found = re.fullmatch(r"opc\.tcp://[^/\s:@]+(?::(\d+))?(?:/\S*)?", endpoint)
+        if found is None:
             raise ValueError(f"{endpoint!r} is not an OPC UA endpoint; write it as opc.tcp://host:4840")
+        check_port(endpoint, found[1])
         return endpoint
 
     @field_validator("endpoint")

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
 from typing import Final
 
-from asyncua import ua
+from asyncua.ua.uaerrors import UaError
+
+from connectors.model.status_names import STATUS_NAMES
 
 _ADVICE: Final = {
     "BadNodeIdUnknown": "the server has no such node; check the spelling and the namespace",
@@ -32,22 +36,56 @@ _SERVICE_ADVICE: Final = {
 
 def status_name(code: int) -> str:
     """The name of a status code as the specification spells it, or the code in hexadecimal."""
-    name: str = ua.StatusCode(ua.UInt32(code)).name
-    return name or f"0x{code:08X}"
+    return STATUS_NAMES.get(code >> 16) or f"0x{code:08X}"
+
+
+def status_text(code: int) -> str:
+    """The name and the code: manuals list the one or the other."""
+    name = STATUS_NAMES.get(code >> 16)
+    return f"0x{code:08X}" if name is None else f"{name} 0x{code:08X}"
 
 
 def tag_reason(code: int) -> str:
     """Why a tag gives no values, from the status code that the server answered with."""
-    name = status_name(code)
-    advice = _ADVICE.get(name)
-    return f"{advice} ({name})" if advice else f"the server answered {name}"
+    advice = _ADVICE.get(status_name(code))
+    return f"{advice} ({status_text(code)})" if advice else f"the server answered {status_text(code)}"
 
 
 def service_reason(error: BaseException) -> str:
     """Why a request failed, from what asyncua raised."""
     code = getattr(error, "code", None)
     if isinstance(code, int):
-        name = status_name(code)
-        advice = _SERVICE_ADVICE.get(name)
-        return f"{advice} ({name})" if advice else f"the server answered {name}"
+        advice = _SERVICE_ADVICE.get(status_name(code))
+        return f"{advice} ({status_text(code)})" if advice else f"the server answered {status_text(code)}"
     return str(error) or type(error).__name__
+
+
+def connect_reason(error: BaseException, host: str, port: int, timeout_s: float) -> str:
+    """Why there is no session with the server at ``host``, and what to check, from what the connect raised."""
+    where = f"{host}:{port}"
+    if isinstance(error, ConnectionRefusedError):
+        return f"nothing listens at {where}; is the OPC UA server running, and is the port right?"
+    if isinstance(error, socket.gaierror):
+        return f"the host name {host!r} is not known; check the spelling, or write the IP address"
+    if isinstance(error, TimeoutError | asyncio.TimeoutError):
+        return (
+            f"{where} does not answer within {timeout_s:g} s; check that the server is switched on, the address and "
+            "the port, and that no firewall is between"
+        )
+    if isinstance(error, UaError):
+        return service_reason(error)
+    if isinstance(error, ConnectionError):
+        return f"{where} takes the connection and closes it again; check that an OPC UA server listens at this port"
+    reason = getattr(error, "strerror", None) or error
+    return f"{where} cannot be reached ({reason}); check the address, and that this network has a way to the server"
+
+
+def loss_reason(error: BaseException, host: str, port: int, timeout_s: float) -> str:
+    """Why a session has ended that was there, from what a request raised."""
+    where = f"{host}:{port}"
+    if isinstance(error, TimeoutError | asyncio.TimeoutError):
+        return f"{where} has not answered a request within {timeout_s:g} s; the connection is made anew"
+    if isinstance(error, UaError):
+        return service_reason(error)
+    reason = getattr(error, "strerror", None) or error
+    return f"the connection to {where} was lost ({reason}); is the server running?"

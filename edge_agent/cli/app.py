@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
-import sys
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Annotated, Any, Final, NoReturn, TypeVar
@@ -20,6 +19,7 @@ import typer
 
 from connectors.model.errors import AlreadyRunning, ConfigInvalid, LinesideError, OutboxUnavailable
 from connectors.observability.version import lineside_version
+from edge_agent.cli.json_output import print_json
 
 T = TypeVar("T")
 
@@ -45,6 +45,7 @@ SocketOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs")]
 DeviceOption = Annotated[str | None, typer.Option("--device", "-d", help="Only this device")]
+SearchOption = Annotated[str, typer.Option("--search", "-s", help="Only tags with this in their names, in any case")]
 
 
 @app.callback(invoke_without_command=True)
@@ -77,39 +78,41 @@ def run(config: ConfigOption = DEFAULT_CONFIG) -> None:
 
 @app.command()
 def check(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
-    """Check the configuration and say everything that is wrong with it, with file, line and column."""
+    """Check the configuration and the files that it names; say all that is wrong, with file, line and column."""
+    from connectors.configuration.setting_names import counted
     from edge_agent.config.load import load_config
     from edge_agent.drivers import built_in_drivers
 
     try:
-        settings = load_config(config, built_in_drivers())
+        settings = load_config(config, built_in_drivers(), files_checked=True)
     except ConfigInvalid as exc:
         if as_json:
             problems = [
                 {"file": p.where, "line": p.line, "column": p.column, "message": p.message, "suggestion": p.suggestion}
                 for p in exc.problems
             ]
-            _print_json({"valid": False, "problems": problems})
+            print_json({"valid": False, "problems": problems})
         else:
             _print_problems(exc)
         raise typer.Exit(EXIT_PROBLEM) from exc
     tags = sum(len(device.tags) for device in settings.devices)
     if as_json:
-        _print_json({"valid": True, "problems": [], "devices": len(settings.devices), "tags": tags})
+        print_json({"valid": True, "problems": [], "devices": len(settings.devices), "tags": tags})
     else:
-        typer.echo(f"{config}: valid, {len(settings.devices)} devices with {tags} tags")
+        typer.echo(f"{config}: valid, {counted(len(settings.devices), 'device')} with {counted(tags, 'tag')}")
 
 
 @app.command()
 def status(config: ConfigOption = DEFAULT_CONFIG, socket: SocketOption = None, as_json: JsonOption = False) -> None:
     """Show devices, uplink and outbox. Exit code 1 when one is not connected, or nothing is acknowledged."""
     from edge_agent.cli.screens import status_screen
+    from edge_agent.cli.terminal import print_screen
 
     answer = _ask(_socket(config, socket), "status")
     if as_json:
-        _print_json(answer)
+        print_json(answer)
     else:
-        _print(status_screen(answer))
+        print_screen(status_screen(answer))
     delivers = answer["uplink"]["phase"] == "born" and not answer["uplink"]["unanswered"]
     if not delivers or not all(device["online"] for device in answer["devices"]):
         raise typer.Exit(EXIT_PROBLEM)
@@ -120,16 +123,18 @@ def tags(
     config: ConfigOption = DEFAULT_CONFIG,
     socket: SocketOption = None,
     device: DeviceOption = None,
+    search: SearchOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """List every tag with its newest value, quality and time."""
-    from edge_agent.cli.screens import tags_screen
+    """List every tag with its newest value, quality and time (UTC), and below them what is wrong."""
+    from edge_agent.cli.tags_table import TagsTable
+    from edge_agent.cli.terminal import print_screen
 
-    answer = _ask(_socket(config, socket), "tags", device=device)
+    answer = _ask(_socket(config, socket), "tags", device=device, search=search)
     if as_json:
-        _print_json(answer)
+        print_json(answer)
     else:
-        _print(tags_screen(answer))
+        print_screen(TagsTable(answer))
 
 
 @app.command()
@@ -137,14 +142,15 @@ def watch(
     config: ConfigOption = DEFAULT_CONFIG,
     socket: SocketOption = None,
     device: DeviceOption = None,
+    search: SearchOption = "",
     interval: Annotated[float, typer.Option("--interval", "-n", min=0.1, help="Seconds between two looks")] = 1.0,
     as_json: JsonOption = False,
 ) -> None:
-    """Show values as they change, until Ctrl-C. With --json, one line of JSON a change."""
+    """Show values as they change, until Ctrl-C. With --json, or into a pipe or file: one line of JSON a change."""
     from edge_agent.cli.watching import watch_forever
 
     try:
-        _run(watch_forever(_socket(config, socket), device, interval, as_json=as_json))
+        _run(watch_forever(_socket(config, socket), device, search, interval, as_json=as_json))
     except KeyboardInterrupt:
         raise typer.Exit from None
 
@@ -179,23 +185,12 @@ def _socket(config: Path, socket: Path | None) -> Path:
         raise typer.Exit(EXIT_PROBLEM) from exc
 
 
-def _print(screen: Any) -> None:
-    from rich.console import Console
-
-    Console(highlight=False, soft_wrap=False).print(screen)
-
-
-def _print_json(document: Any) -> None:
-    import json
-
-    typer.echo(json.dumps(document, ensure_ascii=False, indent=2 if sys.stdout.isatty() else None))
-
-
 def _print_problems(error: ConfigInvalid) -> None:
+    from connectors.configuration.setting_names import counted
+
     for problem in error.problems:
         typer.echo(str(problem), err=True)
-    count = len(error.problems)
-    typer.echo(f"{count} problem{'s' if count != 1 else ''}", err=True)
+    typer.echo(counted(len(error.problems), "problem"), err=True)
 
 
 def _fail(message: str, code: int) -> NoReturn:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
-import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from connectors.model.errors import ConfigInvalid
 from connectors.sparkplug.delivery import format_epoch
 from edge_agent.buffer.rows import Kind
+from edge_agent.cli.json_output import print_json
+from edge_agent.local_api.outbox_files import outbox_files
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 DEFAULT_CONFIG = Path("/etc/lineside/agent.yaml")
 EXIT_PROBLEM = 1
@@ -26,9 +29,9 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for program
 
 @app.command("status")
 def status(config: ConfigOption = DEFAULT_CONFIG, outbox: PathOption = None, as_json: JsonOption = False) -> None:
-    """Say how much is waiting, since when, and from which starts of the agent."""
+    """Say how much is waiting, since when (UTC), and from which starts of the agent."""
     with _open(config, outbox) as database:
-        path = _file(database)
+        path = Path(_file(database))
         rows = list(
             database.query(
                 "SELECT device, kind, count(*) AS batches, sum(sample_count) AS samples, min(created_ms) AS oldest_ms, "
@@ -41,33 +44,47 @@ def status(config: ConfigOption = DEFAULT_CONFIG, outbox: PathOption = None, as_
         ]
         gaps = list(database.query("SELECT * FROM gap ORDER BY device"))
         refused = next(iter(database.query("SELECT count(*) AS n FROM refused")))["n"]
-    waiting = [{**row, "kind": Kind(row["kind"]).name.lower()} for row in rows]
-    document = {"path": str(path), "waiting": waiting, "epochs": epochs, "open_gaps": gaps, "refused": refused}
+        files = outbox_files(path)
+    document = {
+        "path": str(path),
+        "waiting": [{**row, "kind": Kind(row["kind"]).name.lower()} for row in rows],
+        "database_bytes": files.database_bytes,
+        "wal_bytes": files.wal_bytes,
+        "epochs": epochs,
+        "open_gaps": gaps,
+        "refused": refused,
+    }
     if as_json:
-        _print_json(document)
-        return
-    from rich.console import Console
-    from rich.table import Table
+        print_json(document)
+    else:
+        _print_status(document)
 
-    from edge_agent.cli.screens import clock_time, size
 
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for heading, justify in (("device", "left"), ("what", "left"), ("batches", "right"), ("samples", "right"),
-                             ("size", "right"), ("oldest", "left")):  # fmt: skip
-        table.add_column(heading, justify=justify)  # type: ignore[arg-type]
-    for row in waiting:
+def _print_status(document: dict[str, Any]) -> None:
+    from rich.text import Text
+
+    from connectors.configuration.setting_names import counted
+    from edge_agent.cli.screens import files_sentence
+    from edge_agent.cli.terminal import Sentence, console
+    from edge_agent.cli.words import clock_time, size
+
+    out = console()
+    out.print(Sentence("outbox   ", document["path"]))
+    out.print(Sentence("         ", files_sentence(document["database_bytes"], document["wal_bytes"]), "dim"))
+    table = _table(("device", "what", "batches", "samples", "size", "oldest (UTC)"))
+    for row in document["waiting"]:
+        device, kind = Text(row["device"] or "(agent)"), row["kind"].replace("_", " ")
         oldest = clock_time(row["oldest_ms"] * 1_000_000)
-        table.add_row(
-            row["device"] or "(agent)", row["kind"].replace("_", " "), f"{row['batches']:,}", f"{row['samples']:,}",
-            size(row["bytes"]), oldest,
-        )  # fmt: skip
-    console = Console(highlight=False)
-    console.print(f"{path}")
-    console.print(table if waiting else "nothing is waiting")
-    for gap in gaps:
-        console.print(f"gap open on {gap['device']} since {clock_time(gap['first_ns'])}: {gap['reason']}")
-    if refused:
-        console.print(f"{refused} batches were refused by the cloud and set aside (table refused)")
+        table.add_row(device, kind, f"{row['batches']:,}", f"{row['samples']:,}", size(row["bytes"]), oldest)
+    out.print(table if document["waiting"] else "nothing is waiting")
+    for gap in document["open_gaps"]:
+        since = f"gap open since {clock_time(gap['first_ns'])} UTC: {gap['reason'].replace('_', ' ')}"
+        out.print(Sentence(f"{gap['device']}: ", since, indent=2))
+    if document["refused"]:
+        refused = (
+            f"{counted(document['refused'], 'batch', 'batches')} refused by the cloud and set aside (table refused)"
+        )
+        out.print(Sentence("", refused, "yellow"))
 
 
 @app.command("list")
@@ -77,7 +94,7 @@ def list_batches(
     count: Annotated[int, typer.Option("--count", "-n", min=1, help="At most so many, oldest first")] = 50,
     as_json: JsonOption = False,
 ) -> None:
-    """List the batches that wait for an acknowledgement."""
+    """List the batches that wait for an acknowledgement, with the time of their commit (UTC)."""
     with _open(config, outbox) as database:
         rows = list(
             database.query(
@@ -86,17 +103,37 @@ def list_batches(
                 [count],
             )
         )
+        waiting = next(iter(database.query("SELECT count(*) AS n FROM outbox")))["n"]
     found = [{**row, "epoch": format_epoch(row["epoch"]), "kind": Kind(row["kind"]).name.lower()} for row in rows]
     if as_json:
-        _print_json(found)
+        print_json(found)
         return
-    from edge_agent.cli.screens import clock_time, size
+    from rich.text import Text
 
+    from connectors.configuration.setting_names import counted
+    from edge_agent.cli.terminal import console
+    from edge_agent.cli.words import clock_time, size
+
+    table = _table(("batch", "start", "what", "device", "samples", "size", "committed (UTC)"))
     for row in found:
-        typer.echo(
-            f"{row['batch']:>10}  {row['epoch']}  {row['kind']:<11}  {row['device'] or '(agent)':<16}  "
-            f"{row['sample_count']:>7,} samples  {size(row['bytes']):>9}  {clock_time(row['created_ms'] * 1_000_000)}"
-        )
+        table.add_row(
+            str(row["batch"]), row["epoch"], row["kind"].replace("_", " "), Text(row["device"] or "(agent)"),
+            f"{row['sample_count']:,}", size(row["bytes"]), clock_time(row["created_ms"] * 1_000_000),
+        )  # fmt: skip
+    out = console()
+    out.print(table if found else "nothing is waiting")
+    if waiting > len(found):
+        out.print(f"… {counted(waiting - len(found), 'more batch', 'more batches')}: --count shows more")
+
+
+def _table(headings: tuple[str, ...]) -> Table:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for heading in headings:
+        number = heading in ("batch", "batches", "samples", "size")
+        table.add_column(heading, justify="right" if number else "left", overflow="fold")
+    return table
 
 
 class _open:  # noqa: N801  reads as a verb where it is used
@@ -131,7 +168,3 @@ class _open:  # noqa: N801  reads as a verb where it is used
 
 def _file(database: Any) -> str:
     return str(next(iter(database.query("PRAGMA database_list")))["file"])
-
-
-def _print_json(document: Any) -> None:
-    typer.echo(json.dumps(document, ensure_ascii=False, indent=2 if sys.stdout.isatty() else None))

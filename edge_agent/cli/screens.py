@@ -1,135 +1,132 @@
-"""What the commands show: plain tables that read well at 80 columns, with and without colour."""
+"""What ``edge-agent status`` shows: one screen that reads well at 80 columns, with and without colour."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, Final
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from connectors.configuration.setting_names import counted
+from edge_agent.cli.terminal import Sentence
+from edge_agent.cli.words import duration, quality_text, size
+
+PROBLEMS_MAX: Final = 10
+"""So many problems of a device are shown; ``edge-agent tags`` lists all of them."""
+UNANSWERED: Final = (
+    "NOTHING IS ACKNOWLEDGED: is cloud-ingest running, and on this broker? Does the broker let this agent publish?"
+)
+NO_TLS: Final = "MQTT without TLS, allowed by 'insecure: true'"
+INSECURE: Final = {
+    "modbus": "Modbus/TCP is neither encrypted nor authenticated, and has no setting for it",
+    "opcua": "OPC UA neither signed nor encrypted, allowed by 'insecure: true'",
+}
+"""What it means, by driver, that a device is insecure."""
+
 
 def status_screen(status: dict[str, Any]) -> RenderableType:
     """The answer to ``status`` for a person."""
-    uplink, outbox = status["uplink"], status["outbox"]
     head = Text.assemble(
         (status["agent"], "bold"), f"  lineside {status['version']}, up {duration(status['uptime_s'])}"
     )
     if status["commissioning"]:
         head.append("  COMMISSIONING: nothing is written to any device", "bold yellow")
-    devices = Table("device", "state", "tags", "bad", "samples/s", box=None, pad_edge=False, header_style="dim")
+    lines: list[RenderableType] = [head, Text(), _devices(status["devices"])]
     for device in status["devices"]:
-        bad = device["bad"]
-        devices.add_row(
-            f"{device['device']} ({device['driver']})",
-            Text("online", "green") if device["online"] else Text("offline", "bold red"),
-            str(device["tags"]),
-            Text(str(bad), "bold red" if bad else "dim"),
-            f"{device['samples_per_s']:,.1f}",
-        )
-    lines: list[RenderableType] = [head, Text(), devices]
-    for device in status["devices"]:
-        if not device["online"]:
-            lines.append(Text(f"  {device['reason']}", "red"))
-        lines += [
-            Text(f"  {device['device']}: {item['tag']}: {item['reason']}", "yellow") for item in device["problems"][:10]
-        ]
-    lines += [Text(), *_uplink_lines(uplink), *_outbox_lines(outbox), Text(f"promise  {status['promise']}", "dim")]
-    lines += [Text(f"insecure {item}: not encrypted, allowed by the configuration", "yellow")
-              for item in status["insecure"]]  # fmt: skip
+        lines += _device_lines(device)
+    lines += [Text(), *_uplink_lines(status["uplink"]), *_outbox_lines(status["outbox"])]
+    lines.append(Sentence("promise  ", status["promise"], "dim"))
+    lines += [Sentence("insecure ", text, "yellow") for text in insecure_sentences(status)]
     return Group(*lines)
 
 
-def _uplink_lines(uplink: dict[str, Any]) -> list[RenderableType]:
-    born = uplink["phase"] == "born"
-    state = Text.assemble(("uplink   "), ("online" if born else uplink["phase"], "green" if born else "bold red"))
-    state.append(f"  {uplink['broker']}" if uplink["broker"] else "")
-    if uplink["host_online"] is False:
-        state.append(f"  host {uplink['host']!r} is offline", "yellow")
-    lines: list[RenderableType] = [state]
-    if uplink["reason"]:
-        lines.append(Text(f"         {uplink['reason']}", "red"))
-    if uplink["unanswered"]:
-        lines.append(Text("         NOTHING IS ACKNOWLEDGED: is cloud-ingest running, and on this broker?", "bold red"))
-    lines.append(
-        Text(
-            f"         {uplink['acknowledged']:,} batches acknowledged, {uplink['in_flight']:,} in flight, "
-            f"{uplink['resent']:,} sent again, {uplink['refused']:,} refused"
-        )
-    )
-    return lines
-
-
-def _outbox_lines(outbox: dict[str, Any]) -> list[RenderableType]:
-    waiting = f"{outbox['samples']:,} samples in {outbox['batches']:,} batches waiting"
-    if outbox["oldest_s"] is not None:
-        waiting += f", the oldest for {duration(outbox['oldest_s'])}"
-    lines: list[RenderableType] = [Text(f"outbox   {waiting}; {size(outbox['file_bytes'])} on disk")]
-    if outbox["blocked"]:
-        lines.append(Text(f"         BLOCKED: {outbox['blocked']}", "bold red"))
-    return lines
-
-
-def tags_screen(tags: list[dict[str, Any]]) -> RenderableType:
-    """The answer to ``tags`` for a person."""
+def _devices(devices: list[dict[str, Any]]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim")
-    table.add_column("tag", overflow="fold", ratio=3)
-    table.add_column("value", justify="right", overflow="ellipsis", max_width=24, no_wrap=True)
-    table.add_column("unit", max_width=8, no_wrap=True)
-    table.add_column("quality", overflow="fold")
-    table.add_column("time", no_wrap=True)
-    for tag in tags:
-        good = tag["quality"] == "Good" and not tag["stale"]
-        quality = "stale" if tag["stale"] and tag["quality"] == "Good" else tag["quality"] or "no value yet"
+    for heading in ("device", "state", "tags", "bad", "samples/s"):
+        table.add_column(heading, justify="left" if heading in ("device", "state") else "right")
+    for device in devices:
+        online, bad = device["online"], device["bad"]
         table.add_row(
-            f"{tag['device']}/{tag['tag']}",
-            value_text(tag["value"]),
-            tag["unit"],
-            Text(quality, "green" if good else "yellow"),
-            clock_time(tag["time_ns"]),
+            Text(f"{device['device']} ({device['driver']})"),
+            Text("online", "green") if online else Text("offline", "bold red"),
+            str(device["tags"]),
+            Text(str(bad) if online else "-", "bold red" if online and bad else "dim"),
+            f"{device['samples_per_s']:,.1f}",
         )
-        if tag["problem"]:
-            table.add_row(Text(f"  {tag['problem']}", "yellow"))
     return table
 
 
-def value_text(value: Any) -> str:
-    """A value for a narrow column."""
-    if value is None:
-        return "-"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    return str(value)
+def _device_lines(device: dict[str, Any]) -> Iterator[RenderableType]:
+    """Why a device is away, or what is wrong with its tags."""
+    name = device["device"]
+    if not device["online"]:
+        own = device["reason"].startswith(f"{name}: ")
+        yield Sentence("" if own else f"{name}: ", device["reason"], "red", indent=2)
+        return
+    problems = device["problems"]
+    for item in problems[:PROBLEMS_MAX]:
+        yield Sentence(f"{name}: ", f"{item['tag']}: {item['reason']}", "yellow", indent=2)
+    if len(problems) > PROBLEMS_MAX:
+        more = f"{counted(len(problems) - PROBLEMS_MAX, 'more tag')} with a problem; edge-agent tags -d {name}"
+        yield Sentence(f"{name}: ", more, "yellow", indent=2)
+    for found in device["not_good"]:
+        count, quality = counted(found["tags"], "tag"), quality_text(found["quality"], found["code"])
+        yield Sentence(f"{name}: ", f"{count} with quality {quality}; edge-agent tags -d {name}", "yellow", indent=2)
 
 
-def clock_time(time_ns: int | None) -> str:
-    """A time of today as hours to milliseconds, UTC; another day with its date."""
-    if time_ns is None:
-        return "-"
-    try:
-        when = datetime.fromtimestamp(time_ns / 1e9, UTC)
-    except (OverflowError, ValueError, OSError):
-        return "out of range"
-    text = when.strftime("%H:%M:%S.") + f"{when.microsecond // 1000:03d}"
-    return text if when.date() == datetime.now(UTC).date() else f"{when:%Y-%m-%d} {text}"
+def _uplink_lines(uplink: dict[str, Any]) -> Iterator[RenderableType]:
+    born = uplink["phase"] == "born"
+    phase = uplink["phase"].replace("_", " ")
+    state = Text.assemble(("uplink   "), ("online" if born else phase, "green" if born else "bold red"))
+    state.append(f"  {uplink['broker']}" if uplink["broker"] else "")
+    if uplink["host_online"] is False:
+        state.append(f"  host {uplink['host']!r} is offline", "yellow")
+    yield state
+    if uplink["reason"]:
+        yield Sentence("         ", uplink["reason"], "red")
+    if uplink["unanswered"]:
+        yield Sentence("         ", UNANSWERED, "bold red")
+    yield Sentence(
+        "         ",
+        f"{counted(uplink['acknowledged'], 'batch', 'batches')} acknowledged, {uplink['in_flight']:,} in flight, "
+        f"{uplink['resent']:,} sent again, {uplink['refused']:,} refused",
+    )
 
 
-def duration(seconds: float) -> str:
-    """Seconds as a person says them: 12 s, 3 min, 5 h, 2 d."""
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    if seconds < 7200:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h" if seconds < 48 * 3600 else f"{seconds / 86_400:.1f} d"
+def _outbox_lines(outbox: dict[str, Any]) -> Iterator[RenderableType]:
+    waiting = "nothing is waiting"
+    if outbox["batches"]:
+        batches, samples = counted(outbox["batches"], "batch", "batches"), counted(outbox["samples"], "sample")
+        waiting = f"{samples} in {batches} waiting, {size(outbox['waiting_bytes'])}"
+        if outbox["oldest_s"] is not None:
+            waiting += f", the oldest for {duration(outbox['oldest_s'])}"
+    yield Sentence("outbox   ", waiting)
+    yield Sentence("         ", files_sentence(outbox["database_bytes"], outbox["wal_bytes"]), "dim")
+    if outbox["blocked"]:
+        yield Sentence("         ", f"BLOCKED: {outbox['blocked']}", "bold red")
 
 
-def size(count: float) -> str:
-    """Bytes as a person says them."""
-    for unit in ("B", "kB", "MB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} GB"
+def files_sentence(database_bytes: int, wal_bytes: int) -> str:
+    """What the outbox takes on the disk, which is another thing than what waits in it."""
+    return (
+        f"files: database {size(database_bytes)}, write-ahead log {size(wal_bytes)}; they keep their size and are "
+        "used again"
+    )
+
+
+def insecure_sentences(status: dict[str, Any]) -> list[str]:
+    """What anybody on the network can read or change: one sentence a protocol, with all that it is true of."""
+    found: dict[str, list[str]] = {}
+    items = set(status["insecure"])
+    for device in status["devices"]:
+        item = f"device {device['device']} {device['endpoint']}"
+        if item in items:
+            items.discard(item)
+            what = INSECURE.get(device["driver"], "neither encrypted nor authenticated")
+            found.setdefault(what, []).append(device["device"])
+    for item in status["insecure"]:
+        if item in items:
+            found.setdefault(NO_TLS, []).append(item.removeprefix("uplink "))
+    return [f"{what}: {', '.join(names)}" for what, names in found.items()]

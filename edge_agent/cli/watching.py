@@ -11,9 +11,9 @@ from typing import Any
 from edge_agent.local_api.protocol import stream
 
 
-async def watch_forever(socket: Path, device: str | None, interval_s: float, *, as_json: bool) -> None:
+async def watch_forever(socket: Path, device: str | None, search: str, interval_s: float, *, as_json: bool) -> None:
     """Show changes until the caller is cancelled. Raises ``AgentNotRunning`` when the agent stops."""
-    answers = stream(socket, "watch", device=device, interval_s=interval_s)
+    answers = stream(socket, "watch", device=device, search=search, interval_s=interval_s)
     async with contextlib.aclosing(answers):
         if as_json or not sys.stdout.isatty():
             async for changed in answers:
@@ -24,16 +24,15 @@ async def watch_forever(socket: Path, device: str | None, interval_s: float, *, 
 
 
 async def _live(answers: Any) -> None:
-    from rich.console import Console
     from rich.live import Live
 
-    from edge_agent.cli.screens import tags_screen
+    from edge_agent.cli.tags_table import TagsTable
+    from edge_agent.cli.terminal import console
 
     tags: dict[tuple[str, str], dict[str, Any]] = {}
-    console = Console(highlight=False)
-    with Live(console=console, screen=True, auto_refresh=False) as live:
+    screen = console()
+    with Live(console=screen, screen=True, auto_refresh=False) as live:
         async for changed in answers:
             for tag in changed:
                 tags[tag["device"], tag["tag"]] = tag
-            rows = max(1, console.height - 2)
-            live.update(tags_screen(list(tags.values())[:rows]), refresh=True)
+            live.update(TagsTable(list(tags.values()), screen.height), refresh=True)

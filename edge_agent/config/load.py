@@ -17,8 +17,8 @@ from pydantic import ValidationError
 
 from connectors.configuration.explain import duplicate_tag, explain, missing_key, problem_at, unknown_key, wrong_type
 from connectors.configuration.files import read_document
-from connectors.configuration.setting_names import called, listed, nearest, shown
-from connectors.configuration.setting_types import FOLDER_IN_CONTEXT
+from connectors.configuration.setting_names import called, counted, listed, nearest, shown
+from connectors.configuration.setting_types import FILES_CHECKED_IN_CONTEXT, FOLDER_IN_CONTEXT
 from connectors.configuration.yaml_nodes import Document, NodePath
 from connectors.model.errors import ConfigInvalid, Problem
 from connectors.ports.secrets import SOURCE_IN_CONTEXT, SecretSource
@@ -31,15 +31,21 @@ PROBLEMS_MAX: Final = 1000
 
 
 def load_config(
-    path: Path, drivers: Mapping[str, DriverType], *, environ: Mapping[str, str] | None = None
+    path: Path,
+    drivers: Mapping[str, DriverType],
+    *,
+    environ: Mapping[str, str] | None = None,
+    files_checked: bool = False,
 ) -> AgentConfig:
     """The configuration in the file ``path`` and in the files that it includes, secrets resolved.
 
     ``drivers`` are the known drivers by name; ``environ`` is where ``${env:…}`` and systemd's credentials are looked
-    up (this process's own environment unless said otherwise). Raises ``ConfigInvalid`` with all problems, in the order
-    of the files and lines, or the first ``PROBLEMS_MAX`` of them and how many there are besides.
+    up (this process's own environment unless said otherwise). With ``files_checked`` a certificate or key that cannot
+    be read now is a problem; a running agent rather acquires, and says so until the file is there. Raises
+    ``ConfigInvalid`` with all problems, in the order of the files and lines, or the first ``PROBLEMS_MAX`` of them and
+    how many there are besides.
     """
-    loading = _Loading(path, drivers, os.environ if environ is None else environ)
+    loading = _Loading(path, drivers, os.environ if environ is None else environ, files_checked)
     config = loading.load()
     if loading.problems or config is None:
         raise ConfigInvalid(loading.sorted_problems())
@@ -51,6 +57,7 @@ class _Loading:
     path: Path
     drivers: Mapping[str, DriverType]
     environ: Mapping[str, str]
+    files_checked: bool = False
     problems: list[Problem] = field(default_factory=list)
     _files: list[str] = field(default_factory=list)
     _device_places: dict[str, tuple[Document, NodePath]] = field(default_factory=dict)
@@ -82,14 +89,18 @@ class _Loading:
             key=lambda problem: (order.get(problem.where, len(order)), problem.line, problem.column),
         )
         if len(problems) > PROBLEMS_MAX:
-            more = Problem("", 0, 0, f"There are {len(problems) - PROBLEMS_MAX} more problems.")
+            more = Problem("", 0, 0, f"And {counted(len(problems) - PROBLEMS_MAX, 'more problem')}.")
             problems = [*problems[:PROBLEMS_MAX], more]
         return problems
 
     @property
     def _context(self) -> dict[str, Any]:
         folder = self.path.parent
-        return {SOURCE_IN_CONTEXT: SecretSource(self.environ, folder), FOLDER_IN_CONTEXT: folder}
+        return {
+            SOURCE_IN_CONTEXT: SecretSource(self.environ, folder),
+            FOLDER_IN_CONTEXT: folder,
+            FILES_CHECKED_IN_CONTEXT: self.files_checked,
+        }
 
     def _read(self, path: Path, where: str) -> Document | None:
         self._files.append(where)

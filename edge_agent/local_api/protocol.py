@@ -33,7 +33,7 @@ async def call(socket: Path, name: str, **args: Any) -> Any:
     async with contextlib.aclosing(stream(socket, name, **args)) as answers:
         async for answer in answers:
             return answer
-    raise AgentNotRunning(f"the agent at {socket} closed the connection without an answer")
+    raise AssertionError("a stream yields an answer or raises")
 
 
 async def stream(socket: Path, name: str, **args: Any) -> AsyncGenerator[Any]:
@@ -53,6 +53,7 @@ async def stream(socket: Path, name: str, **args: Any) -> AsyncGenerator[Any]:
             if "error" in answer:
                 raise CallFailed(answer["error"])
             yield answer["result"]
+        raise AgentNotRunning(f"the agent at {socket} closed the connection; has it stopped?")
     except (OSError, ValueError) as exc:
         raise AgentNotRunning(f"the connection to the agent at {socket} broke: {exc}") from exc
     finally:

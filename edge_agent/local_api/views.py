@@ -5,19 +5,20 @@ from __future__ import annotations
 import asyncio
 import base64
 import math
-from collections import deque
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 
-from connectors.model.quality import GOOD, name_of
+from connectors.model.quality import GOOD, code_of, name_of
 from connectors.ports.clock import Clock
 from connectors.sparkplug.delivery import format_epoch
 from edge_agent.acquisition.collector import Collector
 from edge_agent.acquisition.device import DeviceAcquisition
 from edge_agent.buffer.writer import OutboxReader
+from edge_agent.local_api.outbox_files import outbox_files, waiting_bytes
 from edge_agent.observability.events import OUTBOX_BATCHES, OUTBOX_BYTES
 from edge_agent.uplink.options import Delivery
 from edge_agent.uplink.uplink import Uplink
@@ -80,6 +81,8 @@ class AgentView:
     async def status(self, _args: Mapping[str, Any]) -> AsyncIterator[Any]:
         """The whole agent on one screen."""
         outbox = await self._reader.status()
+        waiting = await asyncio.to_thread(waiting_bytes, self._reader.path)
+        files = outbox_files(self._reader.path)
         facts, uplink = self._facts, self._uplink
         now_ns = self._clock.now_ns()
         yield {
@@ -110,7 +113,10 @@ class AgentView:
                 "path": str(self._reader.path),
                 "batches": outbox.batches,
                 "samples": outbox.samples,
-                "file_bytes": outbox.file_bytes,
+                "waiting_bytes": waiting,
+                "file_bytes": files.database_bytes + files.wal_bytes,
+                "database_bytes": files.database_bytes,
+                "wal_bytes": files.wal_bytes,
                 "oldest_s": None if outbox.oldest_ms is None else round(now_ns / 1e9 - outbox.oldest_ms / 1e3, 1),
                 "newest_batch": outbox.newest,
                 "samples_pending": self._collector.samples_pending,
@@ -120,19 +126,23 @@ class AgentView:
         }
 
     async def tags(self, args: Mapping[str, Any]) -> AsyncIterator[Any]:
-        """Every tag with its newest sample; ``device`` chooses one device."""
-        yield [tag for device in self._chosen(args) for tag in self._tags(device)]
+        """Every tag with its newest sample; ``device`` chooses one device, ``search`` a part of the tag's name."""
+        search = _search(args)
+        yield [tag for device in self._chosen(args) for tag in self._tags(device, search)]
 
     async def watch(self, args: Mapping[str, Any]) -> AsyncIterator[Any]:
-        """The tags, then again and again those that got a sample since; ``interval_s`` between two answers."""
-        interval_s = max(WATCH_S_MIN, float(args.get("interval_s", 1.0)))
-        seen: dict[tuple[str, str], int] = {}
+        """The tags, then again and again those that are not as they were; ``interval_s`` between two answers.
+
+        Not as they were: they got a sample, a problem (or lost it), or their device came or went.
+        """
+        interval_s, search = _interval_s(args), _search(args)
+        seen: dict[tuple[str, str], tuple[int, str, bool]] = {}
         while True:
             changed: list[dict[str, Any]] = []
             for device in self._chosen(args):
-                for tag in self._tags(device):
+                for tag in self._tags(device, search):
                     key = (tag["device"], tag["tag"])
-                    mark = tag["samples"] * 2 + bool(tag["problem"])
+                    mark = (tag["samples"], tag["problem"], tag["stale"])
                     if seen.get(key) != mark:
                         seen[key] = mark
                         changed.append(tag)
@@ -151,6 +161,7 @@ class AgentView:
             "tags": len(device.tag_names),
             "problems": [{"tag": problem.tag, "reason": problem.reason} for problem in device.problems],
             "bad": _bad_count(device),
+            "not_good": _not_good(device),
             "samples": device.samples,
             "samples_per_s": self._rate(device),
         }
@@ -162,10 +173,12 @@ class AgentView:
         span_s = self._clock.monotonic_s() - then_s
         return round((device.samples - counts[device.name]) / span_s, 1) if span_s > 0 else 0.0
 
-    def _tags(self, device: DeviceAcquisition) -> list[dict[str, Any]]:
+    def _tags(self, device: DeviceAcquisition, search: str) -> list[dict[str, Any]]:
         problems = {str(problem.tag): problem for problem in device.problems}
         rows: list[dict[str, Any]] = []
         for index, name in enumerate(device.tag_names):
+            if search not in name.casefold():
+                continue
             known = device.current.types[index]
             current = device.current.of(index)
             problem = problems.get(name)
@@ -179,6 +192,7 @@ class AgentView:
                     "value": None if current is None else _json_value(current.value),
                     "time_ns": None if current is None else current.time_ns,
                     "quality": None if quality is None else name_of(quality),
+                    "quality_code": None if quality is None else code_of(quality),
                     "stale": not device.is_online,
                     "samples": int(device.current.sample_count[index]),
                     "problem": "" if problem is None else problem.reason,
@@ -192,8 +206,34 @@ class AgentView:
             return self._devices
         chosen = [device for device in self._devices if device.name == wanted]
         if not chosen:
-            raise ValueError(f"no device {wanted!r}; there are {', '.join(device.name for device in self._devices)}")
+            known = ", ".join(device.name for device in self._devices)
+            raise ValueError(f"no device {wanted!r}; there are {known}" if known else "there are no devices")
         return chosen
+
+
+def _search(args: Mapping[str, Any]) -> str:
+    search = args.get("search") or ""
+    if not isinstance(search, str):
+        raise ValueError("'search' is a part of the name of a tag")
+    return search.casefold()
+
+
+def _interval_s(args: Mapping[str, Any]) -> float:
+    interval_s = args.get("interval_s", 1.0)
+    if isinstance(interval_s, bool) or not isinstance(interval_s, int | float) or not interval_s < math.inf:
+        raise ValueError("'interval_s' is a number of seconds")
+    return max(WATCH_S_MIN, float(interval_s))
+
+
+def _not_good(device: DeviceAcquisition) -> list[dict[str, Any]]:
+    """How many tags have which quality other than good, of those that have no problem which says more."""
+    said = {str(problem.tag) for problem in device.problems}
+    counts: Counter[int] = Counter()
+    for index in np.flatnonzero(device.current.not_good()).tolist():
+        current = device.current.of(index)
+        if current is not None and device.tag_names[index] not in said:
+            counts[current.quality] += 1
+    return [{"quality": name_of(code), "code": code_of(code), "tags": count} for code, count in counts.most_common()]
 
 
 def _bad_count(device: DeviceAcquisition) -> int:

@@ -145,7 +145,7 @@ async def test_one_refused_address_stops_no_neighbour_and_comes_back_when_the_un
         (types, problems) = recorder.onlines[0]
         assert [each.index for each in types] == [at for at in range(40) if at != 17]
         assert [(problem.tag, problem.quality) for problem in problems] == [("t17", BAD_NODE_ID_UNKNOWN)]
-        assert problems[0].reason.startswith("holding 17: the unit refuses to read it (function 3, exception 2")
+        assert problems[0].reason.startswith("holding 17: unit 1 refuses to read it (function 3, exception 2")
         modbus_unit.command("reset")
         await polls(recorder, 3, task)
         assert {each[2:] for each in modbus_unit.requests()} <= {(0, 17), (18, 22), (17, 1)}
@@ -351,16 +351,6 @@ async def test_a_unit_that_breaks_the_protocol_gives_no_value(
             await asyncio.wait_for(task, 5)
     assert {row[2:] for row in recorder.rows} == {(1, 0)}
     assert driver.counters.connects == 2
-
-
-async def test_only_the_named_unit_behind_a_gateway_is_asked(modbus_unit: ModbusServer, device: DeviceMaker) -> None:
-    modbus_unit.command("units 5")
-    recorder = Recorder()
-    async with acquiring(
-        ModbusDriver(device(modbus_unit.endpoint, [{"at": "holding 0"}], unit_id=6), SystemClock()), recorder
-    ) as task:
-        await polls(recorder, 2, task)
-    assert set(recorder.of(0)) == {(None, BAD_COMMUNICATION_ERROR)}
 
 
 async def test_a_cancellation_closes_the_connection(modbus_unit: ModbusServer, device: DeviceMaker) -> None:

@@ -20,6 +20,7 @@ from lineside.servers.throwaway_authority import ThrowawayAuthority
 from connectors.model.errors import BrokerUnavailable
 from connectors.mqtt.session import MqttOptions, MqttSession
 from connectors.ports.broker import BrokerLimits, Message
+from tests.contract.modbus_acquisition import listening
 
 
 class Client:
@@ -126,7 +127,10 @@ async def test_a_wrong_password_is_refused_and_not_repeated(tmp_path: Path) -> N
     try:
         for login in ({}, {"user": "line", "password": "guess"}, {"user": "lime", "password": "open sesame"}):
             said = await refusal(broker.url, **login)
-            assert said == f"the broker {broker.url} refuses the connection: Not authorized"
+            assert said == (
+                f"the broker {broker.url} refuses the connection: Not authorized; check user and password, the "
+                "client's certificate, and what the broker allows this client"
+            )
         async with connected(broker.url, "line", "a", user="line", password="open sesame") as client:
             client.session.publish(Message("a", b"in"))
             await until(lambda: client.payloads() == [b"in"])
@@ -151,11 +155,14 @@ async def test_tls_holds_only_with_the_right_authority_name_and_certificate(
         assert "its certificate is not trusted" in unknown
         assert "check ca_file and the host name" in unknown
         nobody = await refusal(broker.url, ca_file=authority.certificate)
-        assert broker.url in nobody
+        assert nobody.startswith(f"the broker {broker.url} takes the connection and closes it without an answer; check")
+        assert nobody.endswith("whether it wants a certificate (cert_file, key_file)")
         theirs = strangers.issue("line")
-        assert broker.url in await refusal(
+        stranger = await refusal(
             broker.url, ca_file=authority.certificate, cert_file=theirs.certificate, key_file=theirs.key
         )
+        assert stranger.startswith(f"the broker {broker.url} takes the connection and closes it without an answer")
+        assert stranger.endswith("that it trusts the certificate in cert_file")
         system = await refusal(broker.url)
         assert "its certificate is not trusted" in system
         known, resolve = broker.url.replace("127.0.0.1", "broker.plant"), socket.getaddrinfo
@@ -173,16 +180,63 @@ async def test_a_port_without_tls_or_with_it_is_not_taken_for_the_other(
     mosquitto: MosquittoBroker, tmp_path: Path
 ) -> None:
     begin_s = time.monotonic()
-    said = await refusal(mosquitto.url.replace("mqtt://", "mqtts://"))
-    assert "is this a TLS port?" in said or "cannot be reached" in said
+    encrypted = mosquitto.url.replace("mqtt://", "mqtts://")
+    said = await refusal(encrypted)
+    assert said.startswith(f"the broker {encrypted} cannot be reached: ")
+    assert said.endswith("is this a TLS port of an MQTT broker? (a port without TLS is written mqtt://)")
     secured = MosquittoBroker(tmp_path / "secured", authority=ThrowawayAuthority(tmp_path / "authority"))
     secured.start()
     try:
-        said = await refusal(secured.url.replace("mqtts://", "mqtt://"))
-        assert "was lost" in said
+        plain = secured.url.replace("mqtts://", "mqtt://")
+        assert await refusal(plain) == (
+            f"the broker {plain} takes the connection and closes it without an answer; check that an MQTT broker "
+            "listens at this port, and whether it wants TLS (then write mqtts://)"
+        )
     finally:
         secured.stop()
     assert time.monotonic() - begin_s < 8.0
+
+
+async def test_something_else_at_the_port_is_no_broker(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("connectors.mqtt.session.CONNECT_S_MAX", 0.5)
+
+    def web(request: bytes) -> bytes:
+        return b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"
+
+    def shell(request: bytes) -> bytes:
+        return b"SSH-2.0-OpenSSH_9.2\r\n"
+
+    for answer, closes, said in ((web, True, "closes it without an answer"), (shell, False, "within 0.5 s; check")):
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(answer(await reader.read(100)))  # noqa: B023  served before the next turn
+            while not closes and await reader.read(100):  # noqa: B023
+                pass
+
+        async with listening(serve) as endpoint:
+            url = endpoint.replace("tcp://", "mqtt://")
+            reason = await refusal(url)
+        assert reason.startswith(f"the broker {url} ")
+        assert said in reason
+        assert "that an MQTT broker listens at this port" in reason
+
+
+async def test_a_host_that_nobody_knows_is_said_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def not_known(*_args: Any, **_more: Any) -> Any:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", not_known)
+    assert await refusal("mqtt://brokr.plant:1883") == (
+        "the broker mqtt://brokr.plant:1883 cannot be reached: its host name is unknown; check the spelling and the "
+        "name server, or write the IP address"
+    )
+
+
+async def test_a_certificate_file_that_is_missing_is_named(tmp_path: Path) -> None:
+    missing = tmp_path / "plant-ca.pem"
+    said = await refusal(f"mqtts://127.0.0.1:{free_port()}", ca_file=missing)
+    assert f"ca_file: the file '{missing}' cannot be read: No such file or directory." in said
+    assert "Errno" not in said
 
 
 async def test_a_broker_that_dies_ends_the_session_and_the_next_connect_is_like_the_first(
@@ -228,7 +282,10 @@ async def test_a_broker_that_takes_the_connection_and_says_nothing_is_given_up(
     mosquitto.pause()
     said = await refusal(mosquitto.url)
     mosquitto.resume()
-    assert said == f"the broker {mosquitto.url} does not answer within 0.5 s"
+    assert said == (
+        f"the broker {mosquitto.url} does not answer within 0.5 s; check the address, that no firewall is between, "
+        "and that an MQTT broker listens at this port"
+    )
 
 
 async def test_what_the_broker_does_not_take_yet_is_waited_for(mosquitto: MosquittoBroker) -> None:
@@ -291,3 +348,18 @@ async def test_a_defect_of_a_message_handler_ends_the_session_with_it(mosquitto:
     with pytest.raises(RuntimeError, match="a defect"):
         await asyncio.wait_for(session.closed(), 5.0)
     await session.disconnect()
+
+
+async def test_what_a_broker_says_at_the_end_is_repeated_with_what_to_do() -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(100)
+        writer.write(b"\x20\x03\x00\x00\x00")  # CONNACK: success, no properties
+        writer.write(b"\xe0\x02\x8e\x00")  # DISCONNECT: session taken over
+        await reader.read(100)
+
+    async with listening(serve) as endpoint:
+        session = MqttSession(MqttOptions("line"))
+        await session.connect(endpoint.replace("tcp://", "mqtt://"), None, lambda message: None)
+        with pytest.raises(BrokerUnavailable, match="was lost: Session taken over; another client came with the same"):
+            await asyncio.wait_for(session.closed(), 5.0)
+        await session.disconnect()

@@ -186,10 +186,10 @@ async def test_a_wrong_tag_is_named_with_the_reason_and_its_neighbours_go_on(opc
         types, problems = recorder.onlines[-1]
         assert [each.index for each in types] == [0, 4]
         assert {problem.tag: problem.reason for problem in problems} == {
-            "t1": "the server has no such node; check the spelling and the namespace (BadNodeIdUnknown)",
+            "t1": "the server has no such node; check the spelling and the namespace (BadNodeIdUnknown 0x80340000)",
             "t2": f"the server has no namespace 'http://acme.example/none'; it has '{opcua_server.namespace}'",
-            "t3": "the node is not a variable; name the variable below it (BadAttributeIdInvalid)",
-            "t5": "the server has no such node; check the spelling and the namespace (BadNodeIdUnknown)",
+            "t3": "the node is not a variable; name the variable below it (BadAttributeIdInvalid 0x80350000)",
+            "t5": "the server has no such node; check the spelling and the namespace (BadNodeIdUnknown 0x80340000)",
         }
         assert problems[0].quality == BAD_NODE_ID_UNKNOWN
         opcua_server.write("good", "Double", 2.0)

@@ -12,6 +12,7 @@ import pytest
 
 from connectors.model.errors import DeviceUnavailable
 from connectors.model.quality import BAD_TYPE_MISMATCH, GOOD
+from tests.contract.modbus_acquisition import listening
 from tests.contract.opcua_acquisition import Recorder, acquiring, driver, until
 from tests.servers.opcua import OpcUaServer
 
@@ -41,7 +42,8 @@ async def test_a_server_that_dies_makes_the_device_unavailable_and_it_can_be_acq
     async with acquiring(press, recorder) as task:
         await until(lambda: recorder.rows, task)
         opcua_server.kill()
-        assert (await reason_of(task)).startswith("press: ")
+        lost = f"press: the connection to 127.0.0.1:{opcua_server.port} was lost ("
+        assert (await reason_of(task)).startswith(lost)
     nothing = f"press: nothing listens at 127.0.0.1:{opcua_server.port}; is the OPC UA server running, and is the port"
     assert (await reason_of(asyncio.ensure_future(press.acquire(recorder)))).startswith(nothing)
     assert len(recorder.onlines) == 1
@@ -81,7 +83,8 @@ async def test_a_server_that_accepts_and_says_nothing_is_given_up(opcua_server: 
         asyncio.ensure_future(driver(opcua_server.endpoint, ["force"], timeout="500ms").acquire(Recorder()))
     )
     opcua_server.resume()
-    assert reason == f"press: 127.0.0.1:{opcua_server.port} does not answer within 0.5 s"
+    begins = f"press: 127.0.0.1:{opcua_server.port} does not answer within 0.5 s; check that the server is switched on"
+    assert reason.startswith(begins)
     assert 0.4 < time.monotonic() - begin_s < 5.0
 
 
@@ -100,12 +103,19 @@ async def test_whatever_else_listens_at_the_port_is_no_opcua_server() -> None:
         with contextlib.suppress(ConnectionError):
             while await reader.read(1000):
                 pass
-        writer.close()
 
-    async with await asyncio.start_server(greet, "127.0.0.1", 0) as other:
-        port = other.sockets[0].getsockname()[1]
-        task = asyncio.ensure_future(driver(f"opc.tcp://127.0.0.1:{port}", ["x"], timeout="1s").acquire(Recorder()))
-        assert (await reason_of(task)).startswith("press: ")
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(10)
+
+    for serve, said in (
+        (greet, "does not answer within 1 s"),
+        (hang_up, "closes it again; check that an OPC UA server"),
+    ):
+        async with listening(serve) as endpoint:
+            task = asyncio.ensure_future(driver(f"opc.{endpoint}", ["x"], timeout="1s").acquire(Recorder()))
+            reason = await reason_of(task)
+        assert reason.startswith(f"press: {endpoint.removeprefix('tcp://')} ")
+        assert said in reason
 
 
 async def test_a_wrong_password_is_refused_in_plain_words_and_the_right_one_taken(opcua_server: OpcUaServer) -> None:
@@ -144,7 +154,7 @@ async def test_a_tag_that_has_changed_its_type_makes_the_driver_connect_anew(opc
         await until(lambda: recorder.rows, task)
         opcua_server.write("any", "String", "ready")
         reason = await reason_of(task)
-        assert reason == "press: 1 tags have changed their type on the server (t0); connecting anew"
+        assert reason == "press: 1 tag has changed its type on the server (t0); connecting anew"
     async with acquiring(press, recorder) as task:
         await until(lambda: recorder.last() == {0: "ready"}, task)
 

@@ -90,8 +90,10 @@ def test_status_says_everything_to_people(line: Line) -> None:
     said = line.agent.command("status")
     assert said.code == 1
     words = " ".join(said.out.split())
-    for part in ("plant/line", "robot (modbus) offline", "refused the connection", "press: forec:", "uplink online",
-                 "promise a sample leaves this disk only when the cloud's event log has it"):  # fmt: skip
+    for part in ("plant/line", "robot (modbus) offline", "robot: 127.0.0.1:", "refused the connection", "press: forec:",
+                 "uplink online", "promise a sample leaves this disk only when the cloud's event log has it",
+                 "Modbus/TCP is neither encrypted nor authenticated, and has no setting for it: oven, robot",
+                 "files: database "):  # fmt: skip
         assert part in words
 
 
@@ -105,12 +107,16 @@ def test_tags_are_listed_with_value_quality_and_unit(line: Line) -> None:
     force, zone = tags["press", "force"], tags["oven", "zone"]
     assert (force["value"], force["quality"], force["type"], force["stale"]) == (41.25, "Good", "Double", False)
     assert (zone["unit"], zone["type"]) == ("°C", "Double")
-    assert (tags["press", "forec"]["value"], tags["press", "forec"]["quality"]) == (None, "BadNodeIdUnknown")
+    forec = tags["press", "forec"]
+    assert (forec["value"], forec["quality"], forec["quality_code"]) == (None, "BadNodeIdUnknown", "0x80340000")
     assert (tags["robot", "x"]["value"], tags["robot", "x"]["stale"]) == (None, True)
     people = line.agent.command("tags")
     assert people.code == 0
     assert "press/force" in people.out
     assert "41.25" in people.out
+    assert "time (UTC)" in people.out
+    chosen = line.agent.command("tags", "--search", "FOR")
+    assert [word for word in chosen.out.split() if word.startswith("press/")] == ["press/force", "press/forec"]
     chosen = line.agent.command("tags", "--device", "oven", "--json")
     assert [tag["tag"] for tag in chosen.json] == ["zone"]
     unknown = line.agent.command("tags", "--device", "ofen")
@@ -145,7 +151,7 @@ def test_the_outbox_can_be_looked_into(line: Line) -> None:
     people = line.agent.command("buffer", "list")
     assert people.code == 0
     assert str(row["batch"]) in people.out
-    assert "1 samples" in people.out
+    assert "committed (UTC)" in people.out
     assert line.agent.command("buffer", "status", "--json").json["waiting"][0]["samples"] == 1
     line.host.acknowledges = True
     line.host.acknowledge_all()
@@ -204,7 +210,7 @@ def test_check_says_where_what_and_what_to_write_instead(folder: Path) -> None:
     assert (run.code, run.err) == (1, said.err)
     path.write_text(path.read_text().replace("samplng", "sampling").replace("at: State", "at: s=State"))
     path.write_text(path.read_text().replace("    tags:", "    insecure: true\n    tags:"))
-    assert edge_agent(path, "check") == (0, f"{path}: valid, 1 devices with 2 tags\n", "")
+    assert edge_agent(path, "check") == (0, f"{path}: valid, 1 device with 2 tags\n", "")
     assert edge_agent(path, "check", "--json").json == {"valid": True, "problems": [], "devices": 1, "tags": 2}
 
 

@@ -146,8 +146,8 @@ CASES: dict[str, Case] = {
             "Did you mean 'mqtts://b:8883'?",
             "2:36: entry 2 of 'brokers' of 'uplink': 'b:8883' is not the address of a broker. "
             "Did you mean 'mqtts://b:8883'?",
-            "2:46: entry 3 of 'brokers' of 'uplink': 'mqtts://b:0' is not the address of a broker. "
-            "Write it as mqtts://host:8883.",
+            "2:46: entry 3 of 'brokers' of 'uplink': 'mqtts://b:0' names a port that does not exist. "
+            "Write a port from 1 to 65535 after the ':'.",
             "2:61: entry 4 of 'brokers' of 'uplink': 'mqtts://' is not the address of a broker. "
             "Write it as mqtts://host:8883.",
         ],
@@ -274,11 +274,12 @@ def test_no_password_is_ever_repeated() -> None:
     ]
 
 
-def test_problems_beyond_the_first_thousand_are_counted() -> None:
-    tags = ", ".join(f"{{name: t{n}, at: coil 1, ordr: x}}" for n in range(1500))
+@pytest.mark.parametrize(("count", "last"), [(1500, "And 500 more problems."), (1001, "And 1 more problem.")])
+def test_problems_beyond_the_first_thousand_are_counted(count: int, last: str) -> None:
+    tags = ", ".join(f"{{name: t{n}, at: coil 1, ordr: x}}" for n in range(count))
     said = said_of(OVEN % tags)
     assert len(said) == 1001
-    assert said[-1] == "There are 500 more problems."
+    assert said[-1] == last
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,123 @@
+"""The status screen says what is wrong, where and what to do, and nothing that is not true."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from edge_agent.cli.screens import insecure_sentences, status_screen
+
+
+def device(name: str, driver: str = "modbus", **more: Any) -> dict[str, Any]:
+    return {
+        "device": name, "driver": driver, "endpoint": f"tcp://{name}", "online": True, "reason": "", "tags": 3,
+        "problems": [], "not_good": [], "bad": 0, "samples_per_s": 1.0, **more,
+    }  # fmt: skip
+
+
+def status(*devices: dict[str, Any], insecure: list[str] | None = None, **outbox: Any) -> dict[str, Any]:
+    return {
+        "agent": "plant/line", "version": "1.2.3", "uptime_s": 5.0, "commissioning": False, "promise": "kept",
+        "insecure": insecure or [], "devices": list(devices),
+        "uplink": {
+            "broker": "mqtts://b", "phase": "born", "reason": "", "host": "lineside", "host_online": None, "resent": 0,
+            "acknowledged": 1, "refused": 0, "unanswered": False, "in_flight": 0,
+        },
+        "outbox": {
+            "batches": 0, "samples": 0, "oldest_s": None, "blocked": "", "waiting_bytes": 0, "database_bytes": 8192,
+            "wal_bytes": 16_400_000, **outbox,
+        },
+    }  # fmt: skip
+
+
+def screen(document: dict[str, Any], columns: int = 80) -> str:
+    out = io.StringIO()
+    Console(file=out, width=columns, highlight=False).print(status_screen(document))
+    return out.getvalue()
+
+
+def test_what_waits_is_told_apart_from_what_the_files_take() -> None:
+    empty = screen(status(), 120)
+    assert "outbox   nothing is waiting\n" in empty
+    assert "files: database 8.2 kB, write-ahead log 16.4 MB; they keep their size and are used again" in empty
+    some = screen(status(batches=1, samples=1, waiting_bytes=32, oldest_s=1.0))
+    assert "outbox   1 sample in 1 batch waiting, 32 B, the oldest for 1 s\n" in some
+    many = screen(status(batches=1200, samples=50_000, waiting_bytes=4_000_000, oldest_s=300.0))
+    assert "outbox   50,000 samples in 1,200 batches waiting, 4.0 MB, the oldest for 5 min\n" in many
+
+
+def test_one_batch_is_singular() -> None:
+    document = status()
+    assert "1 batch acknowledged, " in screen(document)
+    document["uplink"]["acknowledged"] = 0
+    assert "0 batches acknowledged, " in screen(document)
+
+
+def test_insecure_says_of_each_protocol_what_is_true() -> None:
+    document = status(
+        device("oven"),
+        device("dryer"),
+        device("press", "opcua"),
+        device("mill", "opcua"),
+        device("robot", "other"),
+        insecure=[
+            "uplink mqtt://b:1883", "device oven tcp://oven", "device dryer tcp://dryer", "device press tcp://press",
+            "device robot tcp://robot",
+        ],
+    )  # fmt: skip
+    assert insecure_sentences(document) == [
+        "Modbus/TCP is neither encrypted nor authenticated, and has no setting for it: oven, dryer",
+        "OPC UA neither signed nor encrypted, allowed by 'insecure: true': press",
+        "neither encrypted nor authenticated: robot",
+        "MQTT without TLS, allowed by 'insecure: true': mqtt://b:1883",
+    ]
+    assert insecure_sentences(status(device("press", "opcua"))) == []
+
+
+def test_a_device_that_is_away_is_named_once_with_its_reason() -> None:
+    named = screen(status(device("oven", online=False, reason="oven: nobody answers")))
+    assert "\noven: nobody answers\n" in named
+    nameless = screen(status(device("oven", online=False, reason="not connected yet")))
+    assert "\noven: not connected yet\n" in nameless
+
+
+def test_tags_with_problems_and_with_bad_quality_are_said() -> None:
+    problems = [{"tag": f"t{number}", "reason": "no such node"} for number in range(12)]
+    quality = [{"quality": "BadSensorFailure", "code": "0x808C0000", "tags": 2}]
+    shown = screen(status(device("oven", problems=problems, not_good=quality, bad=14)), 120)
+    assert "oven: t9: no such node\n" in shown
+    assert "t10" not in shown
+    assert "oven: 2 more tags with a problem; edge-agent tags -d oven\n" in shown
+    assert "oven: 2 tags with quality BadSensorFailure (0x808C0000); edge-agent tags -d oven\n" in shown
+
+
+@pytest.mark.parametrize("columns", [60, 80, 140])
+def test_long_sentences_are_wrapped_under_their_label(columns: int) -> None:
+    reason = "the broker mqtt://b cannot be reached: " + "its host name is unknown; check the spelling " * 3
+    document = status(device("oven", online=False, reason="oven: " + "check the cable and the switch " * 8))
+    document["uplink"] |= {"phase": "offline", "reason": reason}
+    lines = screen(document, columns).splitlines()
+    assert all(len(line) <= columns for line in lines)
+    at = next(number for number, line in enumerate(lines) if line.startswith("uplink   offline"))
+    assert lines[at + 1].startswith("         the broker mqtt://b cannot")
+    assert lines[at + 2].startswith("         ")
+    at = next(number for number, line in enumerate(lines) if line.startswith("oven: check"))
+    assert lines[at + 1].startswith("  ")
+    assert " ".join(" ".join(lines).split()).count("check the cable and the switch") == 8
+
+
+def test_names_in_brackets_are_no_markup() -> None:
+    shown = screen(status(device("[red]oven[/red]", online=False, reason="[bold]x")))
+    assert "[red]oven[/red] (modbus)" in shown
+    assert "[red]oven[/red]: [bold]x" in shown
+
+
+def test_nothing_acknowledged_says_what_to_look_at() -> None:
+    document = status()
+    document["uplink"]["unanswered"] = True
+    words = " ".join(screen(document).split())
+    assert "NOTHING IS ACKNOWLEDGED: is cloud-ingest running, and on this broker?" in words
+    assert "Does the broker let this agent publish?" in words
