@@ -75,7 +75,7 @@ class DeliveringAgent:
                 publish_ms=now_ms,
                 seq=number % 256,
                 delivery=delivery,
-                metrics=encode_metrics(batch, historical=False),
+                metrics=encode_metrics(batch),
                 ticks=sub_millisecond_ticks(batch),
             )
             found.append(Message(device, payload))

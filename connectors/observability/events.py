@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, fields
 from typing import ClassVar, Final
 
-import structlog
+from connectors.observability.lean_structlog import structlog
 
 
 @dataclass(frozen=True, slots=True)

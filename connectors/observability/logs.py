@@ -6,7 +6,7 @@ import logging
 import sys
 from typing import Any, Literal
 
-import structlog
+from connectors.observability.lean_structlog import structlog
 
 _NOISY = ("asyncua", "pymodbus", "paho", "aiokafka")
 _SHARED: list[Any] = [
