@@ -26,9 +26,11 @@ from connectors.sparkplug.birth import CurrentValue, NodeProperty
 from connectors.sparkplug.delivery import format_epoch
 from edge_agent.acquisition.collector import Collector, CollectorSettings
 from edge_agent.acquisition.device import DeviceAcquisition
+from edge_agent.buffer.bounds import OutboxBounds, WhenFull
 from edge_agent.buffer.feed import Feed
+from edge_agent.buffer.rows import Lane
 from edge_agent.buffer.writer import OutboxReader, OutboxWriter
-from edge_agent.config.models import AgentConfig, UplinkSettings
+from edge_agent.config.models import AgentConfig, OutboxSettings, UplinkSettings
 from edge_agent.local_api.server import LocalApi
 from edge_agent.local_api.views import AgentFacts, AgentView
 from edge_agent.observability.events import (
@@ -91,7 +93,8 @@ class Agent:
     async def assemble(cls, config: AgentConfig, drivers: Mapping[str, DriverType], clock: Clock) -> Agent:
         """Open the outbox and connect the parts; nothing runs yet. Raises ``OutboxUnavailable``."""
         outbox = config.outbox
-        writer = await OutboxWriter.open(outbox.path, outbox.durability, clock.now_ns() // 1_000_000)
+        now_ms = clock.now_ns() // 1_000_000
+        writer = await OutboxWriter.open(outbox.path, outbox.durability, now_ms, _bounds(outbox))
         reader = OutboxReader(outbox.path, writer.epoch)
         feed = Feed(reader)
         collector = Collector(
@@ -108,6 +111,7 @@ class Agent:
             feed=feed,
             collector=collector,
             values=lambda name: _values(devices, name),
+            changed=lambda name: devices[name].changed() if name in devices else [],
             clock=clock,
         )
         for settings in config.devices:
@@ -122,6 +126,7 @@ class Agent:
                 collector=collector,
                 listener=uplink,
                 clock=clock,
+                alarms=settings.alarm_tags(),
             )
         await _resume(devices, writer)
         view = AgentView(_facts(config, clock), list(devices.values()), collector, reader, uplink, clock)
@@ -218,6 +223,11 @@ def _values(devices: Mapping[DeviceName, DeviceAcquisition], name: DeviceName) -
     return {} if device is None else device.values()
 
 
+def _bounds(outbox: OutboxSettings) -> OutboxBounds:
+    policies = {Lane.ALARMS: WhenFull(outbox.when_full_alarms), Lane.SAMPLES: WhenFull(outbox.when_full)}
+    return OutboxBounds(outbox.bytes_max, outbox.age_s_max, outbox.free_disk_bytes_min, outbox.ballast_bytes, policies)
+
+
 def _uplink_options(config: AgentConfig) -> UplinkOptions:
     uplink = config.uplink
     properties = (
@@ -234,6 +244,8 @@ def _uplink_options(config: AgentConfig) -> UplinkOptions:
         window_batches_max=uplink.window_batches_max,
         window_bytes_max=WINDOW_BYTES_MAX,
         resend_after_s=uplink.resend_after_s,
+        backlog_bytes_per_s_max=uplink.backlog_bytes_per_s_max,
+        packet_bytes_max=uplink.packet_bytes_max,
     )
 
 

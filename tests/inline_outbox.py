@@ -59,8 +59,8 @@ class InlineReader:
     def __init__(self, writer: InlineWriter) -> None:
         self._outbox = writer.outbox
 
-    async def read(self, after: int, count_max: int, bytes_max: int) -> list[StoredBatch]:
-        return read_batches(self._outbox._connection, after, count_max, bytes_max)
+    async def read(self, after: int, count_max: int, bytes_max: int, *, urgent: bool) -> list[StoredBatch]:
+        return read_batches(self._outbox._connection, after, count_max, bytes_max, urgent=urgent)
 
     def rows(self) -> list[StoredBatch]:
         """Everything that is in the outbox."""

@@ -124,7 +124,7 @@ class PlayedAgent:
         delivery = Delivery(
             self.epoch, self._number(), definition.hash, len(samples) if count is None else count, ticks
         )
-        body = b"".join(encode_metrics(part, historical=False) for part in parts)
+        body = b"".join(encode_metrics(part) for part in parts)
         return self._data(Verb.DDATA, device, delivery, body)
 
     def raw(self, device: str, body: bytes, count: int, *, ticks: Any = None) -> Wire:

@@ -45,6 +45,7 @@ class PlayedNetwork:
         self.acknowledges = True
         self.arrived: dict[tuple[int, int], Delivery] = {}
         self.order: list[tuple[str, int]] = []
+        self.payloads: list[tuple[float, bytes]] = []
         self.definitions: set[str] = set()
         self.connects: list[str] = []
         self.unreachable: set[str] = set()
@@ -73,6 +74,7 @@ class PlayedNetwork:
         delivery = read_delivery(message.payload)
         assert not self.bytes_max or len(message.topic) + len(message.payload) <= self.bytes_max
         self.order.append((topic.verb.value, 0 if delivery is None else delivery.batch))
+        self.payloads.append((asyncio.get_running_loop().time(), message.payload))
         if delivery is None or not delivery.batch or self.random.random() < self.loss:
             return
         if topic.verb is Verb.DDATA:
@@ -118,7 +120,15 @@ class PlayedNetwork:
 class Bench:
     """The uplink of an agent with one device."""
 
-    def __init__(self, folder: Path, network: PlayedNetwork, *, brokers: tuple[str, ...] = ("mqtts://a",)) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        network: PlayedNetwork,
+        *,
+        brokers: tuple[str, ...] = ("mqtts://a",),
+        backlog_bytes_per_s_max: float | None = None,
+    ) -> None:
+        self.changed: list[SampleBatch] = []
         self.network, self.clock = network, VirtualClock()
         self.writer = InlineWriter(folder)
         self.reader = InlineReader(self.writer)
@@ -135,6 +145,7 @@ class Bench:
             window_batches_max=WINDOW,
             window_bytes_max=1_000_000,
             resend_after_s=2.0,
+            backlog_bytes_per_s_max=backlog_bytes_per_s_max,
         )
         values: dict[int, CurrentValue] = {}
         self.uplink = Uplink(
@@ -144,6 +155,7 @@ class Bench:
             feed=self.feed,
             collector=self.collector,
             values=lambda device: values,
+            changed=lambda device: self._changed(),
             clock=self.clock,
         )
         self.definition: DeviceDefinition | None = None
@@ -155,11 +167,16 @@ class Bench:
         self.feed.push(rows)
         self.uplink.device_online(self.definition)
 
+    def _changed(self) -> list[SampleBatch]:
+        found, self.changed = self.changed[-1:], []
+        return found
+
     async def put(self, value: float, definition: DefinitionHash | None = None) -> None:
         """A sample of the device, in a batch of its own."""
         assert self.definition is not None
         alias, time_ns = self.definition.metrics[0].alias, self.clock.now_ns()
         batch = SampleBatch(DataType.DOUBLE, np.array([alias], np.int32), np.array([time_ns]), np.array([value]))
+        self.changed.append(batch)
         await self.collector.put(PRESS, definition or self.definition.hash, batch, None)
 
     @property

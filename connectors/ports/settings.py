@@ -10,7 +10,7 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
@@ -104,6 +104,10 @@ class TagSettings(Settings):
     report_interval_s_max: Annotated[
         Duration | None, Field(alias="max_interval", gt=0, description="Report at least this often, changed or not")
     ] = None
+    lane: Annotated[
+        Literal["samples", "alarms"],
+        Field(description="alarms: delivered before samples, and given up after them when the outbox is full"),
+    ] = "samples"
 
     @field_validator("name")
     @classmethod
@@ -151,6 +155,10 @@ class DeviceSettings(Settings):
     def is_insecure(self) -> bool:
         """Whether anybody on the network can read or change what is exchanged with the device."""
         return True
+
+    def alarm_tags(self) -> tuple[int, ...]:
+        """The indices of the tags whose samples leave before those of others."""
+        return tuple(index for index, tag in enumerate(self.tags) if tag.lane == "alarms")
 
     def report_rules(self) -> dict[int, ReportRule]:
         """When samples are reported, by tag index: all that the device sends, unless a tag asks for less."""

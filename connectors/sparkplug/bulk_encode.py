@@ -29,7 +29,10 @@ QUALITY_STALE: Final = 500
 _METRICS_TAG: Final = 0x12
 _ALIAS_TAG: Final = 0x10
 _TIMESTAMP_TAG: Final = 0x18
-_HISTORICAL: Final = bytes((0x28, 1))
+HISTORICAL: Final = bytes((0x28, 1))
+"""``is_historical``: something newer of the tag was published before (6.4.6)."""
+TRANSIENT: Final = bytes((0x30, 1))
+"""``is_transient``: not to be stored (6.4.6)."""
 _NULL: Final = bytes((0x38, 1))
 _PROPERTIES_TAG: Final = 0x4A
 _VALUE_TAGS: Final = {
@@ -57,19 +60,22 @@ _EXTRA_BYTES_MAX: Final = 2 + 48
 """What null and the properties of a bad quality add."""
 
 
-def encode_metrics(batch: SampleBatch, *, historical: bool) -> bytes:
-    """The metrics of ``batch`` (``tag`` holds aliases, not negative), one after the other, in its order."""
+def encode_metrics(batch: SampleBatch, mark: bytes = b"") -> bytes:
+    """The metrics of ``batch`` (``tag`` holds aliases, not negative), in its order.
+
+    ``mark`` is ``HISTORICAL``, ``TRANSIENT`` or nothing, and goes into each.
+    """
     if not len(batch):
         return b""
     if family_of(batch.datatype) in (ValueFamily.TEXT, ValueFamily.BYTES):
-        return _encode_texts(batch, historical=historical)
+        return _encode_texts(batch, mark)
     if batch.quality is None and batch.null is None:
         value = _value_bytes(batch.datatype, batch.value)
-        if value[1] is None and (rows := _alike_rows(batch, value[0].shape[1], historical=historical)) is not None:
+        if value[1] is None and (rows := _alike_rows(batch, value[0].shape[1], mark)) is not None:
             rows[:, rows.shape[1] - value[0].shape[1] :] = value[0]
             return rows.tobytes()
-        return _join([*_head(batch, historical=historical), _tag_column(batch), value])
-    columns = [*_head(batch, historical=historical), *_nullable_values(batch)]
+        return _join([*_head(batch, mark), _tag_column(batch), value])
+    columns = [*_head(batch, mark), *_nullable_values(batch)]
     if batch.quality is not None:
         columns.append(_properties(batch.quality))
     return _join(columns)
@@ -131,7 +137,7 @@ _LOW_14: Final = (
 _ALIAS_3_BYTES: Final = (1 << 14, (1 << 21) - 1)
 
 
-def _alike_rows(batch: SampleBatch, value_width: int, *, historical: bool) -> NDArray[np.uint8] | None:
+def _alike_rows(batch: SampleBatch, value_width: int, mark: bytes) -> NDArray[np.uint8] | None:
     """Rows of metrics up to the value, for the usual batch: aliases of three bytes, times within 16 seconds.
 
     ``None`` when the batch is not like that. The constant bytes of all rows are laid down in one copy.
@@ -142,7 +148,7 @@ def _alike_rows(batch: SampleBatch, value_width: int, *, historical: bool) -> ND
     if first < 1 << 14 or first >> 14 != last >> 14 or low < _ALIAS_3_BYTES[0] or high > _ALIAS_3_BYTES[1]:
         return None
     time = varint(first)
-    head = bytes((_ALIAS_TAG, 0x80, 0x80, 0, _TIMESTAMP_TAG)) + time + (_HISTORICAL if historical else b"")
+    head = bytes((_ALIAS_TAG, 0x80, 0x80, 0, _TIMESTAMP_TAG)) + time + mark
     head += _VALUE_TAGS[batch.datatype]
     row = bytes((_METRICS_TAG, len(head) + value_width)) + head + bytes(value_width)
     rows, width = len(batch), len(row)
@@ -159,7 +165,7 @@ def _uint16_at(buffer: bytearray, rows: int, width: int, offset: int) -> NDArray
     return np.ndarray((rows,), "<u2", buffer, offset, (width,))
 
 
-def _head(batch: SampleBatch, *, historical: bool) -> list[Column]:
+def _head(batch: SampleBatch, mark: bytes) -> list[Column]:
     rows = len(batch)
     milliseconds = (batch.time_ns // NS_PER_MS).view(np.uint64)
     columns = [
@@ -168,8 +174,8 @@ def _head(batch: SampleBatch, *, historical: bool) -> list[Column]:
         _constant(rows, bytes((_TIMESTAMP_TAG,))),
         _varints(milliseconds),
     ]
-    if historical:
-        columns.append(_constant(rows, _HISTORICAL))
+    if mark:
+        columns.append(_constant(rows, mark))
     return columns
 
 
@@ -265,8 +271,8 @@ def _join(columns: list[Column]) -> bytes:
     return out[counts].tobytes()
 
 
-def _encode_texts(batch: SampleBatch, *, historical: bool) -> bytes:
-    head = _join(_head(batch, historical=historical))
+def _encode_texts(batch: SampleBatch, mark: bytes) -> bytes:
+    head = _join(_head(batch, mark))
     tag = _VALUE_TAGS[batch.datatype]
     qualities, nulls = batch.qualities().tolist(), batch.nulls().tolist()
     out: list[bytes] = []

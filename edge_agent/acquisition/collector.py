@@ -13,13 +13,13 @@ from connectors.model.samples import SampleBatch, concatenate
 from connectors.model.tags import DefinitionHash, DeviceName
 from connectors.observability.events import emit
 from connectors.ports.clock import Clock
-from connectors.sparkplug.bulk_encode import encoded_bytes_max
-from connectors.sparkplug.delivery import MESSAGE_OVERHEAD_BYTES_MAX, TICK_BYTES
+from connectors.sparkplug.delivery import MESSAGE_OVERHEAD_BYTES_MAX
 from edge_agent.buffer.feed import Feed
 from edge_agent.buffer.outbox import Commit
-from edge_agent.buffer.rows import Gap, NewBatch, OpenGap
+from edge_agent.buffer.pieces import split
+from edge_agent.buffer.rows import Gap, Lane, NewBatch, OpenGap
 from edge_agent.buffer.writer import OutboxWriter
-from edge_agent.observability.events import Committed, OutboxBlocked, OutboxRecovered
+from edge_agent.observability.events import Committed, OutboxBlocked, OutboxRecovered, SamplesGivenUp
 
 RETRY_S: Final = 1.0
 TIDY_S: Final = 1.0
@@ -40,7 +40,7 @@ class CollectorSettings:
 
 @dataclass(slots=True)
 class _Pending:
-    parts: dict[tuple[DeviceName, DefinitionHash], list[SampleBatch]] = field(default_factory=dict)
+    parts: dict[tuple[Lane, DeviceName, DefinitionHash], list[SampleBatch]] = field(default_factory=dict)
     committed: list[Callable[[], None]] = field(default_factory=list)
     samples: int = 0
 
@@ -80,13 +80,14 @@ class Collector:
         definition: DefinitionHash,
         batch: SampleBatch,
         committed: Callable[[], None] | None,
+        lane: Lane = Lane.SAMPLES,
     ) -> None:
         """Take samples (``tag`` holds aliases) for the next commit; waits while there are too many."""
         while self.samples_pending >= self._settings.samples_pending_max:
             self._room.clear()
             await self._room.wait()
         pending = self._pending
-        pending.parts.setdefault((device, definition), []).append(batch)
+        pending.parts.setdefault((lane, device, definition), []).append(batch)
         pending.samples += len(batch)
         if committed is not None:
             pending.committed.append(committed)
@@ -167,23 +168,24 @@ class Collector:
         pending, self._pending = self._pending, _Pending()
         work, self._work = self._work, Commit()
         self._in_commit, self._committing = pending.samples, pending.committed
-        for (device, definition), parts in pending.parts.items():
-            for pieces in _split(_by_datatype(parts), self._payload_bytes_max - MESSAGE_OVERHEAD_BYTES_MAX):
-                work.batches.append(NewBatch(device, definition, pieces))
+        for (lane, device, definition), parts in pending.parts.items():
+            for pieces in split(_by_datatype(parts), self._payload_bytes_max - MESSAGE_OVERHEAD_BYTES_MAX):
+                work.batches.append(NewBatch(device, definition, pieces, lane))
         try:
             if work:
-                await self._commit_until_done(work)
+                self.samples_committed += await self._commit_until_done(work)
         finally:
             self._in_commit = 0
         for committed in pending.committed:
             committed()
-        self.samples_committed += pending.samples
         self._room.set()
 
-    async def _commit_until_done(self, work: Commit) -> None:
+    async def _commit_until_done(self, work: Commit) -> int:
+        """Commit ``work``, however long the disk takes none; how many samples are stored now."""
         while True:
             work.now_ns = self._clock.now_ns()
-            started_s = self._clock.monotonic_s()
+            work.now_s = started_s = self._clock.monotonic_s()
+            work.given_up.clear()
             try:
                 rows = await self._writer.commit(work)
             except OutboxUnavailable as exc:
@@ -196,9 +198,12 @@ class Collector:
             if self.blocked_reason:
                 emit(OutboxRecovered())
                 self.blocked_reason = ""
-            emit(Committed(self._in_commit, len(rows), self._clock.monotonic_s() - started_s))
+            stored = sum(row.sample_count for row in rows)
+            emit(Committed(stored, len(rows), self._clock.monotonic_s() - started_s))
+            for gap in work.given_up:
+                emit(SamplesGivenUp(gap.device, gap.reason, gap.count or 0, gap.detail))
             self._feed.push(rows)
-            return
+            return stored
 
     async def _delete_acknowledged(self, work: Commit) -> None:
         """Delete what the cloud has in a transaction of its own: that makes room on a disk that takes nothing new."""
@@ -240,38 +245,3 @@ def _by_datatype(parts: Sequence[SampleBatch]) -> list[SampleBatch]:
     for part in parts:
         groups.setdefault(part.datatype, []).append(part)
     return [concatenate(group) for group in groups.values()]
-
-
-def _split(parts: Sequence[SampleBatch], bytes_max: int) -> list[tuple[SampleBatch, ...]]:
-    """``parts`` in pieces that each fit one message; a single sample that does not fit stays alone."""
-    pieces: list[tuple[SampleBatch, ...]] = []
-    current: list[SampleBatch] = []
-    room = bytes_max
-    stack = list(reversed(parts))
-    while stack:
-        part = stack.pop()
-        size = _bytes_max(part)
-        if size <= room:
-            current.append(part)
-            room -= size
-            continue
-        count = len(part) * room // size
-        while count and (size := _bytes_max(part.select(slice(0, count)))) > room:  # long texts come first
-            count = min(count - 1, count * room // size)
-        if count == 0 and not current:
-            count = 1
-        if count:
-            current.append(part.select(slice(0, count)))
-            if count < len(part):
-                stack.append(part.select(slice(count, None)))
-        else:
-            stack.append(part)
-        pieces.append(tuple(current))
-        current, room = [], bytes_max
-    if current:
-        pieces.append(tuple(current))
-    return pieces
-
-
-def _bytes_max(part: SampleBatch) -> int:
-    return encoded_bytes_max(part) + TICK_BYTES * len(part)

@@ -26,6 +26,7 @@ class CurrentValues:
         self._null = np.ones(tag_count, np.bool_)
         self.has_value = np.zeros(tag_count, np.bool_)
         self.sample_count = np.zeros(tag_count, np.int64)
+        self._counted = np.zeros(tag_count, np.int64)
 
     def bind(self, types: Sequence[TagType]) -> None:
         """The types of the tags that are known now."""
@@ -49,6 +50,23 @@ class CurrentValues:
         self._null[tag] = False if batch.null is None else batch.null
         self.has_value[tag] = True
         self.sample_count[tag] += 1
+
+    def changed(self) -> list[SampleBatch]:
+        """The newest samples of the tags that have got one since the last call, a batch a data type."""
+        fresh = self.has_value & (self.sample_count != self._counted)
+        self._counted[:] = self.sample_count
+        found: list[SampleBatch] = []
+        for datatype, values in self._values.items():
+            of_type = [index for index in np.flatnonzero(fresh).tolist() if self._datatype(index) is datatype]
+            if of_type:
+                tag = np.array(of_type, np.int32)
+                batch = SampleBatch(datatype, tag, self._time_ns[tag], values[tag], self._quality[tag], self._null[tag])
+                found.append(batch)
+        return found
+
+    def _datatype(self, index: int) -> DataType | None:
+        tag = self.types[index]
+        return None if tag is None else tag.datatype
 
     def times_ns(self, tags: NDArray[np.int32]) -> NDArray[np.int64]:
         """The source times of the newest samples of ``tags``; 0 where there is none."""

@@ -24,7 +24,7 @@ from edge_agent.acquisition.absences import Absences
 from edge_agent.acquisition.collector import Collector
 from edge_agent.acquisition.current_values import CurrentValues
 from edge_agent.buffer.feed import Feed
-from edge_agent.buffer.rows import Gap, GapReason
+from edge_agent.buffer.rows import Gap, GapReason, Lane
 from edge_agent.buffer.writer import OutboxWriter
 from edge_agent.observability.events import (
     DeviceConnected,
@@ -72,7 +72,9 @@ class DeviceAcquisition:
         collector: Collector,
         listener: DeviceListener,
         clock: Clock,
+        alarms: Sequence[int] = (),
     ) -> None:
+        """``alarms``: indices of the tags whose samples leave before those of others."""
         self.name = name
         self.tag_names = tuple(tag_names)
         self.current = CurrentValues(len(self.tag_names))
@@ -92,6 +94,9 @@ class DeviceAcquisition:
         self._clock = clock
         self._aliases = np.full(len(self.tag_names), -1, np.int32)
         self._by_alias: dict[int, int] = {}
+        self._is_alarm = np.zeros(len(self.tag_names), np.bool_)
+        self._is_alarm[list(alarms)] = True
+        self._has_alarms = bool(alarms)
         self._held_s_max = max((rule.interval_s_min for rule in rules.values()), default=0.0)
         self._in_order = asyncio.Lock()
         self._absences = Absences(name, collector, clock, self._lag_s)
@@ -113,6 +118,11 @@ class DeviceAcquisition:
         stale = not self.is_online
         found = {alias: self.current.of(index, stale=stale) for alias, index in self._by_alias.items()}
         return {alias: value for alias, value in found.items() if value is not None}
+
+    def changed(self) -> list[SampleBatch]:
+        """The newest samples, with aliases, of the tags that have got one since the last call."""
+        named = [batch.with_tags(self._aliases[batch.tag]) for batch in self.current.changed()]
+        return [batch if (batch.tag >= 0).all() else batch.select(batch.tag >= 0) for batch in named]
 
     def measure_driver(self) -> None:
         """Bring the metrics of what the driver counts up to date."""
@@ -198,11 +208,23 @@ class DeviceAcquisition:
         """
         if self.definition is None:
             raise RuntimeError(f"{self.name}: samples came before the tags were bound")
-        definition, named = self.definition.hash, batch.with_tags(self._aliases[batch.tag])
+        definition = self.definition.hash
         async with self._in_order:
-            await self._collector.put(self.name, definition, named, committed)
+            parts = self._by_lane(batch)
+            for lane, part in parts:
+                last = committed if part is parts[-1][1] else None
+                await self._collector.put(self.name, definition, part, last, lane)
         self.samples += len(batch)
         emit(SamplesAcquired(self.name, len(batch)))
+
+    def _by_lane(self, batch: SampleBatch) -> list[tuple[Lane, SampleBatch]]:
+        """The samples with their aliases, alarms and others apart."""
+        named = batch.with_tags(self._aliases[batch.tag])
+        if not self._has_alarms or not (alarms := self._is_alarm[batch.tag]).any():
+            return [(Lane.SAMPLES, named)]
+        if alarms.all():
+            return [(Lane.ALARMS, named)]
+        return [(Lane.ALARMS, named.select(alarms)), (Lane.SAMPLES, named.select(~alarms))]
 
     async def _release_held(self) -> None:
         """Hand over values that a minimum interval has held back.

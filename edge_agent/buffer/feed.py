@@ -1,4 +1,4 @@
-"""The order in which batches leave: from memory while the uplink keeps up, from disk when it fell behind."""
+"""The order in which batches leave: what is urgent first; from memory while the uplink keeps up, else from disk."""
 
 from __future__ import annotations
 
@@ -8,39 +8,29 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Final
 
-from edge_agent.buffer.rows import StoredBatch
+from edge_agent.buffer.rows import Lane, StoredBatch
 from edge_agent.buffer.writer import OutboxReader
 
 FRESH_BYTES_MAX: Final = 4 * 1024 * 1024
-"""Committed batches that are kept in memory for the uplink; older ones are read back from disk."""
+"""Committed batches of each stream that are kept in memory for the uplink; older ones are read back from disk."""
 
 
 class Feed:
-    """Batches in the order of their numbers, each handed out once.
+    """Batches, each handed out once: records and alarms before samples, and either kind in the order of its numbers.
 
-    What is in memory is one unbroken run up to the newest batch; everything before it is read from disk. ``changed``
-    is set whenever there may be something new to take.
+    ``changed`` is set whenever there may be something new to take.
     """
 
     def __init__(self, reader: OutboxReader, fresh_bytes_max: int = FRESH_BYTES_MAX) -> None:
-        self._reader = reader
-        self._fresh: deque[StoredBatch] = deque()  # bounded by fresh_bytes_max, oldest leave first
-        self._fresh_bytes = 0
-        self._fresh_bytes_max = fresh_bytes_max
-        self._position = 0
+        self._urgent = _Stream(reader, fresh_bytes_max, urgent=True)
+        self._samples = _Stream(reader, fresh_bytes_max, urgent=False)
         self._newest = 0
-        self._disk_until = sys.maxsize  # up to this number batches are on disk only; how far is not known yet
         self.changed = asyncio.Event()
 
     @property
-    def position(self) -> int:
-        """The number of the last batch that was handed out."""
-        return self._position
-
-    @property
     def has_more(self) -> bool:
-        """Whether there may be batches after ``position``."""
-        return self._position < self._disk_until or bool(self._fresh)
+        """Whether there may be batches that were not handed out."""
+        return self._urgent.has_more or self._samples.has_more
 
     def push(self, rows: Sequence[StoredBatch]) -> None:
         """Rows that have just been committed, in order.
@@ -51,25 +41,62 @@ class Feed:
         if not rows:
             return
         if rows[0].number != self._newest + 1:
-            self._fresh.clear()
-            self._fresh_bytes = 0
-            self._disk_until = rows[0].number - 1
+            self.read_from_disk(rows[0].number - 1)
         for row in rows:
-            if row.number > self._position:
-                self._fresh.append(row)
-                self._fresh_bytes += row.size_bytes
+            (self._urgent if row.lane < Lane.SAMPLES else self._samples).push(row)
         self._newest = rows[-1].number
-        while self._fresh_bytes > self._fresh_bytes_max and len(self._fresh) > 1:
-            evicted = self._fresh.popleft()
-            self._fresh_bytes -= evicted.size_bytes
-            self._disk_until = evicted.number
         self.changed.set()
+
+    def read_from_disk(self, until: int) -> None:
+        """There may be batches up to this number that were never pushed: what is in memory says nothing of them."""
+        self._urgent.read_from_disk(until)
+        self._samples.read_from_disk(until)
 
     async def take(self, count_max: int, bytes_max: int) -> list[StoredBatch]:
         """The next batches, at most so many and so many bytes (but at least one, if there is one).
 
         Raises what ``read_batches`` raises.
         """
+        if self._urgent.has_more and (rows := await self._urgent.take(count_max, bytes_max)):
+            return rows
+        return await self._samples.take(count_max, bytes_max)
+
+
+class _Stream:
+    """Batches in the order of their numbers: what is in memory are all since some number; the others are on disk."""
+
+    def __init__(self, reader: OutboxReader, fresh_bytes_max: int, *, urgent: bool) -> None:
+        self._reader = reader
+        self._is_urgent = urgent
+        self._fresh: deque[StoredBatch] = deque()  # bounded by fresh_bytes_max, oldest leave first
+        self._fresh_bytes = 0
+        self._fresh_bytes_max = fresh_bytes_max
+        self._position = 0  # the number of the last batch that was handed out
+        self._disk_until = sys.maxsize  # up to this number batches are on disk only; how far is not known yet
+
+    @property
+    def has_more(self) -> bool:
+        """Whether there may be batches after the position."""
+        return self._position < self._disk_until or bool(self._fresh)
+
+    def read_from_disk(self, until: int) -> None:
+        """See ``Feed.read_from_disk``."""
+        self._fresh.clear()
+        self._fresh_bytes = 0
+        self._disk_until = until
+
+    def push(self, row: StoredBatch) -> None:
+        """A batch that has just been committed."""
+        if row.number > self._position:
+            self._fresh.append(row)
+            self._fresh_bytes += row.size_bytes
+        while self._fresh_bytes > self._fresh_bytes_max and len(self._fresh) > 1:
+            evicted = self._fresh.popleft()
+            self._fresh_bytes -= evicted.size_bytes
+            self._disk_until = evicted.number
+
+    async def take(self, count_max: int, bytes_max: int) -> list[StoredBatch]:
+        """See ``Feed.take``."""
         while self._position < self._disk_until:
             rows = await self._take_from_disk(count_max, bytes_max)
             if rows:
@@ -87,13 +114,11 @@ class Feed:
 
     async def _take_from_disk(self, count_max: int, bytes_max: int) -> list[StoredBatch]:
         until = self._disk_until
-        rows = await self._reader.read(self._position, count_max, bytes_max)
+        rows = await self._reader.read(self._position, count_max, bytes_max, urgent=self._is_urgent)
         if rows:
             self._position = rows[-1].number
             while self._fresh and self._fresh[0].number <= self._position:
                 self._fresh_bytes -= self._fresh.popleft().size_bytes
-            if self._fresh and self._fresh[0].number == self._position + 1:
-                self._disk_until = self._position
         elif until == self._disk_until:  # else batches have left the memory since the disk was asked
             self._disk_until = self._position
         return rows

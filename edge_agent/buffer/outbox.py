@@ -17,9 +17,8 @@ Not safe for two threads at once: ``writer.py`` gives it a thread of its own.
 from __future__ import annotations
 
 import contextlib
-import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -30,9 +29,14 @@ from connectors.model.errors import OutboxUnavailable, PayloadInvalid
 from connectors.model.tags import DefinitionHash, DeviceDefinition, DeviceName, MetricDefinition, TagType
 from connectors.sparkplug.definition import make_definition, read_definition
 from connectors.sparkplug.delivery import format_epoch
+from edge_agent.buffer.ballast import Ballast
+from edge_agent.buffer.bounds import OutboxBounds
 from edge_agent.buffer.columns import pack_columns, unpack_columns
+from edge_agent.buffer.epochs import begin_epoch
+from edge_agent.buffer.giving_up import told_not_taken
 from edge_agent.buffer.reading import stored_batch
-from edge_agent.buffer.rows import EpochSpan, Gap, GapReason, Kind, NewBatch, OpenGap, StoredBatch
+from edge_agent.buffer.relief import Relief, ReliefStatus
+from edge_agent.buffer.rows import Gap, GapReason, Kind, Lane, NewBatch, OpenGap, StoredBatch
 from edge_agent.buffer.schema import Durability, open_outbox_file
 
 ALIAS_FIRST: Final = 1 << 14
@@ -53,6 +57,10 @@ class Commit:
     acknowledged: dict[Epoch, BatchRanges] = field(default_factory=dict)
     refused: list[tuple[Epoch, int, str]] = field(default_factory=list)
     now_ns: int = 0
+    now_s: float = 0.0
+    """A monotonic time beside ``now_ns``."""
+    given_up: list[Gap] = field(default_factory=list)
+    """Filled by the outbox: what it gave up to make room."""
 
     def __bool__(self) -> bool:
         gaps = self.opened_gaps or self.closed_gaps or self.declared_gaps
@@ -62,17 +70,27 @@ class Commit:
 class Outbox:
     """The outbox file of one agent, opened for one start of it."""
 
-    def __init__(self, path: Path, durability: Durability, *, now_ms: int) -> None:
+    def __init__(self, path: Path, durability: Durability, *, now_ms: int, bounds: OutboxBounds | None = None) -> None:
         """Open the file and begin a new epoch. Raises ``OutboxUnavailable``."""
         self.path = path
-        self._connection = open_outbox_file(path, durability)
         self.epoch = new_epoch()
         self._next = 1
+        self._bounds = bounds or OutboxBounds()
+        try:
+            self._open(durability, now_ms)
+        except OutboxUnavailable:
+            if not Ballast(path, self._bounds.ballast_bytes).give_up():
+                raise
+            self._open(durability, now_ms)  # a full disk has some room now
+
+    def _open(self, durability: Durability, now_ms: int) -> None:
+        self._connection = open_outbox_file(self.path, durability)
+        self._relief = Relief(self._connection, self.path, self._bounds, self.epoch)
         try:
             self._begin_epoch(now_ms)
         except sqlite3.Error as exc:
             self._connection.close()
-            raise OutboxUnavailable(f"the outbox {path} cannot be written: {exc}") from exc
+            raise OutboxUnavailable(f"the outbox {self.path} cannot be written: {exc}") from exc
 
     def close(self) -> None:
         """Close the file; what was committed stays."""
@@ -83,21 +101,24 @@ class Outbox:
     def commit(self, work: Commit) -> list[StoredBatch]:
         """Carry out ``work`` in one transaction; the rows it added, in order.
 
-        Raises ``OutboxUnavailable`` when the disk did not take it; then nothing of it happened.
+        When a bound is reached, older or newer samples give way first, with a gap record in the same transaction
+        (``work.given_up``). Raises ``OutboxUnavailable`` when the disk did not take it; then nothing of it happened.
         """
-        rows: list[StoredBatch] = []
-        before = self._next
         try:
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                self._apply(work, rows)
-                self._connection.execute("COMMIT")
-            except BaseException:
-                self._roll_back(before)
-                raise
+            return self._transaction(lambda rows: self._apply(work, rows))
+        except sqlite3.Error as exc:
+            if not _is_full(exc):
+                raise OutboxUnavailable(f"the outbox {self.path} cannot be written: {exc}") from exc
+        try:
+            rows = self._make_room(work)
+            return rows + self._transaction(lambda rows: self._apply(work, rows))
         except sqlite3.Error as exc:
             raise OutboxUnavailable(f"the outbox {self.path} cannot be written: {exc}") from exc
-        return rows
+
+    @property
+    def relief(self) -> ReliefStatus:
+        """How full the outbox was at the last commit."""
+        return self._relief.status
 
     def define(
         self, device: DeviceName, types: Sequence[TagType], now_ms: int
@@ -106,31 +127,12 @@ class Outbox:
 
         Raises ``OutboxUnavailable``.
         """
-        rows: list[StoredBatch] = []
-        before = self._next
+        found: list[DeviceDefinition] = []
         try:
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                definition = make_definition(device, [self._metric(device, tag) for tag in types])
-                self._connection.execute(
-                    "INSERT INTO definition (hash, device, body, created_ms) VALUES (?,?,?,?) "
-                    "ON CONFLICT (hash) DO UPDATE SET body=excluded.body WHERE body IS NOT excluded.body",
-                    (definition.hash, device, definition.body, now_ms),
-                )
-                if not self._is_told(definition.hash):
-                    rows.append(self._add_record(Kind.DEFINITION, device, definition.hash, definition.body, now_ms))
-                self._connection.execute(
-                    "INSERT INTO device_state (device, definition) VALUES (?,?) "
-                    "ON CONFLICT (device) DO UPDATE SET definition=excluded.definition",
-                    (device, definition.hash),
-                )
-                self._connection.execute("COMMIT")
-            except BaseException:
-                self._roll_back(before)
-                raise
+            rows = self._transaction(lambda rows: found.append(self._define(device, types, now_ms, rows)))
         except sqlite3.Error as exc:
             raise OutboxUnavailable(f"the outbox {self.path} cannot be written: {exc}") from exc
-        return definition, rows
+        return found[-1], rows
 
     def next_bd_seq(self) -> int:
         """The bdSeq of the next CONNECT: one more than that of the last, 0 after 255; kept over restarts."""
@@ -179,10 +181,58 @@ class Outbox:
 
     # -- inside a transaction --------------------------------------------------------------------------------------
 
+    def _transaction(self, work: Callable[[list[StoredBatch]], object]) -> list[StoredBatch]:
+        """Run ``work``, which adds rows to its list; all or nothing. Raises ``sqlite3.Error``."""
+        rows: list[StoredBatch] = []
+        before = self._next
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            work(rows)
+            self._connection.execute("COMMIT")
+        except BaseException:
+            self._roll_back(before)
+            raise
+        return rows
+
+    def _make_room(self, work: Commit) -> list[StoredBatch]:
+        """The disk is full: what the cloud has leaves at once, and rows give way, in a transaction of their own."""
+        self._relief.give_up_ballast()
+        made: list[Gap] = []
+
+        def give_way(rows: list[StoredBatch]) -> None:
+            made.clear()
+            self._delete_acknowledged(work.acknowledged)
+            made.extend(self._relief.force())
+            self._add_gaps(made, work.now_ns // 1_000_000, rows)
+
+        rows = self._transaction(give_way)
+        work.given_up += made
+        return rows
+
+    def _define(
+        self, device: DeviceName, types: Sequence[TagType], now_ms: int, rows: list[StoredBatch]
+    ) -> DeviceDefinition:
+        definition = make_definition(device, [self._metric(device, tag) for tag in types])
+        self._connection.execute(
+            "INSERT INTO definition (hash, device, body, created_ms) VALUES (?,?,?,?) "
+            "ON CONFLICT (hash) DO UPDATE SET body=excluded.body WHERE body IS NOT excluded.body",
+            (definition.hash, device, definition.body, now_ms),
+        )
+        if not self._is_told(definition.hash):
+            rows.append(self._add_record(Kind.DEFINITION, device, definition.hash, definition.body, now_ms))
+        self._connection.execute(
+            "INSERT INTO device_state (device, definition) VALUES (?,?) "
+            "ON CONFLICT (device) DO UPDATE SET definition=excluded.definition",
+            (device, definition.hash),
+        )
+        return definition
+
     def _apply(self, work: Commit, rows: list[StoredBatch]) -> None:
         now_ms = work.now_ns // 1_000_000
         if work.acknowledged:
             self._delete_acknowledged(work.acknowledged)
+        relieved = self._relief.relieve(now_ms, work.now_s)
+        self._add_gaps(relieved, now_ms, rows)
         for epoch, number, reason in work.refused:
             self._set_aside(epoch, number, reason, now_ms, rows)
         for gap in work.opened_gaps:
@@ -192,9 +242,13 @@ class Outbox:
             )
         for device, last_ns in work.closed_gaps.items():
             self._close_gap(device, last_ns, now_ms, rows)
-        rows += [self._add_record(Kind.GAP, g.device, _NO_DEFINITION, g.to_json(), now_ms) for g in work.declared_gaps]
-        if work.batches:
-            self._add_batches(work.batches, work.now_ns, rows)
+        self._add_gaps(work.declared_gaps, now_ms, rows)
+        if work.batches and (taken := self._relief.takes(work.batches, now_ms)):
+            self._add_batches(taken, work.now_ns, rows)
+        work.given_up += relieved
+
+    def _add_gaps(self, gaps: Iterable[Gap], now_ms: int, rows: list[StoredBatch]) -> None:
+        rows += [self._add_record(Kind.GAP, gap.device, _NO_DEFINITION, gap.to_json(), now_ms) for gap in gaps]
 
     def _add_batches(self, batches: Sequence[NewBatch], now_ns: int, rows: list[StoredBatch]) -> None:
         now_ms = now_ns // 1_000_000
@@ -204,7 +258,9 @@ class Outbox:
             payload = pack_columns(batch.parts)
             count = sum(len(part) for part in batch.parts)
             number = self._take_number()
-            inserts.append((number, self.epoch, Kind.SAMPLES, batch.device, batch.definition, now_ms, count, payload))
+            inserts.append(
+                (number, self.epoch, Kind.SAMPLES, batch.device, batch.definition, now_ms, count, payload, batch.lane)
+            )
             rows.append(
                 StoredBatch(
                     number,
@@ -216,11 +272,12 @@ class Outbox:
                     count,
                     len(payload),
                     batch.parts,
+                    lane=batch.lane,
                 )
             )
             last_ns = max(int(part.time_ns.max()) for part in batch.parts)
             newest[batch.device] = max(newest.get(batch.device, last_ns), last_ns)
-        self._connection.executemany("INSERT INTO outbox VALUES (?,?,?,?,?,?,?,?)", inserts)
+        self._connection.executemany("INSERT INTO outbox VALUES (?,?,?,?,?,?,?,?,?)", inserts)
         self._connection.executemany(
             "UPDATE device_state SET last_source_ns=?, last_commit_ns=? WHERE device=?",
             [(last_ns, now_ns, device) for device, last_ns in newest.items()],
@@ -231,8 +288,8 @@ class Outbox:
     ) -> StoredBatch:
         number = self._take_number()
         self._connection.execute(
-            "INSERT INTO outbox VALUES (?,?,?,?,?,?,?,?)",
-            (number, self.epoch, kind, device, definition, now_ms, 0, record),
+            "INSERT INTO outbox VALUES (?,?,?,?,?,?,?,?,?)",
+            (number, self.epoch, kind, device, definition, now_ms, 0, record, Lane.RECORDS),
         )
         return StoredBatch(number, self.epoch, kind, device, definition, now_ms, 0, len(record), record=record)
 
@@ -283,7 +340,9 @@ class Outbox:
                 first_ns = min(int(column.min()) for column in times)
                 last_ns = max(int(column.max()) for column in times)
         detail, of = f"batch {number} of epoch {format_epoch(epoch)}: {reason}", format_epoch(epoch)
-        gap = Gap(DeviceName(device), GapReason.REFUSED, first_ns, last_ns, count, None, detail, of, number)
+        gap = Gap(
+            DeviceName(device), GapReason.REFUSED, first_ns, last_ns, count, None, detail, of, ((number, number),)
+        )
         rows.append(self._add_record(Kind.GAP, gap.device, _NO_DEFINITION, gap.to_json(), now_ms))
 
     def _is_told(self, hash_: DefinitionHash) -> bool:
@@ -305,41 +364,6 @@ class Outbox:
             alias = row[0]
         return MetricDefinition(alias, tag.name, DataType(tag.datatype), tag.unit, tag.description)
 
-    # -- epochs ----------------------------------------------------------------------------------------------------
-
-    def _begin_epoch(self, now_ms: int) -> None:
-        connection = self._connection
-        row = connection.execute("SELECT seq FROM sqlite_sequence WHERE name='outbox'").fetchone()
-        self._next = 1 + (0 if row is None else int(row[0]))
-        connection.execute("BEGIN IMMEDIATE")
-        earlier = self._earlier_epochs()
-        connection.execute(
-            "INSERT INTO epoch (epoch, first_batch, started_ms) VALUES (?,?,?)", (self.epoch, self._next, now_ms)
-        )
-        document = {
-            "epoch": format_epoch(self.epoch),
-            "first": self._next,
-            "started_ms": now_ms,
-            "earlier": [{"epoch": format_epoch(e.epoch), "first": e.first, "last": e.last} for e in earlier],
-        }
-        self._add_record(Kind.EPOCH_START, _NO_DEVICE, _NO_DEFINITION, json.dumps(document).encode(), now_ms)
-        connection.execute("DELETE FROM epoch WHERE declared AND epoch NOT IN (SELECT DISTINCT epoch FROM outbox)")
-        connection.execute("COMMIT")
-
-    def _earlier_epochs(self) -> list[EpochSpan]:
-        """Epochs whose end the cloud does not know yet, and how far each went."""
-        rows = self._connection.execute(
-            "SELECT epoch, first_batch, declared FROM epoch ORDER BY first_batch, started_ms"
-        ).fetchall()
-        if not rows:
-            return []
-        ends = [row[1] - 1 for row in rows[1:]] + [self._next - 1]
-        return [
-            EpochSpan(Epoch(epoch), first, last)
-            for (epoch, first, declared), last in zip(rows, ends, strict=True)
-            if not declared
-        ]
-
     def _take_number(self) -> BatchNumber:
         number = BatchNumber(self._next)
         self._next += 1
@@ -349,3 +373,19 @@ class Outbox:
         self._next = next_number
         if self._connection.in_transaction:
             self._connection.execute("ROLLBACK")
+
+    def _begin_epoch(self, now_ms: int) -> None:
+        row = self._connection.execute("SELECT seq FROM sqlite_sequence WHERE name='outbox'").fetchone()
+        self._next = 1 + (0 if row is None else int(row[0]))
+
+        def begin(rows: list[StoredBatch]) -> None:
+            document = begin_epoch(self._connection, self.epoch, self._next, now_ms)
+            self._add_record(Kind.EPOCH_START, _NO_DEVICE, _NO_DEFINITION, document, now_ms)
+            self._add_gaps(told_not_taken(self._connection), now_ms, rows)
+
+        self._transaction(begin)
+
+
+def _is_full(error: sqlite3.Error) -> bool:
+    """Whether the disk, or a quota, has no room."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL

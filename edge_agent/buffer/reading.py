@@ -5,24 +5,32 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Final
 
 from connectors.model.delivery import BatchNumber, Epoch
 from connectors.model.errors import OutboxUnavailable, PayloadInvalid
 from connectors.model.samples import SampleBatch
 from connectors.model.tags import DefinitionHash, DeviceName
 from edge_agent.buffer.columns import unpack_columns
-from edge_agent.buffer.rows import Kind, OutboxStatus, StoredBatch
+from edge_agent.buffer.rows import Kind, Lane, OutboxStatus, StoredBatch
+
+_LANES: Final = {None: "", True: "AND lane<2", False: "AND lane=2"}
 
 
-def read_batches(connection: sqlite3.Connection, after: int, count_max: int, bytes_max: int) -> list[StoredBatch]:
+def read_batches(
+    connection: sqlite3.Connection, after: int, count_max: int, bytes_max: int, *, urgent: bool | None = None
+) -> list[StoredBatch]:
     """The next rows after batch number ``after``, in order: at most so many, and so many bytes (but at least one).
+
+    ``urgent``: only records and alarms, or only samples.
 
     Raises ``OutboxUnavailable``.
     """
     found: list[StoredBatch] = []
     size = 0
     try:
-        for row in connection.execute("SELECT * FROM outbox WHERE batch>? ORDER BY batch LIMIT ?", (after, count_max)):
+        query = f"SELECT * FROM outbox WHERE batch>? {_LANES[urgent]} ORDER BY batch LIMIT ?"  # noqa: S608
+        for row in connection.execute(query, (after, count_max)):
             found.append(stored_batch(row))
             size += len(row[7])
             if size >= bytes_max:
@@ -50,9 +58,9 @@ def file_bytes(path: Path) -> int:
     return sum(file.stat().st_size for file in files if file.exists())
 
 
-def stored_batch(row: tuple[int, int, int, str, str, int, int, bytes]) -> StoredBatch:
+def stored_batch(row: tuple[int, int, int, str, str, int, int, bytes, int]) -> StoredBatch:
     """A row as a batch. A damaged row of samples has no parts, and the reason as its record."""
-    number, epoch, kind, device, definition, created_ms, count, payload = row
+    number, epoch, kind, device, definition, created_ms, count, payload, lane = row
     parts: tuple[SampleBatch, ...] = ()
     record = payload
     if kind == Kind.SAMPLES:
@@ -72,4 +80,5 @@ def stored_batch(row: tuple[int, int, int, str, str, int, int, bytes]) -> Stored
         len(payload),
         parts,
         record,
+        Lane(lane),
     )

@@ -21,6 +21,17 @@ class Kind(IntEnum):
     SAMPLES = 3
 
 
+class Lane(IntEnum):
+    """The order in which rows leave, and in reverse the order in which they are given up when there is no room.
+
+    Records are never given up: they are small, and without them the cloud could not read or explain the others.
+    """
+
+    RECORDS = 0
+    ALARMS = 1
+    SAMPLES = 2
+
+
 @dataclass(frozen=True, slots=True)
 class NewBatch:
     """Samples of one device under one definition that are to become one row (``tag`` holds aliases)."""
@@ -28,6 +39,7 @@ class NewBatch:
     device: DeviceName
     definition: DefinitionHash
     parts: tuple[SampleBatch, ...]
+    lane: Lane = Lane.SAMPLES
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +56,7 @@ class StoredBatch:
     size_bytes: int
     parts: tuple[SampleBatch, ...] = ()
     record: bytes = b""
+    lane: Lane = Lane.RECORDS
 
 
 class GapReason:
@@ -52,6 +65,11 @@ class GapReason:
     AGENT_NOT_RUNNING = "agent_not_running"
     DEVICE_UNAVAILABLE = "device_unavailable"
     REFUSED = "refused"
+    OUTBOX_FULL = "outbox_full"
+    DISK_FULL = "disk_full"
+    TOO_OLD = "too_old"
+    THINNED = "thinned"
+    OUTBOX_DAMAGED = "outbox_damaged"
     CLOCK_SET = "clock_set"
     DEVICE_OVERFLOW = "device_overflow"
 
@@ -62,7 +80,7 @@ class Gap:
 
     ``first_ns`` and ``last_ns`` are nanoseconds since 1970, UTC; what lies between them may be missing. ``count`` is
     the number of samples where it is known, ``tags`` their names (``None``: any tag of the device). ``epoch`` (as
-    ``format_epoch`` has it) and ``batch`` name the batch that is given up with it, if it is one.
+    ``format_epoch`` has it) and ``batches`` (ranges, first to last) name the batches that are given up with it.
     """
 
     device: DeviceName
@@ -73,7 +91,7 @@ class Gap:
     tags: tuple[str, ...] | None = None
     detail: str = ""
     epoch: str | None = None
-    batch: int | None = None
+    batches: tuple[tuple[int, int], ...] = ()
 
     def to_json(self) -> bytes:
         """The record as it travels."""

@@ -11,7 +11,6 @@ from typing import Final, Literal
 
 from connectors.model.errors import OutboxUnavailable
 
-SCHEMA_VERSION: Final = 1
 PAGE_BYTES: Final = 8192
 WAL_PAGES_MAX: Final = 2000
 """The write-ahead log is folded into the file when it has this many pages (16 MB)."""
@@ -54,7 +53,19 @@ _MIGRATIONS: Final = (
         reason TEXT NOT NULL, refused_ms INTEGER NOT NULL, PRIMARY KEY (epoch, batch)
     );
     """,
+    """
+    -- see rows.Lane; whatever is not samples leaves first
+    ALTER TABLE outbox ADD COLUMN lane INTEGER NOT NULL DEFAULT 2;
+    UPDATE outbox SET lane = 0 WHERE kind <> 3;
+    CREATE INDEX outbox_urgent ON outbox (batch) WHERE lane < 2;
+    -- samples that came while there was no room, summed up until a gap record tells of them
+    CREATE TABLE not_taken (
+        device TEXT NOT NULL, reason TEXT NOT NULL, first_ns INTEGER NOT NULL, last_ns INTEGER NOT NULL,
+        sample_count INTEGER NOT NULL, aliases TEXT, since_ms INTEGER NOT NULL, PRIMARY KEY (device, reason)
+    ) WITHOUT ROWID;
+    """,
 )
+SCHEMA_VERSION: Final = len(_MIGRATIONS)
 
 
 def open_outbox_file(path: Path, durability: Durability) -> sqlite3.Connection:

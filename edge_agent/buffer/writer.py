@@ -11,8 +11,10 @@ from typing import TypeVar
 
 from connectors.model.delivery import Epoch
 from connectors.model.tags import DefinitionHash, DeviceDefinition, DeviceName, TagType
+from edge_agent.buffer.bounds import OutboxBounds
 from edge_agent.buffer.outbox import Commit, Outbox
 from edge_agent.buffer.reading import read_batches, read_status
+from edge_agent.buffer.relief import ReliefStatus
 from edge_agent.buffer.rows import OutboxStatus, StoredBatch
 from edge_agent.buffer.schema import Durability, open_reader
 
@@ -27,12 +29,15 @@ class OutboxWriter:
         self._executor = executor
 
     @classmethod
-    async def open(cls, path: Path, durability: Durability, now_ms: int) -> OutboxWriter:
+    async def open(
+        cls, path: Path, durability: Durability, now_ms: int, bounds: OutboxBounds | None = None
+    ) -> OutboxWriter:
         """Open the outbox and begin an epoch. Raises ``OutboxUnavailable``."""
         executor = ThreadPoolExecutor(1, thread_name_prefix="outbox-write")
         loop = asyncio.get_running_loop()
         try:
-            outbox = await loop.run_in_executor(executor, lambda: Outbox(path, durability, now_ms=now_ms))
+            opened = loop.run_in_executor(executor, lambda: Outbox(path, durability, now_ms=now_ms, bounds=bounds))
+            outbox = await opened
         except BaseException:
             executor.shutdown(wait=False)
             raise
@@ -47,6 +52,11 @@ class OutboxWriter:
     def path(self) -> Path:
         """Where the outbox is."""
         return self._outbox.path
+
+    @property
+    def relief(self) -> ReliefStatus:
+        """How full the outbox was at the last commit."""
+        return self._outbox.relief
 
     async def commit(self, work: Commit) -> list[StoredBatch]:
         """See ``Outbox.commit``."""
@@ -88,9 +98,9 @@ class OutboxReader:
         self._executor: ThreadPoolExecutor | None = None
         self._connection: sqlite3.Connection | None = None
 
-    async def read(self, after: int, count_max: int, bytes_max: int) -> list[StoredBatch]:
+    async def read(self, after: int, count_max: int, bytes_max: int, *, urgent: bool) -> list[StoredBatch]:
         """See ``read_batches``."""
-        return await self._call(lambda: read_batches(self._open(), after, count_max, bytes_max))
+        return await self._call(lambda: read_batches(self._open(), after, count_max, bytes_max, urgent=urgent))
 
     async def status(self) -> OutboxStatus:
         """See ``read_status``."""

@@ -92,6 +92,11 @@ class UplinkSettings(BrokerSettings):
         Size, Field(alias="packet_max", ge=16 * 1024, le=MQTT_PACKET_BYTES_MAX, description="Largest MQTT message")
     ] = 256 * 1024
 
+    backlog_bytes_per_s_max: Annotated[
+        Size | None,
+        Field(alias="backlog_rate", ge=1000, description="Bytes a second for what had to wait; unlimited without it"),
+    ] = None
+
     @field_validator("primary_host")
     @classmethod
     def _host_for_sparkplug(cls, primary_host: bool, info: ValidationInfo) -> bool:
@@ -116,6 +121,30 @@ class OutboxSettings(Settings):
     samples_pending_max: Annotated[
         int, Field(ge=1000, le=100_000_000, description="Samples that wait in memory for a commit; then devices wait")
     ] = 500_000
+    bytes_max: Annotated[
+        Size,
+        Field(alias="size_max", ge=64_000_000, le=1 << 50, description="Database and its log; then when_full decides"),
+    ] = 2_000_000_000
+    age_s_max: Annotated[
+        Duration | None,
+        Field(alias="age_max", ge=60, description="Give up what is older, by the agent's clock; never, without it"),
+    ] = None
+    free_disk_bytes_min: Annotated[
+        Size,
+        Field(alias="free_disk_min", ge=0, le=1 << 50, description="While the disk has less, the file does not grow"),
+    ] = 200_000_000
+    ballast_bytes: Annotated[
+        Size,
+        Field(alias="ballast", ge=0, le=1 << 40, description="Disk space that is held for the day when it is full"),
+    ] = 32_000_000
+    when_full: Annotated[
+        Literal["drop_oldest", "drop_newest", "thin"],
+        Field(description="Which samples give way; thin: of each tag a value every 1 s, then 10 s, then 60 s is kept"),
+    ] = "drop_oldest"
+    when_full_alarms: Annotated[
+        Literal["drop_oldest", "drop_newest"],
+        Field(description="Which samples of the lane alarms give way, when no others are left"),
+    ] = "drop_oldest"
 
 
 class LocalApiSettings(Settings):

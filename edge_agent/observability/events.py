@@ -30,6 +30,16 @@ COMMIT_SECONDS: Final = Histogram(
 OUTBOX_BLOCKED: Final = Gauge("lineside_outbox_blocked", "1 while the disk takes no commit", registry=REGISTRY)
 OUTBOX_BATCHES: Final = Gauge("lineside_outbox_batches", "Batches waiting for an acknowledgement", registry=REGISTRY)
 OUTBOX_BYTES: Final = Gauge("lineside_outbox_bytes", "Size of the outbox on disk", registry=REGISTRY)
+OUTBOX_USED_BYTES: Final = Gauge(
+    "lineside_outbox_used_bytes", "Bytes of the outbox that are in use, free pages not counted", registry=REGISTRY
+)
+OUTBOX_LIMIT_BYTES: Final = Gauge(
+    "lineside_outbox_limit_bytes", "Where samples begin to give way, as things are now", registry=REGISTRY
+)
+SAMPLES_GIVEN_UP: Final = Counter(
+    "lineside_samples_given_up_total", "Samples that gave way or grew too old; each is part of a declared gap",
+    ["reason"], registry=REGISTRY,
+)  # fmt: skip
 DEVICE_ONLINE: Final = Gauge("lineside_device_online", "1 while the device is connected", ["device"], registry=REGISTRY)
 DEVICE_CONNECTS: Final = Counter(
     "lineside_device_connects_total", "Connects of a device", ["device"], registry=REGISTRY
@@ -204,6 +214,21 @@ class OutboxRecovered(Event):
     def measure(self) -> None:
         """See ``Event``."""
         OUTBOX_BLOCKED.set(0)
+
+
+@dataclass(frozen=True, slots=True)
+class SamplesGivenUp(Event):
+    """Samples were removed from the outbox, or not taken into it; a gap record in the outbox says so too."""
+
+    level: ClassVar[str] = "warning"
+    device: str
+    reason: str
+    samples: int
+    detail: str
+
+    def measure(self) -> None:
+        """See ``Event``."""
+        SAMPLES_GIVEN_UP.labels(self.reason).inc(self.samples)
 
 
 @dataclass(frozen=True, slots=True)

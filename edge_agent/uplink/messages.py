@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from connectors.sparkplug.bulk_encode import encode_metrics, encoded_bytes_max, sub_millisecond_ticks
+from connectors.model.delivery import BatchNumber, Epoch
+from connectors.model.samples import SampleBatch
+from connectors.model.tags import DefinitionHash
+from connectors.sparkplug.bulk_encode import (
+    HISTORICAL,
+    TRANSIENT,
+    encode_metrics,
+    encoded_bytes_max,
+    sub_millisecond_ticks,
+)
 from connectors.sparkplug.delivery import (
     DEFINITION_BODY,
     EPOCH_START,
@@ -18,12 +29,19 @@ from edge_agent.buffer.rows import Kind, StoredBatch
 
 def samples_message(batch: StoredBatch, *, historical: bool) -> tuple[Delivery, bytes]:
     """The delivery metrics and the tag metrics of a batch of samples."""
-    metrics = b"".join([encode_metrics(part, historical=historical) for part in batch.parts])
+    mark = HISTORICAL if historical else b""
+    metrics = b"".join([encode_metrics(part, mark) for part in batch.parts])
     ticks = np.concatenate([sub_millisecond_ticks(part) for part in batch.parts])
     delivery = Delivery(
         batch.epoch, batch.number, batch.definition, batch.sample_count, ticks=ticks if ticks.any() else None
     )
     return delivery, metrics
+
+
+def preview_message(epoch: Epoch, definition: DefinitionHash, parts: Sequence[SampleBatch]) -> tuple[Delivery, bytes]:
+    """Newest values ahead of the backlog: batch 0, so that nobody stores or acknowledges them."""
+    metrics = b"".join([encode_metrics(part, TRANSIENT) for part in parts])
+    return Delivery(epoch, BatchNumber(0), definition, sum(len(part) for part in parts)), metrics
 
 
 def record_message(batch: StoredBatch) -> Delivery:

@@ -32,6 +32,8 @@ class UplinkOptions:
     window_batches_max: int
     window_bytes_max: int
     resend_after_s: float
+    backlog_bytes_per_s_max: float | None = None
+    packet_bytes_max: int = 256 * 1024
 
 
 @dataclass(slots=True)
@@ -46,3 +48,6 @@ class UplinkState:
     resent: int = 0
     acknowledged: int = 0
     refused: int = 0
+    previews: int = 0
+    lag_ms: int = 0
+    """How old samples are when they leave; the newest values are previewed while it is long."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -25,8 +26,10 @@ from edge_agent.observability.events import (
     BatchesSent,
     BatchRefused,
 )
+from edge_agent.uplink.backlog import Backlog
 from edge_agent.uplink.messages import message_bytes_max, newest_ns, record_message, samples_message
 from edge_agent.uplink.options import Delivery, UplinkOptions, UplinkState
+from edge_agent.uplink.preview import Changed, Preview
 from edge_agent.uplink.window import Window
 
 UNSENT_BYTES_MAX: Final = 1024 * 1024
@@ -52,6 +55,7 @@ class Sender:
         feed: Feed,
         collector: Collector,
         values: Values,
+        changed: Changed,
         clock: Clock,
         do: Callable[[Sequence[Effect]], None],
     ) -> None:
@@ -70,6 +74,8 @@ class Sender:
             bytes_max=options.window_bytes_max,
             resend_after_s=options.resend_after_s,
         )
+        self._backlog = Backlog(options.backlog_bytes_per_s_max)
+        self._preview = Preview(session, writer.epoch, changed, options.packet_bytes_max, self._note_published)
         self.broker_bytes_max = 0
         """The largest packet that the broker takes; 0: it has named no limit."""
         self._known_definitions: set[DefinitionHash] = set()
@@ -92,13 +98,21 @@ class Sender:
 
     def device_online(self, definition: DeviceDefinition) -> None:
         """A device is really there: it is no longer born for its backlog alone."""
+        self._preview.device_online(definition)
         self._visiting.pop(definition.device, None)
         self.note_birth(definition.device)
+
+    def device_offline(self, device: DeviceName) -> None:
+        """The device has no values of its own any more."""
+        self._preview.device_offline(device)
 
     def note_birth(self, device: DeviceName) -> None:
         """A birth publishes the newest values: older samples that follow it are history."""
         for value in self._values(device).values():
-            self._published_ns[device] = max(value.time_ns, self._published_ns.get(device, value.time_ns))
+            self._note_published(device, value.time_ns)
+
+    def _note_published(self, device: DeviceName, time_ns: int) -> None:
+        self._published_ns[device] = max(time_ns, self._published_ns.get(device, time_ns))
 
     def acknowledged(self, acks: Sequence[Acknowledgement]) -> None:
         """The cloud has batches, or will never take some."""
@@ -130,6 +144,7 @@ class Sender:
             if self._session.phase is Phase.BORN:
                 await self._send_due()
                 await self._send_new()
+                self._send_preview()
                 self._end_visits()
             due_s = self._next_due_s()
             with contextlib.suppress(TimeoutError):
@@ -139,10 +154,29 @@ class Sender:
     def _next_due_s(self) -> float | None:
         if self._session.phase is not Phase.BORN:
             return None  # being born wakes us
-        due_s = self.window.next_due_s(self._clock.monotonic_s())
-        if self._visiting:
-            return VISIT_S if due_s is None else min(due_s, VISIT_S)
-        return due_s
+        now_s = self._clock.monotonic_s()
+        due_s = [self.window.next_due_s(now_s)]
+        due_s.append(VISIT_S if self._visiting else None)
+        due_s.append(self._preview.wait_s(now_s) if self._is_behind() else None)
+        due_s.append(self._backlog.wait_s(now_s) if self._held and self.window.room_batches > 0 else None)
+        return min((each for each in due_s if each), default=None)
+
+    def _is_behind(self) -> bool:
+        """Whether samples wait that are no longer the newest."""
+        now_ms = self._clock.now_ns() // 1_000_000
+        oldest = self._held[0].created_ms if self._held else now_ms - self._backlog.lag_ms
+        return Backlog.is_old(oldest, now_ms) and (bool(self._held) or self._feed.has_more)
+
+    def _send_preview(self) -> None:
+        """While delivery is behind, publish the newest values; not while the socket itself is behind."""
+        self._state.lag_ms = self._backlog.lag_ms
+        if not self._is_behind() or self._broker.unsent_bytes > UNSENT_BYTES_MAX // 2:
+            return
+        now_s, now_ms = self._clock.monotonic_s(), self._clock.now_ns() // 1_000_000
+        bytes_max = max(0, self.broker_bytes_max - TOPIC_BYTES_MAX) or sys.maxsize
+        for publish in self._preview.messages(now_s, now_ms, bytes_max):
+            self._broker.publish(Message(publish.topic, publish.payload, publish.qos))
+            self._state.previews += 1
 
     async def _send_due(self) -> None:
         now_s = self._clock.monotonic_s()
@@ -163,6 +197,8 @@ class Sender:
             sent = refused = 0
             while self._held and self.window.room_batches > 0:
                 batch = self._held[0]
+                if self._has_to_wait(batch):
+                    break
                 if self._may_send(batch):
                     await self._publish(batch)
                     sent += 1
@@ -178,6 +214,13 @@ class Sender:
                 emit(BatchesSent(sent, 0))
             if self._held or not (sent or refused):
                 return  # waiting for a definition, for room, or for something new
+
+    def _has_to_wait(self, batch: StoredBatch) -> bool:
+        """Whether the rate of the backlog has been reached."""
+        now_s, now_ms = self._clock.monotonic_s(), self._clock.now_ns() // 1_000_000
+        if batch.kind is not Kind.SAMPLES:
+            return False
+        return Backlog.is_old(batch.created_ms, now_ms) and self._backlog.wait_s(now_s) > 0
 
     async def _take(self) -> list[StoredBatch]:
         """The next batches that are not acknowledged; nothing when the feed is at its end."""
@@ -248,6 +291,8 @@ class Sender:
             self._refuse(batch.epoch, batch.number, f"its definition {batch.definition} is not in the outbox")
             return
         else:
+            if not self.window.holds(batch):
+                self._backlog.leaves(batch.created_ms, batch.size_bytes, now_ms, self._clock.monotonic_s())
             delivery, metrics = samples_message(batch, historical=self._is_history(batch))
             publish = self._session.device_data(batch.device, delivery, metrics, now_ms)
         self._broker.publish(Message(publish.topic, publish.payload, publish.qos))

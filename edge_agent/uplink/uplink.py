@@ -40,6 +40,7 @@ from edge_agent.observability.events import (
     UplinkWaiting,
 )
 from edge_agent.uplink.options import UplinkOptions, UplinkState
+from edge_agent.uplink.preview import Changed
 from edge_agent.uplink.sender import Sender, Values
 
 RETRY_FIRST_S: Final = 1.0
@@ -61,6 +62,7 @@ class Uplink:
         collector: Collector,
         values: Values,
         clock: Clock,
+        changed: Changed = lambda _device: [],
     ) -> None:
         self.options = options
         self.state = UplinkState()
@@ -85,6 +87,7 @@ class Uplink:
             feed=feed,
             collector=collector,
             values=values,
+            changed=changed,
             clock=clock,
             do=self._do,
         )
@@ -111,6 +114,7 @@ class Uplink:
     def device_offline(self, device: DeviceName) -> None:
         """See ``DeviceListener``."""
         self._online.discard(device)
+        self._sender.device_offline(device)
         self._do(self._session.device_offline(device, self._now_ms()))
 
     async def run(self) -> None:

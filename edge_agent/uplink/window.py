@@ -60,6 +60,10 @@ class Window:
         """How many more bytes may be sent."""
         return max(0, self._bytes_max - self._bytes)
 
+    def holds(self, batch: StoredBatch) -> bool:
+        """Whether ``batch`` is in flight."""
+        return (batch.epoch, batch.number) in self._in_flight
+
     def devices(self) -> set[DeviceName]:
         """The devices that batches in flight belong to."""
         return {entry.batch.device for entry in self._in_flight.values()}

@@ -18,10 +18,11 @@ from connectors.model.errors import OutboxUnavailable
 from connectors.model.samples import SampleBatch, concatenate
 from connectors.model.tags import DefinitionHash, DeviceName
 from connectors.sparkplug.bulk_encode import encoded_bytes_max
-from connectors.sparkplug.delivery import MESSAGE_OVERHEAD_BYTES_MAX, data_message
-from edge_agent.acquisition.collector import GAP_TAGS_MAX, TICK_BYTES, Collector, CollectorSettings, _split
+from connectors.sparkplug.delivery import MESSAGE_OVERHEAD_BYTES_MAX, TICK_BYTES, data_message
+from edge_agent.acquisition.collector import GAP_TAGS_MAX, Collector, CollectorSettings
 from edge_agent.buffer.feed import Feed
 from edge_agent.buffer.outbox import Commit
+from edge_agent.buffer.pieces import split
 from edge_agent.buffer.rows import Gap, Kind, OpenGap, StoredBatch
 from edge_agent.buffer.writer import OutboxReader, OutboxWriter
 from edge_agent.uplink.messages import samples_message
@@ -107,7 +108,7 @@ def test_pieces_fit_the_message_and_lose_nothing(parts: list[SampleBatch], bytes
         concatenate(group)
         for group in {p.datatype: [q for q in parts if q.datatype is p.datatype] for p in parts}.values()
     ]
-    pieces = _split(parts, bytes_max)
+    pieces = split(parts, bytes_max)
     for piece in pieces:
         assert all(len(part) for part in piece)
         size = sum(wire_bytes_max(part) for part in piece)
@@ -127,7 +128,7 @@ def test_pieces_fit_the_message_and_lose_nothing(parts: list[SampleBatch], bytes
 def test_a_long_text_before_short_ones_does_not_make_a_piece_too_large() -> None:
     texts = np.array(["x" * 200, *["y"] * 99], object)
     part = SampleBatch(DataType.STRING, np.zeros(100, np.int32), np.zeros(100, np.int64), texts)
-    pieces = _split([part], 1000)
+    pieces = split([part], 1000)
     assert all(wire_bytes_max(part) <= 1000 for (part,) in pieces)
     assert sum(len(part) for (part,) in pieces) == 100
 
@@ -135,7 +136,7 @@ def test_a_long_text_before_short_ones_does_not_make_a_piece_too_large() -> None
 def test_a_sample_that_fits_no_message_stays_alone() -> None:
     texts = np.array(["a", "x" * 5000, "b"], object)
     part = SampleBatch(DataType.STRING, np.zeros(3, np.int32), np.zeros(3, np.int64), texts)
-    assert [[len(part) for part in piece] for piece in _split([part], 1000)] == [[1], [1], [1]]
+    assert [[len(part) for part in piece] for piece in split([part], 1000)] == [[1], [1], [1]]
 
 
 # -- commits -----------------------------------------------------------------------------------------------------------
@@ -209,7 +210,7 @@ async def test_whoever_handed_samples_over_hears_of_it_after_the_commit_and_in_o
 @virtual_time
 async def test_what_is_committed_reaches_the_feed_in_the_order_of_its_numbers() -> None:
     bench = Bench()
-    bench.feed._disk_until = 0
+    bench.feed.read_from_disk(0)
     async with running(bench):
         for number in range(5):
             await bench.put(float(number))

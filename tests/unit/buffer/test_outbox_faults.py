@@ -149,7 +149,7 @@ def test_the_gap_of_a_refused_batch_spans_its_samples(outbox: Outbox) -> None:
     document = json.loads(gap.record)
     assert (document["first_ns"], document["last_ns"]) == (NOW_NS, NOW_NS + 6_000_000)
     assert (document["count"], "too large" in document["detail"]) == (7, True)
-    assert (document["epoch"], document["batch"]) == (format_epoch(row.epoch), row.number), (
+    assert (document["epoch"], document["batches"]) == (format_epoch(row.epoch), [[row.number, row.number]]), (
         "the ledger explains it by these"
     )
     assert outbox.commit(work) == []

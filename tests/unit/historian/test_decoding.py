@@ -88,7 +88,7 @@ def messages(draw: st.DrawFn) -> list[Incoming]:
     agent, _ = prepared()
     found = []
     for parts in draw(st.lists(parts_of_a_message(), min_size=1, max_size=5)):
-        body = b"".join(encode_metrics(part, historical=False) for part in parts)
+        body = b"".join(encode_metrics(part) for part in parts)
         ticks = np.concatenate([sub_millisecond_ticks(part) for part in parts]) if parts else np.zeros(0, np.uint16)
         count = sum(len(part) for part in parts)
         match draw(st.sampled_from(["good", "good", "good", "count", "ticks", "cut", "byte"])):
@@ -122,7 +122,7 @@ def test_mistakes_that_cancel_out_are_refused_all_the_same(kind: str) -> None:
         count = len(values)
         alias = np.full(count, ALIASES[DataType.DOUBLE], np.int32)
         time_ns = np.full(count, STEADY_NS, np.int64)
-        return encode_metrics(SampleBatch(DataType.DOUBLE, alias, time_ns, np.array(values)), historical=False)
+        return encode_metrics(SampleBatch(DataType.DOUBLE, alias, time_ns, np.array(values)))
 
     whole = body([1.0, 2.0])
     if kind == "count":
@@ -141,7 +141,7 @@ def test_an_unknown_alias_refuses_its_message_and_no_other() -> None:
     agent, tags = prepared()
     good = [agent.samples("press", [Sample("Double", STEADY_NS + n, float(n))]) for n in range(3)]
     alias, time = np.array([99], np.int32), np.array([0], np.int64)
-    unknown = encode_metrics(SampleBatch(DataType.DOUBLE, alias, time, np.array([1.0])), historical=False)
+    unknown = encode_metrics(SampleBatch(DataType.DOUBLE, alias, time, np.array([1.0])))
     found = [incoming(wire) for wire in (good[0], agent.raw("press", unknown, 1), *good[1:])]
     decoded = decode_batches(found, tags)
     assert [(message is found[1], reason) for message, reason in decoded.refused] == [(True, "unknown alias 99")]

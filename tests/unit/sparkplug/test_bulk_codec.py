@@ -14,7 +14,7 @@ from connectors.model.errors import PayloadInvalid
 from connectors.model.samples import SampleBatch, batch_of_rows
 from connectors.sparkplug import sparkplug_b_pb2 as pb
 from connectors.sparkplug.bulk_decode import AliasTypes, decode_metrics
-from connectors.sparkplug.bulk_encode import encode_metrics, encoded_bytes_max, sub_millisecond_ticks
+from connectors.sparkplug.bulk_encode import HISTORICAL, encode_metrics, encoded_bytes_max, sub_millisecond_ticks
 from connectors.sparkplug.metric_value import metric_value
 
 TIMES = st.one_of(
@@ -69,7 +69,7 @@ def assert_same(found: SampleBatch, expected: SampleBatch) -> None:
 @settings(max_examples=3 * settings.default.max_examples, deadline=None)
 @given(batches(), st.booleans())
 def test_the_protobuf_library_reads_what_the_bulk_encoder_wrote(batch: SampleBatch, historical: bool) -> None:
-    body = encode_metrics(batch, historical=historical)
+    body = encode_metrics(batch, HISTORICAL if historical else b"")
     assert len(body) <= encoded_bytes_max(batch)
     metrics = pb.Payload.FromString(body).metrics
     assert len(metrics) == len(batch)
@@ -85,7 +85,7 @@ def test_the_protobuf_library_reads_what_the_bulk_encoder_wrote(batch: SampleBat
 @settings(max_examples=3 * settings.default.max_examples, deadline=None)
 @given(batches(), st.booleans())
 def test_the_bulk_decoder_returns_the_samples_that_were_encoded(batch: SampleBatch, historical: bool) -> None:
-    body = encode_metrics(batch, historical=historical)
+    body = encode_metrics(batch, HISTORICAL if historical else b"")
     types = AliasTypes(dict.fromkeys(batch.tag.tolist(), batch.datatype))
     (found,) = decode_metrics(body, types, sub_millisecond_ticks(batch))
     assert_same(found, batch)
@@ -99,7 +99,7 @@ def test_mixed_types_in_one_message_come_back_type_by_type_in_their_order(parts:
         tag = (part.tag % 1000 + 16_384 + 2000 * number).astype(np.int32)
         moved.append(part.with_tags(tag))
         types.update(dict.fromkeys(tag.tolist(), part.datatype))
-    body = b"".join(encode_metrics(part, historical=False) for part in moved)
+    body = b"".join(encode_metrics(part) for part in moved)
     ticks = np.concatenate([sub_millisecond_ticks(part) for part in moved])
     for found in decode_metrics(body, AliasTypes(types), ticks):
         expected = [row for part in moved if part.datatype is found.datatype for row in part.rows()]
@@ -130,14 +130,14 @@ def doubles(count: int) -> SampleBatch:
 
 
 def test_an_unknown_alias_is_named() -> None:
-    body = encode_metrics(doubles(50), historical=False)
+    body = encode_metrics(doubles(50))
     types = AliasTypes({16_384 + k: DataType.DOUBLE for k in range(49)})
     with pytest.raises(PayloadInvalid, match="unknown alias 16433"):
         decode_metrics(body, types)
 
 
 def test_a_cut_off_message_is_refused() -> None:
-    body = encode_metrics(doubles(50), historical=False)
+    body = encode_metrics(doubles(50))
     types = AliasTypes({16_384 + k: DataType.DOUBLE for k in range(50)})
     for cut in (1, 10, 21, 23, len(body) - 1):
         with pytest.raises(PayloadInvalid):
@@ -158,7 +158,7 @@ def test_noise_is_refused_and_nothing_else_happens(noise: bytes) -> None:
 @settings(max_examples=3 * settings.default.max_examples, deadline=None)
 @given(st.data())
 def test_flipped_bytes_never_do_more_than_refuse_or_change_values(data: st.DataObject) -> None:
-    body = bytearray(encode_metrics(doubles(40), historical=True))
+    body = bytearray(encode_metrics(doubles(40), HISTORICAL))
     for _ in range(data.draw(st.integers(1, 4))):
         body[data.draw(st.integers(0, len(body) - 1))] = data.draw(st.integers(0, 255))
     types = AliasTypes({16_384 + k: DataType.DOUBLE for k in range(40)})
@@ -170,7 +170,7 @@ def test_flipped_bytes_never_do_more_than_refuse_or_change_values(data: st.DataO
 
 
 def test_the_number_of_ticks_has_to_fit() -> None:
-    body = encode_metrics(doubles(30), historical=False)
+    body = encode_metrics(doubles(30))
     types = AliasTypes({16_384 + k: DataType.DOUBLE for k in range(30)})
     with pytest.raises(PayloadInvalid, match="29 sub-millisecond ticks for 30 metrics"):
         decode_metrics(body, types, np.zeros(29, np.uint16))

@@ -170,8 +170,7 @@ async def test_a_damaged_row_is_set_aside_and_its_neighbours_go_on(tmp_path: Pat
             await asyncio.sleep(0.3)
         damaged = next(row.number for row in bench.reader.rows() if row.kind is Kind.SAMPLES)
         bench.writer.outbox._connection.execute("UPDATE outbox SET payload=x'00' WHERE batch=?", (damaged,))
-        bench.feed._fresh.clear()
-        bench.feed._fresh_bytes, bench.feed._disk_until = 0, bench.feed._newest
+        bench.feed.read_from_disk(bench.feed._newest)
         network.unreachable = set()
         await until(lambda: not bench.waiting)
         assert bench.uplink.state.refused == 1

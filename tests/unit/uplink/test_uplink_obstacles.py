@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 
 import numpy as np
@@ -74,9 +75,8 @@ async def test_a_definition_that_comes_after_its_samples_is_sent_before_them(tmp
         await asyncio.sleep(0.5)
         connection = bench.writer.outbox._connection
         row = connection.execute("DELETE FROM outbox WHERE kind=? RETURNING *", (Kind.DEFINITION,)).fetchone()
-        connection.execute("INSERT INTO outbox VALUES (?,?,?,?,?,?,?,?)", (row[0] + 100, *row[1:]))
-        bench.feed._fresh.clear()
-        bench.feed._fresh_bytes, bench.feed._disk_until = 0, bench.feed._newest + 100
+        connection.execute("INSERT INTO outbox VALUES (?,?,?,?,?,?,?,?,?)", (row[0] + 100, *row[1:]))
+        bench.feed.read_from_disk(bench.feed._newest + 100)
         network.unreachable = set()
         await until(lambda: not bench.waiting)
     assert not gaps(network)
@@ -189,7 +189,7 @@ async def test_an_uplink_that_waits_with_batches_in_flight_does_not_spin(
 
 
 @virtual_time
-async def test_a_full_outbox_drains_when_the_cloud_answers_and_loses_nothing(tmp_path: Path) -> None:
+async def test_on_a_full_disk_the_oldest_samples_give_way_and_each_is_delivered_or_declared(tmp_path: Path) -> None:
     network = PlayedNetwork()
     network.acknowledges = False
     bench = Bench(tmp_path, network)
@@ -198,13 +198,19 @@ async def test_a_full_outbox_drains_when_the_cloud_answers_and_loses_nothing(tmp
         await bench.online()
         assert bench.definition is not None
         (pages,) = connection.execute("PRAGMA page_count").fetchone()
-        connection.execute(f"PRAGMA max_page_count={pages + 8}")
-        for _ in range(30):
-            if not bench.collector.blocked_reason:
-                await put(bench, bench.definition, count=400)
+        connection.execute(f"PRAGMA max_page_count={pages + 40}")
+        for _ in range(100):
+            await put(bench, bench.definition, count=400)
             await asyncio.sleep(0.3)
-        assert "full" in bench.collector.blocked_reason
+        assert bench.collector.blocked_reason == ""
         network.acknowledges = True
         await until(lambda: not bench.waiting and not bench.collector.samples_pending)
-        assert bench.collector.blocked_reason == ""
-    assert sum(d.count for d in network.arrived.values()) == bench.collector.samples_committed > 400
+    declared = [json.loads(gap) for gap in gaps(network)]
+    assert {gap["reason"] for gap in declared} == {"disk_full"}
+    arrived = {d.batch: d.count for d in network.arrived.values() if d.count}
+    given_up = {n for gap in declared for first, last in gap["batches"] for n in range(first, last + 1)}
+    taken = bench.collector.samples_committed // 400
+    assert taken == 100
+    assert sum(gap["count"] for gap in declared) == 400 * len(given_up) > 0
+    assert len(given_up | set(arrived)) == taken, "nothing is silently absent"
+    assert max(arrived) > max(given_up), "the newest are there"

@@ -1,0 +1,202 @@
+"""Keeps an outbox within its bounds: called in each of its transactions, before anything new is stored."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from connectors.model.delivery import Epoch
+from edge_agent.buffer.ballast import Ballast
+from edge_agent.buffer.bounds import HIGH_MARK, LOW_MARK, Limit, OutboxBounds, Room, WhenFull, limit_of
+from edge_agent.buffer.giving_up import BYTES_AT_ONCE_MAX, GivingUp, note_not_taken, told_not_taken
+from edge_agent.buffer.rows import Gap, GapReason, Lane, NewBatch
+from edge_agent.buffer.schema import PAGE_BYTES, WAL_PAGES_MAX
+from edge_agent.buffer.thinning import Thinning
+
+LOOK_EVERY_S: Final = 1.0
+TELL_NOT_TAKEN_S: Final = 600.0
+FORCED_BYTES_MIN: Final = 64 * 1024
+"""At least so much is given up at once when the disk refuses a commit."""
+
+CLOCK_SET_MS: Final = 1_577_836_800_000
+"""2020: a row that was committed before was written by a clock that had not been set. How old it is nobody knows, but
+it is at least as old as this start of the agent; and what this start has written is no older."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReliefStatus:
+    """How full the outbox is: bytes in use, the bound that counts, and what happens at it."""
+
+    used_bytes: int
+    bytes_max: int
+    free_disk_bytes: int
+    reason: str
+    refuses: bool
+    ballast_held: bool
+
+
+class Relief:
+    """The bounds of one open outbox."""
+
+    def __init__(self, connection: sqlite3.Connection, path: Path, bounds: OutboxBounds, epoch: Epoch) -> None:
+        self._connection = connection
+        self._folder = path.parent
+        self._wal = path.with_name(path.name + "-wal")
+        self._bounds = bounds
+        self._epoch = epoch
+        self._ballast = Ballast(path, bounds.ballast_bytes)
+        self._thinning = Thinning()
+        self._refusing: dict[Lane, str] = {}
+        self._looked_s = float("-inf")
+        self._started_s: float | None = None
+        self._free_disk_bytes = 0
+        self._wal_bytes = 0
+        self.status = ReliefStatus(0, bounds.bytes_max, 0, "", refuses=False, ballast_held=self._ballast.is_held)
+
+    def relieve(self, now_ms: int, now_s: float) -> list[Gap]:
+        """Make room, if a bound asks for it; the gap records of what was given up. ``now_s`` is monotonic."""
+        self._started_s = now_s if self._started_s is None else self._started_s
+        gaps: list[Gap] = []
+        looks = now_s - self._looked_s >= LOOK_EVERY_S
+        if looks:
+            self._looked_s = now_s
+            self._look()
+            gaps += self._too_old(now_ms, now_s)
+        room = self._room()
+        limit = limit_of(self._bounds, room)
+        if looks:
+            self._trim_ballast(limit)
+        excess = limit.excess_bytes(room.used_bytes)
+        if excess:
+            gaps += self._make_room(limit, excess)
+        elif self._refusing and limit.is_relieved(room.used_bytes):
+            self._refusing.clear()
+            self._thinning.begin_anew()
+            gaps += told_not_taken(self._connection)
+        elif limit.is_relieved(room.used_bytes):
+            self._thinning.begin_anew()
+        if looks and self._refusing:
+            gaps += told_not_taken(self._connection, now_ms - int(TELL_NOT_TAKEN_S * 1000))
+        self.status = ReliefStatus(
+            room.used_bytes,
+            limit.bytes_max,
+            room.free_disk_bytes,
+            limit.reason,
+            refuses=bool(self._refusing),
+            ballast_held=self._ballast.is_held,
+        )
+        return gaps
+
+    def takes(self, batches: Sequence[NewBatch], now_ms: int) -> list[NewBatch]:
+        """The batches that there is room for; of the others it is noted what they were."""
+        if not self._refusing:
+            return list(batches)
+        taken: list[NewBatch] = []
+        for batch in batches:
+            reason = self._refusing.get(batch.lane)
+            if reason is None:
+                taken.append(batch)
+            else:
+                note_not_taken(self._connection, batch.device, batch.parts, reason, now_ms)
+        return taken
+
+    def give_up_ballast(self) -> bool:
+        """The disk is full: free what is held for that; false when nothing is."""
+        return self._ballast.give_up()
+
+    def force(self) -> list[Gap]:
+        """The disk has refused a commit: rows give way, whatever the bounds say."""
+        self._looked_s = float("-inf")
+        room = self._room()
+        wanted = max(FORCED_BYTES_MIN, int(room.used_bytes * (HIGH_MARK - LOW_MARK)))
+        return self._make_room(Limit(0, GapReason.DISK_FULL), wanted)
+
+    def _make_room(self, limit: Limit, excess_bytes: int) -> list[Gap]:
+        excess_bytes -= self._forget_refused(excess_bytes)
+        policy = self._bounds.policies[Lane.SAMPLES]
+        gaps: list[Gap] = []
+        if policy is WhenFull.DROP_NEWEST:
+            self._refusing[Lane.SAMPLES] = limit.reason
+        elif policy is WhenFull.THIN and not self._thinning.is_exhausted and excess_bytes > 0:
+            thinned = GivingUp(self._connection, GapReason.THINNED, self._thinning.detail)
+            self._thinning.thin(self._connection, thinned, excess_bytes)
+            gaps += thinned.gaps()
+        if policy is not WhenFull.DROP_OLDEST and not self._thinning.is_exhausted:
+            # It may not be enough: alarms fill an outbox that takes no samples, thin rows leave pages half full.
+            excess_bytes = self._room().used_bytes - limit.bytes_max
+        return [*gaps, *self._drop(limit, excess_bytes)] if excess_bytes > 0 else gaps
+
+    def _drop(self, limit: Limit, bytes_min: int) -> list[Gap]:
+        giving_up = self._giving_up(limit.reason)
+        giving_up.drop_oldest(Lane.SAMPLES, bytes_min)
+        if giving_up.freed_bytes < bytes_min and self._room().used_bytes > limit.bytes_max:
+            if self._bounds.policies[Lane.ALARMS] is WhenFull.DROP_NEWEST:
+                self._refusing[Lane.ALARMS] = limit.reason
+            else:
+                giving_up.drop_oldest(Lane.ALARMS, bytes_min)
+        return list(giving_up.gaps())
+
+    def _too_old(self, now_ms: int, now_s: float) -> list[Gap]:
+        if self._bounds.age_s_max is None or self._started_s is None:
+            return []
+        age_max_ms = self._bounds.age_s_max * 1000
+        up_ms = (now_s - self._started_s) * 1000
+
+        def is_too_old(epoch: Epoch, created_ms: int) -> bool:
+            age_ms = now_ms - created_ms if created_ms >= CLOCK_SET_MS else up_ms
+            return (min(age_ms, up_ms) if epoch == self._epoch else age_ms) > age_max_ms
+
+        giving_up = self._giving_up(GapReason.TOO_OLD)
+        for lane in (Lane.SAMPLES, Lane.ALARMS):
+            giving_up.drop_oldest(lane, BYTES_AT_ONCE_MAX, is_too_old)
+        return list(giving_up.gaps())
+
+    def _giving_up(self, reason: str) -> GivingUp:
+        bounds = self._bounds
+        details = {
+            GapReason.OUTBOX_FULL: f"the outbox has reached its {bounds.bytes_max / 1e6:,.0f} MB (outbox.size_max)",
+            GapReason.DISK_FULL: "the disk has no room for more (outbox.free_disk_min)",
+            GapReason.TOO_OLD: f"older than {(bounds.age_s_max or 0) / 3600:g} h (outbox.age_max)",
+        }
+        return GivingUp(self._connection, reason, details[reason])
+
+    def _forget_refused(self, bytes_min: int) -> int:
+        """Batches that the cloud has refused are declared already: they give way first. Bytes that this freed."""
+        freed = 0
+        while freed < bytes_min:
+            row = self._connection.execute(
+                "DELETE FROM refused WHERE rowid IN (SELECT rowid FROM refused ORDER BY refused_ms LIMIT 1) "
+                "RETURNING length(payload)"
+            ).fetchone()
+            if row is None:
+                break
+            freed += row[0]
+        return freed
+
+    def _look(self) -> None:
+        try:
+            disk = os.statvfs(self._folder)
+            self._free_disk_bytes = disk.f_bavail * disk.f_frsize
+        except OSError:
+            self._free_disk_bytes = 0
+        try:
+            size = self._wal.stat().st_size
+        except OSError:
+            size = 0
+        self._wal_bytes = max(size, WAL_PAGES_MAX * PAGE_BYTES)
+
+    def _room(self) -> Room:
+        (pages,) = self._connection.execute("PRAGMA page_count").fetchone()
+        (free,) = self._connection.execute("PRAGMA freelist_count").fetchone()
+        wal_bytes = min(self._wal_bytes, self._bounds.bytes_max // 4)
+        return Room((pages - free) * PAGE_BYTES, pages * PAGE_BYTES, wal_bytes, self._free_disk_bytes)
+
+    def _trim_ballast(self, limit: Limit) -> None:
+        if limit.reason == GapReason.DISK_FULL and self._free_disk_bytes < self._bounds.free_disk_bytes_min:
+            self._ballast.give_up()
+        else:
+            self._ballast.restore(self._free_disk_bytes, self._bounds.free_disk_bytes_min)

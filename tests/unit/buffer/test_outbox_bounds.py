@@ -1,0 +1,392 @@
+"""An outbox that is full or too old: what gives way, and that every sample is stored, delivered or declared."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from connectors.model.datatypes import DataType
+from connectors.model.delivery import BatchRanges
+from connectors.model.samples import SampleBatch
+from connectors.model.tags import DefinitionHash, DeviceName, TagName, TagType
+from connectors.sparkplug.delivery import format_epoch
+from edge_agent.buffer.bounds import OutboxBounds, WhenFull
+from edge_agent.buffer.giving_up import GivingUp
+from edge_agent.buffer.outbox import Commit, Outbox
+from edge_agent.buffer.reading import read_batches
+from edge_agent.buffer.rows import Kind, Lane, NewBatch, StoredBatch
+from edge_agent.buffer.schema import _MIGRATIONS, SCHEMA_VERSION
+from edge_agent.buffer.thinning import Thinning
+from tests.drawn_batches import plain
+
+PRESS, OVEN = DeviceName("press"), DeviceName("oven")
+TAGS = [TagType(n, TagName(f"t{n}"), DataType.DOUBLE) for n in range(3)] + [
+    TagType(3, TagName("state"), DataType.BOOLEAN)
+]
+NOW_NS = 1_795_000_000_000_000_000
+MEGABYTE = 1_000_000
+HOUR_S = 3600.0
+SAMPLES = 1000
+
+
+class Filling:
+    """An outbox that gets ten batches of a thousand samples a second, from two devices in turn."""
+
+    def __init__(self, path: Path, bounds: OutboxBounds) -> None:
+        self.path, self.bounds = path, bounds
+        self.now_s = 0.0
+        self.clock_error_s = 0.0
+        self.made = 0
+        self.open()
+
+    def open(self) -> None:
+        self.outbox = Outbox(self.path, "normal", now_ms=self.now_ns // 1_000_000, bounds=self.bounds)
+        self.definitions: dict[DeviceName, DefinitionHash] = {}
+        self.aliases: dict[DeviceName, list[int]] = {}
+        for device in (PRESS, OVEN):
+            definition, _ = self.outbox.define(device, TAGS, self.now_ns // 1_000_000)
+            by_name = {metric.name: metric.alias for metric in definition.metrics}
+            self.definitions[device] = definition.hash
+            self.aliases[device] = [by_name[tag.name] for tag in TAGS]
+
+    @property
+    def now_ns(self) -> int:
+        return NOW_NS + round((self.now_s + self.clock_error_s) * 1e9)
+
+    def commit(
+        self, lane: Lane = Lane.SAMPLES, quality: int | None = None, *, states: bool = False
+    ) -> list[StoredBatch]:
+        device = (PRESS, OVEN)[self.made % 2]
+        aliases = self.aliases[device][3:] if states else self.aliases[device][:3]
+        tag = np.resize(np.array(aliases, np.int32), SAMPLES)
+        time_ns = NOW_NS + round(self.now_s * 1e9) + np.arange(SAMPLES) * 100_000
+        value = np.arange(SAMPLES, dtype=np.float64) + self.made
+        qualities = None if quality is None else np.full(SAMPLES, quality, np.uint16)
+        part = SampleBatch(DataType.DOUBLE, tag, time_ns, value, qualities)
+        if states:
+            part = SampleBatch(DataType.BOOLEAN, tag, time_ns, value % 2 == 0)
+        batch = NewBatch(device, self.definitions[device], (part,), lane)
+        self.made += 1
+        self.now_s += 0.1
+        return self.outbox.commit(Commit([batch], now_ns=self.now_ns, now_s=self.now_s))
+
+    def idle(self, seconds: float) -> None:
+        self.now_s += seconds
+        self.outbox.commit(Commit(now_ns=self.now_ns, now_s=self.now_s))
+
+    def acknowledge_all(self) -> None:
+        acknowledged: dict[Any, BatchRanges] = {}
+        for row in self.rows():
+            if row.kind is Kind.SAMPLES:
+                acknowledged.setdefault(row.epoch, BatchRanges()).add(row.number)
+        self.now_s += 1.0
+        self.outbox.commit(Commit(acknowledged=acknowledged, now_ns=self.now_ns, now_s=self.now_s))
+
+    def rows(self) -> list[StoredBatch]:
+        return read_batches(self.outbox._connection, 0, 1 << 40, 1 << 60)
+
+    def stored(self) -> list[StoredBatch]:
+        return [row for row in self.rows() if row.kind is Kind.SAMPLES]
+
+    def gaps(self) -> list[dict[str, Any]]:
+        return [json.loads(row.record) for row in self.rows() if row.kind is Kind.GAP]
+
+    def explained(self) -> set[int]:
+        """Batch numbers of this epoch that the gaps name."""
+        own = format_epoch(self.outbox.epoch)
+        spans = [span for gap in self.gaps() if gap["epoch"] == own for span in gap["batches"]]
+        return {number for first, last in spans for number in range(first, last + 1)}
+
+    def thinned_until(self) -> int:
+        """The number of the last row that has lost samples; 0 when none has."""
+        return max((row.number for row in self.stored() if row.sample_count < SAMPLES), default=0)
+
+    def is_complete(self) -> bool:
+        """Whether every sample that was made is stored, or part of a gap, and every number too."""
+        samples = sum(row.sample_count for row in self.stored()) + sum(gap["count"] for gap in self.gaps())
+        (last,) = self.outbox._connection.execute("SELECT seq FROM sqlite_sequence WHERE name='outbox'").fetchone()
+        numbers = {row.number for row in self.rows()} | self.explained()
+        return samples == self.made * SAMPLES and numbers == set(range(1, last + 1))
+
+
+Made = Callable[..., Filling]
+
+
+@pytest.fixture
+def filling(tmp_path: Path) -> Iterator[Made]:
+    opened: list[Filling] = []
+
+    def make(when_full: WhenFull = WhenFull.DROP_OLDEST, **bounds: Any) -> Filling:
+        policies = {Lane.ALARMS: WhenFull.DROP_OLDEST, Lane.SAMPLES: when_full}
+        opened.append(Filling(tmp_path / f"{len(opened)}.db", OutboxBounds(policies=policies, **bounds)))
+        return opened[-1]
+
+    yield make
+    for each in opened:
+        each.outbox.close()
+
+
+def test_the_oldest_samples_give_way_and_a_gap_names_device_tags_times_and_numbers(filling: Made) -> None:
+    full = filling(bytes_max=2 * MEGABYTE)
+    for _ in range(300):
+        full.commit()
+        assert full.outbox.relief.used_bytes <= 2 * MEGABYTE
+    assert full.is_complete()
+    (first, *_) = full.stored()
+    assert first.number > max(full.explained()) - 2 * len(full.gaps()), "what is left is the newest"
+    gap = next(gap for gap in full.gaps() if gap["device"] == PRESS)
+    assert (gap["reason"], gap["tags"]) == ("outbox_full", ["t0", "t1", "t2"])
+    assert gap["first_ns"] == NOW_NS
+    assert gap["first_ns"] < gap["last_ns"] < int(first.parts[0].time_ns.min())
+    assert "has reached its 2 MB (outbox.size_max)" in gap["detail"]
+    assert full.path.stat().st_size <= 2 * MEGABYTE
+
+
+def test_what_is_new_gives_way_where_that_is_asked_for_and_is_told_of_when_there_is_room(filling: Made) -> None:
+    full = filling(WhenFull.DROP_NEWEST, bytes_max=2 * MEGABYTE)
+    while full.made < 300:
+        full.commit()
+    before = [row.number for row in full.stored()]
+    assert full.outbox.relief.refuses
+    assert full.gaps() == []
+    alarms = full.commit(Lane.ALARMS)
+    assert [row.lane for row in alarms] == [Lane.ALARMS], "alarms are still taken"
+    assert [row.number for row in full.stored()][:-1] == before, "and nothing that is stored gives way"
+    count = sum(row.sample_count for row in full.stored())
+    full.acknowledge_all()
+    full.idle(1.0)
+    gaps = full.gaps()
+    assert {gap["device"] for gap in gaps} == {PRESS, OVEN}
+    assert sum(gap["count"] for gap in gaps) == full.made * SAMPLES - count
+    assert not full.outbox.relief.refuses
+    assert full.commit(), "samples are taken again"
+
+
+def test_what_was_not_taken_before_a_restart_is_told_of_after_it(filling: Made) -> None:
+    full = filling(WhenFull.DROP_NEWEST, bytes_max=2 * MEGABYTE)
+    while full.made < 300:
+        full.commit()
+    full.outbox.close()
+    full.open()
+    assert full.is_complete() or sum(g["count"] for g in full.gaps()) == full.made * SAMPLES - sum(
+        row.sample_count for row in full.stored()
+    )
+    assert len(full.gaps()) == 2
+
+
+def test_a_long_refusal_is_told_of_while_it_lasts(filling: Made) -> None:
+    full = filling(WhenFull.DROP_NEWEST, bytes_max=2 * MEGABYTE)
+    for _ in range(7000):
+        full.commit()
+    assert {gap["reason"] for gap in full.gaps()} == {"outbox_full"}
+
+
+def test_thinning_keeps_one_value_a_second_of_each_tag_and_rows_keep_their_numbers(filling: Made) -> None:
+    full = filling(WhenFull.THIN, bytes_max=2 * MEGABYTE)
+    while full.thinned_until() < 30:
+        full.commit()
+    assert full.is_complete()
+    assert {gap["reason"] for gap in full.gaps()} == {"thinned"}
+    oldest = [row for row in full.stored() if row.device == PRESS and row.number < full.thinned_until()]
+    seconds = [
+        (tag, time // 10**9)
+        for row in oldest
+        for part in row.parts
+        for tag, time in zip(part.tag.tolist(), part.time_ns.tolist(), strict=True)
+    ]
+    assert len(seconds) == len(set(seconds)), "one value of each tag in a second"
+    assert {tag for tag, _ in seconds} == set(full.aliases[PRESS][:3])
+    assert {second - NOW_NS // 10**9 for _, second in seconds} >= {0, 1, 2}
+
+
+def test_thinning_keeps_every_change_of_quality(filling: Made) -> None:
+    full = filling(WhenFull.THIN, bytes_max=2 * MEGABYTE)
+    for number in range(4):
+        full.commit(quality=(0, 0, 0x8000, 0x8000)[number])
+    while full.thinned_until() < 10:
+        full.commit()
+    bad = [int((part.qualities() != 0).sum()) for row in full.stored() for part in row.parts]
+    assert sum(bad) == 6, "of each device and tag the first bad value, though a good one was kept in that second"
+
+
+def test_each_walk_through_the_outbox_thins_with_a_longer_interval(filling: Made) -> None:
+    full = filling()
+    for _ in range(300):
+        full.commit()
+        full.idle(0.9)
+    thinning, left = Thinning(), []
+    while not thinning.is_exhausted:
+        walk = GivingUp(full.outbox._connection, "thinned", thinning.detail)
+        thinning.thin(full.outbox._connection, walk, 1 << 60)
+        left.append(sum(row.sample_count for row in full.stored()))
+    assert left == [900, 180, 36], "of three tags of two devices in 300 s: the oven's first value comes a second later"
+
+
+def test_when_thinning_frees_nothing_the_oldest_gives_way(filling: Made) -> None:
+    full = filling(WhenFull.THIN, bytes_max=2 * MEGABYTE)
+    for _ in range(300):
+        full.commit(states=True)
+        assert full.outbox.relief.used_bytes <= 2 * MEGABYTE
+    assert full.is_complete()
+    assert {gap["reason"] for gap in full.gaps()} == {"outbox_full"}
+    assert all(row.sample_count == SAMPLES for row in full.stored()), "a state is no number, and never thinned"
+
+
+def test_alarms_outlast_all_samples_and_records_outlast_the_alarms(filling: Made) -> None:
+    full = filling(bytes_max=2 * MEGABYTE)
+    for number in range(100):
+        full.commit(Lane.ALARMS if number % 10 == 0 else Lane.SAMPLES)
+    for _ in range(100):
+        full.commit()
+    assert sum(row.lane is Lane.ALARMS for row in full.stored()) == 10, "samples gave way, alarms did not"
+    for _ in range(200):
+        full.commit(Lane.ALARMS)
+    assert all(row.lane is Lane.ALARMS for row in full.stored())
+    assert [row.kind for row in full.rows()][:3] == [Kind.EPOCH_START, Kind.DEFINITION, Kind.DEFINITION]
+    assert full.is_complete()
+
+
+def test_what_is_too_old_is_given_up_with_that_reason(filling: Made) -> None:
+    aged = filling(age_s_max=HOUR_S)
+    for _ in range(10):
+        aged.commit()
+    aged.idle(HOUR_S - 10.0)
+    assert len(aged.stored()) == 10
+    aged.commit()
+    aged.idle(20.0)
+    assert [(gap["reason"], gap["count"]) for gap in aged.gaps()] == [("too_old", 5000)] * 2
+    assert len(aged.stored()) == 1
+    assert aged.is_complete()
+
+
+def test_a_clock_that_is_set_makes_nothing_too_old(filling: Made) -> None:
+    aged = filling(age_s_max=HOUR_S)
+    aged.clock_error_s = -NOW_NS / 1e9  # 1970, until the time server answers
+    aged.outbox.close()
+    aged.open()
+    aged.commit()
+    aged.clock_error_s = 0.0
+    aged.commit()
+    aged.idle(10.0)
+    assert len(aged.stored()) == 2, "how old a row of 1970 is, nobody knows"
+    aged.clock_error_s = 80 * 365 * 86_400.0
+    aged.idle(10.0)
+    assert len(aged.stored()) == 2, "what this start has written is no older than this start"
+    aged.idle(2 * HOUR_S)
+    assert aged.stored() == [], "now all of it is older"
+
+
+def disk_with(monkeypatch: pytest.MonkeyPatch, free_bytes: int) -> None:
+    monkeypatch.setattr(os, "statvfs", lambda _path: SimpleNamespace(f_bavail=free_bytes // 4096, f_frsize=4096))
+
+
+def test_while_the_disk_is_low_the_file_does_not_grow_and_ballast_is_given_up(
+    filling: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk_with(monkeypatch, 1000 * MEGABYTE)
+    low = filling(free_disk_bytes_min=100 * MEGABYTE, ballast_bytes=MEGABYTE)
+    ballast = low.path.with_name(low.path.name + ".ballast")
+    for _ in range(100):
+        low.commit()
+    assert ballast.stat().st_size == MEGABYTE
+    disk_with(monkeypatch, 50 * MEGABYTE)
+    for _ in range(20):
+        low.commit()
+    assert not ballast.exists()
+    low.outbox._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    size = low.path.stat().st_size
+    for _ in range(200):
+        low.commit()
+    low.outbox._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    assert low.path.stat().st_size <= size * 1.01
+    assert {gap["reason"] for gap in low.gaps()} == {"disk_full"}
+    assert low.is_complete()
+    disk_with(monkeypatch, 103 * MEGABYTE)
+    low.idle(2.0)
+    assert low.outbox.relief.ballast_held, "it is taken again when the disk can spare it"
+
+
+def test_a_commit_that_the_disk_refuses_succeeds_when_older_samples_have_given_way(filling: Made) -> None:
+    full = filling()
+    for _ in range(50):
+        full.commit()
+    (pages,) = full.outbox._connection.execute("PRAGMA page_count").fetchone()
+    full.outbox._connection.execute(f"PRAGMA max_page_count={pages + 2}")
+    for _ in range(100):
+        full.commit()
+    assert {gap["reason"] for gap in full.gaps()} == {"disk_full"}
+    assert full.is_complete()
+
+
+def test_batches_that_the_cloud_had_refused_give_way_before_all_others(filling: Made) -> None:
+    full = filling(bytes_max=2 * MEGABYTE)
+    rows = [full.commit()[0] for _ in range(90)]
+    work = Commit(refused=[(row.epoch, row.number, "too large") for row in rows[:60]], now_ns=full.now_ns)
+    full.outbox.commit(work)
+    declared = len(full.gaps())
+    for _ in range(25):
+        full.commit()
+    assert len(full.gaps()) == declared, "they are declared already"
+    assert full.outbox._connection.execute("SELECT count(*) FROM refused").fetchone()[0] < 60
+
+
+def test_an_outbox_of_an_older_version_is_brought_up_to_date_with_all_that_waits(tmp_path: Path) -> None:
+    path = tmp_path / "outbox.db"
+    connection = sqlite3.connect(path)
+    connection.executescript(f"{_MIGRATIONS[0]}PRAGMA user_version=1;")
+    with connection:
+        connection.execute("INSERT INTO epoch (epoch, first_batch, started_ms) VALUES (77, 1, 5)")
+        rows = [(1, 77, Kind.EPOCH_START), (2, 77, Kind.DEFINITION), (3, 77, Kind.SAMPLES), (4, 77, Kind.GAP)]
+        connection.executemany("INSERT INTO outbox VALUES (?,?,?,'press','d',5,0,x'00')", rows)
+    connection.close()
+    outbox = Outbox(path, "normal", now_ms=NOW_NS // 1_000_000)
+    found = read_batches(outbox._connection, 0, 100, 1 << 30)
+    outbox.close()
+    assert sqlite3.connect(path).execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)
+    assert [(row.number, row.lane) for row in found] == [(1, 0), (2, 0), (3, 2), (4, 0), (5, 0)]
+    assert json.loads(found[-1].record)["earlier"] == [{"epoch": format_epoch(found[0].epoch), "first": 1, "last": 4}]
+
+
+@given(
+    when_full=st.sampled_from(WhenFull),
+    steps=st.lists(st.sampled_from(["samples", "samples", "alarms", "idle", "acknowledge", "restart"]), max_size=60),
+    megabytes=st.floats(0.2, 1.5),
+)
+def test_whatever_happens_every_sample_is_stored_delivered_or_declared(
+    tmp_path_factory: pytest.TempPathFactory, when_full: WhenFull, steps: list[str], megabytes: float
+) -> None:
+    policies = {Lane.ALARMS: WhenFull.DROP_OLDEST, Lane.SAMPLES: when_full}
+    bounds = OutboxBounds(int(megabytes * MEGABYTE), policies=policies)
+    filling = Filling(tmp_path_factory.mktemp("bounds") / "outbox.db", bounds)
+    delivered = 0
+    for step in steps:
+        if step in ("samples", "alarms"):
+            for _ in range(5):
+                filling.commit(Lane[step.upper()])
+        elif step == "idle":
+            filling.idle(60.0)
+        elif step == "acknowledge":
+            delivered += sum(row.sample_count for row in filling.stored())
+            filling.acknowledge_all()
+        else:
+            filling.outbox.close()
+            filling.open()
+    delivered += sum(row.sample_count for row in filling.stored())
+    filling.acknowledge_all()
+    filling.idle(1.0)
+    filling.outbox.close()
+    filling.open()
+    values = [plain(part) for row in filling.stored() for part in row.parts]
+    assert values == []
+    assert delivered + sum(gap["count"] for gap in filling.gaps()) == filling.made * SAMPLES
+    filling.outbox.close()
