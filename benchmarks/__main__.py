@@ -9,6 +9,7 @@ NAMES = {
     "edge-opcua": "benchmarks.edge_opcua",
     "edge-modbus": "benchmarks.edge_modbus",
     "edge-memory": "benchmarks.edge_memory",
+    "edge-backlog": "benchmarks.edge_backlog",
     "cloud-ingest": "benchmarks.cloud_ingest",
 }
 

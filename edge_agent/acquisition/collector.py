@@ -17,6 +17,7 @@ from connectors.sparkplug.delivery import MESSAGE_OVERHEAD_BYTES_MAX
 from edge_agent.buffer.feed import Feed
 from edge_agent.buffer.outbox import Commit
 from edge_agent.buffer.pieces import split
+from edge_agent.buffer.relief import ReliefStatus
 from edge_agent.buffer.rows import Gap, Lane, NewBatch, OpenGap
 from edge_agent.buffer.writer import OutboxWriter
 from edge_agent.observability.events import Committed, OutboxBlocked, OutboxRecovered, SamplesGivenUp
@@ -73,6 +74,11 @@ class Collector:
     def samples_pending(self) -> int:
         """Samples that were taken over and are not on disk yet."""
         return self._pending.samples + self._in_commit
+
+    @property
+    def relief(self) -> ReliefStatus:
+        """How full the outbox was at the last commit."""
+        return self._writer.relief
 
     async def put(
         self,

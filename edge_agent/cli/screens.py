@@ -15,6 +15,7 @@ from edge_agent.cli.words import duration, quality_text, size
 
 PROBLEMS_MAX: Final = 10
 """So many problems of a device are shown; ``edge-agent tags`` lists all of them."""
+BEHIND_S: Final = 2.0
 UNANSWERED: Final = (
     "NOTHING IS ACKNOWLEDGED: is cloud-ingest running, and on this broker? Does the broker let this agent publish?"
 )
@@ -93,6 +94,9 @@ def _uplink_lines(uplink: dict[str, Any]) -> Iterator[RenderableType]:
         f"{counted(uplink['acknowledged'], 'batch', 'batches')} acknowledged, {uplink['in_flight']:,} in flight, "
         f"{uplink['resent']:,} sent again, {uplink['refused']:,} refused",
     )
+    if uplink["lag_s"] > BEHIND_S and born:
+        text = f"catching up: what leaves now is {duration(uplink['lag_s'])} old; the newest values are previewed"
+        yield Sentence("         ", text, "yellow")
 
 
 def _outbox_lines(outbox: dict[str, Any]) -> Iterator[RenderableType]:
@@ -103,9 +107,32 @@ def _outbox_lines(outbox: dict[str, Any]) -> Iterator[RenderableType]:
         if outbox["oldest_s"] is not None:
             waiting += f", the oldest for {duration(outbox['oldest_s'])}"
     yield Sentence("outbox   ", waiting)
+    yield from _room_lines(outbox)
     yield Sentence("         ", files_sentence(outbox["database_bytes"], outbox["wal_bytes"]), "dim")
     if outbox["blocked"]:
         yield Sentence("         ", f"BLOCKED: {outbox['blocked']}", "bold red")
+
+
+FULL_PART: Final = 0.9
+GIVES_WAY_PART: Final = 0.95
+LIMITS: Final = {
+    "outbox_full": "outbox.size_max",
+    "disk_full": "the disk has no more than that to give",
+}
+
+
+def _room_lines(outbox: dict[str, Any]) -> Iterator[RenderableType]:
+    """How near the outbox is to where samples give way; nothing while it is far from it."""
+    used, limit = outbox["used_bytes"], outbox["limit_bytes"]
+    if used >= FULL_PART * limit or outbox["limit_reason"] == "disk_full":
+        what = LIMITS.get(outbox["limit_reason"], "")
+        part, free = f"{100 * used / max(1, limit):.0f} %", size(outbox["free_disk_bytes"])
+        text = f"{part} of {size(limit)} in use ({what}); the disk has {free} free"
+        yield Sentence("         ", text, "yellow")
+    if outbox["refuses_samples"]:
+        yield Sentence("         ", "NO ROOM: samples that come now are given up (when_full: drop_newest)", "bold red")
+    elif used >= GIVES_WAY_PART * limit:
+        yield Sentence("         ", "NO ROOM: older samples give way, and gaps say so", "bold red")
 
 
 def files_sentence(database_bytes: int, wal_bytes: int) -> str:

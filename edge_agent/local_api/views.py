@@ -19,7 +19,7 @@ from edge_agent.acquisition.collector import Collector
 from edge_agent.acquisition.device import DeviceAcquisition
 from edge_agent.buffer.writer import OutboxReader
 from edge_agent.local_api.outbox_files import outbox_files, waiting_bytes
-from edge_agent.observability.events import OUTBOX_BATCHES, OUTBOX_BYTES
+from edge_agent.observability.events import OUTBOX_BATCHES, OUTBOX_BYTES, OUTBOX_LIMIT_BYTES, OUTBOX_USED_BYTES
 from edge_agent.uplink.options import Delivery
 from edge_agent.uplink.uplink import Uplink
 
@@ -76,6 +76,8 @@ class AgentView:
             status = await self._reader.status()
             OUTBOX_BATCHES.set(status.batches)
             OUTBOX_BYTES.set(status.file_bytes)
+            OUTBOX_USED_BYTES.set(self._collector.relief.used_bytes)
+            OUTBOX_LIMIT_BYTES.set(self._collector.relief.bytes_max)
             await asyncio.sleep(RATE_STEP_S)
 
     async def status(self, _args: Mapping[str, Any]) -> AsyncIterator[Any]:
@@ -85,6 +87,7 @@ class AgentView:
         files = outbox_files(self._reader.path)
         facts, uplink = self._facts, self._uplink
         now_ns = self._clock.now_ns()
+        relief = self._collector.relief
         yield {
             "agent": facts.agent,
             "version": facts.version,
@@ -107,6 +110,8 @@ class AgentView:
                 "acknowledged": uplink.state.acknowledged,
                 "refused": uplink.state.refused,
                 "unanswered": self._uplink.is_unanswered,
+                "lag_s": round(uplink.state.lag_ms / 1000, 1),
+                "previews": uplink.state.previews,
                 "in_flight": uplink.in_flight,
             },
             "outbox": {
@@ -122,6 +127,12 @@ class AgentView:
                 "samples_pending": self._collector.samples_pending,
                 "samples_committed": self._collector.samples_committed,
                 "blocked": self._collector.blocked_reason,
+                "used_bytes": relief.used_bytes,
+                "limit_bytes": relief.bytes_max,
+                "limit_reason": relief.reason,
+                "free_disk_bytes": relief.free_disk_bytes,
+                "ballast_held": relief.ballast_held,
+                "refuses_samples": relief.refuses,
             },
         }
 

@@ -25,10 +25,12 @@ def status(*devices: dict[str, Any], insecure: list[str] | None = None, **outbox
         "uplink": {
             "broker": "mqtts://b", "phase": "born", "reason": "", "host": "lineside", "host_online": None, "resent": 0,
             "acknowledged": 1, "refused": 0, "unanswered": False, "in_flight": 0,
+            "lag_s": 0.1, "previews": 0,
         },
         "outbox": {
             "batches": 0, "samples": 0, "oldest_s": None, "blocked": "", "waiting_bytes": 0, "database_bytes": 8192,
-            "wal_bytes": 16_400_000, **outbox,
+            "wal_bytes": 16_400_000, "used_bytes": 8192, "limit_bytes": 1_984_000_000, "limit_reason": "outbox_full",
+            "free_disk_bytes": 5_000_000_000, "refuses_samples": False, **outbox,
         },
     }  # fmt: skip
 
@@ -47,6 +49,24 @@ def test_what_waits_is_told_apart_from_what_the_files_take() -> None:
     assert "outbox   1 sample in 1 batch waiting, 32 B, the oldest for 1 s\n" in some
     many = screen(status(batches=1200, samples=50_000, waiting_bytes=4_000_000, oldest_s=300.0))
     assert "outbox   50,000 samples in 1,200 batches waiting, 4.0 MB, the oldest for 5 min\n" in many
+
+
+def test_how_full_the_outbox_is_shows_when_it_matters() -> None:
+    assert "in use" not in screen(status(used_bytes=1_000_000_000))
+    full = screen(status(used_bytes=1_800_000_000), 120)
+    assert "91 % of 2.0 GB in use (outbox.size_max); the disk has 5.0 GB free" in full
+    assert "NO ROOM" not in full
+    assert "NO ROOM: older samples give way, and gaps say so" in screen(status(used_bytes=1_940_000_000))
+    refuses = screen(status(used_bytes=1_940_000_000, refuses_samples=True), 120)
+    assert "NO ROOM: samples that come now are given up (when_full: drop_newest)" in refuses
+    disk = screen(status(limit_reason="disk_full", limit_bytes=50_000_000, free_disk_bytes=90_000_000), 120)
+    assert "(the disk has no more than that to give); the disk has 90.0 MB free" in disk
+
+
+def test_an_uplink_that_catches_up_says_how_far_behind_it_is() -> None:
+    document = status()
+    document["uplink"]["lag_s"] = 300.0
+    assert "catching up: what leaves now is 5 min old; the newest values are previewed" in screen(document, 120)
 
 
 def test_one_batch_is_singular() -> None:

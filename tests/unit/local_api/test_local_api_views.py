@@ -75,7 +75,9 @@ class Bench:
         self.writer = InlineWriter(folder)
         self.devices = [PlayedDevice("press"), PlayedDevice("oven")]
         self.state = UplinkState()
-        self.collector = SimpleNamespace(samples_pending=3, samples_committed=40, blocked_reason="")
+        self.collector = SimpleNamespace(
+            samples_pending=3, samples_committed=40, blocked_reason="", relief=self.writer.outbox.relief
+        )
         facts = AgentFacts(
             "plant/line", "1.2.3", START_NS, True, ("device oven tcp://o",),
             {"press": ("opcua", "opc.tcp://p"), "oven": ("modbus", "tcp://o")},
