@@ -35,6 +35,11 @@ servers: dev ## The real servers that tests use: Mosquitto, Java, Kafka, libmodb
 bench: dev ## Run one benchmark: NAME=edge-opcua | edge-modbus | cloud-ingest | edge-memory
 	@$(PY) -m benchmarks "$(NAME)"
 
+MINUTES ?= 10
+.PHONY: soak
+soak: servers ## Faults at random for MINUTES=10 (LOG=kafka|postgresql, SEED=n); fails when a sample is unexplained
+	@$(PY) -m tests.faults.soak "$(MINUTES)" $(if $(LOG),--log "$(LOG)") $(if $(SEED),--seed "$(SEED)")
+
 .PHONY: format
 format: dev ## Format the code
 	@$(PY) -m ruff format .

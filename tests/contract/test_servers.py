@@ -163,7 +163,7 @@ async def test_postgres_asks_for_the_password_and_keeps_it(tmp_path: Path) -> No
             database = await open_database(again.dsn("plant"), connections_max=1, application_name="tests")
             await database.close()
             wrong = again.dsn("plant").replace(":" + again.dsn("").split(":")[2].split("@")[0], ":wrong")
-            with pytest.raises(Exception, match="password authentication failed"):
+            with pytest.raises(Exception, match="refuses the password of the user 'lineside'"):
                 await open_database(wrong, connections_max=1, application_name="tests")
         finally:
             again.stop()

@@ -50,8 +50,9 @@ class Hole:
 class CountingMachine:
     """The OPC UA server that counts, in a process of its own."""
 
-    def __init__(self) -> None:
-        self.port = free_port()
+    def __init__(self, port: int, after: int = 0) -> None:
+        """Count on after the number ``after``."""
+        self.port = port
         command = [
             sys.executable,
             "-m",
@@ -59,6 +60,7 @@ class CountingMachine:
             str(self.port),
             str(COUNTERS),
             str(COUNTS_PER_S),
+            str(after),
         ]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         assert self._process.stdin is not None
@@ -84,8 +86,18 @@ class CountingMachine:
 class CountingPlant:
     """Machines, agent, broker, event log, ingest, historian and PostgreSQL. ``kafka`` is the event log, if given."""
 
-    def __init__(self, folder: Path, postgres: PostgresServer, database: str, kafka: KafkaServer | None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        postgres: PostgresServer,
+        database: str,
+        kafka: KafkaServer | None,
+        *,
+        outbox: str = "",
+    ) -> None:
+        """``outbox`` is what the agent's file says of it."""
         self.folder = folder
+        self._outbox = outbox
         self.postgres = postgres
         self.kafka = kafka
         self.broker = MosquittoBroker(folder / "mosquitto")
@@ -94,6 +106,7 @@ class CountingPlant:
         self.historian = ChildProcess("historian", folder / "historian.log")
         self._dsn = postgres.dsn(database)
         self._cleanup = ExitStack()
+        self.agent_broker_port = self.ingest_broker_port = self.broker.port
 
     # -- start and stop ------------------------------------------------------------------------------------------------
 
@@ -101,8 +114,8 @@ class CountingPlant:
         with ExitStack() as cleanup:
             cleanup.callback(self.broker.stop)
             self.broker.start()
-            self._opcua = CountingMachine()
-            cleanup.callback(self._opcua.stop)
+            self._opcua = CountingMachine(free_port())
+            cleanup.callback(self._stop_machine)
             self._modbus = cleanup.enter_context(ModbusServer())
             self._modbus.command(f"count holding 0 {REGISTERS - 1} read")
             self._write_agent_file()
@@ -117,6 +130,16 @@ class CountingPlant:
 
     def __exit__(self, *_: object) -> None:
         self._cleanup.close()
+
+    def _stop_machine(self) -> None:
+        self._opcua.stop()
+
+    def restart_machine(self) -> None:
+        """End the OPC UA server, and start it again a little later; it goes on with the next thousand."""
+        last = self._opcua.stand_still()
+        self._opcua.stop()
+        time.sleep(1.0)
+        self._opcua = CountingMachine(self._opcua.port, (last // 1000 + 1) * 1000)
 
     def start_agent(self) -> None:
         """Start the agent; it is ready when it has committed."""
@@ -145,7 +168,8 @@ class CountingPlant:
         )
         (self.folder / "agent.yaml").write_text(
             f"agent: {{group: {GROUP}, name: {AGENT}, data_dir: {self.folder / 'agent'}}}\n"
-            f"uplink: {{brokers: ['{self.broker.url}'], insecure: true, resend_after: 3s}}\n"
+            f"uplink: {{brokers: ['mqtt://127.0.0.1:{self.agent_broker_port}'], insecure: true, resend_after: 3s}}\n"
+            f"outbox: {{{self._outbox}}}\n"
             "devices:\n"
             f"- name: counters\n  driver: opcua\n  endpoint: opc.tcp://127.0.0.1:{self._opcua.port}\n  insecure: true\n"
             f"  tags:\n{counters}"
@@ -157,7 +181,7 @@ class CountingPlant:
         place = urlsplit(self._dsn)
         (self.folder / "password").write_text(place.password or "")
         lines = [
-            f"ingest: {{brokers: ['{self.broker.url}'], insecure: true}}",
+            f"ingest: {{brokers: ['mqtt://127.0.0.1:{self.ingest_broker_port}'], insecure: true}}",
             f"database: {{host: {place.hostname}, port: {place.port}, user: {place.username}, name: {place.path[1:]}, "
             f'password: "${{file:{self.folder}/password}}", insecure: true}}',
         ]
@@ -248,8 +272,8 @@ class CountingPlant:
     def gaps(self) -> list[Any]:
         """The declared gaps."""
         return self.query(
-            "SELECT device, reason, extract(epoch FROM first_time) AS first_s, extract(epoch FROM last_time) AS last_s "
-            "FROM gap ORDER BY first_time"
+            "SELECT device, reason, tags, sample_count, extract(epoch FROM first_time)::float8 AS first_s, "
+            "extract(epoch FROM last_time)::float8 AS last_s FROM gap ORDER BY first_time"
         )
 
     def ledger(self) -> dict[str, Any]:

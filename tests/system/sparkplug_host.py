@@ -35,6 +35,11 @@ class Seen:
         return int(self.named("Lineside/Batch") or 0)
 
     @property
+    def is_preview(self) -> bool:
+        """Whether it is for whoever looks now: its values are transient."""
+        return self.verb == "DDATA" and any(metric.is_transient for metric in self.payload.metrics)
+
+    @property
     def epoch(self) -> str:
         """Its epoch, in 16 hexadecimal digits."""
         return f"{int(self.named('Lineside/Epoch') or 0):016x}"
@@ -77,8 +82,16 @@ class PlayedHost:
         self._client._reset_sockets()  # else a pair of its own stays open until it is collected
 
     def of(self, *verbs: str, device: str | None = None) -> list[Seen]:
-        """The messages with these verbs, of one device or all."""
-        return [seen for seen in list(self.seen) if seen.verb in verbs and device in (None, seen.device)]
+        """The messages with these verbs, of one device or all; without previews, which are not to be stored."""
+        return [
+            seen
+            for seen in list(self.seen)
+            if seen.verb in verbs and device in (None, seen.device) and not seen.is_preview
+        ]
+
+    def previews(self) -> list[Seen]:
+        """The newest values that came ahead of a backlog."""
+        return [seen for seen in list(self.seen) if seen.is_preview]
 
     def values(self, device: str, tag: str) -> list[Any]:
         """All values of a tag in the order of their batches, each batch once; known from every birth so far."""

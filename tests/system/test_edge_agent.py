@@ -13,6 +13,7 @@ from typing import Any
 
 from lineside.servers.mosquitto import MosquittoBroker
 
+from edge_agent.buffer.outbox import ALIAS_FIRST
 from tests.servers.opcua import OpcUaServer
 from tests.system.edge_agent_steps import AgentProcess, press
 from tests.system.sparkplug_host import PlayedHost, Seen, until
@@ -97,6 +98,8 @@ def test_a_batch_stays_on_disk_and_is_sent_again_until_it_is_acknowledged(
         assert host.of("DDATA") == [], "samples leave only when the cloud knows their definition"
         waiting = until(lambda: (rows := rows_of(agent)) and rows[-1]["kind"] == "samples" and rows)
         assert [row["kind"] for row in waiting[:2]] == ["epoch_start", "definition"]
+        newest = until(lambda: [seen for seen in host.previews() if seen.values(ALIAS_FIRST) == [10]])
+        assert newest[0].batch == 0, "whoever looks at the line sees its newest value all the same"
         status = agent.command("status")
         assert (status.code, "NOTHING IS ACKNOWLEDGED" in status.out) == (1, True)
         host.acknowledges = True
@@ -270,7 +273,7 @@ def test_a_machine_that_comes_and_goes_is_born_and_dies_alone(
         until(lambda: host.of("DDEATH"))
         status = agent.command("status", "--json")
         assert status.code == 1
-        assert "nothing listens" in until(lambda: agent.command("status", "--json").json["devices"][0]["reason"])
+        until(lambda: "nothing listens" in agent.command("status", "--json").json["devices"][0]["reason"])
         opcua_server.start()
         opcua_server.add("force", "Int32", 2)
         until(lambda: host.values("press", "force") == [1, 2])
