@@ -25,6 +25,8 @@ from connectors.model.errors import DeviceUnavailable
 from connectors.ports.clock import Clock
 
 PORT_DEFAULT: Final = 502
+CONNECT_S_MIN: Final = 2.0
+"""A connect may always take this long: a short ``timeout`` is meant for replies of the unit, not for the network."""
 STRANGER_ADVICE: Final = (
     "check that the port is that of a Modbus/TCP server, unit_id, and that the device has a connection left (some "
     "allow only one)"
@@ -244,7 +246,7 @@ class ModbusConnection:
         return f"{self._host}:{self._port}, unit {self._unit_id}"
 
     async def _connect(self) -> ModbusLink:
-        return await connect(self._host, self._port, self._timeout_s, self, self._counters)
+        return await connect(self._host, self._port, max(self._timeout_s, CONNECT_S_MIN), self, self._counters)
 
 
 def _finish(scan: Scan) -> None:

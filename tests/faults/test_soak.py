@@ -18,11 +18,15 @@ SECONDS = 40.0
 @pytest.mark.kafka
 @pytest.mark.timeout(500)
 def test_random_faults_leave_nothing_unexplained(
-    tmp_path: Path, postgres_server: PostgresServer, database_dsn: str, kafka_server: KafkaServer
+    tmp_path: Path, postgres_server: PostgresServer, database_dsn: str
 ) -> None:
-    kafka_server.start()
     seed = random.SystemRandom().randrange(1 << 32)
-    findings = soak(SECONDS, seed, tmp_path, postgres_server, database_dsn.rpartition("/")[2], kafka_server)
+    kafka = KafkaServer(tmp_path / "kafka")  # its own: another test's plant has the same name, and its log is kept
+    kafka.start()
+    try:
+        findings = soak(SECONDS, seed, tmp_path, postgres_server, database_dsn.rpartition("/")[2], kafka)
+    finally:
+        kafka.stop()
     table = "\n".join(findings.lines())
     print(table)
     assert findings.is_good, f"repeat with: python -m tests.faults.soak 1 --seed {seed}\n{table}"
