@@ -1,5 +1,6 @@
 #!/bin/sh
-# Install what the tests need beside Python: programs from Debian's packages, Kafka from Maven Central.
+# Install what the tests need beside Python: programs from Debian's packages, Kafka and Eclipse Tahu from Maven Central,
+# sparkplug-payload from npm.
 # What cannot be installed is named in one line, and the run fails: a missing server never becomes a skipped test.
 set -eu
 cd "$(dirname "$0")/../.."
@@ -10,8 +11,13 @@ need() { # need PROGRAM PACKAGE
 }
 need mosquitto mosquitto
 need java default-jre-headless
+need javac default-jdk-headless
 need mvn maven
+need node nodejs
+need npm npm
 need gcc gcc
+[ -e /usr/include/stdio.h ] || missing="$missing libc6-dev"
+need spin spin
 need pkg-config pkg-config
 if command -v pkg-config >/dev/null 2>&1; then
     pkg-config --exists libmodbus || missing="$missing libmodbus-dev"
