@@ -17,11 +17,12 @@ from urllib.parse import urlparse
 
 from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from connectors.configuration.tls_files import TlsFileUnusable, client_context
-from connectors.model.errors import BrokerUnavailable
+from connectors.model.errors import BrokerUnavailable, BrokerUnreachable
 from connectors.mqtt import reasons
 from connectors.ports.broker import BrokerLimits, Message
 
@@ -31,6 +32,10 @@ GOODBYE_S_MAX: Final = 2.0
 READS_MAX: Final = 64
 INFLIGHT_MAX: Final = 10
 """Messages of QoS 1 on their way at once; HiveMQ announces a Receive Maximum of 10, which paho does not look at."""
+
+
+DISCONNECT_WITH_WILL: Final = ReasonCode(PacketTypes.DISCONNECT, "Disconnect with will message")
+"""Reason code 0x04 (MQTT 5, 3.14.2.1)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +50,8 @@ class MqttOptions:
     key_file: Path | None = None
     keep_alive_s: float = 30.0
     version: Literal["5", "3.1.1"] = "5"
+    leave_with_will: bool = False
+    """Have the broker publish the will also after an orderly end, as Sparkplug 3.0 wants of an Edge Node on MQTT 5."""
 
 
 class MqttSession:
@@ -151,7 +158,7 @@ class _Connection:
             raise BrokerUnavailable(reasons.silent(self._url, CONNECT_S_MAX)) from exc
         except (OSError, ValueError, TlsFileUnusable) as exc:
             await self.close()
-            raise BrokerUnavailable(reasons.unreachable(self._url, exc)) from exc
+            raise BrokerUnreachable(reasons.unreachable(self._url, exc)) from exc
         except BrokerUnavailable:
             await self.close()
             raise
@@ -331,7 +338,8 @@ class _Connection:
                 async with asyncio.timeout(GOODBYE_S_MAX):
                     await self.drained(0)
             if self._descriptor >= 0:
-                self._client.disconnect()
+                with_will = self._options.leave_with_will and self._options.version == "5"
+                self._client.disconnect(DISCONNECT_WITH_WILL if with_will else None)
         self._end(f"the connection to {self._url} was closed")
 
     # -- callbacks of paho ---------------------------------------------------------------------------------------------

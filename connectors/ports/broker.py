@@ -34,7 +34,8 @@ class BrokerSession(Protocol):
     async def connect(self, url: str, will: Message | None, on_message: Callable[[Message], None]) -> BrokerLimits:
         """Open a clean session with ``will``. ``on_message`` is then called in the event loop for each message.
 
-        Raises ``BrokerUnavailable`` with a sentence that names the broker and the reason.
+        Raises ``BrokerUnavailable`` with a sentence that names the broker and the reason; ``BrokerUnreachable`` when
+        no CONNECT was sent.
         """
         ...
 
@@ -63,5 +64,5 @@ class BrokerSession(Protocol):
         ...
 
     async def disconnect(self) -> None:
-        """Close in an orderly way (no will is sent). Does nothing when there is no connection."""
+        """Close in an orderly way: no will is sent, unless the session was made so. A closed one stays closed."""
         ...

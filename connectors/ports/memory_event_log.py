@@ -60,7 +60,8 @@ class MemoryLogServer:
     async def change(self, wait_s: float | None) -> None:
         """Wait for the next change, for ``wait_s`` at most."""
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._changed.wait(), wait_s)
+            async with asyncio.timeout(wait_s):
+                await self._changed.wait()
 
 
 class MemoryReader:

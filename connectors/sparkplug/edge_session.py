@@ -7,8 +7,8 @@ What it holds (section numbers of the Sparkplug 3.0.0 specification):
 * NCMD, DCMD and STATE are subscribed before the NBIRTH (5.4);
 * seq is 0 in every NBIRTH and counts 0 to 255 over node and devices (6.4.4);
 * all DBIRTHs follow the NBIRTH directly, then data; the same at a rebirth, with the same bdSeq (5.5, 6.4.21);
-* with a primary host, nothing is born before its STATE says online, by a timestamp no older than the last one seen,
-  also across reconnects; when it goes offline: NDEATH, disconnect, next broker (5.7, 5.8).
+* with a primary host, nothing is born before its STATE says online, by a timestamp no older than the last one seen on
+  this server, also across reconnects; when it goes offline: NDEATH, disconnect, next broker (5.7, 5.8).
 """
 
 from __future__ import annotations
@@ -70,9 +70,10 @@ class Born:
 
 @dataclass(frozen=True, slots=True)
 class Acknowledged:
-    """The host has acknowledged batches."""
+    """The host has acknowledged batches; ``host_ms`` is what its clock said then, 0 when it did not say."""
 
     acknowledgements: tuple[Acknowledgement, ...]
+    host_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,11 +130,13 @@ class EdgeSession:
         self._values = values
         self._bd_seq = 0
         self._seq = 0
-        self._host_timestamp_ms = -1
+        self._server = ""
+        self._host_timestamps_ms: dict[str, int] = {}  # a host counts for each server by itself (5.6)
         self._devices: dict[DeviceName, DeviceDefinition] = {}
 
-    def connecting(self, bd_seq: int, now_ms: int) -> Publish:
-        """The will for the CONNECT that follows. ``bd_seq`` is one more than at the last CONNECT, modulo 256."""
+    def connecting(self, bd_seq: int, now_ms: int, server: str = "") -> Publish:
+        """The will for the CONNECT to ``server`` that follows. ``bd_seq`` is one more than at the last, modulo 256."""
+        self._server = server
         self._bd_seq = bd_seq % BD_SEQ_COUNT
         self.phase = Phase.OFFLINE
         self.host_online = None
@@ -201,9 +204,9 @@ class EdgeSession:
 
     def _state(self, payload: bytes, now_ms: int) -> list[Effect]:
         state = decode_state(payload)
-        if state.timestamp_ms < self._host_timestamp_ms:
+        if state.timestamp_ms < self._host_timestamps_ms.get(self._server, -1):
             return []
-        self._host_timestamp_ms = state.timestamp_ms
+        self._host_timestamps_ms[self._server] = state.timestamp_ms
         changed = state.online is not self.host_online
         self.host_online = state.online
         effects: list[Effect] = [HostChanged(state.online)] if changed else []
@@ -220,13 +223,14 @@ class EdgeSession:
 
     def _command(self, topic: str, payload: bytes, now_ms: int) -> list[Effect]:
         try:
-            metrics = pb.Payload.FromString(payload).metrics
+            command = pb.Payload.FromString(payload)
         except DecodeError as exc:
             raise PayloadInvalid("the command is not a Sparkplug payload") from exc
         effects: list[Effect] = []
-        for metric in metrics:
+        for metric in command.metrics:
             if metric.name == ACK:
-                effects.append(Acknowledged(tuple(decode_acknowledgements(metric.string_value))))
+                acks = tuple(decode_acknowledgements(metric.string_value))
+                effects.append(Acknowledged(acks, command.timestamp))
             elif metric.name == REBIRTH:
                 if metric.boolean_value and self.phase is Phase.BORN:
                     effects += self._births(now_ms)

@@ -26,6 +26,9 @@ _BITS: Final = {
     DataType.UINT64: 64,
     DataType.DATETIME: 64,
 }
+CANNOT_CONVERT: Final = (TypeError, ValueError, OverflowError, struct.error)
+"""What ``converted`` raises when the value is of another kind."""
+
 _QUALITIES: Final = {QUALITY_GOOD: GOOD, QUALITY_BAD: BAD, QUALITY_STALE: UNCERTAIN_LAST_USABLE_VALUE}
 
 
@@ -40,8 +43,8 @@ def metric_value(metric: pb.Metric, datatype: DataType) -> tuple[Any, int]:
         return None, BAD if is_good(quality) else quality
     raw = getattr(metric, field)
     try:
-        return _convert(raw, field, datatype), quality
-    except (TypeError, ValueError, OverflowError, struct.error) as exc:
+        return converted(raw, field, datatype), quality
+    except CANNOT_CONVERT as exc:
         name = metric.name or f"alias {metric.alias}"
         raise PayloadInvalid(f"the metric {name!r} has a {field}, which cannot be a {datatype.label}") from exc
 
@@ -65,7 +68,8 @@ def metric_quality(metric: pb.Metric) -> int:
     return GOOD if quality is None else _QUALITIES.get(quality.int_value or quality.long_value, BAD)
 
 
-def _convert(raw: Any, field: str, datatype: DataType) -> Any:
+def converted(raw: Any, field: str, datatype: DataType) -> Any:
+    """What a sender put into ``field``, as ``datatype``. Raises one of ``CANNOT_CONVERT``."""
     family = family_of(datatype)
     if family is ValueFamily.TEXT:
         if field != "string_value" or not isinstance(raw, str):

@@ -1,14 +1,15 @@
 """What a host knows of a node that does not acknowledge: its births, aliases and sequence, without I/O.
 
 Such a node is read as the specification says: data is understood by the aliases of its last birth, and a gap in seq
-means that messages were lost. Lineside stores what it got, records the gap, and asks for a rebirth.
+means that messages were lost. Lineside stores what it got, records the gap, and asks for a rebirth when the missing
+ones have not come within the reorder timeout (section 5.4, reordering).
 """
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
 
 from google.protobuf.message import DecodeError
 
@@ -17,18 +18,35 @@ from connectors.model.errors import PayloadInvalid
 from connectors.sparkplug import sparkplug_b_pb2 as pb
 from connectors.sparkplug.birth import BD_SEQ, REBIRTH
 from connectors.sparkplug.bulk_encode import NS_PER_MS
-from connectors.sparkplug.metric_value import metric_value, text_of
+from connectors.sparkplug.definition import DESCRIPTION_PROPERTY, UNIT_PROPERTY
+from connectors.sparkplug.metric_value import metric_quality, metric_value, text_of
+from connectors.sparkplug.structured_value import member_types, property_values, structured_text, to_json
 from connectors.sparkplug.topics import Topic, Verb
+from connectors.sparkplug.type_numbers import is_structured, stored_type
 
 METRICS_PER_NODE_MAX = 1_000_000
 SEQ_COUNT = 256
 REMEMBERED_MESSAGES = 2048
 """An append of the bridge has up to 1000 messages, and comes again as a whole when its answer was lost."""
+_OF_THE_SAMPLE: Final = ("Quality", "StatusCode")
+
+
+@dataclass(frozen=True, slots=True)
+class MetricFacts:
+    """What a node tells of a metric beside its values; ``properties`` is JSON, or empty."""
+
+    type_number: int
+    unit: str = ""
+    description: str = ""
+    properties: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class MetricSample:
-    """One value of one metric of a node or (``device`` not empty) of its device."""
+    """One value of one metric of a node or (``device`` not empty) of its device.
+
+    ``datatype`` is that of the value as it is stored, ``about.type_number`` the one that the node has told.
+    """
 
     device: str
     name: str
@@ -36,7 +54,7 @@ class MetricSample:
     time_ns: int
     value: Any
     quality: int
-    unit: str = ""
+    about: MetricFacts
 
 
 @dataclass(slots=True)
@@ -45,8 +63,15 @@ class NodeReading:
 
     samples: list[MetricSample] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
+    transient: int = 0
+    """Values that their sender does not want to have stored (6.4.6)."""
     lost_messages: int = 0
+    found_missing: bool = False
+    """What seemed to be lost since the reorder timeout began has come."""
     wants_rebirth: bool = False
+    rebirth_after_ms: int = 0
+    takes_rebirth_back: bool = False
+    """A rebirth that is due in the future is not wanted any more."""
     online: bool | None = None
     duplicate: bool = False
 
@@ -55,7 +80,8 @@ class NodeReading:
 class _Metric:
     name: str
     datatype: DataType
-    unit: str
+    facts: MetricFacts
+    properties: dict[str, Any]
 
 
 def payload_of(data: bytes) -> pb.Payload:
@@ -69,7 +95,13 @@ def payload_of(data: bytes) -> pb.Payload:
 class NodeSession:
     """The session of one Edge Node as its host sees it."""
 
-    def __init__(self) -> None:
+    def __init__(self, reorder_ms: int = 0) -> None:
+        """``reorder_ms``: how long to wait for messages that others have overtaken, before a rebirth is asked for."""
+        self._reorder_ms = reorder_ms
+        self._missing: set[int] = set()
+        self._missing_until_ms = 0
+        self._has_lost = False
+        self._members: dict[str, dict[str, int]] = {}
         self._aliases: dict[int, tuple[str, _Metric]] = {}
         self._names: dict[tuple[str, str], _Metric] = {}
         self._seq: int | None = None
@@ -82,7 +114,12 @@ class NodeSession:
         """The births came from a store: which message comes next is not known, so the next seq is taken as it is."""
         self._seq = None
 
-    def receive(self, topic: Topic, payload: bytes) -> NodeReading:
+    @property
+    def waits_for_missing(self) -> bool:
+        """Whether messages that others have overtaken may still come."""
+        return bool(self._missing)
+
+    def receive(self, topic: Topic, payload: bytes, received_ms: int = 0) -> NodeReading:
         """Take the next message of the node. Raises ``PayloadInvalid`` when it is not a Sparkplug payload.
 
         A message that was taken already, byte by byte, gives nothing, and moves nothing.
@@ -101,7 +138,7 @@ class NodeSession:
             reading.refused.append(f"a {topic.verb.value} before the NBIRTH of the node")
             return reading
         else:
-            self._check_seq(message, reading)
+            self._check_seq(message, received_ms, reading)
             if topic.verb is Verb.DDEATH:
                 self._forget(topic.device)
                 return reading
@@ -115,8 +152,12 @@ class NodeSession:
     def _node_birth(self, message: pb.Payload, reading: NodeReading) -> None:
         self._aliases.clear()
         self._names.clear()
+        self._members.clear()
+        self._missing.clear()
+        self._has_lost = False
         self.born = True
         reading.online = True
+        reading.takes_rebirth_back = True
         self._seq = message.seq % SEQ_COUNT
         self._repeated_seq = None
         self._bd_seq = next((int(metric.long_value) for metric in message.metrics if metric.name == BD_SEQ), None)
@@ -150,18 +191,39 @@ class NodeSession:
         self._taken[digest] = None
         return False
 
-    def _check_seq(self, message: pb.Payload, reading: NodeReading) -> None:
+    def _check_seq(self, message: pb.Payload, received_ms: int, reading: NodeReading) -> None:
         if not message.HasField("seq"):
             return
         seq = message.seq % SEQ_COUNT
+        if self._missing and received_ms > self._missing_until_ms:
+            self._missing.clear()  # its rebirth has become due
+        if self._is_late(seq, reading):
+            return
         expected = seq if self._seq is None else (self._seq + 1) % SEQ_COUNT
         repeated, self._repeated_seq = self._repeated_seq, None
         if repeated is not None and seq == (repeated + 1) % SEQ_COUNT:
             expected = seq  # its clock stands still: it has said the same again, and goes on from there
         if seq != expected:
             reading.lost_messages = (seq - expected) % SEQ_COUNT
-            reading.wants_rebirth = True
+            reading.wants_rebirth, reading.rebirth_after_ms = True, self._reorder_ms
+            self._has_lost = True
+            if self._reorder_ms:
+                self._missing_until_ms = self._missing_until_ms if self._missing else received_ms + self._reorder_ms
+                self._missing |= {(expected + number) % SEQ_COUNT for number in range(reading.lost_messages)}
         self._seq = seq
+
+    def _is_late(self, seq: int, reading: NodeReading) -> bool:
+        """Whether this is a message that others have overtaken: the count goes on from them."""
+        if self._seq is not None and seq == (self._seq + 1) % SEQ_COUNT:
+            if seq in self._missing:
+                self._missing.clear()  # seq has come round: a late one could not be told from this round's any more
+            return False
+        if seq in self._missing:
+            self._missing.discard(seq)
+            reading.found_missing = reading.takes_rebirth_back = not self._missing
+            return True
+        is_behind = self._seq is not None and (seq - self._seq - 1) % SEQ_COUNT >= SEQ_COUNT // 2
+        return is_behind and self._has_lost and self._reorder_ms > 0
 
     def _forget(self, device: str) -> None:
         self._aliases = {alias: known for alias, known in self._aliases.items() if known[0] != device}
@@ -169,48 +231,89 @@ class NodeSession:
 
     def _metric(self, device: str, metric: pb.Metric, time_ms: int, reading: NodeReading, *, is_birth: bool) -> None:
         try:
-            known = self._learn(device, metric) if is_birth else self._known(device, metric)
+            known = self._learn(device, metric, reading) if is_birth else self._known(device, metric, reading)
         except PayloadInvalid as exc:
             reading.refused.append(str(exc))
             reading.wants_rebirth = reading.wants_rebirth or not is_birth
             return
-        if known.name in (BD_SEQ, REBIRTH) or (is_birth and metric.is_null):
+        if known.name in (BD_SEQ, REBIRTH) or metric.template_value.is_definition:
+            return
+        if metric.is_transient:
+            reading.transient += 1
             return
         try:
-            value, quality = metric_value(metric, known.datatype)
+            value, quality = self._value(metric, known)
         except PayloadInvalid as exc:
             reading.refused.append(str(exc))
             return
         milliseconds = metric.timestamp if metric.HasField("timestamp") else time_ms
         time_ns = min(milliseconds, (1 << 63) // NS_PER_MS - 1) * NS_PER_MS
-        reading.samples.append(MetricSample(device, known.name, known.datatype, time_ns, value, quality, known.unit))
+        reading.samples.append(MetricSample(device, known.name, known.datatype, time_ns, value, quality, known.facts))
 
-    def _learn(self, device: str, metric: pb.Metric) -> _Metric:
+    def _value(self, metric: pb.Metric, known: _Metric) -> tuple[Any, int]:
+        number = known.facts.type_number
+        if not is_structured(number) or metric.is_null or metric.WhichOneof("value") is None:
+            return metric_value(metric, known.datatype)
+        return structured_text(metric, number, self._members), metric_quality(metric)
+
+    def _learn(self, device: str, metric: pb.Metric, reading: NodeReading) -> _Metric:
         if not metric.name:
             raise PayloadInvalid(f"a birth has a metric without a name (alias {metric.alias})")
         try:
-            datatype = DataType(metric.datatype)
-        except ValueError as exc:
-            raise PayloadInvalid(
-                f"the metric {metric.name[:80]!r} has data type {metric.datatype}, which is not stored"
-            ) from exc
+            datatype = stored_type(metric.datatype)
+        except PayloadInvalid as exc:
+            raise PayloadInvalid(f"the metric {metric.name[:80]!r} has {exc}") from exc
         if len(self._names) >= METRICS_PER_NODE_MAX:
             raise PayloadInvalid(f"the node has more than {METRICS_PER_NODE_MAX} metrics")
-        texts = dict(zip(metric.properties.keys, metric.properties.values, strict=False))
-        unit = text_of(texts["engUnit"].string_value) if "engUnit" in texts else ""
-        known = _Metric(text_of(metric.name), datatype, unit)
+        template = metric.template_value
+        if types := member_types(template):
+            self._members.setdefault(template.template_ref or metric.name, {}).update(types)
+        properties = _properties(metric, reading)
+        known = _Metric(text_of(metric.name), datatype, _facts(metric, properties), properties)
         self._names[device, metric.name] = known
         if metric.HasField("alias"):
             self._aliases[metric.alias] = (device, known)
         return known
 
-    def _known(self, device: str, metric: pb.Metric) -> _Metric:
+    def _known(self, device: str, metric: pb.Metric, reading: NodeReading) -> _Metric:
         if metric.name:
             known = self._names.get((device, metric.name))
             if known is None:
                 raise PayloadInvalid(f"unknown metric {metric.name[:80]!r}")
-            return known
-        found = self._aliases.get(metric.alias)
-        if found is None or found[0] != device:
-            raise PayloadInvalid(f"unknown alias {metric.alias}")
-        return found[1]
+        else:
+            found = self._aliases.get(metric.alias)
+            if found is None or found[0] != device:
+                raise PayloadInvalid(f"unknown alias {metric.alias}")
+            known = found[1]
+        if not all(key in _OF_THE_SAMPLE for key in metric.properties.keys):
+            # Data brings properties that have changed; the others stay as the birth has told them.
+            known.properties = known.properties | _properties(metric, reading)
+            told, before = _facts(metric, known.properties), known.facts
+            known.facts = replace(
+                told, type_number=before.type_number, description=told.description or before.description
+            )
+        return known
+
+
+def _properties(metric: pb.Metric, reading: NodeReading) -> dict[str, Any]:
+    """The properties of ``metric``; none, and the reason, when they cannot be read: its value is taken all the same."""
+    try:
+        return property_values(metric.properties)
+    except PayloadInvalid as exc:
+        reading.refused.append(f"the metric {metric.name or metric.alias!r}: {exc}")
+        return {}
+
+
+def _facts(metric: pb.Metric, properties: dict[str, Any]) -> MetricFacts:
+    unit, description = properties.get(UNIT_PROPERTY), properties.get(DESCRIPTION_PROPERTY)
+    others = {
+        key: value
+        for key, value in properties.items()
+        if key not in (UNIT_PROPERTY, DESCRIPTION_PROPERTY, *_OF_THE_SAMPLE)
+    }
+    return MetricFacts(
+        metric.datatype,
+        unit if isinstance(unit, str) else "",
+        description if isinstance(description, str) else text_of(metric.metadata.description),
+        to_json(others) if others else "",
+    )

@@ -10,6 +10,7 @@ from lineside.servers.postgres import binaries
 
 from tests.servers.kafka import fetch_jars
 from tests.servers.modbus import built_server
+from tests.servers.sparkplug_peers import sparkplug_payload, tahu
 
 
 def main() -> int:
@@ -21,10 +22,13 @@ def main() -> int:
         built_server()
         print("Kafka's jars: fetching from Maven Central, if they are not here yet", flush=True)
         fetch_jars()
+        print("Sparkplug peers: fetching from Maven Central and npm, if they are not here yet", flush=True)
+        tahu()
+        sparkplug_payload()
     except (ProgramMissing, ServerNotStarted, subprocess.CalledProcessError) as exc:
         print(f"the tests cannot run: {exc}", file=sys.stderr)
         return 1
-    print("servers for tests: Mosquitto, Kafka, PostgreSQL, libmodbus, open62541")
+    print("servers for tests: Mosquitto, Kafka, PostgreSQL, libmodbus, open62541, Eclipse Tahu, sparkplug-payload")
     return 0
 
 

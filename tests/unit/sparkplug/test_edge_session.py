@@ -225,6 +225,7 @@ TestEdgeSession.settings = settings(
 )
 
 
+@pytest.mark.sparkplug("tck-id-message-flow-edge-node-birth-publish-will-message-payload-bdSeq")
 def test_bd_seq_begins_again_after_255() -> None:
     edge = session()
     assert bd_seq(read(edge.connecting(256, NOW_MS))[1]) == 0
@@ -232,6 +233,31 @@ def test_bd_seq_begins_again_after_255() -> None:
     assert bd_seq(read(next(e for e in effects if isinstance(e, Publish)))[1]) == 0
 
 
+@pytest.mark.sparkplug(
+    "tck-id-payloads-sequence-num-incrementing",
+    "tck-id-topics-dbirth-seq",
+    "tck-id-topics-ndata-seq-num",
+    "tck-id-topics-ddata-seq-num",
+    "tck-id-topics-ddeath-seq-num",
+)
+def test_seq_is_one_count_of_all_messages_and_begins_again_after_255() -> None:
+    edge = session()
+    edge.connecting(0, NOW_MS)
+    edge.connected(NOW_MS)
+    found = []
+    for number in range(300):
+        delivery = Delivery(EPOCH, number, "", 0)
+        effects: list[Effect] = edge.device_online(definition("press"), NOW_MS)
+        effects += [edge.device_data(DeviceName("press"), delivery, b"", NOW_MS), edge.node_data(delivery, NOW_MS)]
+        effects += edge.device_offline(DeviceName("press"), NOW_MS)
+        found += [read(effect)[1].seq for effect in effects if isinstance(effect, Publish)]
+    assert found == [number % 256 for number in range(1, 1201)]
+
+
+@pytest.mark.sparkplug(
+    "tck-id-message-flow-edge-node-ncmd-subscribe",
+    "tck-id-operational-behavior-primary-application-state-with-multiple-servers-state-subs",
+)
 def test_commands_and_state_are_subscribed_before_the_birth() -> None:
     edge = session()
     edge.device_online(definition("press"), NOW_MS)
@@ -253,7 +279,7 @@ def test_acknowledgements_and_refusals_are_handed_on() -> None:
     edge.connected(NOW_MS)
     acks = [Acknowledgement(EPOCH, BatchRanges([(1, 4), (7, 7)]), ((5, "too large"),))]
     effects = edge.received(NCMD, encode_acknowledgement(acks, NOW_MS), NOW_MS)
-    assert effects == [Acknowledged(tuple(acks))]
+    assert effects == [Acknowledged(tuple(acks), NOW_MS)]
 
 
 @pytest.mark.parametrize(
@@ -296,6 +322,58 @@ def test_a_host_that_says_the_same_twice_has_not_changed() -> None:
     assert edge.received(STATE, state(False, 6), NOW_MS) == [HostChanged(online=False)]
 
 
+@pytest.mark.sparkplug(
+    "tck-id-message-flow-edge-node-birth-publish-phid-wait",
+    "tck-id-message-flow-edge-node-birth-publish-phid-wait-id",
+    "tck-id-message-flow-edge-node-birth-publish-phid-wait-online",
+    "tck-id-operational-behavior-edge-node-birth-sequence-wait",
+)
+def test_nothing_is_born_before_the_primary_host_itself_says_that_it_is_online() -> None:
+    edge = session(waits=True)
+    edge.connecting(0, NOW_MS)
+    assert said(edge.connected(NOW_MS)) == ["Subscribe"]
+    edge.device_online(definition("press"), NOW_MS)
+    assert said(edge.received("spBv1.0/STATE/scada2", state(True, 5), NOW_MS)) == ["Refused"]
+    assert said(edge.received("spBv1.0/STATE/SCADA", state(True, 5), NOW_MS)) == ["Refused"]
+    assert said(edge.received(STATE, state(True, 5), NOW_MS)) == ["HostChanged", "NBIRTH", "DBIRTH press", "Born"]
+
+
+@pytest.mark.sparkplug(
+    "tck-id-message-flow-edge-node-birth-publish-phid-offline",
+    "tck-id-operational-behavior-edge-node-termination-host-offline",
+    "tck-id-operational-behavior-edge-node-termination-host-offline-timestamp",
+    "tck-id-operational-behavior-primary-application-state-with-multiple-servers-walk",
+)
+@pytest.mark.parametrize(("timestamp_ms", "leaves"), [(99, False), (100, True), (101, True)])
+def test_the_primary_host_ends_the_session_by_an_offline_that_is_no_older_than_its_online(
+    timestamp_ms: int, leaves: bool
+) -> None:
+    edge = session(waits=True)
+    edge.connecting(0, NOW_MS)
+    edge.connected(NOW_MS)
+    edge.received(STATE, state(True, 100), NOW_MS)
+    effects = edge.received(STATE, state(False, timestamp_ms), NOW_MS)
+    assert said(effects) == (["HostChanged", "NDEATH", "Disconnect"] if leaves else [])
+    assert effects[-1:] == ([Disconnect(next_broker=True)] if leaves else [])
+
+
+@pytest.mark.sparkplug("tck-id-message-flow-edge-node-birth-publish-phid-wait-timestamp")
+def test_the_time_of_a_state_counts_on_its_own_server() -> None:
+    edge = session(waits=True)
+    edge.connecting(0, NOW_MS, "mqtts://a")
+    edge.connected(NOW_MS)
+    edge.received(STATE, state(False, 100), NOW_MS)
+    edge.disconnected()
+    edge.connecting(1, NOW_MS, "mqtts://b")
+    edge.connected(NOW_MS)
+    assert "NBIRTH" in said(edge.received(STATE, state(True, 50), NOW_MS)), "the host came to b before it came to a"
+    edge.disconnected()
+    edge.connecting(2, NOW_MS, "mqtts://a")
+    edge.connected(NOW_MS)
+    assert edge.received(STATE, state(True, 99), NOW_MS) == []
+
+
+@pytest.mark.sparkplug("tck-id-message-flow-edge-node-birth-publish-phid-wait-timestamp")
 def test_the_time_of_the_last_state_is_remembered_over_a_reconnect() -> None:
     edge = session(waits=True)
     edge.connecting(0, NOW_MS)

@@ -74,7 +74,8 @@ def test_lost_messages_are_counted_and_a_rebirth_is_wanted(skips: list[int]) -> 
 def test_values_are_known_by_the_aliases_of_the_birth() -> None:
     node = PlayedNode()
     assert [(sample.name, sample.value) for sample in node.born().samples] == [("uptime", 5)]
-    assert node.device_born("press", 7).samples == [], "no value, no sample"
+    (sample,) = node.device_born("press", 7).samples
+    assert (sample.value, sample.quality) == (None, BAD), "the value before is not the current one any more"
     (sample,) = node.data("press", force(2.5)).samples
     assert (sample.device, sample.name, sample.datatype, sample.value) == ("press", "force", DataType.DOUBLE, 2.5)
     assert (sample.time_ns, sample.quality) == ((TIME_MS + 1) * 1_000_000, GOOD)
@@ -227,3 +228,156 @@ def test_a_node_whose_clock_stands_still_may_be_born_again() -> None:
         for number in range(version + 1):
             reading = node.data("press", force(float(10 * version + number)))
             assert (len(reading.samples), reading.lost_messages, reading.wants_rebirth) == (1, 0, False)
+
+
+def late(node: PlayedNode, *numbers: int, at_ms: int, missing: int) -> list[NodeReading]:
+    """Messages of these numbers after the birth, in this order; the others of them were overtaken."""
+    readings = []
+    for number in numbers:
+        payload = pb.Payload(timestamp=TIME_MS + number, seq=(missing + number) % 256)
+        payload.metrics.add(name="uptime", long_value=number)
+        readings.append(node.host.receive(Topic(NODE, Verb.NDATA), payload.SerializeToString(), at_ms))
+    return readings
+
+
+@pytest.mark.sparkplug(
+    "tck-id-operational-behavior-host-reordering-start", "tck-id-operational-behavior-host-reordering-success"
+)
+@given(st.integers(0, 255))
+def test_messages_that_others_have_overtaken_are_awaited_and_end_the_wait(first: int) -> None:
+    node = PlayedNode()
+    node.host = NodeSession(reorder_ms=2000)
+    node.born()
+    late(node, *range(1, first + 1), at_ms=0, missing=0)
+    third, first_late, fifth, fourth, second_late, sixth = late(node, 3, 1, 5, 4, 2, 6, at_ms=100, missing=first)
+    assert (third.lost_messages, third.wants_rebirth, third.rebirth_after_ms) == (2, True, 2000)
+    assert (first_late.found_missing, first_late.lost_messages) == (False, 0), "one of the two"
+    assert (fifth.lost_messages, fifth.rebirth_after_ms) == (1, 2000)
+    assert (fourth.found_missing, fourth.takes_rebirth_back) == (False, False)
+    assert (second_late.found_missing, second_late.takes_rebirth_back) == (True, True)
+    assert (sixth.lost_messages, sixth.wants_rebirth) == (0, False)
+    assert not node.host.waits_for_missing
+    for reading in (third, first_late, fifth, fourth, second_late, sixth):
+        assert len(reading.samples) == 1, "nobody waits for the order to take a value"
+
+
+@pytest.mark.sparkplug("tck-id-operational-behavior-host-reordering-rebirth")
+def test_a_message_that_comes_after_the_reorder_timeout_takes_no_rebirth_back() -> None:
+    node = PlayedNode()
+    node.host = NodeSession(reorder_ms=2000)
+    node.born()
+    (gap,) = late(node, 2, at_ms=1000, missing=0)
+    assert (gap.wants_rebirth, gap.rebirth_after_ms) == (True, 2000)
+    (too_late,) = late(node, 1, at_ms=3001, missing=0)
+    assert (too_late.found_missing, too_late.takes_rebirth_back, too_late.lost_messages) == (False, False, 0)
+    assert [sample.value for sample in too_late.samples] == [1]
+    (following,) = late(node, 3, at_ms=3002, missing=0)
+    assert (following.lost_messages, following.wants_rebirth) == (0, False)
+
+
+def test_a_seq_that_has_come_round_is_not_taken_for_the_one_that_is_missing() -> None:
+    node = PlayedNode()
+    node.host = NodeSession(reorder_ms=2000)
+    node.born()
+    readings = late(node, *range(2, 600), at_ms=0, missing=0)
+    assert [reading.lost_messages for reading in readings] == [1, *[0] * 597]
+    assert not any(reading.takes_rebirth_back for reading in readings), "number 1 has never come"
+    assert not node.host.waits_for_missing
+
+
+def test_a_birth_ends_the_wait_for_what_is_missing() -> None:
+    node = PlayedNode()
+    node.host = NodeSession(reorder_ms=2000)
+    node.born()
+    late(node, 2, at_ms=1000, missing=0)
+    assert node.born(bd_seq=1).takes_rebirth_back
+    (reading,) = late(node, 1, at_ms=1001, missing=0)
+    assert (reading.found_missing, reading.lost_messages) == (False, 0)
+
+
+def test_values_that_are_transient_are_counted_and_not_taken() -> None:
+    node = PlayedNode()
+    node.born()
+    reading = node.data("", pb.Metric(name="uptime", long_value=1, is_transient=True), pb.Metric(alias=1, long_value=2))
+    assert ([sample.value for sample in reading.samples], reading.transient) == ([2], 1)
+
+
+def test_values_that_are_historical_are_taken_like_others() -> None:
+    node = PlayedNode()
+    node.born()
+    old = pb.Metric(alias=1, long_value=1, timestamp=TIME_MS - 86_400_000, is_historical=True)
+    (sample,) = node.data("", old).samples
+    assert (sample.value, sample.time_ns) == (1, (TIME_MS - 86_400_000) * 1_000_000)
+
+
+def test_what_has_no_column_is_taken_in_the_form_in_which_it_is_stored() -> None:
+    node = PlayedNode()
+    node.born()
+    birth = pb.Payload(timestamp=TIME_MS, seq=node.next())
+    motor = pb.Template(is_definition=False, template_ref="Motor", metrics=[pb.Metric(name="rpm", datatype=3)])
+    birth.metrics.add(name="motor", alias=20, datatype=19, template_value=motor)
+    birth.metrics.add(name="curve", alias=21, datatype=23, is_null=True)
+    birth.metrics.add(name="file", alias=22, datatype=18, bytes_value=b"MZ")
+    node.host.receive(Topic(NODE, Verb.DBIRTH, "press"), birth.SerializeToString())
+    changed = pb.Template(is_definition=False, template_ref="Motor", metrics=[pb.Metric(name="rpm")])
+    changed.metrics[0].int_value = 0xFFFF_FFFF
+    reading = node.data(
+        "press",
+        pb.Metric(alias=20, template_value=changed),
+        pb.Metric(alias=21, bytes_value=bytes((0xD0, 0x8A, 1, 0))),
+        pb.Metric(alias=22, bytes_value=b"ELF"),
+        pb.Metric(alias=21, is_null=True),
+    )
+    assert reading.refused == []
+    assert [(s.name, s.datatype, s.about.type_number, s.value) for s in reading.samples] == [
+        ("motor", DataType.TEXT, 19, '{"template": "Motor", "members": {"rpm": -1}}'),
+        ("curve", DataType.TEXT, 23, "[-30000, 1]"),
+        ("file", DataType.BYTES, 18, b"ELF"),
+        ("curve", DataType.TEXT, 23, None),
+    ]
+
+
+def test_a_template_definition_is_no_value() -> None:
+    node = PlayedNode()
+    birth = pb.Payload(timestamp=TIME_MS, seq=0)
+    definition = pb.Template(is_definition=True, metrics=[pb.Metric(name="rpm", datatype=3)])
+    birth.metrics.add(name="Motor", datatype=19, template_value=definition)
+    assert node.host.receive(Topic(NODE, Verb.NBIRTH), birth.SerializeToString()).samples == []
+    instance = pb.Template(template_ref="Motor", metrics=[pb.Metric(name="rpm", int_value=0xFFFF_FFFE)])
+    device = pb.Payload(timestamp=TIME_MS, seq=1)
+    device.metrics.add(name="motor", datatype=19, template_value=instance)
+    (sample,) = node.host.receive(Topic(NODE, Verb.DBIRTH, "press"), device.SerializeToString()).samples
+    assert sample.value == '{"template": "Motor", "members": {"rpm": -2}}'
+
+
+def with_properties(**properties: str) -> pb.Metric:
+    metric = pb.Metric(name="uptime", alias=1, datatype=8, long_value=1)
+    for key, text in properties.items():
+        metric.properties.keys.append(key)
+        metric.properties.values.add(type=12, string_value=text)
+    return metric
+
+
+def test_what_a_node_tells_of_a_metric_is_kept_and_changed_by_data() -> None:
+    node = PlayedNode()
+    birth = pb.Payload(timestamp=TIME_MS, seq=0, metrics=[with_properties(engUnit="s", documentation="d", asset="A7")])
+    (sample,) = node.host.receive(Topic(NODE, Verb.NBIRTH), birth.SerializeToString()).samples
+    assert (sample.about.unit, sample.about.description, sample.about.properties) == ("s", "d", '{"asset": "A7"}')
+    node.seq = 0
+    changed = with_properties(asset="B1", room="9")
+    changed.ClearField("name")
+    changed.ClearField("datatype")
+    (sample,) = node.data("", changed).samples
+    assert (sample.about.unit, sample.about.description) == ("s", "d")
+    assert sample.about.properties == '{"asset": "B1", "room": "9"}'
+
+
+def test_a_damaged_property_set_is_set_aside_and_its_value_taken() -> None:
+    node = PlayedNode()
+    node.born()
+    metric = pb.Metric(alias=1, long_value=3)
+    metric.properties.keys.extend(["a", "b"])
+    metric.properties.values.add(type=12, string_value="x")
+    reading = node.data("", metric)
+    assert [sample.value for sample in reading.samples] == [3]
+    assert reading.refused == ["the metric 1: a property set has 2 keys and 1 values"]

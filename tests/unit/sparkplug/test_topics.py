@@ -43,6 +43,7 @@ def test_any_other_topic_is_refused(text: str) -> None:
         parse_topic(text)
 
 
+@pytest.mark.sparkplug("tck-id-intro-group-id-string")
 def test_ids_that_sparkplug_forbids_are_explained() -> None:
     assert "'+'" in id_problem("a+b")
     assert id_problem("")
