@@ -10,6 +10,7 @@ NAMES = {
     "edge-modbus": "benchmarks.edge_modbus",
     "edge-memory": "benchmarks.edge_memory",
     "edge-backlog": "benchmarks.edge_backlog",
+    "outbox-sealing": "benchmarks.outbox_sealing",
     "cloud-ingest": "benchmarks.cloud_ingest",
 }
 

@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import fcntl
-import gc
-import os
-import signal
 import traceback
-from collections.abc import Callable, Coroutine, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Final
 
 from connectors.model.back_off import BackOff
 from connectors.model.delivery import AgentName
-from connectors.model.errors import AlreadyRunning, OutboxUnavailable
+from connectors.model.errors import AlreadyRunning, OutboxDamaged
 from connectors.model.tags import DeviceName
 from connectors.mqtt.session import MqttOptions, MqttSession
 from connectors.observability.events import emit
 from connectors.observability.version import lineside_version
-from connectors.ports.clock import Clock, SystemClock
+from connectors.ports.clock import Clock
 from connectors.ports.settings import DeviceSettings, DriverType
 from connectors.sparkplug.birth import CurrentValue, NodeProperty
 from connectors.sparkplug.delivery import format_epoch
@@ -28,17 +22,20 @@ from edge_agent.acquisition.collector import Collector, CollectorSettings
 from edge_agent.acquisition.device import DeviceAcquisition
 from edge_agent.buffer.bounds import OutboxBounds, WhenFull
 from edge_agent.buffer.feed import Feed
-from edge_agent.buffer.rows import Lane
-from edge_agent.buffer.writer import OutboxReader, OutboxWriter
+from edge_agent.buffer.rows import GapReason, Lane, OpenGap
+from edge_agent.buffer.sealing import PLAIN, Sealing
+from edge_agent.buffer.writer import OutboxReader, OutboxWriter, check_beside
 from edge_agent.config.models import AgentConfig, OutboxSettings, UplinkSettings
 from edge_agent.local_api.server import LocalApi
 from edge_agent.local_api.views import AgentFacts, AgentView
 from edge_agent.observability.events import (
-    REGISTRY,
     AgentStarted,
     AgentStopped,
-    AgentStopping,
+    BatchesLost,
     Fault,
+    OutboxFailed,
+    OutboxKeyMissing,
+    OutboxSalvaged,
 )
 from edge_agent.uplink.options import Delivery, UplinkOptions
 from edge_agent.uplink.uplink import Uplink
@@ -46,25 +43,6 @@ from edge_agent.uplink.uplink import Uplink
 WINDOW_BYTES_MAX: Final = 8 * 1024 * 1024
 LAST_COMMIT_S_MAX: Final = 20.0
 GOODBYE_S_MAX: Final = 5.0
-
-
-async def run_agent(config: AgentConfig, drivers: Mapping[str, DriverType], clock: Clock | None = None) -> None:
-    """Run the agent until SIGTERM or SIGINT; then everything that was acquired is on disk.
-
-    Raises ``AlreadyRunning`` when another agent uses the same data folder, ``OutboxUnavailable`` when the outbox cannot
-    be opened.
-    """
-    clock = clock or SystemClock()
-    config.agent.data_dir.mkdir(parents=True, exist_ok=True)
-    with _only_one(config.agent.data_dir):
-        agent = await Agent.assemble(config, drivers, clock)
-        stop = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, _request_stop, stop, number)
-        gc.freeze()  # what was loaded so far stays: the collector need not look at it, now or later
-        gc.enable()
-        await agent.run(stop)
 
 
 class Agent:
@@ -90,12 +68,37 @@ class Agent:
         self._view = view
 
     @classmethod
-    async def assemble(cls, config: AgentConfig, drivers: Mapping[str, DriverType], clock: Clock) -> Agent:
-        """Open the outbox and connect the parts; nothing runs yet. Raises ``OutboxUnavailable``."""
-        outbox = config.outbox
+    async def assemble(
+        cls, config: AgentConfig, drivers: Mapping[str, DriverType], clock: Clock, suspicion: str = ""
+    ) -> Agent:
+        """Open the outbox and connect the parts; nothing runs yet. ``suspicion``: why it is thought to be damaged.
+
+        Raises ``OutboxUnavailable``, ``OutboxTooNew``.
+        """
+        outbox, sealing = config.outbox, _sealing(config.outbox)
         now_ms = clock.now_ns() // 1_000_000
-        writer = await OutboxWriter.open(outbox.path, outbox.durability, now_ms, _bounds(outbox))
-        reader = OutboxReader(outbox.path, writer.epoch)
+        writer = await OutboxWriter.open(outbox.path, outbox.durability, now_ms, _bounds(outbox), sealing, suspicion)
+        try:
+            _report(writer)
+            return await cls._of(config, drivers, clock, writer, sealing)
+        except BaseException:
+            await writer.close()
+            raise
+
+    @classmethod
+    async def _of(
+        cls,
+        config: AgentConfig,
+        drivers: Mapping[str, DriverType],
+        clock: Clock,
+        writer: OutboxWriter,
+        sealing: Sealing,
+    ) -> Agent:
+        outbox = config.outbox
+        reader = OutboxReader(outbox.path, writer.epoch, sealing, writer.damage)
+        writer.opens_again_with(reader)
+        for key_id in sorted(await writer.call(lambda outbox: outbox.missing_keys)):
+            emit(OutboxKeyMissing(key_id))
         feed = Feed(reader)
         collector = Collector(
             writer,
@@ -128,11 +131,10 @@ class Agent:
                 clock=clock,
                 alarms=settings.alarm_tags(),
             )
-        await _resume(devices, writer)
-        view = AgentView(_facts(config, clock), list(devices.values()), collector, reader, uplink, clock)
+        await _resume(devices, writer, collector)
+        view = AgentView(facts_of(config, clock), list(devices.values()), collector, reader, uplink, clock)
         handlers = {"status": view.status, "tags": view.tags, "watch": view.watch}
         api = LocalApi(config.local_api.socket, config.local_api.mode, handlers)
-        _serve_metrics(config)
         emit(
             AgentStarted(
                 str(_uplink_options(config).agent),
@@ -155,44 +157,61 @@ class Agent:
     async def run(self, stop: asyncio.Event) -> None:
         """Run until ``stop`` is set, then stop in the order in which nothing is lost.
 
-        Devices first, so that nothing new comes; then the last commit; then the goodbye to the broker.
+        Devices first, so that nothing new comes; then the last commit; then the goodbye to the broker. Raises
+        ``OutboxDamaged`` when the outbox has to be opened anew.
         """
+        damage = self._writer.damage
         collecting = asyncio.create_task(self._collector.run(), name="collector")
         serving = [
-            asyncio.create_task(_supervised("local api", self._api.run), name="local api"),
-            asyncio.create_task(_supervised("status", self._view.run), name="status"),
+            asyncio.create_task(supervised("local api", self._api.run), name="local api"),
+            asyncio.create_task(supervised("status", self._view.run), name="status"),
         ]
-        sending = asyncio.create_task(_supervised("uplink", self._uplink.run), name="uplink")
+        sending = asyncio.create_task(supervised("uplink", self._uplink.run), name="uplink")
         acquiring = [
-            asyncio.create_task(_supervised(f"device {device.name}", device.run), name=device.name)
+            asyncio.create_task(supervised(f"device {device.name}", device.run), name=device.name)
             for device in self._devices
         ]
         stopping = asyncio.create_task(stop.wait(), name="stop")
-        everything = [collecting, sending, *serving, *acquiring, stopping]
+        failing = asyncio.create_task(damage.found.wait(), name="damage")
+        checking = asyncio.create_task(self._check(), name="check of the outbox")
+        everything = [collecting, sending, *serving, *acquiring, stopping, failing]
         await asyncio.wait(everything, return_when=asyncio.FIRST_COMPLETED)
-        await _cancel(acquiring, GOODBYE_S_MAX)
-        self._collector.stop()
-        await asyncio.wait([collecting], timeout=LAST_COMMIT_S_MAX)
+        await cancel_all([*acquiring, checking], GOODBYE_S_MAX)
+        if not damage.found.is_set():
+            self._collector.stop()
+            await asyncio.wait([collecting, failing], timeout=LAST_COMMIT_S_MAX, return_when=asyncio.FIRST_COMPLETED)
         lost = self._collector.samples_pending
-        await _cancel([sending, *serving, collecting, stopping], GOODBYE_S_MAX)
+        await cancel_all([sending, *serving, collecting, stopping, failing], GOODBYE_S_MAX)
         self._reader.close()
         await self._writer.close()
+        if damage.found.is_set():
+            emit(OutboxFailed(damage.reason, lost))
+            raise OutboxDamaged(damage.reason)
         emit(AgentStopped(lost))
         for task in everything:
             if not task.cancelled() and (error := task.exception()) is not None:
                 raise error
 
+    async def _check(self) -> None:
+        """A large outbox that was not closed is looked at while it is used."""
+        if self._writer.opening.to_check:
+            await check_beside(self._writer.path, self._writer.damage)
 
-async def _resume(devices: Mapping[DeviceName, DeviceAcquisition], writer: OutboxWriter) -> None:
+
+async def _resume(devices: Mapping[DeviceName, DeviceAcquisition], writer: OutboxWriter, collector: Collector) -> None:
     """Tell every device what an earlier start knew of it; what happened since is a gap."""
     states = await writer.call(lambda outbox: outbox.device_states())
+    forgotten = next((lost for lost in writer.losses if lost.states), None)
     for name, device in devices.items():
+        if name not in states and forgotten is not None:
+            first_ns = forgotten.first_ms * 1_000_000
+            collector.open_gap(OpenGap(name, GapReason.OUTBOX_DAMAGED, first_ns, forgotten.detail))
         definition_hash, newest_ns, stored_ns = states.get(name, (None, None, None))
         definition = await writer.definition(definition_hash) if definition_hash else None
         device.resume(definition, newest_ns, stored_ns)
 
 
-async def _supervised(name: str, run: Callable[[], Coroutine[Any, Any, None]]) -> None:
+async def supervised(name: str, run: Callable[[], Coroutine[Any, Any, None]]) -> None:
     """Run a part for as long as the agent lives; a defect in it is logged, counted, and the part started again."""
     back_off = BackOff(1.0, 60.0)
     while True:
@@ -206,16 +225,22 @@ async def _supervised(name: str, run: Callable[[], Coroutine[Any, Any, None]]) -
         await asyncio.sleep(back_off.next_s())
 
 
-async def _cancel(tasks: list[asyncio.Task[Any]], longest_s: float) -> None:
+def _report(writer: OutboxWriter) -> None:
+    """Say how the outbox was found."""
+    opening = writer.opening
+    if opening.salvaged is not None:
+        found = opening.salvaged
+        emit(OutboxSalvaged(opening.reason, opening.set_aside, found.batches, found.samples, found.gone))
+    for lost in writer.losses:
+        emit(BatchesLost(lost.count, lost.detail))
+
+
+async def cancel_all(tasks: Sequence[asyncio.Task[Any]], longest_s: float) -> None:
+    """Cancel ``tasks`` and wait until they have ended, but not longer than that."""
     for task in tasks:
         task.cancel()
     if tasks:
         await asyncio.wait(tasks, timeout=longest_s)
-
-
-def _request_stop(stop: asyncio.Event, number: signal.Signals) -> None:
-    emit(AgentStopping(number.name))
-    stop.set()
 
 
 def _values(devices: Mapping[DeviceName, DeviceAcquisition], name: DeviceName) -> dict[int, CurrentValue]:
@@ -226,6 +251,11 @@ def _values(devices: Mapping[DeviceName, DeviceAcquisition], name: DeviceName) -
 def _bounds(outbox: OutboxSettings) -> OutboxBounds:
     policies = {Lane.ALARMS: WhenFull(outbox.when_full_alarms), Lane.SAMPLES: WhenFull(outbox.when_full)}
     return OutboxBounds(outbox.bytes_max, outbox.age_s_max, outbox.free_disk_bytes_min, outbox.ballast_bytes, policies)
+
+
+def _sealing(outbox: OutboxSettings) -> Sealing:
+    encryption = outbox.encryption
+    return PLAIN if encryption is None else Sealing(encryption.key_bytes(), encryption.previous_key_bytes())
 
 
 def _uplink_options(config: AgentConfig) -> UplinkOptions:
@@ -259,10 +289,12 @@ def _mqtt_options(uplink: UplinkSettings) -> MqttOptions:
         key_file=uplink.key_file,
         keep_alive_s=uplink.keep_alive_s,
         version=uplink.mqtt_version,
+        leave_with_will=True,
     )
 
 
-def _facts(config: AgentConfig, clock: Clock) -> AgentFacts:
+def facts_of(config: AgentConfig, clock: Clock) -> AgentFacts:
+    """What the configuration says of the agent, for ``status``."""
     insecure = [f"uplink {url}" for url in config.uplink.brokers if url.startswith("mqtt://")]
     insecure += [f"device {device.name} {_endpoint(device)}" for device in config.devices if device.is_insecure]
     return AgentFacts(
@@ -277,29 +309,3 @@ def _facts(config: AgentConfig, clock: Clock) -> AgentFacts:
 
 def _endpoint(device: DeviceSettings) -> str:
     return str(getattr(device, "endpoint", ""))
-
-
-def _serve_metrics(config: AgentConfig) -> None:
-    metrics = config.observability.metrics
-    if metrics is not None:
-        from prometheus_client import start_http_server
-
-        start_http_server(metrics.port, metrics.host, REGISTRY)
-
-
-@contextlib.contextmanager
-def _only_one(data_dir: Path) -> Iterator[None]:
-    """Hold the data folder for this process. Raises ``AlreadyRunning``, ``OutboxUnavailable``."""
-    path = data_dir / "agent.lock"
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    except OSError as exc:
-        raise OutboxUnavailable(f"the data folder {data_dir} cannot be written: {exc.strerror}") from exc
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as exc:
-            raise AlreadyRunning(f"another agent uses the data folder {data_dir}") from exc
-        yield
-    finally:
-        os.close(descriptor)

@@ -12,6 +12,7 @@ from connectors.model.tags import DefinitionHash, DeviceDefinition, DeviceName, 
 from edge_agent.buffer.outbox import Commit, Outbox
 from edge_agent.buffer.reading import read_batches
 from edge_agent.buffer.rows import StoredBatch
+from edge_agent.buffer.sealing import PLAIN, Sealing
 from tests.virtual_time import START_NS
 
 T = TypeVar("T")
@@ -20,8 +21,9 @@ T = TypeVar("T")
 class InlineWriter:
     """Does at once what ``OutboxWriter`` does in its thread; the next ``failures`` commits and definitions fail."""
 
-    def __init__(self, folder: Path) -> None:
-        self.outbox = Outbox(folder / "outbox.db", "normal", now_ms=START_NS // 1_000_000)
+    def __init__(self, folder: Path, sealing: Sealing = PLAIN) -> None:
+        self.outbox = Outbox(folder / "outbox.db", "normal", now_ms=START_NS // 1_000_000, sealing=sealing)
+        self.sealing = sealing
         self.failures = 0
 
     @property
@@ -58,10 +60,12 @@ class InlineReader:
 
     def __init__(self, writer: InlineWriter) -> None:
         self._outbox = writer.outbox
+        self._sealing = writer.sealing
 
     async def read(self, after: int, count_max: int, bytes_max: int, *, urgent: bool) -> list[StoredBatch]:
-        return read_batches(self._outbox._connection, after, count_max, bytes_max, urgent=urgent)
+        connection, sealing = self._outbox._connection, self._sealing
+        return read_batches(connection, after, count_max, bytes_max, urgent=urgent, sealing=sealing)
 
     def rows(self) -> list[StoredBatch]:
         """Everything that is in the outbox."""
-        return read_batches(self._outbox._connection, 0, 1_000_000, 1 << 40)
+        return read_batches(self._outbox._connection, 0, 1_000_000, 1 << 40, sealing=self._sealing)

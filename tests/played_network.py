@@ -13,15 +13,17 @@ import numpy as np
 
 from connectors.model.datatypes import DataType
 from connectors.model.delivery import AgentName, BatchRanges
-from connectors.model.errors import BrokerUnavailable
+from connectors.model.errors import BrokerUnavailable, BrokerUnreachable
 from connectors.model.samples import SampleBatch
 from connectors.model.tags import DefinitionHash, DeviceDefinition, DeviceName, TagName, TagType
 from connectors.ports.broker import BrokerLimits, Message
 from connectors.sparkplug.birth import CurrentValue
 from connectors.sparkplug.delivery import Acknowledgement, Delivery, encode_acknowledgement, read_delivery
+from connectors.sparkplug.state import HostState, encode_state
 from connectors.sparkplug.topics import Verb, parse_topic
 from edge_agent.acquisition.collector import Collector, CollectorSettings
 from edge_agent.buffer.feed import Feed
+from edge_agent.buffer.sealing import PLAIN, Sealing
 from edge_agent.buffer.writer import OutboxReader, OutboxWriter
 from edge_agent.uplink.options import Delivery as Promise
 from edge_agent.uplink.options import UplinkOptions
@@ -48,6 +50,7 @@ class PlayedNetwork:
         self.payloads: list[tuple[float, bytes]] = []
         self.definitions: set[str] = set()
         self.connects: list[str] = []
+        self.wills: list[Message] = []
         self.unreachable: set[str] = set()
         self.bytes_max = 0
         self.unsent_bytes = 0
@@ -57,9 +60,11 @@ class PlayedNetwork:
     async def connect(self, url: str, will: Message | None, on_message: Callable[[Message], None]) -> BrokerLimits:
         assert will is not None
         self.connects.append(url)
+        self.wills.append(will)
         await asyncio.sleep(LATENCY_S)
         if url in self.unreachable:
-            raise BrokerUnavailable(f"the broker {url} cannot be reached")
+            raise BrokerUnreachable(f"the broker {url} cannot be reached")
+        assert self._lost is None or self._lost.done(), "connected to one broker at a time"
         self._lost = asyncio.get_running_loop().create_future()
         self._answer = on_message
         return BrokerLimits(self.bytes_max)
@@ -101,6 +106,10 @@ class PlayedNetwork:
         """Send acknowledgements to the agent."""
         self._answer(Message(NCMD, encode_acknowledgement(acks, 0)))
 
+    def host_says(self, *, online: bool, timestamp_ms: int) -> None:
+        """Publish the STATE of the host."""
+        self._answer(Message("spBv1.0/STATE/lineside", encode_state(HostState(online, timestamp_ms))))
+
     def _arrive(self, connection: asyncio.Future[None], delivery: Delivery) -> None:
         if connection.done() or not self.acknowledges:
             return
@@ -127,10 +136,12 @@ class Bench:
         *,
         brokers: tuple[str, ...] = ("mqtts://a",),
         backlog_bytes_per_s_max: float | None = None,
+        wait_for_host: bool = False,
+        sealing: Sealing = PLAIN,
     ) -> None:
         self.changed: list[SampleBatch] = []
         self.network, self.clock = network, VirtualClock()
-        self.writer = InlineWriter(folder)
+        self.writer = InlineWriter(folder, sealing)
         self.reader = InlineReader(self.writer)
         writer = cast(OutboxWriter, self.writer)
         self.feed = Feed(cast(OutboxReader, self.reader))
@@ -140,7 +151,7 @@ class Bench:
             brokers=brokers,
             delivery=Promise.ACKNOWLEDGED,
             host="lineside",
-            wait_for_host=False,
+            wait_for_host=wait_for_host,
             properties=(),
             window_batches_max=WINDOW,
             window_bytes_max=1_000_000,

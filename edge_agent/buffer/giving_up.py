@@ -22,6 +22,7 @@ from connectors.model.tags import DeviceName
 from connectors.sparkplug.delivery import format_epoch
 from edge_agent.buffer.columns import unpack_columns
 from edge_agent.buffer.rows import Gap, Lane
+from edge_agent.buffer.sealing import PLAIN, Sealing, alias_place
 
 BYTES_AT_ONCE_MAX: Final = 16 * 1024 * 1024
 """At most so much is given up in one transaction, so that a commit is never held up for long."""
@@ -29,6 +30,9 @@ BYTES_AT_ONCE_MAX: Final = 16 * 1024 * 1024
 TAGS_NAMED_MAX: Final = 100
 ROW_BYTES: Final = 100
 """What a row takes besides its payload, about."""
+
+_Row = tuple[int, Epoch, DeviceName, int, int, bytes]
+"""Batch, epoch, device, created_ms, sample_count, payload as it is stored."""
 
 
 @dataclass(slots=True)
@@ -63,8 +67,9 @@ class Loss:
 class GivingUp:
     """Gathers what one transaction gives up for one reason."""
 
-    def __init__(self, connection: sqlite3.Connection, reason: str, detail: str) -> None:
+    def __init__(self, connection: sqlite3.Connection, reason: str, detail: str, sealing: Sealing = PLAIN) -> None:
         self._connection = connection
+        self.sealing = sealing
         self._reason = reason
         self._detail = detail
         self._losses: dict[tuple[Epoch, DeviceName], Loss] = {}
@@ -92,14 +97,24 @@ class GivingUp:
     ) -> None:
         """Drop rows of ``lane`` from the oldest on, until so much is free or one may not go (epoch, time in ms)."""
         for row in _rows(self._connection, lane, 0):
-            batch, epoch, device, created_ms, count, payload = row
+            batch, epoch, device, created_ms, _count, payload = row
             if not may_go(epoch, created_ms):
                 return
-            add_row(self.loss(epoch, device), created_ms, count, payload)
+            self._add_row(self.loss(epoch, device), row, lane)
             self.remove(batch, epoch)
             self.freed_bytes += len(payload) + ROW_BYTES
             if self.freed_bytes >= min(bytes_min, BYTES_AT_ONCE_MAX):
                 return
+
+    def _add_row(self, loss: Loss, row: _Row, lane: Lane) -> None:
+        batch, epoch, _device, created_ms, count, payload = row
+        try:
+            parts = unpack_columns(self.sealing.open_batch(payload, epoch, batch, lane))
+        except PayloadInvalid:
+            loss.add_unreadable(count, created_ms)
+            return
+        for part in parts:
+            loss.add(part.time_ns, part.tag)
 
     def gaps(self) -> Iterator[Gap]:
         """The records: one a device and epoch; the first one of an epoch names the numbers of all of them."""
@@ -115,22 +130,11 @@ class GivingUp:
                 loss.first_ns,
                 loss.last_ns,
                 loss.count,
-                tag_names(self._connection, loss.aliases),
+                tag_names(self._connection, loss.aliases, self.sealing),
                 self._detail,
                 format_epoch(epoch) if batches else None,
                 batches,
             )
-
-
-def add_row(loss: Loss, created_ms: int, count: int, payload: bytes) -> None:
-    """Add the samples of one row to ``loss``."""
-    try:
-        parts = unpack_columns(payload)
-    except PayloadInvalid:
-        loss.add_unreadable(count, created_ms)
-        return
-    for part in parts:
-        loss.add(part.time_ns, part.tag)
 
 
 def note_not_taken(connection: sqlite3.Connection, device: DeviceName, parts: Sequence[SampleBatch], reason: str,
@@ -153,7 +157,9 @@ def note_not_taken(connection: sqlite3.Connection, device: DeviceName, parts: Se
     )
 
 
-def told_not_taken(connection: sqlite3.Connection, since_ms_max: int | None = None) -> list[Gap]:
+def told_not_taken(
+    connection: sqlite3.Connection, since_ms_max: int | None = None, *, sealing: Sealing = PLAIN
+) -> list[Gap]:
     """The gap records of what was not taken; only of what began before a time, if one is given."""
     query, bound = "DELETE FROM not_taken", ()
     if since_ms_max is not None:
@@ -166,26 +172,30 @@ def told_not_taken(connection: sqlite3.Connection, since_ms_max: int | None = No
             first_ns,
             last_ns,
             count,
-            tag_names(connection, None if aliases is None else json.loads(aliases)),
+            tag_names(connection, None if aliases is None else json.loads(aliases), sealing),
             "there was no room, and what comes last gives way (when_full: drop_newest)",
         )
         for device, reason, first_ns, last_ns, count, aliases in rows.fetchall()
     ]
 
 
-def tag_names(connection: sqlite3.Connection, aliases: Iterable[int] | None) -> tuple[str, ...] | None:
+def tag_names(
+    connection: sqlite3.Connection, aliases: Iterable[int] | None, sealing: Sealing = PLAIN
+) -> tuple[str, ...] | None:
     """The names of these aliases, in order; ``None`` stands for any tag."""
     if aliases is None:
         return None
     wanted = sorted(aliases)
     marks = ",".join("?" * len(wanted))
-    rows = connection.execute(f"SELECT name FROM alias WHERE alias IN ({marks}) ORDER BY name", wanted)  # noqa: S608
-    return tuple(dict.fromkeys(row[0] for row in rows)) or None
+    rows = connection.execute(f"SELECT alias, name FROM alias WHERE alias IN ({marks})", wanted)  # noqa: S608
+    try:
+        names = {sealing.open_text(name, alias_place(alias)) for alias, name in rows}
+    except PayloadInvalid:
+        return None
+    return tuple(sorted(names)) or None
 
 
-def _rows(
-    connection: sqlite3.Connection, lane: Lane, after: int
-) -> Iterator[tuple[int, Epoch, DeviceName, int, int, bytes]]:
+def _rows(connection: sqlite3.Connection, lane: Lane, after: int) -> Iterator[_Row]:
     """Rows of ``lane`` in order, a few at a time: they are deleted and changed while this goes on."""
     while True:
         rows = connection.execute(

@@ -23,24 +23,28 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from connectors.model.datatypes import DataType
 from connectors.model.delivery import BatchNumber, BatchRanges, Epoch, new_epoch
-from connectors.model.errors import OutboxUnavailable, PayloadInvalid
-from connectors.model.tags import DefinitionHash, DeviceDefinition, DeviceName, MetricDefinition, TagType
-from connectors.sparkplug.definition import make_definition, read_definition
-from connectors.sparkplug.delivery import format_epoch
+from connectors.model.errors import OutboxDamaged, OutboxUnavailable, PayloadInvalid
+from connectors.model.tags import DefinitionHash, DeviceDefinition, DeviceName, TagType
+from edge_agent.buffer.acknowledging import delete_acknowledged
 from edge_agent.buffer.ballast import Ballast
 from edge_agent.buffer.bounds import OutboxBounds
-from edge_agent.buffer.columns import pack_columns, unpack_columns
-from edge_agent.buffer.epochs import begin_epoch
+from edge_agent.buffer.checksums import INSERT_ROW, StoredRow, with_checksum
+from edge_agent.buffer.columns import pack_columns
+from edge_agent.buffer.damage import named_errors
+from edge_agent.buffer.definitions import Definitions, highest_alias
+from edge_agent.buffer.epochs import begin_epoch, learn_from_mark, mark_of_start
 from edge_agent.buffer.giving_up import told_not_taken
+from edge_agent.buffer.high_water import EpochBegun, Mark
+from edge_agent.buffer.losses import Losses, take_losses
+from edge_agent.buffer.outbox_file import Opening, OutboxFile, is_worth_opening_again
 from edge_agent.buffer.reading import stored_batch
+from edge_agent.buffer.refusing import set_aside
 from edge_agent.buffer.relief import Relief, ReliefStatus
-from edge_agent.buffer.rows import Gap, GapReason, Kind, Lane, NewBatch, OpenGap, StoredBatch
-from edge_agent.buffer.schema import Durability, open_outbox_file
-
-ALIAS_FIRST: Final = 1 << 14
-"""Aliases from here to 2,097,151 are three bytes on the wire, whichever it is: metrics of one type are equally long."""
+from edge_agent.buffer.resealing import seal_names
+from edge_agent.buffer.rows import Gap, Kind, Lane, NewBatch, OpenGap, StoredBatch
+from edge_agent.buffer.schema import Durability
+from edge_agent.buffer.sealing import PLAIN, Sealing, gap_place
 
 _NO_DEFINITION: Final = DefinitionHash("")
 _NO_DEVICE: Final = DeviceName("")
@@ -70,31 +74,68 @@ class Commit:
 class Outbox:
     """The outbox file of one agent, opened for one start of it."""
 
-    def __init__(self, path: Path, durability: Durability, *, now_ms: int, bounds: OutboxBounds | None = None) -> None:
-        """Open the file and begin a new epoch. Raises ``OutboxUnavailable``."""
+    def __init__(
+        self,
+        path: Path,
+        durability: Durability,
+        *,
+        now_ms: int,
+        bounds: OutboxBounds | None = None,
+        sealing: Sealing = PLAIN,
+        suspicion: str = "",
+    ) -> None:
+        """Open the file, salvage it if it is damaged, and begin a new epoch.
+
+        ``suspicion``: why it is thought to be damaged; then all of it is looked at. Raises ``OutboxUnavailable`` when
+        the disk does not take it, ``OutboxTooNew``.
+        """
         self.path = path
         self.epoch = new_epoch()
         self._next = 1
         self._bounds = bounds or OutboxBounds()
-        try:
-            self._open(durability, now_ms)
-        except OutboxUnavailable:
-            if not Ballast(path, self._bounds.ballast_bytes).give_up():
-                raise
-            self._open(durability, now_ms)  # a full disk has some room now
+        self._sealing = sealing
+        self.missing_keys: set[str] = set()
+        """Ids of keys that rows are sealed with, and that are not configured; only where the last start had them."""
+        self.losses: tuple[Losses, ...] = ()
+        """What this start has found to be gone, and declared."""
+        self._newest_gap = 0
+        self._unsure: tuple[object, list[StoredBatch]] = (None, [])
+        self._done: tuple[object, list[StoredBatch]] = (None, [])
+        self._has_begun = False
+        self.opened_again: list[str] = []
+        """Why the file was opened anew after an error of the disk; whoever reports it clears the list."""
+        self._file = OutboxFile(path, durability, sealing, self._bounds.free_disk_bytes_min)
+        ballast = Ballast(path, self._bounds.ballast_bytes)
+        while True:
+            try:
+                self.opening = self._open(now_ms, suspicion)
+                return
+            except OutboxUnavailable:
+                if not self._file.make_way() and not ballast.give_up():  # a full disk has some room now
+                    self._file.close()
+                    raise
 
-    def _open(self, durability: Durability, now_ms: int) -> None:
-        self._connection = open_outbox_file(self.path, durability)
-        self._relief = Relief(self._connection, self.path, self._bounds, self.epoch)
+    def _open(self, now_ms: int, suspicion: str) -> Opening:
+        mark, opening = self._file.open(now_ms, suspicion)
         try:
-            self._begin_epoch(now_ms)
-        except sqlite3.Error as exc:
-            self._connection.close()
-            raise OutboxUnavailable(f"the outbox {self.path} cannot be written: {exc}") from exc
+            self._begin_epoch(mark, now_ms)
+        except OutboxDamaged as exc:  # nothing was found, and yet it does not work
+            mark, opening = self._file.open(now_ms, str(exc), is_certain=True)
+            self._begin_epoch(mark, now_ms)
+        return opening
+
+    def _bind(self) -> None:
+        self._connection = self._file.connection
+        self._definitions = Definitions(self._connection, self._sealing)
+        self._relief = Relief(self._connection, self.path, self._bounds, self.epoch, self._sealing)
 
     def close(self) -> None:
         """Close the file; what was committed stays."""
-        self._connection.close()
+        self._file.close()
+
+    def when_opened_again(self, release: Callable[[], None]) -> None:
+        """Call ``release``, in the thread of the outbox, before the file is opened anew after an error of the disk."""
+        self._file.release = release
 
     # -- writing ---------------------------------------------------------------------------------------------------
 
@@ -104,16 +145,15 @@ class Outbox:
         When a bound is reached, older or newer samples give way first, with a gap record in the same transaction
         (``work.given_up``). Raises ``OutboxUnavailable`` when the disk did not take it; then nothing of it happened.
         """
-        try:
-            return self._transaction(lambda rows: self._apply(work, rows))
-        except sqlite3.Error as exc:
-            if not _is_full(exc):
-                raise OutboxUnavailable(f"the outbox {self.path} cannot be written: {exc}") from exc
-        try:
+        now_ms = work.now_ns // 1_000_000
+        with named_errors(self.path, "written"):
+            try:
+                return self._transaction(lambda rows: self._apply(work, rows), now_ms, work)
+            except sqlite3.Error as exc:
+                if not _is_full(exc):
+                    raise
             rows = self._make_room(work)
-            return rows + self._transaction(lambda rows: self._apply(work, rows))
-        except sqlite3.Error as exc:
-            raise OutboxUnavailable(f"the outbox {self.path} cannot be written: {exc}") from exc
+            return rows + self._transaction(lambda rows: self._apply(work, rows), now_ms, work)
 
     @property
     def relief(self) -> ReliefStatus:
@@ -128,71 +168,98 @@ class Outbox:
         Raises ``OutboxUnavailable``.
         """
         found: list[DeviceDefinition] = []
-        try:
-            rows = self._transaction(lambda rows: found.append(self._define(device, types, now_ms, rows)))
-        except sqlite3.Error as exc:
-            raise OutboxUnavailable(f"the outbox {self.path} cannot be written: {exc}") from exc
+        with named_errors(self.path, "written"):
+            rows = self._transaction(lambda rows: found.append(self._define(device, types, now_ms, rows)), now_ms)
+            self._file.high_water.advance(0, alias=highest_alias(self._connection))
         return found[-1], rows
 
     def next_bd_seq(self) -> int:
         """The bdSeq of the next CONNECT: one more than that of the last, 0 after 255; kept over restarts."""
-        try:
+        with named_errors(self.path, "written"):
+            self._be_open()
             row = self._connection.execute("SELECT value FROM meta WHERE key='bd_seq'").fetchone()
-            number = 0 if row is None else (int(row[0]) + 1) % 256
+            number = (row[0] + 1) % 256 if row is not None and type(row[0]) is int else 0
             self._connection.execute("INSERT OR REPLACE INTO meta (key, value) VALUES ('bd_seq', ?)", (number,))
-        except sqlite3.Error as exc:
-            raise OutboxUnavailable(f"the outbox {self.path} cannot be written: {exc}") from exc
         return number
 
     # -- reading ---------------------------------------------------------------------------------------------------
 
     def definition(self, hash_: DefinitionHash) -> DeviceDefinition | None:
-        """The definition with this hash; ``None`` when there is none, or when it is damaged."""
-        row = self._connection.execute("SELECT body FROM definition WHERE hash=?", (hash_,)).fetchone()
-        with contextlib.suppress(PayloadInvalid):
-            found = read_definition(b"" if row is None else row[0])
-            return found if found.hash == hash_ else None
-        return None
+        """The definition with this hash; ``None`` when there is none, it is damaged, or its key is lost."""
+        with named_errors(self.path, "read"):
+            return self._definitions.read(hash_)
 
     def waiting_definition(self, hash_: DefinitionHash) -> StoredBatch | None:
         """The row that tells the cloud this definition; ``None`` when none waits. Raises ``OutboxUnavailable``."""
-        query = "SELECT * FROM outbox WHERE kind=? AND definition=? ORDER BY batch LIMIT 1"
-        try:
-            row = self._connection.execute(query, (Kind.DEFINITION, hash_)).fetchone()
-        except sqlite3.Error as exc:
-            raise OutboxUnavailable(f"the outbox {self.path} cannot be read: {exc}") from exc
-        return None if row is None else stored_batch(row)
+        query = "SELECT * FROM outbox WHERE kind=? AND definition=? ORDER BY batch"
+        with named_errors(self.path, "read"):
+            found = self._connection.execute(query, (Kind.DEFINITION, hash_)).fetchall()
+        rows = [stored_batch(row, self._sealing) for row in found]
+        return next((row for row in rows if not row.unreadable), rows[0] if rows else None)
 
     def acknowledged_definitions(self) -> set[DefinitionHash]:
         """The definitions that the cloud has."""
-        return {
-            DefinitionHash(row[0]) for row in self._connection.execute("SELECT hash FROM definition WHERE acknowledged")
-        }
+        with named_errors(self.path, "read"):
+            return self._definitions.acknowledged()
 
     def device_states(self) -> dict[DeviceName, tuple[DefinitionHash, int | None, int | None]]:
         """By device: its newest definition, the source time of its newest stored sample, and when that was stored."""
         query = "SELECT device, definition, last_source_ns, last_commit_ns FROM device_state"
-        return {DeviceName(row[0]): (DefinitionHash(row[1]), row[2], row[3]) for row in self._connection.execute(query)}
+        with named_errors(self.path, "read"):
+            rows = self._connection.execute(query).fetchall()
+        return {DeviceName(row[0]): (DefinitionHash(row[1]), row[2], row[3]) for row in rows}
 
     def open_gaps(self) -> dict[DeviceName, OpenGap]:
         """Gaps that have not been closed yet."""
         query = "SELECT device, reason, first_ns, detail FROM gap"
-        return {DeviceName(row[0]): OpenGap(DeviceName(row[0]), *row[1:]) for row in self._connection.execute(query)}
+        with named_errors(self.path, "read"):
+            rows = self._connection.execute(query).fetchall()
+        gaps = [OpenGap(row[0], row[1], row[2], self._gap_detail(row[0], row[3])) for row in rows]
+        return {gap.device: gap for gap in gaps}
 
     # -- inside a transaction --------------------------------------------------------------------------------------
 
-    def _transaction(self, work: Callable[[list[StoredBatch]], object]) -> list[StoredBatch]:
-        """Run ``work``, which adds rows to its list; all or nothing. Raises ``sqlite3.Error``."""
+    def _transaction(
+        self, work: Callable[[list[StoredBatch]], object], now_ms: int, asked: Commit | None = None
+    ) -> list[StoredBatch]:
+        """Run ``work``, which adds rows to its list; all or nothing. Raises ``sqlite3.Error``, ``OutboxUnavailable``.
+
+        An error of the disk can leave it open whether it was done: the file is then opened anew, and says so. What was
+        done after all is not done again when the same thing is ``asked`` for again; only what the cloud has said since
+        is followed.
+        """
+        self._be_open()
+        if asked is not None and self._done[0] is asked:
+            self._transaction(lambda _: delete_acknowledged(self._connection, asked.acknowledged), now_ms)
+            return self._done[1]
         rows: list[StoredBatch] = []
         before = self._next
-        self._connection.execute("BEGIN IMMEDIATE")
         try:
+            self._connection.execute("BEGIN IMMEDIATE")
             work(rows)
             self._connection.execute("COMMIT")
-        except BaseException:
+        except BaseException as exc:
             self._roll_back(before)
-            raise
+            if not self._has_begun or not isinstance(exc, sqlite3.Error) or not is_worth_opening_again(exc):
+                raise
+            self._unsure = (asked, rows)
+            self._file.close_connection()
+            self._be_open()
+            self.opened_again.append(str(exc))
+            if self._done[1] is not rows:
+                raise
+        self._file.note(self._next - 1, self._newest_gap, now_ms)
         return rows
+
+    def _be_open(self) -> None:
+        """Open the file anew after an error of the disk."""
+        if self._file.is_open:
+            return
+        last = self._file.open_again(self._next - 1, self.epoch)
+        self._bind()
+        if (rows := self._unsure[1]) and rows[0].number <= last:
+            self._done, self._next = self._unsure, last + 1
+        self._unsure = (None, [])
 
     def _make_room(self, work: Commit) -> list[StoredBatch]:
         """The disk is full: what the cloud has leaves at once, and rows give way, in a transaction of their own."""
@@ -201,44 +268,34 @@ class Outbox:
 
         def give_way(rows: list[StoredBatch]) -> None:
             made.clear()
-            self._delete_acknowledged(work.acknowledged)
+            delete_acknowledged(self._connection, work.acknowledged)
             made.extend(self._relief.force())
             self._add_gaps(made, work.now_ns // 1_000_000, rows)
 
-        rows = self._transaction(give_way)
+        rows = self._transaction(give_way, work.now_ns // 1_000_000)
         work.given_up += made
         return rows
 
     def _define(
         self, device: DeviceName, types: Sequence[TagType], now_ms: int, rows: list[StoredBatch]
     ) -> DeviceDefinition:
-        definition = make_definition(device, [self._metric(device, tag) for tag in types])
-        self._connection.execute(
-            "INSERT INTO definition (hash, device, body, created_ms) VALUES (?,?,?,?) "
-            "ON CONFLICT (hash) DO UPDATE SET body=excluded.body WHERE body IS NOT excluded.body",
-            (definition.hash, device, definition.body, now_ms),
-        )
-        if not self._is_told(definition.hash):
+        definition = self._definitions.enter(device, types, now_ms)
+        if not self._definitions.is_told(definition):
             rows.append(self._add_record(Kind.DEFINITION, device, definition.hash, definition.body, now_ms))
-        self._connection.execute(
-            "INSERT INTO device_state (device, definition) VALUES (?,?) "
-            "ON CONFLICT (device) DO UPDATE SET definition=excluded.definition",
-            (device, definition.hash),
-        )
         return definition
 
     def _apply(self, work: Commit, rows: list[StoredBatch]) -> None:
         now_ms = work.now_ns // 1_000_000
         if work.acknowledged:
-            self._delete_acknowledged(work.acknowledged)
+            delete_acknowledged(self._connection, work.acknowledged)
         relieved = self._relief.relieve(now_ms, work.now_s)
         self._add_gaps(relieved, now_ms, rows)
         for epoch, number, reason in work.refused:
-            self._set_aside(epoch, number, reason, now_ms, rows)
+            self._add_gaps(set_aside(self._connection, self._sealing, epoch, number, reason, now_ms), now_ms, rows)
         for gap in work.opened_gaps:
             self._connection.execute(
                 "INSERT OR IGNORE INTO gap (device, reason, first_ns, detail) VALUES (?,?,?,?)",
-                (gap.device, gap.reason, gap.first_ns, gap.detail),
+                (gap.device, gap.reason, gap.first_ns, self._sealing.seal_text(gap.detail, gap_place(gap.device))),
             )
         for device, last_ns in work.closed_gaps.items():
             self._close_gap(device, last_ns, now_ms, rows)
@@ -252,15 +309,14 @@ class Outbox:
 
     def _add_batches(self, batches: Sequence[NewBatch], now_ns: int, rows: list[StoredBatch]) -> None:
         now_ms = now_ns // 1_000_000
-        inserts: list[tuple[object, ...]] = []
+        inserts: list[StoredRow] = []
         newest: dict[DeviceName, int] = {}
         for batch in batches:
-            payload = pack_columns(batch.parts)
             count = sum(len(part) for part in batch.parts)
             number = self._take_number()
-            inserts.append(
-                (number, self.epoch, Kind.SAMPLES, batch.device, batch.definition, now_ms, count, payload, batch.lane)
-            )
+            payload = self._sealing.seal_batch(pack_columns(batch.parts), self.epoch, number, batch.lane)
+            row = (number, self.epoch, Kind.SAMPLES, batch.device, batch.definition, now_ms, count, payload, batch.lane)
+            inserts.append(with_checksum(row))
             rows.append(
                 StoredBatch(
                     number,
@@ -277,7 +333,7 @@ class Outbox:
             )
             last_ns = max(int(part.time_ns.max()) for part in batch.parts)
             newest[batch.device] = max(newest.get(batch.device, last_ns), last_ns)
-        self._connection.executemany("INSERT INTO outbox VALUES (?,?,?,?,?,?,?,?,?)", inserts)
+        self._connection.executemany(INSERT_ROW, inserts)
         self._connection.executemany(
             "UPDATE device_state SET last_source_ns=?, last_commit_ns=? WHERE device=?",
             [(last_ns, now_ns, device) for device, last_ns in newest.items()],
@@ -287,82 +343,25 @@ class Outbox:
         self, kind: Kind, device: DeviceName, definition: DefinitionHash, record: bytes, now_ms: int
     ) -> StoredBatch:
         number = self._take_number()
-        self._connection.execute(
-            "INSERT INTO outbox VALUES (?,?,?,?,?,?,?,?,?)",
-            (number, self.epoch, kind, device, definition, now_ms, 0, record, Lane.RECORDS),
-        )
-        return StoredBatch(number, self.epoch, kind, device, definition, now_ms, 0, len(record), record=record)
+        self._newest_gap = number if kind is Kind.GAP else self._newest_gap
+        payload = self._sealing.seal_batch(record, self.epoch, number, Lane.RECORDS)
+        row = (number, self.epoch, kind, device, definition, now_ms, 0, payload, Lane.RECORDS)
+        self._connection.execute(INSERT_ROW, with_checksum(row))
+        return StoredBatch(number, self.epoch, kind, device, definition, now_ms, 0, len(payload), record=record)
 
     def _close_gap(self, device: DeviceName, last_ns: int, now_ms: int, rows: list[StoredBatch]) -> None:
         row = self._connection.execute(
             "DELETE FROM gap WHERE device=? RETURNING reason, first_ns, detail", (device,)
         ).fetchone()
         if row is not None:
-            gap = Gap(device, row[0], row[1], max(last_ns, row[1]), detail=row[2])
+            detail = self._gap_detail(device, row[2])
+            gap = Gap(device, row[0], row[1], max(last_ns, row[1]), detail=detail)
             rows.append(self._add_record(Kind.GAP, device, _NO_DEFINITION, gap.to_json(), now_ms))
 
-    def _delete_acknowledged(self, acknowledged: dict[Epoch, BatchRanges]) -> None:
-        for epoch, ranges in acknowledged.items():
-            for first, last in ranges:
-                for hash_, kind in self._connection.execute(
-                    "SELECT definition, kind FROM outbox WHERE batch BETWEEN ? AND ? AND epoch=? AND kind IN (?,?)",
-                    (first, last, epoch, Kind.DEFINITION, Kind.EPOCH_START),
-                ).fetchall():
-                    if kind == Kind.DEFINITION:
-                        self._connection.execute("UPDATE definition SET acknowledged=1 WHERE hash=?", (hash_,))
-                    else:
-                        self._connection.execute(
-                            "UPDATE epoch SET declared=1 "
-                            "WHERE first_batch < (SELECT first_batch FROM epoch WHERE epoch=?)",
-                            (epoch,),
-                        )
-                self._connection.execute(
-                    "DELETE FROM outbox WHERE batch BETWEEN ? AND ? AND epoch=?", (first, last, epoch)
-                )
-
-    def _set_aside(self, epoch: Epoch, number: int, reason: str, now_ms: int, rows: list[StoredBatch]) -> None:
-        row = self._connection.execute(
-            "DELETE FROM outbox WHERE batch=? AND epoch=? "
-            "RETURNING kind, device, definition, created_ms, sample_count, payload",
-            (number, epoch),
-        ).fetchone()
-        if row is None:
-            return
-        kind, device, definition, created_ms, count, payload = row
-        self._connection.execute(
-            "INSERT OR IGNORE INTO refused VALUES (?,?,?,?,?,?,?,?,?)",
-            (number, epoch, device, definition, created_ms, count, payload, reason, now_ms),
-        )
-        first_ns = last_ns = created_ms * 1_000_000
-        if kind == Kind.SAMPLES:
-            with contextlib.suppress(PayloadInvalid):  # a damaged row: the time of its commit has to do
-                times = [part.time_ns for part in unpack_columns(payload)]
-                first_ns = min(int(column.min()) for column in times)
-                last_ns = max(int(column.max()) for column in times)
-        detail, of = f"batch {number} of epoch {format_epoch(epoch)}: {reason}", format_epoch(epoch)
-        gap = Gap(
-            DeviceName(device), GapReason.REFUSED, first_ns, last_ns, count, None, detail, of, ((number, number),)
-        )
-        rows.append(self._add_record(Kind.GAP, gap.device, _NO_DEFINITION, gap.to_json(), now_ms))
-
-    def _is_told(self, hash_: DefinitionHash) -> bool:
-        """Whether the cloud has this definition, or a row waits that tells it; neither is so when it was refused."""
-        query = "SELECT 1 FROM definition WHERE hash=? AND acknowledged UNION ALL "
-        query += "SELECT 1 FROM outbox WHERE kind=? AND definition=?"
-        return self._connection.execute(query, (hash_, Kind.DEFINITION, hash_)).fetchone() is not None
-
-    def _metric(self, device: DeviceName, tag: TagType) -> MetricDefinition:
-        key = (device, tag.name, int(tag.datatype))
-        query = "SELECT alias FROM alias WHERE device=? AND name=? AND datatype=?"
-        row = self._connection.execute(query, key).fetchone()
-        if row is None:
-            (top,) = self._connection.execute("SELECT max(alias) FROM alias").fetchone()
-            alias = ALIAS_FIRST if top is None else top + 1
-            statement = "INSERT INTO alias (device, name, datatype, alias) VALUES (?,?,?,?)"
-            self._connection.execute(statement, (*key, alias))
-        else:
-            alias = row[0]
-        return MetricDefinition(alias, tag.name, DataType(tag.datatype), tag.unit, tag.description)
+    def _gap_detail(self, device: DeviceName, stored: str | bytes) -> str:
+        with contextlib.suppress(PayloadInvalid):  # that there is a gap counts more than why
+            return self._sealing.open_text(stored, gap_place(device))
+        return ""
 
     def _take_number(self) -> BatchNumber:
         number = BatchNumber(self._next)
@@ -374,16 +373,25 @@ class Outbox:
         if self._connection.in_transaction:
             self._connection.execute("ROLLBACK")
 
-    def _begin_epoch(self, now_ms: int) -> None:
-        row = self._connection.execute("SELECT seq FROM sqlite_sequence WHERE name='outbox'").fetchone()
-        self._next = 1 + (0 if row is None else int(row[0]))
+    def _begin_epoch(self, mark: Mark | None, now_ms: int) -> None:
+        self._bind()
 
         def begin(rows: list[StoredBatch]) -> None:
+            last, forgotten = learn_from_mark(self._connection, mark, now_ms)
+            self.losses = tuple(lost for lost in (take_losses(self._connection), forgotten) if lost)
+            self._next = last + 1
+            self.missing_keys = seal_names(self._connection, self._sealing)
             document = begin_epoch(self._connection, self.epoch, self._next, now_ms)
-            self._add_record(Kind.EPOCH_START, _NO_DEVICE, _NO_DEFINITION, document, now_ms)
-            self._add_gaps(told_not_taken(self._connection), now_ms, rows)
+            rows.append(self._add_record(Kind.EPOCH_START, _NO_DEVICE, _NO_DEFINITION, document, now_ms))
+            self._add_gaps(told_not_taken(self._connection, sealing=self._sealing), now_ms, rows)
+            for lost in self.losses:
+                self._add_gaps(lost.gaps(), now_ms, rows)
 
-        self._transaction(begin)
+        with named_errors(self.path, "written"):
+            first = self._transaction(begin, now_ms)[0].number
+            self._newest_gap, self._has_begun = self._next - 1, True
+            begun, alias = EpochBegun(self.epoch, first, now_ms), highest_alias(self._connection)
+            self._file.high_water.begin(mark_of_start(self._connection, mark, begun, self._next - 1, alias))
 
 
 def _is_full(error: sqlite3.Error) -> bool:

@@ -17,13 +17,13 @@ def split(parts: Sequence[SampleBatch], bytes_max: int) -> list[tuple[SampleBatc
     stack = list(reversed(parts))
     while stack:
         part = stack.pop()
-        size = _bytes_max(part)
+        size = message_bytes_max(part)
         if size <= room:
             current.append(part)
             room -= size
             continue
         count = len(part) * room // size
-        while count and (size := _bytes_max(part.select(slice(0, count)))) > room:  # long texts come first
+        while count and (size := message_bytes_max(part.select(slice(0, count)))) > room:  # long texts come first
             count = min(count - 1, count * room // size)
         if count == 0 and not current:
             count = 1
@@ -40,5 +40,6 @@ def split(parts: Sequence[SampleBatch], bytes_max: int) -> list[tuple[SampleBatc
     return pieces
 
 
-def _bytes_max(part: SampleBatch) -> int:
+def message_bytes_max(part: SampleBatch) -> int:
+    """How many bytes of a message ``part`` takes at most."""
     return encoded_bytes_max(part) + TICK_BYTES * len(part)

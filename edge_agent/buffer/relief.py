@@ -15,6 +15,8 @@ from edge_agent.buffer.bounds import HIGH_MARK, LOW_MARK, Limit, OutboxBounds, R
 from edge_agent.buffer.giving_up import BYTES_AT_ONCE_MAX, GivingUp, note_not_taken, told_not_taken
 from edge_agent.buffer.rows import Gap, GapReason, Lane, NewBatch
 from edge_agent.buffer.schema import PAGE_BYTES, WAL_PAGES_MAX
+from edge_agent.buffer.sealing import PLAIN, Sealing
+from edge_agent.buffer.set_aside import forget_oldest
 from edge_agent.buffer.thinning import Thinning
 
 LOOK_EVERY_S: Final = 1.0
@@ -42,9 +44,17 @@ class ReliefStatus:
 class Relief:
     """The bounds of one open outbox."""
 
-    def __init__(self, connection: sqlite3.Connection, path: Path, bounds: OutboxBounds, epoch: Epoch) -> None:
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        path: Path,
+        bounds: OutboxBounds,
+        epoch: Epoch,
+        sealing: Sealing = PLAIN,
+    ) -> None:
         self._connection = connection
-        self._folder = path.parent
+        self._sealing = sealing
+        self._path = path
         self._wal = path.with_name(path.name + "-wal")
         self._bounds = bounds
         self._epoch = epoch
@@ -76,11 +86,11 @@ class Relief:
         elif self._refusing and limit.is_relieved(room.used_bytes):
             self._refusing.clear()
             self._thinning.begin_anew()
-            gaps += told_not_taken(self._connection)
+            gaps += told_not_taken(self._connection, sealing=self._sealing)
         elif limit.is_relieved(room.used_bytes):
             self._thinning.begin_anew()
         if looks and self._refusing:
-            gaps += told_not_taken(self._connection, now_ms - int(TELL_NOT_TAKEN_S * 1000))
+            gaps += told_not_taken(self._connection, now_ms - int(TELL_NOT_TAKEN_S * 1000), sealing=self._sealing)
         self.status = ReliefStatus(
             room.used_bytes,
             limit.bytes_max,
@@ -105,8 +115,8 @@ class Relief:
         return taken
 
     def give_up_ballast(self) -> bool:
-        """The disk is full: free what is held for that; false when nothing is."""
-        return self._ballast.give_up()
+        """The disk is full: free what is held for that, damaged files first; false when nothing is."""
+        return forget_oldest(self._path) or self._ballast.give_up()
 
     def force(self) -> list[Gap]:
         """The disk has refused a commit: rows give way, whatever the bounds say."""
@@ -122,7 +132,7 @@ class Relief:
         if policy is WhenFull.DROP_NEWEST:
             self._refusing[Lane.SAMPLES] = limit.reason
         elif policy is WhenFull.THIN and not self._thinning.is_exhausted and excess_bytes > 0:
-            thinned = GivingUp(self._connection, GapReason.THINNED, self._thinning.detail)
+            thinned = GivingUp(self._connection, GapReason.THINNED, self._thinning.detail, self._sealing)
             self._thinning.thin(self._connection, thinned, excess_bytes)
             gaps += thinned.gaps()
         if policy is not WhenFull.DROP_OLDEST and not self._thinning.is_exhausted:
@@ -162,7 +172,7 @@ class Relief:
             GapReason.DISK_FULL: "the disk has no room for more (outbox.free_disk_min)",
             GapReason.TOO_OLD: f"older than {(bounds.age_s_max or 0) / 3600:g} h (outbox.age_max)",
         }
-        return GivingUp(self._connection, reason, details[reason])
+        return GivingUp(self._connection, reason, details[reason], self._sealing)
 
     def _forget_refused(self, bytes_min: int) -> int:
         """Batches that the cloud has refused are declared already: they give way first. Bytes that this freed."""
@@ -179,7 +189,7 @@ class Relief:
 
     def _look(self) -> None:
         try:
-            disk = os.statvfs(self._folder)
+            disk = os.statvfs(self._path.parent)
             self._free_disk_bytes = disk.f_bavail * disk.f_frsize
         except OSError:
             self._free_disk_bytes = 0
@@ -197,6 +207,6 @@ class Relief:
 
     def _trim_ballast(self, limit: Limit) -> None:
         if limit.reason == GapReason.DISK_FULL and self._free_disk_bytes < self._bounds.free_disk_bytes_min:
-            self._ballast.give_up()
+            self.give_up_ballast()
         else:
             self._ballast.restore(self._free_disk_bytes, self._bounds.free_disk_bytes_min)

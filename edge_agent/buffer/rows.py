@@ -44,7 +44,10 @@ class NewBatch:
 
 @dataclass(frozen=True, slots=True)
 class StoredBatch:
-    """A row of the outbox. ``parts`` for samples, ``record`` (bytes) for everything else."""
+    """A row of the outbox. ``parts`` for samples, ``record`` (bytes) for everything else.
+
+    ``unreadable`` says why a row has neither: it is damaged, or its key is lost.
+    """
 
     number: BatchNumber
     epoch: Epoch
@@ -57,6 +60,7 @@ class StoredBatch:
     parts: tuple[SampleBatch, ...] = ()
     record: bytes = b""
     lane: Lane = Lane.RECORDS
+    unreadable: str = ""
 
 
 class GapReason:
@@ -65,6 +69,7 @@ class GapReason:
     AGENT_NOT_RUNNING = "agent_not_running"
     DEVICE_UNAVAILABLE = "device_unavailable"
     REFUSED = "refused"
+    KEY_LOST = "key_lost"
     OUTBOX_FULL = "outbox_full"
     DISK_FULL = "disk_full"
     TOO_OLD = "too_old"

@@ -1,6 +1,6 @@
 """The tables of the outbox, and how an older file becomes a current one.
 
-``sqlite-utils`` opens the file and runs the migrations; the hot path (``outbox.py``) uses its connection directly.
+``sqlite-utils`` runs the migrations; the hot path (``outbox.py``) uses its connection directly.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import sqlite3
 from pathlib import Path
 from typing import Final, Literal
 
-from connectors.model.errors import OutboxUnavailable
+from connectors.model.errors import OutboxDamaged, OutboxTooNew, OutboxUnavailable
 
 PAGE_BYTES: Final = 8192
 WAL_PAGES_MAX: Final = 2000
@@ -64,17 +64,25 @@ _MIGRATIONS: Final = (
         sample_count INTEGER NOT NULL, aliases TEXT, since_ms INTEGER NOT NULL, PRIMARY KEY (device, reason)
     ) WITHOUT ROWID;
     """,
+    """
+    -- see checksums.py; none in rows of older versions
+    ALTER TABLE outbox ADD COLUMN checksum INTEGER;
+    """,
 )
 SCHEMA_VERSION: Final = len(_MIGRATIONS)
+_TELLS_VERSION: Final = 3
+"""From this version on, table ``meta`` names it too."""
 
 
 def open_outbox_file(path: Path, durability: Durability) -> sqlite3.Connection:
     """Open the outbox at ``path``, creating or migrating it; the connection belongs to the calling thread.
 
-    Raises ``OutboxUnavailable`` when the file cannot be opened, is not an outbox, or was written by a newer version.
+    Raises ``sqlite3.Error``, ``OutboxTooNew`` when it was written by a newer version, and ``OutboxDamaged`` when it
+    says two things of its version.
     """
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5.0)
     try:
-        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5.0)
+        connection.text_factory = lenient_text
         connection.execute(f"PRAGMA page_size={PAGE_BYTES}")
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute(f"PRAGMA synchronous={'FULL' if durability == 'full' else 'NORMAL'}")
@@ -82,8 +90,9 @@ def open_outbox_file(path: Path, durability: Durability) -> sqlite3.Connection:
         connection.execute("PRAGMA secure_delete=OFF")  # some builds zero deleted pages: each row written twice
         connection.execute("PRAGMA trusted_schema=OFF")
         _migrate(connection, path)
-    except sqlite3.Error as exc:
-        raise OutboxUnavailable(f"the outbox {path} cannot be opened: {exc}") from exc
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 
@@ -91,16 +100,60 @@ def open_reader(path: Path) -> sqlite3.Connection:
     """A read-only connection for another thread. Raises ``OutboxUnavailable``."""
     try:
         connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, isolation_level=None, check_same_thread=False)
+        connection.text_factory = lenient_text
         connection.execute("PRAGMA query_only=ON")
     except sqlite3.Error as exc:
         raise OutboxUnavailable(f"the outbox {path} cannot be read: {exc}") from exc
     return connection
 
 
+def open_fresh_file(path: Path) -> sqlite3.Connection:
+    """An empty outbox that nobody else opens yet, and that no crash has to survive. Raises ``sqlite3.Error``."""
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    try:
+        for pragma in (f"page_size={PAGE_BYTES}", "journal_mode=OFF", "synchronous=OFF", "locking_mode=EXCLUSIVE"):
+            connection.execute(f"PRAGMA {pragma}")
+        make_tables(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def open_damaged_file(path: Path) -> sqlite3.Connection:
+    """Read what SQLite can still read of a damaged outbox, without changing it. Raises ``sqlite3.Error``."""
+    connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, isolation_level=None, check_same_thread=False)
+    connection.text_factory = lenient_text
+    try:
+        # It is read although it is shorter than it says, and each page is looked at before it is believed.
+        for pragma in ("writable_schema=ON", "trusted_schema=OFF", "cell_size_check=ON"):
+            connection.execute(f"PRAGMA {pragma}")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def make_tables(connection: sqlite3.Connection) -> None:
+    """Make the tables of an outbox in an empty database. Raises ``sqlite3.Error``."""
+    for number in range(SCHEMA_VERSION):
+        connection.executescript(_script(number))
+
+
+def lenient_text(data: bytes) -> str:
+    """A text of the file; bytes that are none, in a damaged row, make no error here: its checksum tells."""
+    return data.decode("utf-8", "replace")
+
+
 def _migrate(connection: sqlite3.Connection, path: Path) -> None:
     version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+    if version:
+        row = connection.execute("SELECT value FROM meta WHERE key='schema'").fetchone()
+        told = version if row is None and version < _TELLS_VERSION else None if row is None else row[0]
+        if told != version:  # the number in the header is four bytes without a checksum: it alone decides nothing
+            raise OutboxDamaged(f"the outbox {path} is damaged: its header names schema {version}, its table {told}")
     if version > SCHEMA_VERSION:
-        raise OutboxUnavailable(
+        raise OutboxTooNew(
             f"the outbox {path} was written by a newer Lineside (schema {version}, this one knows {SCHEMA_VERSION}); "
             "install that version again, or move the file away"
         )
@@ -110,5 +163,11 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> None:
 
     database = Database(connection)
     for number in range(version, SCHEMA_VERSION):
-        statements = f"BEGIN IMMEDIATE;{_MIGRATIONS[number]}PRAGMA user_version={number + 1};COMMIT;"
-        database.conn.executescript(statements)
+        database.conn.executescript(_script(number))
+
+
+def _script(number: int) -> str:
+    """The migration to version ``number + 1``."""
+    version = number + 1
+    told = f"INSERT OR REPLACE INTO meta (key, value) VALUES ('schema', {version});"  # noqa: S608
+    return f"BEGIN IMMEDIATE;{_MIGRATIONS[number]}{told}PRAGMA user_version={version};COMMIT;"

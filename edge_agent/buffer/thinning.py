@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from connectors.model.datatypes import DataType, is_numeric
 from connectors.model.errors import PayloadInvalid
 from connectors.model.samples import SampleBatch
+from edge_agent.buffer.checksums import StoredRow, is_intact, with_checksum
 from edge_agent.buffer.columns import pack_columns, unpack_columns
 from edge_agent.buffer.giving_up import BYTES_AT_ONCE_MAX, ROW_BYTES, GivingUp
 from edge_agent.buffer.rows import Lane
@@ -53,24 +54,22 @@ class Thinning:
         interval_ns = INTERVALS_S[self._level] * 1_000_000_000
         read_bytes = 0
         while giving_up.freed_bytes < bytes_min and read_bytes < READ_AT_ONCE_MAX:
-            row = connection.execute(
-                "SELECT batch, epoch, device, payload FROM outbox WHERE batch>? AND lane=? ORDER BY batch LIMIT 1",
-                (self._after, Lane.SAMPLES),
-            ).fetchone()
+            query = "SELECT * FROM outbox WHERE batch>? AND lane=? ORDER BY batch LIMIT 1"
+            row = connection.execute(query, (self._after, Lane.SAMPLES)).fetchone()
             if row is None:
                 self._level, self._after, self._memory = self._level + 1, 0, _Memory()
                 return
             self._after = row[0]
-            read_bytes += len(row[3])
-            self._thin_row(connection, giving_up, row, interval_ns)
+            read_bytes += len(row[7])
+            if is_intact(row):  # else it is set aside, with a gap, when it is its turn to be sent
+                self._thin_row(connection, giving_up, row, interval_ns)
 
-    def _thin_row(self, connection: sqlite3.Connection, giving_up: GivingUp, row: tuple[int, int, str, bytes],
-                  interval_ns: int) -> None:  # fmt: skip
-        batch, epoch, device, payload = row
+    def _thin_row(self, connection: sqlite3.Connection, giving_up: GivingUp, row: StoredRow, interval_ns: int) -> None:
+        batch, epoch, kind, device, definition, created_ms, _count, payload, lane, _checksum = row
         try:
-            parts = unpack_columns(payload)
+            parts = unpack_columns(giving_up.sealing.open_batch(payload, epoch, batch, lane))
         except PayloadInvalid:
-            return  # it is set aside, with a gap, when it is its turn to be sent
+            return  # its key is lost: it is set aside when it is its turn
         loss = giving_up.loss(epoch, device)  # type: ignore[arg-type]
         kept: list[SampleBatch] = []
         for part in parts:
@@ -85,8 +84,12 @@ class Thinning:
             giving_up.remove(batch, epoch)  # type: ignore[arg-type]
             giving_up.freed_bytes += len(payload) + ROW_BYTES
         elif count < sum(len(part) for part in parts):
-            smaller = pack_columns(kept)
-            connection.execute("UPDATE outbox SET payload=?, sample_count=? WHERE batch=?", (smaller, count, batch))
+            smaller = giving_up.sealing.seal_batch(pack_columns(kept), epoch, batch, lane)
+            changed = with_checksum((batch, epoch, kind, device, definition, created_ms, count, smaller, lane))
+            connection.execute(
+                "UPDATE outbox SET payload=?, sample_count=?, checksum=? WHERE batch=?",
+                (smaller, count, changed[-1], batch),
+            )
             giving_up.freed_bytes += len(payload) - len(smaller)
 
 

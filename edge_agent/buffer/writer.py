@@ -1,43 +1,77 @@
-"""The outbox in threads of its own, so that a slow disk never stops a poll: one thread writes, one reads."""
+"""The outbox in threads of its own, so that a slow disk never stops a poll: one thread writes, one reads.
+
+Whichever of them finds that it is damaged says so in one place (``Damage``): the agent then opens it anew.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import sqlite3
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
 from connectors.model.delivery import Epoch
+from connectors.model.errors import OutboxDamaged, OutboxUnavailable
 from connectors.model.tags import DefinitionHash, DeviceDefinition, DeviceName, TagType
+from connectors.observability.events import emit
 from edge_agent.buffer.bounds import OutboxBounds
+from edge_agent.buffer.damage import check_all, named_errors
+from edge_agent.buffer.losses import Losses
 from edge_agent.buffer.outbox import Commit, Outbox
+from edge_agent.buffer.outbox_file import Opening
 from edge_agent.buffer.reading import read_batches, read_status
 from edge_agent.buffer.relief import ReliefStatus
 from edge_agent.buffer.rows import OutboxStatus, StoredBatch
 from edge_agent.buffer.schema import Durability, open_reader
+from edge_agent.buffer.sealing import PLAIN, Sealing
+from edge_agent.observability.events import OutboxOpenedAgain
 
 T = TypeVar("T")
+
+
+class Damage:
+    """Whether somebody has found that the outbox is damaged, and how it shows; of the first one who did."""
+
+    def __init__(self) -> None:
+        self.found = asyncio.Event()
+        self.reason = ""
+
+    def notice(self, reason: str) -> None:
+        """The outbox has to be opened anew."""
+        self.reason = self.reason or reason
+        self.found.set()
 
 
 class OutboxWriter:
     """Every method runs in the writing thread and raises what ``Outbox`` raises."""
 
     def __init__(self, outbox: Outbox, executor: ThreadPoolExecutor) -> None:
+        self.damage = Damage()
         self._outbox = outbox
         self._executor = executor
 
     @classmethod
     async def open(
-        cls, path: Path, durability: Durability, now_ms: int, bounds: OutboxBounds | None = None
+        cls,
+        path: Path,
+        durability: Durability,
+        now_ms: int,
+        bounds: OutboxBounds | None = None,
+        sealing: Sealing = PLAIN,
+        suspicion: str = "",
     ) -> OutboxWriter:
-        """Open the outbox and begin an epoch. Raises ``OutboxUnavailable``."""
+        """Open the outbox and begin an epoch; see ``Outbox``. Raises ``OutboxUnavailable``, ``OutboxTooNew``."""
         executor = ThreadPoolExecutor(1, thread_name_prefix="outbox-write")
         loop = asyncio.get_running_loop()
+
+        def start() -> Outbox:
+            return Outbox(path, durability, now_ms=now_ms, bounds=bounds, sealing=sealing, suspicion=suspicion)
+
         try:
-            opened = loop.run_in_executor(executor, lambda: Outbox(path, durability, now_ms=now_ms, bounds=bounds))
-            outbox = await opened
+            outbox = await loop.run_in_executor(executor, start)
         except BaseException:
             executor.shutdown(wait=False)
             raise
@@ -52,6 +86,16 @@ class OutboxWriter:
     def path(self) -> Path:
         """Where the outbox is."""
         return self._outbox.path
+
+    @property
+    def opening(self) -> Opening:
+        """How the file was found."""
+        return self._outbox.opening
+
+    @property
+    def losses(self) -> Sequence[Losses]:
+        """What this start has found to be gone, and declared."""
+        return self._outbox.losses
 
     @property
     def relief(self) -> ReliefStatus:
@@ -80,49 +124,95 @@ class OutboxWriter:
         """Run ``work`` on the outbox in its thread, for what is needed once at a start."""
         return await self._call(lambda: work(self._outbox))
 
+    def opens_again_with(self, reader: OutboxReader) -> None:
+        """Let ``reader`` go of the file whenever it has to be opened anew."""
+        self._outbox.when_opened_again(reader.release)
+
     async def close(self) -> None:
         """Close the file after all that was asked for is done."""
         await self._call(self._outbox.close)
         self._executor.shutdown(wait=False)
 
     async def _call(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._executor, work)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._executor, work)
+        except OutboxDamaged as exc:
+            self.damage.notice(str(exc))
+            raise
+        finally:
+            while self._outbox.opened_again:
+                emit(OutboxOpenedAgain(self._outbox.opened_again.pop(0)))
 
 
 class OutboxReader:
     """Reads rows back from disk in a thread of its own; opened when it is first needed."""
 
-    def __init__(self, path: Path, epoch: Epoch) -> None:
+    def __init__(self, path: Path, epoch: Epoch, sealing: Sealing = PLAIN, damage: Damage | None = None) -> None:
         self.path = path
         self._epoch = epoch
+        self._sealing = sealing
+        self._damage = damage
+        self._lock = threading.Lock()
         self._executor: ThreadPoolExecutor | None = None
         self._connection: sqlite3.Connection | None = None
 
     async def read(self, after: int, count_max: int, bytes_max: int, *, urgent: bool) -> list[StoredBatch]:
         """See ``read_batches``."""
-        return await self._call(lambda: read_batches(self._open(), after, count_max, bytes_max, urgent=urgent))
+
+        def read(connection: sqlite3.Connection) -> list[StoredBatch]:
+            return read_batches(connection, after, count_max, bytes_max, urgent=urgent, sealing=self._sealing)
+
+        return await self._call(read)
 
     async def status(self) -> OutboxStatus:
         """See ``read_status``."""
-        return await self._call(lambda: read_status(self._open(), self.path, self._epoch))
+        return await self._call(lambda connection: read_status(connection, self.path, self._epoch))
+
+    def release(self) -> None:
+        """Close the file until it is needed again; from any thread."""
+        with self._lock:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
 
     def close(self) -> None:
         """Close the file."""
         if self._executor is not None:
-            self._executor.submit(self._close_connection)
+            self._executor.submit(self.release)
             self._executor.shutdown(wait=True)
 
-    def _open(self) -> sqlite3.Connection:
-        if self._connection is None:
-            self._connection = open_reader(self.path)
-        return self._connection
-
-    def _close_connection(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
-
-    async def _call(self, work: Callable[[], T]) -> T:
+    async def _call(self, work: Callable[[sqlite3.Connection], T]) -> T:
         if self._executor is None:
             self._executor = ThreadPoolExecutor(1, thread_name_prefix="outbox-read")
-        return await asyncio.get_running_loop().run_in_executor(self._executor, work)
+
+        def call() -> T:
+            with self._lock:
+                if self._connection is None:
+                    self._connection = open_reader(self.path)
+                return work(self._connection)
+
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._executor, call)
+        except OutboxDamaged as exc:
+            if self._damage is not None:
+                self._damage.notice(str(exc))
+            raise
+
+
+async def check_beside(path: Path, damage: Damage) -> None:
+    """Look at every page of an outbox that is in use, in a thread of its own; until cancelled, or all was seen."""
+    executor = ThreadPoolExecutor(1, thread_name_prefix="outbox-check")
+    connection = open_reader(path)
+    try:
+        with named_errors(path, "read"):
+            reason = await asyncio.get_running_loop().run_in_executor(executor, check_all, connection)
+        if reason:
+            damage.notice(f"the outbox {path} is damaged: {reason}")
+    except OutboxDamaged as exc:
+        damage.notice(str(exc))
+    except OutboxUnavailable:
+        return  # whoever commits meets the same error, and says so
+    finally:
+        connection.interrupt()
+        executor.submit(connection.close)
+        executor.shutdown(wait=False)

@@ -1,7 +1,7 @@
 """The ``edge-agent`` command.
 
 Exit codes: 0 done; 1 something is wrong (an invalid configuration, a device or the uplink not connected); 2 the command
-was used wrongly; 3 no agent answers; 4 another agent runs already, or its data folder cannot be used.
+was used wrongly; 3 no agent answers; 4 another agent runs already, or a newer version has written its outbox.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # NumPy's threads would cost
 
 import typer
 
-from connectors.model.errors import AlreadyRunning, ConfigInvalid, LinesideError, OutboxUnavailable
+from connectors.model.errors import AlreadyRunning, ConfigInvalid, LinesideError, OutboxTooNew
 from connectors.observability.version import lineside_version
 from edge_agent.cli.json_output import print_json
 
@@ -62,7 +62,7 @@ def run(config: ConfigOption = DEFAULT_CONFIG) -> None:
     from connectors.observability.logs import configure_logs
     from edge_agent.config.load import load_config
     from edge_agent.drivers import built_in_drivers
-    from edge_agent.main import run_agent
+    from edge_agent.lives import run_agent
 
     drivers = built_in_drivers()
     try:
@@ -72,7 +72,7 @@ def run(config: ConfigOption = DEFAULT_CONFIG) -> None:
     except ConfigInvalid as exc:
         _print_problems(exc)
         raise typer.Exit(EXIT_PROBLEM) from exc
-    except (AlreadyRunning, OutboxUnavailable) as exc:
+    except (AlreadyRunning, OutboxTooNew) as exc:
         _fail(str(exc), EXIT_CANNOT_START)
 
 
@@ -113,6 +113,8 @@ def status(config: ConfigOption = DEFAULT_CONFIG, socket: SocketOption = None, a
         print_json(answer)
     else:
         print_screen(status_screen(answer))
+    if answer["waiting_for_outbox"]:
+        raise typer.Exit(EXIT_PROBLEM)
     delivers = answer["uplink"]["phase"] == "born" and not answer["uplink"]["unanswered"]
     if not delivers or not all(device["online"] for device in answer["devices"]):
         raise typer.Exit(EXIT_PROBLEM)

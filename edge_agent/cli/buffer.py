@@ -4,27 +4,30 @@ from __future__ import annotations
 
 import sqlite3
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from connectors.model.errors import ConfigInvalid
 from connectors.sparkplug.delivery import format_epoch
+from edge_agent.buffer.resealing import KEY_IN_META
 from edge_agent.buffer.rows import Kind
+from edge_agent.cli.buffer_export import export
+from edge_agent.cli.buffer_look import show, verify
+from edge_agent.cli.buffer_upkeep import compact, new_key, reseal
 from edge_agent.cli.json_output import print_json
+from edge_agent.cli.opened_outbox import DEFAULT_CONFIG, ConfigOption, JsonOption, PathOption, fail, outbox_place
 from edge_agent.local_api.outbox_files import outbox_files
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-DEFAULT_CONFIG = Path("/etc/lineside/agent.yaml")
-EXIT_PROBLEM = 1
+_NUMBERS: Final = (
+    "batch", "batches", "samples", "size", "first", "last", "waiting", "set aside", "explained", "left", "value",
+)  # fmt: skip
 
-app = typer.Typer(help="Look into the outbox, whether the agent runs or not.", no_args_is_help=True)
-
-ConfigOption = Annotated[Path, typer.Option("--config", "-c", envvar="LINESIDE_CONFIG", help="The agent's YAML file")]
-PathOption = Annotated[Path | None, typer.Option("--outbox", help="The outbox itself; otherwise as the file says")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs")]
+app = typer.Typer(
+    help="Look into the outbox, whether the agent runs or not, and take care of it.", no_args_is_help=True
+)
 
 
 @app.command("status")
@@ -42,7 +45,13 @@ def status(config: ConfigOption = DEFAULT_CONFIG, outbox: PathOption = None, as_
             {"epoch": format_epoch(row["epoch"]), "first_batch": row["first_batch"], "declared": bool(row["declared"])}
             for row in database.query("SELECT * FROM epoch ORDER BY first_batch")
         ]
-        gaps = list(database.query("SELECT * FROM gap ORDER BY device"))
+        gaps = list(  # in an encrypted outbox, the detail is sealed
+            database.query(
+                "SELECT device, reason, first_ns, CASE typeof(detail) WHEN 'text' THEN detail END AS detail "
+                "FROM gap ORDER BY device"
+            )
+        )
+        key = next(iter(database.query("SELECT value FROM meta WHERE key=?", [KEY_IN_META])), {"value": ""})["value"]
         refused = next(iter(database.query("SELECT count(*) AS n FROM refused")))["n"]
         files = outbox_files(path)
     document = {
@@ -53,6 +62,7 @@ def status(config: ConfigOption = DEFAULT_CONFIG, outbox: PathOption = None, as_
         "epochs": epochs,
         "open_gaps": gaps,
         "refused": refused,
+        "sealed_with": key,
     }
     if as_json:
         print_json(document)
@@ -71,7 +81,10 @@ def _print_status(document: dict[str, Any]) -> None:
     out = console()
     out.print(Sentence("outbox   ", document["path"]))
     out.print(Sentence("         ", files_sentence(document["database_bytes"], document["wal_bytes"]), "dim"))
-    table = _table(("device", "what", "batches", "samples", "size", "oldest (UTC)"))
+    if document["sealed_with"]:
+        text = f"encrypted at rest; new rows are sealed with the key {document['sealed_with']}"
+        out.print(Sentence("         ", text, "dim"))
+    table = plain_table(("device", "what", "batches", "samples", "size", "oldest (UTC)"))
     for row in document["waiting"]:
         device, kind = Text(row["device"] or "(agent)"), row["kind"].replace("_", " ")
         oldest = clock_time(row["oldest_ms"] * 1_000_000)
@@ -114,7 +127,7 @@ def list_batches(
     from edge_agent.cli.terminal import console
     from edge_agent.cli.words import clock_time, size
 
-    table = _table(("batch", "start", "what", "device", "samples", "size", "committed (UTC)"))
+    table = plain_table(("batch", "start", "what", "device", "samples", "size", "committed (UTC)"))
     for row in found:
         table.add_row(
             str(row["batch"]), row["epoch"], row["kind"].replace("_", " "), Text(row["device"] or "(agent)"),
@@ -126,13 +139,21 @@ def list_batches(
         out.print(f"… {counted(waiting - len(found), 'more batch', 'more batches')}: --count shows more")
 
 
-def _table(headings: tuple[str, ...]) -> Table:
+app.command("show")(show)
+app.command("export")(export)
+app.command("verify")(verify)
+app.command("compact")(compact)
+app.command("reseal")(reseal)
+app.command("new-key")(new_key)
+
+
+def plain_table(headings: tuple[str, ...]) -> Table:
+    """A table without lines, for ``headings``."""
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="dim")
     for heading in headings:
-        number = heading in ("batch", "batches", "samples", "size")
-        table.add_column(heading, justify="right" if number else "left", overflow="fold")
+        table.add_column(heading, justify="right" if heading in _NUMBERS else "left", overflow="fold")
     return table
 
 
@@ -140,26 +161,16 @@ class _open:  # noqa: N801  reads as a verb where it is used
     """The outbox, read-only, for the length of a block; says so and ends the command when there is none."""
 
     def __init__(self, config: Path, outbox: Path | None) -> None:
-        from edge_agent.config.places import outbox_path
-
-        try:
-            self._path = outbox or outbox_path(config)
-        except ConfigInvalid as exc:
-            typer.echo(str(exc), err=True)
-            raise typer.Exit(EXIT_PROBLEM) from exc
+        self._path = outbox_place(config, outbox).path
 
     def __enter__(self) -> Any:
         from sqlite_utils import Database
 
-        if not self._path.exists():
-            typer.echo(f"there is no outbox at {self._path}; has the agent ever run?", err=True)
-            raise typer.Exit(EXIT_PROBLEM)
         try:
             self._connection = sqlite3.connect(f"file:{self._path}?mode=ro", uri=True)
             self._connection.execute("SELECT 1 FROM outbox LIMIT 1").fetchone()
         except sqlite3.Error as exc:
-            typer.echo(f"the outbox {self._path} cannot be read: {exc}", err=True)
-            raise typer.Exit(EXIT_PROBLEM) from exc
+            fail(f"the outbox {self._path} cannot be read: {exc}")
         return Database(self._connection)
 
     def __exit__(self, *_error: object) -> None:

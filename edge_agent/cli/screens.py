@@ -16,6 +16,7 @@ from edge_agent.cli.words import duration, quality_text, size
 PROBLEMS_MAX: Final = 10
 """So many problems of a device are shown; ``edge-agent tags`` lists all of them."""
 BEHIND_S: Final = 2.0
+CLOCK_ERROR_S: Final = 2.0
 UNANSWERED: Final = (
     "NOTHING IS ACKNOWLEDGED: is cloud-ingest running, and on this broker? Does the broker let this agent publish?"
 )
@@ -29,6 +30,8 @@ INSECURE: Final = {
 
 def status_screen(status: dict[str, Any]) -> RenderableType:
     """The answer to ``status`` for a person."""
+    if status["waiting_for_outbox"]:
+        return _waiting_screen(status)
     head = Text.assemble(
         (status["agent"], "bold"), f"  lineside {status['version']}, up {duration(status['uptime_s'])}"
     )
@@ -41,6 +44,19 @@ def status_screen(status: dict[str, Any]) -> RenderableType:
     lines.append(Sentence("promise  ", status["promise"], "dim"))
     lines += [Sentence("insecure ", text, "yellow") for text in insecure_sentences(status)]
     return Group(*lines)
+
+
+def _waiting_screen(status: dict[str, Any]) -> RenderableType:
+    """An agent that has not begun, as its disk does not let it."""
+    head = Text.assemble(
+        (status["agent"], "bold"), f"  lineside {status['version']}, up {duration(status['uptime_s'])}"
+    )
+    return Group(
+        head,
+        Text(),
+        Sentence("outbox   ", f"NOT OPEN: {status['waiting_for_outbox']}", "bold red"),
+        Sentence("         ", "nothing is acquired; the agent begins by itself when the disk lets it", "red"),
+    )
 
 
 def _devices(devices: list[dict[str, Any]]) -> Table:
@@ -94,6 +110,11 @@ def _uplink_lines(uplink: dict[str, Any]) -> Iterator[RenderableType]:
         f"{counted(uplink['acknowledged'], 'batch', 'batches')} acknowledged, {uplink['in_flight']:,} in flight, "
         f"{uplink['resent']:,} sent again, {uplink['refused']:,} refused",
     )
+    error_s = uplink["clock_error_s"]
+    if error_s is not None and abs(error_s) > CLOCK_ERROR_S:
+        ahead = "ahead of" if error_s > 0 else "behind"
+        text = f"the clock of this box is {duration(abs(error_s))} {ahead} the host's: look at its time server"
+        yield Sentence("         ", text, "bold yellow")
     if uplink["lag_s"] > BEHIND_S and born:
         text = f"catching up: what leaves now is {duration(uplink['lag_s'])} old; the newest values are previewed"
         yield Sentence("         ", text, "yellow")
@@ -109,6 +130,9 @@ def _outbox_lines(outbox: dict[str, Any]) -> Iterator[RenderableType]:
     yield Sentence("outbox   ", waiting)
     yield from _room_lines(outbox)
     yield Sentence("         ", files_sentence(outbox["database_bytes"], outbox["wal_bytes"]), "dim")
+    for file in outbox["set_aside"]:
+        text = f"a damaged outbox is set aside as {file}; the log says what was lost: remove it when nobody needs it"
+        yield Sentence("         ", text, "yellow")
     if outbox["blocked"]:
         yield Sentence("         ", f"BLOCKED: {outbox['blocked']}", "bold red")
 

@@ -207,14 +207,14 @@ class _Loading:
             if problem := id_problem(name):
                 message = f"{shown(name)} cannot be used as a Sparkplug id: {problem}."
                 self.problems.append(problem_at(document, (*path, "name"), message))
-            first = self._device_places.setdefault(name, (document, path))
+            first = self._device_places.setdefault(name.lower(), (document, path))
             if first != (document, path):
                 self.problems.append(_duplicate_device(document, path, name, first))
         seen: dict[str, int] = {}
         for at, tag in enumerate(tags if isinstance(tags, tuple) else ()):
             tag_name = tag.get("name") if isinstance(tag, dict) else None
-            if isinstance(tag_name, str) and seen.setdefault(tag_name, at) != at:
-                self.problems.append(duplicate_tag(document, path, tag_name, seen[tag_name], at))
+            if isinstance(tag_name, str) and seen.setdefault(tag_name.lower(), at) != at:
+                self.problems.append(duplicate_tag(document, path, tag_name, seen[tag_name.lower()], at))
 
 
 def _not_a_config(main: Document) -> Problem:
@@ -228,6 +228,8 @@ def _duplicate_device(document: Document, path: NodePath, name: str, first: tupl
     line = first_document.place((*first_path, "name")).value[0]
     where = "" if first_document is document else f" of {first_document.where}"
     message = f"a second device is called {shown(name)}; the first is in line {line}{where}."
+    if first_document.get((*first_path, "name")) != name:
+        message = f"the device {shown(name)} and that of line {line}{where} differ in capital letters only."
     return problem_at(document, (*path, "name"), message, "Give one of them another name.")
 
 

@@ -24,6 +24,7 @@ from pydantic import (
 from connectors.configuration.broker_settings import BrokerSettings
 from connectors.configuration.setting_types import DataPath, FilePath, SparkplugId, checked_sparkplug_id
 from connectors.ports.settings import DeviceSettings, Duration, SettingInvalid, Settings, Size
+from edge_agent.config.encryption import EncryptionSettings
 
 SOCKET_PATH_BYTES_MAX: Final = 107
 """unix(7): ``sun_path`` has 108 bytes, the last of them a zero."""
@@ -145,6 +146,16 @@ class OutboxSettings(Settings):
         Literal["drop_oldest", "drop_newest"],
         Field(description="Which samples of the lane alarms give way, when no others are left"),
     ] = "drop_oldest"
+    encryption: Annotated[
+        EncryptionSettings | None, Field(description="Keys that rows are sealed with on the disk; plain without it")
+    ] = None
+
+    @field_validator("encryption", mode="before")
+    @classmethod
+    def _not_empty(cls, encryption: Any) -> Any:
+        if encryption is None:
+            raise SettingInvalid("it is empty, so nothing would be encrypted.", "Add 'key', or remove the line.")
+        return encryption
 
 
 class LocalApiSettings(Settings):

@@ -12,10 +12,11 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from connectors.model.back_off import BackOff
 from connectors.model.errors import AlreadyRunning, LinesideError
 from connectors.observability.events import emit
 from edge_agent.local_api.protocol import REQUEST_BYTES_MAX, parse_request
-from edge_agent.observability.events import Fault
+from edge_agent.observability.events import Fault, SocketUnavailable
 
 CLIENTS_MAX: Final = 32
 
@@ -37,10 +38,11 @@ class LocalApi:
         self._clients: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
-        """Serve until cancelled. Raises ``AlreadyRunning`` when another agent answers at the socket."""
-        self._make_way()
-        server = await asyncio.start_unix_server(self._accept, str(self._path), limit=REQUEST_BYTES_MAX)
-        os.chmod(self._path, self._mode)
+        """Serve until cancelled; while the disk does not let the socket be made, try again.
+
+        Raises ``AlreadyRunning`` when another agent answers at the socket.
+        """
+        server = await self._listen()
         try:
             async with server:
                 await server.serve_forever()
@@ -49,6 +51,20 @@ class LocalApi:
                 client.cancel()
             with contextlib.suppress(OSError):
                 self._path.unlink()
+
+    async def _listen(self) -> asyncio.Server:
+        back_off = BackOff(1.0, 60.0)
+        while True:
+            try:
+                self._make_way()
+                server = await asyncio.start_unix_server(self._accept, str(self._path), limit=REQUEST_BYTES_MAX)
+                os.chmod(self._path, self._mode)
+            except OSError as exc:
+                wait_s = back_off.next_s()
+                emit(SocketUnavailable(str(self._path), str(exc), round(wait_s, 1)))
+                await asyncio.sleep(wait_s)
+            else:
+                return server
 
     def _make_way(self) -> None:
         """Remove the socket that a killed agent left behind."""

@@ -17,6 +17,7 @@ from connectors.ports.clock import Clock
 from connectors.sparkplug.delivery import format_epoch
 from edge_agent.acquisition.collector import Collector
 from edge_agent.acquisition.device import DeviceAcquisition
+from edge_agent.buffer.set_aside import damaged_files
 from edge_agent.buffer.writer import OutboxReader
 from edge_agent.local_api.outbox_files import outbox_files, waiting_bytes
 from edge_agent.observability.events import OUTBOX_BATCHES, OUTBOX_BYTES, OUTBOX_LIMIT_BYTES, OUTBOX_USED_BYTES
@@ -95,6 +96,7 @@ class AgentView:
             "started_ns": facts.started_ns,
             "uptime_s": round((now_ns - facts.started_ns) / 1e9, 1),
             "commissioning": facts.commissioning,
+            "waiting_for_outbox": "",
             "delivery": uplink.options.delivery.value,
             "promise": PROMISES[uplink.options.delivery],
             "insecure": list(facts.insecure),
@@ -110,6 +112,7 @@ class AgentView:
                 "acknowledged": uplink.state.acknowledged,
                 "refused": uplink.state.refused,
                 "unanswered": self._uplink.is_unanswered,
+                "clock_error_s": uplink.host_clock.error_s,
                 "lag_s": round(uplink.state.lag_ms / 1000, 1),
                 "previews": uplink.state.previews,
                 "in_flight": uplink.in_flight,
@@ -132,6 +135,7 @@ class AgentView:
                 "limit_reason": relief.reason,
                 "free_disk_bytes": relief.free_disk_bytes,
                 "ballast_held": relief.ballast_held,
+                "set_aside": [str(file) for file in damaged_files(self._reader.path)],
                 "refuses_samples": relief.refuses,
             },
         }

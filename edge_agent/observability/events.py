@@ -36,6 +36,12 @@ OUTBOX_USED_BYTES: Final = Gauge(
 OUTBOX_LIMIT_BYTES: Final = Gauge(
     "lineside_outbox_limit_bytes", "Where samples begin to give way, as things are now", registry=REGISTRY
 )
+OUTBOX_SALVAGES: Final = Counter(
+    "lineside_outbox_salvages_total", "Times that a damaged outbox was set aside and salvaged", registry=REGISTRY
+)
+BATCHES_LOST: Final = Counter(
+    "lineside_batches_lost_total", "Batches that were committed and are not on the disk any more", registry=REGISTRY
+)
 SAMPLES_GIVEN_UP: Final = Counter(
     "lineside_samples_given_up_total", "Samples that gave way or grew too old; each is part of a declared gap",
     ["reason"], registry=REGISTRY,
@@ -56,6 +62,9 @@ DRIVER_EVENTS: Final = Counter(
     ["device", "event"], registry=REGISTRY,
 )  # fmt: skip
 UPLINK_ONLINE: Final = Gauge("lineside_uplink_online", "1 while births are out on a broker", registry=REGISTRY)
+CLOCK_ERROR_SECONDS: Final = Gauge(
+    "lineside_clock_error_seconds", "The agent's clock less the host's; positive when it is ahead", registry=REGISTRY
+)
 UPLINK_FAILURES: Final = Counter(
     "lineside_uplink_failures_total", "Lost or refused connections to a broker", registry=REGISTRY
 )
@@ -82,6 +91,17 @@ class AgentStarted(Event):
     epoch: str
     devices: int
     tags: int
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxKeyMissing(Event):
+    """Rows of the outbox are sealed with a key that `outbox.encryption` does not name.
+
+    They are set aside, and declared as gaps with the reason `key_lost`, when it is their turn to be sent.
+    """
+
+    level: ClassVar[str] = "error"
+    key_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +237,84 @@ class OutboxRecovered(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class OutboxNotOpened(Event):
+    """The disk does not let the outbox be opened: nothing is acquired; the next attempt comes after ``retry_s``."""
+
+    level: ClassVar[str] = "error"
+    reason: str
+    retry_s: float
+
+    def measure(self) -> None:
+        """See ``Event``."""
+        OUTBOX_BLOCKED.set(1)
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxOpenedAgain(Event):
+    """After an error of the disk the outbox was opened anew: everything that had been committed is in it."""
+
+    level: ClassVar[str] = "warning"
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxFailed(Event):
+    """The outbox turned out to be damaged, or to have lost commits: the agent opens it anew, and connects anew.
+
+    What had been acquired and not committed, ``samples_lost``, lies in the gaps that this makes.
+    """
+
+    level: ClassVar[str] = "error"
+    reason: str
+    samples_lost: int
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxSalvaged(Event):
+    """The outbox was damaged: it was set aside, and what could be read goes on in a new file.
+
+    ``gone``: how many batch numbers are not in it; those that the cloud does not have either are lost.
+    """
+
+    level: ClassVar[str] = "error"
+    reason: str
+    set_aside: str
+    batches: int
+    samples: int
+    gone: int
+
+    def measure(self) -> None:
+        """See ``Event``."""
+        OUTBOX_SALVAGES.inc()
+
+
+@dataclass(frozen=True, slots=True)
+class BatchesLost(Event):
+    """Batches that had been committed are not on the disk any more; gap records with `outbox_damaged` name them.
+
+    Some of them may have reached the cloud: its ledger knows.
+    """
+
+    level: ClassVar[str] = "error"
+    batches: int
+    detail: str
+
+    def measure(self) -> None:
+        """See ``Event``."""
+        BATCHES_LOST.inc(self.batches)
+
+
+@dataclass(frozen=True, slots=True)
+class SocketUnavailable(Event):
+    """The socket that ``edge-agent`` commands speak to cannot be made; the agent works without it."""
+
+    level: ClassVar[str] = "warning"
+    path: str
+    reason: str
+    retry_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class SamplesGivenUp(Event):
     """Samples were removed from the outbox, or not taken into it; a gap record in the outbox says so too."""
 
@@ -264,6 +362,19 @@ class UplinkLost(Event):
         """See ``Event``."""
         UPLINK_ONLINE.set(0)
         UPLINK_FAILURES.inc()
+
+
+@dataclass(frozen=True, slots=True)
+class ClockDiffers(Event):
+    """The agent's clock is not the host's (positive: ahead); times that it gives samples are wrong by as much."""
+
+    level: ClassVar[str] = "warning"
+    error_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class ClockAgrees(Event):
+    """The agent's clock is the host's again."""
 
 
 @dataclass(frozen=True, slots=True)

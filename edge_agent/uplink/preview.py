@@ -14,7 +14,7 @@ from connectors.model.samples import SampleBatch
 from connectors.model.tags import DefinitionHash, DeviceDefinition, DeviceName
 from connectors.sparkplug.delivery import MESSAGE_OVERHEAD_BYTES_MAX
 from connectors.sparkplug.edge_session import EdgeSession, Publish
-from edge_agent.buffer.pieces import split
+from edge_agent.buffer.pieces import message_bytes_max, split
 from edge_agent.uplink.backlog import EARLY_S
 from edge_agent.uplink.messages import preview_message
 
@@ -71,6 +71,8 @@ class Preview:
             if changed:
                 self._published(device, max(int(part.time_ns.max()) for part in changed))
             for parts in split(changed, room):
+                if sum(message_bytes_max(part) for part in parts) > room:
+                    continue  # one value that no message takes: it comes as a batch, or is refused as one
                 delivery, metrics = preview_message(self._epoch, definition, parts)
                 found.append(self._session.device_data(device, delivery, metrics, now_ms))
         return found

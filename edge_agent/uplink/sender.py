@@ -239,7 +239,7 @@ class Sender:
 
     def _may_send(self, batch: StoredBatch) -> bool:
         """Samples wait until the cloud has their definition, so that it can always read what it has acknowledged."""
-        if self._delivery is Delivery.SPARKPLUG or batch.kind is not Kind.SAMPLES:
+        if self._delivery is Delivery.SPARKPLUG or batch.kind is not Kind.SAMPLES or batch.unreadable:
             return True
         return batch.definition in self._known_definitions
 
@@ -273,20 +273,17 @@ class Sender:
 
     async def _publish(self, batch: StoredBatch) -> None:
         now_ms = self._clock.now_ns() // 1_000_000
-        if (too_large := self._too_large(batch)) is not None:
+        if (never := batch.unreadable or self._too_large(batch)) is not None:
             if batch.kind is Kind.DEFINITION:
-                self._definition_refused(batch.definition, too_large)
+                self._definition_refused(batch.definition, never)
             self.window.refuse(batch.epoch, batch.number)
-            self._refuse(batch.epoch, batch.number, too_large)
+            self._refuse(batch.epoch, batch.number, never)
             return
         if batch.kind is not Kind.SAMPLES:
             if batch.kind is Kind.DEFINITION:
                 self._told.add(batch.definition)
                 self._refused_definitions.pop(batch.definition, None)
             publish = self._session.node_data(record_message(batch), now_ms)
-        elif not batch.parts:
-            self._refuse(batch.epoch, batch.number, f"the row is damaged: {batch.record.decode()}")
-            return
         elif not await self._ensure_born(batch):
             self._refuse(batch.epoch, batch.number, f"its definition {batch.definition} is not in the outbox")
             return

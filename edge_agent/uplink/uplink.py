@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from typing import Final, assert_never
 
 from connectors.model.back_off import BackOff
-from connectors.model.errors import BrokerUnavailable, OutboxUnavailable
+from connectors.model.errors import BrokerUnavailable, BrokerUnreachable, OutboxUnavailable
 from connectors.model.tags import DeviceDefinition, DeviceName
 from connectors.observability.events import emit
-from connectors.ports.broker import BrokerSession, Message
+from connectors.ports.broker import BrokerLimits, BrokerSession, Message
 from connectors.ports.clock import Clock
 from connectors.sparkplug.edge_session import (
     Acknowledged,
@@ -39,6 +39,7 @@ from edge_agent.observability.events import (
     UplinkOnline,
     UplinkWaiting,
 )
+from edge_agent.uplink.host_clock import HostClock
 from edge_agent.uplink.options import UplinkOptions, UplinkState
 from edge_agent.uplink.preview import Changed
 from edge_agent.uplink.sender import Sender, Values
@@ -66,6 +67,7 @@ class Uplink:
     ) -> None:
         self.options = options
         self.state = UplinkState()
+        self.host_clock = HostClock()
         self._broker = broker
         self._writer = writer
         self._feed = feed
@@ -93,6 +95,7 @@ class Uplink:
         )
         self._online: set[DeviceName] = set()
         self._leave: asyncio.Future[bool] | None = None
+        self._unused_bd_seq: int | None = None
 
     @property
     def in_flight(self) -> int:
@@ -144,9 +147,12 @@ class Uplink:
         Raises ``BrokerUnavailable`` or ``OutboxUnavailable``.
         """
         self._leave = asyncio.get_running_loop().create_future()
-        will = self._session.connecting(await self._writer.next_bd_seq(), self._now_ms())
+        bd_seq, self._unused_bd_seq = self._unused_bd_seq, None
+        if bd_seq is None:
+            bd_seq = await self._writer.next_bd_seq()
+        will = self._session.connecting(bd_seq, self._now_ms(), url)
         try:
-            limits = await self._broker.connect(url, Message(will.topic, will.payload, will.qos), self._received)
+            limits = await self._connect(url, Message(will.topic, will.payload, will.qos), bd_seq)
             self.state.broker = url
             self._sender.connected(limits)
             await self._begin(url)
@@ -164,6 +170,13 @@ class Uplink:
         finally:
             await self._close()
         return next_broker
+
+    async def _connect(self, url: str, will: Message, bd_seq: int) -> BrokerLimits:
+        try:
+            return await self._broker.connect(url, will, self._received)
+        except BrokerUnreachable:
+            self._unused_bd_seq = bd_seq  # bdSeq counts CONNECT packets, and none was sent (5.4)
+            raise
 
     async def _begin(self, url: str) -> None:
         effects = self._session.connected(self._now_ms())
@@ -195,6 +208,7 @@ class Uplink:
                     self._publish(effect)
                 case Acknowledged():
                     self._sender.acknowledged(effect.acknowledgements)
+                    self.host_clock.heard(effect.host_ms, self._now_ms())
                 case Born():
                     self._born()
                 case HostChanged():

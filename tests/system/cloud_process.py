@@ -28,16 +28,25 @@ READY_S_MAX: Final = 30.0
 class Cloud:
     """One configuration of the cloud side, which any number of processes can run."""
 
-    def __init__(self, folder: Path, broker: str, dsn: str, *, kafka: str = "") -> None:
-        self.folder, self.dsn = folder, dsn
+    def __init__(
+        self, folder: Path, broker: str, dsn: str, *, kafka: str = "", share: bool = False, acknowledge: str = "logged"
+    ) -> None:
+        self.folder, self.broker, self.dsn = folder, broker, dsn
         self.port = free_port()
+        self._metrics: dict[str, str] = {}
         self.config = folder / "cloud.yaml"
         folder.mkdir(parents=True, exist_ok=True)
         place = urlsplit(dsn)
         password = folder / "password"
         password.write_text(place.password or "")
         document: dict[str, Any] = {
-            "ingest": {"brokers": [broker], "insecure": True, "acknowledge": "logged", "ack_interval": "20ms"},
+            "ingest": {
+                "brokers": [broker],
+                "insecure": True,
+                "acknowledge": acknowledge,
+                "ack_interval": "20ms",
+                "share": share,
+            },
             "database": {
                 "host": place.hostname,
                 "port": place.port,
@@ -51,6 +60,11 @@ class Cloud:
         }
         if kafka:
             document["event_log"] = {"kafka": {"brokers": [kafka], "insecure": True, "replication": 1, "in_sync": 1}}
+        self.configure(document)
+
+    def configure(self, document: dict[str, Any]) -> None:
+        """Processes that are started from now on have this configuration."""
+        self._document = document
         self.config.write_text(json.dumps(document))
 
     def process(self, roles: str = "ingest,historian,gateway") -> ChildProcess:
@@ -58,6 +72,24 @@ class Cloud:
         process = ChildProcess(f"cloud-ingest {roles}", self.folder / f"{roles.replace(',', '-')}.log")
         process.launch([str(PROGRAM), "run", "--roles", roles, "--config", str(self.config)])
         return process
+
+    def replica(self, name: str, roles: str) -> ChildProcess:
+        """One of several processes with the same ``roles``, started, and not waited for."""
+        config = self.folder / f"{name}.yaml"
+        metrics = {"host": "127.0.0.1", "port": free_port()}
+        config.write_text(
+            json.dumps({**self._document, "observability": {**self._document["observability"], "metrics": metrics}})
+        )
+        process = ChildProcess(name, self.folder / f"{name}.log")
+        process.launch([str(PROGRAM), "run", "--roles", roles, "--config", str(config)])
+        self._metrics[name] = f"http://127.0.0.1:{metrics['port']}/metrics"
+        return process
+
+    def metric_of(self, process: ChildProcess, name: str) -> float:
+        """The value of a metric, without labels, of a replica."""
+        text = httpx.get(self._metrics[process.name], timeout=10.0, trust_env=False).text
+        (line,) = [line for line in text.splitlines() if line.startswith(f"{name} ")]
+        return float(line.rpartition(" ")[2])
 
     def wait_ready(self, process: ChildProcess) -> None:
         """Wait until the bridge is online, and what serves requests is ready."""

@@ -18,6 +18,7 @@ from edge_agent.buffer.outbox import Commit
 from edge_agent.buffer.reading import read_batches
 from edge_agent.buffer.rows import Kind, OpenGap, StoredBatch
 from edge_agent.buffer.schema import open_reader
+from edge_agent.buffer.sealing import PLAIN, Sealing
 from tests.drawn_batches import plain
 
 Key = tuple[Epoch, int]
@@ -30,11 +31,11 @@ def content(row: StoredBatch) -> tuple[Any, ...]:
             row.size_bytes, parts, row.record)  # fmt: skip
 
 
-def stored(path: Path) -> list[tuple[Any, ...]]:
+def stored(path: Path, sealing: Sealing = PLAIN) -> list[tuple[Any, ...]]:
     """Every row of the outbox at ``path``, by a connection of its own."""
     reader = open_reader(path)
     try:
-        return [content(row) for row in read_batches(reader, 0, 1 << 40, 1 << 60)]
+        return [content(row) for row in read_batches(reader, 0, 1 << 40, 1 << 60, sealing=sealing)]
     finally:
         reader.close()
 

@@ -18,6 +18,7 @@ from connectors.model.delivery import BatchRanges, Epoch
 from connectors.model.tags import DeviceName, TagName, TagType
 from edge_agent.buffer.outbox import Commit, Outbox
 from edge_agent.buffer.rows import NewBatch, OpenGap
+from edge_agent.buffer.sealing import PLAIN, Sealing
 from tests.drawn_batches import batches
 
 DEVICES = st.sampled_from([DeviceName("press"), DeviceName("oven")])
@@ -41,6 +42,7 @@ class OutboxMachine(RuleBasedStateMachine):
         self.model = OutboxModel()
         self.now_ms = 1_795_000_000_000
         self.backup: Held | None = None
+        self.sealing: Sealing = PLAIN
         self.outbox: Outbox
 
     def teardown(self) -> None:
@@ -120,7 +122,7 @@ class OutboxMachine(RuleBasedStateMachine):
     @invariant()
     def the_disk_holds_what_was_committed_and_not_acknowledged(self) -> None:
         held = self.model.held
-        assert stored(self.path) == [held.rows[key] for key in sorted(held.rows, key=lambda key: key[1])]
+        assert stored(self.path, self.sealing) == [held.rows[key] for key in sorted(held.rows, key=lambda key: key[1])]
         assert self.outbox.open_gaps() == held.gaps
         assert self.outbox.acknowledged_definitions() == {hash_ for hash_, known in held.definitions.items() if known}
         assert self.outbox.device_states() == held.newest
@@ -145,17 +147,17 @@ class OutboxMachine(RuleBasedStateMachine):
                 assert begun[row[4]] < row[0]
 
     def _open(self) -> None:
-        self.outbox = Outbox(self.path, "normal", now_ms=self._tick())
-        self.model.started(self.outbox.epoch, stored(self.path))
+        self.outbox = Outbox(self.path, "normal", now_ms=self._tick(), sealing=self.sealing)
+        self.model.started(self.outbox.epoch, stored(self.path, self.sealing))
 
     def _tick(self) -> int:
         self.now_ms += 1
         return self.now_ms
 
     def _copy(self, source: Path, target: Path) -> None:
-        for end in ("", "-wal", "-shm"):
+        for end in ("", "-wal", "-shm", ".mark"):
             target.with_name(target.name + end).unlink(missing_ok=True)
-        for end in ("", "-wal"):
+        for end in ("", "-wal", ".mark"):
             file = source.with_name(source.name + end)
             if file.exists():
                 shutil.copy(file, target.with_name(target.name + end))

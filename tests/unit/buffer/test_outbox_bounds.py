@@ -25,7 +25,7 @@ from edge_agent.buffer.giving_up import GivingUp
 from edge_agent.buffer.outbox import Commit, Outbox
 from edge_agent.buffer.reading import read_batches
 from edge_agent.buffer.rows import Kind, Lane, NewBatch, StoredBatch
-from edge_agent.buffer.schema import _MIGRATIONS, SCHEMA_VERSION
+from edge_agent.buffer.schema import _MIGRATIONS, PAGE_BYTES, SCHEMA_VERSION
 from edge_agent.buffer.thinning import Thinning
 from tests.drawn_batches import plain
 
@@ -343,7 +343,7 @@ def test_batches_that_the_cloud_had_refused_give_way_before_all_others(filling: 
 def test_an_outbox_of_an_older_version_is_brought_up_to_date_with_all_that_waits(tmp_path: Path) -> None:
     path = tmp_path / "outbox.db"
     connection = sqlite3.connect(path)
-    connection.executescript(f"{_MIGRATIONS[0]}PRAGMA user_version=1;")
+    connection.executescript(f"PRAGMA page_size={PAGE_BYTES};{_MIGRATIONS[0]}PRAGMA user_version=1;")
     with connection:
         connection.execute("INSERT INTO epoch (epoch, first_batch, started_ms) VALUES (77, 1, 5)")
         rows = [(1, 77, Kind.EPOCH_START), (2, 77, Kind.DEFINITION), (3, 77, Kind.SAMPLES), (4, 77, Kind.GAP)]

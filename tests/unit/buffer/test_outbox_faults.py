@@ -16,14 +16,16 @@ from outbox_model import content, stored
 
 from connectors.model.datatypes import DataType
 from connectors.model.delivery import BatchRanges
-from connectors.model.errors import OutboxUnavailable
+from connectors.model.errors import OutboxTooNew, OutboxUnavailable
 from connectors.model.samples import SampleBatch
 from connectors.model.tags import DefinitionHash, DeviceName, TagName, TagType
 from connectors.sparkplug.delivery import format_epoch
-from edge_agent.buffer.outbox import ALIAS_FIRST, Commit, Outbox
+from edge_agent.buffer.definitions import ALIAS_FIRST
+from edge_agent.buffer.outbox import Commit, Outbox
 from edge_agent.buffer.reading import file_bytes, read_batches, read_status
 from edge_agent.buffer.rows import Kind, NewBatch, OpenGap
 from edge_agent.buffer.schema import SCHEMA_VERSION, open_reader
+from edge_agent.buffer.set_aside import damaged_files
 
 PRESS = DeviceName("press")
 FORCE = TagType(0, TagName("force"), DataType.DOUBLE)
@@ -127,18 +129,19 @@ def damage(path: Path, table: str, column: str, value: bytes) -> None:
     connection.close()
 
 
-def test_a_damaged_row_is_set_aside_with_a_gap_at_the_time_of_its_commit(outbox: Outbox) -> None:
+def test_a_damaged_row_is_set_aside_with_a_gap_that_names_it(outbox: Outbox) -> None:
     outbox.commit(commit_of(outbox, 1))
     damage(outbox.path, "outbox", "payload", b"LS\x01\x01 what was here is gone")
     reader = open_reader(outbox.path)
     row = read_batches(reader, 2, 10, 10)[0]
     reader.close()
     assert (row.number, row.parts) == (3, ())
-    assert b"damaged" in row.record
+    assert "damaged" in row.unreadable
     (gap,) = outbox.commit(Commit(refused=[(row.epoch, row.number, "the row is damaged")], now_ns=NOW_NS + 5))
     document = json.loads(gap.record)
-    assert (document["device"], document["reason"], document["count"]) == (PRESS, "refused", 1)
-    assert (document["first_ns"], document["last_ns"]) == (NOW_NS, NOW_NS)
+    assert (document["device"], document["reason"]) == (PRESS, "outbox_damaged")
+    assert document["first_ns"] < NOW_NS <= document["last_ns"]
+    assert (document["epoch"], document["batches"]) == (format_epoch(outbox.epoch), [[3, 3]])
     assert [row[2] for row in stored(outbox.path)][2:] == [Kind.GAP]
 
 
@@ -177,12 +180,15 @@ def test_a_definition_that_the_cloud_refused_is_told_again_by_the_next_define(ou
     assert outbox.define(PRESS, [FORCE], 0) == (definition, [])
 
 
-def test_a_file_of_something_else_is_refused_with_its_name(tmp_path: Path) -> None:
-    path = tmp_path / "outbox.db"
-    path.write_text("not a database, but a letter to the plant manager " * 20)
-    with pytest.raises(OutboxUnavailable, match=f"{path} cannot be opened: file is not a database"):
-        Outbox(path, "full", now_ms=0)
-    assert path.read_text().startswith("not a database")
+def test_a_file_of_something_else_is_set_aside_as_it_is(tmp_path: Path) -> None:
+    path, letter = tmp_path / "outbox.db", "not a database, but a letter to the plant manager " * 20
+    path.write_text(letter)
+    outbox = Outbox(path, "full", now_ms=NOW_NS // 1_000_000)
+    assert outbox.commit(commit_of(outbox, 1))
+    outbox.close()
+    (aside,) = damaged_files(path)
+    assert (outbox.opening.set_aside, outbox.opening.reason) == (aside.name, "it is not a database")
+    assert aside.read_text() == letter
 
 
 def test_a_file_of_a_newer_version_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
@@ -190,8 +196,10 @@ def test_a_file_of_a_newer_version_is_refused_and_left_as_it_is(tmp_path: Path) 
     Outbox(path, "full", now_ms=0).close()
     connection = sqlite3.connect(path)
     connection.execute(f"PRAGMA user_version={SCHEMA_VERSION + 1}")
+    connection.execute("UPDATE meta SET value=value + 1 WHERE key='schema'")
+    connection.commit()
     connection.close()
-    with pytest.raises(OutboxUnavailable, match="newer Lineside"):
+    with pytest.raises(OutboxTooNew, match="newer Lineside"):
         Outbox(path, "full", now_ms=0)
     assert len(stored(path)) == 1
 

@@ -21,16 +21,16 @@ def device(name: str, driver: str = "modbus", **more: Any) -> dict[str, Any]:
 def status(*devices: dict[str, Any], insecure: list[str] | None = None, **outbox: Any) -> dict[str, Any]:
     return {
         "agent": "plant/line", "version": "1.2.3", "uptime_s": 5.0, "commissioning": False, "promise": "kept",
-        "insecure": insecure or [], "devices": list(devices),
+        "insecure": insecure or [], "devices": list(devices), "waiting_for_outbox": "",
         "uplink": {
             "broker": "mqtts://b", "phase": "born", "reason": "", "host": "lineside", "host_online": None, "resent": 0,
             "acknowledged": 1, "refused": 0, "unanswered": False, "in_flight": 0,
-            "lag_s": 0.1, "previews": 0,
+            "lag_s": 0.1, "previews": 0, "clock_error_s": 0.3,
         },
         "outbox": {
             "batches": 0, "samples": 0, "oldest_s": None, "blocked": "", "waiting_bytes": 0, "database_bytes": 8192,
             "wal_bytes": 16_400_000, "used_bytes": 8192, "limit_bytes": 1_984_000_000, "limit_reason": "outbox_full",
-            "free_disk_bytes": 5_000_000_000, "refuses_samples": False, **outbox,
+            "free_disk_bytes": 5_000_000_000, "refuses_samples": False, "set_aside": [], **outbox,
         },
     }  # fmt: skip
 
@@ -67,6 +67,13 @@ def test_an_uplink_that_catches_up_says_how_far_behind_it_is() -> None:
     document = status()
     document["uplink"]["lag_s"] = 300.0
     assert "catching up: what leaves now is 5 min old; the newest values are previewed" in screen(document, 120)
+
+
+def test_a_clock_that_differs_from_the_host_s_is_said_with_what_to_do() -> None:
+    document = status()
+    assert "clock" not in screen(document)
+    document["uplink"]["clock_error_s"] = -3700.0
+    assert "the clock of this box is 62 min behind the host's: look at its time server" in screen(document, 120)
 
 
 def test_one_batch_is_singular() -> None:
@@ -141,3 +148,19 @@ def test_nothing_acknowledged_says_what_to_look_at() -> None:
     words = " ".join(screen(document).split())
     assert "NOTHING IS ACKNOWLEDGED: is cloud-ingest running, and on this broker?" in words
     assert "Does the broker let this agent publish?" in words
+
+
+def test_an_agent_that_waits_for_its_disk_says_so_and_nothing_else() -> None:
+    waiting = {
+        "agent": "plant/line", "version": "1.2.3", "uptime_s": 65.0, "devices": [device("press")],
+        "waiting_for_outbox": "the outbox /data/outbox.db cannot be opened: the disk is read-only",
+    }  # fmt: skip
+    said = screen(waiting, 120)
+    assert "up 65 s" in said
+    assert "outbox   NOT OPEN: the outbox /data/outbox.db cannot be opened: the disk is read-only\n" in said
+    assert "press" not in said
+
+
+def test_a_damaged_outbox_that_was_set_aside_is_named() -> None:
+    said = screen(status(set_aside=["/data/outbox.db.damaged-20261123T011502Z"]), 200)
+    assert "a damaged outbox is set aside as /data/outbox.db.damaged-20261123T011502Z;" in said

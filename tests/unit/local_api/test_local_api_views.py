@@ -25,6 +25,7 @@ from edge_agent.acquisition.current_values import CurrentValues
 from edge_agent.buffer.rows import OutboxStatus
 from edge_agent.local_api.outbox_files import outbox_files, waiting_bytes
 from edge_agent.local_api.views import AgentFacts, AgentView
+from edge_agent.uplink.host_clock import HostClock
 from edge_agent.uplink.options import Delivery, UplinkState
 from tests.inline_outbox import InlineWriter
 from tests.virtual_time import START_NS, VirtualClock, virtual_time
@@ -83,7 +84,9 @@ class Bench:
             {"press": ("opcua", "opc.tcp://p"), "oven": ("modbus", "tcp://o")},
         )  # fmt: skip
         options = SimpleNamespace(delivery=Delivery.SPARKPLUG, host="lineside")
-        uplink = SimpleNamespace(options=options, state=self.state, in_flight=2, is_unanswered=True)
+        uplink = SimpleNamespace(
+            options=options, state=self.state, in_flight=2, is_unanswered=True, host_clock=HostClock()
+        )
         reader = SimpleNamespace(path=folder / "outbox.db", status=self._status)
         self.view = AgentView(
             facts, cast(Any, self.devices), cast(Any, self.collector), cast(Any, reader), cast(Any, uplink),

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from connectors.model.datatypes import DataType
+from connectors.model.samples import SampleBatch
 from connectors.sparkplug import sparkplug_b_pb2 as pb
 from edge_agent.uplink.backlog import Backlog
 from tests.played_network import Bench, PlayedNetwork, running, until
-from tests.virtual_time import virtual_time
+from tests.virtual_time import START_NS, virtual_time
 
 OUTAGE_S = 120
 
@@ -85,6 +88,24 @@ async def test_a_preview_is_no_batch_and_nothing_waits_for_it(tmp_path: Path) ->
             await asyncio.sleep(0.5)
         assert bench.uplink.state.previews - before <= 1, "there is none while delivery keeps up"
     assert 0 not in {batch for _, batch in network.arrived}
+
+
+@virtual_time
+async def test_a_value_that_the_broker_takes_in_no_packet_is_not_previewed(tmp_path: Path) -> None:
+    network = PlayedNetwork()
+    network.bytes_max = 3000  # which the network holds us to
+    network.acknowledges = False
+    bench = Bench(tmp_path, network)
+    async with running(bench):
+        await bench.online()
+        await bench.put(0.0)
+        await asyncio.sleep(2.0)
+        texts = np.array(["x" * 5000, "short"], object)
+        bench.changed = [SampleBatch(DataType.STRING, np.array([1, 2], np.int32), np.full(2, START_NS), texts)]
+        await until(lambda: bench.uplink.state.previews)
+    previews = [payload for (verb, batch), (_, payload) in zip(network.order, network.payloads, strict=True)
+                if verb == "DDATA" and batch == 0]  # fmt: skip
+    assert [metric.string_value for payload in previews for metric in metrics(payload)] == ["short"]
 
 
 @virtual_time

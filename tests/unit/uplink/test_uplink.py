@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from connectors.model.delivery import BatchRanges, Epoch
+from connectors.sparkplug import sparkplug_b_pb2 as pb
 from connectors.sparkplug.delivery import Acknowledgement
 from edge_agent.buffer.rows import Kind
 from tests.played_network import PRESS, WINDOW, Bench, PlayedNetwork, running, until
@@ -124,6 +125,46 @@ async def test_brokers_are_tried_in_turn_with_growing_waits(tmp_path: Path) -> N
         assert (bench.uplink.state.phase, bench.uplink.state.broker) == ("born", "mqtts://b")
 
 
+@pytest.mark.sparkplug("tck-id-topics-nbirth-bdseq-increment")
+@virtual_time
+async def test_bd_seq_counts_the_connects_that_were_sent(tmp_path: Path) -> None:
+    network = PlayedNetwork()
+    network.unreachable = {"mqtts://a"}
+    bench = Bench(tmp_path, network)
+    async with running(bench):
+        await asyncio.sleep(100.0)
+        tried = len(network.wills)
+        network.unreachable = set()
+        await until(lambda: bench.uplink.state.phase == "born")
+        network.break_connection()
+        await until(lambda: network.order.count(("NBIRTH", 0)) == 2)
+    assert tried >= 3
+    numbers = [int(pb.Payload.FromString(will.payload).metrics[0].long_value) for will in network.wills]
+    assert numbers == [0] * (len(numbers) - 1) + [1]
+
+
+@pytest.mark.sparkplug(
+    "tck-id-operational-behavior-primary-application-state-with-multiple-servers-single-server",
+    "tck-id-operational-behavior-primary-application-state-with-multiple-servers-walk",
+)
+@virtual_time
+async def test_when_the_primary_host_goes_the_next_server_is_used_and_the_old_one_left_before(tmp_path: Path) -> None:
+    network = PlayedNetwork()
+    bench = Bench(tmp_path, network, brokers=("mqtts://a", "mqtts://b"), wait_for_host=True)
+    async with running(bench):
+        await until(lambda: bench.uplink.state.phase == "waiting for host")
+        network.host_says(online=True, timestamp_ms=10)
+        await until(lambda: bench.uplink.state.phase == "born")
+        network.host_says(online=False, timestamp_ms=20)
+        await until(lambda: network.connects == ["mqtts://a", "mqtts://b"])
+        await until(lambda: bench.uplink.state.phase == "waiting for host")
+        assert [verb for verb, _ in network.order].count("NBIRTH") == 1
+        network.host_says(online=True, timestamp_ms=5)
+        await until(lambda: bench.uplink.state.phase == "born")
+    births_and_deaths = [verb for verb, _ in network.order if verb in ("NBIRTH", "NDEATH")]
+    assert births_and_deaths == ["NBIRTH", "NDEATH", "NBIRTH", "NDEATH"]
+
+
 @virtual_time
 async def test_an_acknowledgement_of_what_was_never_sent_changes_nothing(tmp_path: Path) -> None:
     network = PlayedNetwork()
@@ -176,4 +217,4 @@ async def test_a_damaged_row_is_set_aside_and_its_neighbours_go_on(tmp_path: Pat
         assert bench.uplink.state.refused == 1
         assert {number for _, number in network.arrived} == set(range(1, 7)) - {damaged}
         gap = next(each for each in network.arrived.values() if "Lineside/Gap" in each.records)
-        assert "the row is damaged" in gap.records["Lineside/Gap"]
+        assert f"row {damaged} of the outbox was damaged" in gap.records["Lineside/Gap"]

@@ -15,6 +15,7 @@ from connectors.model.samples import SampleBatch
 from connectors.model.tags import DeviceDefinition, DeviceName, TagName, TagType
 from connectors.sparkplug.delivery import Acknowledgement
 from connectors.sparkplug.edge_session import Phase
+from edge_agent.buffer.checksums import INSERT_ROW, with_checksum
 from edge_agent.buffer.rows import Kind
 from edge_agent.uplink.sender import VISIT_S
 from tests.played_network import PRESS, Bench, PlayedNetwork, running, until
@@ -75,7 +76,7 @@ async def test_a_definition_that_comes_after_its_samples_is_sent_before_them(tmp
         await asyncio.sleep(0.5)
         connection = bench.writer.outbox._connection
         row = connection.execute("DELETE FROM outbox WHERE kind=? RETURNING *", (Kind.DEFINITION,)).fetchone()
-        connection.execute("INSERT INTO outbox VALUES (?,?,?,?,?,?,?,?,?)", (row[0] + 100, *row[1:]))
+        connection.execute(INSERT_ROW, with_checksum((row[0] + 100, *row[1:-1])))
         bench.feed.read_from_disk(bench.feed._newest + 100)
         network.unreachable = set()
         await until(lambda: not bench.waiting)

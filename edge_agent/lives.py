@@ -1,0 +1,155 @@
+"""One life of the agent after the other in one process: it stays, whatever its disk is like.
+
+While the outbox cannot be opened it waits, and says so; when the outbox turns out to be damaged, all that rests on it
+ends, and begins anew on what could be salvaged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import signal
+from collections.abc import Mapping
+from typing import Any, Final
+
+from connectors.model.back_off import BackOff
+from connectors.model.errors import OutboxDamaged, OutboxUnavailable
+from connectors.observability.events import emit
+from connectors.ports.clock import Clock, SystemClock
+from connectors.ports.settings import DriverType
+from edge_agent.buffer.folder_lock import only_one
+from edge_agent.config.models import AgentConfig
+from edge_agent.local_api.server import LocalApi
+from edge_agent.local_api.waiting import WaitingView
+from edge_agent.main import GOODBYE_S_MAX, Agent, cancel_all, facts_of, supervised
+from edge_agent.observability.events import REGISTRY, AgentStopping, OutboxNotOpened, OutboxRecovered
+
+RETRY_FIRST_S: Final = 1.0
+RETRY_LONGEST_S: Final = 15.0
+STEADY_S: Final = 60.0
+SILENT_S_MAX: Final = 2.0
+"""When a start takes longer, ``edge-agent status`` says why."""
+
+
+async def run_agent(config: AgentConfig, drivers: Mapping[str, DriverType], clock: Clock | None = None) -> None:
+    """Run the agent until SIGTERM or SIGINT; then everything that was acquired is on disk.
+
+    It stays, whatever the disk is like: while the outbox cannot be opened nothing is acquired, and ``status`` says why.
+    An outbox that turns out to be damaged is opened anew, with all that depends on it.
+
+    Raises ``AlreadyRunning`` when another agent uses the same data folder or socket, ``OutboxTooNew``.
+    """
+    clock = clock or SystemClock()
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, _request_stop, stop, number)
+    _serve_metrics(config)
+    back_off = BackOff(RETRY_FIRST_S, RETRY_LONGEST_S)
+    with contextlib.ExitStack() as folder:
+        start = _Start(config, drivers, clock, folder, stop)
+        suspicion = ""
+        while (agent := await start.agent(suspicion)) is not None:
+            gc.freeze()  # what was loaded so far stays: the collector need not look at it, now or later
+            gc.enable()
+            begun_s = clock.monotonic_s()
+            try:
+                await agent.run(stop)
+                return
+            except OutboxDamaged as exc:
+                suspicion = str(exc)
+            if clock.monotonic_s() - begun_s > STEADY_S:
+                back_off.reset()
+            await _pause(stop, back_off.next_s())
+
+
+class _Start:
+    """Assembles the agent, as soon as the disk lets it."""
+
+    def __init__(
+        self,
+        config: AgentConfig,
+        drivers: Mapping[str, DriverType],
+        clock: Clock,
+        folder: contextlib.ExitStack,
+        stop: asyncio.Event,
+    ) -> None:
+        self._config = config
+        self._drivers = drivers
+        self._clock = clock
+        self._folder = folder
+        self._holds_folder = False
+        self._stop = stop
+        self._view = WaitingView(facts_of(config, clock), config.outbox.path, clock)
+
+    async def agent(self, suspicion: str) -> Agent | None:
+        """The agent; ``None`` when it is asked to stop before. Raises ``AlreadyRunning``, ``OutboxTooNew``."""
+        serving = asyncio.create_task(self._serve_while_waiting(), name="local api")
+        back_off = BackOff(RETRY_FIRST_S, RETRY_LONGEST_S)
+        has_waited = False
+        try:
+            while not self._stop.is_set():
+                attempt = asyncio.create_task(self._attempt(suspicion), name="start")
+                try:
+                    await _until(self._stop, attempt, serving)
+                    if serving.done():
+                        await serving  # another agent answers at the socket
+                    if not attempt.done():
+                        return None
+                    agent = await attempt
+                    if has_waited:
+                        emit(OutboxRecovered())
+                    return agent
+                except OutboxUnavailable as exc:
+                    wait_s = back_off.next_s()
+                    has_waited, self._view.reason = True, str(exc)
+                    emit(OutboxNotOpened(str(exc), round(wait_s, 1)))
+                finally:
+                    await cancel_all([attempt], GOODBYE_S_MAX)
+                await _pause(self._stop, wait_s)
+            return None
+        finally:
+            await cancel_all([serving], GOODBYE_S_MAX)
+
+    async def _attempt(self, suspicion: str) -> Agent:
+        if not self._holds_folder:
+            self._folder.enter_context(only_one(self._config.agent.data_dir))
+            self._holds_folder = True
+        return await Agent.assemble(self._config, self._drivers, self._clock, suspicion)
+
+    async def _serve_while_waiting(self) -> None:
+        """Answer at the socket when a start takes longer than usual."""
+        await asyncio.sleep(SILENT_S_MAX)
+        gc.enable()
+        settings = self._config.local_api
+        await supervised("local api", LocalApi(settings.socket, settings.mode, self._view.handlers).run)
+
+
+async def _until(stop: asyncio.Event, *tasks: asyncio.Task[Any]) -> None:
+    """Wait until one of ``tasks`` has ended, or ``stop`` is set."""
+    stopping = asyncio.create_task(stop.wait(), name="stop")
+    try:
+        await asyncio.wait([stopping, *tasks], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        stopping.cancel()
+
+
+async def _pause(stop: asyncio.Event, longest_s: float) -> None:
+    """Wait so long, or until ``stop`` is set."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(longest_s):
+            await stop.wait()
+
+
+def _request_stop(stop: asyncio.Event, number: signal.Signals) -> None:
+    emit(AgentStopping(number.name))
+    stop.set()
+
+
+def _serve_metrics(config: AgentConfig) -> None:
+    metrics = config.observability.metrics
+    if metrics is not None:
+        from prometheus_client import start_http_server
+
+        start_http_server(metrics.port, metrics.host, REGISTRY)
