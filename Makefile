@@ -28,7 +28,7 @@ dev: ## A virtual environment with everything that development needs
 	@sh deploy/install.sh dev
 
 .PHONY: servers
-servers: dev ## The real servers that tests use: Mosquitto, Java, Kafka, libmodbus
+servers: dev ## The real servers and tools that tests use: Mosquitto, Java, Kafka, libmodbus, Spin
 	@sh tests/servers/install.sh
 
 .PHONY: bench

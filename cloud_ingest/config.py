@@ -38,6 +38,13 @@ class IngestSettings(BrokerSettings):
         ),
     ] = "auto"
     ack_interval_s: Annotated[Duration, Field(alias="ack_interval", ge=0.001, le=10)] = 0.25
+    share: Annotated[
+        bool,
+        Field(
+            description="All processes share the agents' batches, by a shared subscription; else one takes everything, "
+            "and the others stand by"
+        ),
+    ] = False
     pending_bytes_max: Annotated[
         Size,
         Field(
@@ -100,6 +107,15 @@ class HistorianSettings(Settings):
         Field(alias="retention", ge=86_400, description="Source times this far back have their own partitions"),
     ] = 400 * 86_400.0
     publish_samples: Annotated[bool, Field(description="Publish decoded samples as lineside.samples.v1, too")] = False
+    reorder_timeout_s: Annotated[
+        Duration,
+        Field(
+            alias="reorder_timeout",
+            ge=0,
+            le=600,
+            description="How long a message of another maker's node may come late, before it is asked for a rebirth",
+        ),
+    ] = 2.0
 
 
 class GatewaySettings(Settings):

@@ -14,11 +14,13 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import Any, Final, TypeVar
 
 from cloud_ingest.config import CloudConfig, DatabaseSettings, IngestSettings, Role
-from cloud_ingest.event_log.topics import topic_specs
+from cloud_ingest.event_log.topics import SAMPLES, topic_specs
 from cloud_ingest.historian.historian import Historian
+from cloud_ingest.historian.partitions import Partitions
+from cloud_ingest.historian.replaying import Replaying
+from cloud_ingest.historian.samples_topic import SamplesTopic
 from cloud_ingest.ingest.bridge import Bridge, BridgeOptions
 from cloud_ingest.observability.events import (
-    REGISTRY,
     CloudStarted,
     CloudStopped,
     CloudStopping,
@@ -27,6 +29,7 @@ from cloud_ingest.observability.events import (
     StoreReached,
     StoreWaiting,
 )
+from cloud_ingest.observability.metrics import REGISTRY
 from cloud_ingest.observability.obstacles import OBSTACLES, START
 from cloud_ingest.store.migrate import migrate
 from connectors.model.back_off import BackOff
@@ -132,7 +135,9 @@ def _log_parts(config: CloudConfig, roles: Sequence[Role], database: Database, l
             config.ingest.ack_interval_s,
             config.ingest.pending_bytes_max,
         )
-        bridge = Bridge(options, MqttSession(_mqtt_options(config.ingest)), log, database, clock, topics)
+        session = MqttSession(_mqtt_options(config.ingest))
+        sharing = MqttSession(_mqtt_options(config.ingest, "-share")) if config.ingest.share else None
+        bridge = Bridge(options, session, log, database, clock, topics, sharing)
         parts.append(("ingest", bridge.run))
     if "historian" in roles:
         historian = Historian(
@@ -142,6 +147,7 @@ def _log_parts(config: CloudConfig, roles: Sequence[Role], database: Database, l
             topics=topics,
             retention_days=int(config.historian.retention_s // 86_400),
             publish_samples=config.historian.publish_samples,
+            reorder_s=config.historian.reorder_timeout_s,
         )
         parts.append(("historian", historian.run))
     return parts
@@ -181,6 +187,22 @@ async def opened_database(config: CloudConfig) -> AsyncIterator[Database]:
         await database.close()
 
 
+@contextlib.asynccontextmanager
+async def replayer(config: CloudConfig, database: Database) -> AsyncIterator[Replaying]:
+    """What stores dead letters after all, and publishes their samples where the historian does."""
+    partitions = Partitions(database, SystemClock(), int(config.historian.retention_s // 86_400))
+    await partitions.prepare()
+    if not config.historian.publish_samples:
+        yield Replaying(database, partitions, None)
+        return
+    log = await connect_event_log(config)
+    try:
+        await log.ensure(topic_specs(config.event_log.partitions, config.event_log.retention_s)[SAMPLES])
+        yield Replaying(database, partitions, SamplesTopic(log))
+    finally:
+        await log.close()
+
+
 async def _reached(connect: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """What ``connect`` gives, tried until it is there."""
     back_off = BackOff(RETRY_FIRST_S, RETRY_LONGEST_S)
@@ -218,9 +240,9 @@ def _request_stop(stop: asyncio.Event, number: signal.Signals) -> None:
     stop.set()
 
 
-def _mqtt_options(ingest: IngestSettings) -> MqttOptions:
+def _mqtt_options(ingest: IngestSettings, kind: str = "") -> MqttOptions:
     return MqttOptions(
-        client_id=f"{ingest.client_id}-{secrets.token_hex(4)}",
+        client_id=f"{ingest.client_id}{kind}-{secrets.token_hex(4)}",
         user=ingest.user or "",
         password="" if ingest.password is None else ingest.password.get_secret_value(),
         ca_file=ingest.ca_file,

@@ -1,7 +1,7 @@
 """Pages that are made from the code: ``python -m docs.pages`` writes them anew, a test says when they are not current.
 
-``reference/events.md``: every event and metric of both programs. ``benchmarks.md``: between its marks, the tables of
-``benchmarks/results``.
+``reference/events.md``: every event and metric of both programs. ``reference/sparkplug-conformance.md``: every
+statement of the Sparkplug specification. ``benchmarks.md``: between its marks, the tables of ``benchmarks/results``.
 """
 
 from __future__ import annotations
@@ -15,18 +15,27 @@ from typing import Any, Final
 from prometheus_client import CollectorRegistry
 
 import cloud_ingest.observability.events as cloud_events
+import cloud_ingest.observability.ingest_events as ingest_events
+import cloud_ingest.observability.metrics as cloud_metrics
 import edge_agent.observability.events as edge_events
 from connectors.observability.events import Event, event_name
+from docs import conformance
 
 DOCS: Final = Path(__file__).parent
 RESULTS: Final = DOCS.parent / "benchmarks" / "results"
 EVENTS_PAGE: Final = DOCS / "reference" / "events.md"
+CONFORMANCE_PAGE: Final = DOCS / "reference" / "sparkplug-conformance.md"
 BENCHMARKS_PAGE: Final = DOCS / "benchmarks.md"
+PROGRAMS: Final[tuple[tuple[str, tuple[ModuleType, ...], CollectorRegistry], ...]] = (
+    ("edge-agent", (edge_events,), edge_events.REGISTRY),
+    ("cloud-ingest", (cloud_events, ingest_events), cloud_metrics.REGISTRY),
+)
+"""Each program with the modules of its events, and its metrics."""
 _BEGIN, _END = "<!-- tables: made by docs/pages.py -->\n", "<!-- end of tables -->\n"
 _EVENTS_HEAD: Final = """\
 # Events and metrics
 
-Made from `edge_agent/observability/events.py` and `cloud_ingest/observability/events.py` by `make generated`.
+Made from `edge_agent/observability` and `cloud_ingest/observability` by `make generated`.
 
 Every event is one JSON line on standard output: `event` (the name below), `level`, `timestamp` (UTC, ISO 8601) and its
 fields. Events without a level are only counted. Names are part of the product: alerts may rely on them.
@@ -36,11 +45,11 @@ fields. Events without a level are only counted. Names are part of the product: 
 def events_page() -> str:
     """The reference of events and metrics, as Markdown."""
     parts = [_EVENTS_HEAD]
-    for title, module in (("edge-agent", edge_events), ("cloud-ingest", cloud_events)):
+    for title, modules, registry in PROGRAMS:
         parts += [f"\n## {title}\n", "\n### Events\n", "\n| event | level | fields | when |\n|---|---|---|---|\n"]
-        parts += [_event_row(event) for event in events_of(module)]
+        parts += [_event_row(event) for module in modules for event in events_of(module)]
         parts += ["\n### Metrics\n", "\n| metric | type | labels | meaning |\n|---|---|---|---|\n"]
-        parts += metric_rows(module.REGISTRY)
+        parts += metric_rows(registry)
     return "".join(parts)
 
 
@@ -97,6 +106,7 @@ def _figure_row(figure: dict[str, Any]) -> str:
 def main() -> None:
     """Write the pages anew."""
     EVENTS_PAGE.write_text(events_page(), encoding="utf-8")
+    CONFORMANCE_PAGE.write_text(conformance.page(), encoding="utf-8")
     BENCHMARKS_PAGE.write_text(benchmarks_page(BENCHMARKS_PAGE.read_text(encoding="utf-8")), encoding="utf-8")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -47,6 +47,10 @@ class TagAnswer(Answer):
     type: Annotated[str, Field(description="Sparkplug data type", examples=["Double"])]
     unit: str
     description: str
+    properties: Annotated[dict[str, Any], Field(description="What else a node of another maker has told of it")] = {}
+    stale: Annotated[
+        bool, Field(description="The newest sample may be out of date: node, device or host are not there")
+    ]
 
 
 class TagPage(Answer):
@@ -102,8 +106,12 @@ class EpochAnswer(Answer):
     arrived: list[tuple[int, int]]
     missing_batches: int
     missing: list[tuple[int, int]]
-    given_up_batches: Annotated[int, Field(description="Refused by the event log, and declared by the agent as a gap")]
+    given_up_batches: Annotated[int, Field(description="Declared by the agent as a gap: see 'reasons'")]
     given_up: list[tuple[int, int]]
+    closed_batches: Annotated[int, Field(description="Missing, and closed by a person with a reason: see 'closings'")]
+    closed: list[tuple[int, int]]
+    has_closed_end: Annotated[bool, Field(description="That the end is undeclared was closed by a person")]
+    reasons: Annotated[list[str], Field(description="Of the gaps that name batches of this epoch")]
     samples: int
     duplicates: int
     last_arrival: datetime
@@ -120,21 +128,95 @@ class GapAnswer(Answer):
     detail: str
 
 
+class BatchAnswer(Answer):
+    """One batch."""
+
+    epoch: str
+    batch: int
+    received: datetime | None = None
+
+
+class DelayAnswer(Answer):
+    """From the source time of the newest sample of a transaction to its arrival; negative: the source is ahead."""
+
+    newest_s: Annotated[float, Field(description="Of the newest transaction")]
+    p95_s: Annotated[float, Field(description="95th percentile over the worst of each of the last 300 seconds")]
+    measured: datetime
+
+
+class ReasonAnswer(Answer):
+    """What was given up, or never taken, for one reason."""
+
+    reason: Annotated[str, Field(examples=["outbox_full", "device_unavailable"])]
+    gaps: int
+    uncounted_gaps: Annotated[int, Field(description="Gaps of which nobody knows how many samples they cost")]
+    samples: Annotated[int, Field(description="Of the gaps that were counted")]
+    batches: Annotated[int, Field(description="Batches that were given up with them and did not arrive all the same")]
+
+
+class ClosingAnswer(Answer):
+    """What a person has closed: it will never come, and this is why."""
+
+    epoch: str
+    batches: list[tuple[int, int]]
+    end: Annotated[bool, Field(description="Also that the epoch never said how far it went")]
+    reason: str
+    closed_by: str
+    closed: datetime
+
+
 class LedgerAnswer(Answer):
     """The delivery ledger of one agent: ``missing`` is what nothing explains."""
 
     agent: str
     arrived: int
     missing: int
+    oldest_missing: BatchAnswer | None
     given_up: int
+    closed: Annotated[int, Field(description="Missing batches that a person has closed with a reason")]
     undeclared_epochs: Annotated[int, Field(description="Starts that never said how far they went")]
+    unknown_ends: Annotated[int, Field(description="Those of them that nobody has closed: they count as missing")]
     parked: Annotated[int, Field(description="Batches that have arrived and wait for their definition")]
+    oldest_parked: BatchAnswer | None
     samples: int
     duplicates: int
-    dead_letters: int
+    dead_letters: Annotated[int, Field(description="Messages that were set aside and not closed")]
+    unnumbered_dead_letters: Annotated[
+        int, Field(description="Those of them without a place in an epoch: they count as missing beside 'missing'")
+    ]
+    delay: DelayAnswer | None
     last_arrival: datetime
+    reasons: list[ReasonAnswer]
     epochs: list[EpochAnswer]
-    gaps: list[GapAnswer]
+    closings: list[ClosingAnswer]
+    gaps: Annotated[list[GapAnswer], Field(description="The newest 1000")]
+    gaps_total: int
+
+
+class DeadLetterAnswer(Answer):
+    """A message that was set aside. ``cloud-ingest dead-letters`` shows it, stores it again, or closes it."""
+
+    number: int
+    agent: str | None
+    epoch: str | None
+    batch: int | None
+    topic: str
+    reason: str
+    received: datetime
+    recorded: datetime
+    size_bytes: int
+    closed: datetime | None
+    closed_by: str | None
+    closed_reason: str | None
+    replays: Annotated[int, Field(description="How often it was stored again in vain")]
+    replay_failure: str | None
+
+
+class DeadLetterPage(Answer):
+    """Some of the dead letters; ``next`` goes into ``after`` of the following request."""
+
+    dead_letters: list[DeadLetterAnswer]
+    next: int | None
 
 
 class Health(Answer):

@@ -11,9 +11,11 @@ from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from starlette.exceptions import HTTPException
 
+from cloud_ingest.gateway import ledger as ledger_of
 from cloud_ingest.gateway import queries
 from cloud_ingest.gateway.answers import (
     AgentAnswer,
+    DeadLetterPage,
     Health,
     LedgerAnswer,
     ProblemAnswer,
@@ -22,6 +24,7 @@ from cloud_ingest.gateway.answers import (
 )
 from cloud_ingest.gateway.documentation import ASSETS_PATH, assets, documentation
 from cloud_ingest.gateway.span import QuestionInvalid, asked_bucket, asked_span
+from cloud_ingest.historian.dead_letters import letters
 from cloud_ingest.observability.obstacles import START, Obstacles
 from connectors.model.errors import DatabaseUnavailable, StatementRefused
 from connectors.observability.version import lineside_version
@@ -29,6 +32,7 @@ from connectors.ports.database import Database
 
 PAGE_MAX: Final = 10_000
 ID_MAX: Final = (1 << 31) - 1
+BIGINT_MAX: Final = (1 << 63) - 1
 _BAD_DATA: Final = "22"
 _PROBLEM_TYPE: Final = "application/problem+json"
 _PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
@@ -109,7 +113,19 @@ def _api(database: Database) -> APIRouter:
     @api.get("/ledger")
     async def ledger(agent: AgentQuery = None) -> list[LedgerAnswer]:
         """What arrived of each agent, what was given up and why; 'missing' is what nothing explains."""
-        return [LedgerAnswer.model_validate(row) for row in await queries.ledger(database, agent)]
+        return [LedgerAnswer.model_validate(row) for row in await ledger_of.ledger(database, agent)]
+
+    @api.get("/dead-letters")
+    async def dead_letters(
+        agent: AgentQuery = None,
+        closed: Annotated[bool, Query(description="Also those that were closed or stored again")] = False,
+        after: Annotated[int, Query(ge=0, le=BIGINT_MAX, description="The 'next' of the page before")] = 0,
+        limit: Annotated[int, Query(ge=1, le=PAGE_MAX)] = 1000,
+    ) -> DeadLetterPage:
+        """Messages that could not be stored, without their bytes, a page at a time."""
+        rows = await letters(database, agent=agent, with_closed=closed, after=after, count_max=limit)
+        following = rows[-1].number if len(rows) == limit else None
+        return DeadLetterPage.model_validate({"dead_letters": [row.document() for row in rows], "next": following})
 
     return api
 

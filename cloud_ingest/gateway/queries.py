@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from cloud_ingest.historian.ledger_book import parse_multirange
-from connectors.model.datatypes import DataType
-from connectors.model.delivery import BatchRanges
 from connectors.model.errors import LinesideError
 from connectors.model.quality import name_of
 from connectors.ports.database import Database, Row
-from connectors.sparkplug.delivery import format_epoch
+from connectors.sparkplug.type_numbers import type_label
 
 NOT_MIGRATED: Final = "the database has no tables yet; run 'cloud-ingest migrate'"
+OUTDATED: Final = "the tables in the database are of an older version; run 'cloud-ingest migrate'"
 UNDEFINED_TABLE: Final = "42P01"
+UNDEFINED_COLUMN: Final = "42703"
 
 
 class NotFound(LinesideError):
@@ -73,10 +72,9 @@ async def tags(database: Database, choice: TagChoice) -> list[dict[str, Any]]:
     """Tags in the order of their ids, from ``after_tag_id`` on."""
     async with database.session() as session:
         rows = await session.fetch(
-            "SELECT tag_id, group_name, agent.name AS agent_name, device, tag.name, datatype, unit, description "
-            "FROM tag JOIN agent USING (agent_id) WHERE tag_id > $1 "
-            "AND ($2::text IS NULL OR group_name || '/' || agent.name = $2) AND ($3::text IS NULL OR device = $3) "
-            "AND ($4::text IS NULL OR strpos(lower(tag.name), lower($4)) > 0) ORDER BY tag_id LIMIT $5",
+            "SELECT * FROM tag_state WHERE tag_id > $1 "
+            "AND ($2::text IS NULL OR group_name || '/' || agent_name = $2) AND ($3::text IS NULL OR device = $3) "
+            "AND ($4::text IS NULL OR strpos(lower(name), lower($4)) > 0) ORDER BY tag_id LIMIT $5",
             choice.after_tag_id,
             choice.agent,
             choice.device,
@@ -92,9 +90,8 @@ async def find_tag(
     """One tag, by its id or by agent, device and name. Raises ``NotFound``."""
     async with database.session() as session:
         rows = await session.fetch(
-            "SELECT tag_id, group_name, agent.name AS agent_name, device, tag.name, datatype, unit, description "
-            "FROM tag JOIN agent USING (agent_id) WHERE tag_id = $1 "
-            "OR ($1::int IS NULL AND group_name || '/' || agent.name = $2 AND device = $3 AND tag.name = $4)",
+            "SELECT * FROM tag_state WHERE tag_id = $1 "
+            "OR ($1::int IS NULL AND group_name || '/' || agent_name = $2 AND device = $3 AND name = $4)",
             tag_id,
             agent,
             device,
@@ -172,104 +169,11 @@ async def buckets(
     return gathered, following
 
 
-async def ledger(database: Database, agent: str | None = None) -> list[dict[str, Any]]:
-    """The delivery ledger by agent: what arrived of each epoch, what is missing, what was given up and why."""
-    async with database.session() as session:
-        epochs = await session.fetch(
-            "SELECT agent_id, group_name || '/' || name AS agent, epoch, started, first_batch, last_batch, "
-            "arrived::text AS arrived, missing::text AS missing, "
-            "given_up::text AS given_up, samples, duplicates, last_arrival FROM ledger_state "
-            "WHERE $1::text IS NULL OR group_name || '/' || name = $1 ORDER BY agent, started NULLS FIRST, epoch",
-            agent,
-        )
-        gaps = await session.fetch(
-            "SELECT agent_id, device, reason, first_time, last_time, sample_count, detail FROM gap "
-            "WHERE $1::text IS NULL OR agent_id = (SELECT agent_id FROM agent WHERE group_name || '/' || name = $1) "
-            "ORDER BY first_time",
-            agent,
-        )
-        letters = await session.fetch(
-            "SELECT agent_id, count(*) AS open FROM dead_letter WHERE closed IS NULL GROUP BY agent_id"
-        )
-        waiting = await session.fetch("SELECT agent_id, count(*) AS parked FROM parked_batch GROUP BY agent_id")
-    parked_of = {row["agent_id"]: int(row["parked"]) for row in waiting}
-    letters_of = {row["agent_id"]: int(row["open"]) for row in letters}
-    gaps_of: dict[int, list[Row]] = {}
-    for row in gaps:
-        gaps_of.setdefault(row["agent_id"], []).append(row)
-    by_agent: dict[int, list[Row]] = {}
-    for row in epochs:
-        by_agent.setdefault(row["agent_id"], []).append(row)
-    return [
-        _agent_ledger(rows, gaps_of.get(agent_id, []), letters_of.get(agent_id, 0), parked_of.get(agent_id, 0))
-        for agent_id, rows in by_agent.items()
-    ]
-
-
-async def unassigned_dead_letters(database: Database) -> int:
-    """Messages that were set aside and could not be given to any agent."""
-    async with database.session() as session:
-        rows = await session.fetch("SELECT count(*) AS n FROM dead_letter WHERE agent_id IS NULL AND closed IS NULL")
-    return int(rows[0]["n"])
-
-
 async def is_migrated(database: Database) -> bool:
     """Whether the tables are there. Raises ``DatabaseUnavailable``."""
     async with database.session() as session:
         rows = await session.fetch("SELECT to_regclass('ledger_state') IS NOT NULL AS there")
     return bool(rows[0]["there"])
-
-
-def _agent_ledger(rows: Sequence[Row], gaps: Sequence[Row], dead_letters: int, parked: int) -> dict[str, Any]:
-    # No later start has told the end of the current epoch; of another one without an end, none ever will.
-    current = max((row for row in rows if row["last_batch"] is None), key=lambda row: row["last_arrival"], default=None)
-    epochs = [_epoch(row, "open" if row is current else "undeclared") for row in rows]
-    return {
-        "agent": rows[0]["agent"],
-        "arrived": sum(epoch["arrived_batches"] for epoch in epochs),
-        "missing": sum(epoch["missing_batches"] for epoch in epochs),
-        "given_up": sum(epoch["given_up_batches"] for epoch in epochs),
-        "undeclared_epochs": sum(epoch["end"] == "undeclared" for epoch in epochs),
-        "parked": parked,
-        "samples": sum(epoch["samples"] for epoch in epochs),
-        "duplicates": sum(epoch["duplicates"] for epoch in epochs),
-        "dead_letters": dead_letters,
-        "last_arrival": max(row["last_arrival"] for row in rows),
-        "epochs": epochs,
-        "gaps": [
-            {
-                "device": gap["device"],
-                "reason": gap["reason"],
-                "first": gap["first_time"],
-                "last": gap["last_time"],
-                "samples": gap["sample_count"],
-                "detail": gap["detail"],
-            }
-            for gap in gaps
-        ],
-    }
-
-
-def _epoch(row: Row, unless_declared: str) -> dict[str, Any]:
-    arrived: BatchRanges = parse_multirange(row["arrived"])
-    missing: BatchRanges = parse_multirange(row["missing"])
-    given_up: BatchRanges = parse_multirange(row["given_up"])
-    return {
-        "epoch": format_epoch(row["epoch"]),
-        "started": row["started"],
-        "first_batch": row["first_batch"],
-        "last_batch": row["last_batch"],
-        "end": unless_declared if row["last_batch"] is None else "declared",
-        "arrived_batches": len(arrived),
-        "arrived": list(arrived),
-        "missing_batches": len(missing),
-        "missing": list(missing),
-        "given_up_batches": len(given_up),
-        "given_up": list(given_up),
-        "samples": row["samples"],
-        "duplicates": row["duplicates"],
-        "last_arrival": row["last_arrival"],
-    }
 
 
 def _tag(row: Row) -> dict[str, Any]:
@@ -278,9 +182,11 @@ def _tag(row: Row) -> dict[str, Any]:
         "agent": f"{row['group_name']}/{row['agent_name']}",
         "device": row["device"],
         "tag": row["name"],
-        "type": DataType(row["datatype"]).label,
+        "type": type_label(row["datatype"]),
         "unit": row["unit"],
         "description": row["description"],
+        "properties": json.loads(row["properties"]) if row["properties"] else {},
+        "stale": row["stale"],
     }
 
 

@@ -8,13 +8,15 @@ import traceback
 from typing import Final
 
 from cloud_ingest.event_log.topics import RAW, SAMPLES
+from cloud_ingest.historian.failures import reason_of
 from cloud_ingest.historian.partitions import Partitions
 from cloud_ingest.historian.projector import Projector, Stores, TopicReplaced
 from cloud_ingest.historian.samples_topic import SamplesTopic
-from cloud_ingest.observability.events import LAG, Fault, PartitionLeft, StoreReached, StoreWaiting
+from cloud_ingest.observability.events import Fault, PartitionLeft, StoreReached, StoreWaiting
+from cloud_ingest.observability.metrics import LAG
 from cloud_ingest.observability.obstacles import HISTORIAN, OBSTACLES, historian_partition
 from connectors.model.back_off import BackOff
-from connectors.model.errors import DatabaseUnavailable, EventLogUnavailable, OffsetMoved
+from connectors.model.errors import DatabaseUnavailable, EventLogUnavailable, OffsetMoved, StatementRefused
 from connectors.observability.events import emit
 from connectors.ports.clock import Clock
 from connectors.ports.database import Database
@@ -39,6 +41,7 @@ class Historian:
         topics: dict[str, TopicSpec],
         retention_days: int,
         publish_samples: bool,
+        reorder_s: float = 2.0,
     ) -> None:
         self._database = database
         self._log = log
@@ -46,7 +49,7 @@ class Historian:
         self._publish_samples = publish_samples
         self._partitions = Partitions(database, clock, retention_days)
         samples = SamplesTopic(log) if publish_samples else None
-        self._stores = Stores(database, log, self._partitions, samples, clock, topics[RAW])
+        self._stores = Stores(database, log, self._partitions, samples, clock, topics[RAW], round(1000 * reorder_s))
         self._projectors: dict[int, Projector] = {}
 
     async def run(self) -> None:
@@ -55,9 +58,9 @@ class Historian:
         while True:
             try:
                 await self._run_assigned(back_off)
-            except* (DatabaseUnavailable, EventLogUnavailable) as group:
+            except* (DatabaseUnavailable, EventLogUnavailable, StatementRefused) as group:
                 wait_s = back_off.next_s()
-                emit(StoreWaiting(HISTORIAN, str(group.exceptions[0]), round(wait_s, 1)))
+                emit(StoreWaiting(HISTORIAN, reason_of(group.exceptions[0]), round(wait_s, 1)))
                 await asyncio.sleep(wait_s)
 
     async def _run_assigned(self, back_off: BackOff) -> None:

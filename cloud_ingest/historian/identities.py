@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cloud_ingest.historian.work import KnownAgent
-from connectors.model.datatypes import DataType
 from connectors.model.delivery import AgentName
 from connectors.model.tags import DeviceDefinition
 from connectors.ports.database import Database, Session
@@ -26,13 +25,17 @@ DEFAULT_TENANT: Final = 1
 
 @dataclass(frozen=True, slots=True)
 class TagKey:
-    """What identifies a tag of an agent: device (empty: the node itself) and name; and what is known of it."""
+    """What identifies a tag of an agent: device (empty: the node itself) and name; and what is known of it.
+
+    ``datatype`` is the Sparkplug number, also of a data set, template, array or file. ``properties`` is JSON.
+    """
 
     device: str
     name: str
-    datatype: DataType
+    datatype: int
     unit: str = ""
     description: str = ""
+    properties: str = ""
 
 
 class DefinitionTags:
@@ -73,6 +76,11 @@ class Identities:
             if acknowledges:
                 self.acknowledging.add(known.agent_id)
         return known
+
+    def forget(self) -> None:
+        """The database is not as it was remembered: somebody has deleted rows by hand."""
+        for known in (self._agents, self._definitions, self._born, self._tags):
+            known.clear()
 
     def known_agent(self, name: AgentName) -> KnownAgent | None:
         """The agent called ``name``, if it has been met."""
@@ -195,16 +203,19 @@ async def _enter_tags(session: Session, agent: KnownAgent, keys: Sequence[TagKey
         [int(key.datatype) for key in keys],
         [key.unit for key in keys],
         [key.description for key in keys],
+        [key.properties for key in keys],
     )
     rows = await session.fetch(
-        "WITH given AS (SELECT * FROM unnest($3::text[], $4::text[], $5::smallint[], $6::text[], $7::text[]) "
-        "    AS given (device, name, datatype, unit, description)), "
-        "entered AS (INSERT INTO tag (agent_id, tenant_id, device, name, datatype, unit, description) "
-        "    SELECT DISTINCT ON (device, name) $1, $2, device, name, datatype, unit, description FROM given "
+        "WITH given AS (SELECT * FROM unnest($3::text[], $4::text[], $5::smallint[], $6::text[], $7::text[], "
+        "    $8::text[]) AS given (device, name, datatype, unit, description, properties)), "
+        "entered AS (INSERT INTO tag (agent_id, tenant_id, device, name, datatype, unit, description, properties) "
+        "    SELECT DISTINCT ON (device, name) $1, $2, device, name, datatype, unit, description, properties "
+        "    FROM given "
         "    ON CONFLICT (agent_id, device, name) DO UPDATE SET "
-        "        datatype = CASE WHEN $8 THEN excluded.datatype ELSE tag.datatype END, "
-        "        unit = CASE WHEN $8 THEN excluded.unit ELSE tag.unit END, "
-        "        description = CASE WHEN $8 THEN excluded.description ELSE tag.description END "
+        "        datatype = CASE WHEN $9 THEN excluded.datatype ELSE tag.datatype END, "
+        "        unit = CASE WHEN $9 THEN excluded.unit ELSE tag.unit END, "
+        "        description = CASE WHEN $9 THEN excluded.description ELSE tag.description END, "
+        "        properties = CASE WHEN $9 THEN excluded.properties ELSE tag.properties END "
         "    RETURNING tag_id, device, name) "
         "SELECT tag_id, device, name FROM entered",
         agent.agent_id,

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from cloud_ingest.historian.decoding import by_message, decode_batches
+from cloud_ingest.historian.delays import Delays
 from cloud_ingest.historian.identities import DefinitionTags, Identities
 from cloud_ingest.historian.incoming import Incoming, read_incoming
 from cloud_ingest.historian.ledger_book import LedgerBook
@@ -47,6 +48,7 @@ class Interpreter:
         self._nodes = nodes
         self._presence = presence
         self._keep_decoded = keep_decoded
+        self._delays = Delays()
 
     async def interpret(self, records: Sequence[LogRecord]) -> Work:
         """The work of ``records``, which are not empty, or of the first of them. Raises ``DatabaseUnavailable``.
@@ -183,8 +185,16 @@ class Interpreter:
             if message.delivery is not None:
                 entry = await self._book.entry(work, fresh.agent, message.delivery.epoch)
                 entry.samples += message.delivery.count
+        if decoded.batches:
+            self._note_delay(work, fresh.agent, good[-1], decoded.batches)
         if self._keep_decoded:
             self._keep(work, fresh.agent, good, by_message(good, decoded.batches, tags), tags)
+
+    def _note_delay(self, work: Work, agent: KnownAgent, last: Incoming, batches: Sequence[SampleBatch]) -> None:
+        received_ms = last.message.received_ms
+        newest_ns = max(int(batch.time_ns.max()) for batch in batches)
+        change = work.change(agent, received_ms)
+        change.delay_ms, change.delay_p95_ms = self._delays.note(agent, received_ms, newest_ns)
 
     def _keep(
         self,

@@ -10,13 +10,14 @@ from typing import Any, Final
 
 from cloud_ingest.historian.identities import Identities, TagKey
 from cloud_ingest.historian.incoming import Incoming
-from cloud_ingest.historian.sample_rows import SampleRows
-from cloud_ingest.historian.work import DeadLetter, DecodedBatch, GapRow, KnownAgent, Work
+from cloud_ingest.historian.presence import death_ms
+from cloud_ingest.historian.sample_rows import SampleRows, storable_text
+from cloud_ingest.historian.work import AgentChange, DeadLetter, DecodedBatch, GapRow, KnownAgent, Work
 from connectors.model.datatypes import DataType
 from connectors.model.errors import PayloadInvalid
 from connectors.model.samples import batch_of_rows
 from connectors.ports.database import Database
-from connectors.sparkplug.node_session import MetricSample, NodeSession
+from connectors.sparkplug.node_session import MetricSample, NodeReading, NodeSession
 from connectors.sparkplug.topics import Topic, Verb
 
 REASONS_MAX: Final = 5
@@ -26,8 +27,10 @@ SEQUENCE_GAP: Final = "sequence_gap"
 class Nodes:
     """The sessions of the nodes of one partition; after a restart they go on from the births in the database."""
 
-    def __init__(self, database: Database, identities: Identities, *, keep_decoded: bool) -> None:
+    def __init__(self, database: Database, identities: Identities, *, keep_decoded: bool, reorder_ms: int = 0) -> None:
         self._database = database
+        self._reorder_ms = reorder_ms
+        self._open_gaps: dict[KnownAgent, list[GapRow]] = {}  # while their messages may still come
         self._identities = identities
         self._keep_decoded = keep_decoded
         self._sessions: dict[KnownAgent, NodeSession] = {}
@@ -36,6 +39,7 @@ class Nodes:
     def forget(self) -> None:
         """A transaction failed: what was learned from its records is learned again."""
         self._sessions.clear()
+        self._open_gaps.clear()
 
     async def receive(self, work: Work, agent: KnownAgent, incoming: Incoming) -> None:
         """Take the next message of a node into ``work``. Raises ``DatabaseUnavailable``."""
@@ -44,7 +48,7 @@ class Nodes:
         if session is None:
             session = self._sessions[agent] = await self._restored(agent)
         try:
-            reading = session.receive(topic, message.payload)
+            reading = session.receive(topic, message.payload, message.received_ms)
         except PayloadInvalid as exc:
             work.dead_letters.append(DeadLetter(message.topic, message.payload, str(exc), message.received_ms, agent))
             return
@@ -52,7 +56,7 @@ class Nodes:
             work.duplicates += 1
             return
         change = work.change(agent, message.received_ms)
-        change.wants_rebirth = change.wants_rebirth or reading.wants_rebirth
+        _wish(change, reading)
         if reading.online is not None:
             change.online = reading.online
             work.all_devices_gone(agent, message.received_ms)
@@ -61,20 +65,23 @@ class Nodes:
         if topic.verb in (Verb.NBIRTH, Verb.DBIRTH) and session.born:
             work.births[agent, topic.device] = message.payload
         if topic.verb in (Verb.DBIRTH, Verb.DDEATH) and session.born:
-            work.devices[agent, topic.device] = (topic.verb is Verb.DBIRTH, message.received_ms)
+            since_ms = death_ms(message.payload, message.received_ms) if topic.verb is Verb.DDEATH else None
+            work.devices[agent, topic.device] = (since_ms is None, since_ms or message.received_ms)
         if reading.refused:
             reason = "; ".join(reading.refused[:REASONS_MAX])
             work.dead_letters.append(DeadLetter(message.topic, message.payload, reason, message.received_ms, agent))
-        if reading.lost_messages:
-            work.gaps.append(self._lost(agent, topic, message.received_ms, reading.lost_messages))
+        self._note_gaps(work, agent, incoming, reading)
+        if not session.waits_for_missing:
+            self._open_gaps.pop(agent, None)
         self._last_ms[agent] = message.received_ms
+        work.transient += reading.transient
         if reading.samples:
             await self._store(work, agent, reading.samples)
             if self._keep_decoded:
                 _keep(work, agent, topic.device, message.received_ms, reading.samples)
 
     async def _restored(self, agent: KnownAgent) -> NodeSession:
-        session = NodeSession()
+        session = NodeSession(self._reorder_ms)
         async with self._database.session() as database:
             rows = await database.fetch(
                 "SELECT device, payload FROM birth WHERE agent_id = $1 ORDER BY device", agent.agent_id
@@ -85,6 +92,15 @@ class Nodes:
             session.receive(topic, bytes(row["payload"]))
         session.resume()
         return session
+
+    def _note_gaps(self, work: Work, agent: KnownAgent, incoming: Incoming, reading: NodeReading) -> None:
+        """Declare what is missing at once, and take it back when it comes late: so no restart forgets it."""
+        if reading.lost_messages:
+            gap = self._lost(agent, incoming.topic, incoming.message.received_ms, reading.lost_messages)
+            work.gaps.append(gap)
+            self._open_gaps.setdefault(agent, []).append(gap)
+        if reading.found_missing:
+            work.take_back(self._open_gaps.get(agent, ()))
 
     def _lost(self, agent: KnownAgent, topic: Topic, received_ms: int, count: int) -> GapRow:
         first_ms = self._last_ms.get(agent, received_ms)
@@ -101,7 +117,14 @@ class Nodes:
 
     async def _store(self, work: Work, agent: KnownAgent, samples: Sequence[MetricSample]) -> None:
         keys = {
-            (sample.device, sample.name): TagKey(sample.device, sample.name, sample.datatype, sample.unit)
+            (sample.device, sample.name): TagKey(
+                sample.device,
+                sample.name,
+                sample.about.type_number,
+                storable_text(sample.about.unit),
+                storable_text(sample.about.description),
+                sample.about.properties,
+            )
             for sample in samples
         }
         ids = await self._identities.tags(agent, list(keys.values()))
@@ -112,6 +135,17 @@ class Nodes:
             rows = [(ids[s.device, s.name], s.time_ns, s.value, s.quality) for s in group]
             work.rows.append(SampleRows.of(agent.tenant_id, batch_of_rows(datatype, rows)))
         work.samples += len(samples)
+
+
+def _wish(change: AgentChange, reading: NodeReading) -> None:
+    """Whether the node is to be asked for its births, and when: the earliest time that any message wants."""
+    if reading.takes_rebirth_back:
+        change.takes_rebirth_back = True
+        change.wants_rebirth = change.wants_rebirth and not change.rebirth_after_ms
+    if reading.wants_rebirth:
+        after_ms = reading.rebirth_after_ms
+        change.rebirth_after_ms = min(change.rebirth_after_ms, after_ms) if change.wants_rebirth else after_ms
+        change.wants_rebirth = True
 
 
 def _keep(work: Work, agent: KnownAgent, device: str, received_ms: int, samples: Sequence[MetricSample]) -> None:

@@ -11,6 +11,7 @@ from connectors.model.errors import PayloadInvalid
 from connectors.ports.database import Database
 from connectors.sparkplug import sparkplug_b_pb2 as pb
 from connectors.sparkplug.birth import BD_SEQ
+from connectors.sparkplug.bulk_decode import TIME_MS_LIMIT
 from connectors.sparkplug.node_session import payload_of
 from connectors.sparkplug.topics import Topic, Verb
 
@@ -34,8 +35,11 @@ class Presence:
 
         Raises ``PayloadInvalid`` when it is not a Sparkplug payload, and ``DatabaseUnavailable``.
         """
-        if topic.verb in (Verb.DBIRTH, Verb.DDEATH):
-            work.devices[agent, topic.device] = (topic.verb is Verb.DBIRTH, received_ms)
+        if topic.verb is Verb.DBIRTH:
+            work.devices[agent, topic.device] = (True, received_ms)
+            return
+        if topic.verb is Verb.DDEATH:
+            work.devices[agent, topic.device] = (False, death_ms(payload, received_ms))
             return
         message = payload_of(payload)
         if topic.verb is Verb.NBIRTH:
@@ -71,6 +75,15 @@ class Presence:
             rows = await session.fetch("SELECT bd_seq FROM agent WHERE agent_id = $1", agent.agent_id)
         bd_seq: int | None = rows[0]["bd_seq"] if rows else None
         return bd_seq
+
+
+def death_ms(payload: bytes, received_ms: int) -> int:
+    """Since when a device is dead: its DDEATH says it (6.4.25), else the time at which that came.
+
+    Raises ``PayloadInvalid`` when the bytes are no payload.
+    """
+    told_ms = int(payload_of(payload).timestamp)
+    return told_ms if 0 < told_ms < TIME_MS_LIMIT else received_ms
 
 
 def bd_seq_of(message: pb.Payload) -> int | None:

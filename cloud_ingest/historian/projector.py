@@ -7,11 +7,21 @@ left it. So a crash at any point repeats or skips nothing, and a process that wa
 from __future__ import annotations
 
 import asyncio
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
 from cloud_ingest.event_log.topics import RAW, raw_message
+from cloud_ingest.historian.failures import (
+    CHECK_VIOLATION,
+    UNDEFINED_TABLE,
+    Cause,
+    cause_of,
+    outside,
+    reason_of,
+    sentence_of,
+)
 from cloud_ingest.historian.identities import Identities
 from cloud_ingest.historian.incoming import Incoming, read_incoming
 from cloud_ingest.historian.interpreter import Interpreter
@@ -29,10 +39,19 @@ from cloud_ingest.observability.events import (
     RecordsExpired,
     Stored,
     StoreWaiting,
+    StoringFailed,
 )
+from cloud_ingest.observability.metrics import TRANSIENT
 from cloud_ingest.observability.obstacles import historian_partition
 from connectors.model.back_off import BackOff
-from connectors.model.errors import DatabaseUnavailable, EventLogUnavailable, LinesideError, StatementRefused
+from connectors.model.delivery import EPOCH_MAX
+from connectors.model.errors import (
+    DatabaseUnavailable,
+    EventLogUnavailable,
+    LinesideError,
+    OffsetMoved,
+    StatementRefused,
+)
 from connectors.observability.events import emit
 from connectors.ports.clock import Clock
 from connectors.ports.database import Database
@@ -40,8 +59,8 @@ from connectors.ports.event_log import EventLog, LogRecord, TopicSpec
 
 READ_WAIT_S: Final = 1.0
 READ_BYTES_MAX: Final = 4 * 1024 * 1024
-CHECK_VIOLATION: Final = "23514"
-UNDEFINED_TABLE: Final = "42P01"
+TRIES_MAX: Final = 3
+RETRY_S: Final = 0.5
 _OTHER_TABLES: Final = frozenset({CHECK_VIOLATION, UNDEFINED_TABLE})
 """A partition of ``sample`` was made by another process, or dropped by hand."""
 
@@ -60,6 +79,7 @@ class Stores:
     samples: SamplesTopic | None
     clock: Clock
     raw: TopicSpec = field(default_factory=lambda: TopicSpec(RAW, 1))
+    reorder_ms: int = 2000
 
 
 class Projector:
@@ -74,7 +94,7 @@ class Projector:
         self._identities = Identities(stores.database)
         self._book = LedgerBook(stores.database)
         keep = stores.samples is not None
-        self._nodes = Nodes(stores.database, self._identities, keep_decoded=keep)
+        self._nodes = Nodes(stores.database, self._identities, keep_decoded=keep, reorder_ms=stores.reorder_ms)
         self._presence = Presence(stores.database)
         self._interpreter = Interpreter(self._identities, self._book, self._nodes, self._presence, keep_decoded=keep)
 
@@ -87,10 +107,10 @@ class Projector:
         while True:
             try:
                 await self._read_on(back_off)
-            except (DatabaseUnavailable, EventLogUnavailable) as exc:
+            except (DatabaseUnavailable, EventLogUnavailable, StatementRefused) as exc:
                 self._forget()
                 wait_s = back_off.next_s()
-                emit(StoreWaiting(historian_partition(self.partition), str(exc), round(wait_s, 1)))
+                emit(StoreWaiting(historian_partition(self.partition), reason_of(exc), round(wait_s, 1)))
                 await asyncio.sleep(wait_s)
 
     async def _read_on(self, back_off: BackOff) -> None:
@@ -153,31 +173,52 @@ class Projector:
         return records[0] if records else None
 
     async def _project(self, records: Sequence[LogRecord]) -> None:
-        """Store ``records``; if the database refuses them, find the one that it refuses and set that aside."""
-        try:
-            await self._store_all(records)
-        except StatementRefused as exc:
-            self._forget()
-            left = self._left(records)
-            if exc.sqlstate in _OTHER_TABLES:
-                await self._stores.partitions.prepare()
-                if await self._stored_again(left):
-                    return
-                left = self._left(records)
-            if len(left) == 1:
-                await self._store(self._set_aside(left[0], str(exc)))
-                return
-            middle = len(left) // 2
-            await self._project(left[:middle])
-            await self._project(left[middle:])
+        """Store ``records``; if that fails because of one of them, find that one and set it aside.
 
-    async def _stored_again(self, records: Sequence[LogRecord]) -> bool:
+        Raises ``DatabaseUnavailable`` when the reason is in none of them: that is waited for.
+        """
+        error = await self._failure_of(records)
+        left = self._left(records)
+        if isinstance(error, StatementRefused) and error.sqlstate in _OTHER_TABLES:
+            await self._stores.partitions.prepare()
+            error = await self._failure_of(left)
+            left = self._left(left)
+        if error is None:
+            return
+        if cause_of(error) is Cause.OUTSIDE:
+            raise outside(error) if isinstance(error, StatementRefused) else error
+        if len(left) == 1:
+            await self._store_or_set_aside(left[0], error)
+            return
+        middle = len(left) // 2
+        await self._project(left[:middle])
+        await self._project(left[middle:])
+
+    async def _failure_of(self, records: Sequence[LogRecord]) -> Exception | None:
+        """Store ``records``; why that stopped on the way, if it was not the database or the log that is away."""
         try:
             await self._store_all(records)
-        except StatementRefused:
+        except (DatabaseUnavailable, EventLogUnavailable, OffsetMoved):
+            raise
+        except Exception as exc:  # refused, or a defect of ours: the caller finds the message that brings it out
             self._forget()
-            return False
-        return True
+            return exc
+        return None
+
+    async def _store_or_set_aside(self, record: LogRecord, error: Exception) -> None:
+        """One message cannot be stored. Where it is not clear that it is its own fault, it is tried some more times."""
+        tries = 1
+        while cause_of(error) is Cause.UNCLEAR and tries < TRIES_MAX:
+            emit(StoringFailed(RAW, self.partition, record.offset, sentence_of(error), tries, _traceback(error)))
+            await asyncio.sleep(RETRY_S * tries)
+            self._identities.forget()
+            again = await self._failure_of([record])
+            if again is None:
+                return
+            if cause_of(again) is Cause.OUTSIDE:
+                raise outside(again) if isinstance(again, StatementRefused) else again
+            error, tries = again, tries + 1
+        await self._store(await self._set_aside(record, sentence_of(error)))
 
     async def _store_all(self, records: Sequence[LogRecord]) -> None:
         while records:
@@ -205,21 +246,32 @@ class Projector:
         self._book.committed(work)
         self.next_offset = work.next_offset
         duration_s = stores.clock.monotonic_s() - started_s
+        TRANSIENT.inc(work.transient)
         emit(Stored(work.samples, work.duplicates, len(work.gaps), len(work.parked), duration_s))
         for letter in work.dead_letters:
             emit(DeadLettered(letter.topic[:200], len(letter.payload), letter.reason))
 
-    def _set_aside(self, record: LogRecord, reason: str) -> Work:
+    async def _set_aside(self, record: LogRecord, reason: str) -> Work:
         """The work that puts one record into the dead letters and goes past it."""
         message, found = raw_message(record), read_incoming(record)
         letter = DeadLetter(message.topic, message.payload, reason, message.received_ms)
+        work = Work(next_offset=record.offset + 1, last_ms=record.time_ms)
         if isinstance(found, Incoming):
-            letter = replace(letter, agent=self._identities.known_agent(found.topic.agent))
+            agent = self._identities.known_agent(found.topic.agent)
+            letter = replace(letter, agent=agent)
             if found.delivery is not None:
                 letter = replace(letter, epoch=found.delivery.epoch, batch=found.delivery.batch)
-        return Work(next_offset=record.offset + 1, last_ms=record.time_ms, dead_letters=[letter])
+                if agent is not None and 0 < found.delivery.batch < EPOCH_MAX:
+                    await self._book.entry(work, agent, found.delivery.epoch)  # it may be the first of its epoch
+        work.dead_letters.append(letter)
+        return work
 
     def _forget(self) -> None:
         self._book.forget()
         self._nodes.forget()
         self._presence.forget()
+
+
+def _traceback(error: Exception) -> str:
+    """Where a defect is; nothing for what PostgreSQL has refused."""
+    return "" if isinstance(error, StatementRefused) else "".join(traceback.format_exception(error))

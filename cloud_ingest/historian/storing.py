@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from cloud_ingest.event_log.topics import MQTT_TOPIC
@@ -76,13 +76,21 @@ async def store(database: Database, place: Place, expected: int, work: Work, par
     tables = {table: copy_data(rows) for table, rows in partitions.split(work.rows).items()}
     async with database.transaction() as session:
         await place.move(session, expected, work.next_offset, work.last_ms)
-        if work.ledger:
-            await _ledger(session, work)
-        for table, data in tables.items():
-            await session.copy(table, COLUMNS, data)
-        if work.agents:
-            await _agents(session, work)
-        await _rare(session, work)
+        await write(session, work, tables)
+
+
+async def write(session: Session, work: Work, tables: Mapping[str, bytes]) -> None:
+    """All that ``work`` is, but for the place, within a transaction; ``tables`` are its rows (``copy_data``) by table.
+
+    Raises ``OffsetMoved`` when a row of the ledger is no longer as it was read.
+    """
+    if work.ledger:
+        await _ledger(session, work)
+    for table, data in tables.items():
+        await session.copy(table, COLUMNS, data)
+    if work.agents:
+        await _agents(session, work)
+    await _rare(session, work)
 
 
 async def _ledger(session: Session, work: Work) -> None:
@@ -131,9 +139,17 @@ async def _agents(session: Session, work: Work) -> None:
         "rebirth_wanted = CASE WHEN given.wants_rebirth "
         "    OR (coalesce(given.acknowledges, agent.acknowledges) AND NOT agent.online AND given.online IS NULL "
         "        AND coalesce(agent.rebirth_asked < now() - interval '10 seconds', true)) "
-        "    THEN coalesce(agent.rebirth_wanted, now()) ELSE agent.rebirth_wanted END "
-        "FROM unnest($1::int[], $2::bigint[], $3::bool[], $4::bool[], $5::bigint[], $6::text[], $7::bool[]) "
-        "    AS given (agent_id, seen_ms, acknowledges, online, bd_seq, version, wants_rebirth) "
+        "    THEN least(agent.rebirth_wanted, now() + given.rebirth_after_ms * interval '1 millisecond') "
+        "    WHEN given.takes_rebirth_back AND agent.rebirth_wanted > now() THEN NULL "
+        "    ELSE agent.rebirth_wanted END, "
+        "delay_ms = coalesce(given.delay_ms, agent.delay_ms), "
+        "delay_p95_ms = coalesce(given.delay_p95_ms, agent.delay_p95_ms), "
+        "delay_measured = CASE WHEN given.delay_ms IS NULL THEN agent.delay_measured "
+        "    ELSE to_timestamp(given.seen_ms / 1000.0) END "
+        "FROM unnest($1::int[], $2::bigint[], $3::bool[], $4::bool[], $5::bigint[], $6::text[], $7::bool[], "
+        "    $8::bigint[], $9::bool[], $10::bigint[], $11::bigint[]) "
+        "    AS given (agent_id, seen_ms, acknowledges, online, bd_seq, version, wants_rebirth, rebirth_after_ms, "
+        "    takes_rebirth_back, delay_ms, delay_p95_ms) "
         "WHERE agent.agent_id = given.agent_id",
         [agent.agent_id for agent, _ in changes],
         [change.last_seen_ms for _, change in changes],
@@ -142,6 +158,10 @@ async def _agents(session: Session, work: Work) -> None:
         [change.bd_seq for _, change in changes],
         [None if change.version is None else storable_text(change.version) for _, change in changes],
         [change.wants_rebirth for _, change in changes],
+        [change.rebirth_after_ms if change.wants_rebirth else 0 for _, change in changes],
+        [change.takes_rebirth_back for _, change in changes],
+        [change.delay_ms for _, change in changes],
+        [change.delay_p95_ms for _, change in changes],
     )
 
 
@@ -195,6 +215,18 @@ async def _rare(session: Session, work: Work) -> None:
             storable_text(gap.detail),
             gap.epoch,
             format_multirange(gap.batches) if gap.batches else None,
+        )
+    for gap in work.gaps_taken_back:
+        await session.execute(
+            "DELETE FROM gap WHERE agent_id = $1 AND device = $2 AND reason = $3 AND detail = $6 "
+            "AND first_time = to_timestamp(0) + ($4::bigint / 1000) * interval '1 microsecond' "
+            "AND last_time = to_timestamp(0) + ($5::bigint / 1000) * interval '1 microsecond'",
+            gap.agent.agent_id,
+            storable_text(gap.device),
+            gap.reason,
+            gap.first_ns,
+            gap.last_ns,
+            gap.detail,
         )
     for parked in work.parked:
         await session.execute(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from cloud_ingest.historian.sample_rows import SampleRows
@@ -98,6 +98,11 @@ class AgentChange:
     bd_seq: int | None = None
     version: str | None = None
     wants_rebirth: bool = False
+    rebirth_after_ms: int = 0
+    takes_rebirth_back: bool = False
+    """A rebirth that is wanted for a time in the future is not wanted any more."""
+    delay_ms: int | None = None
+    delay_p95_ms: int | None = None
 
 
 @dataclass(slots=True)
@@ -110,6 +115,7 @@ class Work:
     decoded: list[DecodedBatch] = field(default_factory=list)
     ledger: dict[tuple[KnownAgent, Epoch], LedgerEntry] = field(default_factory=dict)
     gaps: list[GapRow] = field(default_factory=list)
+    gaps_taken_back: list[GapRow] = field(default_factory=list)
     dead_letters: list[DeadLetter] = field(default_factory=list)
     parked: list[ParkedBatch] = field(default_factory=list)
     unparked: list[tuple[KnownAgent, str]] = field(default_factory=list)
@@ -120,6 +126,7 @@ class Work:
     forgotten_births: list[KnownAgent] = field(default_factory=list)
     samples: int = 0
     duplicates: int = 0
+    transient: int = 0
 
     def change(self, agent: KnownAgent, now_ms: int) -> AgentChange:
         """The change of ``agent``, begun if there is none yet."""
@@ -128,6 +135,11 @@ class Work:
             change = self.agents[agent] = AgentChange(now_ms)
         change.last_seen_ms = max(change.last_seen_ms, now_ms)
         return change
+
+    def take_back(self, gaps: Sequence[GapRow]) -> None:
+        """What ``gaps`` declare as lost has come."""
+        self.gaps_taken_back += [gap for gap in gaps if gap not in self.gaps]
+        self.gaps = [gap for gap in self.gaps if gap not in gaps]
 
     def all_devices_gone(self, agent: KnownAgent, now_ms: int) -> None:
         """Every device of ``agent`` is offline until it is born after this."""

@@ -16,13 +16,14 @@ class Acknowledging:
     A batch becomes due when it is in the log, or, where the log alone is not safe enough (``projected``), when the
     historian's place has passed it. A place says nothing of records that were appended behind it: after a log has lost
     its end, offsets are given again, and the historian may stand beyond them. Such batches are never due; their agents
-    send them again.
+    send them again. What waits is bounded: a batch waits once, and agents keep a bounded window in flight.
     """
 
     def __init__(self) -> None:
         self._due: dict[AgentName, dict[Epoch, BatchRanges]] = {}
         self._refused: dict[AgentName, dict[Epoch, list[tuple[int, str]]]] = {}
-        self._waiting: dict[int, deque[tuple[int, BatchKey]]] = {}  # bounded: agents keep a bounded window in flight
+        self._waiting: dict[int, deque[tuple[int, BatchKey]]] = {}
+        self._waits: set[tuple[int, BatchKey]] = set()
         self._ends: dict[int, int] = {}
         self._beyond: dict[int, int] = {}
 
@@ -47,18 +48,29 @@ class Acknowledging:
 
     def wait_for_projection(self, key: BatchKey, partition: int, next_offset: int) -> None:
         """``key`` may be acknowledged when the historian's place in ``partition`` is at least ``next_offset``."""
-        if next_offset <= self._beyond.get(partition, 0):
-            return
+        waits = (partition, key)
+        if next_offset <= self._beyond.get(partition, 0) or waits in self._waits:
+            return  # what waits is due when the first of its records is passed
+        self._waits.add(waits)
         self._waiting.setdefault(partition, deque()).append((next_offset, key))
 
     def projected(self, places: Mapping[int, int]) -> None:
-        """Where the historian is, by partition."""
+        """Where the historian is, by partition: what it has passed is due."""
+        for key in self.passed(places):
+            self.logged(key)
+
+    def passed(self, places: Mapping[int, int]) -> list[BatchKey]:
+        """Where the historian is, by partition: what has waited for that, and waits no longer."""
+        found: list[BatchKey] = []
         for partition, place in places.items():
             if place < self._beyond.get(partition, 0):
                 del self._beyond[partition]  # it was set back to the end of the log
             waiting = self._waiting.get(partition)
             while waiting and waiting[0][0] <= place:
-                self.logged(waiting.popleft()[1])
+                key = waiting.popleft()[1]
+                self._waits.discard((partition, key))
+                found.append(key)
+        return found
 
     def appended(self, spans: Mapping[int, tuple[int, int]]) -> dict[int, int]:
         """An append took these offsets, by partition: the first of them, and the one after the last.
@@ -70,6 +82,7 @@ class Acknowledging:
         for number in lost:
             waiting = self._waiting.get(number, ())
             self._waiting[number] = deque(entry for entry in waiting if entry[0] <= spans[number][0])
+            self._waits -= {(number, key) for offset, key in waiting if offset > spans[number][0]}
         for number, (first, end) in spans.items():
             self._ends[number] = end
             if first >= self._beyond.get(number, 0):
@@ -82,9 +95,15 @@ class Acknowledging:
             if places.get(number, 0) > first:
                 self._beyond[number] = places[number]
 
+    def forget_appended(self) -> None:
+        """What waits may have been lost with the log's end, which the next append would not show: it is sent again."""
+        self._waiting.clear()
+        self._waits.clear()
+
     def forget_waiting(self) -> None:
         """The log's topic was made anew: places in the old one say nothing, and the agents send again."""
         self._waiting.clear()
+        self._waits.clear()
         self._ends.clear()
         self._beyond.clear()
 

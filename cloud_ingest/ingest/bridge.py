@@ -5,61 +5,55 @@ stored it, where the log stands on a single machine's page cache (``projected``)
 does not keep, so a crash loses nothing. Back-pressure: while the log takes nothing, nothing is acknowledged; when
 ``pending_bytes_max`` bytes wait, batches that come are dropped, which their agents send again. Reading goes on, or the
 broker's answers to our pings would not be seen, and the connection would be lost on top.
+
+Of several processes one is the host. Without a session for sharing it takes everything, and the others stand by. With
+one, every process takes its part of the numbered batches (``sharing``), and the host what nobody sends again: births,
+deaths, and the data of nodes that do not acknowledge, in their order (docs/decisions/0010).
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final, Literal
 
-from cloud_ingest.event_log.topics import DEFINITIONS, RAW
-from cloud_ingest.historian.identities import Identities
-from cloud_ingest.historian.storing import PROJECTION, store_dead_letters
-from cloud_ingest.historian.work import DeadLetter, Work
-from cloud_ingest.ingest.acknowledging import Acknowledging
-from cloud_ingest.ingest.pending import Pending, Taken, batch_of, take_message
-from cloud_ingest.observability.events import (
-    MESSAGES_DROPPED,
-    PENDING_BYTES,
-    AcknowledgementsSent,
-    Appended,
-    AppendFailed,
-    HostLost,
-    HostOffline,
-    HostOnline,
-    HostStandby,
-    LogEndLost,
-    MessageRefused,
-    MessagesDropped,
-    RebirthAsked,
-    StoreWaiting,
-)
+from cloud_ingest.historian.failures import reason_of
+from cloud_ingest.ingest.host_book import HostBook
+from cloud_ingest.ingest.intake import Intake, IntakeOptions, command_topic
+from cloud_ingest.ingest.pending import Taken, take_message
+from cloud_ingest.ingest.plain_nodes import PlainNodes
+from cloud_ingest.ingest.sharing import Sharing
+from cloud_ingest.observability.events import StoreWaiting
+from cloud_ingest.observability.ingest_events import HostLost, HostOffline, HostOnline, HostStandby, RebirthAsked
 from cloud_ingest.observability.obstacles import INGEST
 from connectors.model.back_off import BackOff
 from connectors.model.delivery import AgentName
-from connectors.model.errors import BrokerUnavailable, DatabaseUnavailable, EventLogUnavailable, RecordRefused
+from connectors.model.errors import (
+    BrokerUnavailable,
+    DatabaseUnavailable,
+    EventLogUnavailable,
+    PayloadInvalid,
+    StatementRefused,
+)
 from connectors.observability.events import emit
 from connectors.ports.broker import BrokerSession, Message
 from connectors.ports.clock import Clock
 from connectors.ports.database import Database
-from connectors.ports.event_log import EventLog, Position, TopicSpec
+from connectors.ports.event_log import EventLog, TopicSpec
 from connectors.sparkplug.birth import rebirth_command
-from connectors.sparkplug.delivery import encode_acknowledgement
+from connectors.sparkplug.delivery import read_delivery
 from connectors.sparkplug.state import HostState, decode_state, encode_state
-from connectors.sparkplug.topics import NAMESPACE, Topic, Verb, state_topic
+from connectors.sparkplug.topics import NAMESPACE, Topic, Verb, parse_topic, state_topic
 
 RETRY_FIRST_S: Final = 0.5
 RETRY_LONGEST_S: Final = 15.0
 STANDBY_S: Final = 2.0
-PLACES_S: Final = 0.05
 REBIRTHS_S: Final = 1.0
-APPEND_MESSAGES_MAX: Final = 1000
-APPEND_S_CERTAIN: Final = 1.0
-"""Within a shorter append, no log has been started again: what it said before still holds."""
-SETTLE_S_MAX: Final = 1.0
+NODES_S: Final = 2.0
+FILTERS_MAX: Final = 100
+"""In one SUBSCRIBE."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +68,10 @@ class BridgeOptions:
 
 
 class Bridge:
-    """One host on one broker at a time; of several processes only one is, the others stand by."""
+    """One host on one broker at a time; of several processes only one is.
+
+    ``sharing``: a second connection, for this process's part of the numbered batches; without it the host takes all.
+    """
 
     def __init__(
         self,
@@ -84,23 +81,23 @@ class Bridge:
         database: Database,
         clock: Clock,
         topics: dict[str, TopicSpec],
+        sharing: BrokerSession | None = None,
     ) -> None:
         self._options = options
         self._broker = broker
-        self._log = log
         self._database = database
         self._clock = clock
-        self._topics = topics
-        self._pending = Pending(options.pending_bytes_max)
-        self._acknowledging = Acknowledging()
-        self._arrived = asyncio.Event()
-        self._dropping = False
-        self._identity = ""
-        self._waits_for_projection = False
-        self._is_certain = False
-        self._settled = asyncio.Event()
-        self._settled.set()
-        self._identities = Identities(database)
+        intake_options = IntakeOptions(
+            options.acknowledge, options.ack_interval_s, options.pending_bytes_max, is_shared=sharing is not None
+        )
+        self._intake = Intake(intake_options, log, database, clock, topics)
+        self._nodes = PlainNodes(database)
+        self._book = HostBook(database, options.host)
+        self._sharing: Sharing | None = None
+        if sharing is not None:
+            self._sharing = Sharing(
+                options.host, options.brokers, sharing, self._intake, self._nodes, self._book, clock
+            )
         self._online_since_ms = 0
         self.broker_url = ""
 
@@ -112,7 +109,11 @@ class Bridge:
     async def run(self) -> None:
         """Be the host until cancelled, or stand by for the one that is. What was taken is appended in any case."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._append_forever(), name="ingest append")
+            tasks.create_task(self._intake.append_forever(), name="ingest append")
+            tasks.create_task(self._intake.watch_lag_forever(), name="ingest lag")
+            if self._sharing is not None:
+                tasks.create_task(self._sharing.run(), name="ingest sharing")
+                tasks.create_task(self._learn_nodes_forever(), name="ingest nodes")
             await self._host_forever()
 
     async def _host_forever(self) -> None:
@@ -127,9 +128,9 @@ class Bridge:
                 number += 1
                 wait_s = back_off.next_s()
                 emit(HostLost(url, str(exc), round(wait_s, 1)))
-            except (DatabaseUnavailable, EventLogUnavailable) as exc:
+            except (DatabaseUnavailable, EventLogUnavailable, StatementRefused) as exc:
                 wait_s = back_off.next_s()
-                emit(StoreWaiting(INGEST, str(exc), round(wait_s, 1)))
+                emit(StoreWaiting(INGEST, reason_of(exc), round(wait_s, 1)))
             await asyncio.sleep(wait_s)
 
     async def _as_host(self, url: str, back_off: BackOff) -> None:
@@ -139,35 +140,32 @@ class Bridge:
                 emit(HostStandby(self._options.host))
                 await asyncio.sleep(STANDBY_S)
                 return
-            await self._prepare_log()
-            self._is_certain = False  # another process may have been the host in the meantime
+            await self._intake.prepare()
+            self._intake.is_uncertain()  # another process may have been the host in the meantime
             try:
                 await self._connect(url)
                 back_off.reset()
                 async with asyncio.TaskGroup() as tasks:
                     tasks.create_task(self._broker.closed(), name="ingest connection")
-                    tasks.create_task(self._acknowledge_forever(), name="ingest acknowledge")
+                    if self._sharing is None:
+                        acknowledging = self._intake.acknowledge_forever(self._broker)
+                        tasks.create_task(acknowledging, name="ingest acknowledge")
+                    else:
+                        tasks.create_task(self._subscribe_nodes_forever(), name="ingest plain nodes")
                     tasks.create_task(self._ask_rebirths_forever(), name="ingest rebirths")
                     await lock.lost()
                     raise DatabaseUnavailable("the host's lock in the database was lost")
-            except* (BrokerUnavailable, DatabaseUnavailable, EventLogUnavailable) as group:
+            except* (BrokerUnavailable, DatabaseUnavailable, EventLogUnavailable, StatementRefused) as group:
                 raise group.exceptions[0] from group
             finally:
-                if self.is_online:
+                was_online = self.is_online
+                if was_online:
                     emit(HostOffline(self._options.host, url))
                 self.broker_url = ""
                 await self._disconnect(is_host=lock.held)
-
-    async def _prepare_log(self) -> None:
-        state = await self._log.ensure(self._topics[RAW])
-        await self._log.ensure(self._topics[DEFINITIONS])
-        if state.identity != self._identity:
-            self._acknowledging.forget_waiting()
-        self._identity = state.identity
-        acknowledge = self._options.acknowledge
-        self._waits_for_projection = acknowledge == "projected" or (
-            acknowledge == "auto" and not state.survives_power_loss
-        )
+                if was_online:
+                    with contextlib.suppress(DatabaseUnavailable):
+                        await self._book.left(self._online_since_ms, self._clock.now_ns() // 1_000_000)
 
     # -- the broker ----------------------------------------------------------------------------------------------------
 
@@ -177,10 +175,11 @@ class Bridge:
         self._online_since_ms = self._clock.now_ns() // 1_000_000
         will = Message(topic, encode_state(HostState(False, self._online_since_ms)), 1, retain=True)
         await self._broker.connect(url, will, self._received)
-        await self._broker.subscribe([(f"{NAMESPACE}/#", 0), (topic, 1)])
+        await self._broker.subscribe([*_filters(shares=self._sharing is not None), (topic, 1)])
         self._announce()
         self.broker_url = url
         emit(HostOnline(self._options.host, url))
+        await self._book.came(url, self._online_since_ms)
 
     def _announce(self) -> None:
         state = encode_state(HostState(True, self._online_since_ms))
@@ -201,14 +200,19 @@ class Bridge:
         taken = take_message(message.topic, message.payload, self._clock.now_ns() // 1_000_000)
         if taken is None:
             return
-        if not self._pending.takes(taken):
-            MESSAGES_DROPPED.inc()
-            if not self._dropping:
-                emit(MessagesDropped(self._pending.size_bytes))
-            self._dropping = True
-            return
-        self._pending.add(taken)
-        self._arrived.set()
+        if self._sharing is None or self._is_of_the_host(taken):
+            self._intake.take(taken)
+
+    def _is_of_the_host(self, taken: Taken) -> bool:
+        """Numbered batches come on the other connection; a node that is born is looked at, whether it numbers any."""
+        if taken.agent is not None:
+            self._nodes.acknowledges(taken.agent)
+            return False
+        with contextlib.suppress(PayloadInvalid):
+            topic = parse_topic(taken.topic)
+            if topic.verb is Verb.NBIRTH and read_delivery(taken.record.value) is None:
+                self._nodes.heard(topic.agent)
+        return True
 
     def _state(self, message: Message) -> None:
         """Our own STATE says offline while we are online: an old will came late. Say it again (5.6)."""
@@ -218,174 +222,43 @@ class Bridge:
             if not decode_state(message.payload).online and self.is_online:
                 self._announce()
 
-    # -- the log -------------------------------------------------------------------------------------------------------
-
-    async def _append_forever(self) -> None:
-        back_off = BackOff(RETRY_FIRST_S, RETRY_LONGEST_S)
-        while True:
-            await self._arrived.wait()
-            self._arrived.clear()
-            messages = self._pending.take_all()
-            PENDING_BYTES.set(self._pending.size_bytes)
-            while messages:
-                part, messages = messages[:APPEND_MESSAGES_MAX], messages[APPEND_MESSAGES_MAX:]
-                self._settled.clear()
-                try:
-                    await self._append(part)
-                    self._pending.still_taken(messages)
-                    self._settled.set()
-                    back_off.reset()
-                except (EventLogUnavailable, DatabaseUnavailable) as exc:
-                    self._is_certain = False
-                    self._pending.put_back([*part, *messages])
-                    PENDING_BYTES.set(self._pending.size_bytes)
-                    wait_s = back_off.next_s()
-                    emit(AppendFailed(str(exc), len(self._pending), round(wait_s, 1)))
-                    await asyncio.sleep(wait_s)
-                    self._arrived.set()
-                    break
-            PENDING_BYTES.set(self._pending.size_bytes)
-            self._dropping = self._dropping and self._pending.is_full
-
-    async def _append(self, messages: list[Taken]) -> None:
-        """Append ``messages``; when that fails half-way, those that are done with are no longer among them."""
-        started_s = self._clock.monotonic_s()
-        try:
-            positions = await self._append_together(messages)
-        except RecordRefused:
-            while messages:
-                await self._append_alone(messages[0])
-                del messages[0]
-            return
-        for taken, position in zip(messages, positions, strict=True):
-            self._durable(taken, position)
-        size = sum(len(taken.record.value) for taken in messages)
-        emit(Appended(len(messages), size, self._clock.monotonic_s() - started_s))
-
-    async def _append_together(self, messages: Sequence[Taken]) -> Sequence[Position]:
-        definitions = [record for taken in messages if (record := taken.definition) is not None]
-        if definitions:
-            await self._log.append(DEFINITIONS, definitions)
-        records = [taken.record for taken in messages]
-        if not self._waits_for_projection:
-            return await self._log.append(RAW, records)
-        before = {} if self._is_certain else await self._places_if_known()
-        started_s = self._clock.monotonic_s()
-        positions = await self._log.append(RAW, records)
-        await self._compare(positions, before, self._clock.monotonic_s() - started_s)
-        return positions
-
-    async def _compare(self, positions: Sequence[Position], before: Mapping[int, int] | None, took_s: float) -> None:
-        """Find out whether the log has lost its end, so that the historian stands beyond what was appended now.
-
-        ``before``: where the historian was before the append, as far as that matters. When it is not known (``None``),
-        nothing of this append is acknowledged: its senders send it again.
-        """
-        spans = _spans(positions)
-        lost = self._acknowledging.appended(spans)
-        for number, end in lost.items():
-            emit(LogEndLost(RAW, number, end, spans[number][0]))
-        if lost:
-            with contextlib.suppress(EventLogUnavailable):
-                await self._prepare_log()
-        places = await self._places_if_known() if lost or took_s > APPEND_S_CERTAIN else before
-        self._is_certain = places is not None
-        unknown = {number: end for number, (_, end) in spans.items()}
-        self._acknowledging.stands_beyond(unknown if places is None else places, spans)
-
-    async def _places_if_known(self) -> dict[int, int] | None:
-        try:
-            return await self._places()
-        except DatabaseUnavailable:
-            return None
-
-    async def _append_alone(self, taken: Taken) -> None:
-        """Append one message; if the log will never take it, set it aside and tell its sender."""
-        try:
-            (position,) = await self._append_together([taken])
-        except RecordRefused as exc:
-            record = taken.record
-            emit(MessageRefused(taken.topic[:200], len(record.value), str(exc)))
-            letter = DeadLetter(taken.topic, record.value, str(exc), record.time_ms)
-            key = batch_of(taken)
-            if key is not None:
-                agent = await self._identities.agent(key.agent)
-                letter = replace(letter, agent=agent, epoch=key.epoch, batch=key.batch)
-            async with self._database.transaction() as session:
-                await store_dead_letters(session, Work(next_offset=0, dead_letters=[letter]))
-            if key is not None:
-                self._acknowledging.refused(key, str(exc))
-            return
-        self._durable(taken, position)
-
-    def _durable(self, taken: Taken, position: Position) -> None:
-        key = batch_of(taken)
-        if key is None:
-            return
-        if self._waits_for_projection:
-            self._acknowledging.wait_for_projection(key, position.partition, position.next_offset)
-        else:
-            self._acknowledging.logged(key)
-
-    # -- the way back --------------------------------------------------------------------------------------------------
-
-    async def _acknowledge_forever(self) -> None:
-        while True:
-            await asyncio.sleep(PLACES_S if self._acknowledging.wants_places else self._options.ack_interval_s)
-            if self._acknowledging.wants_places:
-                await self._pass_projected()
-            count = 0
-            for agent, acks in self._acknowledging.take():
-                payload = encode_acknowledgement(acks, self._clock.now_ns() // 1_000_000)
-                self._broker.publish(Message(_command_topic(agent), payload))
-                count += sum(len(ack.batches) for ack in acks)
-            if count:
-                emit(AcknowledgementsSent(count))
-
-    async def _pass_projected(self) -> None:
-        """Acknowledge what the historian has passed, unless an append may have found that the log has lost its end."""
-        places = await self._places()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(SETTLE_S_MAX):
-                await self._settled.wait()
-            self._acknowledging.projected(places)
-
-    async def _places(self) -> dict[int, int]:
-        """Where the historian is in each partition of the raw log."""
-        async with self._database.session() as session:
-            rows = await session.fetch(
-                "SELECT partition, next_offset FROM projection "
-                "WHERE projection = $1 AND topic = $2 AND topic_identity = $3",
-                PROJECTION,
-                RAW,
-                self._identity,
-            )
-        return {int(row["partition"]): int(row["next_offset"]) for row in rows}
-
     async def _ask_rebirths_forever(self) -> None:
         """Ask nodes for their births where the historian wants them: each at most once a second."""
         while True:
             await asyncio.sleep(REBIRTHS_S)
-            async with self._database.session() as session:
-                rows = await session.fetch(
-                    "UPDATE agent SET rebirth_wanted = NULL, rebirth_asked = now() WHERE rebirth_wanted IS NOT NULL "
-                    "AND (rebirth_asked IS NULL OR rebirth_asked < now() - interval '1 second') "
-                    "RETURNING group_name, name"
-                )
-            for row in rows:
-                agent = AgentName(str(row["group_name"]), str(row["name"]))
-                self._broker.publish(Message(_command_topic(agent), rebirth_command(self._clock.now_ns() // 1_000_000)))
+            for agent in await self._book.rebirths_due():
+                self._broker.publish(Message(command_topic(agent), rebirth_command(self._clock.now_ns() // 1_000_000)))
                 emit(RebirthAsked(str(agent)))
 
+    # -- nodes that do not acknowledge, while numbered batches are shared ----------------------------------------------
 
-def _spans(positions: Sequence[Position]) -> dict[int, tuple[int, int]]:
-    """By partition, the first offset of an append and the one after its last."""
-    spans: dict[int, tuple[int, int]] = {}
-    for position in positions:
-        first, end = spans.get(position.partition, (position.next_offset - 1, position.next_offset))
-        spans[position.partition] = min(first, position.next_offset - 1), max(end, position.next_offset)
-    return spans
+    async def _learn_nodes_forever(self) -> None:
+        while True:
+            with contextlib.suppress(DatabaseUnavailable, StatementRefused):
+                await self._nodes.refresh()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(NODES_S):
+                    await self._nodes.has_strangers.wait()
+
+    async def _subscribe_nodes_forever(self) -> None:
+        """Take the data of nodes that do not acknowledge on the host's own connection, where it has its order."""
+        subscribed: set[AgentName] = set()
+        while True:
+            fresh = sorted(self._nodes.plain - subscribed, key=str)
+            filters = [(str(topic), 0) for name in fresh for topic in _data_topics(name)]
+            for at in range(0, len(filters), FILTERS_MAX):
+                await self._broker.subscribe(filters[at : at + FILTERS_MAX])
+            subscribed.update(fresh)
+            await self._nodes.changed(subscribed)
 
 
-def _command_topic(agent: AgentName) -> str:
-    return str(Topic(agent, Verb.NCMD))
+def _filters(*, shares: bool) -> list[tuple[str, int]]:
+    """What the host subscribes to: everything, or what is not shared and not of nodes that are known only later."""
+    if not shares:
+        return [(f"{NAMESPACE}/#", 0)]
+    nodes = [(f"{NAMESPACE}/+/{verb.value}/+", 0) for verb in (Verb.NBIRTH, Verb.NDEATH)]
+    return nodes + [(f"{NAMESPACE}/+/{verb.value}/+/+", 0) for verb in (Verb.DBIRTH, Verb.DDEATH)]
+
+
+def _data_topics(name: AgentName) -> Sequence[Topic]:
+    return (Topic(name, Verb.NDATA), Topic(name, Verb.DDATA, "+"))

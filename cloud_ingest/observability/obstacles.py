@@ -36,6 +36,8 @@ OBSTACLES: Final = Obstacles()
 START: Final = "start"
 INGEST: Final = "ingest"
 INGEST_LOG: Final = "ingest append"
+INGEST_SHARING: Final = "ingest sharing"
+INGEST_LAG: Final = "ingest lag"
 HISTORIAN: Final = "historian"
 
 

@@ -131,14 +131,13 @@ def wrong_type(document: Document, path: NodePath, wanted: str, *, required: boo
 
 
 def duplicate_tag(document: Document, device: NodePath, name: str, first: int, second: int) -> Problem:
-    """Two tags of a device with one name, at the second."""
-    line = document.place((*device, "tags", first, "name")).value[0]
-    return problem_at(
-        document,
-        (*device, "tags", second, "name"),
-        f"{called(document, device)} has a second tag {shown(name)}; the first is in line {line}.",
-        "Give one of them another name.",
-    )
+    """Two tags of a device with one name, or names that lower case makes one (Sparkplug 3.0, 5.1), at the second."""
+    first_path = (*device, "tags", first, "name")
+    line, device_called = document.place(first_path).value[0], called(document, device)
+    message = f"{device_called} has a second tag {shown(name)}; the first is in line {line}."
+    if document.get(first_path) != name:
+        message = f"the tag {shown(name)} of {device_called} and that of line {line} differ in capital letters only."
+    return problem_at(document, (*device, "tags", second, "name"), message, "Give one of them another name.")
 
 
 def _wrong_value(kind: str, mistake: _Mistake) -> Problem:

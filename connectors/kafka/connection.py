@@ -142,7 +142,8 @@ class KafkaConnection:
         if client is None:
             return
         try:
-            learned = await asyncio.wait_for(client.force_metadata_update(), REFRESH_TIMEOUT_S)
+            async with asyncio.timeout(REFRESH_TIMEOUT_S):
+                learned = await client.force_metadata_update()
         except TimeoutError:
             learned = False
         if not learned:

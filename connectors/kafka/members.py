@@ -45,7 +45,8 @@ class _Assignments(ConsumerRebalanceListener):
         told: frozenset[int] | None = None
         while True:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), HEARTBEAT_S)
+                async with asyncio.timeout(HEARTBEAT_S):
+                    await self._changed.wait()
             self._changed.clear()
             try:
                 await self._consumer.getmany(timeout_ms=0)
@@ -81,7 +82,8 @@ async def membership(
     try:
         consumer.subscribe([topic], listener=assignments)
         try:
-            await asyncio.wait_for(consumer.start(), settings.timeout_s + settings.session_timeout_s)
+            async with asyncio.timeout(settings.timeout_s + settings.session_timeout_s):
+                await consumer.start()
         except (KafkaError, TimeoutError) as exc:
             away = isinstance(exc, KafkaConnectionError)
             reason = await why_unreachable(settings, options) if away else refusal(exc, settings)
@@ -92,4 +94,5 @@ async def membership(
             yield changes
     finally:
         with suppress(KafkaError, TimeoutError):
-            await asyncio.wait_for(consumer.stop(), _STOP_TIMEOUT_S)
+            async with asyncio.timeout(_STOP_TIMEOUT_S):
+                await consumer.stop()

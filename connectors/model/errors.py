@@ -22,6 +22,10 @@ class BrokerUnavailable(LinesideError):
     """The MQTT broker cannot be reached, or closed the connection: the caller tries the next one after a back-off."""
 
 
+class BrokerUnreachable(BrokerUnavailable):
+    """There was no connection on which a CONNECT could be sent: the caller's session has not begun."""
+
+
 class EventLogUnavailable(LinesideError):
     """The event log cannot take or give records now: the caller keeps what it has, does not acknowledge, and waits."""
 
@@ -53,6 +57,17 @@ class OffsetMoved(LinesideError):
 
 class OutboxUnavailable(LinesideError):
     """The outbox cannot be written now (disk full, read-only…): the caller keeps the samples and tries again."""
+
+
+class OutboxDamaged(OutboxUnavailable):
+    """The outbox holds less than was committed, or cannot be read as a database.
+
+    The caller closes it and opens it anew: that salvages it, and declares what is gone.
+    """
+
+
+class OutboxTooNew(LinesideError):
+    """The outbox was written by a newer version: the caller stops and says so."""
 
 
 class PayloadInvalid(LinesideError):

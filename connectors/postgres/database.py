@@ -142,7 +142,8 @@ class PostgresDatabase:
     async def close(self) -> None:
         """See ``Database``."""
         try:
-            await asyncio.wait_for(self._pool.close(), _CLOSE_TIMEOUT_S)
+            async with asyncio.timeout(_CLOSE_TIMEOUT_S):
+                await self._pool.close()
         except CAUGHT:
             self._pool.terminate()
 

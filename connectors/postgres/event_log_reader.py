@@ -54,7 +54,8 @@ class PostgresReader:
                 if records or left_s <= 0:
                     return records
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._grown.wait(), min(left_s, POLL_S))
+                    async with asyncio.timeout(min(left_s, POLL_S)):
+                        await self._grown.wait()
 
     async def _next(self, bytes_max: int) -> Sequence[LogRecord]:
         # The server adds up the sizes of all rows within the limit, so the limit follows the sizes that come.

@@ -39,7 +39,8 @@ class PostgresHeldLock:
         """See ``HeldLock``. One task at a time."""
         while self.held:
             try:
-                await asyncio.wait_for(self._ended.wait(), HEARTBEAT_S)
+                async with asyncio.timeout(HEARTBEAT_S):
+                    await self._ended.wait()
             except TimeoutError:
                 await heartbeat(self._connection)
 

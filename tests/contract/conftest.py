@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from lineside.servers.child_process import ProgramMissing
+from lineside.servers.child_process import ProgramMissing, ServerNotStarted
 
 from tests.contract.historian_steps import RawLog, RawLogOnKafka, RawLogOnPostgres
 from tests.servers.modbus import ModbusServer
 from tests.servers.opcua import OpcUaServer
+from tests.servers.sparkplug_peers import Peer, sparkplug_payload, tahu
 
 
 @pytest.fixture
@@ -31,6 +32,15 @@ def opcua_server() -> Iterator[OpcUaServer]:
     server.start()
     yield server
     server.kill()
+
+
+@pytest.fixture(params=["tahu", "sparkplug_payload"])
+def sparkplug_peer(request: pytest.FixtureRequest) -> Peer:
+    """Each of the two Sparkplug implementations of other people."""
+    try:
+        return tahu() if request.param == "tahu" else sparkplug_payload()
+    except (ProgramMissing, ServerNotStarted) as exc:
+        pytest.fail(str(exc), pytrace=False)
 
 
 @pytest.fixture(params=["postgres", pytest.param("kafka", marks=pytest.mark.kafka)])

@@ -12,7 +12,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from prometheus_client import Counter
 
 from cloud_ingest.event_log.topics import DEFINITIONS, RAW, SAMPLES, raw_record, topic_specs
-from cloud_ingest.gateway import queries
+from cloud_ingest.gateway.ledger import ledger as ledger_of
 from cloud_ingest.historian.historian import Historian
 from cloud_ingest.historian.partitions import Partitions
 from cloud_ingest.historian.projector import Projector, Stores
@@ -185,7 +185,7 @@ class Plant:
 
     async def epoch(self, agent: PlayedAgent) -> dict[str, Any]:
         """What the ledger says of one start of an agent; empty when it knows nothing of it."""
-        for entry in await queries.ledger(self.database, str(agent.name)):
+        for entry in await ledger_of(self.database, str(agent.name)):
             for epoch in entry["epochs"]:
                 if epoch["epoch"] == format_epoch(agent.epoch):
                     return dict(epoch)

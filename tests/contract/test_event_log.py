@@ -249,3 +249,24 @@ async def test_a_reader_never_passes_an_append_that_commits_later(log_server: Lo
             found = list(await reader.read(5.0, MEBIBYTE))
             found += await reader.read(1.0, MEBIBYTE) if len(found) < 2 else []
         assert [(one.offset, one.value) for one in found] == [(0, b"first"), (1, b"second")]
+
+
+@pytest.mark.parametrize("turns", range(4))
+async def test_a_reading_that_is_cancelled_just_as_records_come_ends(log_server: LogUnderTest, turns: int) -> None:
+    async with opened(log_server) as log:
+        topic = await new_topic(log)
+        async with log.reader(topic, 0, 0) as reader:
+
+            async def read_on() -> None:
+                while True:
+                    await reader.read(60.0, MEBIBYTE)
+
+            reading = asyncio.create_task(read_on())
+            await asyncio.sleep(0.05)  # it waits for records; if it does not yet, it is no harder to cancel
+            await log.append(topic, [record("1")])
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            reading.cancel()
+            done, _ = await asyncio.wait([reading], timeout=log_server.timeout_s)
+            reading.cancel()
+            assert done, "it reads on"

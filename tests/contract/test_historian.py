@@ -11,7 +11,7 @@ import pytest
 from cloud_ingest.event_log.topics import SAMPLES
 from cloud_ingest.historian import historian, projector, samples_pb2
 from cloud_ingest.historian.storing import store
-from cloud_ingest.observability.events import DUPLICATES, GAPS, LAG, PARKED, SAMPLES_STORED
+from cloud_ingest.observability.metrics import DUPLICATES, GAPS, LAG, PARKED, SAMPLES_STORED
 from connectors.model.datatypes import DataType, ValueFamily, family_of
 from connectors.model.delivery import Epoch
 from connectors.model.errors import DatabaseUnavailable

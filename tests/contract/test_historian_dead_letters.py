@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from cloud_ingest.gateway import queries
-from cloud_ingest.observability.events import DEAD_LETTERS, SAMPLES_STORED
+from cloud_ingest.gateway.ledger import ledger as ledger_of
+from cloud_ingest.observability.metrics import DEAD_LETTERS, SAMPLES_STORED
 from connectors.model.datatypes import DataType
 from connectors.model.delivery import Epoch
 from connectors.sparkplug.delivery import EPOCH_START, format_epoch, read_delivery
@@ -116,7 +116,7 @@ async def test_a_batch_that_cannot_be_read_counts_as_missing(raw_log: RawLog, da
         reasons = {row["batch"]: row["reason"] for row in letters}
         for number, (_, reason) in zip(range(first, last + 1), bad, strict=True):
             assert reason in reasons[number]
-        (entry,) = await queries.ledger(made.database)
+        (entry,) = await ledger_of(made.database)
         assert (entry["missing"], entry["dead_letters"]) == (len(bad), len(bad))
 
 
@@ -168,7 +168,7 @@ async def test_an_epoch_start_of_nonsense_breaks_no_ledger(database_dsn: str, no
     async with plant(RawLogOnPostgres(database_dsn), database_dsn) as made:
         await made.project(*wires)
         assert [reason.partition(":")[0] for reason in await made.reasons()] == ["not an epoch start"]
-        ledger = {entry["agent"]: entry for entry in await queries.ledger(made.database)}
+        ledger = {entry["agent"]: entry for entry in await ledger_of(made.database)}
         await assert_good_ones_are_stored(made, agent)
     assert ledger["plant/line-1"]["epochs"][0]["arrived"] == [(2, 3)]
     assert ledger["plant/line-2"]["missing"] == 0

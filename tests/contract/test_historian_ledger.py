@@ -24,9 +24,9 @@ from hypothesis.stateful import (
 )
 from rich.console import Console
 
-from cloud_ingest.cli.screens import ledger_screen
+from cloud_ingest.cli.ledger_screens import ledger_screen
 from cloud_ingest.event_log.topics import raw_record
-from cloud_ingest.gateway import queries
+from cloud_ingest.gateway.ledger import ledger as ledger_of
 from cloud_ingest.historian.partitions import Partitions
 from cloud_ingest.historian.projector import Projector, Stores
 from connectors.model.datatypes import DataType
@@ -184,7 +184,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @invariant()
     def the_ledger_says_what_arrived_and_what_is_missing(self) -> None:
-        entries = self.runner.run(queries.ledger(self.made.database, f"plant/{self.name}"))
+        entries = self.runner.run(ledger_of(self.made.database, f"plant/{self.name}"))
         found = {epoch["epoch"]: epoch for entry in entries for epoch in entry["epochs"]}
         assert set(found) == {format_epoch(number) for number in self.model}
         for number, epoch in self.model.items():
@@ -235,7 +235,7 @@ async def test_a_closed_dead_letter_is_no_longer_missing(database_dsn: str) -> N
             "UPDATE dead_letter SET closed = now(), closed_reason = 'repaired by hand' WHERE batch = 5 RETURNING 1"
         )
         assert (await made.epoch(agent))["missing"] == [(3, 3)]
-        (entry,) = await queries.ledger(made.database)
+        (entry,) = await ledger_of(made.database)
         assert (entry["missing"], entry["dead_letters"]) == (1, 1)
 
 
@@ -255,7 +255,7 @@ async def test_a_batch_that_its_agent_declared_as_refused_is_given_up_and_not_mi
         await made.project(agent.gap("press", "refused", 1, 2, **gap))
         epoch = await made.epoch(agent)
         assert (epoch["missing"], epoch["given_up"]) == ([], [(3, 3)])
-        (entry,) = await queries.ledger(made.database)
+        (entry,) = await ledger_of(made.database)
         assert (entry["missing"], entry["given_up"], entry["dead_letters"]) == (0, 1, 1)
         assert "1 batch given up: 3 of" in printed(entry)
         await made.project(refused)
@@ -301,11 +301,11 @@ async def test_batches_that_wait_for_their_definition_are_counted(database_dsn: 
         start, definition = agent.start(), agent.define("press", {"force": DataType.DOUBLE})
         data = [agent.samples("press", [Sample("force", NOW_MS * 10**6 + n, 1.0)]) for n in range(3)]
         await made.project(start, *data)
-        (entry,) = await queries.ledger(made.database)
+        (entry,) = await ledger_of(made.database)
         assert entry["parked"] == 3
         assert "3 batches wait for their definition" in printed(entry)
         await made.project(definition)
-        (entry,) = await queries.ledger(made.database)
+        (entry,) = await ledger_of(made.database)
         assert (entry["parked"], entry["missing"]) == (0, 0)
 
 

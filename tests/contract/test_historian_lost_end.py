@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from cloud_ingest.event_log.topics import RAW
-from cloud_ingest.observability.events import PLACES_SET_BACK, RECORDS_EXPIRED
+from cloud_ingest.observability.metrics import PLACES_SET_BACK, RECORDS_EXPIRED
 from connectors.model.datatypes import DataType
 from connectors.model.errors import EventLogUnavailable
 from tests.contract.historian_steps import (

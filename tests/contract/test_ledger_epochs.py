@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cloud_ingest.gateway import queries
+from cloud_ingest.gateway.ledger import ledger as ledger_of
 from connectors.model.datatypes import DataType
 from connectors.sparkplug.delivery import format_epoch
 from tests.contract.historian_steps import Plant, RawLogOnPostgres, plant
@@ -17,7 +17,7 @@ async def started(made: Plant, agent: PlayedAgent, *earlier: PlayedAgent, starte
 
 async def ends(made: Plant, *agents: PlayedAgent) -> list[str]:
     """How the ledger puts the end of each start."""
-    (ledger,) = await queries.ledger(made.database)
+    (ledger,) = await ledger_of(made.database)
     found = {epoch["epoch"]: epoch["end"] for epoch in ledger["epochs"]}
     assert ledger["undeclared_epochs"] == list(found.values()).count("undeclared")
     return [found[format_epoch(agent.epoch)] for agent in agents]

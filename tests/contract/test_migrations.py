@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from cloud_ingest.store.migrate import MigrationInvalid, migrate
+from cloud_ingest.store.migrate import MigrationInvalid, migrate, migrations
 from connectors.ports.database import Database
 from connectors.postgres.database import open_database
 
@@ -36,7 +36,7 @@ async def tables(database: Database) -> list[str]:
 
 async def test_migrations_are_applied_once(database_dsn: str) -> None:
     async with opened(database_dsn) as database:
-        assert [migration.name for migration in await migrate(database)] == ["spine"]
+        assert [migration.number for migration in await migrate(database)] == [one.number for one in migrations()]
         assert await migrate(database) == []
 
 
@@ -49,6 +49,7 @@ async def test_a_database_of_the_earlier_numbering_is_told_from_a_newer_one_and_
         await say(
             database,
             "UPDATE schema_migration SET fingerprint = '0123456789abcdef'",
+            "DELETE FROM schema_migration WHERE number > 1",
             "INSERT INTO schema_migration (number, name, fingerprint) "
             "VALUES (2, 'ledger_fences_and_dead_letters', '2'), (3, 'given_up_batches_and_births', '3')",
             "DROP VIEW ledger_state",
@@ -67,6 +68,6 @@ async def test_a_database_of_the_earlier_numbering_is_told_from_a_newer_one_and_
 async def test_a_database_of_a_newer_version_is_left_as_it_is(database_dsn: str) -> None:
     async with opened(database_dsn) as database:
         await migrate(database)
-        await say(database, "INSERT INTO schema_migration (number, name, fingerprint) VALUES (9, 'later', 'x')")
-        with pytest.raises(MigrationInvalid, match="has migration 9, which this version does not know; install the"):
+        await say(database, "INSERT INTO schema_migration (number, name, fingerprint) VALUES (999, 'later', 'x')")
+        with pytest.raises(MigrationInvalid, match="has migration 999, which this version does not know; install the"):
             await migrate(database)

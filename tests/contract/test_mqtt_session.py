@@ -17,7 +17,7 @@ from lineside.servers.child_process import free_port
 from lineside.servers.mosquitto import MosquittoBroker
 from lineside.servers.throwaway_authority import ThrowawayAuthority
 
-from connectors.model.errors import BrokerUnavailable
+from connectors.model.errors import BrokerUnavailable, BrokerUnreachable
 from connectors.mqtt.session import MqttOptions, MqttSession
 from connectors.ports.broker import BrokerLimits, Message
 from tests.contract.modbus_acquisition import listening
@@ -110,10 +110,36 @@ async def test_the_will_is_sent_when_the_connection_breaks_and_not_at_a_goodbye(
         assert [(message.topic, message.payload) for message in host.received] == [("will/2", b"broken")]
 
 
+@pytest.mark.parametrize(("version", "wills"), [("5", 1), ("3.1.1", 0)])
+async def test_who_leaves_with_its_will_has_it_sent_by_mqtt_5(
+    mosquitto: MosquittoBroker, version: Literal["5", "3.1.1"], wills: int
+) -> None:
+    async with connected(mosquitto.url, "host", "#") as host:
+        node = Client("node", version=version, leave_with_will=True)
+        await node.connect(mosquitto.url, Message("will/1", b"goodbye", 1))
+        await node.session.disconnect()
+        host.session.publish(Message("end", b"", 1))
+        await until(lambda: host.received[-1:] and host.received[-1].topic == "end")
+        assert [message.topic for message in host.received] == ["will/1"] * wills + ["end"]
+
+
 async def test_nothing_listens_is_said_with_the_broker_s_address() -> None:
     url = f"mqtt://127.0.0.1:{free_port()}"
     expected = f"the broker {url} cannot be reached: nothing listens there; is the broker running, and is the port"
     assert (await refusal(url)).startswith(expected)
+
+
+async def test_a_connect_that_was_never_sent_is_told_from_one_that_was_refused(tmp_path: Path) -> None:
+    with pytest.raises(BrokerUnreachable):
+        await Client("nobody").connect(f"mqtt://127.0.0.1:{free_port()}")
+    broker = MosquittoBroker(tmp_path / "mosquitto", options=["allow_anonymous false"])
+    broker.start()
+    try:
+        with pytest.raises(BrokerUnavailable) as caught:
+            await Client("nobody").connect(broker.url)
+        assert not isinstance(caught.value, BrokerUnreachable)
+    finally:
+        broker.stop()
 
 
 async def test_a_wrong_password_is_refused_and_not_repeated(tmp_path: Path) -> None:

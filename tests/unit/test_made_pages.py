@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from docs import pages
+from docs import conformance, pages
 
 
 def test_the_reference_of_events_and_metrics_is_current() -> None:
     assert pages.EVENTS_PAGE.read_text(encoding="utf-8") == pages.events_page(), "run: make generated"
+
+
+def test_the_reference_of_sparkplug_s_statements_is_current() -> None:
+    assert pages.CONFORMANCE_PAGE.read_text(encoding="utf-8") == conformance.page(), "run: make generated"
 
 
 def test_the_tables_of_the_benchmarks_are_those_of_the_last_results() -> None:
@@ -15,7 +19,7 @@ def test_the_tables_of_the_benchmarks_are_those_of_the_last_results() -> None:
 
 
 def test_every_event_says_when_it_happens() -> None:
-    for module in (pages.edge_events, pages.cloud_events):
+    for module in (module for _, modules, _ in pages.PROGRAMS for module in modules):
         events = pages.events_of(module)
         assert len(events) > 10
         for event in events:

@@ -31,7 +31,20 @@ CREATE TABLE agent (
     rebirth_asked timestamptz,
     UNIQUE (group_name, name)
 );
+-- rebirth_wanted may be in the future: missing messages of a node have until then to come late
 CREATE INDEX agent_rebirth_wanted ON agent (rebirth_wanted) WHERE rebirth_wanted IS NOT NULL;
+
+-- The host applications, each of whose processes takes turns on the broker: what is known of nodes that have said
+-- nothing since a host came to its broker, or while it is not there, may be out of date.
+CREATE TABLE host (
+    name text PRIMARY KEY,
+    tenant_id integer NOT NULL DEFAULT 1 REFERENCES tenant,
+    broker text NOT NULL,
+    online boolean NOT NULL,
+    since timestamptz NOT NULL,
+    -- renewed every second while it is online: a process that was killed cannot say that it has gone
+    alive timestamptz NOT NULL
+);
 
 CREATE TABLE device (
     agent_id integer NOT NULL REFERENCES agent,
@@ -52,6 +65,8 @@ CREATE TABLE tag (
     datatype smallint NOT NULL,
     unit text NOT NULL DEFAULT '',
     description text NOT NULL DEFAULT '',
+    -- JSON: what else a node of another maker has told of the metric; empty where it has told nothing
+    properties text NOT NULL DEFAULT '',
     UNIQUE (agent_id, device, name)
 );
 
@@ -84,7 +99,8 @@ CREATE TABLE birth (
 );
 
 -- A value is in the column of its type: value_double (Float, Double), value_int (integers, DateTime as milliseconds),
--- value_bool, value_text (String, Text, UUID, and UInt64 beyond bigint, as digits), value_bytes; none when it is missing.
+-- value_bool, value_text (String, Text, UUID; UInt64 beyond bigint, as digits; DataSet, Template and arrays, as JSON),
+-- value_bytes (Bytes, File); none when it is missing.
 -- quality is the upper half of an OPC UA status code: 0 is good.
 CREATE TABLE sample (
     time timestamptz NOT NULL,
@@ -228,3 +244,30 @@ CROSS JOIN LATERAL (
     FROM gap
     WHERE gap.agent_id = ledger.agent_id AND gap.epoch = ledger.epoch AND batches IS NOT NULL
 ) AS gaps;
+
+-- Tags, and whether the newest sample of each may be out of date: while its node or device is dead, while no host is on
+-- the broker, and until its node has been heard of since a host is there. What a node that is heard of has lost in the
+-- meantime, its seq shows. A host that has not said for 15 seconds that it lives is gone.
+CREATE VIEW tag_state AS
+SELECT
+    tag.tenant_id,
+    tag.tag_id,
+    agent.group_name,
+    agent.name AS agent_name,
+    tag.device,
+    tag.name,
+    tag.datatype,
+    tag.unit,
+    tag.description,
+    tag.properties,
+    NOT (
+        agent.online
+        AND (tag.device = '' OR coalesce(device.online, false))
+        AND EXISTS (
+            SELECT FROM host
+            WHERE host.online AND host.alive > now() - interval '15 seconds' AND agent.last_seen >= host.since
+        )
+    ) AS stale
+FROM tag
+JOIN agent USING (agent_id)
+LEFT JOIN device ON device.agent_id = tag.agent_id AND device.name = tag.device;

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from rich.console import Console, RenderableType
 
+from cloud_ingest.cli.ledger_screens import ledger_screen
 from cloud_ingest.cli.screens import (
     agents_screen,
     exact_time,
-    ledger_screen,
     more_follow,
     samples_screen,
     tags_screen,
@@ -24,6 +24,7 @@ EPOCH: dict[str, Any] = {
     "started": EIGHT,
     "last_batch": None,
     "end": "open",
+    "has_closed_end": False,
     "arrived": [(1, 1)],
     "missing": [],
     "given_up": [],
@@ -34,7 +35,14 @@ LEDGER: dict[str, Any] = {
     "arrived": 1,
     "missing": 0,
     "given_up": 0,
+    "unknown_ends": 0,
+    "unnumbered_dead_letters": 0,
     "parked": 0,
+    "oldest_parked": None,
+    "delay": None,
+    "reasons": [],
+    "closings": [],
+    "gaps_total": 0,
     "samples": 1,
     "duplicates": 0,
     "dead_letters": 0,
@@ -52,7 +60,8 @@ def shown(screen: RenderableType) -> list[str]:
 
 def test_the_ledger_of_one_batch_is_in_the_singular() -> None:
     gap = {"device": "press", "reason": "device_unavailable", "first": EIGHT, "last": EIGHT, "samples": 1}
-    one = {**LEDGER, "duplicates": 1, "given_up": 1, "parked": 1, "dead_letters": 1, "gaps": [gap] * 21}
+    one = {**LEDGER, "duplicates": 1, "given_up": 1, "parked": 1, "dead_letters": 1}
+    one |= {"gaps": [gap] * 20, "gaps_total": 21}
     one["epochs"] = [{**EPOCH, "given_up": [(7, 7)]}]
     assert shown(ledger_screen([one], 1)) == [
         "plant/line-1 1 batch with 1 sample, missing 0, 1 duplicate refused",
@@ -61,7 +70,7 @@ def test_the_ledger_of_one_batch_is_in_the_singular() -> None:
         "epoch started (UTC) batches ends at missing samples",
         "0123456789abcdef 2026-11-22 08:00:00 1 open none 1",
         *["gap press: 2026-11-22 08:00:00 to 2026-11-22 08:00:00 UTC, 1 sample: device_unavailable"] * 20,
-        "and 1 earlier gap (--json shows all)",
+        "and 1 earlier gap (--json shows the newest 1,000)",
         "1 message in the dead letters",
         "",
         "1 dead letter of no known agent",

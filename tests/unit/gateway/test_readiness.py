@@ -11,18 +11,9 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from cloud_ingest.gateway.app import make_app
-from cloud_ingest.observability import events
-from cloud_ingest.observability.events import (
-    Appended,
-    AppendFailed,
-    HostLost,
-    HostOnline,
-    HostStandby,
-    PartitionAssigned,
-    PartitionLeft,
-    StoreReached,
-    StoreWaiting,
-)
+from cloud_ingest.observability import events, ingest_events
+from cloud_ingest.observability.events import PartitionAssigned, PartitionLeft, StoreReached, StoreWaiting
+from cloud_ingest.observability.ingest_events import Appended, AppendFailed, HostLost, HostOnline, HostStandby
 from cloud_ingest.observability.obstacles import Obstacles
 from connectors.model.errors import DatabaseUnavailable
 from connectors.observability.events import Event
@@ -34,7 +25,8 @@ BROKER = "the broker mqtts://b:8883 cannot be reached: its name is not known"
 def obstacles(monkeypatch: pytest.MonkeyPatch) -> Obstacles:
     """Those that events change, empty at first."""
     fresh = Obstacles()
-    monkeypatch.setattr(events, "OBSTACLES", fresh)
+    for module in (events, ingest_events):
+        monkeypatch.setattr(module, "OBSTACLES", fresh)
     return fresh
 
 

@@ -9,6 +9,8 @@ from typing import Any, Final
 
 from cloud_ingest.event_log.topics import RAW, topic_specs
 from cloud_ingest.ingest import bridge as bridge_module
+from cloud_ingest.ingest import intake as intake_module
+from cloud_ingest.ingest import sharing as sharing_module
 from cloud_ingest.ingest.bridge import Bridge, BridgeOptions
 from connectors.model.errors import BrokerUnavailable, DatabaseUnavailable
 from connectors.ports.broker import BrokerLimits, Message
@@ -43,9 +45,8 @@ class FakeBroker:
         self.connects.append(url)
         if url in self.refuses:
             raise BrokerUnavailable(f"the broker {url} cannot be reached")
-        assert will is not None
         self.calls.append("connect")
-        self.wills.append(will)
+        self.wills += [] if will is None else [will]
         self._on_message, self._closed = on_message, asyncio.Event()
         return BrokerLimits()
 
@@ -157,6 +158,11 @@ class FakeDatabase:
         self.identity = ""
         self.rebirths: list[tuple[str, str]] = []
         self.dead_letters: list[tuple[Any, ...]] = []
+        self.hosts: list[tuple[str, Any, Any]] = []
+        self.plain: set[tuple[str, str]] = set()
+        self.stored: dict[int, str] | None = None
+        """What the ledger has, by epoch; ``None``: whatever it is asked for."""
+        self.host_broker = ""
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator[FakeDatabase]:
@@ -180,6 +186,15 @@ class FakeDatabase:
             return []
         if "FROM projection" in sql:
             return [{"partition": number, "next_offset": place} for number, place in self.places.items()]
+        if "FROM host" in sql:
+            return [{"broker": self.host_broker}] if self.host_broker else []
+        if "WHERE NOT acknowledges" in sql:
+            return [{"group_name": group, "name": name} for group, name in sorted(self.plain)]
+        if "FROM unnest" in sql:
+            return [
+                {"place": place, "taken": asked if self.stored is None else self.stored.get(epoch, "{}")}
+                for place, (epoch, asked) in enumerate(zip(args[2], args[3], strict=True), 1)
+            ]
         if "FROM agent" in sql:
             return [{"agent_id": 7, "tenant_id": 1, "acknowledges": True}]
         assert "rebirth_wanted" in sql
@@ -189,7 +204,13 @@ class FakeDatabase:
     async def execute(self, sql: str, *args: Any) -> int:
         if "INSERT INTO dead_letter" in sql:
             self.dead_letters.append(args)
-        else:
+        elif "INTO host" in sql:
+            self.hosts.append(("came", args[1], args[2]))
+        elif "UPDATE host SET online = false" in sql:
+            self.hosts.append(("left", args[1], args[2]))
+        elif "INSERT INTO agent" in sql:
+            self.plain.add((args[0], args[1]))
+        elif "UPDATE host SET alive" not in sql and "SET rebirth_wanted = coalesce" not in sql:
             assert "INSERT INTO agent" in sql or "INSERT INTO sparkplug_group" in sql
         return 1
 
@@ -207,12 +228,15 @@ class Stage:
         brokers: tuple[str, ...] = ("mqtts://one",),
         pending_bytes_max: int = 1_000_000,
         log: FakeLog | None = None,
+        shares: bool = False,
     ) -> None:
         self.broker, self.database = FakeBroker(), FakeDatabase()
+        self.shared = FakeBroker()
         self.log = FakeLog() if log is None else log
         options = BridgeOptions("lineside", brokers, acknowledge, 0.005, pending_bytes_max)
         database: Any = self.database
-        self.bridge = Bridge(options, self.broker, self.log, database, SystemClock(), topic_specs(4, 3600))
+        sharing = self.shared if shares else None
+        self.bridge = Bridge(options, self.broker, self.log, database, SystemClock(), topic_specs(4, 3600), sharing)
 
     def send(self, *wires: Wire) -> None:
         """Messages from the broker."""
@@ -249,5 +273,7 @@ async def settled(wait_s: float = 0.05) -> None:
 
 def quick_retries(monkeypatch: Any) -> None:
     """Back-offs of milliseconds instead of seconds."""
-    for name in ("RETRY_FIRST_S", "RETRY_LONGEST_S", "STANDBY_S", "PLACES_S", "REBIRTHS_S"):
-        monkeypatch.setattr(bridge_module, name, 0.01)
+    for module in (bridge_module, intake_module, sharing_module):
+        for name in ("RETRY_FIRST_S", "RETRY_LONGEST_S", "STANDBY_S", "PLACES_S", "REBIRTHS_S", "FOLLOW_S", "NODES_S"):
+            if hasattr(module, name):
+                monkeypatch.setattr(module, name, 0.01)

@@ -12,6 +12,7 @@ from cloud_ingest.ingest.pending import BatchKey
 from connectors.model.delivery import AgentName, BatchRanges, Epoch
 
 AGENTS = st.sampled_from([AgentName("plant", "a"), AgentName("plant", "b")])
+KEY = BatchKey(AgentName("plant", "a"), Epoch(1), 7)
 KEYS = st.builds(BatchKey, AGENTS, st.sampled_from([Epoch(1), Epoch(2)]), st.integers(1, 30))
 
 
@@ -74,7 +75,8 @@ def test_a_batch_waits_until_the_historian_has_passed_it(steps: list[tuple[str, 
             assert isinstance(what, BatchKey)
             offsets[partition] += 1
             acknowledging.wait_for_projection(what, partition, offsets[partition])
-            waiting.append((partition, offsets[partition], what))
+            if not any((number, key) == (partition, what) for number, _, key in waiting):
+                waiting.append((partition, offsets[partition], what))  # the first of its records counts
         else:
             assert isinstance(what, int)
             places[partition] = max(places.get(partition, 0), min(what, offsets[partition]))
@@ -122,3 +124,25 @@ def test_batches_behind_the_historian_never_wait_for_it() -> None:
     assert acknowledging.wants_places, "until the log has grown past it, or the historian was set back"
     acknowledging.appended({0: (6, 7)})
     assert not acknowledging.wants_places
+
+
+def test_a_batch_that_is_sent_again_while_it_waits_waits_once() -> None:
+    """The historian is away for days, and agents go on sending their oldest batch."""
+    acknowledging = Acknowledging()
+    for offset in range(1, 1000):
+        acknowledging.wait_for_projection(KEY, 0, offset)
+    assert len(acknowledging._waiting[0]) == 1
+    assert acknowledging.passed({0: 1}) == [KEY]
+    assert not acknowledging.has_waiting
+    acknowledging.wait_for_projection(KEY, 0, 1000)
+    assert acknowledging.has_waiting, "the answer may have been lost: it is told again"
+
+
+def test_a_batch_that_is_sent_again_after_the_log_lost_it_waits_anew() -> None:
+    acknowledging = Acknowledging()
+    acknowledging.appended({0: (0, 10)})
+    acknowledging.wait_for_projection(KEY, 0, 10)
+    assert acknowledging.appended({0: (5, 6)}) == {0: 10}
+    assert not acknowledging.has_waiting
+    acknowledging.wait_for_projection(KEY, 0, 6)
+    assert acknowledging.passed({0: 6}) == [KEY]

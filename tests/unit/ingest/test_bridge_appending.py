@@ -6,7 +6,7 @@ import pytest
 from bridge_steps import FakeLog, Stage, eventually, quick_retries, settled
 
 from cloud_ingest.event_log.topics import DEFINITIONS, RAW
-from cloud_ingest.observability.events import MESSAGES_DROPPED, PENDING_BYTES
+from cloud_ingest.observability.metrics import MESSAGES_DROPPED, PENDING_BYTES
 from connectors.model.datatypes import DataType
 from tests.played_agent import PlayedAgent, Sample, Wire
 
@@ -81,7 +81,7 @@ async def test_while_the_log_is_down_batches_beyond_the_bound_are_left_to_their_
         for wire in wires:
             stage.send(wire)
             await settled(0.001)
-        assert 0 <= stage.bridge._pending.size_bytes < 2_000 + largest
+        assert 0 <= stage.bridge._intake.pending.size_bytes < 2_000 + largest
         dropped = MESSAGES_DROPPED._value.get() - before
         assert 60 - dropped == pytest.approx(2_000 / largest, abs=2)
         assert stage.broker.commands() == []
@@ -103,10 +103,10 @@ async def test_a_node_that_does_not_acknowledge_is_kept_while_batches_are_droppe
         before = MESSAGES_DROPPED._value.get()
         stage.send(*batches(agent, 20), *others)
         await settled()
-        held = stage.bridge._pending.size_bytes
+        held = stage.bridge._intake.pending.size_bytes
         assert 2_000 <= held < 2_100, "twice the bound, and no more"
         stage.log.server.available = True
-        await eventually(lambda: stage.bridge._pending.size_bytes == 0)
+        await eventually(lambda: stage.bridge._intake.pending.size_bytes == 0)
         kept = [record.value for record in stage.log.records() if record.value.startswith(b"\x08\x01\x18")]
     assert kept == [wire.payload for wire in others[: len(kept)]]
     assert 8 <= len(kept) < 30

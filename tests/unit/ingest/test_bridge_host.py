@@ -12,7 +12,7 @@ import pytest
 from bridge_steps import STATE_TOPIC, Stage, eventually, quick_retries, settled
 from structlog.testing import capture_logs
 
-from cloud_ingest.observability.events import BROKER_ONLINE
+from cloud_ingest.observability.metrics import BROKER_ONLINE
 from connectors.model.datatypes import DataType
 from connectors.ports.broker import Message
 from connectors.sparkplug.birth import REBIRTH
@@ -72,6 +72,7 @@ async def test_other_states_are_not_answered_and_not_logged() -> None:
     assert stage.log.records() == []
 
 
+@pytest.mark.sparkplug("tck-id-operational-behavior-host-application-host-id")
 async def test_a_second_process_stands_by_and_takes_over() -> None:
     stage = Stage()
     stage.database.lock_is_free = False
@@ -94,6 +95,36 @@ async def test_a_host_that_has_lost_its_lock_leaves_without_hiding_the_one_that_
         await eventually(lambda: not stage.bridge.is_online)
         await eventually(lambda: stage.broker.calls[-1] == "disconnect")
         assert stage.broker.states()[1:] == [HostState(False, online.timestamp_ms)]
+
+
+@pytest.mark.sparkplug("tck-id-operational-behavior-host-application-multi-server-timestamp")
+async def test_on_each_server_the_host_is_online_since_its_connect_there() -> None:
+    stage = Stage(brokers=("mqtts://one", "mqtts://two"))
+    async with stage.running():
+        for _ in range(3):
+            await asyncio.sleep(0.005)
+            connects = len(stage.broker.connects)
+            stage.broker.lose()
+            await eventually(lambda connects=connects: len(stage.broker.connects) > connects and stage.bridge.is_online)
+    wills = [decode_state(will.payload).timestamp_ms for will in stage.broker.wills]
+    online = [state.timestamp_ms for state in stage.broker.states() if state.online]
+    assert stage.broker.connects == ["mqtts://one", "mqtts://two"] * 2
+    assert online == wills == sorted(set(wills))
+
+
+@pytest.mark.sparkplug("tck-id-g")
+async def test_the_host_writes_down_since_when_it_hears_of_nodes_and_that_it_does_not_any_more() -> None:
+    stage = Stage(brokers=("mqtts://one", "mqtts://two"))
+    async with stage.running():
+        await eventually(lambda: stage.database.hosts)
+        (came,) = stage.database.hosts
+        assert came == ("came", "mqtts://one", stage.broker.states()[0].timestamp_ms)
+        stage.broker.lose()
+        await eventually(lambda: len(stage.database.hosts) == 3)
+        left, again = stage.database.hosts[1:]
+        assert (left[:2], again[:2]) == (("left", came[2]), ("came", "mqtts://two"))
+        assert came[2] <= left[2] <= again[2]
+    assert stage.database.hosts[3][:2] == ("left", again[2])
 
 
 async def test_the_next_broker_is_tried_when_one_cannot_be_reached() -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import zlib
+
 import pytest
 from bridge_steps import FakeLog, Stage, eventually, quick_retries, settled
 
 from cloud_ingest.event_log.topics import RAW
-from cloud_ingest.ingest import bridge as bridge_module
-from cloud_ingest.observability.events import LOG_ENDS_LOST
+from cloud_ingest.ingest import intake as intake_module
+from cloud_ingest.observability.metrics import LOG_ENDS_LOST
 from connectors.model.datatypes import DataType
 from connectors.ports.event_log import Record
 from tests.played_agent import PlayedAgent, Sample, Wire
@@ -46,7 +48,10 @@ class Sent:
 
     @property
     def partition(self) -> int:
-        return self.stage.log.partition_of(RAW, KEY)
+        return self.partition_of("line-1")
+
+    def partition_of(self, name: str) -> int:
+        return zlib.crc32(f"plant/{name}".encode()) % 4
 
     def historian_at(self, place: int) -> None:
         self.stage.database.places = {self.partition: place}
@@ -107,7 +112,7 @@ async def test_what_was_lost_with_the_end_is_not_acknowledged_by_what_came_in_it
 
 async def test_a_host_that_starts_after_the_loss_knows_the_place_before_it_appends() -> None:
     sent = Sent()
-    await sent.stage.log.ensure(sent.stage.bridge._topics[RAW])
+    await sent.stage.log.ensure(sent.stage.bridge._intake._topics[RAW])
     await sent.stage.log.append(RAW, [Record(KEY, b"", 1)] * 2)
     sent.historian_at(4)
     async with sent.stage.running():
@@ -126,7 +131,7 @@ async def test_an_append_during_which_the_log_may_have_started_again_is_compared
         await sent.send(1)
         sent.historian_at(1)
         await sent.acknowledged(2)
-        monkeypatch.setattr(bridge_module, "APPEND_S_CERTAIN", 0.0)
+        monkeypatch.setattr(intake_module, "APPEND_S_CERTAIN", 0.0)
         sent.stage.log.open.clear()
         sent.stage.send(sent.batch())
         await settled()
@@ -135,6 +140,54 @@ async def test_an_append_during_which_the_log_may_have_started_again_is_compared
         await eventually(lambda: sent.end == 2)
         monkeypatch.undo()
         await sent.acknowledged(2)
+
+
+async def test_what_waited_is_sent_again_after_an_append_that_may_have_hidden_the_loss_of_the_end() -> None:
+    sent = Sent()
+    async with sent.stage.running():
+        sent.historian_at(0)
+        await sent.send(3)
+        sent.stage.log.lose_end(KEY, 0)
+        sent.stage.log.answers_lost = 1
+        sent.stage.send(*(sent.batch() for _ in range(3)))  # at 0 to 2, and nobody hears of it
+        await eventually(lambda: sent.end == 3 and not sent.stage.log.server.available)
+        sent.stage.log.server.available = True
+        await eventually(lambda: sent.end == 6)
+        sent.historian_at(6)
+        await sent.acknowledged(5, 6, 7)
+
+
+async def test_what_another_host_may_have_appended_in_its_place_acknowledges_nothing_that_waited() -> None:
+    sent = Sent()
+    async with sent.stage.running():
+        sent.historian_at(0)
+        await sent.send(2)
+        connects = len(sent.stage.broker.wills)
+        sent.stage.broker.lose()
+        sent.stage.log.lose_end(KEY, 0)
+        await sent.stage.log.append(RAW, [Record(KEY, b"", 1)] * 3)
+        await eventually(lambda: len(sent.stage.broker.wills) > connects and sent.stage.bridge.is_online)
+        sent.historian_at(3)
+        await settled()
+        await sent.send(1)
+        sent.historian_at(4)
+        await sent.acknowledged(4)
+
+
+async def test_that_the_historian_stands_beyond_the_end_of_one_partition_is_seen_after_an_append_to_another() -> None:
+    sent = Sent()
+    names = (f"line-{number}" for number in range(2, 100))
+    other = PlayedAgent(next(name for name in names if sent.partition_of(name) != sent.partition))
+    other.define("press", {"force": DataType.DOUBLE})
+    await sent.stage.log.ensure(sent.stage.bridge._intake._topics[RAW])
+    await sent.stage.log.append(RAW, [Record(str(other.name).encode(), b"", 1)] * 2)
+    sent.stage.database.places = {sent.partition: 0, sent.partition_of(other.name.name): 4}
+    async with sent.stage.running():
+        await sent.send(1)
+        sent.stage.send(other.samples("press", [Sample("force", 1, 1.0)]))
+        await eventually(lambda: len(sent.stage.log.records()) == 4)
+        await settled()
+        assert sent.stage.broker.acknowledged(str(other.name)) == ([], {})
 
 
 async def test_while_the_places_are_not_known_batches_are_logged_and_left_to_their_agents() -> None:
@@ -156,7 +209,7 @@ async def test_a_topic_made_anew_under_a_connected_host_is_acknowledged_by_its_o
         await sent.send(3)
         old = sent.stage.log.server.topics[RAW]
         del sent.stage.log.server.topics[RAW]
-        await sent.stage.log.ensure(sent.stage.bridge._topics[RAW])
+        await sent.stage.log.ensure(sent.stage.bridge._intake._topics[RAW])
         new = sent.stage.log.server.topics[RAW]
         assert old.identity != new.identity
         sent.stage.database.identity = new.identity

@@ -275,6 +275,15 @@ def test_no_secret_is_shown() -> None:
     assert "sesame" not in repr(settings) + str(settings)
 
 
+@pytest.mark.sparkplug("tck-id-operational-behavior-host-reordering-param")
+def test_the_reorder_timeout_is_a_setting_and_0_is_none(tmp_path: Path) -> None:
+    found = []
+    for text in (HEAD, HEAD + "historian: {reorder_timeout: 500ms}\n", HEAD + "historian: {reorder_timeout: 0s}\n"):
+        (tmp_path / "cloud.yaml").write_text(text)
+        found.append(load_cloud_config(tmp_path / "cloud.yaml").historian.reorder_timeout_s)
+    assert found == [2.0, 0.5, 0.0]
+
+
 def test_the_example_can_be_loaded_and_shows_every_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("broker", "database", "kafka"):
         (tmp_path / name).write_text(f"{name} secret")

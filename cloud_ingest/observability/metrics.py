@@ -1,0 +1,71 @@
+"""Every metric of the cloud side.
+
+The names are part of the product: dashboards and alerts depend on them (docs/reference/events.md).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+REGISTRY: Final = CollectorRegistry()
+
+MESSAGES: Final = Counter("lineside_ingest_messages_total", "Sparkplug messages from the broker", registry=REGISTRY)
+MESSAGE_BYTES: Final = Counter("lineside_ingest_bytes_total", "Bytes of these messages", registry=REGISTRY)
+APPENDS: Final = Counter("lineside_ingest_appends_total", "Appends to the event log", registry=REGISTRY)
+APPEND_SECONDS: Final = Histogram(
+    "lineside_ingest_append_seconds", "Duration of one append, durability included",
+    buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 5), registry=REGISTRY,
+)  # fmt: skip
+PENDING_BYTES: Final = Gauge("lineside_ingest_pending_bytes", "Bytes not in the event log yet", registry=REGISTRY)
+ACKNOWLEDGED: Final = Counter("lineside_ingest_batches_acknowledged_total", "Batches acknowledged", registry=REGISTRY)
+MESSAGES_DROPPED: Final = Counter(
+    "lineside_ingest_messages_dropped_total",
+    "Messages not taken while too many waited for the event log: batches, which come again, and others last",
+    registry=REGISTRY,
+)
+LOG_ENDS_LOST: Final = Counter("lineside_ingest_log_ends_lost_total", "Partitions with a lost end", registry=REGISTRY)
+REFUSED: Final = Counter("lineside_ingest_messages_refused_total", "Messages refused by the log", registry=REGISTRY)
+BROKER_ONLINE: Final = Gauge("lineside_ingest_broker_online", "1 while the host is online", registry=REGISTRY)
+SHARING_ONLINE: Final = Gauge(
+    "lineside_ingest_sharing_online", "1 while this process takes its part of the shared batches", registry=REGISTRY
+)
+HELD_BACK: Final = Gauge(
+    "lineside_ingest_held_back", "1 while no batch is taken because the historian is too far behind", registry=REGISTRY
+)
+BROKER_FAILURES: Final = Counter("lineside_ingest_broker_failures_total", "Failed connections", registry=REGISTRY)
+LOG_FAILURES: Final = Counter("lineside_ingest_log_failures_total", "Appends that did not succeed", registry=REGISTRY)
+REBIRTHS: Final = Counter("lineside_ingest_rebirths_asked_total", "Rebirths asked of nodes", registry=REGISTRY)
+
+SAMPLES_STORED: Final = Counter("lineside_historian_samples_total", "Samples stored", registry=REGISTRY)
+TRANSACTIONS: Final = Counter("lineside_historian_transactions_total", "Transactions committed", registry=REGISTRY)
+TRANSACTION_SECONDS: Final = Histogram(
+    "lineside_historian_transaction_seconds", "Duration of one transaction, decoding left out",
+    buckets=(0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 5, 20), registry=REGISTRY,
+)  # fmt: skip
+DUPLICATES: Final = Counter("lineside_historian_duplicates_total", "Batches that came again", registry=REGISTRY)
+DEAD_LETTERS: Final = Counter("lineside_historian_dead_letters_total", "Messages set aside", registry=REGISTRY)
+STORING_FAILURES: Final = Counter(
+    "lineside_historian_storing_failures_total", "Tries to store a doubtful message in vain", registry=REGISTRY
+)
+GAPS: Final = Counter("lineside_historian_gaps_total", "Gaps declared by agents or seen in nodes", registry=REGISTRY)
+NOT_PUBLISHED: Final = Counter(
+    "lineside_historian_unpublished_total", "Batches that the samples topic does not take", registry=REGISTRY
+)
+PLACES_SET_BACK: Final = Counter(
+    "lineside_historian_places_set_back_total", "Partitions whose log had lost its end", registry=REGISTRY
+)
+RECORDS_EXPIRED: Final = Counter(
+    "lineside_historian_records_expired_total", "Records that the log deleted before they were read", registry=REGISTRY
+)
+TRANSIENT: Final = Counter(
+    "lineside_historian_transient_total", "Values not stored, as their node asked for (is_transient)", registry=REGISTRY
+)
+PARKED: Final = Counter("lineside_historian_parked_total", "Batches parked for their definition", registry=REGISTRY)
+LAG: Final = Gauge(
+    "lineside_historian_lag_records", "Records that are not stored yet", ["partition"], registry=REGISTRY
+)
+FAULTS: Final = Counter(
+    "lineside_cloud_faults_total", "Unexpected errors of a supervised task", ["task"], registry=REGISTRY
+)

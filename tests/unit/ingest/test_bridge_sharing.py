@@ -1,0 +1,186 @@
+"""Several processes share numbered batches; what needs an order goes through the host alone."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from bridge_steps import STATE_TOPIC, FakeLog, Stage, eventually, quick_retries, settled
+
+from cloud_ingest.ingest import intake as intake_module
+from connectors.model.datatypes import DataType
+from connectors.sparkplug.state import decode_state
+from connectors.sparkplug.topics import Verb
+from tests.played_agent import PlayedAgent, Sample, Wire
+
+NODE_BIRTH = Wire("spBv1.0/plant/NBIRTH/stranger", b"\x08\x01\x18\x00")
+NODE_DATA = Wire("spBv1.0/plant/DDATA/stranger/press", b"\x08\x02\x18\x01")
+SHARED = [("$share/lineside/spBv1.0/+/NDATA/+", 0), ("$share/lineside/spBv1.0/+/DDATA/+/+", 0)]
+PLAIN = [(f"spBv1.0/+/{verb}", 0) for verb in ("NBIRTH/+", "NDEATH/+", "DBIRTH/+/+", "DDEATH/+/+")]
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    quick_retries(monkeypatch)
+
+
+def batches(agent: PlayedAgent) -> list[Wire]:
+    wires = [agent.start(), agent.define("press", {"force": DataType.DOUBLE})]
+    return [*wires, *(agent.samples("press", [Sample("force", 1, 1.0)]) for _ in range(3))]
+
+
+async def shared_online(stage: Stage) -> None:
+    await eventually(lambda: stage.shared.filters == SHARED)
+
+
+def topics(stage: Stage) -> list[str]:
+    return sorted(record.header("mqtt-topic").decode() for record in stage.log.records())
+
+
+async def test_the_host_hears_what_needs_an_order_and_every_process_its_part_of_the_batches() -> None:
+    stage = Stage(shares=True)
+    async with stage.running():
+        await shared_online(stage)
+        assert stage.broker.filters == [*PLAIN, (STATE_TOPIC, 1)]
+        assert stage.shared.wills == [], "only the host has a will"
+        agent = PlayedAgent()
+        for wire in batches(agent):
+            stage.shared.deliver(*wire)
+        stage.send(agent.born(1), agent.died(1))
+        await eventually(lambda: stage.shared.acknowledged()[0] == [1, 2, 3, 4, 5])
+        assert stage.broker.commands() == []
+        await eventually(lambda: len(stage.log.records()) == 7)
+
+
+async def test_a_process_that_stands_by_as_host_takes_its_part_of_the_batches() -> None:
+    stage = Stage(shares=True)
+    stage.database.lock_is_free = False
+    async with stage.running(online=False):
+        await shared_online(stage)
+        stage.shared.deliver(*PlayedAgent().start())
+        await eventually(lambda: stage.shared.acknowledged()[0] == [1])
+        assert stage.broker.connects == []
+
+
+async def test_a_node_that_does_not_acknowledge_is_taken_by_the_host_alone_and_once() -> None:
+    stage = Stage(shares=True)
+    stage.database.plain.add(("plant", "stranger"))
+    async with stage.running():
+        await shared_online(stage)
+        data = [("spBv1.0/plant/NDATA/stranger", 0), ("spBv1.0/plant/DDATA/stranger/+", 0)]
+        await eventually(lambda: stage.broker.filters[-2:] == data)
+        stage.shared.deliver(*NODE_DATA)
+        stage.send(NODE_DATA)
+        await eventually(lambda: topics(stage) == [NODE_DATA.topic])
+        await settled()
+        assert topics(stage) == [NODE_DATA.topic]
+
+
+@pytest.mark.parametrize("heard_of_by", ["its birth", "its data"])
+async def test_a_node_that_nobody_knows_is_subscribed_to(heard_of_by: str) -> None:
+    stage = Stage(shares=True)
+    async with stage.running():
+        await shared_online(stage)
+        if heard_of_by == "its birth":
+            stage.send(NODE_BIRTH)
+        else:
+            stage.shared.deliver(*NODE_DATA)
+        await eventually(lambda: ("spBv1.0/plant/DDATA/stranger/+", 0) in stage.broker.filters)
+        assert stage.database.plain == {("plant", "stranger")}
+
+
+async def test_the_birth_of_an_agent_that_numbers_its_batches_makes_no_subscription() -> None:
+    stage = Stage(shares=True)
+    async with stage.running():
+        await shared_online(stage)
+        stage.send(PlayedAgent().born(1))
+        await eventually(lambda: len(stage.log.records()) == 1)
+        await settled()
+        assert stage.broker.filters == [*PLAIN, (STATE_TOPIC, 1)]
+
+
+async def test_a_damaged_batch_of_an_agent_that_is_known_is_logged_to_be_set_aside() -> None:
+    stage = Stage(shares=True)
+    agent = PlayedAgent()
+    damaged = Wire(agent.topic(Verb.DDATA, "press"), b"\x12\xff\xff\xff\xff\x7f")
+    async with stage.running():
+        await shared_online(stage)
+        stage.shared.deliver(*agent.start())
+        stage.shared.deliver(*damaged)
+        await eventually(lambda: damaged.topic in topics(stage))
+
+
+async def test_the_loss_of_one_connection_leaves_the_other_as_it_is() -> None:
+    stage = Stage(shares=True)
+    async with stage.running():
+        await shared_online(stage)
+        stage.shared.lose()
+        await eventually(lambda: len(stage.shared.connects) == 2)
+        assert stage.broker.connects == ["mqtts://one"]
+        stage.broker.lose()
+        await eventually(lambda: len(stage.broker.connects) == 2)
+        assert len(stage.shared.connects) == 2
+        assert decode_state(stage.broker.published[-1].payload).online
+
+
+async def test_batches_are_taken_on_the_broker_where_the_host_is() -> None:
+    stage = Stage(shares=True, brokers=("mqtts://one", "mqtts://two"))
+    stage.database.lock_is_free = False
+    async with stage.running(online=False):
+        await eventually(lambda: stage.shared.connects == ["mqtts://one"])
+        stage.database.host_broker = "mqtts://two"
+        await eventually(lambda: stage.shared.connects == ["mqtts://one", "mqtts://two"])
+
+
+async def test_a_batch_that_is_not_in_the_ledger_is_not_acknowledged_for_the_place_of_the_historian() -> None:
+    """Other processes append, too: the log can have lost its end and have grown again without our seeing it."""
+    stage = Stage(acknowledge="projected", shares=True, log=FakeLog(survives_power_loss=False))
+    agent, other = PlayedAgent(), PlayedAgent()
+    async with stage.running():
+        await shared_online(stage)
+        for wire in (*batches(agent), *batches(other)):
+            stage.shared.deliver(*wire)
+        await eventually(lambda: len(stage.log.records()) == 10)
+        stage.database.stored = {agent.epoch: "{[1,4)}"}
+        stage.database.places = dict.fromkeys(range(4), 100)
+        await eventually(lambda: stage.shared.acknowledged()[0] == [1, 2, 3])
+        await settled()
+        assert stage.shared.acknowledged()[0] == [1, 2, 3], "the others are sent again by their agents"
+
+
+async def test_no_batch_is_taken_while_the_historian_is_as_far_behind_as_the_log_keeps_records(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The log keeps an hour; what is acknowledged and not stored by then would be gone."""
+    monkeypatch.setattr(intake_module, "LAG_S", 0.01)
+    stage = Stage()
+    agent = PlayedAgent()
+    async with stage.running():
+        stage.send(*batches(agent))
+        await eventually(lambda: stage.broker.acknowledged()[0] == [1, 2, 3, 4, 5])
+        clock = stage.bridge._intake._clock
+        hour_ago = clock.now_ns()
+        monkeypatch.setattr(clock, "now_ns", lambda: hour_ago + 3000 * 10**9, raising=False)
+        await eventually(lambda: stage.bridge._intake._is_held_back)
+        stage.send(agent.samples("press", [Sample("force", 2, 2.0)]), agent.born(1))
+        await eventually(lambda: len(stage.log.records()) == 6)
+        await settled()
+        assert stage.broker.acknowledged()[0] == [1, 2, 3, 4, 5], "but births are taken"
+        stage.database.places = dict.fromkeys(range(4), 100)
+        await eventually(lambda: not stage.bridge._intake._is_held_back)
+        agent.next -= 1
+        stage.send(agent.samples("press", [Sample("force", 2, 2.0)]))
+        await eventually(lambda: stage.broker.acknowledged()[0] == [1, 2, 3, 4, 5, 6])
+
+
+async def test_what_was_being_appended_when_the_role_is_started_again_is_not_forgotten() -> None:
+    stage = Stage()
+    stage.log.open.clear()
+    async with stage.running():
+        stage.send(NODE_BIRTH)
+        await settled()
+    stage.log.open.set()
+    assert stage.log.records() == []
+    async with stage.running():
+        await eventually(lambda: topics(stage) == [NODE_BIRTH.topic])
+    await asyncio.sleep(0)
