@@ -11,7 +11,7 @@ import contextlib
 import gc
 import signal
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 from connectors.model.back_off import BackOff
 from connectors.model.errors import OutboxDamaged, OutboxUnavailable
@@ -85,6 +85,8 @@ class _Start:
 
     async def agent(self, suspicion: str) -> Agent | None:
         """The agent; ``None`` when it is asked to stop before. Raises ``AlreadyRunning``, ``OutboxTooNew``."""
+        if suspicion:
+            self._view.reason = f"it is looked at, and salvaged where it is damaged: {suspicion}"
         serving = asyncio.create_task(self._serve_while_waiting(), name="local api")
         back_off = BackOff(RETRY_FIRST_S, RETRY_LONGEST_S)
         has_waited = False
@@ -92,11 +94,10 @@ class _Start:
             while not self._stop.is_set():
                 attempt = asyncio.create_task(self._attempt(suspicion), name="start")
                 try:
-                    await _until(self._stop, attempt, serving)
+                    # Also when it is asked to stop meanwhile: whoever opens the outbox is never left alone with it.
+                    await asyncio.wait([attempt, serving], return_when=asyncio.FIRST_COMPLETED)
                     if serving.done():
                         await serving  # another agent answers at the socket
-                    if not attempt.done():
-                        return None
                     agent = await attempt
                     if has_waited:
                         emit(OutboxRecovered())
@@ -124,15 +125,6 @@ class _Start:
         gc.enable()
         settings = self._config.local_api
         await supervised("local api", LocalApi(settings.socket, settings.mode, self._view.handlers).run)
-
-
-async def _until(stop: asyncio.Event, *tasks: asyncio.Task[Any]) -> None:
-    """Wait until one of ``tasks`` has ended, or ``stop`` is set."""
-    stopping = asyncio.create_task(stop.wait(), name="stop")
-    try:
-        await asyncio.wait([stopping, *tasks], return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        stopping.cancel()
 
 
 async def _pause(stop: asyncio.Event, longest_s: float) -> None:

@@ -87,9 +87,7 @@ class Bridge:
         self._broker = broker
         self._database = database
         self._clock = clock
-        intake_options = IntakeOptions(
-            options.acknowledge, options.ack_interval_s, options.pending_bytes_max, is_shared=sharing is not None
-        )
+        intake_options = IntakeOptions(options.acknowledge, options.ack_interval_s, options.pending_bytes_max)
         self._intake = Intake(intake_options, log, database, clock, topics)
         self._nodes = PlainNodes(database)
         self._book = HostBook(database, options.host)

@@ -57,16 +57,11 @@ LAG_PART_MAX: Final = 0.8
 
 @dataclass(frozen=True, slots=True)
 class IntakeOptions:
-    """Settings of the intake; see ``IngestSettings`` in the configuration.
-
-    ``is_shared``: other processes append, too, so that the log can lose its end without our seeing it; then a batch
-    that waits for the historian is looked up in the ledger itself.
-    """
+    """Settings of the intake; see ``IngestSettings`` in the configuration."""
 
     acknowledge: Literal["logged", "projected", "auto"]
     ack_interval_s: float
     pending_bytes_max: int
-    is_shared: bool = False
 
 
 class Intake:
@@ -258,7 +253,11 @@ class Intake:
                 emit(AcknowledgementsSent(count))
 
     async def _pass_projected(self) -> None:
-        """Acknowledge what the historian has passed, unless an append may have found that the log has lost its end."""
+        """Acknowledge what the historian has passed, unless an append may have found that the log has lost its end.
+
+        Other processes append, too: a log can lose its end and grow again without our seeing it. So a place only says
+        when to look; whether the batch is stored, the ledger itself is asked. What it does not have comes again.
+        """
         places = await self._places()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(SETTLE_S_MAX):

@@ -19,6 +19,7 @@ from typing import Final
 from connectors.model.errors import OutboxDamaged, OutboxUnavailable
 from edge_agent.buffer.checksums import is_intact
 from edge_agent.buffer.high_water import Mark
+from edge_agent.buffer.losses import known_epochs
 from edge_agent.buffer.schema import PAGE_BYTES, make_tables
 
 CHECK_S_MAX: Final = 0.3
@@ -41,6 +42,9 @@ _DISK_CODES: Final = frozenset(
 _UNREADABLE_CODES: Final = frozenset(
     {sqlite3.SQLITE_IOERR_READ, sqlite3.SQLITE_IOERR_SHORT_READ, sqlite3.SQLITE_IOERR_CORRUPTFS}
 )
+_TYPES: Final = {"INTEGER": ("integer",), "TEXT": ("text", "blob"), "BLOB": ("blob",)}
+"""By declared type, the types of values; a text that is sealed is a blob."""
+
 _CONSTANTS: Final = (
     (0, (b"SQLite format 3\0",), "it is not a database"),
     (16, (PAGE_BYTES.to_bytes(2, "big"),), "its page size is not that of an outbox"),
@@ -118,12 +122,11 @@ def find_damage(connection: sqlite3.Connection, mark: Mark | None, *, bounded: b
     """
     try:
         reason = _tables_damage(connection) or _newest_damage(connection, mark)
+        for table in SMALL_TABLES:
+            reason = reason or _small_table_damage(connection, table)
+        reason = reason or _history_damage(connection, mark)
         if reason:
             return Finding(reason)
-        for table in SMALL_TABLES:
-            (answer,) = connection.execute(f"PRAGMA integrity_check('{table}')").fetchone()
-            if answer != "ok":
-                return Finding(f"table {table}: {_one_line(answer)}")
         return _check_pages(connection, CHECK_S_MAX) if bounded else Finding(check_all(connection))
     except SQLITE_ERRORS as exc:
         if is_damage(exc):
@@ -179,6 +182,44 @@ def _shape(connection: sqlite3.Connection) -> set[tuple[str, ...]]:
             columns = connection.execute("SELECT name, type, pk FROM pragma_table_xinfo(?)", (name,)).fetchall()
             found.update((str(kind), str(name), *(str(part) for part in column)) for column in columns)
     return found
+
+
+def column_types(connection: sqlite3.Connection, table: str) -> dict[str, tuple[str, ...]]:
+    """By column, what ``typeof`` may say of its values; only of columns that have a type."""
+    found: dict[str, tuple[str, ...]] = {}
+    for _, name, declared, is_required, _, is_key in connection.execute(f"PRAGMA table_info({table})"):
+        allowed = _TYPES.get(declared)
+        if allowed is not None:
+            found[name] = allowed if is_required or is_key else (*allowed, "null")
+    return found
+
+
+def _small_table_damage(connection: sqlite3.Connection, table: str) -> str:
+    """What is wrong with a table and its indices, or with the types of its values."""
+    (answer,) = connection.execute(f"PRAGMA integrity_check('{table}')").fetchone()
+    if answer != "ok":
+        return f"table {table}: {_one_line(answer)}"
+    wrong = [f"typeof({name}) NOT IN {_listed(types)}" for name, types in column_types(connection, table).items()]
+    query = f"SELECT 1 FROM {table} WHERE {' OR '.join(wrong or ['0'])} LIMIT 1"  # noqa: S608
+    return f"table {table} holds what it cannot" if connection.execute(query).fetchone() is not None else ""
+
+
+def _listed(types: tuple[str, ...]) -> str:
+    return f"({','.join(repr(type_) for type_ in types)})"
+
+
+def _history_damage(connection: sqlite3.Connection, mark: Mark | None) -> str:
+    """Whether what the tables say can be: each device has a definition, and the mark knows each start."""
+    query = "SELECT device FROM device_state WHERE device NOT IN (SELECT device FROM definition)"
+    if connection.execute(query).fetchone() is not None:
+        return "table device_state names a device that has no definition"
+    epochs = known_epochs(connection)
+    if any(each.epoch <= 0 or each.first <= 0 for each in epochs):
+        return "table epoch names a start that cannot be"
+    is_of_this_file = mark is not None and any(each.epoch == mark.newest.epoch for each in epochs)
+    if mark is not None and is_of_this_file and mark.is_complete and set(epochs) - set(mark.epochs):
+        return "table epoch names a start that there was not"
+    return ""
 
 
 def _newest_damage(connection: sqlite3.Connection, mark: Mark | None) -> str:

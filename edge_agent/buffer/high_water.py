@@ -6,7 +6,7 @@ the outbox is above it. It is not synced: after a loss of power it may be some s
 
 Layout (little-endian): a head, moved on by every commit (magic, epoch, first batch, started_ms, last batch, oldest
 batch that waits, since_ms, highest alias, CRC-32), and at ``_LIST_AT`` the earlier starts of the agent, written at a
-start (number of them, then epoch, first batch and started_ms of each, CRC-32).
+start (number of them, the epoch that they are earlier than, then epoch, first batch and started_ms of each, CRC-32).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from connectors.model.delivery import EPOCH_MAX, Epoch
 _MAGIC: Final = b"LSmark1\n"
 _HEAD: Final = struct.Struct("<8s7q")
 _ENTRY: Final = struct.Struct("<3q")
-_COUNT: Final = struct.Struct("<I")
+_LIST: Final = struct.Struct("<Iq")
 _CRC: Final = struct.Struct("<I")
 _LIST_AT: Final = 512
 _EARLIER_MAX: Final = 100
@@ -46,7 +46,7 @@ class Mark:
 
     ``last``: no higher number was ever given. ``oldest``: what is below has left, and the cloud knows how.
     ``since_ms``: nothing that the cloud does not know is older, neither a batch nor a gap. ``alias``: no higher one was
-    ever given. ``earlier``: starts before ``newest``, oldest first.
+    ever given. ``earlier``: starts before ``newest``, oldest first; ``is_complete``: all that there were.
     """
 
     newest: EpochBegun
@@ -55,6 +55,7 @@ class Mark:
     since_ms: int
     alias: int
     earlier: tuple[EpochBegun, ...] = ()
+    is_complete: bool = True
 
     @property
     def epochs(self) -> tuple[EpochBegun, ...]:
@@ -80,15 +81,17 @@ class HighWater:
         magic, epoch, first, started_ms, last, oldest, since_ms, alias = head
         if magic != _MAGIC or crc != crc32(data[: _HEAD.size]):
             return None
-        newest = EpochBegun(Epoch(epoch), first, started_ms)
-        mark = Mark(newest, last, oldest, since_ms, alias, _read_list(data, before=first))
+        newest, earlier = EpochBegun(Epoch(epoch), first, started_ms), _read_list(data, epoch)
+        is_complete = earlier is not None and len(earlier) < _EARLIER_MAX
+        mark = Mark(newest, last, oldest, since_ms, alias, earlier or (), is_complete)
         return mark if _is_sound(mark) else None
 
     def begin(self, mark: Mark) -> None:
         """A start of the agent: write all of the mark."""
         self.close()
         entries = mark.earlier[-_EARLIER_MAX:]
-        listed = _COUNT.pack(len(entries)) + b"".join(_ENTRY.pack(e.epoch, e.first, e.started_ms) for e in entries)
+        packed = b"".join(_ENTRY.pack(each.epoch, each.first, each.started_ms) for each in entries)
+        listed = _LIST.pack(len(entries), mark.newest.epoch) + packed
         data = _head(mark).ljust(_LIST_AT, b"\0") + listed + _CRC.pack(crc32(listed))
         with contextlib.suppress(OSError):
             self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -130,19 +133,18 @@ def _head(mark: Mark) -> bytes:
     return head + _CRC.pack(crc32(head))
 
 
-def _read_list(data: bytes, before: int) -> tuple[EpochBegun, ...]:
-    """The starts whose numbers are below ``before``; none when the list is damaged."""
+def _read_list(data: bytes, newest: int) -> tuple[EpochBegun, ...] | None:
+    """The starts before ``newest``; ``None`` when the list is damaged, or that of another start."""
     try:
-        (count,) = _COUNT.unpack_from(data, _LIST_AT)
-        end = _LIST_AT + _COUNT.size + count * _ENTRY.size
+        count, of = _LIST.unpack_from(data, _LIST_AT)
+        end = _LIST_AT + _LIST.size + count * _ENTRY.size
         (crc,) = _CRC.unpack_from(data, end)
     except struct.error:
-        return ()
-    if count > _EARLIER_MAX or crc != crc32(data[_LIST_AT:end]):
-        return ()
-    entries = _ENTRY.iter_unpack(data[_LIST_AT + _COUNT.size : end])
-    found = (EpochBegun(Epoch(epoch), first, started_ms) for epoch, first, started_ms in entries)
-    return tuple(entry for entry in found if entry.first <= before)
+        return None
+    if count > _EARLIER_MAX or of != newest or crc != crc32(data[_LIST_AT:end]):
+        return None
+    entries = _ENTRY.iter_unpack(data[_LIST_AT + _LIST.size : end])
+    return tuple(EpochBegun(Epoch(epoch), first, started_ms) for epoch, first, started_ms in entries)
 
 
 def _is_sound(mark: Mark) -> bool:

@@ -16,6 +16,7 @@ from connectors.model.delivery import EPOCH_MAX, BatchRanges, Epoch
 from connectors.model.errors import PayloadInvalid
 from connectors.sparkplug.definition import read_definition
 from edge_agent.buffer.checksums import INSERT_ROW, StoredRow, is_intact, with_checksum
+from edge_agent.buffer.damage import column_types
 from edge_agent.buffer.damaged_file import DamagedFile
 from edge_agent.buffer.definitions import reserve_aliases
 from edge_agent.buffer.high_water import EpochBegun, Mark
@@ -29,6 +30,7 @@ NUMBERS_AHEAD_MAX: Final = 1_000_000_000
 """A file that says its numbers are further than this beyond its rows is not believed."""
 
 _COPIED: Final = ("meta", "device_state", "gap", "not_taken", "refused", "alias")
+_TYPE_NAMES: Final = {int: "integer", str: "text", bytes: "blob", type(None): "null"}
 _NOT_COPIED: Final = ("schema", LOSSES_IN_META)
 """Keys of table ``meta`` that the new file has for itself."""
 
@@ -93,6 +95,7 @@ class Salvage:
     def _copy(self, table: str) -> None:
         """Copy what can be read of a table; a row that breaks its rules is left out, and the table suspect."""
         columns = [row[1] for row in self._target.execute(f"PRAGMA table_info({table})")]
+        types = column_types(self._target, table)
         found = self._source.columns(table)
         shared = ", ".join(column for column in columns if column in found)
         if not shared:
@@ -102,30 +105,25 @@ class Salvage:
         statement = f"INSERT OR IGNORE INTO {table} ({shared}) VALUES ({marks})"  # noqa: S608
         self._target.execute("BEGIN")
         for row in self._source.rows(table, shared):
-            if table == "refused":
-                self._explain(row)
-            elif _has_noise(row):
+            if _has_noise(row) or not _fits(dict(zip(shared.split(", "), row, strict=True)), types):
                 self._source.suspect.add(table)
-                continue
-            if row[0] not in _NOT_COPIED:
+            elif row[0] not in _NOT_COPIED:
                 self._target.execute(statement, row)
+                if table == "refused":
+                    self._explained.add(row[0])
         self._target.execute("COMMIT")
-
-    def _explain(self, row: tuple[Any, ...]) -> None:
-        if type(row[0]) is int and 0 < row[0] < EPOCH_MAX:
-            self._explained.add(row[0])
 
     def _copy_definitions(self) -> None:
         """Definitions, and where a body is out of reach, that there was one: whether the cloud has it still counts."""
         statement = "INSERT OR IGNORE INTO definition (hash, device, body, created_ms, acknowledged) VALUES (?,?,?,?,?)"
         self._target.execute("BEGIN")
         for row in self._source.rows("definition", "hash, device, body, created_ms, acknowledged"):
-            if not _has_noise(row[:2]):
+            if not _has_noise(row[:2]) and type(row[2]) is bytes:
                 self._target.execute(statement, row)
         if "definition" in self._source.suspect:
             for hash_, device, acknowledged in self._source.rows("definition", "hash, device, acknowledged"):
-                if not _has_noise((hash_, device)):
-                    self._target.execute(statement, (hash_, device, b"", 0, acknowledged))
+                if type(hash_) is str and type(device) is str and not _has_noise((hash_, device)):
+                    self._target.execute(statement, (hash_, device, b"", 0, int(acknowledged == 1)))
         self._target.execute("COMMIT")
 
     def _mend_aliases(self) -> None:
@@ -183,7 +181,7 @@ class Salvage:
 
     def _is_of_a_start(self, epoch: Epoch) -> bool:
         """Where all starts are known, a row of another one has left long ago: it stood in a page that is free."""
-        return self._mark is None or epoch in self._starts
+        return self._mark is None or not self._mark.is_complete or epoch in self._starts
 
     def _note(self, row: StoredRow) -> None:
         number, epoch = row[0], row[1]
@@ -218,7 +216,7 @@ class Salvage:
         sound = [row for row in rows if all(type(part) is int for part in row) and row[0] > 0 and row[1] > 0]
         declared = {row[0] for row in sound if row[3]}
         mark = self._mark
-        if mark is not None and any(row[0] == mark.newest.epoch for row in sound):
+        if mark is not None and mark.is_complete and any(row[0] == mark.newest.epoch for row in sound):
             return list(mark.epochs), declared  # the same history, from a witness that has a checksum
         known = {row[0]: EpochBegun(Epoch(row[0]), row[1], row[2]) for row in sound}
         known.update({epoch.epoch: epoch for epoch in (() if mark is None else mark.epochs)})
@@ -289,6 +287,11 @@ class Salvage:
 
 def _is_sound(row: tuple[Any, ...]) -> bool:
     return 0 < row[0] < EPOCH_MAX and 0 < row[1] <= EPOCH_MAX and row[2] in iter(Kind) and row[8] in iter(Lane)
+
+
+def _fits(row: dict[str, Any], types: dict[str, tuple[str, ...]]) -> bool:
+    """Whether each value has a type that its column may have."""
+    return all(_TYPE_NAMES.get(type(row[name])) in allowed for name, allowed in types.items() if name in row)
 
 
 def _has_noise(row: tuple[Any, ...]) -> bool:

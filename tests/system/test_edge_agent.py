@@ -13,7 +13,7 @@ from typing import Any
 
 from lineside.servers.mosquitto import MosquittoBroker
 
-from edge_agent.buffer.outbox import ALIAS_FIRST
+from edge_agent.buffer.definitions import ALIAS_FIRST
 from tests.servers.opcua import OpcUaServer
 from tests.system.edge_agent_steps import AgentProcess, press
 from tests.system.sparkplug_host import PlayedHost, Seen, until

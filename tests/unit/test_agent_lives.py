@@ -1,8 +1,9 @@
-"""The agent stays: it waits for a disk that does not work, and begins anew on an outbox that turns out to be damaged."""
+"""The agent stays: it waits for a disk that does not work, and begins anew on an outbox that proves damaged."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import sqlite3
@@ -16,6 +17,7 @@ import pytest
 
 from connectors.model.errors import AlreadyRunning, OutboxTooNew, OutboxUnavailable
 from edge_agent import lives
+from edge_agent.buffer.folder_lock import only_one
 from edge_agent.buffer.outbox import Outbox
 from edge_agent.buffer.schema import PAGE_BYTES, SCHEMA_VERSION
 from edge_agent.config.models import AgentConfig
@@ -65,18 +67,20 @@ async def running(folder: Path) -> AsyncIterator[asyncio.Task[None]]:
     await task
 
 
-async def status(folder: Path) -> Any:
+async def status(folder: Path, *, waits: bool = False) -> Any:
+    """What ``edge-agent status`` is told, by an agent that waits for its disk or by one that does not."""
     async with asyncio.timeout(10.0):
         while True:
-            try:
-                return await call(folder / "data" / "agent.sock", "status")
-            except (AgentNotRunning, CallFailed):
-                await asyncio.sleep(0.01)
+            with contextlib.suppress(AgentNotRunning, CallFailed):
+                found = await call(folder / "data" / "agent.sock", "status")
+                if bool(found["waiting_for_outbox"]) == waits:
+                    return found
+            await asyncio.sleep(0.01)
 
 
 async def until(condition: Callable[[], Any]) -> None:
     async with asyncio.timeout(10.0):
-        while not condition():
+        while not condition():  # noqa: ASYNC110  what it waits for is no event
             await asyncio.sleep(0.01)
 
 
@@ -93,15 +97,16 @@ async def test_while_the_folder_cannot_be_used_it_waits_says_so_and_begins_by_it
 
     monkeypatch.setattr(Outbox, "__init__", fails)
     async with running(folder):
-        waiting = await status(folder)
+        waiting = await status(folder, waits=True)
         assert (waiting["agent"], begun) == ("plant/line", [])
         await until(lambda: OUTBOX_BLOCKED._value.get() == 1)
-        assert (await status(folder))["waiting_for_outbox"] == "the outbox cannot be opened: the disk is full"
+        waiting = await status(folder, waits=True)
+        assert waiting["waiting_for_outbox"] == "the outbox cannot be opened: the disk is full"
         with pytest.raises(CallFailed, match="acquires nothing yet, as it waits for its outbox"):
             await call(folder / "data" / "agent.sock", "tags")
         failing.clear()
         await until(lambda: begun)
-        assert (await status(folder))["waiting_for_outbox"] == ""
+        await status(folder)
         assert OUTBOX_BLOCKED._value.get() == 0
 
 
@@ -150,13 +155,15 @@ async def test_a_suspicion_that_proves_wrong_costs_no_salvage(folder: Path, begu
         assert (await status(folder))["outbox"]["set_aside"] == []
 
 
-async def test_a_second_agent_and_an_outbox_of_a_newer_version_end_it_with_a_sentence(folder: Path) -> None:
-    async with running(folder) as first:
+async def test_a_second_agent_on_the_same_folder_ends_with_a_sentence(folder: Path) -> None:
+    with only_one(folder / "data"), pytest.raises(AlreadyRunning, match="another agent uses the data folder"):
+        async with running(folder) as task:
+            await asyncio.wait([task], timeout=10.0)
+
+
+async def test_an_outbox_of_a_newer_version_ends_it_with_a_sentence(folder: Path) -> None:
+    async with running(folder):
         await status(folder)
-        with pytest.raises(AlreadyRunning, match="another agent uses the data folder"):
-            async with running(folder) as second:
-                await asyncio.wait([second], timeout=10.0)
-        await asyncio.wait([first], timeout=10.0)  # the signal was for both
     connection = sqlite3.connect(folder / "data" / "outbox.db")
     with connection:
         connection.execute("UPDATE meta SET value=value + 1 WHERE key='schema'")

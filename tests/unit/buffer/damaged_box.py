@@ -125,7 +125,11 @@ def explained(outbox: Outbox) -> set[Key]:
 
 
 def goes_on(outbox: Outbox) -> None:
-    """It takes what comes, and has given no number twice."""
+    """It takes what comes, and what it says of its devices can be used."""
+    for _, source_ns, stored_ns in outbox.device_states().values():
+        assert (source_ns is None and stored_ns is None) or min(source_ns, stored_ns) is not None
+    assert all(gap.first_ns >= 0 for gap in outbox.open_gaps().values())
+    assert 0 <= outbox.next_bd_seq() < 256
     definition, _ = outbox.define(PRESS, [TagType(0, TagName("force"), DataType.DOUBLE)], NOW_NS // 1_000_000)
     part = SampleBatch(DataType.DOUBLE, np.full(3, definition.metrics[0].alias, np.int32), np.arange(3), np.ones(3))
     (row,) = outbox.commit(Commit([NewBatch(PRESS, definition.hash, (part,))], now_ns=NOW_NS + 7_000_000_000))
