@@ -1,0 +1,212 @@
+"""PostgreSQL as the port shows it: transactions that commit or do not, an answer that is lost, a lock, an outage.
+
+Transactions that write come one after the other, as if each had waited for the rows of the one before; who only reads
+sees what is committed. Both are among the things that PostgreSQL does with READ COMMITTED.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from connectors.model.errors import DatabaseUnavailable
+from connectors.ports.clock import Clock
+from tests.simulation.event_log import dead
+from tests.simulation.process import Process
+from tests.simulation.statements import run_statement
+from tests.simulation.tables import Row, Tables
+from tests.simulation.trace import Trace
+
+
+@dataclass(slots=True)
+class DatabaseFaults:
+    """How likely a statement finds the connection lost, and a commit happens and nobody hears of it."""
+
+    fails: float = 0.0
+    answer_lost: float = 0.0
+    takes_s_max: float = 0.003
+
+
+class DatabaseServer:
+    """The one server: its tables, who writes, and who holds which lock."""
+
+    def __init__(self, trace: Trace, draw: random.Random, clock: Clock) -> None:
+        self.tables = Tables()
+        self.faults = DatabaseFaults()
+        self.is_up = True
+        self.interruptions = 0
+        self.writing = asyncio.Lock()
+        self.locks: dict[str, _HeldLock] = {}
+        self.draw = draw
+        self.clock = clock
+        self.trace = trace
+
+    def stop(self) -> None:
+        """The server dies; what was not committed is gone, and every lock is free."""
+        self.is_up = False
+        self.interruptions += 1
+        for lock in list(self.locks.values()):
+            lock.release()
+        self.trace.note("is away", who="database")
+
+    def start(self) -> None:
+        self.is_up = True
+        self.trace.note("is there", who="database")
+
+    def now_s(self) -> float:
+        return self.clock.now_ns() / 1e9
+
+
+class _Session:
+    """See ``Session``. ``own`` is what a transaction works on."""
+
+    def __init__(self, server: DatabaseServer, process: Process, own: Tables | None) -> None:
+        self._server = server
+        self._process = process
+        self._own = own
+        self._interruptions = server.interruptions
+
+    async def execute(self, sql: str, *args: Any) -> int:
+        """See ``Session``."""
+        answer = await self._run(sql, args)
+        return answer if isinstance(answer, int) else len(answer)
+
+    async def execute_many(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
+        """See ``Session``."""
+        for row in rows:
+            await self._run(sql, row)
+
+    async def fetch(self, sql: str, *args: Any) -> Sequence[Row]:
+        """See ``Session``."""
+        answer = await self._run(sql, args)
+        assert not isinstance(answer, int)
+        return answer
+
+    async def copy(self, table: str, columns: Sequence[str], data: bytes) -> int:
+        """See ``Session``."""
+        await self.on_the_way()
+        assert self._own is not None
+        self._own.copies.append(data)
+        return 0
+
+    async def on_the_way(self) -> None:
+        """To the server and back. Raises ``DatabaseUnavailable``."""
+        server = self._server
+        if not self._process.touch("store"):
+            await dead()
+        await asyncio.sleep(server.draw.uniform(0.0002, server.faults.takes_s_max))
+        self.check()
+        if server.faults.fails and server.draw.random() < server.faults.fails:
+            raise DatabaseUnavailable("the connection to the database was lost")
+
+    def check(self) -> None:
+        """Raises ``DatabaseUnavailable`` when the server is not the one that was connected to."""
+        if not self._server.is_up or self._server.interruptions != self._interruptions:
+            raise DatabaseUnavailable("the connection to the database was lost")
+
+    async def _run(self, sql: str, args: Sequence[Any]) -> int | list[Row]:
+        await self.on_the_way()
+        if self._own is not None:
+            return run_statement(self._own, sql, args, self._server.now_s())
+        if sql.startswith("SELECT"):
+            return run_statement(self._server.tables, sql, args, self._server.now_s())
+        async with self._server.writing:
+            self.check()
+            return run_statement(self._server.tables, sql, args, self._server.now_s())
+
+
+class _HeldLock:
+    """See ``HeldLock``."""
+
+    def __init__(self, server: DatabaseServer, name: str, *, held: bool) -> None:
+        self._server = server
+        self._name = name
+        self.held = held
+        self._ended = asyncio.Event()
+        if not held:
+            self._ended.set()
+
+    async def lost(self) -> None:
+        """See ``HeldLock``."""
+        await self._ended.wait()
+        await asyncio.sleep(self._server.draw.uniform(0, 2.0))  # a heartbeat that is not answered
+
+    def release(self) -> None:
+        """The server gives the lock to whoever asks next."""
+        if self.held:
+            self.held = False
+            self._server.locks.pop(self._name)
+            self._ended.set()
+
+
+class SimulatedDatabase:
+    """See ``Database``: the connections of one life of a process."""
+
+    def __init__(self, server: DatabaseServer, process: Process) -> None:
+        self._server = server
+        self._process = process
+
+    @asynccontextmanager
+    async def session(self) -> AsyncIterator[_Session]:
+        """See ``Database``."""
+        yield await self._connected(None)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[_Session]:
+        """See ``Database``."""
+        server = self._server
+        async with server.writing:
+            own = server.tables.copy()
+            session = await self._connected(own)
+            yield session
+            await session.on_the_way()
+            if not self._process.touch("store"):
+                await dead()
+            session.check()
+            server.tables = own
+            server.trace.note("commits", _said(own))
+            if not self._process.touch("store"):
+                await dead()
+            if server.faults.answer_lost and server.draw.random() < server.faults.answer_lost:
+                raise DatabaseUnavailable("the answer to a commit was lost")
+
+    @asynccontextmanager
+    async def held_lock(self, name: str) -> AsyncIterator[_HeldLock]:
+        """See ``Database``."""
+        server = self._server
+        await self._connected(None)
+        if not self._process.alive:
+            await dead()
+        lock = _HeldLock(server, name, held=name not in server.locks)
+        if lock.held:
+            server.locks[name] = lock
+            self._process.when_cut(self._later(lock.release))
+        try:
+            yield lock
+        finally:
+            if self._process.alive:
+                lock.release()
+
+    async def close(self) -> None:
+        """See ``Database``."""
+
+    async def _connected(self, own: Tables | None) -> _Session:
+        if not self._process.alive:
+            await dead()
+        session = _Session(self._server, self._process, own)
+        await asyncio.sleep(self._server.draw.uniform(0.0002, self._server.faults.takes_s_max))
+        session.check()
+        return session
+
+    def _later(self, release: Callable[[], None]) -> Callable[[], None]:
+        """The server hears of a client's end after a while."""
+        return lambda: asyncio.get_running_loop().call_later(self._server.draw.uniform(0, 5.0), release) and None
+
+
+def _said(tables: Tables) -> str:
+    places = " ".join(f"{row['partition']}:{row['next_offset']}" for row in tables.places.values())
+    return f"at {places}, ledger {sum(row['revision'] for row in tables.ledger.values())}"

@@ -1,0 +1,127 @@
+"""An event loop without a clock, a selector or threads: time jumps to what happens next, and the order is always the same.
+
+Two things in asyncio depend on where objects lie in memory: a ``TaskGroup`` cancels its tasks in the order of a set,
+and so does ``asyncio.wait``. So tasks hash by the order in which they were made.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+if TYPE_CHECKING:
+    from tests.simulation.process import Process
+
+T = TypeVar("T")
+STEPS_MAX: Final = 400_000
+"""A simulation that takes more steps than this spins."""
+
+current_process: contextvars.ContextVar[Process | None] = contextvars.ContextVar("process", default=None)
+
+
+class Stuck(Exception):
+    """Every task waits for another one for ever, or they go round in a circle without any time passing."""
+
+
+class _Selector:
+    """Nothing is ever ready: waiting is what moves time."""
+
+    def __init__(self, loop: SimulatedLoop) -> None:
+        self._loop = loop
+
+    def select(self, timeout: float | None) -> list[Any]:
+        loop = self._loop
+        loop.turns += 1
+        if timeout is None:
+            raise Stuck("every task waits for another one, for ever")
+        if loop.turns > STEPS_MAX:
+            raise Stuck(f"{STEPS_MAX} turns of the event loop; it is {loop.now_s} s")
+        if timeout > 0:
+            loop.now_s += timeout
+        return []
+
+
+class SimulatedLoop(asyncio.BaseEventLoop):
+    """Runs what is ready, and jumps to the next timer when nothing is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._selector = _Selector(self)
+        self.now_s = 0.0
+        self.turns = 0
+        self.tasks_made = 0
+        self.set_task_factory(_make_task)
+
+    def time(self) -> float:
+        return self.now_s
+
+    def run_in_executor(self, executor: Any, func: Callable[..., T], *args: Any) -> asyncio.Future[T]:  # type: ignore[override]
+        """In the simulated thread ``executor``; see ``process.SimulatedThread``."""
+        future: asyncio.Future[T] = executor.start(lambda: func(*args))
+        return future
+
+    def _process_events(self, event_list: list[Any]) -> None:
+        """There are none."""
+
+    def _write_to_self(self) -> None:
+        """There is no other thread that would have to wake this one."""
+
+
+class SimulatedTask(asyncio.Task[Any]):
+    """A task that hashes by the order in which it was made."""
+
+    def __init__(self, coro: Any, *, loop: SimulatedLoop, **options: Any) -> None:
+        loop.tasks_made += 1
+        self.number = loop.tasks_made
+        super().__init__(coro, loop=loop, **options)
+
+    def __hash__(self) -> int:
+        return self.number
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+
+class _Stepped(Coroutine[Any, Any, Any]):
+    """A coroutine of a process: each time that it goes on is a point at which the process can die."""
+
+    __slots__ = ("_coroutine", "_process")
+
+    def __init__(self, coroutine: Coroutine[Any, Any, Any], process: Process) -> None:
+        self._coroutine = coroutine
+        self._process = process
+
+    def send(self, value: Any) -> Any:
+        self._process.step()
+        return self._coroutine.send(value)
+
+    def throw(self, *error: Any) -> Any:
+        return self._coroutine.throw(*error)
+
+    def close(self) -> None:
+        self._coroutine.close()
+
+    def __await__(self) -> Any:
+        return self
+
+
+def _make_task(loop: asyncio.AbstractEventLoop, coro: Any, **options: Any) -> asyncio.Future[Any]:
+    assert isinstance(loop, SimulatedLoop)
+    context = options.get("context")
+    process = current_process.get() if context is None else context.get(current_process)
+    if process is None:
+        return SimulatedTask(coro, loop=loop, **options)
+    task = SimulatedTask(_Stepped(coro, process), loop=loop, **options)
+    process.has_task(task)
+    return task
+
+
+def run(main: Coroutine[Any, Any, T]) -> T:
+    """Like ``asyncio.run``, in simulated time that begins with 0; tasks that are left over are an error of the caller."""
+    loop = SimulatedLoop()
+    try:
+        return loop.run_until_complete(main)
+    finally:
+        loop.close()

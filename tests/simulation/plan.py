@@ -1,0 +1,150 @@
+"""What a seed says: how large the plant is, how it is set up, and what goes wrong when.
+
+A seed allows only some kinds of faults, each with a weight of its own: where everything goes wrong all the time, whatever
+needs a quiet moment never happens.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+from tests.simulation.process import Crash, Point
+
+FAULTS_BEGIN_S: Final = 1.0
+FAULTS_END_S: Final = 20.0
+
+Kind = Literal[
+    "weather", "line cut", "broker restart", "log away", "log fails", "log loses end", "database away",
+    "database fails", "crash", "stop", "disk full", "sync fails", "slow disk", "backup comes back", "log file lost",
+    "machine away", "machine changes", "second historian", "second ingest",
+]  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Something goes wrong at ``at_s`` for ``lasts_s``. ``amount`` (0 to 1) is how badly."""
+
+    at_s: float
+    kind: Kind
+    target: str
+    lasts_s: float
+    amount: float
+    crash: Crash | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A plant and its bad day."""
+
+    seed: int
+    agents: int
+    machines: tuple[int, ...]
+    partitions: int
+    long_texts: bool
+    publishes_samples: bool
+    log_survives_power_loss: bool
+    durability: Literal["full", "normal"]
+    waits_for_host: bool
+    window_batches_max: int
+    window_bytes_max: int
+    resend_after_s: float
+    commit_interval_s: float
+    samples_pending_max: int
+    fresh_bytes_max: int
+    page_bytes: int
+    wal_pages_max: int
+    bytes_max: int
+    age_s_max: float | None
+    ballast_bytes: int
+    when_full: Literal["drop_oldest", "drop_newest", "thin"]
+    pending_bytes_max: int
+    packet_bytes_max: int
+    ack_interval_s: float
+    faults: tuple[Fault, ...] = field(default=())
+
+    @property
+    def agent_names(self) -> list[str]:
+        return [f"agent-{number + 1}" for number in range(self.agents)]
+
+
+def drawn_plan(seed: int) -> Plan:
+    """The plan of ``seed``."""
+    draw = random.Random(f"plan {seed}")
+    agents = draw.choices((1, 2), (4, 1))[0]
+    survives = draw.random() < 0.5
+    plan = Plan(
+        seed=seed,
+        agents=agents,
+        machines=tuple(draw.randint(1, 2) for _ in range(agents)),
+        partitions=draw.randint(1, 3),
+        long_texts=draw.random() < 0.3,
+        publishes_samples=draw.random() < 0.5,
+        log_survives_power_loss=survives,
+        durability=draw.choices(("full", "normal"), (5, 1))[0],
+        waits_for_host=draw.random() < 0.2,
+        window_batches_max=draw.choice((1, 3, 8, 30)),
+        window_bytes_max=draw.choice((1000, 100_000)),
+        resend_after_s=draw.choice((1.0, 3.0)),
+        commit_interval_s=draw.choice((0.1, 0.3, 1.0)),
+        samples_pending_max=draw.choice((10, 1000)),
+        fresh_bytes_max=draw.choice((200, 2000, 100_000)),
+        page_bytes=draw.choice((1024, 8192)),
+        wal_pages_max=draw.choice((12, 40, 400)),
+        bytes_max=draw.choice((1 << 40, 1 << 40, draw.randint(31_000, 42_000))),
+        age_s_max=draw.choice((None, None, None, 6.0)),
+        ballast_bytes=draw.choice((0, 0, 100_000)),
+        when_full=draw.choice(("drop_oldest", "drop_newest", "thin")),
+        pending_bytes_max=draw.choice((1500, 50_000)),
+        packet_bytes_max=draw.choices((0, 3000), (3, 1))[0],
+        ack_interval_s=draw.choice((0.1, 0.25)),
+    )
+    object.__setattr__(plan, "faults", tuple(_drawn_faults(draw, plan)))
+    return plan
+
+
+def _drawn_faults(draw: random.Random, plan: Plan) -> list[Fault]:
+    kinds: list[Kind] = [
+        "weather", "line cut", "broker restart", "log away", "log fails", "database away", "database fails", "crash",
+        "crash", "crash", "stop", "disk full", "sync fails", "slow disk", "backup comes back", "log file lost",
+        "machine away", "machine changes", "second historian", "second ingest",
+    ]  # fmt: skip
+    if not plan.log_survives_power_loss:
+        kinds += ["log loses end", "log loses end"]
+    allowed = [kind for kind in kinds if draw.random() < 0.4] or ["crash"]
+    faults = [_drawn_fault(draw, plan, draw.choice(allowed)) for _ in range(draw.randint(1, 8))]
+    return sorted(faults, key=lambda fault: fault.at_s)
+
+
+def _drawn_fault(draw: random.Random, plan: Plan, kind: Kind) -> Fault:
+    at_s = draw.uniform(FAULTS_BEGIN_S, FAULTS_END_S - 3)
+    lasts_s = draw.choice((draw.uniform(0.1, 3), draw.uniform(2, 10)))
+    amount = draw.random()
+    agent = draw.choice(plan.agent_names)
+    target = agent
+    crash: Crash | None = None
+    match kind:
+        case "line cut":
+            target = draw.choice([*plan.agent_names, "ingest-1"])
+        case "crash":
+            target = draw.choice([agent, agent, "ingest-1", "historian-1"])
+            crash = _drawn_crash(draw, is_agent=target == agent)
+        case "stop":
+            target = draw.choice([agent, "ingest-1", "historian-1"])
+        case "machine away" | "machine changes":
+            number = draw.randrange(plan.machines[plan.agent_names.index(agent)])
+            target = f"{agent}-m{number + 1}"
+            if kind == "machine changes":
+                lasts_s = max(3.0, lasts_s)  # of two definitions in one commit, each has its own batch
+        case "log loses end" | "log away":
+            lasts_s = max(2.5, lasts_s)
+        case _:
+            pass
+    return Fault(at_s, kind, target, lasts_s, amount, crash)
+
+
+def _drawn_crash(draw: random.Random, *, is_agent: bool) -> Crash:
+    points: tuple[Point, ...] = ("now", "await", "wire", "disk" if is_agent else "store")
+    at = draw.choice(points)
+    return Crash(at, draw.randint(1, draw.choice((3, 60))), power_lost=is_agent and draw.random() < 0.5)

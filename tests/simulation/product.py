@@ -1,0 +1,72 @@
+"""The product as it runs in a simulation: its own code, with what reaches outside of the process replaced."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import random
+import sqlite3
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count
+from types import SimpleNamespace
+from typing import Any
+
+from edge_agent.buffer.feed import Feed
+from tests.simulation.agents import UNSENT_BYTES_MAX, NoSocket
+from tests.simulation.disk import SimulatedOs
+from tests.simulation.event_loop import current_process
+from tests.simulation.plan import Plan
+from tests.simulation.process import SimulatedThread
+from tests.simulation.trace import Trace
+
+
+@contextmanager
+def simulated(plan: Plan, trace: Trace) -> Iterator[None]:
+    """Sockets, threads, files and chance of the product are those of the simulation while this lasts."""
+    back_offs = count()
+    replaced: dict[tuple[str, str], Any] = {
+        ("connectors.observability.events", "structlog"): trace,
+        ("connectors.model.back_off", "random"): SimpleNamespace(
+            Random=lambda: random.Random(f"{plan.seed} {next(back_offs)}")
+        ),
+        ("edge_agent.main", "MqttSession"): lambda options: _box().session,
+        ("edge_agent.main", "LocalApi"): NoSocket,
+        ("edge_agent.main", "Feed"): functools.partial(Feed, fresh_bytes_max=plan.fresh_bytes_max),
+        ("edge_agent.main", "WINDOW_BYTES_MAX"): plan.window_bytes_max,
+        ("edge_agent.main", "lineside_version"): lambda: "simulated",
+        ("edge_agent.uplink.sender", "UNSENT_BYTES_MAX"): UNSENT_BYTES_MAX,
+        ("edge_agent.buffer.writer", "ThreadPoolExecutor"): SimulatedThread,
+        ("edge_agent.buffer.outbox", "new_epoch"): lambda: _box().new_epoch(),
+        ("edge_agent.buffer.schema", "sqlite3"): SimpleNamespace(
+            connect=lambda path, **options: _box().disk.connect(str(path), options),
+            Error=sqlite3.Error,
+            Connection=sqlite3.Connection,
+        ),
+    }
+    everywhere = {
+        "os": SimulatedOs(),
+        "time": SimpleNamespace(sleep=lambda wait_s: None),
+        "PAGE_BYTES": plan.page_bytes,
+        "WAL_PAGES_MAX": plan.wal_pages_max,
+    }
+    for module_name, module in sys.modules.items():
+        if module_name.startswith("edge_agent.buffer."):
+            replaced |= {(module_name, name): each for name, each in everywhere.items() if hasattr(module, name)}
+    before: list[tuple[Any, str, Any]] = []
+    try:
+        for (module_name, name), replacement in replaced.items():
+            module = importlib.import_module(module_name)
+            before.append((module, name, getattr(module, name)))
+            setattr(module, name, replacement)
+        yield
+    finally:
+        for module, name, value in before:
+            setattr(module, name, value)
+
+
+def _box() -> Any:
+    process = current_process.get()
+    assert process is not None, "only a process of the plant has a disk and a network"
+    return process.box
