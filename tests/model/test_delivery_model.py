@@ -19,13 +19,11 @@ EXPLORED = [
     "none",
     "RECORDS",
     "LOSES_END",
-    "LOSES_END ACK_BY_PLACE LOG=3",
     "LIVE=2 NUMBERS=3 SAMPLES=1",
     "RECORDS LIVE=1 SAMPLES=1",
     "LOSES_END LIVE=2 LOG=6",
 ]
 
-BY_PLACE = "LOSES_END ACK_BY_PLACE LOG=2"
 BROKEN = {
     "DELETE_BEFORE_ACK": ("", "nothing_is_lost"),
     "ACK_BEFORE_LOG": ("", "acked_is_durable"),
@@ -43,11 +41,6 @@ BROKEN = {
     "SAMPLES_BEFORE_DEFINITION": ("RECORDS", "samples_can_be_read"),
     "ACK_LOGGED": ("LOSES_END", "acked_is_durable"),
     "NO_REVISION": ("LOSES_END", "stored_once"),
-    "WAITS_ARE_KEPT": (BY_PLACE, "acked_is_durable"),
-    "ONE_CERTAINTY": (BY_PLACE, "acked_is_durable"),
-    "PLACE_READ_EARLY": (BY_PLACE, "acked_is_durable"),
-    "WORK_READ_BEFORE_LOSS": (BY_PLACE, "acked_is_durable"),
-    "FORMER_HOST": (f"{BY_PLACE} LOSSES=1", "acked_is_durable"),
     "NO_RESEND": ("LIVE=1", "everything_ends"),
     "REFUSAL_NOT_TOLD": ("RECORDS LIVE=1", "everything_ends"),
 }
@@ -76,7 +69,7 @@ def test_every_switch_of_the_model_is_explained_and_tried() -> None:
     asked = {
         name for line in re.findall(r"#(?:el)?if(?:n?def)?\b(.*)", text) for name in re.findall(r"[A-Z_]{3,}", line)
     }
-    bounds = {"STARTS", "NUMBERS", "SAMPLES", "LOG", "LOSSES", "FORGET_WORK"}
+    bounds = {"STARTS", "NUMBERS", "SAMPLES", "LOG", "LOSSES"}
     assert bounds <= own
     tried = {name.partition("=")[0] for each in [*EXPLORED, *BROKEN] for name in each.split()} - {"none"}
     assert asked - bounds == tried - bounds

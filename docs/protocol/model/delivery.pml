@@ -200,11 +200,7 @@ end:
 #endif
 
 #include "agent.pml"
-#ifdef ACK_BY_PLACE
-#include "by_place.pml"
-#else
 #include "ingest.pml"
-#endif
 #include "historian.pml"
 #ifdef LOSES_END
 #include "power.pml"
