@@ -203,7 +203,7 @@ async def _resume(devices: Mapping[DeviceName, DeviceAcquisition], writer: Outbo
     states = await writer.call(lambda outbox: outbox.device_states())
     forgotten = next((lost for lost in writer.losses if lost.states), None)
     for name, device in devices.items():
-        if name not in states and forgotten is not None:
+        if forgotten is not None and None in states.get(name, (None,)):
             first_ns = forgotten.first_ms * 1_000_000
             collector.open_gap(OpenGap(name, GapReason.OUTBOX_DAMAGED, first_ns, forgotten.detail))
         definition_hash, newest_ns, stored_ns = states.get(name, (None, None, None))

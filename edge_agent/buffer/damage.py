@@ -42,8 +42,11 @@ _DISK_CODES: Final = frozenset(
 _UNREADABLE_CODES: Final = frozenset(
     {sqlite3.SQLITE_IOERR_READ, sqlite3.SQLITE_IOERR_SHORT_READ, sqlite3.SQLITE_IOERR_CORRUPTFS}
 )
-_TYPES: Final = {"INTEGER": ("integer",), "TEXT": ("text", "blob"), "BLOB": ("blob",)}
-"""By declared type, the types of values; a text that is sealed is a blob."""
+_TYPES: Final = {"INTEGER": ("integer",), "TEXT": ("text",), "BLOB": ("blob",)}
+"""By declared type, the types of values."""
+
+_SEALED_TEXTS: Final = {("alias", "name"), ("gap", "detail")}
+"""Where a text is a blob when it is sealed."""
 
 _CONSTANTS: Final = (
     (0, (b"SQLite format 3\0",), "it is not a database"),
@@ -190,7 +193,8 @@ def column_types(connection: sqlite3.Connection, table: str) -> dict[str, tuple[
     for _, name, declared, is_required, _, is_key in connection.execute(f"PRAGMA table_info({table})"):
         allowed = _TYPES.get(declared)
         if allowed is not None:
-            found[name] = allowed if is_required or is_key else (*allowed, "null")
+            sealed = ("blob",) if (table, name) in _SEALED_TEXTS else ()
+            found[name] = (*allowed, *sealed, *(() if is_required or is_key else ("null",)))
     return found
 
 

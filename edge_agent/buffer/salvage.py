@@ -98,8 +98,9 @@ class Salvage:
         types = column_types(self._target, table)
         found = self._source.columns(table)
         shared = ", ".join(column for column in columns if column in found)
-        if not shared:
+        if set(columns) - set(found):
             self._source.suspect.add(table)
+        if not shared:
             return
         marks = ",".join("?" * (shared.count(",") + 1))
         statement = f"INSERT OR IGNORE INTO {table} ({shared}) VALUES ({marks})"  # noqa: S608
@@ -115,11 +116,14 @@ class Salvage:
 
     def _copy_definitions(self) -> None:
         """Definitions, and where a body is out of reach, that there was one: whether the cloud has it still counts."""
+        types = column_types(self._target, "definition")
         statement = "INSERT OR IGNORE INTO definition (hash, device, body, created_ms, acknowledged) VALUES (?,?,?,?,?)"
         self._target.execute("BEGIN")
         for row in self._source.rows("definition", "hash, device, body, created_ms, acknowledged"):
-            if not _has_noise(row[:2]) and type(row[2]) is bytes:
+            if _fits(dict(zip(types, row, strict=True)), types) and not _has_noise(row):
                 self._target.execute(statement, row)
+            else:
+                self._source.suspect.add("definition")
         if "definition" in self._source.suspect:
             for hash_, device, acknowledged in self._source.rows("definition", "hash, device, acknowledged"):
                 if type(hash_) is str and type(device) is str and not _has_noise((hash_, device)):

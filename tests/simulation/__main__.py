@@ -36,7 +36,8 @@ def _replay(seed: int, *, quiet: bool) -> int:
         for line in outcome.trace.lines():
             print(line)
     print(
-        f"seed {seed}: {len(outcome.trace.entries)} entries, hash {outcome.trace.hash()}, ended at {outcome.ended_s:.1f} s"
+        f"seed {seed}: {len(outcome.trace.entries)} entries, hash {outcome.trace.hash()}, "
+        f"ended at {outcome.ended_s:.1f} s"
     )
     for violation in outcome.violations:
         print(f"VIOLATION {violation}")

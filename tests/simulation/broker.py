@@ -11,6 +11,7 @@ import asyncio
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final
 
 from connectors.model.errors import BrokerUnavailable
@@ -19,6 +20,7 @@ from tests.simulation.process import Process
 from tests.simulation.trace import Trace
 
 CONNECT_S_MAX: Final = 10.0
+_SHARE: Final = "$share/"
 NOTICED_S_MAX: Final = 40.0
 """MQTT keep-alive: one and a half times 30 seconds at most; TCP often says it sooner."""
 
@@ -39,7 +41,7 @@ class _Connection:
 
     client: str
     process: Process
-    will: Message
+    will: Message | None
     on_message: Callable[[Message], None]
     lost: asyncio.Future[None]
     at_broker: bool = True
@@ -52,6 +54,11 @@ class _Connection:
     @property
     def at_client(self) -> bool:
         return not self.lost.done()
+
+    @property
+    def line(self) -> str:
+        """All connections of a process go over one line."""
+        return self.process.name
 
 
 class Broker:
@@ -81,33 +88,35 @@ class Broker:
     def start(self) -> None:
         self.is_up = True
 
-    def cut_line(self, client: str) -> None:
-        """Nothing passes between ``client`` and the broker; either end notices sooner or later, or never."""
-        self._cut.add(client)
-        connection = self._connections.get(client)
-        if connection is not None:
+    def cut_line(self, line: str) -> None:
+        """Nothing passes between a process and the broker; either end notices sooner or later, or never."""
+        self._cut.add(line)
+        for connection in self._on(line):
             self._after(self._draw.uniform(0, NOTICED_S_MAX), self._give_up_at_client, connection, True)
             self._after(self._draw.uniform(0, NOTICED_S_MAX), self._give_up_at_broker, connection, True)
 
-    def heal_line(self, client: str) -> None:
+    def heal_line(self, line: str) -> None:
         """What waited passes, in order."""
-        self._cut.discard(client)
-        connection = self._connections.get(client)
-        if connection is None:
-            return
-        up, connection.waiting_up = connection.waiting_up, []
-        down, connection.waiting_down = connection.waiting_down, []
-        for message in up:
-            self.send_up(connection, message)
-        for message in down:
-            self._send_down(connection, message)
+        self._cut.discard(line)
+        for connection in self._on(line):
+            up, connection.waiting_up = connection.waiting_up, []
+            down, connection.waiting_down = connection.waiting_down, []
+            for message in up:
+                self.send_up(connection, message)
+            for message in down:
+                self._send_down(connection, message)
 
-    def is_cut(self, client: str) -> bool:
-        return client in self._cut
+    def is_cut(self, line: str) -> bool:
+        return line in self._cut
+
+    def _on(self, line: str) -> list[_Connection]:
+        return [connection for connection in self._connections.values() if connection.line == line]
 
     # -- connections ---------------------------------------------------------------------------------------------------
 
-    def open(self, client: str, process: Process, will: Message, on_message: Callable[[Message], None]) -> _Connection:
+    def open(
+        self, client: str, process: Process, will: Message | None, on_message: Callable[[Message], None]
+    ) -> _Connection:
         """A CONNECT has come; an older connection of the same client ends, and its will is published."""
         before = self._connections.get(client)
         if before is not None:
@@ -131,7 +140,7 @@ class Broker:
             del self._connections[connection.client]
 
     def _give_up_at_client(self, connection: _Connection, only_while_cut: bool = False) -> None:
-        if not connection.at_client or (only_while_cut and connection.client not in self._cut):
+        if not connection.at_client or (only_while_cut and connection.line not in self._cut):
             return
         connection.waiting_up.clear()
         connection.lost.set_exception(BrokerUnavailable("the connection was lost"))
@@ -139,12 +148,13 @@ class Broker:
         self._after(self._draw.uniform(0, 0.5), self._broker_hears, connection)
 
     def _give_up_at_broker(self, connection: _Connection, only_while_cut: bool = False) -> None:
-        if not connection.at_broker or (only_while_cut and connection.client not in self._cut):
+        if not connection.at_broker or (only_while_cut and connection.line not in self._cut):
             return
         connection.waiting_down.clear()
         self.disconnected(connection)
-        self._trace.note("will of", connection.client, who="broker")
-        self._publish(connection.will)
+        if connection.will is not None:
+            self._trace.note("will of", connection.client, who="broker")
+            self._publish(connection.will)
         self._after(self._draw.uniform(0, 0.5), self._client_hears, connection)
 
     def process_is_gone(self, connection: _Connection) -> None:
@@ -156,13 +166,13 @@ class Broker:
 
     def _broker_hears(self, connection: _Connection) -> None:
         """The broker hears that the client has closed the connection: soon, unless the line is cut."""
-        if connection.client in self._cut:
+        if connection.line in self._cut:
             self._after(self._draw.uniform(0, NOTICED_S_MAX), self._give_up_at_broker, connection)
         else:
             self._give_up_at_broker(connection)
 
     def _client_hears(self, connection: _Connection) -> None:
-        if connection.client in self._cut:
+        if connection.line in self._cut:
             self._after(self._draw.uniform(0, NOTICED_S_MAX), self._give_up_at_client, connection)
         else:
             self._give_up_at_client(connection)
@@ -171,7 +181,7 @@ class Broker:
 
     def send_up(self, connection: _Connection, message: Message) -> None:
         """A message of a client is on its way to the broker."""
-        if connection.client in self._cut:
+        if connection.line in self._cut:
             connection.waiting_up.append(message)
             return
         for at_s in self._ways(connection.up_free_s, message):
@@ -181,7 +191,7 @@ class Broker:
     def _arrived(self, connection: _Connection, message: Message) -> None:
         if not connection.at_broker:
             return
-        if connection.client in self._cut:
+        if connection.line in self._cut:
             connection.waiting_up.append(message)
             return
         self._publish(message)
@@ -189,12 +199,18 @@ class Broker:
     def _publish(self, message: Message) -> None:
         if message.retain:
             self._retained[message.topic] = message
+        shares: dict[str, list[_Connection]] = {}
         for connection in list(self._connections.values()):
             if any(_matches(one, message.topic) for one in connection.filters):
                 self._send_down(connection, message)
+            for one in connection.filters:
+                if one.startswith(_SHARE) and _matches(one.split("/", 2)[2], message.topic):
+                    shares.setdefault(one, []).append(connection)
+        for members in shares.values():
+            self._send_down(self._draw.choice(members), message)
 
     def _send_down(self, connection: _Connection, message: Message) -> None:
-        if connection.client in self._cut:
+        if connection.line in self._cut:
             connection.waiting_down.append(message)
             return
         for at_s in self._ways(connection.down_free_s, message):
@@ -204,7 +220,7 @@ class Broker:
     def _deliver(self, connection: _Connection, message: Message) -> None:
         if not connection.at_broker or not connection.at_client or not connection.process.alive:
             return
-        if connection.client in self._cut:
+        if connection.line in self._cut:
             connection.waiting_down.append(message)
             return
         self._trace.note("gets", message.topic, len(message.payload), who=connection.client)
@@ -235,9 +251,10 @@ class Broker:
 class SimulatedSession:
     """See ``BrokerSession``: the session of one life of a process."""
 
-    def __init__(self, broker: Broker, process: Process, trace: Trace, draw: random.Random) -> None:
+    def __init__(self, broker: Broker, process: Process, trace: Trace, draw: random.Random, client: str = "") -> None:
         self._broker = broker
         self._process = process
+        self._client = client or process.name
         self._trace = trace
         self._draw = draw
         self._connection: _Connection | None = None
@@ -246,7 +263,6 @@ class SimulatedSession:
 
     async def connect(self, url: str, will: Message | None, on_message: Callable[[Message], None]) -> BrokerLimits:
         """See ``BrokerSession``."""
-        assert will is not None
         await self.disconnect()
         begun_s = asyncio.get_running_loop().time()
         await asyncio.sleep(self._draw.uniform(0.001, 0.1))
@@ -255,14 +271,14 @@ class SimulatedSession:
             raise BrokerUnavailable(f"the broker {url} does not answer")
         if not self._broker.is_up or not self._process.alive:
             raise BrokerUnavailable(f"the broker {url} cannot be reached")
-        self._connection = self._broker.open(self._process.name, self._process, will, on_message)
+        self._connection = self._broker.open(self._client, self._process, will, on_message)
         return BrokerLimits(self._broker.packet_bytes_max)
 
     async def subscribe(self, filters: Sequence[tuple[str, int]]) -> None:
         """See ``BrokerSession``."""
         connection = self._open_connection()
         await asyncio.sleep(self._draw.uniform(0.001, 0.05))
-        if not connection.at_client or not connection.at_broker or self._broker.is_cut(connection.client):
+        if not connection.at_client or not connection.at_broker or self._broker.is_cut(connection.line):
             raise BrokerUnavailable("the broker does not answer a subscription")
         self._broker.subscribe(connection, [topic for topic, _ in filters])
 
@@ -303,7 +319,7 @@ class SimulatedSession:
         if connection.at_client:
             connection.lost.set_exception(BrokerUnavailable("the connection was closed"))
             connection.lost.exception()
-        if self._process.alive and not self._broker.is_cut(connection.client):
+        if self._process.alive and not self._broker.is_cut(connection.line):
             asyncio.get_running_loop().call_at(connection.up_free_s + 1e-6, self._broker.disconnected, connection)
         else:
             self._broker.process_is_gone(connection)
@@ -319,5 +335,11 @@ class SimulatedSession:
         return self._connection
 
 
+@lru_cache(maxsize=4096)
 def _matches(topic_filter: str, topic: str) -> bool:
-    return topic.startswith(topic_filter[:-1]) if topic_filter.endswith("#") else topic == topic_filter
+    """MQTT 5, 4.7; a shared subscription matches nothing as it stands."""
+    wanted, levels = topic_filter.split("/"), topic.split("/")
+    if wanted[-1] == "#":
+        wanted.pop()
+        levels = levels[: len(wanted)]
+    return len(wanted) == len(levels) and all(a in ("+", b) for a, b in zip(wanted, levels, strict=True))

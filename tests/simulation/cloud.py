@@ -55,7 +55,10 @@ class Cloud:
         options = BridgeOptions(HOST, ("mqtt://broker:1883",), "auto", plan.ack_interval_s, plan.pending_bytes_max)
         session = SimulatedSession(self._broker, process, self._trace, self._draw)
         log, database = SimulatedLog(self._log, process, self._trace), SimulatedDatabase(self._database, process)
-        bridge = Bridge(options, session, log, database, self._clock, self._topics)
+        sharing: SimulatedSession | None = None
+        if plan.shares:
+            sharing = SimulatedSession(self._broker, process, self._trace, self._draw, f"{process.name}-share")
+        bridge = Bridge(options, session, log, database, self._clock, self._topics, sharing)
         self._bridges[process] = bridge
         process.when_cut(lambda: self._bridges.pop(process, None) and None)
         await bridge.run()

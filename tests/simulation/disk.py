@@ -72,7 +72,7 @@ class Disk:
         self._connections.append(connection)
         return connection
 
-    # -- what SQLite and the agent do to files ---------------------------------------------------------------------------
+    # -- what SQLite and the agent do to files -------------------------------------------------------------------------
 
     def opened(self, path: Path) -> int:
         """A file was opened, or made; its inode. What is in it when that is first heard of is on the disk."""
@@ -173,7 +173,7 @@ def _write(content: bytearray, offset: int, data: bytes) -> None:
 
 
 def knows_machines(files: Files, folder: Path, machines: int) -> bool:
-    """Whether an outbox of these files is whole, and knows the last sample of each machine. ``folder`` is for a trial."""
+    """Whether an outbox of these files is whole, and knows each machine's last sample. ``folder`` is for a trial."""
     folder.mkdir()
     for name, content in files.items():
         (folder / name).write_bytes(content)

@@ -1,4 +1,4 @@
-"""The event log in memory, and what a real one does besides: it is away, it fails, its answer is lost, it loses its end."""
+"""The event log in memory, and what a real one does besides: it is away, fails, its answer or its end is lost."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class LogServer(MemoryLogServer):
             self.come_back()
 
     def lose_end(self, part: float) -> None:
-        """A part of the newest records of each partition, those that no disk had yet, is gone; only while it is away."""
+        """Some of the newest records of each partition, which no disk had yet, are gone; only while it is away."""
         assert not self.survives_power_loss
         assert not self.available
         for number, partition in enumerate(self.topics[RAW].partitions if RAW in self.topics else ()):

@@ -1,4 +1,4 @@
-"""An event loop without a clock, a selector or threads: time jumps to what happens next, and the order is always the same.
+"""An event loop without a clock, a selector or threads: time jumps to what happens next, always in one order.
 
 Two things in asyncio depend on where objects lie in memory: a ``TaskGroup`` cancels its tasks in the order of a set,
 and so does ``asyncio.wait``. So tasks hash by the order in which they were made.
@@ -119,7 +119,7 @@ def _make_task(loop: asyncio.AbstractEventLoop, coro: Any, **options: Any) -> as
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:
-    """Like ``asyncio.run``, in simulated time that begins with 0; tasks that are left over are an error of the caller."""
+    """Like ``asyncio.run``, in simulated time that begins with 0; tasks that are left over are the caller's error."""
     loop = SimulatedLoop()
     try:
         return loop.run_until_complete(main)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Act = Callable[[], None]
 
 
-def mishap(plant: Plant, fault: Fault) -> tuple[Act, Act]:  # noqa: C901, PLR0911, PLR0912  a table
+def mishap(plant: Plant, fault: Fault) -> tuple[Act, Act]:
     """What happens when the fault begins, and when it ends."""
     amount = fault.amount
     match fault.kind:
@@ -124,7 +124,7 @@ def _fail_syncs(box: Box, count: int) -> None:
 
 
 def _backup(plant: Plant, box: Box, *, whole: bool) -> tuple[Act, Act]:
-    """A copy is made when the fault begins, and comes back when it ends: of the whole disk, or of the database alone."""
+    """A copy is made when the fault begins, and comes back when it ends: of the whole disk, or the database alone."""
     copies: list[dict[str, bytes]] = []
 
     def make() -> None:

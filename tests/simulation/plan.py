@@ -1,6 +1,6 @@
 """What a seed says: how large the plant is, how it is set up, and what goes wrong when.
 
-A seed allows only some kinds of faults, each with a weight of its own: where everything goes wrong all the time, whatever
+A seed allows only some kinds of faults, each with its own weight: where everything goes wrong all the time, whatever
 needs a quiet moment never happens.
 """
 
@@ -47,6 +47,8 @@ class Plan:
     log_survives_power_loss: bool
     durability: Literal["full", "normal"]
     waits_for_host: bool
+    shares: bool
+    """Whether every ingest takes its part of the numbered batches."""
     window_batches_max: int
     window_bytes_max: int
     resend_after_s: float
@@ -84,6 +86,7 @@ def drawn_plan(seed: int) -> Plan:
         log_survives_power_loss=survives,
         durability=draw.choices(("full", "normal"), (5, 1))[0],
         waits_for_host=draw.random() < 0.2,
+        shares=draw.random() < 0.4,
         window_batches_max=draw.choice((1, 3, 8, 30)),
         window_bytes_max=draw.choice((1000, 100_000)),
         resend_after_s=draw.choice((1.0, 3.0)),

@@ -1,4 +1,4 @@
-"""One seed, from the first start to the verdict: faults until ``FAULTS_END_S``, then everything is mended and settles."""
+"""One seed, from the first start to the verdict: faults until ``FAULTS_END_S``, then everything is mended."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.simulation.plan import FAULTS_END_S, Fault, Plan
 from tests.simulation.process import Leak, Process
 from tests.simulation.product import simulated
 from tests.simulation.trace import Trace
-from tests.simulation.verdict import judge, unsettled
+from tests.simulation.verdict import judge, unheard, unsettled
 from tests.virtual_time import VirtualClock
 
 SETTLE_S_MAX: Final = 400.0
@@ -130,10 +130,10 @@ class Plant:
         loop = asyncio.get_running_loop()
         end_s = loop.time() + SETTLE_S_MAX
         mended_s = loop.time()
-        while any(machine.taken_s <= mended_s for machine in self.machines):
+        while why := unheard(self, mended_s):
             await asyncio.sleep(LOOK_S)
             if self.violations or loop.time() > end_s:
-                self._not_settled("a machine has not been heard again")
+                self._not_settled(why)
                 return
         await asyncio.sleep(PERIOD_S_MAX + LOOK_S)  # every tag says something
         for machine in self.machines:
@@ -156,7 +156,7 @@ class Plant:
         for name, place in reversed(self.places.items()):
             self.stop(name)
             end_s = loop.time() + STOP_S_MAX
-            while place.process is not None and loop.time() < end_s:
+            while place.process is not None and loop.time() < end_s:  # noqa: ASYNC110  it dies at no event of ours
                 await asyncio.sleep(0.05)
             if place.process is not None:
                 left = ", ".join(place.process.tasks_left())

@@ -1,6 +1,6 @@
 """A process of the plant: the tasks that belong to it, the points at which it can die, and what dies with it.
 
-A process dies at one of these points: when one of its tasks goes on after an ``await``, when it writes to its disk, when
+A process dies at one of these points: when a task of it goes on after an ``await``, when it writes to its disk, when
 it publishes, when it says something to the log or the database. From that moment nothing that it does is seen by
 anybody: its disk takes no more writes, its connections are cut. Its tasks run to their next ``await`` and are cancelled
 there; what they do on their way out has no effect either.
@@ -25,7 +25,7 @@ LOOK_EVERY: Final = 16
 
 @dataclass(slots=True)
 class Crash:
-    """The process dies at the ``count``-th such point from now on; with ``power_lost`` its disk keeps what was synced."""
+    """The process dies at the ``count``-th such point from now; with ``power_lost`` its disk keeps what was synced."""
 
     at: Point
     count: int

@@ -1,7 +1,7 @@
 """What each statement of ingest and historian does to the tables in memory.
 
 The statements are told apart by their beginning; columns are read from their text, so that a column more or another
-order changes nothing here. Whether this is what PostgreSQL makes of them is what tests/contract/test_simulated_database.py
+order changes nothing here. Whether PostgreSQL makes the same of them is what tests/contract/test_simulated_database.py
 asks a real one.
 """
 
@@ -12,7 +12,9 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, Final
 
-from tests.simulation.tables import Row, Tables
+from cloud_ingest.historian.ledger_book import format_multirange, parse_multirange
+from connectors.model.delivery import BatchRanges
+from tests.simulation.tables import Row, Tables, numbers
 
 _REBIRTH_PAUSE_S: Final = 10.0
 _ASK_PAUSE_S: Final = 1.0
@@ -145,6 +147,21 @@ def _ask_rebirths(tables: Tables, sql: str, args: Sequence[Any], now_s: float) -
     return asked
 
 
+@statement("UPDATE agent SET rebirth_wanted = coalesce(")
+def _want_births_of_strangers(tables: Tables, sql: str, args: Sequence[Any], now_s: float) -> Answer:
+    plain = [agent_id for agent_id in args[0] if not tables.agents[agent_id]["acknowledges"]]
+    for agent_id in plain:
+        row = tables.agents[agent_id]
+        due_s = now_s + 1.0 if row["rebirth_wanted"] is None else row["rebirth_wanted"]
+        tables.agents[agent_id] = {**row, "rebirth_wanted": due_s}
+    return len(plain)
+
+
+@statement("SELECT group_name, name FROM agent WHERE NOT acknowledges")
+def _plain_nodes(tables: Tables, sql: str, args: Sequence[Any], now_s: float) -> Answer:
+    return [row for row in tables.agents.values() if not row["acknowledges"]]
+
+
 @statement("UPDATE device SET online = false")
 def _devices_gone(tables: Tables, sql: str, args: Sequence[Any], now_s: float) -> Answer:
     gone = [key for key, row in tables.devices.items() if key[0] == args[0] and row["online"]]
@@ -246,6 +263,22 @@ def _ledger(tables: Tables, sql: str, args: Sequence[Any], now_s: float) -> Answ
     return [] if row is None else [row]
 
 
+@statement("SELECT place, ((coalesce(ledger.arrived, '{}') + (")
+def _confirmed(tables: Tables, sql: str, args: Sequence[Any], now_s: float) -> Answer:
+    ids = {(row["group_name"], row["name"]): agent_id for agent_id, row in tables.agents.items()}
+    found: list[Row] = []
+    for place, (group, name, epoch, batches) in enumerate(zip(*args, strict=True), 1):
+        agent_id = ids.get((group, name))
+        if agent_id is not None:
+            row = tables.ledger.get((agent_id, epoch))
+            known = set() if row is None else numbers(parse_multirange(row["arrived"]))
+            letters = [each for each in tables.letters if (each["agent_id"], each["epoch"]) == (agent_id, epoch)]
+            known |= {each["batch"] for each in letters}
+            taken = BatchRanges((batch, batch) for batch in known & numbers(parse_multirange(batches)))
+            found.append({"place": place, "taken": format_multirange(taken)})
+    return found
+
+
 @statement("INSERT INTO gap (")
 def _gap(tables: Tables, sql: str, args: Sequence[Any], now_s: float) -> Answer:
     row = _row(sql, args)
@@ -266,6 +299,11 @@ def _take_back_gap(tables: Tables, sql: str, args: Sequence[Any], now_s: float) 
 @statement("INSERT INTO host AS known")
 def _host_came(tables: Tables, sql: str, args: Sequence[Any], now_s: float) -> Answer:
     return 1  # who is the host says nothing about what is delivered
+
+
+@statement("SELECT broker FROM host")
+def _where_the_host_is(tables: Tables, sql: str, args: Sequence[Any], now_s: float) -> Answer:
+    return []  # nobody knows; there is one broker
 
 
 @statement("UPDATE host SET")

@@ -40,6 +40,17 @@ GIVEN_UP: Final = frozenset(
 """Reasons for which an agent parts with what it had committed."""
 
 
+def unheard(plant: Plant, since_s: float) -> str:
+    """Who has not been heard since then; empty when everybody has."""
+    for machine in plant.machines:
+        if machine.taken_s <= since_s:
+            return f"no sample of {machine.name} has been committed"
+    for row in plant.database.tables.agents.values():
+        if not row["online"]:
+            return f"{row['name']} counts as offline, though it delivers"
+    return ""
+
+
 def unsettled(plant: Plant) -> str:
     """Why it is not over yet; empty when nothing is on its way any more."""
     for box in plant.boxes:
@@ -56,9 +67,6 @@ def unsettled(plant: Plant) -> str:
     for number, partition in enumerate(plant.log.topics[RAW].partitions):
         if places.get(number, 0) < partition.next_offset:
             return f"the historian is at {places.get(number, 0)} of {partition.next_offset} in partition {number}"
-    for row in plant.database.tables.agents.values():
-        if not row["online"]:
-            return f"{row['name']} counts as offline"
     return ""
 
 
@@ -192,7 +200,8 @@ def _of_order(plant: Plant) -> Iterator[str]:
         for place in sorted(places):
             for number in places[place]:
                 if number <= last:
-                    yield f"{'/'.join(key)}: {number} comes after {last}, in batch {place.batch} of start {place.start + 1}"
+                    where = f"batch {place.batch} of start {place.start + 1}"
+                    yield f"{'/'.join(key)}: {number} comes after {last}, in {where}"
                 last = number
 
 

@@ -127,8 +127,8 @@ def explained(outbox: Outbox) -> set[Key]:
 def goes_on(outbox: Outbox) -> None:
     """It takes what comes, and what it says of its devices can be used."""
     for _, source_ns, stored_ns in outbox.device_states().values():
-        assert (source_ns is None and stored_ns is None) or min(source_ns, stored_ns) is not None
-    assert all(gap.first_ns >= 0 for gap in outbox.open_gaps().values())
+        assert all(time_ns is None or type(time_ns) is int for time_ns in (source_ns, stored_ns))
+    assert all(type(gap.first_ns) is int for gap in outbox.open_gaps().values())
     assert 0 <= outbox.next_bd_seq() < 256
     definition, _ = outbox.define(PRESS, [TagType(0, TagName("force"), DataType.DOUBLE)], NOW_NS // 1_000_000)
     part = SampleBatch(DataType.DOUBLE, np.full(3, definition.metrics[0].alias, np.int32), np.arange(3), np.ones(3))
