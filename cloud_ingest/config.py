@@ -104,8 +104,26 @@ class HistorianSettings(Settings):
 
     retention_s: Annotated[
         Duration,
-        Field(alias="retention", ge=86_400, description="Source times this far back have their own partitions"),
+        Field(
+            alias="retention", ge=86_400, description="Samples are kept so long: by source time, odd ones since stored"
+        ),
     ] = 400 * 86_400.0
+    minute_retention_s: Annotated[
+        Duration, Field(alias="minute_retention", description="Rollups of a minute; not less than retention")
+    ] = 5 * 366 * 86_400.0
+    hour_retention_s: Annotated[
+        Duration, Field(alias="hour_retention", description="Rollups of an hour; not less than minute_retention")
+    ] = 20 * 366 * 86_400.0
+    gap_retention_s: Annotated[
+        Duration, Field(alias="gap_retention", ge=86_400, description="Gaps that name no batches; others are kept")
+    ] = 5 * 366 * 86_400.0
+    dead_letter_retention_s: Annotated[
+        Duration, Field(alias="dead_letter_retention", ge=86_400, description="Contents of closed dead letters")
+    ] = 400 * 86_400.0
+    pack_after_s: Annotated[
+        Duration,
+        Field(alias="pack_after", ge=3600, description="So long after its end, a day is packed into one row an hour"),
+    ] = 3 * 86_400.0
     publish_samples: Annotated[bool, Field(description="Publish decoded samples as lineside.samples.v1, too")] = False
     reorder_timeout_s: Annotated[
         Duration,
@@ -116,6 +134,21 @@ class HistorianSettings(Settings):
             description="How long a message of another maker's node may come late, before it is asked for a rebirth",
         ),
     ] = 2.0
+
+    @model_validator(mode="after")
+    def _in_order(self) -> HistorianSettings:
+        kept = (
+            ("minute_retention", self.minute_retention_s, "retention", self.retention_s),
+            ("hour_retention", self.hour_retention_s, "minute_retention", self.minute_retention_s),
+        )
+        for longer, longer_s, shorter, shorter_s in kept:
+            if longer_s < shorter_s:
+                raise SettingInvalid(
+                    f"{longer!r} is shorter than {shorter!r}: what is asked for by the minute or hour would be absent.",
+                    f"Write at least {shorter_s / 86_400:g}d.",
+                    (longer,),
+                )
+        return self
 
 
 class GatewaySettings(Settings):

@@ -11,14 +11,17 @@ import signal
 import socket
 import traceback
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from datetime import timedelta
 from typing import Any, Final, TypeVar
 
-from cloud_ingest.config import CloudConfig, DatabaseSettings, IngestSettings, Role
+from cloud_ingest.config import CloudConfig, DatabaseSettings, HistorianSettings, IngestSettings, Role
 from cloud_ingest.event_log.topics import SAMPLES, topic_specs
 from cloud_ingest.historian.historian import Historian
 from cloud_ingest.historian.partitions import Partitions
 from cloud_ingest.historian.replaying import Replaying
 from cloud_ingest.historian.samples_topic import SamplesTopic
+from cloud_ingest.historian.upkeep.retention import Retention
+from cloud_ingest.historian.upkeep.task import Upkeep, UpkeepOptions
 from cloud_ingest.ingest.bridge import Bridge, BridgeOptions
 from cloud_ingest.observability.events import (
     CloudStarted,
@@ -150,7 +153,19 @@ def _log_parts(config: CloudConfig, roles: Sequence[Role], database: Database, l
             reorder_s=config.historian.reorder_timeout_s,
         )
         parts.append(("historian", historian.run))
+        parts.append(("upkeep", Upkeep(database, clock, _upkeep_options(config.historian)).run))
     return parts
+
+
+def _upkeep_options(historian: HistorianSettings) -> UpkeepOptions:
+    retention = Retention(
+        samples=timedelta(seconds=historian.retention_s),
+        minutes=timedelta(seconds=historian.minute_retention_s),
+        hours=timedelta(seconds=historian.hour_retention_s),
+        gaps=timedelta(seconds=historian.gap_retention_s),
+        dead_letters=timedelta(seconds=historian.dead_letter_retention_s),
+    )
+    return UpkeepOptions(retention, timedelta(seconds=historian.pack_after_s))
 
 
 async def unconnected_database(settings: DatabaseSettings) -> Database:

@@ -143,7 +143,7 @@ def query(
 ) -> None:
     """Print samples of a tag, or its intervals, the oldest first; times are in UTC."""
     from cloud_ingest.cli.screens import exact_time, more_follow, samples_screen
-    from cloud_ingest.gateway import queries
+    from cloud_ingest.gateway import intervals, queries
     from cloud_ingest.gateway.span import QuestionInvalid, asked_bucket, asked_span
 
     try:
@@ -159,7 +159,7 @@ def query(
             fail(f"{exc}; `cloud-ingest tags` lists the tags with their ids", EXIT_PROBLEM)
         if bucket_s is None:
             return await queries.samples(database, tag_id, start, stop, count)
-        return await queries.buckets(database, tag_id, start, stop, bucket_s, count)
+        return await intervals.buckets(database, tag_id, start, stop, bucket_s, count)
 
     rows, following = ask(config, answer)
     if as_json:

@@ -69,7 +69,7 @@ class SampleAnswer(Answer):
 
 
 class BucketAnswer(Answer):
-    """The samples of one interval; mean, min and max of its good numbers."""
+    """The samples of one interval; what follows ``good`` is of its good, finite numbers."""
 
     time: Annotated[datetime, Field(description="Beginning of the interval")]
     count: int
@@ -77,6 +77,8 @@ class BucketAnswer(Answer):
     mean: float | None
     min: float | None
     max: float | None
+    first: float | None
+    last: float | None
 
 
 class SamplePage(Answer):

@@ -11,8 +11,8 @@ from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from starlette.exceptions import HTTPException
 
+from cloud_ingest.gateway import intervals, queries
 from cloud_ingest.gateway import ledger as ledger_of
-from cloud_ingest.gateway import queries
 from cloud_ingest.gateway.answers import (
     AgentAnswer,
     DeadLetterPage,
@@ -107,7 +107,7 @@ def _api(database: Database) -> APIRouter:
         if bucket is None:
             rows, following = await queries.samples(database, found["tag_id"], start, stop, limit)
             return SamplePage.model_validate({"tag": found, "samples": rows, "next": following})
-        rows, following = await queries.buckets(database, found["tag_id"], start, stop, asked_bucket(bucket), limit)
+        rows, following = await intervals.buckets(database, found["tag_id"], start, stop, asked_bucket(bucket), limit)
         return SamplePage.model_validate({"tag": found, "buckets": rows, "next": following})
 
     @api.get("/ledger")

@@ -4,19 +4,29 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 from connectors.model.errors import LinesideError
 from connectors.model.quality import name_of
-from connectors.ports.database import Database, Row
+from connectors.ports.database import Database, Row, Session
 from connectors.sparkplug.type_numbers import type_label
 
 NOT_MIGRATED: Final = "the database has no tables yet; run 'cloud-ingest migrate'"
 OUTDATED: Final = "the tables in the database are of an older version; run 'cloud-ingest migrate'"
 UNDEFINED_TABLE: Final = "42P01"
 UNDEFINED_COLUMN: Final = "42703"
+
+
+FIRST_LOOK: Final = timedelta(minutes=10)
+LOOK_GROWTH: Final = 8
+_SAMPLES: Final = (
+    "SELECT time, quality, value_double, value_int, value_bool, value_text, value_bytes FROM sample_all "
+    "WHERE tag_id = $1 AND time >= $2 AND time < $3 "
+    "AND hour >= date_trunc('hour', $2::timestamptz, 'UTC') AND hour < $3 ORDER BY time {limit}"
+)
 
 
 class NotFound(LinesideError):
@@ -108,65 +118,30 @@ async def samples(
 ) -> tuple[list[dict[str, Any]], datetime | None]:
     """Samples with ``begin`` <= time < ``end`` in order, and where the next page begins (``None``: that was all).
 
-    A page ends between two different times, so that no sample is left out or given twice.
+    A page ends between two different times, so that no sample is left out or given twice. It is longer than
+    ``count_max`` where more samples than that have one time.
     """
     async with database.session() as session:
-        rows = await session.fetch(
-            "SELECT time, quality, value_double, value_int, value_bool, value_text, value_bytes FROM sample "
-            "WHERE tag_id = $1 AND time >= $2 AND time < $3 ORDER BY time LIMIT $4",
-            tag_id,
-            begin,
-            end,
-            count_max + 1,
-        )
-    following: datetime | None = None
-    if len(rows) > count_max:
-        following = rows[count_max]["time"]
-        kept = [row for row in rows[:count_max] if row["time"] < following]
-        if kept:
-            rows = kept
-        else:  # more samples of one time than fit a page
-            rows, following = rows[:count_max], following + timedelta(microseconds=1)
-    return [_sample(row) for row in rows], following
+        rows = await _first_samples(session, tag_id, begin, end, count_max + 1)
+        if len(rows) <= count_max:
+            return [_sample(row) for row in rows], None
+        following: datetime = rows[count_max]["time"]
+        if kept := [row for row in rows[:count_max] if row["time"] < following]:
+            return [_sample(row) for row in kept], following
+        after = following + timedelta(microseconds=1)
+        same = await session.fetch(_SAMPLES.format(limit=""), tag_id, following, min(after, end))
+    return [_sample(row) for row in same], after if after < end else None
 
 
-async def buckets(
-    database: Database, tag_id: int, begin: datetime, end: datetime, bucket_s: float, count_max: int
-) -> tuple[list[dict[str, Any]], datetime | None]:
-    """Samples gathered into intervals of ``bucket_s`` that begin at multiples of it (since 2000-01-01 UTC).
-
-    The second part of the answer is where the next page begins (``None``: that was all).
-
-    ``mean``, ``min`` and ``max`` are of good numbers; Boolean counts as 0 and 1. Empty intervals are left out.
-    """
-    async with database.session() as session:
-        rows = await session.fetch(
-            "SELECT bucket, count(*) AS count, count(*) FILTER (WHERE good) AS good, "
-            "avg(value) FILTER (WHERE good) AS mean, "
-            "min(value) FILTER (WHERE good) AS low, max(value) FILTER (WHERE good) AS high FROM ("
-            "SELECT date_bin($4::float8 * interval '1 second', time, '2000-01-01 00:00:00+00') AS bucket, "
-            "coalesce(value_double, value_int::float8, value_bool::int::float8) AS value, quality >> 14 = 0 AS good "
-            "FROM sample WHERE tag_id = $1 AND time >= $2 AND time < $3) AS binned "
-            "GROUP BY bucket ORDER BY bucket LIMIT $5",
-            tag_id,
-            begin,
-            end,
-            bucket_s,
-            count_max + 1,
-        )
-    following: datetime | None = rows[count_max]["bucket"] if len(rows) > count_max else None
-    gathered = [
-        {
-            "time": row["bucket"],
-            "count": row["count"],
-            "good": row["good"],
-            "mean": _finite(row["mean"]),
-            "min": _finite(row["low"]),
-            "max": _finite(row["high"]),
-        }
-        for row in rows[:count_max]
-    ]
-    return gathered, following
+async def _first_samples(session: Session, tag_id: int, begin: datetime, end: datetime, count: int) -> Sequence[Row]:
+    """The first ``count`` samples of the span, looked for in a small part of it first: days may be packed."""
+    found: list[Row] = []
+    width = FIRST_LOOK
+    while begin < end and len(found) < count:
+        until = end if end - begin <= width else begin + width
+        found += await session.fetch(_SAMPLES.format(limit="LIMIT $4"), tag_id, begin, until, count - len(found))
+        begin, width = until, width * LOOK_GROWTH
+    return found
 
 
 async def is_migrated(database: Database) -> bool:
@@ -204,7 +179,3 @@ def _sample(row: Row) -> dict[str, Any]:
     if isinstance(value, float) and not math.isfinite(value):
         value = str(value)
     return {"time": row["time"], "value": value, "quality": name_of(row["quality"])}
-
-
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None

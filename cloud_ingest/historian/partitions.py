@@ -1,8 +1,8 @@
 """Daily partitions of table ``sample``: made before they are needed, and rows put where they belong.
 
 A day that is within retention and not after tomorrow has a partition of its own; every other time goes to
-``sample_default``, so that a clock that stands at 1970, or at 2107, makes no endless partitions. When the day of such a
-row comes, the row moves into the new partition.
+``sample_default``, so that a clock that stands at 1970, or at 2107, makes no endless partitions. The upkeep moves what
+is there to ``sample_odd``. When the day of such a row comes first, the row moves into the new partition.
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ from typing import Final
 import numpy as np
 
 from cloud_ingest.historian.sample_rows import SampleRows
+from cloud_ingest.historian.upkeep.periods import PARTITIONS_LOCK, SAMPLES
 from connectors.ports.clock import Clock
 from connectors.ports.database import Database, Session
 
 DAY_US: Final = 86_400_000_000
 DEFAULT_TABLE: Final = "sample_default"
-_LOCK: Final = 0x70617274
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_NO_DAY: Final = -1_000_000
 
 
 class Partitions:
@@ -31,6 +32,8 @@ class Partitions:
         self._clock = clock
         self._retention_days = retention_days
         self._days: set[int] = set()
+        self._first_day = _NO_DAY
+        """Days before it were deleted by the retention and are not made anew."""
 
     async def prepare(self) -> None:
         """Learn which partitions exist, and make those of today and the next two days."""
@@ -67,25 +70,27 @@ class Partitions:
         return table_of(day) if day in self._days else DEFAULT_TABLE
 
     def _has_own(self, day: int, today: int) -> bool:
-        return today - self._retention_days <= day <= today + 1
+        return max(self._first_day, today - self._retention_days) <= day <= today + 1
 
     def _today(self) -> int:
         return self._clock.now_ns() // 1000 // DAY_US
 
     async def _load(self, session: Session) -> None:
-        rows = await session.fetch(
-            "SELECT inhrelid::regclass::text AS name FROM pg_inherits WHERE inhparent = 'sample'::regclass"
+        self._days = {day_of(name) for name in await SAMPLES.partitions(session)}
+        (row,) = await session.fetch(
+            "SELECT CASE WHEN isfinite(since) THEN (since AT TIME ZONE 'UTC')::date - DATE '1970-01-01' END AS day "
+            "FROM sample_horizon"
         )
-        names = [str(row["name"]).rpartition(".")[2] for row in rows]
-        self._days = {day_of(name) for name in names if name != DEFAULT_TABLE}
+        self._first_day = _NO_DAY if row["day"] is None else int(row["day"])
 
     async def _make(self, days: Sequence[int]) -> None:
         for day in days:
             async with self._database.transaction() as session:
-                await session.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
+                await session.execute("SELECT pg_advisory_xact_lock($1)", PARTITIONS_LOCK)
                 await self._load(session)
-                if day not in self._days:
-                    await _make_day(session, day)
+                if day in self._days or day < self._first_day:
+                    continue
+                await _make_day(session, day)
             self._days.add(day)
 
 
@@ -97,7 +102,12 @@ async def _make_day(session: Session, day: int) -> None:
     within = f"time >= '{first}' AND time < '{last}'"
     await session.execute(f"CREATE TABLE {table} (LIKE sample INCLUDING ALL)")
     moved = f"DELETE FROM {DEFAULT_TABLE} WHERE {within} RETURNING *"  # noqa: S608  names and dates of our own making
-    await session.execute(f"WITH moved AS ({moved}) INSERT INTO {table} SELECT * FROM moved")  # noqa: S608
+    await session.execute(
+        f"WITH moved AS ({moved}), placed AS (INSERT INTO {table} SELECT * FROM moved) "  # noqa: S608
+        "INSERT INTO rollup_minute_due (tenant_id, bucket, tags) "
+        "SELECT tenant_id, date_trunc('minute', time), range_agg(int4range(tag_id, tag_id + 1)) "
+        "FROM moved GROUP BY 1, 2"
+    )
     await session.execute(f"ALTER TABLE {table} ADD CONSTRAINT {table}_day CHECK ({within} AND time IS NOT NULL)")
     await session.execute(f"ALTER TABLE sample ATTACH PARTITION {table} FOR VALUES FROM ('{first}') TO ('{last}')")
     await session.execute(f"ALTER TABLE {table} DROP CONSTRAINT {table}_day")

@@ -19,9 +19,8 @@ from cloud_ingest.historian.ledger_book import LedgerBook
 from cloud_ingest.historian.nodes import Nodes
 from cloud_ingest.historian.partitions import Partitions
 from cloud_ingest.historian.presence import Presence
-from cloud_ingest.historian.sample_rows import copy_data
 from cloud_ingest.historian.samples_topic import SamplesTopic
-from cloud_ingest.historian.storing import REASON_CHARS_MAX, read_parked, write
+from cloud_ingest.historian.storing import REASON_CHARS_MAX, copies_of, read_parked, write
 from cloud_ingest.historian.work import DeadLetter, KnownAgent, Work
 from connectors.model.errors import LinesideError, OffsetMoved, StatementRefused
 from connectors.ports.database import Database
@@ -124,7 +123,7 @@ class Replaying:
         """Close the letter, with others of the same batch, and store; false when somebody else was faster."""
         delivery = incoming.delivery
         assert delivery is not None  # noqa: S101  only numbered messages come here
-        tables = {table: copy_data(rows) for table, rows in self._partitions.split(work.rows).items()}
+        copies = copies_of(work, self._partitions)
         async with self._database.transaction() as session:
             closed = await session.execute(
                 "UPDATE dead_letter SET closed = now(), closed_by = $2, closed_reason = $3 "
@@ -144,7 +143,7 @@ class Replaying:
                 by,
                 reason,
             )
-            await write(session, work, tables)
+            await write(session, work, copies)
         return True
 
     async def _note_failure(self, number: int, reason: str) -> None:

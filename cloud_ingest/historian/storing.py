@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from cloud_ingest.event_log.topics import MQTT_TOPIC
 from cloud_ingest.historian.ledger_book import format_multirange
-from cloud_ingest.historian.partitions import Partitions
+from cloud_ingest.historian.partitions import DEFAULT_TABLE, Partitions
+from cloud_ingest.historian.rollup_marks import Mark, marks_of
 from cloud_ingest.historian.sample_rows import COLUMNS, copy_data, storable_text
+from cloud_ingest.historian.upkeep.rollups import mark
 from cloud_ingest.historian.work import KnownAgent, Work
 from connectors.model.errors import OffsetMoved
 from connectors.ports.database import Database, Session
@@ -73,21 +76,38 @@ async def store(database: Database, place: Place, expected: int, work: Work, par
     Raises ``OffsetMoved``, ``DatabaseUnavailable`` (it may have been committed: read the place again), or
     ``StatementRefused`` when the database does not take a value.
     """
-    tables = {table: copy_data(rows) for table, rows in partitions.split(work.rows).items()}
+    copies = copies_of(work, partitions)
     async with database.transaction() as session:
         await place.move(session, expected, work.next_offset, work.last_ms)
-        await write(session, work, tables)
+        await write(session, work, copies)
 
 
-async def write(session: Session, work: Work, tables: Mapping[str, bytes]) -> None:
-    """All that ``work`` is, but for the place, within a transaction; ``tables`` are its rows (``copy_data``) by table.
+@dataclass(frozen=True, slots=True)
+class Copies:
+    """Samples as they are stored: a COPY stream a table, and the marks of the rollups that are due with them."""
+
+    tables: Mapping[str, bytes]
+    marks: Sequence[Mark]
+
+
+def copies_of(work: Work, partitions: Partitions) -> Copies:
+    """The samples of ``work``. Made before the transaction, which they would only make longer."""
+    split = partitions.split(work.rows)
+    marks = marks_of(part for table, parts in split.items() if table != DEFAULT_TABLE for part in parts)
+    return Copies({table: copy_data(parts) for table, parts in split.items()}, marks)
+
+
+async def write(session: Session, work: Work, copies: Copies) -> None:
+    """All that ``work`` is, but for the place, within a transaction; ``copies`` are its samples.
 
     Raises ``OffsetMoved`` when a row of the ledger is no longer as it was read.
     """
     if work.ledger:
         await _ledger(session, work)
-    for table, data in tables.items():
+    for table, data in copies.tables.items():
         await session.copy(table, COLUMNS, data)
+    if copies.marks:
+        await mark(session, copies.marks)
     if work.agents:
         await _agents(session, work)
     await _rare(session, work)

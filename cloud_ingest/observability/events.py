@@ -15,9 +15,11 @@ from cloud_ingest.observability.metrics import (
     FAULTS,
     GAPS,
     NOT_PUBLISHED,
+    PACKED_SAMPLES,
     PARKED,
     PLACES_SET_BACK,
     RECORDS_EXPIRED,
+    ROLLUPS,
     SAMPLES_STORED,
     STORING_FAILURES,
     TRANSACTION_SECONDS,
@@ -191,10 +193,46 @@ class SamplesNotPublished(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class RolledUp(Event):
+    """Minutes and hours of tags were rolled up, late samples included."""
+
+    level: ClassVar[str] = ""
+    intervals: int
+    duration_s: float
+
+    def measure(self) -> None:
+        """See ``Event``."""
+        ROLLUPS.inc(self.intervals)
+
+
+@dataclass(frozen=True, slots=True)
+class DayPacked(Event):
+    """A closed day, or what came late to it, was packed; sizes with indexes, of the day's rows and arrays."""
+
+    partition: str
+    samples: int
+    bytes_before: int
+    bytes_after: int
+    duration_s: float
+
+    def measure(self) -> None:
+        """See ``Event``."""
+        PACKED_SAMPLES.inc(self.samples)
+
+
+@dataclass(frozen=True, slots=True)
+class RetentionApplied(Event):
+    """Something was older than its table keeps, and deleted: a partition, or rows."""
+
+    table: str
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
 class StoreWaiting(Event):
     """The database or the event log cannot be used: ``task`` waits, loses nothing, and tries again after ``retry_s``.
 
-    The task is ``start``, ``ingest`` (to be the host), ``historian``, or ``historian partition N``.
+    The task is ``start``, ``ingest`` (to be the host), ``historian``, ``historian partition N``, or ``upkeep``.
     """
 
     level: ClassVar[str] = "warning"

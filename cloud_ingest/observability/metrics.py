@@ -66,6 +66,17 @@ PARKED: Final = Counter("lineside_historian_parked_total", "Batches parked for t
 LAG: Final = Gauge(
     "lineside_historian_lag_records", "Records that are not stored yet", ["partition"], registry=REGISTRY
 )
+ROLLUPS: Final = Counter(
+    "lineside_historian_rollups_total", "Minutes and hours of tags that were rolled up", registry=REGISTRY
+)
+ROLLUPS_BEHIND: Final = Gauge(
+    "lineside_historian_rollups_behind_seconds",
+    "Since when the oldest samples wait for their rollup; about two minutes is the normal case",
+    registry=REGISTRY,
+)
+PACKED_SAMPLES: Final = Counter(
+    "lineside_historian_packed_samples_total", "Samples of closed days that were packed", registry=REGISTRY
+)
 FAULTS: Final = Counter(
     "lineside_cloud_faults_total", "Unexpected errors of a supervised task", ["task"], registry=REGISTRY
 )

@@ -39,6 +39,7 @@ INGEST_LOG: Final = "ingest append"
 INGEST_SHARING: Final = "ingest sharing"
 INGEST_LAG: Final = "ingest lag"
 HISTORIAN: Final = "historian"
+UPKEEP: Final = "upkeep"
 
 
 def historian_partition(partition: int) -> str:

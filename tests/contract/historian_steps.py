@@ -177,7 +177,7 @@ class Plant:
             "SELECT device, tag.name, (extract(epoch FROM time) * 1000000)::bigint AS time_us, quality, datatype, "
             "value_double, value_int, value_bool, value_text, value_bytes, "
             "num_nonnulls(value_double, value_int, value_bool, value_text, value_bytes) AS filled "
-            "FROM sample JOIN tag USING (tag_id) JOIN agent USING (agent_id) "
+            "FROM sample_all AS sample JOIN tag USING (tag_id) JOIN agent USING (agent_id) "
             "WHERE group_name || '/' || agent.name = $1",
             name,
         )

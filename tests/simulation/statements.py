@@ -245,6 +245,12 @@ def _births(tables: Tables, sql: str, args: Sequence[Any], now_s: float) -> Answ
     return [{"device": device, "payload": payload} for device, payload in found]
 
 
+@statement("INSERT INTO rollup_minute_due (")
+def _rollups_due(tables: Tables, sql: str, args: Sequence[Any], now_s: float) -> Answer:
+    """Nobody rolls up in the simulation."""
+    return len(args[0])
+
+
 @statement("INSERT INTO ledger AS known")
 def _write_ledger(tables: Tables, sql: str, args: Sequence[Any], now_s: float) -> Answer:
     written = 0
@@ -363,9 +369,15 @@ def _places(tables: Tables, sql: str, args: Sequence[Any], now_s: float) -> Answ
     return [row for key, row in tables.places.items() if key[:3] == tuple(args)]
 
 
-@statement("SELECT inhrelid::regclass::text AS name FROM pg_inherits")
+@statement("SELECT relname::text AS name FROM pg_inherits")
 def _days(tables: Tables, sql: str, args: Sequence[Any], now_s: float) -> Answer:
-    return [{"name": name} for name in ("sample_default", *tables.days)]
+    return [{"name": name} for name in tables.days]
+
+
+@statement("SELECT CASE WHEN isfinite(since)")
+def _horizon(tables: Tables, sql: str, args: Sequence[Any], now_s: float) -> Answer:
+    """Nothing is old enough to be deleted."""
+    return [{"day": None}]
 
 
 @statement("CREATE TABLE sample_")

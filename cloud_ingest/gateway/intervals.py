@@ -1,0 +1,153 @@
+"""Samples gathered into intervals, from the rollups as far as there are any, else from the samples themselves.
+
+Rollups that are due are left aside and their samples counted; one statement sees both at one moment. So the answer is
+always as the samples are. Where samples are no longer kept, the rollups still are.
+"""
+
+from __future__ import annotations
+
+import math
+from datetime import MAXYEAR, UTC, datetime, timedelta
+from typing import Any, Final
+
+from cloud_ingest.historian.upkeep.rollup_sql import COLUMNS, NUMBERED, OF_INTERVALS, OF_SAMPLES
+from connectors.ports.database import Database, Row
+
+MINUTE: Final = timedelta(minutes=1)
+HOUR: Final = timedelta(hours=1)
+_BINS_BEGIN: Final = datetime(2000, 1, 1, tzinfo=UTC)
+_ODD: Final = (
+    "(SELECT time, tag_id, quality, value_double, value_int, value_bool FROM sample_default UNION ALL "
+    "SELECT time, tag_id, quality, value_double, value_int, value_bool FROM sample_odd) AS odd_ones"
+)
+
+
+async def buckets(
+    database: Database, tag_id: int, begin: datetime, end: datetime, bucket_s: float, count_max: int
+) -> tuple[list[dict[str, Any]], datetime | None]:
+    """Samples gathered into intervals of ``bucket_s`` that begin at multiples of it (since 2000-01-01 UTC).
+
+    The second part of the answer is where the next page begins (``None``: that was all).
+
+    ``count`` and ``good`` are of all samples; ``mean``, ``min``, ``max``, ``first`` and ``last`` of good finite
+    numbers; Boolean counts as 0 and 1. Empty intervals are left out.
+    """
+    sql = (
+        "WITH minute_due AS MATERIALIZED (SELECT DISTINCT bucket FROM rollup_minute_due "  # noqa: S608  our own pieces
+        "    WHERE bucket >= date_trunc('hour', $2::timestamptz, 'UTC') AND bucket < $3 AND tags @> $1::int), "
+        "hour_due AS MATERIALIZED (SELECT bucket FROM rollup_hour_due "
+        "    WHERE bucket >= date_trunc('hour', $2::timestamptz, 'UTC') AND bucket < $3 AND tags @> $1::int "
+        "    UNION SELECT date_trunc('hour', bucket, 'UTC') FROM minute_due), "
+        f"pieces AS ({' UNION ALL '.join(_pieces(begin, end, bucket_s))}) "
+        "SELECT date_bin($4::float8 * interval '1 second', bucket, '2000-01-01 00:00:00+00') AS bucket, "
+        f"{OF_INTERVALS} FROM pieces GROUP BY 1 ORDER BY 1 LIMIT $5"
+    )
+    async with database.session() as session:
+        rows = await session.fetch(sql, tag_id, begin, end, bucket_s, count_max + 1)
+    following: datetime | None = rows[count_max]["bucket"] if len(rows) > count_max else None
+    return [_interval(row) for row in rows[:count_max]], following
+
+
+def _pieces(begin: datetime, end: datetime, bucket_s: float) -> list[str]:
+    """Queries for the parts of the span, each with the columns ``bucket`` and ``COLUMNS``."""
+    if bucket_s % 60 or begin >= end or begin.year == MAXYEAR:
+        return [_counted(begin, end)]
+    return _by_minutes(begin, end) if bucket_s % 3600 else _by_hours(begin, end)
+
+
+def _by_hours(begin: datetime, end: datetime) -> list[str]:
+    first, last = _up(begin, HOUR), _down(end, HOUR)
+    if first >= last:
+        return _by_minutes(begin, end)
+    span = _between("bucket", first, last)
+    return [
+        *_by_minutes(begin, first),
+        *_by_minutes(last, end),
+        f"SELECT bucket, {COLUMNS} FROM rollup_hour WHERE tag_id = $1 AND {span} "  # noqa: S608
+        "AND bucket NOT IN (SELECT bucket FROM hour_due)",
+        f"SELECT minutes.bucket, {COLUMNS} FROM hour_due JOIN rollup_minute AS minutes ON tag_id = $1 "  # noqa: S608
+        "AND minutes.bucket >= hour_due.bucket AND minutes.bucket < hour_due.bucket + interval '1 hour' "
+        f"WHERE {_between('hour_due.bucket', first, last)} AND minutes.bucket NOT IN (SELECT bucket FROM minute_due)",
+        _due_minutes(first, last),
+        _odd(first, last),
+    ]
+
+
+def _by_minutes(begin: datetime, end: datetime) -> list[str]:
+    first, last = _up(begin, MINUTE), _down(end, MINUTE)
+    if first >= last:
+        return [_counted(begin, end)] if begin < end else []
+    edges = [_counted(*edge) for edge in ((begin, first), (last, end)) if edge[0] < edge[1]]
+    return [
+        *edges,
+        f"SELECT bucket, {COLUMNS} FROM rollup_minute WHERE tag_id = $1 AND {_between('bucket', first, last)} "  # noqa: S608
+        "AND bucket NOT IN (SELECT bucket FROM minute_due)",
+        _due_minutes(first, last),
+        _odd(first, last),
+    ]
+
+
+def _counted(begin: datetime, end: datetime) -> str:
+    """The samples themselves, gathered into the intervals that were asked for."""
+    return _gathered(
+        f"FROM sample_all WHERE tag_id = $1 AND {_between('time', begin, end)} "
+        f"AND {_between('hour', _down(begin, HOUR), end)}"
+    )
+
+
+def _due_minutes(begin: datetime, end: datetime) -> str:
+    """The samples of minutes whose rollup is due."""
+    return (
+        f"SELECT minute_due.bucket, gathered.* FROM minute_due CROSS JOIN LATERAL (SELECT {OF_SAMPLES} FROM ("  # noqa: S608
+        f"SELECT time, {NUMBERED} FROM sample_all WHERE tag_id = $1 AND NOT odd "
+        "AND time >= minute_due.bucket AND time < minute_due.bucket + interval '1 minute' "
+        "AND hour = date_trunc('hour', minute_due.bucket, 'UTC') "
+        f"AND {_between('time', begin, end)} AND {_between('hour', _down(begin, HOUR), end)}) AS samples) AS gathered "
+        f"WHERE {_between('minute_due.bucket', begin, end)} AND gathered.samples > 0"
+    )
+
+
+def _odd(begin: datetime, end: datetime) -> str:
+    """Samples with odd source times: rollups leave them out."""
+    return _gathered(f"FROM {_ODD} WHERE tag_id = $1 AND {_between('time', begin, end)}")
+
+
+def _gathered(source: str) -> str:
+    return (
+        f"SELECT bucket, {OF_SAMPLES} FROM (SELECT date_bin($4::float8 * interval '1 second', time, "  # noqa: S608
+        f"'2000-01-01 00:00:00+00') AS bucket, time, {NUMBERED} {source}) AS binned GROUP BY bucket"
+    )
+
+
+def _between(column: str, begin: datetime, end: datetime) -> str:
+    """A condition with the times in it: so PostgreSQL knows at once which partitions it needs."""
+    return f"{column} >= '{_text(begin)}' AND {column} < '{_text(end)}'"
+
+
+def _text(when: datetime) -> str:
+    return when.astimezone(UTC).isoformat()
+
+
+def _down(when: datetime, width: timedelta) -> datetime:
+    return when - (when - _BINS_BEGIN) % width
+
+
+def _up(when: datetime, width: timedelta) -> datetime:
+    return when + (_BINS_BEGIN - when) % width
+
+
+def _interval(row: Row) -> dict[str, Any]:
+    return {
+        "time": row["bucket"],
+        "count": row["samples"],
+        "good": row["good"],
+        "mean": row["total"] / row["numbers"] if row["numbers"] else None,
+        "min": _finite(row["low"]),
+        "max": _finite(row["high"]),
+        "first": _finite(row["first_value"]),
+        "last": _finite(row["last_value"]),
+    }
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
