@@ -31,10 +31,12 @@ from cloud_ingest.observability.events import (
     Migrated,
     StoreReached,
     StoreWaiting,
+    TimescaleFound,
 )
 from cloud_ingest.observability.metrics import REGISTRY
 from cloud_ingest.observability.obstacles import OBSTACLES, START
 from cloud_ingest.store.migrate import migrate
+from cloud_ingest.store.timescale import use_timescaledb
 from connectors.model.back_off import BackOff
 from connectors.model.errors import DatabaseUnavailable, EventLogUnavailable, LinesideError
 from connectors.mqtt.session import MqttOptions, MqttSession
@@ -88,6 +90,9 @@ async def _start(config: CloudConfig, roles: Sequence[Role], stop: asyncio.Event
                     _start_gateway(tasks, listening, database)
                 if applied := await _reached(lambda: migrate(database)):
                     emit(Migrated(", ".join(f"{migration.number:04d}_{migration.name}" for migration in applied)))
+                timescale = await _reached(lambda: use_timescaledb(database))
+                if timescale.is_used or timescale.reason:
+                    emit(TimescaleFound(timescale.is_used, timescale.reason))
                 if "ingest" in roles or "historian" in roles:
                     log = await _reached(lambda: connect_event_log(config))
                     stack.push_async_callback(log.close)

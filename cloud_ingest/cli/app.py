@@ -33,6 +33,7 @@ from connectors.observability.version import lineside_version
 
 if TYPE_CHECKING:
     from cloud_ingest.config import Role
+    from cloud_ingest.store.timescale import Timescale
     from connectors.ports.database import Database
 
 app = typer.Typer(
@@ -83,12 +84,19 @@ def check(config: ConfigOption = DEFAULT_CONFIG) -> None:
 def migrate(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
     """Bring the tables up to date. 'run' does it, too."""
     from cloud_ingest.store.migrate import migrate as apply
+    from cloud_ingest.store.timescale import use_timescaledb
 
-    names = [f"{migration.number:04d}_{migration.name}" for migration in ask(config, apply)]
+    async def both(database: Database) -> tuple[list[str], Timescale]:
+        names = [f"{migration.number:04d}_{migration.name}" for migration in await apply(database)]
+        return names, await use_timescaledb(database)
+
+    names, timescale = ask(config, both)
     if as_json:
-        print_json({"applied": names})
-    else:
-        typer.echo(f"applied {', '.join(names)}" if names else "nothing to do: the database is up to date")
+        print_json({"applied": names, "timescaledb": timescale.is_used})
+        return
+    typer.echo(f"applied {', '.join(names)}" if names else "nothing to do: the database is up to date")
+    if timescale.is_used or timescale.reason:
+        typer.echo(timescale.reason or "TimescaleDB keeps the samples")
 
 
 @app.command()

@@ -3,6 +3,9 @@
 A day that is within retention and not after tomorrow has a partition of its own; every other time goes to
 ``sample_default``, so that a clock that stands at 1970, or at 2107, makes no endless partitions. The upkeep moves what
 is there to ``sample_odd``. When the day of such a row comes first, the row moves into the new partition.
+
+Where TimescaleDB keeps the samples, ``sample`` is a hypertable, which makes its chunks itself; ``sample_default`` is a
+table of its own then.
 """
 
 from __future__ import annotations
@@ -32,6 +35,7 @@ class Partitions:
         self._clock = clock
         self._retention_days = retention_days
         self._days: set[int] = set()
+        self._is_hypertable = False
         self._first_day = _NO_DAY
         """Days before it were deleted by the retention and are not made anew."""
 
@@ -40,10 +44,14 @@ class Partitions:
         async with self._database.session() as session:
             await self._load(session)
         today = self._today()
+        if self._is_hypertable:
+            return
         await self._make([day for day in (today, today + 1, today + 2) if day not in self._days])
 
     async def ensure(self, parts: Sequence[SampleRows]) -> None:
         """Make the partitions that ``parts`` need. Raises ``DatabaseUnavailable``."""
+        if self._is_hypertable:
+            return
         wanted: set[int] = set()
         today = self._today()
         for part in parts:
@@ -67,6 +75,8 @@ class Partitions:
         return found
 
     def _table(self, day: int) -> str:
+        if self._is_hypertable:
+            return SAMPLES.name if self._has_own(day, self._today()) else DEFAULT_TABLE
         return table_of(day) if day in self._days else DEFAULT_TABLE
 
     def _has_own(self, day: int, today: int) -> bool:
@@ -78,9 +88,11 @@ class Partitions:
     async def _load(self, session: Session) -> None:
         self._days = {day_of(name) for name in await SAMPLES.partitions(session)}
         (row,) = await session.fetch(
-            "SELECT CASE WHEN isfinite(since) THEN (since AT TIME ZONE 'UTC')::date - DATE '1970-01-01' END AS day "
+            "SELECT CASE WHEN isfinite(since) THEN (since AT TIME ZONE 'UTC')::date - DATE '1970-01-01' END AS day, "
+            "(SELECT relkind::text <> 'p' FROM pg_class WHERE oid = 'sample'::regclass) AS is_hypertable "
             "FROM sample_horizon"
         )
+        self._is_hypertable = bool(row["is_hypertable"])
         self._first_day = _NO_DAY if row["day"] is None else int(row["day"])
 
     async def _make(self, days: Sequence[int]) -> None:

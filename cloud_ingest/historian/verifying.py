@@ -41,7 +41,7 @@ _STORED: Final = " UNION ALL ".join(
     f"SELECT tag_id, time, quality, {_VALUES} FROM {place}"  # noqa: S608  columns and tables of our own
     for place in (
         "places JOIN sample USING (tag_id, time)",
-        "places JOIN sample_odd USING (tag_id, time)",
+        "places JOIN sample_strays USING (tag_id, time)",
         "(SELECT DISTINCT tag_id, date_trunc('hour', time, 'UTC') AS hour FROM places) AS hours "
         "JOIN sample_unpacked USING (tag_id, hour) JOIN places USING (tag_id, time)",
     )

@@ -58,6 +58,14 @@ class Migrated(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class TimescaleFound(Event):
+    """The database has the extension timescaledb; when it does not keep the samples, ``reason`` says why."""
+
+    is_used: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class PortWaiting(Event):
     """A port is taken at the start: it is tried for ``wait_s``, in case an earlier process is about to end."""
 

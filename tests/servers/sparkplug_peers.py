@@ -71,13 +71,13 @@ def tahu() -> Peer:
         maven = find_program("mvn", "apt-get install maven")
         compiler = find_program("javac", "apt-get install default-jdk-headless")
         goal = ["dependency:copy-dependencies", "-DincludeScope=runtime", f"-DoutputDirectory={folder / 'libs'}"]
-        _call("Maven could not fetch Eclipse Tahu", [maven, "-q", "-B", "-f", str(source / "pom.xml"), *goal])
-        _call(
+        call("Maven could not fetch Eclipse Tahu", [maven, "-q", "-B", "-f", str(source / "pom.xml"), *goal])
+        call(
             "javac could not compile the peer of the tests",
             [compiler, "-d", str(folder / "classes"), "-cp", f"{folder / 'libs'}/*", str(source / "TahuPeer.java")],
         )
 
-    _made_once(folder, [source / "pom.xml", source / "TahuPeer.java"], make)
+    made_once(folder, [source / "pom.xml", source / "TahuPeer.java"], make)
     quick = ["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
     return Peer(
         "Eclipse Tahu", [java, *quick, "-cp", f"{folder / 'classes'}:{folder / 'libs'}/*", "TahuPeer"], has_arrays=True
@@ -94,13 +94,13 @@ def sparkplug_payload() -> Peer:
         for path in (source / "package.json", source / "peer.js"):
             shutil.copy(path, folder)
         quiet = ["--no-audit", "--no-fund", "--no-package-lock", "--ignore-scripts", "--omit=dev"]
-        _call("npm could not fetch sparkplug-payload", [npm, "install", "--prefix", str(folder), *quiet])
+        call("npm could not fetch sparkplug-payload", [npm, "install", "--prefix", str(folder), *quiet])
 
-    _made_once(folder, [source / "package.json", source / "peer.js"], make)
+    made_once(folder, [source / "package.json", source / "peer.js"], make)
     return Peer("sparkplug-payload", [node, str(folder / "peer.js")], has_arrays=False)
 
 
-def _made_once(folder: Path, sources: Sequence[Path], make: Callable[[], None]) -> None:
+def made_once(folder: Path, sources: Sequence[Path], make: Callable[[], None]) -> None:
     """Fill ``folder`` by ``make``, unless it was filled from the same ``sources`` before."""
     folder.mkdir(parents=True, exist_ok=True)
     wanted, made = b"\x00".join(path.read_bytes() for path in sources), folder / "made_from"
@@ -113,7 +113,8 @@ def _made_once(folder: Path, sources: Sequence[Path], make: Callable[[], None]) 
         made.write_bytes(wanted)
 
 
-def _call(failed: str, command: Sequence[str]) -> None:
+def call(failed: str, command: Sequence[str]) -> None:
+    """Run ``command``. Raises ``ServerNotStarted`` with what it said when it fails."""
     done = subprocess.run(command, capture_output=True, text=True, timeout=_FETCH_TIMEOUT_S, check=False)
     if done.returncode != 0:
         raise ServerNotStarted(f"{failed}: {(done.stdout + done.stderr)[-2000:]}")

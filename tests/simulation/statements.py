@@ -377,7 +377,7 @@ def _days(tables: Tables, sql: str, args: Sequence[Any], now_s: float) -> Answer
 @statement("SELECT CASE WHEN isfinite(since)")
 def _horizon(tables: Tables, sql: str, args: Sequence[Any], now_s: float) -> Answer:
     """Nothing is old enough to be deleted."""
-    return [{"day": None}]
+    return [{"day": None, "is_hypertable": False}]
 
 
 @statement("CREATE TABLE sample_")

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
+from cloud_ingest.historian.upkeep.chunks import chunks_to_compress, compress, is_hypertable
 from cloud_ingest.historian.upkeep.periods import PACKED, SAMPLES
 from connectors.ports.database import Database, Session
 
@@ -49,6 +50,8 @@ async def days_to_pack(database: Database, before: datetime) -> list[str]:
     """
     found: list[str] = []
     async with database.session() as session:
+        if await is_hypertable(session):
+            return await chunks_to_compress(session, before)
         for name in await SAMPLES.ended(session, before):
             (row,) = await session.fetch(f"SELECT EXISTS (SELECT FROM {name} WHERE {_PACKABLE}) AS any")  # noqa: S608
             if row["any"]:
@@ -58,6 +61,9 @@ async def days_to_pack(database: Database, before: datetime) -> list[str]:
 
 async def pack_day(database: Database, partition: str) -> Packed:
     """Pack the day that ``partition`` holds. Raises ``DatabaseUnavailable``; then the rest is left for another time."""
+    async with database.session() as session:
+        if await is_hypertable(session):
+            return Packed(*await compress(session, partition))
     day = SAMPLES.period_of(partition)
     async with database.transaction() as session:
         await PACKED.ensure(session, day)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
+from cloud_ingest.historian.upkeep.chunks import chunks_ended, drop_chunks, is_hypertable
 from cloud_ingest.historian.upkeep.periods import HOURS, MINUTES, ODD, PACKED, SAMPLES, PeriodTable, drop
 from cloud_ingest.historian.upkeep.rollups import roll_up_before
 from connectors.ports.database import Database
@@ -63,14 +64,21 @@ async def _samples(database: Database, before: datetime) -> list[Expired]:
     """Drop the days that ended before ``before``, rows and arrays at once, after their rollups were made."""
     found: list[Expired] = []
     async with database.session() as session:
-        days = {SAMPLES.period_of(name) for name in await SAMPLES.ended(session, before)}
-        days |= {PACKED.period_of(name) for name in await PACKED.ended(session, before)}
+        has_chunks = await is_hypertable(session)
+        if has_chunks:
+            days = await chunks_ended(session, before)
+        else:
+            days = {SAMPLES.period_of(name) for name in await SAMPLES.ended(session, before)}
+            days |= {PACKED.period_of(name) for name in await PACKED.ended(session, before)}
     for day in sorted(days):
         end = SAMPLES.end(day)
         await roll_up_before(database, day, end)
         async with database.transaction() as session:
-            await drop(session, SAMPLES.partition(day))
-            await drop(session, PACKED.partition(day))
+            if has_chunks:
+                await drop_chunks(session, end)
+            else:
+                await drop(session, SAMPLES.partition(day))
+                await drop(session, PACKED.partition(day))
             await session.execute("UPDATE sample_horizon SET since = greatest(since, $1)", end)
             for due in (
                 "rollup_minute_due",

@@ -55,6 +55,10 @@ CROSS JOIN LATERAL (
     ) WITH ORDINALITY AS each (step, quality, value_double, value_int, value_bool, value_text, place)
 ) AS unpacked;
 
+-- Odd source times that are not in a partition of sample.
+CREATE VIEW sample_strays AS
+SELECT time, tag_id, tenant_id, quality, value_double, value_int, value_bool, value_text, value_bytes FROM sample_odd;
+
 -- Every sample, wherever it lies. A condition on hour (UTC) beside one on time is what makes it quick for packed days.
 -- odd: the source time had no day of its own when it was stored; rollups leave it out.
 CREATE VIEW sample_all AS
@@ -70,7 +74,7 @@ UNION ALL
 SELECT
     time, date_trunc('hour', time, 'UTC'), true, tag_id, tenant_id, quality, value_double, value_int, value_bool,
     value_text, value_bytes
-FROM sample_odd;
+FROM sample_strays;
 
 -- samples: all of the interval. numbers: good ones that are numbers (Boolean counts as 0 and 1), neither NaN nor infinite
 -- nor beyond 1e300; total, low, high, first and last are of these.
