@@ -149,6 +149,19 @@ def test_the_demo_stops_by_itself_and_accounts_for_every_sample(demo: Callable[.
     assert cycles(folder) > 0
 
 
+def test_the_demo_needs_no_broker_that_is_installed(tmp_path: Path) -> None:
+    """As on a fresh machine without Mosquitto: the broker comes from a wheel."""
+    run = Demo(tmp_path / "demo", "--seconds", "4", "--broker", "iotcore")
+    try:
+        run.wait_until_running()
+        assert not any("mosquitto" in " ".join(process.cmdline()) for process in run.family())
+        assert run.ended() == 0, run.text
+    finally:
+        run.end()
+    assert "missing 0\n" in run.text
+    assert min(run.rows().values()) > 10
+
+
 def test_the_second_run_goes_on_with_the_data_and_ctrl_c_stops_everything(
     demo: Callable[..., Demo], folder: Path
 ) -> None:
