@@ -19,7 +19,7 @@ from typing import Any
 import paho.mqtt.client as mqtt
 import pytest
 from lineside.servers import postgres
-from lineside.servers.child_process import LOOPBACK, ProgramMissing, ServerNotStarted, free_port
+from lineside.servers.child_process import LOOPBACK, ChildProcess, ProgramMissing, ServerNotStarted, free_port
 from lineside.servers.iotcore_broker import IotcoreBroker
 from lineside.servers.mosquitto import MosquittoBroker
 from lineside.servers.postgres import PostgresServer
@@ -188,6 +188,39 @@ def test_postgres_never_runs_as_root(monkeypatch: pytest.MonkeyPatch) -> None:
     finally:
         server.stop()
         shutil.rmtree(folder)
+
+
+def test_a_server_that_was_frozen_and_killed_or_stopped_starts_again(tmp_path: Path) -> None:
+    """A backend that stays frozen would hold the shared memory of the dead server for ever."""
+    server = PostgresServer(tmp_path / "postgres")
+    server.start()
+    try:
+        server.create_database("plant")
+        for end in (server.kill, server.stop):
+            server.pause()
+            end()
+            server.start()
+        server.ensure_database("plant")
+    finally:
+        server.stop()
+
+
+def test_a_child_that_ended_while_its_parent_was_frozen_keeps_no_other_from_going_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parent = ChildProcess("parent", tmp_path / "log")
+    parent.start(["sh", "-c", "sleep 60 & sleep 60 & wait"], lambda: len(parent._children()) == 2, timeout_s=5.0)
+    try:
+        alive_before = parent._children()
+        gone = subprocess.Popen(["true"])
+        gone.wait()
+        parent.pause()
+        monkeypatch.setattr(parent, "_children", lambda: [gone.pid, *alive_before])
+        parent.resume()
+        states = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] for pid in alive_before]
+        assert "T" not in states
+    finally:
+        parent.kill()
 
 
 def test_a_server_that_does_not_start_says_why(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -17,16 +18,19 @@ SECONDS = 40.0
 @pytest.mark.slow
 @pytest.mark.kafka
 @pytest.mark.timeout(500)
-def test_random_faults_leave_nothing_unexplained(
-    tmp_path: Path, postgres_server: PostgresServer, database_dsn: str
-) -> None:
+def test_random_faults_leave_nothing_unexplained(tmp_path: Path) -> None:
     seed = random.SystemRandom().randrange(1 << 32)
-    kafka = KafkaServer(tmp_path / "kafka")  # its own: another test's plant has the same name, and its log is kept
-    kafka.start()
-    try:
-        findings = soak(SECONDS, seed, tmp_path, postgres_server, database_dsn.rpartition("/")[2], kafka)
-    finally:
-        kafka.stop()
+    with ExitStack() as stack:
+        # Servers of its own: whatever state a failed soak leaves them in, no other test meets it.
+        postgres, kafka = (
+            PostgresServer(tmp_path / "postgres", settings={"max_connections": "200"}),
+            KafkaServer(tmp_path / "kafka"),
+        )
+        for server in (postgres, kafka):
+            stack.callback(server.stop)
+            server.start()
+        postgres.create_database("soak")
+        findings = soak(SECONDS, seed, tmp_path, postgres, "soak", kafka)
     table = "\n".join(findings.lines())
     print(table)
     assert findings.is_good, f"repeat with: python -m tests.faults.soak 1 --seed {seed}\n{table}"

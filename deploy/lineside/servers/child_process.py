@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import shutil
@@ -9,7 +10,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -143,9 +144,10 @@ class ChildProcess:
             time.sleep(_POLL_S)
 
     def stop(self, with_signal: signal.Signals = signal.SIGTERM, *, timeout_s: float = 15.0) -> None:
-        """Ask the process to end, and kill it when it has not after ``timeout_s``."""
+        """Ask the process to end, a frozen one too, and kill it when it has not after ``timeout_s``."""
         if self._process is None or not self.running:
             return
+        self.resume()
         self._process.send_signal(with_signal)
         try:
             self._process.wait(timeout_s)
@@ -153,21 +155,26 @@ class ChildProcess:
             self.kill()
 
     def kill(self) -> None:
-        """End the process at once (``kill -9``), and all that it started in its process group."""
+        """End the process at once (``kill -9``), and all that it started in its process group.
+
+        Children in groups of their own live on until they notice. Frozen ones never would, and would hold on to what
+        they share for ever, so they are let go.
+        """
         if self._process is None or not self.running:
             return
+        children = self._children()
         os.killpg(self._process.pid, signal.SIGKILL)
+        _signal_each(children, signal.SIGCONT)
         self._process.wait()
 
     def pause(self) -> None:
         """Freeze the process and its children: connections stay open and silent, as on a machine that hangs."""
-        for pid in (self.pid, *self._children()):
-            os.kill(pid, signal.SIGSTOP)
+        _signal_each([self.pid], signal.SIGSTOP)  # first: it starts no child any more that would be overlooked
+        _signal_each(self._children(), signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Let a frozen process and its children go on."""
-        for pid in (self.pid, *self._children()):
-            os.kill(pid, signal.SIGCONT)
+        """Let a frozen process and its children go on; children that have ended meanwhile are no matter."""
+        _signal_each([*self._children(), self.pid], signal.SIGCONT)
 
     def log(self) -> str:
         """What the process has written since it was last started."""
@@ -185,4 +192,14 @@ class ChildProcess:
             self._process.send_signal(number)
 
     def _children(self) -> list[int]:
-        return [int(pid) for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
+        try:
+            return [int(pid) for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
+        except OSError:  # it has ended
+            return []
+
+
+def _signal_each(pids: Iterable[int], number: signal.Signals) -> None:
+    """Send a signal to all of ``pids``; one that is gone by now keeps it from none of the others."""
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
