@@ -16,7 +16,7 @@ from cloud_ingest.historian.nodes import Nodes
 from cloud_ingest.historian.presence import Presence
 from cloud_ingest.historian.sample_rows import SampleRows
 from cloud_ingest.historian.work import DeadLetter, DecodedBatch, GapRow, KnownAgent, ParkedBatch, Work
-from connectors.model.delivery import EPOCH_MAX, AgentName, BatchRanges, Epoch
+from connectors.model.delivery import EPOCH_MAX, SPANS_MAX, AgentName, BatchRanges, Epoch
 from connectors.model.errors import PayloadInvalid
 from connectors.model.samples import SampleBatch
 from connectors.ports.event_log import LogRecord
@@ -278,7 +278,7 @@ def _gap(agent: KnownAgent, text: Any) -> GapRow:
             *_named_batches(document),
         )
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError) as exc:
-        raise PayloadInvalid(f"not a gap record: {str(text)[:120]!r}") from exc
+        raise PayloadInvalid(f"not a gap record: {exc} in {str(text)[:120]!r}") from exc
 
 
 def _named_batches(document: dict[str, Any]) -> tuple[Epoch | None, BatchRanges]:
@@ -286,6 +286,8 @@ def _named_batches(document: dict[str, Any]) -> tuple[Epoch | None, BatchRanges]
     epoch, ranges = document.get("epoch"), document.get("batches")
     if epoch is None or not ranges:
         return None, BatchRanges()
+    if len(ranges) > SPANS_MAX:
+        raise ValueError(f"{len(ranges)} ranges of batches; {SPANS_MAX} is the limit")
     number, named = parse_epoch(epoch), BatchRanges((int(first), int(last)) for first, last in ranges)
     lowest, highest = min(first for first, _ in named), named.highest
     if not 0 < number <= EPOCH_MAX or lowest <= 0 or highest is None or highest >= EPOCH_MAX:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from cloud_ingest.ingest.pending import BatchKey
-from connectors.model.delivery import AgentName, BatchRanges, Epoch
+from connectors.model.delivery import SPANS_MAX, AgentName, BatchRanges, Epoch
 from connectors.sparkplug.delivery import Acknowledgement
 
 
@@ -112,23 +112,33 @@ class Acknowledging:
         self._refused.setdefault(key.agent, {}).setdefault(key.epoch, []).append((key.batch, reason))
 
     def take(self) -> list[tuple[AgentName, Sequence[Acknowledgement]]]:
-        """What is due, by agent; each is told once."""
+        """What is due, a message each; each batch is told once, and an agent may have several messages."""
         due, refused = self._due, self._refused
         self._due, self._refused = {}, {}
-        found: list[tuple[AgentName, Sequence[Acknowledgement]]] = []
-        for agent in due.keys() | refused.keys():
-            epochs = due.get(agent, {}).keys() | refused.get(agent, {}).keys()
-            found.append(
-                (
-                    agent,
-                    [
-                        Acknowledgement(
-                            epoch,
-                            due.get(agent, {}).get(epoch, BatchRanges()),
-                            tuple(refused.get(agent, {}).get(epoch, ())),
-                        )
-                        for epoch in epochs
-                    ],
-                )
-            )
-        return found
+        return [
+            (agent, message)
+            for agent in due.keys() | refused.keys()
+            for message in _messages(due.get(agent, {}), refused.get(agent, {}))
+        ]
+
+
+def _messages(
+    due: Mapping[Epoch, BatchRanges], refused: Mapping[Epoch, Sequence[tuple[int, str]]]
+) -> Iterator[Sequence[Acknowledgement]]:
+    """One message with all of it; several where it names more ranges than an agent reads at once."""
+    parts: list[Acknowledgement] = []
+    for epoch in due.keys() | refused.keys():
+        ranges, reasons = list(due.get(epoch, ())), refused.get(epoch, ())
+        for at in range(0, max(len(ranges), len(reasons)), SPANS_MAX // 2):
+            half = slice(at, at + SPANS_MAX // 2)
+            parts.append(Acknowledgement(epoch, BatchRanges(ranges[half]), tuple(reasons[half])))
+    together: list[Acknowledgement] = []
+    named = 0
+    for part in parts:
+        size = part.batches.range_count + len(part.refused)
+        if named + size > SPANS_MAX:
+            yield together
+            together, named = [], 0
+        together.append(part)
+        named += size
+    yield together

@@ -14,6 +14,9 @@ BatchNumber = NewType("BatchNumber", int)
 EPOCH_MAX = (1 << 63) - 1
 """Epochs and batch numbers fit a signed 64-bit integer, as Sparkplug's Int64 and PostgreSQL's bigint have it."""
 
+SPANS_MAX = 10_000
+"""So many ranges of batch numbers may one acknowledgement or gap record name: nobody sends more, nobody reads more."""
+
 
 def new_epoch() -> Epoch:
     """A random, positive 63-bit identity: two starts of any agents share one with negligible probability."""
@@ -41,10 +44,17 @@ class BatchRanges:
     __slots__ = ("_first", "_last")
 
     def __init__(self, ranges: Iterable[tuple[int, int]] = ()) -> None:
+        """In any order, also overlapping; the time it takes is that of sorting. Raises ``ValueError`` as ``add``."""
         self._first: list[int] = []
         self._last: list[int] = []
-        for first, last in ranges:
-            self.add(first, last)
+        for first, last in sorted(ranges):
+            if last < first:
+                raise ValueError(f"a range of batches cannot end before it begins: {first}-{last}")
+            if self._last and first <= self._last[-1] + 1:
+                self._last[-1] = max(self._last[-1], last)
+            else:
+                self._first.append(first)
+                self._last.append(last)
 
     def __contains__(self, number: int) -> bool:
         at = bisect_right(self._first, number) - 1

@@ -17,7 +17,7 @@ from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
 from connectors.model.datatypes import DataType
-from connectors.model.delivery import BatchRanges, Epoch
+from connectors.model.delivery import SPANS_MAX, BatchRanges, Epoch
 from connectors.model.errors import PayloadInvalid
 from connectors.sparkplug import sparkplug_b_pb2 as pb
 from connectors.sparkplug.bulk_encode import varint
@@ -245,9 +245,15 @@ def encode_acknowledgement(acks: Sequence[Acknowledgement], time_ms: int) -> byt
 
 
 def decode_acknowledgements(text: str) -> list[Acknowledgement]:
-    """The value of an ``Lineside/Ack`` metric. Raises ``PayloadInvalid`` when it is not one."""
+    """The value of an ``Lineside/Ack`` metric.
+
+    Raises ``PayloadInvalid`` when it is not one, or names more than ``SPANS_MAX`` ranges and refusals together.
+    """
     try:
         document = json.loads(text)
+        named = sum(max(1, len(item["batches"]) + len(item.get("refused", ()))) for item in document)
+        if named > SPANS_MAX:
+            raise PayloadInvalid(f"an acknowledgement that names {named} ranges; {SPANS_MAX} is the limit")
         return [
             Acknowledgement(
                 _within_bigint(parse_epoch(item["epoch"])),

@@ -21,6 +21,7 @@ from connectors.model.samples import SampleBatch
 from connectors.model.tags import DeviceName
 from connectors.sparkplug.delivery import format_epoch
 from edge_agent.buffer.columns import unpack_columns
+from edge_agent.buffer.losses import RANGES_MAX
 from edge_agent.buffer.rows import Gap, Lane
 from edge_agent.buffer.sealing import PLAIN, Sealing, alias_place
 
@@ -117,24 +118,30 @@ class GivingUp:
             loss.add(part.time_ns, part.tag)
 
     def gaps(self) -> Iterator[Gap]:
-        """The records: one a device and epoch; the first one of an epoch names the numbers of all of them."""
+        """The records: one a device and epoch; the first one of an epoch names the numbers of all of them.
+
+        Where these are more than ``RANGES_MAX`` ranges, further records without a count name the others.
+        """
         named: set[Epoch] = set()
         for (epoch, device), loss in self._losses.items():
             if not loss.count:
                 continue
-            batches = () if epoch in named else tuple(self._batches.get(epoch, BatchRanges()))
+            ranges = () if epoch in named else tuple(self._batches.get(epoch, BatchRanges()))
             named.add(epoch)
-            yield Gap(
-                device,
-                self._reason,
-                loss.first_ns,
-                loss.last_ns,
-                loss.count,
-                tag_names(self._connection, loss.aliases, self.sealing),
-                self._detail,
-                format_epoch(epoch) if batches else None,
-                batches,
-            )
+            tags = tag_names(self._connection, loss.aliases, self.sealing)
+            for at in range(0, max(1, len(ranges)), RANGES_MAX):
+                batches = ranges[at : at + RANGES_MAX]
+                yield Gap(
+                    device,
+                    self._reason,
+                    loss.first_ns,
+                    loss.last_ns,
+                    None if at else loss.count,
+                    tags,
+                    self._detail,
+                    format_epoch(epoch) if batches else None,
+                    batches,
+                )
 
 
 def note_not_taken(connection: sqlite3.Connection, device: DeviceName, parts: Sequence[SampleBatch], reason: str,

@@ -273,6 +273,7 @@ async def test_a_batch_that_its_agent_declared_as_refused_is_given_up_and_not_mi
         {"epoch": "1", "batches": [[7, 3]]},
         {"epoch": "1", "batches": 7},
         {"epoch": "1", "batches": [7]},
+        {"epoch": "1", "batches": [[number, number] for number in range(1, 20_003, 2)]},
     ],
 )
 async def test_a_gap_that_names_no_possible_batch_is_set_aside(database_dsn: str, named: dict[str, Any]) -> None:

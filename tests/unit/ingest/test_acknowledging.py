@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 
 from cloud_ingest.ingest.acknowledging import Acknowledging
 from cloud_ingest.ingest.pending import BatchKey
-from connectors.model.delivery import AgentName, BatchRanges, Epoch
+from connectors.model.delivery import SPANS_MAX, AgentName, BatchRanges, Epoch
+from connectors.sparkplug import sparkplug_b_pb2 as pb
+from connectors.sparkplug.delivery import decode_acknowledgements, encode_acknowledgement
 
 AGENTS = st.sampled_from([AgentName("plant", "a"), AgentName("plant", "b")])
 KEY = BatchKey(AgentName("plant", "a"), Epoch(1), 7)
@@ -53,6 +55,23 @@ def test_every_batch_is_told_once_after_it_became_due(steps: list[tuple[str, Bat
             logged, refused = set(), []
     assert not acknowledging.has_due
     assert told(acknowledging) == ([], [])
+
+
+def test_more_than_an_agent_reads_at_once_comes_in_several_messages() -> None:
+    acknowledging = Acknowledging()
+    for batch in range(SPANS_MAX + 100):
+        acknowledging.logged(BatchKey(KEY.agent, KEY.epoch, 2 * batch + 1))
+        acknowledging.refused(BatchKey(KEY.agent, Epoch(2), batch), "too large")
+    batches: list[BatchKey] = []
+    refused = 0
+    for agent, acks in acknowledging.take():
+        assert agent == KEY.agent
+        (metric,) = pb.Payload.FromString(encode_acknowledgement(acks, 0)).metrics
+        for ack in decode_acknowledgements(metric.string_value):
+            batches += [BatchKey(agent, ack.epoch, number) for number, _ in ack.batches]
+            refused += len(ack.refused)
+    assert len(set(batches)) == len(batches) == SPANS_MAX + 100
+    assert refused == SPANS_MAX + 100
 
 
 @settings(deadline=None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -12,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connectors.model.datatypes import DataType
-from connectors.model.delivery import BatchRanges, Epoch, new_epoch
+from connectors.model.delivery import SPANS_MAX, BatchRanges, Epoch, new_epoch
 from connectors.model.errors import PayloadInvalid
 from connectors.model.tags import DeviceName, MetricDefinition, TagName
 from connectors.sparkplug import sparkplug_b_pb2 as pb
@@ -32,6 +33,7 @@ from connectors.sparkplug.delivery import (
     encode_acknowledgement,
     read_delivery,
 )
+from tests.bounded_effort import bounded_effort
 
 EPOCHS = st.integers(1, (1 << 63) - 1).map(Epoch)
 
@@ -148,6 +150,58 @@ def test_text_that_is_no_acknowledgement_is_refused(text: str) -> None:
     except PayloadInvalid:
         return
     assert found == []
+
+
+def test_as_many_ranges_as_an_acknowledgement_may_name_are_read_and_no_more() -> None:
+    spans = [[number, number] for number in range(2 * SPANS_MAX, 0, -2)]
+    text = json.dumps([{"epoch": "7", "batches": spans, "refused": []}])
+    with bounded_effort(len(text)):
+        (ack,) = decode_acknowledgements(text)
+    assert ack.batches.range_count == SPANS_MAX
+    for more in ({"batches": [*spans, [0, 0]]}, {"batches": spans, "refused": [[1, "why"]]}):
+        with pytest.raises(PayloadInvalid, match="names 10001 ranges; 10000 is the limit"):
+            decode_acknowledgements(json.dumps([{"epoch": "7", **more}]))
+    with pytest.raises(PayloadInvalid, match="names 10001 ranges"):
+        decode_acknowledgements(json.dumps([{"epoch": "7", "batches": []}] * (SPANS_MAX + 1)))
+
+
+NESTED = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9) | st.just("1f"),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.sampled_from(["epoch", "batches", "refused"]) | st.text(max_size=5), inner, max_size=4)
+    ),
+    max_leaves=20,
+)
+
+
+@given(
+    NESTED
+    | st.lists(
+        st.fixed_dictionaries(
+            {"epoch": st.just("1f") | NESTED, "batches": st.lists(st.lists(st.integers(0, 9))) | NESTED},
+            optional={"refused": st.lists(st.tuples(st.integers(0, 9), NESTED)) | NESTED},
+        ),
+        max_size=3,
+    )
+)
+@settings(max_examples=3 * settings.default.max_examples)
+def test_json_that_is_no_acknowledgement_is_refused(document: object) -> None:
+    text = json.dumps(document)
+    with bounded_effort(len(text)):
+        try:
+            found = decode_acknowledgements(text)
+        except PayloadInvalid:
+            return
+    for ack in found:
+        assert all(0 <= first <= last < 1 << 63 for first, last in ack.batches)
+        assert all(0 <= batch < 1 << 63 and reason.encode() is not None for batch, reason in ack.refused)
+
+
+@pytest.mark.parametrize("text", ["[" * 200_000, '[{"epoch":"1","batches":' + "[" * 200_000, "[" + "9" * 100_000 + "]"])
+def test_json_that_is_deep_or_of_endless_digits_is_refused(text: str) -> None:
+    with bounded_effort(len(text)), pytest.raises(PayloadInvalid):
+        decode_acknowledgements(text)
 
 
 METRICS = st.lists(
