@@ -8,8 +8,8 @@ ones have not come within the reorder timeout (section 5.4, reordering).
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from dataclasses import dataclass, field
+from typing import Any
 
 from google.protobuf.message import DecodeError
 
@@ -17,28 +17,16 @@ from connectors.model.datatypes import DataType
 from connectors.model.errors import PayloadInvalid
 from connectors.sparkplug import sparkplug_b_pb2 as pb
 from connectors.sparkplug.birth import BD_SEQ, REBIRTH
+from connectors.sparkplug.born_metrics import BornMetric, BornMetrics, MetricFacts
 from connectors.sparkplug.bulk_encode import NS_PER_MS
-from connectors.sparkplug.definition import DESCRIPTION_PROPERTY, UNIT_PROPERTY
-from connectors.sparkplug.metric_value import metric_quality, metric_value, text_of
-from connectors.sparkplug.structured_value import member_types, property_values, structured_text, to_json
+from connectors.sparkplug.metric_value import metric_quality, metric_value
+from connectors.sparkplug.structured_value import structured_text
 from connectors.sparkplug.topics import Topic, Verb
-from connectors.sparkplug.type_numbers import is_structured, stored_type
+from connectors.sparkplug.type_numbers import is_structured
 
-METRICS_PER_NODE_MAX = 1_000_000
 SEQ_COUNT = 256
 REMEMBERED_MESSAGES = 2048
 """An append of the bridge has up to 1000 messages, and comes again as a whole when its answer was lost."""
-_OF_THE_SAMPLE: Final = ("Quality", "StatusCode")
-
-
-@dataclass(frozen=True, slots=True)
-class MetricFacts:
-    """What a node tells of a metric beside its values; ``properties`` is JSON, or empty."""
-
-    type_number: int
-    unit: str = ""
-    description: str = ""
-    properties: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,14 +64,6 @@ class NodeReading:
     duplicate: bool = False
 
 
-@dataclass(slots=True)
-class _Metric:
-    name: str
-    datatype: DataType
-    facts: MetricFacts
-    properties: dict[str, Any]
-
-
 def payload_of(data: bytes) -> pb.Payload:
     """A Sparkplug payload, whole. Raises ``PayloadInvalid`` when the bytes are none."""
     try:
@@ -101,9 +81,7 @@ class NodeSession:
         self._missing: set[int] = set()
         self._missing_until_ms = 0
         self._has_lost = False
-        self._members: dict[str, dict[str, int]] = {}
-        self._aliases: dict[int, tuple[str, _Metric]] = {}
-        self._names: dict[tuple[str, str], _Metric] = {}
+        self._metrics = BornMetrics()
         self._seq: int | None = None
         self._bd_seq: int | None = None
         self._taken: dict[bytes, None] = {}
@@ -140,19 +118,17 @@ class NodeSession:
         else:
             self._check_seq(message, received_ms, reading)
             if topic.verb is Verb.DDEATH:
-                self._forget(topic.device)
+                self._metrics.forget(topic.device)
                 return reading
             if topic.verb is Verb.DBIRTH:
-                self._forget(topic.device)
+                self._metrics.forget(topic.device)
         is_birth = topic.verb in (Verb.NBIRTH, Verb.DBIRTH)
         for metric in message.metrics:
             self._metric(topic.device, metric, message.timestamp, reading, is_birth=is_birth)
         return reading
 
     def _node_birth(self, message: pb.Payload, reading: NodeReading) -> None:
-        self._aliases.clear()
-        self._names.clear()
-        self._members.clear()
+        self._metrics.clear()
         self._missing.clear()
         self._has_lost = False
         self.born = True
@@ -225,13 +201,10 @@ class NodeSession:
         is_behind = self._seq is not None and (seq - self._seq - 1) % SEQ_COUNT >= SEQ_COUNT // 2
         return is_behind and self._has_lost and self._reorder_ms > 0
 
-    def _forget(self, device: str) -> None:
-        self._aliases = {alias: known for alias, known in self._aliases.items() if known[0] != device}
-        self._names = {key: known for key, known in self._names.items() if key[0] != device}
-
     def _metric(self, device: str, metric: pb.Metric, time_ms: int, reading: NodeReading, *, is_birth: bool) -> None:
         try:
-            known = self._learn(device, metric, reading) if is_birth else self._known(device, metric, reading)
+            take = self._metrics.learn if is_birth else self._metrics.find
+            known = take(device, metric, reading.refused)
         except PayloadInvalid as exc:
             reading.refused.append(str(exc))
             reading.wants_rebirth = reading.wants_rebirth or not is_birth
@@ -242,7 +215,7 @@ class NodeSession:
             reading.transient += 1
             return
         try:
-            value, quality = self._value(metric, known)
+            value, quality = self._value(device, metric, known)
         except PayloadInvalid as exc:
             reading.refused.append(str(exc))
             return
@@ -250,70 +223,8 @@ class NodeSession:
         time_ns = min(milliseconds, (1 << 63) // NS_PER_MS - 1) * NS_PER_MS
         reading.samples.append(MetricSample(device, known.name, known.datatype, time_ns, value, quality, known.facts))
 
-    def _value(self, metric: pb.Metric, known: _Metric) -> tuple[Any, int]:
+    def _value(self, device: str, metric: pb.Metric, known: BornMetric) -> tuple[Any, int]:
         number = known.facts.type_number
         if not is_structured(number) or metric.is_null or metric.WhichOneof("value") is None:
             return metric_value(metric, known.datatype)
-        return structured_text(metric, number, self._members), metric_quality(metric)
-
-    def _learn(self, device: str, metric: pb.Metric, reading: NodeReading) -> _Metric:
-        if not metric.name:
-            raise PayloadInvalid(f"a birth has a metric without a name (alias {metric.alias})")
-        try:
-            datatype = stored_type(metric.datatype)
-        except PayloadInvalid as exc:
-            raise PayloadInvalid(f"the metric {metric.name[:80]!r} has {exc}") from exc
-        if len(self._names) >= METRICS_PER_NODE_MAX:
-            raise PayloadInvalid(f"the node has more than {METRICS_PER_NODE_MAX} metrics")
-        template = metric.template_value
-        if types := member_types(template):
-            self._members.setdefault(template.template_ref or metric.name, {}).update(types)
-        properties = _properties(metric, reading)
-        known = _Metric(text_of(metric.name), datatype, _facts(metric, properties), properties)
-        self._names[device, metric.name] = known
-        if metric.HasField("alias"):
-            self._aliases[metric.alias] = (device, known)
-        return known
-
-    def _known(self, device: str, metric: pb.Metric, reading: NodeReading) -> _Metric:
-        if metric.name:
-            known = self._names.get((device, metric.name))
-            if known is None:
-                raise PayloadInvalid(f"unknown metric {metric.name[:80]!r}")
-        else:
-            found = self._aliases.get(metric.alias)
-            if found is None or found[0] != device:
-                raise PayloadInvalid(f"unknown alias {metric.alias}")
-            known = found[1]
-        if not all(key in _OF_THE_SAMPLE for key in metric.properties.keys):
-            # Data brings properties that have changed; the others stay as the birth has told them.
-            known.properties = known.properties | _properties(metric, reading)
-            told, before = _facts(metric, known.properties), known.facts
-            known.facts = replace(
-                told, type_number=before.type_number, description=told.description or before.description
-            )
-        return known
-
-
-def _properties(metric: pb.Metric, reading: NodeReading) -> dict[str, Any]:
-    """The properties of ``metric``; none, and the reason, when they cannot be read: its value is taken all the same."""
-    try:
-        return property_values(metric.properties)
-    except PayloadInvalid as exc:
-        reading.refused.append(f"the metric {metric.name or metric.alias!r}: {exc}")
-        return {}
-
-
-def _facts(metric: pb.Metric, properties: dict[str, Any]) -> MetricFacts:
-    unit, description = properties.get(UNIT_PROPERTY), properties.get(DESCRIPTION_PROPERTY)
-    others = {
-        key: value
-        for key, value in properties.items()
-        if key not in (UNIT_PROPERTY, DESCRIPTION_PROPERTY, *_OF_THE_SAMPLE)
-    }
-    return MetricFacts(
-        metric.datatype,
-        unit if isinstance(unit, str) else "",
-        description if isinstance(description, str) else text_of(metric.metadata.description),
-        to_json(others) if others else "",
-    )
+        return structured_text(metric, number, self._metrics.members(device)), metric_quality(metric)
