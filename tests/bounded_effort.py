@@ -16,7 +16,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
-CPU_S: Final = 1.0
+CPU_S: Final = 2.0
 CPU_US_PER_BYTE: Final = 100.0
 MEMORY_BYTES: Final = 4_000_000
 MEMORY_PER_BYTE: Final = 400

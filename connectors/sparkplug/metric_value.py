@@ -45,7 +45,7 @@ def metric_value(metric: pb.Metric, datatype: DataType) -> tuple[Any, int]:
     try:
         return converted(raw, field, datatype), quality
     except CANNOT_CONVERT as exc:
-        name = metric.name or f"alias {metric.alias}"
+        name = metric.name[:80] or f"alias {metric.alias}"
         raise PayloadInvalid(f"the metric {name!r} has a {field}, which cannot be a {datatype.label}") from exc
 
 

@@ -50,7 +50,7 @@ def structured_text(metric: pb.Metric, number: int, members: MemberTypes) -> str
     try:
         return to_json(_value(metric, number, members))
     except CANNOT_CONVERT as exc:
-        name = metric.name or f"alias {metric.alias}"
+        name = metric.name[:80] or f"alias {metric.alias}"
         field = metric.WhichOneof("value")
         raise PayloadInvalid(f"the metric {name!r} has a {field}, which cannot be a {type_label(number)}") from exc
 

@@ -56,6 +56,8 @@ def id_problem(text: str) -> str:
     bad = [char for char in "+/#" if char in text]
     if bad:
         return f"it contains {' and '.join(repr(char) for char in bad)}, which Sparkplug keeps for itself"
+    if any("\ud800" <= char <= "\udfff" for char in text):
+        return "it contains half of a surrogate pair, which is no UTF-8"
     if len(text.encode()) > ID_BYTES_MAX:
         return f"it is longer than {ID_BYTES_MAX} bytes"
     if any(ord(char) < 32 for char in text):
@@ -63,11 +65,12 @@ def id_problem(text: str) -> str:
     return ""
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=16_384)
 def parse_topic(topic: str) -> Topic:
     """The parts of a Sparkplug topic of a node or device.
 
-    Raises ``PayloadInvalid`` for anything else, STATE topics included. Results are cached: a plant has few topics.
+    Raises ``PayloadInvalid`` for anything else, STATE topics included. Results are cached: a plant has few topics, and
+    long ones that strangers make up take 50 MB at most.
     """
     parts = topic.split("/")
     if len(parts) not in (4, 5) or parts[0] != NAMESPACE:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from connectors.sparkplug import sparkplug_b_pb2 as pb
 from connectors.sparkplug.bulk_decode import AliasTypes, decode_metrics
 from connectors.sparkplug.bulk_encode import HISTORICAL, encode_metrics, encoded_bytes_max, sub_millisecond_ticks
 from connectors.sparkplug.metric_value import metric_value
+from tests.bounded_effort import bounded_effort
 
 TIMES = st.one_of(
     st.integers(1_700_000_000_000_000_000, 1_700_000_100_000_000_000),
@@ -148,10 +150,11 @@ def test_a_cut_off_message_is_refused() -> None:
 @given(st.binary(max_size=3000))
 def test_noise_is_refused_and_nothing_else_happens(noise: bytes) -> None:
     types = AliasTypes({16_384: DataType.DOUBLE})
-    try:
-        decode_metrics(noise, types)
-    except PayloadInvalid:
-        return
+    with bounded_effort(len(noise)):
+        try:
+            decode_metrics(noise, types)
+        except PayloadInvalid:
+            return
     assert pb.Payload.FromString(noise).metrics or not noise
 
 
@@ -162,11 +165,39 @@ def test_flipped_bytes_never_do_more_than_refuse_or_change_values(data: st.DataO
     for _ in range(data.draw(st.integers(1, 4))):
         body[data.draw(st.integers(0, len(body) - 1))] = data.draw(st.integers(0, 255))
     types = AliasTypes({16_384 + k: DataType.DOUBLE for k in range(40)})
-    try:
-        found = decode_metrics(bytes(body), types)
-    except PayloadInvalid:
-        return
+    with bounded_effort(len(body)):
+        try:
+            found = decode_metrics(bytes(body), types)
+        except PayloadInvalid:
+            return
     assert sum(len(batch) for batch in found) >= 1
+
+
+def texts(lengths: Iterable[int]) -> bytes:
+    """Metrics of alias 1, each with a text of its own length."""
+    return pb.Payload(
+        metrics=[pb.Metric(alias=1, timestamp=5, string_value="x" * length) for length in lengths]
+    ).SerializeToString()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(b"\x12\x00" * 20_000, id="nothing in each"),
+        pytest.param(b"\x12\xff\xff\xff\xff\x7f" * 20_000, id="each longer than all"),
+        pytest.param(b"\x12" + b"\xff" * 200_000, id="a length without end"),
+        pytest.param(texts(range(1000)), id="every one of another length"),
+        pytest.param(texts(number % 100 for number in range(10_000)), id="a hundred lengths in turn"),
+    ],
+)
+def test_a_body_of_any_layout_costs_what_its_size_allows(body: bytes) -> None:
+    types = AliasTypes({1: DataType.STRING})
+    with bounded_effort(len(body)):
+        try:
+            found = decode_metrics(body, types)
+        except PayloadInvalid:
+            return
+    assert sum(len(batch) for batch in found) == len(pb.Payload.FromString(body).metrics)
 
 
 def test_the_number_of_ticks_has_to_fit() -> None:
