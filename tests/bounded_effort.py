@@ -36,19 +36,20 @@ def bounded_effort(
     cpu_us_per_byte: float = CPU_US_PER_BYTE,
     memory_bytes: int = MEMORY_BYTES,
     memory_per_byte: int = MEMORY_PER_BYTE,
+    is_traced: bool = True,
 ) -> Iterator[None]:
     """Fail when the block takes more CPU time, or more memory at any time, than an input of ``size_bytes`` may cost.
 
     CPU time is that of this process, so that a busy machine makes no difference; a block that takes too long is broken
-    off as soon as it is back in Python. Main thread only, as it takes a signal.
+    off as soon as it is back in Python. Main thread only, as it takes a signal. Without ``is_traced`` memory is counted
+    for the process as a whole only, less exactly, and the block runs at its own speed.
     """
     cpu_s_max = cpu_s + cpu_us_per_byte * 1e-6 * size_bytes
     bytes_max = memory_bytes + memory_per_byte * size_bytes
     before = signal.signal(signal.SIGPROF, _break_off)
-    was_tracing = tracemalloc.is_tracing()
-    if not was_tracing:
+    if is_traced:
         tracemalloc.start()
-    _forget_peak()
+    Path("/proc/self/clear_refs").write_text("5")  # the process's own peak begins anew (proc_pid_clear_refs)
     resident_bytes = _resident_peak_bytes()
     traced_bytes = tracemalloc.get_traced_memory()[0]
     started_s = time.process_time()
@@ -62,8 +63,7 @@ def bounded_effort(
         signal.signal(signal.SIGPROF, before)
         took_s = time.process_time() - started_s
         python_bytes = tracemalloc.get_traced_memory()[1] - traced_bytes
-        if not was_tracing:
-            tracemalloc.stop()
+        tracemalloc.stop()
     all_bytes = _resident_peak_bytes() - resident_bytes
     assert took_s <= cpu_s_max, f"{size_bytes} bytes take {took_s:.1f} s of CPU time; {cpu_s_max:.1f} is the bound"
     assert python_bytes <= bytes_max, f"{size_bytes} bytes become {python_bytes:,} in memory; {bytes_max:,} allowed"
@@ -72,11 +72,6 @@ def bounded_effort(
 
 def _break_off(_number: int, _frame: FrameType | None) -> None:
     raise _TooLong
-
-
-def _forget_peak() -> None:
-    tracemalloc.reset_peak()
-    Path("/proc/self/clear_refs").write_text("5")  # the process's own peak begins anew (proc_pid_clear_refs)
 
 
 def _resident_peak_bytes() -> int:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +18,20 @@ from connectors.model.errors import ConfigInvalid, Problem
 from edge_agent.config.load import load_config
 from edge_agent.config.models import AgentConfig
 from edge_agent.drivers import built_in_drivers
+from tests.drawn_yaml import (
+    ANY_BYTES,
+    SECRET,
+    UNFOLDING,
+    YAML_PIECES,
+    Place,
+    answered,
+    as_file,
+    changed,
+    changes,
+    paths_of,
+)
 
 DRIVERS = built_in_drivers()
-SECRET = "Hunter2Hunter2"
 ENVIRON = {"SECRET": SECRET}
 JARGON = re.compile(
     r"Input should|pydantic|type=|value_error|input_type|Value error|errors\.py|https?://errors|NoneType|<class|"
@@ -80,18 +89,6 @@ COMPLETE: dict[str, Any] = {
         },
     ],
 }
-KEYS = sorted(set(re.findall(r'"([a-z_]+)":', json.dumps(COMPLETE))))
-TEXTS = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), max_size=20)
-WORDS = st.sampled_from(
-    ["", " ", "5s", "-1s", "1%", "9" * 400 + "s", "9" * 400 + "GB", "1e400", "holding 70000", "coil ٣", "ns=1;i=1",
-     "opcua", "opc-ua", "mqtt://u:p@h", "tcp://u:p@h", "mqtts://[::1]:99999", "${env:NONE}", "${file:/dev/zero}",
-     "${credential:a}", "a/b", "Lineside/x", "/dev/zero", "*", "**/*", "../*", "x" * 300, "yes", "0660", "\u2028"]
-)  # fmt: skip
-VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | TEXTS | WORDS,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS) | TEXTS, inner, max_size=3),
-    max_leaves=8,
-)
 # JSON as YAML reads it: without what is no JSON (infinity), and without the line separators that YAML 1.1 folds.
 JSON_TEXTS = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs", "Zl", "Zp"]), max_size=20)
 JSON_VALUES = st.recursive(
@@ -99,11 +96,6 @@ JSON_VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(JSON_TEXTS, inner, max_size=4),
     max_leaves=12,
 )
-YAML_PIECES = st.sampled_from(
-    ["agent:", "uplink:", "devices:", "tags:", "include:", "name: x", "driver: modbus", "- ", "  ", "\n", "\t", ": ",
-     "{", "}", "[", "]", ",", "&a ", "*a", "!x ", "!!int ", "'", '"', "|", ">", "#", "%YAML 1.2", "---", "...", "? ",
-     "<<", "\\", "\\x", "@", "`", "~", "12", "1.5", "0x", ".inf", "true", "ä", "\ufeff", "\x00", "\x85", "\r"]
-)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -111,57 +103,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("fuzz")
 
 
-def load(folder: Path, data: bytes) -> AgentConfig | list[Problem]:
-    """The configuration, or the problems, after checks that hold for any problem."""
-    path = folder / "agent.yaml"
-    path.write_bytes(data)
-    try:
-        return load_config(path, DRIVERS, environ=ENVIRON)
-    except ConfigInvalid as exc:
-        problems = exc.problems
-    lines = len(re.split("\r\n|[\r\n\x85\u2028\u2029]", data.decode("utf-8", "replace")))
-    assert problems
-    for problem in problems:
-        assert problem.where == str(path)
-        assert 0 < problem.line <= lines
-        assert problem.column > 0
-        assert problem.message.endswith((".", "…"))
-        assert problem.suggestion == "" or problem.suggestion.endswith((".", "?"))
-        assert len(problem.message) < 600
-        assert "\n" not in str(problem)
-        assert SECRET not in str(problem)
-    return problems
-
-
-def paths_of(value: Any, above: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    yield above
-    entries = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for step, inside in entries:
-        yield from paths_of(inside, (*above, step))
-
-
 PATHS = [path for path in paths_of(COMPLETE) if path]
 
 
-def changed(changes: list[tuple[tuple[Any, ...], str, Any]]) -> dict[str, Any]:
-    """``COMPLETE`` with some values replaced, removed or added; a change whose place is gone is left out."""
-    document = copy.deepcopy(COMPLETE)
-    for path, how, value in changes:
-        target: Any = document
-        try:
-            for step in path[:-1]:
-                target = target[step]
-            if how == "replace":
-                target[path[-1]] = value
-            elif how == "remove":
-                del target[path[-1]]
-            elif isinstance(target, dict):
-                target[str(value)[:30]] = value
-            elif isinstance(target, list):
-                target.append(value)
-        except (KeyError, IndexError, TypeError):
-            continue
-    return document
+def load(folder: Path, data: bytes, *, is_traced: bool = False) -> AgentConfig | list[Problem]:
+    return answered(
+        lambda path: load_config(path, DRIVERS, environ=ENVIRON), folder / "agent.yaml", data, is_traced=is_traced
+    )
 
 
 def test_the_complete_file_is_right(folder: Path) -> None:
@@ -175,13 +123,9 @@ def test_the_complete_file_is_right(folder: Path) -> None:
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
-@given(
-    changes=st.lists(
-        st.tuples(st.sampled_from(PATHS), st.sampled_from(["replace", "remove", "add"]), VALUES), min_size=1, max_size=4
-    )
-)
-def test_a_file_with_mistakes_is_explained(folder: Path, changes: list[tuple[tuple[Any, ...], str, Any]]) -> None:
-    load(folder, json.dumps(changed(changes), ensure_ascii=False).replace("NaN", ".nan").encode())
+@given(made=changes(COMPLETE))
+def test_a_file_with_mistakes_is_explained(folder: Path, made: list[tuple[Place, str, Any]]) -> None:
+    load(folder, as_file(changed(COMPLETE, made)))
 
 
 @settings(
@@ -191,7 +135,7 @@ def test_a_file_with_mistakes_is_explained(folder: Path, changes: list[tuple[tup
 )
 @given(path=st.sampled_from(PATHS), value=st.none() | st.booleans() | st.integers() | st.just([]) | st.just({}))
 def test_no_word_of_the_libraries_is_in_a_message(folder: Path, path: tuple[Any, ...], value: Any) -> None:
-    found = load(folder, json.dumps(changed([(path, "replace", value)])).encode())
+    found = load(folder, json.dumps(changed(COMPLETE, [(path, "replace", value)])).encode())
     for problem in found if isinstance(found, list) else ():
         assert JARGON.search(str(problem).partition("agent.yaml:")[2]) is None
 
@@ -211,9 +155,14 @@ def test_text_that_looks_like_yaml(folder: Path, text: str) -> None:
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
-@given(data=st.binary(max_size=200) | st.text(max_size=100).map(lambda text: text.encode("utf-8", "surrogatepass")))
+@given(data=ANY_BYTES)
 def test_any_bytes(folder: Path, data: bytes) -> None:
     load(folder, data)
+
+
+@pytest.mark.parametrize("data", [pytest.param(data, id=name) for name, data in UNFOLDING.items()])
+def test_a_file_that_unfolds_costs_what_its_size_allows(folder: Path, data: bytes) -> None:
+    assert isinstance(load(folder, data, is_traced=True), list)
 
 
 @settings(max_examples=3 * settings.default.max_examples, deadline=None)
