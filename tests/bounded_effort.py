@@ -17,7 +17,7 @@ from types import FrameType
 from typing import Final
 
 CPU_S: Final = 2.0
-CPU_US_PER_BYTE: Final = 100.0
+CPU_US_PER_BYTE: Final = 50.0
 MEMORY_BYTES: Final = 4_000_000
 MEMORY_PER_BYTE: Final = 400
 OUTSIDE_PYTHON_BYTES: Final = 64_000_000

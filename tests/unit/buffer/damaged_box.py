@@ -20,6 +20,8 @@ from connectors.sparkplug.delivery import parse_epoch
 from edge_agent.buffer.outbox import Commit, Outbox
 from edge_agent.buffer.reading import read_batches
 from edge_agent.buffer.rows import Kind, NewBatch, OpenGap, StoredBatch
+from edge_agent.buffer.sealing import PLAIN, Sealing, alias_place
+from tests.bounded_effort import bounded_effort
 
 PRESS, OVEN = DeviceName("press"), DeviceName("oven")
 NOW_NS = 1_795_000_000_000_000_000
@@ -35,7 +37,8 @@ class Box:
     is in the outbox. ``left``: numbers that had left it before, with the cloud's knowledge.
     """
 
-    def __init__(self, *, is_folded: bool) -> None:
+    def __init__(self, *, is_folded: bool, sealing: Sealing = PLAIN) -> None:
+        self.sealing = sealing
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "outbox.db"
             first = self._start(path, 0)
@@ -51,13 +54,13 @@ class Box:
             if is_folded:
                 second._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             self.files = {file.name: file.read_bytes() for file in Path(folder).iterdir() if file.name[-4:] != "-shm"}
-            self.rows = {(Epoch(row[1]), int(row[0])): row for row in stored(path)}
+            self.rows = {(Epoch(row[1]), int(row[0])): row for row in stored(path, sealing)}
             self.left = {(first.epoch, number) for begin, end in gone for number in range(begin, end + 1)}
             self.aliases = {row[:3]: row[3] for row in self._aliases(second)}
             second.close()
 
     def _start(self, path: Path, after_ms: int) -> Outbox:
-        outbox = Outbox(path, "normal", now_ms=NOW_NS // 1_000_000 + after_ms)
+        outbox = Outbox(path, "normal", now_ms=NOW_NS // 1_000_000 + after_ms, sealing=self.sealing)
         self.definitions = {}
         for device, name in ((PRESS, "force"), (OVEN, "zone")):
             definition, _ = outbox.define(device, [TagType(0, TagName(name), DataType.DOUBLE)], NOW_NS // 1_000_000)
@@ -75,7 +78,8 @@ class Box:
 
     @staticmethod
     def _aliases(outbox: Outbox) -> list[tuple[str, str, int, int]]:
-        return outbox._connection.execute("SELECT device, name, datatype, alias FROM alias").fetchall()
+        rows = outbox._connection.execute("SELECT device, name, datatype, alias FROM alias").fetchall()
+        return [(row[0], outbox._sealing.open_text(row[1], alias_place(row[3])), *row[2:]) for row in rows]
 
     @contextmanager
     def unpacked(self) -> Iterator[Path]:
@@ -88,7 +92,8 @@ class Box:
 
 def opened_as_promised(box: Box, path: Path) -> Outbox:
     """Open the outbox, and hold it against what it was; the caller closes it."""
-    outbox = Outbox(path, "normal", now_ms=NOW_NS // 1_000_000 + 5000)
+    with bounded_opening(path):
+        outbox = Outbox(path, "normal", now_ms=NOW_NS // 1_000_000 + 5000, sealing=box.sealing)
     rows = rows_of(outbox)
     old = {(row.epoch, int(row.number)): row for row in rows if row.epoch != outbox.epoch and not row.unreadable}
     for key, row in old.items():
@@ -104,6 +109,14 @@ def opened_as_promised(box: Box, path: Path) -> Outbox:
     for tag, alias in aliases.items():
         assert box.aliases.get(tag, alias) == alias or alias not in box.aliases.values(), "an alias of another tag"
     return outbox
+
+
+@contextmanager
+def bounded_opening(path: Path) -> Iterator[None]:
+    """What opening an outbox may cost, whatever has become of its files."""
+    size_bytes = sum(file.stat().st_size for file in path.parent.iterdir())
+    with bounded_effort(size_bytes, cpu_s=4.0, cpu_us_per_byte=10.0, memory_per_byte=20, is_traced=False):
+        yield
 
 
 def declare_what_is_damaged(outbox: Outbox, rows: list[StoredBatch]) -> None:
@@ -138,4 +151,4 @@ def goes_on(outbox: Outbox) -> None:
 
 
 def rows_of(outbox: Outbox) -> list[StoredBatch]:
-    return read_batches(outbox._connection, 0, 1 << 40, 1 << 60)
+    return read_batches(outbox._connection, 0, 1 << 40, 1 << 60, sealing=outbox._sealing)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from damaged_box import NOW_NS, Box, goes_on, opened_as_promised, rows_of
+from damaged_box import NOW_NS, Box, bounded_opening, goes_on, opened_as_promised, rows_of
 from hypothesis import given
 from hypothesis import strategies as st
 from outbox_model import content
@@ -76,7 +76,8 @@ def test_without_the_mark_too_it_opens_and_gives_back_nothing_wrong(box: Box, da
         at = data.draw(st.integers(0, len(damaged) - 1))
         damaged[at : at + data.draw(st.sampled_from([1, 512, 8192]))] = b"\x55"
         target.write_bytes(damaged)
-        outbox = Outbox(path, "normal", now_ms=NOW_NS // 1_000_000 + 5000)
+        with bounded_opening(path):
+            outbox = Outbox(path, "normal", now_ms=NOW_NS // 1_000_000 + 5000)
         for row in rows_of(outbox):
             if row.epoch != outbox.epoch and not row.unreadable:
                 assert content(row) == box.rows.get((row.epoch, int(row.number)), content(row))
