@@ -13,6 +13,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -167,13 +168,19 @@ def _interrupted_after(connection: sqlite3.Connection, longest_s: float) -> Iter
 
 def _tables_damage(connection: sqlite3.Connection) -> str:
     """Whether the tables are the ones that this version knows; their definitions are a part of the file too."""
+    missing = _known_shape() - _shape(connection)
+    return f"the definition of {min(missing)[1]!r} is not right" if missing else ""
+
+
+@cache
+def _known_shape() -> frozenset[tuple[str, ...]]:
+    """What ``_shape`` is of the tables of this version."""
     fresh = sqlite3.connect(":memory:")
     try:
         make_tables(fresh)
-        missing = _shape(fresh) - _shape(connection)
+        return frozenset(_shape(fresh))
     finally:
         fresh.close()
-    return f"the definition of {min(missing)[1]!r} is not right" if missing else ""
 
 
 def _shape(connection: sqlite3.Connection) -> set[tuple[str, ...]]:
