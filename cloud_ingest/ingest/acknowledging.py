@@ -112,12 +112,12 @@ class Acknowledging:
         self._refused.setdefault(key.agent, {}).setdefault(key.epoch, []).append((key.batch, reason))
 
     def take(self) -> list[tuple[AgentName, Sequence[Acknowledgement]]]:
-        """What is due, a message each; each batch is told once, and an agent may have several messages."""
+        """What is due, in the order in which it became so; each batch is told once, an agent may have several messages."""
         due, refused = self._due, self._refused
         self._due, self._refused = {}, {}
         return [
             (agent, message)
-            for agent in due.keys() | refused.keys()
+            for agent in {**due, **refused}
             for message in _messages(due.get(agent, {}), refused.get(agent, {}))
         ]
 
@@ -127,7 +127,7 @@ def _messages(
 ) -> Iterator[Sequence[Acknowledgement]]:
     """One message with all of it; several where it names more ranges than an agent reads at once."""
     parts: list[Acknowledgement] = []
-    for epoch in due.keys() | refused.keys():
+    for epoch in {**due, **refused}:
         ranges, reasons = list(due.get(epoch, ())), refused.get(epoch, ())
         for at in range(0, max(len(ranges), len(reasons)), SPANS_MAX // 2):
             half = slice(at, at + SPANS_MAX // 2)
