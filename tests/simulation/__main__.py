@@ -6,7 +6,8 @@ import argparse
 import sys
 import time
 
-from tests.simulation.seeds import replay_command, run_seed
+from tests.simulation.processes import run_in_processes
+from tests.simulation.seeds import replay_command, run_seed, run_seeds
 
 
 def main() -> int:
@@ -15,19 +16,34 @@ def main() -> int:
     parser.add_argument("--seed", type=int, help="run this one, and print what happened")
     parser.add_argument("--seeds", type=int, default=200, help="run so many")
     parser.add_argument("--from", dest="first", type=int, default=0, help="the first of them")
+    parser.add_argument("--step", type=int, default=1, help="from one of them to the next")
+    parser.add_argument("--jobs", type=int, default=1, help="processes that share them")
     parser.add_argument("--quiet", action="store_true", help="with --seed: no trace")
     asked = parser.parse_args()
     if asked.seed is not None:
         return _replay(asked.seed, quiet=asked.quiet)
-    failed, begun_s = 0, time.perf_counter()
-    for seed in range(asked.first, asked.first + asked.seeds):
-        outcome = run_seed(seed)
+    seeds = range(asked.first, asked.first + asked.seeds * asked.step, asked.step)
+    begun_s = time.perf_counter()
+    if asked.jobs > 1:
+        failures = run_in_processes([seeds], asked.jobs)
+        print("".join(failures), end="")
+        said = "some failed" if failures else "none failed"
+    else:
+        failed = _run(seeds)
+        said, failures = f"{failed} failed", ["failed"] * failed
+    took_s = time.perf_counter() - begun_s
+    print(f"{asked.seeds} seeds in {took_s:.1f} s ({asked.seeds / took_s:.1f} a second), {said}")
+    return 1 if failures else 0
+
+
+def _run(seeds: range) -> int:
+    """How many have failed; each is printed, with the command that repeats it."""
+    failed = 0
+    for outcome in run_seeds(seeds):
         if outcome.violations:
             failed += 1
-            print(f"{replay_command(seed)}\n  " + "\n  ".join(outcome.violations), flush=True)
-    took_s = time.perf_counter() - begun_s
-    print(f"{asked.seeds} seeds in {took_s:.1f} s ({asked.seeds / took_s:.1f} a second), {failed} failed")
-    return 1 if failed else 0
+            print(f"{replay_command(outcome.seed)}\n  " + "\n  ".join(outcome.violations), flush=True)
+    return failed
 
 
 def _replay(seed: int, *, quiet: bool) -> int:

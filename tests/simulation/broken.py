@@ -5,15 +5,20 @@ They replace a piece of the product while they last, and are never in its code.
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
-from cloud_ingest.historian import ledger_book
+from cloud_ingest.historian.incoming import Incoming
+from cloud_ingest.historian.interpreter import Interpreter
+from cloud_ingest.historian.work import KnownAgent, Work
 from cloud_ingest.ingest.acknowledging import Acknowledging
 from cloud_ingest.ingest.pending import Pending, Taken, batch_of
-from connectors.model.delivery import BatchRanges, Epoch
+from connectors.model.delivery import Epoch
+from connectors.sparkplug.delivery import Delivery
 from edge_agent.acquisition.collector import Collector
+from edge_agent.buffer import outbox
 from edge_agent.buffer.rows import StoredBatch
 from edge_agent.uplink.sender import Sender
 from tests.simulation.agents import Box
@@ -63,32 +68,35 @@ def acknowledge_before_the_log_has_it() -> Iterator[None]:
         yield
 
 
-class _Forgetful(BatchRanges):
-    """Knows no batch again."""
-
-    def __contains__(self, number: object) -> bool:
-        return False
-
-    def copy(self) -> BatchRanges:
-        return _Forgetful(self)
-
-
 @contextmanager
 def no_deduplication() -> Iterator[None]:
-    """The historian stores what it has stored before."""
-    with _replaced(ledger_book, "BatchRanges", _Forgetful):
+    """The historian stores what it has stored before; its ledger is right all the same."""
+    of_agent = Interpreter._of_agent
+
+    async def broken(
+        self: Interpreter, work: Work, fresh: Any, agent: KnownAgent, incoming: Incoming, delivery: Delivery
+    ) -> None:
+        if delivery.batch:  # a look at the ledger finds nothing; the batch is entered again at once
+            (await self._book.entry(work, agent, delivery.epoch)).arrived.discard(delivery.batch)
+        await of_agent(self, work, fresh, agent, incoming, delivery)
+
+    with _replaced(Interpreter, "_of_agent", broken):
         yield
 
 
 @contextmanager
 def epoch_used_again() -> Iterator[None]:
-    """Every start of an agent has the epoch of the first."""
-    new_epoch = Box.new_epoch
+    """Every start of an agent has the epoch of the first, and its outbox does not mind."""
+    new_epoch, begin_epoch = Box.new_epoch, outbox.begin_epoch
 
     def broken(self: Box) -> Epoch:
         return self.epochs[0] if self.epochs else new_epoch(self)
 
-    with _replaced(Box, "new_epoch", broken):
+    def begun_again(connection: sqlite3.Connection, epoch: Epoch, first: int, now_ms: int) -> bytes:
+        connection.execute("DELETE FROM epoch WHERE epoch=?", (epoch,))
+        return begin_epoch(connection, epoch, first, now_ms)
+
+    with _replaced(Box, "new_epoch", broken), _replaced(outbox, "begin_epoch", begun_again):
         yield
 
 

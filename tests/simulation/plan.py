@@ -13,7 +13,13 @@ from typing import Final, Literal
 from tests.simulation.process import Crash, Point
 
 FAULTS_BEGIN_S: Final = 1.0
-FAULTS_END_S: Final = 20.0
+SHORT_DAY_S: Final = (6.0, 8.0)
+LONG_DAY_S: Final = 20.0
+LONG_DAYS: Final = 0.2
+"""So many days are long: they find what needs time (retries that have grown slow, an outage after a recovery). A short
+one finds most of the rest, and three of them take no longer than a long one."""
+FAULT_S_MIN: Final = 2.0
+"""So long before the end of the day the last fault begins."""
 
 Kind = Literal[
     "weather", "line cut", "broker restart", "log away", "log fails", "log loses end", "database away",
@@ -39,6 +45,8 @@ class Plan:
     """A plant and its bad day."""
 
     seed: int
+    day_s: float
+    """Then everything is mended."""
     agents: int
     machines: tuple[int, ...]
     partitions: int
@@ -78,6 +86,7 @@ def drawn_plan(seed: int) -> Plan:
     survives = draw.random() < 0.5
     plan = Plan(
         seed=seed,
+        day_s=LONG_DAY_S if draw.random() < LONG_DAYS else draw.uniform(*SHORT_DAY_S),
         agents=agents,
         machines=tuple(draw.randint(1, 2) for _ in range(agents)),
         partitions=draw.randint(1, 3),
@@ -121,7 +130,7 @@ def _drawn_faults(draw: random.Random, plan: Plan) -> list[Fault]:
 
 
 def _drawn_fault(draw: random.Random, plan: Plan, kind: Kind) -> Fault:
-    at_s = draw.uniform(FAULTS_BEGIN_S, FAULTS_END_S - 3)
+    at_s = draw.uniform(FAULTS_BEGIN_S, plan.day_s - FAULT_S_MIN)
     lasts_s = draw.choice((draw.uniform(0.1, 3), draw.uniform(2, 10)))
     amount = draw.random()
     agent = draw.choice(plan.agent_names)

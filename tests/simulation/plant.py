@@ -1,4 +1,4 @@
-"""One seed, from the first start to the verdict: faults until ``FAULTS_END_S``, then everything is mended."""
+"""One seed, from the first start to the verdict: faults for a day, then everything is mended."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.simulation.event_log import LogServer
 from tests.simulation.event_loop import SimulatedTask, Stuck, run
 from tests.simulation.machines import PERIOD_S_MAX, Machine, drawn_machines
 from tests.simulation.mishaps import mend, mishap
-from tests.simulation.plan import FAULTS_END_S, Fault, Plan
+from tests.simulation.plan import Fault, Plan
 from tests.simulation.process import Leak, Process
 from tests.simulation.product import simulated
 from tests.simulation.trace import Trace
@@ -108,7 +108,7 @@ class Plant:
         keepers = [loop.create_task(self._keep(place), name=f"keeper of {name}") for name, place in self.places.items()]
         happening = [loop.create_task(self._happen(fault), name=f"fault {fault.kind}") for fault in self.plan.faults]
         try:
-            await asyncio.sleep(FAULTS_END_S)
+            await asyncio.sleep(self.plan.day_s)
             for task in happening:
                 task.cancel()
             await asyncio.wait(happening)
@@ -263,9 +263,8 @@ def _told(error: BaseException) -> str:
     return "".join(traceback.format_exception(error))
 
 
-def simulate(plan: Plan, folder: Path) -> Outcome:
-    """Run one plan; ``folder`` (on a memory file system) is there and empty."""
-    trace = Trace()
+def simulate(plan: Plan, folder: Path, trace: Trace) -> Outcome:
+    """Run one plan; ``folder`` (on a memory file system) is there and empty, ``trace`` too."""
     draw = random.Random(f"chance {plan.seed}")
     violations: list[str] = []
     sqlite_hooks.failures.clear()

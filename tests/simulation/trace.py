@@ -17,7 +17,9 @@ DEFECTS: Final = frozenset({"fault"})
 class Trace:
     """A list of what happened. Stands in for structlog too, so that the product's own events are in it."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: str) -> None:
+        """``folder`` has another name each time: it is cut out of what is noted."""
+        self._folder = folder
         self.entries: list[Entry] = []
         self.defects: list[str] = []
 
@@ -26,7 +28,12 @@ class Trace:
         if who is None:
             process = current_process.get()
             who = "plant" if process is None else process.name
-        self.entries.append((asyncio.get_running_loop().time(), who, what, details))
+        told = tuple(detail if isinstance(detail, int | float) else self._told(detail) for detail in details)
+        self.entries.append((asyncio.get_running_loop().time(), who, what, told))
+
+    def _told(self, detail: Any) -> str:
+        text = str(detail)
+        return text.replace(self._folder, "") if self._folder in text else text
 
     def hash(self) -> str:
         """The same for two runs in which the same happened."""
