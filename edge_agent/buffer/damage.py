@@ -8,6 +8,7 @@ row is found by its checksum when it is sent.
 
 from __future__ import annotations
 
+import errno
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -43,6 +44,8 @@ _DISK_CODES: Final = frozenset(
 _UNREADABLE_CODES: Final = frozenset(
     {sqlite3.SQLITE_IOERR_READ, sqlite3.SQLITE_IOERR_SHORT_READ, sqlite3.SQLITE_IOERR_CORRUPTFS}
 )
+_FULL_ERRNOS: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+
 _TYPES: Final = {"INTEGER": ("integer",), "TEXT": ("text",), "BLOB": ("blob",)}
 """By declared type, the types of values."""
 
@@ -84,6 +87,18 @@ def is_damage(error: Exception) -> bool:
 def is_unreadable(error: Exception) -> bool:
     """Whether the disk could not read a part of the file."""
     return getattr(error, "sqlite_errorcode", 0) in _UNREADABLE_CODES
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether ``error``, or what it was made of, says that the disk or a quota has no room."""
+    if isinstance(error, OutboxDamaged):  # whatever it was made of: room does not mend a file
+        return False
+    if isinstance(error, OutboxUnavailable):
+        return error.__cause__ is not None and is_full(error.__cause__)
+    if isinstance(error, OSError):
+        return error.errno in _FULL_ERRNOS
+    code = getattr(error, "sqlite_errorcode", 0)
+    return code & 0xFF == sqlite3.SQLITE_FULL or code == sqlite3.SQLITE_IOERR_SHMSIZE  # for the index of the log
 
 
 def outbox_error(error: Exception, path: Path | None, verb: str) -> OutboxUnavailable:

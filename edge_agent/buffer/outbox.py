@@ -31,7 +31,7 @@ from edge_agent.buffer.ballast import Ballast
 from edge_agent.buffer.bounds import OutboxBounds
 from edge_agent.buffer.checksums import INSERT_ROW, StoredRow, with_checksum
 from edge_agent.buffer.columns import pack_columns
-from edge_agent.buffer.damage import named_errors
+from edge_agent.buffer.damage import is_full, named_errors
 from edge_agent.buffer.definitions import Definitions, highest_alias
 from edge_agent.buffer.epochs import begin_epoch, learn_from_mark, mark_of_start
 from edge_agent.buffer.giving_up import told_not_taken
@@ -45,6 +45,9 @@ from edge_agent.buffer.resealing import seal_names
 from edge_agent.buffer.rows import Gap, Kind, Lane, NewBatch, OpenGap, StoredBatch
 from edge_agent.buffer.schema import Durability
 from edge_agent.buffer.sealing import PLAIN, Sealing, gap_place
+
+OPENINGS_MAX: Final = 8
+"""More than there is to give way on a full disk: the files that were set aside, and the ballast."""
 
 _NO_DEFINITION: Final = DefinitionHash("")
 _NO_DEVICE: Final = DeviceName("")
@@ -86,8 +89,9 @@ class Outbox:
     ) -> None:
         """Open the file, salvage it if it is damaged, and begin a new epoch.
 
-        ``suspicion``: why it is thought to be damaged; then all of it is looked at. Raises ``OutboxUnavailable`` when
-        the disk does not take it, ``OutboxTooNew``.
+        ``suspicion``: why it is thought to be damaged; then all of it is looked at. On a full disk, what was set aside
+        and the ballast give way first. Raises ``OutboxUnavailable`` when the disk does not take it, ``OutboxDamaged``
+        when not even what was salvaged can be used, ``OutboxTooNew``.
         """
         self.path = path
         self.epoch = new_epoch()
@@ -106,12 +110,13 @@ class Outbox:
         """Why the file was opened anew after an error of the disk; whoever reports it clears the list."""
         self._file = OutboxFile(path, durability, sealing, self._bounds.free_disk_bytes_min)
         ballast = Ballast(path, self._bounds.ballast_bytes)
-        while True:
+        for opening in range(OPENINGS_MAX):
             try:
                 self.opening = self._open(now_ms, suspicion)
                 return
-            except OutboxUnavailable:
-                if not self._file.make_way() and not ballast.give_up():  # a full disk has some room now
+            except OutboxUnavailable as exc:
+                is_last = opening == OPENINGS_MAX - 1
+                if is_last or not is_full(exc) or not (self._file.make_way() or ballast.give_up()):
                     self._file.close()
                     raise
 
@@ -150,7 +155,7 @@ class Outbox:
             try:
                 return self._transaction(lambda rows: self._apply(work, rows), now_ms, work)
             except sqlite3.Error as exc:
-                if not _is_full(exc):
+                if not is_full(exc):
                     raise
             rows = self._make_room(work)
             return rows + self._transaction(lambda rows: self._apply(work, rows), now_ms, work)
@@ -392,8 +397,3 @@ class Outbox:
             self._newest_gap, self._has_begun = self._next - 1, True
             begun, alias = EpochBegun(self.epoch, first, now_ms), highest_alias(self._connection)
             self._file.high_water.begin(mark_of_start(self._connection, mark, begun, self._next - 1, alias))
-
-
-def _is_full(error: sqlite3.Error) -> bool:
-    """Whether the disk, or a quota, has no room."""
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
