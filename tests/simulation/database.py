@@ -15,9 +15,10 @@ from typing import Any
 
 from connectors.model.errors import DatabaseUnavailable
 from connectors.ports.clock import Clock
+from tests.simulation import statements_of_agents, statements_of_delivery  # noqa: F401  they register themselves
 from tests.simulation.event_log import dead
 from tests.simulation.process import Process
-from tests.simulation.statements import run_statement
+from tests.simulation.registry import Answer, run_copy, run_statement
 from tests.simulation.tables import Row, Tables
 from tests.simulation.trace import Trace
 
@@ -31,6 +32,20 @@ class DatabaseFaults:
     takes_s_max: float = 0.003
 
 
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A statement, or a COPY into ``table``, that has been carried out, when, and what the answer was."""
+
+    now_s: float
+    sql: str
+    args: Sequence[Any]
+    answer: Answer
+    table: str = ""
+
+
+Heard = Callable[[Sequence[Said]], None]
+
+
 class DatabaseServer:
     """The one server: its tables, who writes, and who holds which lock."""
 
@@ -40,6 +55,8 @@ class DatabaseServer:
         self.is_up = True
         self.interruptions = 0
         self.writing = asyncio.Lock()
+        self.heard: Heard = lambda said: None
+        """Is told of all that was committed or read, in an order in which PostgreSQL gives the same answers."""
         self.locks: dict[str, _HeldLock] = {}
         self.draw = draw
         self.clock = clock
@@ -69,6 +86,8 @@ class _Session:
         self._process = process
         self._own = own
         self._interruptions = server.interruptions
+        self.said: list[Said] = []
+        """What its transaction has said until now."""
 
     async def execute(self, sql: str, *args: Any) -> int:
         """See ``Session``."""
@@ -90,7 +109,8 @@ class _Session:
         """See ``Session``."""
         await self.on_the_way()
         assert self._own is not None
-        self._own.copies.append(data)
+        run_copy(self._own, table, columns, data)
+        self.said.append(Said(self._server.now_s(), ", ".join(columns), (data,), 0, table))
         return 0
 
     async def on_the_way(self) -> None:
@@ -108,15 +128,23 @@ class _Session:
         if not self._server.is_up or self._server.interruptions != self._interruptions:
             raise DatabaseUnavailable("the connection to the database was lost")
 
-    async def _run(self, sql: str, args: Sequence[Any]) -> int | list[Row]:
+    async def _run(self, sql: str, args: Sequence[Any]) -> Answer:
         await self.on_the_way()
         if self._own is not None:
-            return run_statement(self._own, sql, args, self._server.now_s())
+            answer = run_statement(self._own, sql, args, self._server.now_s())
+            self.said.append(Said(self._server.now_s(), sql, args, answer))
+            return answer
         if sql.startswith("SELECT"):
-            return run_statement(self._server.tables, sql, args, self._server.now_s())
+            return self._run_alone(sql, args)
         async with self._server.writing:
             self.check()
-            return run_statement(self._server.tables, sql, args, self._server.now_s())
+            return self._run_alone(sql, args)
+
+    def _run_alone(self, sql: str, args: Sequence[Any]) -> Answer:
+        now_s = self._server.now_s()
+        answer = run_statement(self._server.tables, sql, args, now_s)
+        self._server.heard([Said(now_s, sql, args, answer)])
+        return answer
 
 
 class _HeldLock:
@@ -168,6 +196,7 @@ class SimulatedDatabase:
                 await dead()
             session.check()
             server.tables = own
+            server.heard(session.said)
             server.trace.note("commits", _said(own))
             if not self._process.touch("store"):
                 await dead()

@@ -15,7 +15,7 @@ from tests.simulation import sqlite_hooks
 from tests.simulation.agents import Box
 from tests.simulation.broker import Broker
 from tests.simulation.cloud import Cloud
-from tests.simulation.database import DatabaseServer
+from tests.simulation.database import DatabaseServer, Heard
 from tests.simulation.event_log import LogServer
 from tests.simulation.event_loop import SimulatedTask, Stuck, run
 from tests.simulation.machines import PERIOD_S_MAX, Machine, drawn_machines
@@ -263,14 +263,18 @@ def _told(error: BaseException) -> str:
     return "".join(traceback.format_exception(error))
 
 
-def simulate(plan: Plan, folder: Path, trace: Trace) -> Outcome:
-    """Run one plan; ``folder`` (on a memory file system) is there and empty, ``trace`` too."""
+def simulate(plan: Plan, folder: Path, trace: Trace, heard: Heard = lambda said: None) -> Outcome:
+    """Run one plan; ``folder`` (on a memory file system) is there and empty, ``trace`` too.
+
+    ``heard`` is told what the programs of the cloud say to the database; see ``DatabaseServer``.
+    """
     draw = random.Random(f"chance {plan.seed}")
     violations: list[str] = []
     sqlite_hooks.failures.clear()
 
     async def day() -> float:
         plant = Plant(plan, folder, trace, draw)
+        plant.database.heard = heard
         violations_of.append(plant.violations)
         await plant.day()
         return asyncio.get_running_loop().time()

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from tests.simulation.database import Heard
 from tests.simulation.plan import drawn_plan
 from tests.simulation.plant import Outcome, simulate
 from tests.simulation.trace import Trace
@@ -26,14 +27,14 @@ class TookTooLong(KeyboardInterrupt):
     """No supervisor of the product takes this for an error of its own."""
 
 
-def run_seed(seed: int) -> Outcome:
-    """Run ``seed``, in the main thread; its files are in memory, and gone afterwards."""
+def run_seed(seed: int, heard: Heard = lambda said: None) -> Outcome:
+    """Run ``seed``, in the main thread; its files are in memory, and gone afterwards. ``heard``: see ``simulate``."""
     where = MEMORY if MEMORY.is_dir() else None
     with tempfile.TemporaryDirectory(prefix="lineside-", dir=where) as folder:
         trace = Trace(folder)
         try:
             with _no_longer_than(CPU_S_MAX):
-                return simulate(drawn_plan(seed), Path(folder), trace)
+                return simulate(drawn_plan(seed), Path(folder), trace, heard)
         except TookTooLong as exc:
             where_it_was = "".join(traceback.format_tb(exc.__traceback__)[-12:])
             return Outcome(seed, [f"it has not ended after {CPU_S_MAX:g} s of computing:\n{where_it_was}"], trace, 0.0)

@@ -1,0 +1,124 @@
+"""The simulation's tables do what PostgreSQL does: the same calls on both give the same answers and rows.
+
+The calls are those of whole seeds, as ingest and historian made them; so a fence that the product's SQL loses shows,
+and one that only the simulation has.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Final
+
+import pytest
+
+from cloud_ingest.historian.nodes import Nodes
+from cloud_ingest.historian.rollup_marks import Mark
+from cloud_ingest.historian.storing import PROJECTION, Copies, Place, read_parked, write
+from cloud_ingest.historian.work import DeadLetter, GapRow, KnownAgent, LedgerEntry, ParkedBatch, Work
+from cloud_ingest.ingest.plain_nodes import PlainNodes
+from connectors.model.delivery import AgentName, BatchRanges, Epoch
+from connectors.model.errors import OffsetMoved
+from connectors.postgres.database import open_database
+from connectors.sparkplug import sparkplug_b_pb2 as pb
+from tests.contract.two_databases import SIMPLIFIED, TwoDatabases, TwoSessions, different_tables, empty
+from tests.simulation.database import Said
+from tests.simulation.registry import STATEMENTS
+from tests.simulation.seeds import run_seed
+from tests.simulation.tables import Tables
+
+SEEDS: Final = range(12)
+NOW_S: Final = 1_795_000_000.0
+NODE: Final = AgentName("plant", "another maker's")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)  # it takes some seconds on a quiet machine
+def test_every_statement_of_the_simulation_does_what_postgresql_does(database_dsn: str) -> None:
+    days: list[list[Said]] = []
+    for seed in SEEDS:
+        day: list[Said] = []
+        assert run_seed(seed, day.extend).violations == []
+        days.append(day)
+    said, differences = asyncio.run(_compare(database_dsn, days))
+    assert differences == []
+    assert said == STATEMENTS.keys()
+
+
+async def _compare(dsn: str, days: Sequence[Sequence[Said]]) -> tuple[set[str], list[str]]:
+    said: set[str] = set()
+    differences: list[str] = []
+    real = await open_database(dsn, connections_max=2, application_name="tests")
+    try:
+        for day in days:
+            await empty(real)
+            tables = Tables()
+            async with real.session() as session:
+                both = TwoSessions(session, tables)
+                await _say(both, day)
+                await _say_again(both, day)
+                await _say_what_is_rare(both)
+                both.differences += await different_tables(session, tables)
+            said |= both.said
+            differences += both.differences
+    finally:
+        await real.close()
+    return said, differences
+
+
+async def _say(both: TwoSessions, day: Sequence[Said]) -> None:
+    for each in day:
+        both.now_s = round(each.now_s, 3)  # whole milliseconds: no sum of them is halfway where times are rounded
+        if each.table:
+            await both.copy(each.table, each.sql.split(", "), each.args[0])
+        elif isinstance(each.answer, int):
+            await both.execute(each.sql, *each.args)
+        else:
+            await both.fetch(each.sql, *each.args)
+
+
+async def _say_again(both: TwoSessions, day: Sequence[Said]) -> None:
+    """What was said first and last of each kind: a place has moved on, a revision is another, a row is there."""
+    first, last = ({_kind(each): each for each in some} for some in (reversed(day), day))
+    for each in (*first.values(), *last.values()):
+        if not each.table and not any(each.sql.startswith(beginning) for beginning in SIMPLIFIED):
+            await _say(both, [Said(both.now_s, each.sql, each.args, each.answer)])
+
+
+def _kind(said: Said) -> str:
+    return said.table or next(beginning for beginning in STATEMENTS if said.sql.startswith(beginning))
+
+
+async def _say_what_is_rare(both: TwoSessions) -> None:
+    """What no agent makes happen: nodes of other makers, parked batches, gaps that are taken back, fences at work."""
+    database = TwoDatabases(both)
+    nodes = PlainNodes(database)  # type: ignore[arg-type]
+    nodes.heard(NODE)
+    await nodes.refresh()
+    rows = await both.fetch(
+        "SELECT agent_id, tenant_id, acknowledges FROM agent WHERE group_name = $1 AND name = $2", NODE.group, NODE.name
+    )
+    node = KnownAgent(rows[0]["agent_id"], rows[0]["tenant_id"], NODE)
+    gaps = [GapRow(node, "", "sequence_gap", first, first + 5_000_000, 2, ("a", "b"), "") for first in (10**18, 10**17)]
+    births = {
+        (node, device): pb.Payload(timestamp=1, seq=seq).SerializeToString() for seq, device in enumerate(("", "press"))
+    }
+    letters = [DeadLetter("t", b"p", "r", 5, node, Epoch(7), batch) for batch in (3, None)]
+    parked = [ParkedBatch(node, Epoch(7), batch, "hash", "t", b"p", 1000 + batch) for batch in (2, 1)]
+    ledger = {(node, Epoch(7)): LedgerEntry(BatchRanges([(1, 2), (5, 9)]), 4, 1, 12_345, 1, None)}
+    told = Work(0, births=births, gaps=gaps, dead_letters=letters, parked=parked, ledger=ledger, devices={})
+    await write(both, told, Copies({}, [Mark(1, 29_000_000, "{[1,4)}")]))
+    assert len(await read_parked(database, [(node, "hash")])) == 2  # type: ignore[arg-type]
+    restored = Nodes(database, None, reorder_ms=0, keep_decoded=False)  # type: ignore[arg-type]
+    await restored._restored(node)
+    with pytest.raises(OffsetMoved):  # the revision that was read is not that of the row any more
+        await write(both, told, Copies({}, [Mark(1, 29_000_000, "{[1,4)}")]))
+    await write(
+        both, Work(0, unparked=[(node, "hash")], gaps_taken_back=gaps[:1], devices_gone={node: 9}), Copies({}, [])
+    )
+    await write(both, Work(0, forgotten_births=[node], births={(node, ""): b""}), Copies({}, []))
+    place = Place(database, "topic", PROJECTION, 0)  # type: ignore[arg-type]
+    assert await place.read() == 0
+    await place.move(both, 0, 5, 1)
+    with pytest.raises(OffsetMoved):
+        await place.move(both, 0, 6, 2)
