@@ -15,7 +15,8 @@ import pytest
 from cloud_ingest.historian.nodes import Nodes
 from cloud_ingest.historian.rollup_marks import Mark
 from cloud_ingest.historian.storing import PROJECTION, Copies, Place, read_parked, write
-from cloud_ingest.historian.work import DeadLetter, GapRow, KnownAgent, LedgerEntry, ParkedBatch, Work
+from cloud_ingest.historian.work import AgentChange, DeadLetter, GapRow, KnownAgent, LedgerEntry, ParkedBatch, Work
+from cloud_ingest.ingest.host_book import HostBook
 from cloud_ingest.ingest.plain_nodes import PlainNodes
 from connectors.model.delivery import AgentName, BatchRanges, Epoch
 from connectors.model.errors import OffsetMoved
@@ -68,7 +69,7 @@ async def _compare(dsn: str, days: Sequence[Sequence[Said]]) -> tuple[set[str], 
 
 async def _say(both: TwoSessions, day: Sequence[Said]) -> None:
     for each in day:
-        both.now_s = round(each.now_s, 3)  # whole milliseconds: no sum of them is halfway where times are rounded
+        both.go_to(each.now_s)
         if each.table:
             await both.copy(each.table, each.sql.split(", "), each.args[0])
         elif isinstance(each.answer, int):
@@ -113,10 +114,18 @@ async def _say_what_is_rare(both: TwoSessions) -> None:
     await restored._restored(node)
     with pytest.raises(OffsetMoved):  # the revision that was read is not that of the row any more
         await write(both, told, Copies({}, [Mark(1, 29_000_000, "{[1,4)}")]))
-    await write(
-        both, Work(0, unparked=[(node, "hash")], gaps_taken_back=gaps[:1], devices_gone={node: 9}), Copies({}, [])
-    )
-    await write(both, Work(0, forgotten_births=[node], births={(node, ""): b""}), Copies({}, []))
+    nothing = Copies({}, [])
+    await write(both, Work(0, unparked=[(node, "hash")], gaps_taken_back=gaps[:1], devices_gone={node: 9}), nothing)
+    await write(both, Work(0, forgotten_births=[node], births={(node, ""): b""}), nothing)
+    asked = []
+    host = HostBook(database, "lineside")  # type: ignore[arg-type]
+    for after_s, wants in ((0.5, False), (0.6, False), (0.2, True), (0.9, False), (0.2, True), (1.0, True)):
+        both.go_to(both.now_s + after_s)
+        if wants:
+            change = AgentChange(round(both.now_s * 1000), wants_rebirth=True)
+            await write(both, Work(0, agents={node: change}), nothing)
+        asked.append(NODE in await host.rebirths_due())
+    assert asked == [False, True, False, True, False, True], "not before it is wanted, nor twice within a second"
     place = Place(database, "topic", PROJECTION, 0)  # type: ignore[arg-type]
     assert await place.read() == 0
     await place.move(both, 0, 5, 1)

@@ -40,6 +40,10 @@ class TwoSessions:
         self.said: set[str] = set()
         self.differences: list[str] = []
 
+    def go_to(self, now_s: float) -> None:
+        """It is ``now_s`` on both sides: whole milliseconds, which floats and PostgreSQL have alike."""
+        self.now_s = round(now_s, 3)
+
     async def execute(self, sql: str, *args: Any) -> int:
         beginning = self._beginning(sql)
         if beginning == "INSERT INTO agent (":  # an insert that finds a row uses a number up all the same
@@ -106,13 +110,13 @@ async def empty(real: PostgresDatabase) -> None:
 
 
 def comparable(rows: Iterable[Row]) -> list[str]:
-    """Rows in an order of their own; times to the hundred thousandth of a second, as floats have them."""
+    """Rows in an order of their own; times to a tenth of a millisecond."""
     return sorted(str({name: _plain(row[name]) for name in sorted(row) if name not in _OWN_NUMBERS}) for row in rows)
 
 
 def _plain(value: Any) -> Any:
     if isinstance(value, float):
-        return round(value, 5)
+        return round(value, 4)
     if isinstance(value, tuple):
         return list(value)
     return bytes(value) if isinstance(value, memoryview) else value
