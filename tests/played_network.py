@@ -158,14 +158,14 @@ class Bench:
             resend_after_s=2.0,
             backlog_bytes_per_s_max=backlog_bytes_per_s_max,
         )
-        values: dict[int, CurrentValue] = {}
+        self.values: dict[int, CurrentValue] = {}
         self.uplink = Uplink(
             options,
             network,
             writer=writer,
             feed=self.feed,
             collector=self.collector,
-            values=lambda device: values,
+            values=lambda device: self.values,
             changed=lambda device: self._changed(),
             clock=self.clock,
         )

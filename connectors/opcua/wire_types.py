@@ -13,6 +13,7 @@ import numpy as np
 from asyncua import ua
 
 from connectors.model.datatypes import DataType
+from connectors.model.texts import storable
 
 BOOLEAN: Final = 1
 DOUBLE: Final = 11
@@ -111,7 +112,7 @@ def plain_value(variant: ua.Variant, datatype: DataType) -> Any:
     if isinstance(value, list):
         if datatype is not DataType.STRING:
             raise TypeError("the value is an array")
-        return json.dumps(value, default=_json_value, ensure_ascii=False)
+        return storable(json.dumps(value, default=_json_value, ensure_ascii=False))
     if datatype is DataType.DATETIME:
         if not isinstance(value, datetime):
             raise TypeError(f"{type(value).__name__} is not a time")
@@ -147,6 +148,10 @@ WIRE_DTYPES: Final = {
 
 
 def _text(value: Any) -> str:
+    return storable(_decoded(value))  # asyncua keeps bytes that are no UTF-8, as halves of surrogate pairs
+
+
+def _decoded(value: Any) -> str:
     if isinstance(value, ua.LocalizedText):
         return value.Text or ""
     if isinstance(value, ua.QualifiedName):

@@ -10,6 +10,7 @@ from connectors.model.datatypes import DataType, ValueFamily, dtype_of, family_o
 from connectors.model.delivery import Epoch
 from connectors.model.quality import GOOD, is_bad, is_good
 from connectors.model.tags import DeviceDefinition, MetricDefinition
+from connectors.model.texts import storable
 from connectors.sparkplug import sparkplug_b_pb2 as pb
 from connectors.sparkplug.bulk_encode import NS_PER_MS, QUALITY_BAD, QUALITY_GOOD, QUALITY_STALE
 from connectors.sparkplug.definition import add_properties
@@ -96,7 +97,7 @@ def set_value(metric: pb.Metric, datatype: DataType, value: Any) -> None:
     elif family is ValueFamily.BOOL:
         metric.boolean_value = bool(value)
     elif family is ValueFamily.TEXT:
-        metric.string_value = str(value)
+        metric.string_value = storable(str(value))
     elif family is ValueFamily.BYTES:
         metric.bytes_value = bytes(value)
     elif dtype_of(datatype).itemsize == 8:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from connectors.model.datatypes import DataType
 from connectors.model.delivery import SPANS_MAX, BatchRanges, Epoch
 from connectors.model.errors import PayloadInvalid
+from connectors.model.texts import storable
 from connectors.sparkplug import sparkplug_b_pb2 as pb
 from connectors.sparkplug.bulk_encode import varint
 from connectors.sparkplug.metric_value import text_of
@@ -258,7 +259,7 @@ def decode_acknowledgements(text: str) -> list[Acknowledgement]:
             Acknowledgement(
                 _within_bigint(parse_epoch(item["epoch"])),
                 BatchRanges(_spans(item["batches"])),
-                tuple((_within_bigint(int(batch)), _storable(str(why))) for batch, why in item.get("refused", ())),
+                tuple((_within_bigint(int(batch)), storable(str(why))) for batch, why in item.get("refused", ())),
             )
             for item in document
         ]
@@ -284,11 +285,6 @@ def _within_bigint(number: _Int) -> _Int:
     if not 0 <= number < 1 << 63:
         raise ValueError(f"{number} is no epoch and no batch number")
     return number
-
-
-def _storable(text: str) -> str:
-    """JSON may name half of a surrogate pair, which no file and no database takes."""
-    return text.encode("utf-8", "replace").decode()
 
 
 def _length_delimited(tag: int, data: bytes) -> bytes:

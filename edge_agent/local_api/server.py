@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from connectors.model.back_off import BackOff
 from connectors.model.errors import AlreadyRunning, LinesideError
+from connectors.model.texts import storable
 from connectors.observability.events import emit
 from edge_agent.local_api.protocol import REQUEST_BYTES_MAX, parse_request
 from edge_agent.observability.events import Fault, SocketUnavailable
@@ -113,5 +114,6 @@ class LocalApi:
 
 
 async def _write(writer: asyncio.StreamWriter, document: dict[str, Any]) -> None:
-    writer.write(json.dumps(document, ensure_ascii=False, allow_nan=False, default=str).encode() + b"\n")
+    text = json.dumps(document, ensure_ascii=False, allow_nan=False, default=str)
+    writer.write(storable(text).encode() + b"\n")
     await writer.drain()

@@ -200,6 +200,11 @@ async def test_a_value_that_json_does_not_have_is_an_error_and_no_broken_line(pa
             await call(path, "endless")
 
 
+async def test_a_text_that_is_no_utf_8_reaches_the_caller_with_a_mark(path: Path) -> None:
+    async with serving(path):
+        assert await call(path, "echo", value="pi\udce8ce") == {"value": "pi\N{REPLACEMENT CHARACTER}ce"}
+
+
 async def test_an_agent_that_stops_ends_its_streams_and_says_so(path: Path) -> None:
     handlers = Handlers()
     async with contextlib.AsyncExitStack() as stack:

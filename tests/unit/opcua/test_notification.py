@@ -284,6 +284,27 @@ def test_many_arrays_are_read_one_by_one_as_text() -> None:
     assert batch.quality is None
 
 
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        (V.String, "pi\udce8ce"),
+        (V.LocalizedText, ua.LocalizedText(ua.String("pi\udce8ce"))),
+        (V.QualifiedName, ua.QualifiedName("pi\udce8ce", 2)),
+        (V.NodeId, ua.NodeId("pi\udce8ce", 2)),
+        (V.String, ["pi\udce8ce", "plain"]),
+        (V.LocalizedText, [ua.LocalizedText(ua.String("pi\udce8ce"))]),
+    ],
+)
+def test_a_text_that_is_no_utf_8_has_a_mark_in_the_wrong_place(kind: Any, value: Any) -> None:
+    """asyncua writes a half of a surrogate pair as the byte that it stands for: here è in Latin-1."""
+    body = body_of([(TAG_OF[V.String], ua.DataValue(ua.Variant(value, kind)))])
+    assert b"pi\xe8ce" in body
+    ((_tag, _time, found, quality),) = [row for batch in decoder().decode(body, RECEIVED_NS) for row in batch.rows()]
+    assert quality == GOOD
+    assert "pi\N{REPLACEMENT CHARACTER}ce" in found
+    assert found.encode().decode() == found
+
+
 def test_alike_values_are_read_in_one_step_whatever_stands_between_them() -> None:
     def doubles(first: int) -> list[tuple[int, ua.DataValue]]:
         return [(TAG_OF[V.Double], ua.DataValue(ua.Variant(float(first + at), V.Double))) for at in range(100)]

@@ -13,6 +13,7 @@ from connectors.model.datatypes import DataType
 from connectors.model.delivery import BatchRanges
 from connectors.model.samples import SampleBatch
 from connectors.model.tags import DeviceDefinition, DeviceName, TagName, TagType
+from connectors.sparkplug.birth import CurrentValue
 from connectors.sparkplug.delivery import Acknowledgement
 from connectors.sparkplug.edge_session import Phase
 from edge_agent.buffer.checksums import INSERT_ROW, with_checksum
@@ -139,6 +140,22 @@ async def test_a_birth_that_the_broker_cannot_take_is_named_in_the_status(tmp_pa
         before = len(network.connects)
         await asyncio.sleep(600.0)
         assert len(network.connects) - before < 40, "attempts become rarer"
+
+
+@virtual_time
+async def test_a_birth_with_a_text_that_is_no_utf_8_goes_out_after_every_reconnect(tmp_path: Path) -> None:
+    network = PlayedNetwork()
+    bench = Bench(tmp_path, network)
+    async with running(bench):
+        await bench.online(DataType.STRING)
+        assert bench.definition is not None
+        bench.values[bench.definition.metrics[0].alias] = CurrentValue("pi\udce8ce", START_NS)
+        await until(lambda: not bench.waiting)
+        network.break_connection()
+        await until(lambda: network.order.count(("DBIRTH", 0)) == 2)
+        assert bench.uplink.state.phase == "born"
+    births = [payload for _, payload in network.payloads if b"force" in payload and b"ce" in payload]
+    assert "pi\N{REPLACEMENT CHARACTER}ce".encode() in births[-1]
 
 
 @virtual_time
