@@ -12,7 +12,6 @@ from typing import Final, TypeVar
 from asyncua import ua
 from asyncua.client.client import Client
 from asyncua.ua.attribute_ids import AttributeIds
-from asyncua.ua.uaerrors import UaError
 
 from connectors.model.datatypes import DataType
 from connectors.model.quality import (
@@ -21,6 +20,7 @@ from connectors.model.quality import (
     BAD_WAITING_FOR_INITIAL_DATA,
 )
 from connectors.model.tags import TagName, TagType
+from connectors.opcua.node_ids import NAMESPACE_INDEX_MAX, parse_written
 from connectors.opcua.settings import OpcUaTag
 from connectors.opcua.status import tag_reason
 from connectors.opcua.wire_types import ABSTRACT_AND_DERIVED, WIRE_TYPES
@@ -99,18 +99,14 @@ def parse_node_id(at: str, namespaces: Sequence[str]) -> ua.NodeId:
 
     Raises ``ValueError`` with a sentence when the server has no such namespace, or the text is no node id.
     """
-    text = at
-    if at.startswith("nsu="):
-        uri, _, rest = at[4:].partition(";")
-        if uri not in namespaces:
-            raise ValueError(
-                f"the server has no namespace {uri!r}; it has {', '.join(repr(known) for known in namespaces[1:9])}"
-            )
-        text = f"ns={namespaces.index(uri)};{rest}"
-    try:
-        return ua.NodeId.from_string(text)
-    except (UaError, ValueError, TypeError) as exc:
-        raise ValueError(f"{at!r} is not a node id: {exc}") from exc
+    written = parse_written(at)
+    namespace = written.namespace
+    if isinstance(namespace, str):
+        if namespace not in namespaces:
+            known = ", ".join(repr(known) for known in namespaces[1:9])
+            raise ValueError(f"the server has no namespace {namespace!r}; it has {known}")
+        namespace = namespaces.index(namespace)
+    return ua.NodeId(written.identifier, ua.Int16(namespace))
 
 
 def chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
@@ -122,7 +118,9 @@ def chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
 async def _namespaces(client: Client) -> list[str]:
     (value,) = await _read(client, [ua.NodeId(ua.Int32(2255), ua.Int16(0))], [AttributeIds.Value])
     names = value.Value.Value if value.Value is not None else None
-    return [str(name) for name in names] if isinstance(names, list) else ["http://opcfoundation.org/UA/"]
+    if not isinstance(names, list):
+        return ["http://opcfoundation.org/UA/"]
+    return [str(name) for name in names[: NAMESPACE_INDEX_MAX + 1]]
 
 
 async def _read(client: Client, nodes: Sequence[ua.NodeId], attributes: Sequence[AttributeIds]) -> list[ua.DataValue]:

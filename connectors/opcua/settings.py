@@ -8,6 +8,7 @@ from typing import Annotated, Final, Literal
 from pydantic import Field, ValidationInfo, field_validator
 
 from connectors.configuration.setting_types import check_port
+from connectors.opcua.node_ids import parse_written
 from connectors.ports.secrets import Secret
 from connectors.ports.settings import (
     DataTypeSetting,
@@ -18,7 +19,6 @@ from connectors.ports.settings import (
     TagSettings,
 )
 
-_NODE_ID: Final = re.compile(r"(?:(?:ns=\d+|nsu=[^;]+);)?[isgb]=.+", re.DOTALL)
 QUEUE_SIZE_MAX: Final = 10_000
 
 
@@ -39,10 +39,7 @@ class OpcUaTag(TagSettings):
     @field_validator("at")
     @classmethod
     def _node_id(cls, at: str) -> str:
-        if not _NODE_ID.fullmatch(at):
-            raise ValueError(
-                f"{at!r} is not a node id; write it as nsu=<namespace uri>;s=<identifier>, or ns=<index>;i=<number>"
-            )
+        parse_written(at)
         return at
 
 
