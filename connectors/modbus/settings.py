@@ -204,7 +204,7 @@ class ModbusDevice(DeviceSettings):
     report_interval_s_max: Annotated[
         Duration, Field(alias="max_interval", gt=0, description="Report unchanged values at least this often")
     ] = 60.0
-    tags: tuple[ModbusTag, ...]
+    tags: Annotated[tuple[ModbusTag, ...], Field(min_length=1)]
 
     @field_validator("endpoint")
     @classmethod

@@ -30,6 +30,7 @@ T = TypeVar("T")
 NODES_PER_CALL_MAX: Final = 1000
 """Nodes in one request to a server that names no limit of its own."""
 
+_SERVER_STATE: Final = ua.NodeId(ua.Int32(2259), ua.Int16(0))
 _MAX_NODES_PER_READ: Final = ua.NodeId(ua.Int32(11705), ua.Int16(0))
 _MAX_ITEMS_PER_CALL: Final = ua.NodeId(ua.Int32(11714), ua.Int16(0))
 
@@ -68,6 +69,11 @@ async def read_limits(client: Client) -> OperationLimits:
     ]
     reads, items = (min(limit, NODES_PER_CALL_MAX) if limit > 0 else NODES_PER_CALL_MAX for limit in found)
     return OperationLimits(reads, items)
+
+
+async def read_state(client: Client) -> None:
+    """Ask the server for its state, whatever it says: a sign of life. Raises what asyncua raises when none comes."""
+    await _read(client, [_SERVER_STATE], [AttributeIds.Value])
 
 
 async def bind_tags(

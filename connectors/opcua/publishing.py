@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from connectors.model.datatypes import DataType
 from connectors.model.errors import DeviceUnavailable
 from connectors.model.samples import SampleBatch
-from connectors.opcua.binding import BoundTag
+from connectors.opcua.binding import BoundTag, read_state
 from connectors.opcua.notification import DECODING_ERRORS, DataChangeDecoder, Notification, read_publish_response
 from connectors.opcua.settings import OpcUaDevice
 from connectors.opcua.status import service_reason, status_text
@@ -28,6 +28,9 @@ REQUESTS_MAX: Final = 16
 
 REQUEST_RETRY_S: Final = 1.0
 """A server that holds no request at all now is asked again; the watch over its silence goes on."""
+
+SIGN_OF_LIFE_S_MAX: Final = 20.0
+"""A session without any subscription asks for a sign of life this often: well within the timeout of a session."""
 
 DELAY_S_MAX: Final = 0.5
 """A response that took longer than this to hand over has kept the ones behind it waiting."""
@@ -66,11 +69,12 @@ class Publishing:
         return found
 
     async def run(self, subscriptions: Subscriptions) -> None:
-        """Publish until cancelled.
+        """Publish until cancelled, as soon as there is a subscription.
 
         Raises ``DeviceUnavailable`` when a subscription is silent for too long, or is ended by the server, or what it
         sends cannot be decoded; what asyncua raises when the connection is lost.
         """
+        await self._until_subscribed(subscriptions)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._watch_silence(subscriptions), name=f"{self._device.name} silence")
             running = 0
@@ -81,6 +85,18 @@ class Publishing:
                     tasks.create_task(self._publish(), name=f"{self._device.name} publish {number}")
                 running = max(running, wanted)
                 await asyncio.sleep(self._device.silence_s_max)
+
+    async def _until_subscribed(self, subscriptions: Subscriptions) -> None:
+        """Wait for the first subscription: before, a server refuses to publish (Part 4, 5.14.5: BadNoSubscription).
+
+        Meanwhile a read from time to time keeps the session, and shows that the server is there.
+        """
+        while not subscriptions.count:
+            try:
+                async with asyncio.timeout(min(self._device.silence_s_max, SIGN_OF_LIFE_S_MAX)):
+                    await subscriptions.exist.wait()
+            except TimeoutError:
+                await read_state(self._client)
 
     async def _watch_silence(self, subscriptions: Subscriptions) -> None:
         """Every subscription speaks for itself: one may be dead on the server while the others go on."""

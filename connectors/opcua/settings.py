@@ -71,7 +71,7 @@ class OpcUaDevice(DeviceSettings):
     retry_s: Annotated[
         Duration, Field(alias="retry", gt=0, description="How often tags that the server refused are tried again")
     ] = 30.0
-    tags: tuple[OpcUaTag, ...]
+    tags: Annotated[tuple[OpcUaTag, ...], Field(min_length=1)]
 
     @property
     def lag_s_max(self) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
@@ -38,6 +39,8 @@ class Subscriptions:
         self._device = device
         self._limits = limits
         self._ids: dict[DataType, int] = {}
+        self.exist = asyncio.Event()
+        """Set when the first of them has been created."""
         self.revised_sampling_s: dict[int, float] = {}
         self.keep_alive_s = 0.0  # the longest that a living server lets pass without a response
         self._publishing_s = 0.0
@@ -66,6 +69,7 @@ class Subscriptions:
         for raw, group in groups.items():
             if raw not in self._ids:
                 self._ids[raw] = await self._create_subscription()
+                self.exist.set()
             for part in chunks(group, self._limits.items_per_call):
                 problems.update(await self._monitor(self._ids[raw], part))
         return problems

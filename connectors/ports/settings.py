@@ -140,7 +140,7 @@ class DeviceSettings(Settings):
 
     name: Annotated[str, Field(min_length=1, max_length=255, description="Sparkplug device id, unique on the agent")]
     driver: str
-    tags: tuple[TagSettings, ...]
+    tags: Annotated[tuple[TagSettings, ...], Field(min_length=1)]
 
     @model_validator(mode="after")
     def _unique_tags(self) -> DeviceSettings:

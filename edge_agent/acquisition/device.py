@@ -38,6 +38,8 @@ from edge_agent.observability.events import (
 
 RETRY_FIRST_S: Final = 1.0
 RETRY_LONGEST_S: Final = 30.0
+STEADY_S: Final = 10.0
+"""A connection that lasted longer was a good one: the next attempt comes soon again."""
 RELEASE_S: Final = 0.1
 SOURCE_STEP_NS: Final = 100
 """Source times are told apart by this much (OPC UA Part 6, 5.2.2.5)."""
@@ -80,6 +82,7 @@ class DeviceAcquisition:
         self.current = CurrentValues(len(self.tag_names))
         self.problems: tuple[TagProblem, ...] = ()
         self.online_since_ns: int | None = None
+        self._online_since_s = 0.0
         self.offline_reason = "not connected yet"
         self.definition: DeviceDefinition | None = None
         self.samples = 0
@@ -152,8 +155,8 @@ class DeviceAcquisition:
             except Exception as exc:  # a driver's defect must not end the other devices: logged and counted
                 reason = f"{self.name}: unexpected {type(exc).__name__}: {exc}"
                 emit(Fault(f"device {self.name}", reason, traceback.format_exc()))
-            if self.is_online:
-                back_off.reset()
+            if self.is_online and self._clock.monotonic_s() - self._online_since_s > STEADY_S:
+                back_off.reset()  # a device that flaps is asked less and less often
             wait_s = back_off.next_s() if retry_s is None else retry_s
             await self._went_offline(reason, wait_s)
             await asyncio.sleep(wait_s)
@@ -166,7 +169,7 @@ class DeviceAcquisition:
         await self._part_with_tags(types, problems)
         self._take_definition(definition, types)
         if not self.is_online:
-            self.online_since_ns = self._clock.now_ns()
+            self.online_since_ns, self._online_since_s = self._clock.now_ns(), self._clock.monotonic_s()
             self.offline_reason = ""
             emit(DeviceConnected(self.name, len(types), len(problems)))
         known = {problem.tag: problem.reason for problem in self.problems}

@@ -67,6 +67,28 @@ async def test_a_server_that_falls_silent_is_noticed(opcua_server: OpcUaServer) 
         opcua_server.resume()
 
 
+async def test_a_device_of_which_no_tag_is_there_stays_online_and_gets_the_tag_that_comes(
+    opcua_server: OpcUaServer,
+) -> None:
+    recorder = Recorder()
+    async with acquiring(driver(opcua_server.endpoint, ["force"], silence="300ms"), recorder) as task:
+        await asyncio.sleep(1.5)  # several times the silence after which a subscription would be given up
+        assert not task.done()
+        assert [(types, [problem.tag for problem in problems]) for types, problems in recorder.onlines] == [
+            ([], ["t0"])
+        ]
+        opcua_server.add("force", "Double", 1.0)
+        await until(lambda: recorder.last() == {0: 1.0}, task)
+
+
+async def test_a_server_that_dies_is_missed_though_no_tag_is_there(opcua_server: OpcUaServer) -> None:
+    recorder = Recorder()
+    async with acquiring(driver(opcua_server.endpoint, ["force"], silence="300ms", retry="60s"), recorder) as task:
+        await until(lambda: recorder.onlines, task)
+        opcua_server.kill()
+        assert f"127.0.0.1:{opcua_server.port} was lost" in await reason_of(task)
+
+
 async def test_values_that_stand_still_are_no_silence(opcua_server: OpcUaServer) -> None:
     opcua_server.add("force", "Double", 1.0)
     recorder = Recorder()

@@ -18,7 +18,7 @@ from connectors.model.report_by_exception import ReportRule
 from connectors.model.tags import DeviceDefinition, TagName
 from connectors.ports.device import Acquisition, TagProblem
 from connectors.sparkplug.definition import read_definition
-from edge_agent.acquisition.device import RETRY_LONGEST_S
+from edge_agent.acquisition.device import RETRY_LONGEST_S, STEADY_S
 from edge_agent.buffer.rows import Kind
 from tests.unit.acquisition.device_at_work import (
     Bench,
@@ -35,15 +35,23 @@ from tests.virtual_time import START_NS, virtual_time
 
 
 @virtual_time
-async def test_the_waits_grow_up_to_a_limit_and_begin_anew_after_a_success(tmp_path: Path) -> None:
-    driver = PlayedDriver(*[refused() for _ in range(12)], lost(1.0), connected())
+async def test_the_waits_grow_up_to_a_limit_and_begin_anew_after_a_steady_time(tmp_path: Path) -> None:
+    driver = PlayedDriver(*[refused() for _ in range(12)], lost(1.0, after_s=STEADY_S + 1), connected())
     bench = Bench(tmp_path, driver)
     async with running(bench):
         await asyncio.sleep(1000.0)
     waits_s = np.diff(driver.connects_s)
     assert all(0.5 * bound_s <= wait_s <= bound_s for wait_s, bound_s in zip(waits_s, (1, 2, 4, 8, 16), strict=False))
     assert all(0.5 * RETRY_LONGEST_S <= wait_s <= RETRY_LONGEST_S for wait_s in waits_s[5:12])
-    assert 0.5 <= waits_s[12] - 1.0 <= 1.0
+    assert 0.5 <= waits_s[12] - (STEADY_S + 1) <= 1.0
+
+
+@virtual_time
+async def test_a_device_that_comes_and_goes_is_asked_less_and_less_often(tmp_path: Path) -> None:
+    driver = PlayedDriver(*[lost(1.0, after_s=1.0) for _ in range(12)])
+    async with running(Bench(tmp_path, driver)):
+        await asyncio.sleep(1000.0)
+    assert all(0.5 * RETRY_LONGEST_S <= wait_s - 1.0 <= RETRY_LONGEST_S for wait_s in np.diff(driver.connects_s)[5:])
 
 
 @virtual_time

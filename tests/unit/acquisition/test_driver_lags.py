@@ -16,9 +16,7 @@ OPCUA = {"name": "press", "driver": "opcua", "endpoint": "opc.tcp://press", "ins
 MODBUS = {"name": "oven", "driver": "modbus", "endpoint": "tcp://oven", "poll": "2s"}
 
 
-@pytest.mark.parametrize(
-    ("sampling", "lag_s"), [([], 2.0), (["100ms"], 1.6), ([None], 2.0), (["0s", None, "1m"], 61.5)]
-)
+@pytest.mark.parametrize(("sampling", "lag_s"), [(["100ms"], 1.6), ([None], 2.0), (["0s", None, "1m"], 61.5)])
 def test_an_opcua_server_is_as_slow_as_its_publishing_and_its_slowest_sampling(
     sampling: list[str | None], lag_s: float
 ) -> None:
@@ -27,7 +25,7 @@ def test_an_opcua_server_is_as_slow_as_its_publishing_and_its_slowest_sampling(
     assert OpcUaDriver(settings, SystemClock()).lag_s_max == pytest.approx(lag_s)
 
 
-@pytest.mark.parametrize(("poll", "lag_s"), [([], 2.0), (["100ms"], 0.1), ([None], 2.0), (["1s", None, "1m"], 60.0)])
+@pytest.mark.parametrize(("poll", "lag_s"), [(["100ms"], 0.1), ([None], 2.0), (["1s", None, "1m"], 60.0)])
 def test_a_modbus_unit_is_as_slow_as_its_slowest_poll(poll: list[str | None], lag_s: float) -> None:
     tags = [_tag(number, f"holding {number}", "poll", interval) for number, interval in enumerate(poll)]
     assert ModbusDriver(ModbusDevice.model_validate({**MODBUS, "tags": tags}), SystemClock()).lag_s_max == lag_s

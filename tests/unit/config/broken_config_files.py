@@ -16,6 +16,7 @@ HEAD = """\
 agent: {group: plant-7, name: line-3}
 uplink: {brokers: [mqtts://broker:8883]}
 """
+TAG = "{name: x, at: coil 1}"
 OVEN = HEAD + "devices:\n  - {name: oven, driver: modbus, endpoint: tcp://oven, tags: [%s]}\n"
 PRESS = """\
 agent: {group: plant-7, name: line-3}

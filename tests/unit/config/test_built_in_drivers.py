@@ -11,12 +11,12 @@ from edge_agent.drivers import LoadedLater, built_in_drivers
 def test_a_driver_is_made_from_its_settings() -> None:
     made = {}
     entries = {
-        "modbus": {"endpoint": "tcp://127.0.0.1"},
-        "opcua": {"endpoint": "opc.tcp://127.0.0.1", "insecure": True},
+        "modbus": {"endpoint": "tcp://127.0.0.1", "tags": [{"name": "t", "at": "coil 1"}]},
+        "opcua": {"endpoint": "opc.tcp://127.0.0.1", "insecure": True, "tags": [{"name": "t", "at": "i=1"}]},
     }
     for name, entry in entries.items():
         driver = built_in_drivers()[name]
-        device = driver.settings.model_validate({"name": "x", "driver": name, "tags": [], **entry})
+        device = driver.settings.model_validate({"name": "x", "driver": name, **entry})
         made[name] = driver.create(device, SystemClock())
     assert isinstance(made["modbus"], ModbusDriver)
     assert isinstance(made["opcua"], LoadedLater)

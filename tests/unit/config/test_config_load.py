@@ -226,9 +226,9 @@ def test_secrets_are_found_where_the_references_lead(tmp_path: Path) -> None:
         "agent: {group: a, name: b}\n"
         "uplink: {brokers: [mqtts://b], user: me, password: '${file:broker.secret}'}\n"
         "devices:\n"
-        "  - name: press\n    driver: opcua\n    endpoint: opc.tcp://p\n    insecure: true\n    tags: []\n"
+        "  - name: press\n    driver: opcua\n    endpoint: opc.tcp://p\n    insecure: true\n    tags: [{name: t, at: i=1}]\n"
         "    security:\n      user: me\n      password: ${credential:press}\n"
-        "  - name: press 2\n    driver: opcua\n    endpoint: opc.tcp://p\n    insecure: true\n    tags: []\n"
+        "  - name: press 2\n    driver: opcua\n    endpoint: opc.tcp://p\n    insecure: true\n    tags: [{name: t, at: i=1}]\n"
         "    security:\n      user: me\n      password: ${env:PRESS_2}\n",
         {"CREDENTIALS_DIRECTORY": str(tmp_path / "credentials"), "PRESS_2": "from the environment"},
     )
@@ -256,7 +256,9 @@ def test_the_environment_of_the_process_is_the_default(tmp_path: Path, monkeypat
 
 def test_devices_made_by_code_are_checked_too() -> None:
     sections = {"agent": {"group": "a", "name": "b"}, "uplink": {"brokers": ["mqtts://b"]}}
-    oven = ModbusDevice.model_validate({"name": "oven", "driver": "modbus", "endpoint": "tcp://x", "tags": []})
+    oven = ModbusDevice.model_validate(
+        {"name": "oven", "driver": "modbus", "endpoint": "tcp://x", "tags": [{"name": "x", "at": "coil 1"}]}
+    )
     assert AgentConfig.model_validate({**sections, "devices": [oven]}).devices == (oven,)
     with pytest.raises(ValidationError, match="two devices are called 'oven'"):
         AgentConfig.model_validate({**sections, "devices": [oven, oven]})

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from broken_config_files import OVEN, PRESS, UPLINK, Case, said_of
+from broken_config_files import OVEN, PRESS, TAG, UPLINK, Case, said_of
 
 from connectors.configuration.key_synonyms import SYNONYMS
 from connectors.configuration.setting_names import counted, keys_of, nearest_key
@@ -69,11 +69,11 @@ CASES: dict[str, Case] = {
         ],
     ),
     "a port of a Modbus unit that does not exist": (
-        OVEN.replace("tcp://oven", "tcp://oven:150200") % "",
+        OVEN.replace("tcp://oven", "tcp://oven:150200") % TAG,
         [f"4:44: 'endpoint' of device 'oven': 'tcp://oven:150200' {PORT}"],
     ),
     "port 0 of a Modbus unit": (
-        OVEN.replace("tcp://oven", "tcp://oven:0") % "",
+        OVEN.replace("tcp://oven", "tcp://oven:0") % TAG,
         [f"4:44: 'endpoint' of device 'oven': 'tcp://oven:0' {PORT}"],
     ),
     "a port of an OPC UA server that does not exist": (

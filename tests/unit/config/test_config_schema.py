@@ -34,7 +34,7 @@ def with_lists(value: Any) -> Any:
 
 
 def device(**more: Any) -> dict[str, Any]:
-    oven = {"name": "oven", "driver": "modbus", "endpoint": "tcp://x", "tags": [], **more}
+    oven = {"name": "oven", "driver": "modbus", "endpoint": "tcp://x", "tags": [{"name": "x", "at": "coil 1"}], **more}
     return {**MINIMAL, "devices": [oven]}
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from broken_config_files import HEAD, OVEN, said_of
+from broken_config_files import HEAD, OVEN, TAG, said_of
 
 DEVICES = (
     HEAD
-    + "devices:\n  - {name: %s, driver: modbus, endpoint: tcp://x, tags: []}\n"
-    + ("  - {name: %s, driver: modbus, endpoint: tcp://y, tags: []}\n")
+    + "devices:\n  - {name: %s, driver: modbus, endpoint: tcp://x, tags: [{name: t, at: coil 1}]}\n"
+    + ("  - {name: %s, driver: modbus, endpoint: tcp://y, tags: [{name: t, at: coil 1}]}\n")
 )
 
 
@@ -42,7 +42,7 @@ def test_names_differ_in_more_than_capital_letters() -> None:
 @pytest.mark.parametrize("name", ["a/b", "a+b", "a#b"])
 def test_ids_have_no_character_that_a_topic_keeps_for_itself(name: str) -> None:
     for text in (
-        OVEN.replace("name: oven", f"name: {name}") % "",
+        OVEN.replace("name: oven", f"name: {name}") % TAG,
         HEAD.replace("line-3", name),
         HEAD.replace("plant-7", name),
     ):

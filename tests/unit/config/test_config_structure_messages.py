@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from broken_config_files import HEAD, OVEN, PRESS, UPLINK, Case, said_of
+from broken_config_files import HEAD, OVEN, PRESS, TAG, UPLINK, Case, said_of
 
 CASES: dict[str, Case] = {
     "unknown key of a tag": (
@@ -16,7 +16,7 @@ CASES: dict[str, Case] = {
         ["8:37: unknown key 'samplng' in tag 'force'. Did you mean 'sampling'?"],
     ),
     "unknown key of a device": (
-        OVEN.replace("tags:", "unit-id: 1, tags:") % "",
+        OVEN.replace("tags:", "unit-id: 1, tags:") % TAG,
         ["4:56: unknown key 'unit-id' in device 'oven'. Did you mean 'unit_id'?"],
     ),
     "unknown key of a section, unlike any other": (
@@ -44,15 +44,15 @@ CASES: dict[str, Case] = {
         ],
     ),
     "unknown driver": (
-        OVEN.replace("driver: modbus", "driver: mudbus") % "",
+        OVEN.replace("driver: modbus", "driver: mudbus") % TAG,
         ["4:26: there is no driver 'mudbus' for device 'oven'. Did you mean 'modbus'? It can be 'modbus' or 'opcua'."],
     ),
     "unknown driver, unlike any other": (
-        OVEN.replace("driver: modbus", "driver: s7") % "",
+        OVEN.replace("driver: modbus", "driver: s7") % TAG,
         ["4:26: there is no driver 's7' for device 'oven'. It can be 'modbus' or 'opcua'."],
     ),
     "a driver that is no text": (
-        OVEN.replace("driver: modbus", "driver: 7") % "",
+        OVEN.replace("driver: modbus", "driver: 7") % TAG,
         ["4:26: 'driver' of device 'oven' has to be text, not the number 7. Put it in quotes."],
     ),
     "an unknown driver does not hide what else is wrong with the device": (
@@ -83,7 +83,7 @@ CASES: dict[str, Case] = {
         ["4:17: 'mqtt_version' of 'uplink' cannot be 3.1. It can be '5' or '3.1.1'."],
     ),
     "missing key of a device": (
-        HEAD + "devices:\n  - name: oven\n    driver: modbus\n    tags: []\n",
+        HEAD + "devices:\n  - name: oven\n    driver: modbus\n    tags: [{name: x, at: coil 1}]\n",
         ["4:5: device 'oven' needs 'endpoint'. Add 'endpoint': tcp://host:502."],
     ),
     "missing key of a section": (
@@ -99,7 +99,7 @@ CASES: dict[str, Case] = {
         ["4:3: 'metrics' of 'observability' needs 'port'. Add 'port'."],
     ),
     "a misspelt key is not reported as missing too": (
-        OVEN.replace("endpoint", "endpont") % "",
+        OVEN.replace("endpoint", "endpont") % TAG,
         ["4:34: unknown key 'endpont' in device 'oven'. Did you mean 'endpoint'?"],
     ),
     "duplicate tag": (
@@ -118,7 +118,7 @@ CASES: dict[str, Case] = {
         ],
     ),
     "duplicate device": (
-        HEAD + "devices:\n" + "  - {name: x, driver: modbus, endpoint: tcp://x, tags: []}\n" * 2,
+        HEAD + "devices:\n" + "  - {name: x, driver: modbus, endpoint: tcp://x, tags: [{name: t, at: coil 1}]}\n" * 2,
         ["5:12: a second device is called 'x'; the first is in line 4. Give one of them another name."],
     ),
     "duplicate key": (
@@ -126,7 +126,7 @@ CASES: dict[str, Case] = {
         ["3:1: the key 'agent' is here a second time; the first is in line 1. Remove one of them."],
     ),
     "a device id that Sparkplug cannot carry": (
-        OVEN.replace("name: oven", "name: oven/1") % "",
+        OVEN.replace("name: oven", "name: oven/1") % TAG,
         ["4:12: 'oven/1' cannot be used as a Sparkplug id: it contains '/', which Sparkplug keeps for itself."],
     ),
     "an agent id that Sparkplug cannot carry": (

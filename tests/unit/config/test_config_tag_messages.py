@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from broken_config_files import PRESS, Case, said_of
+from broken_config_files import OVEN, PRESS, Case, said_of
 
 CASES: dict[str, Case] = {
+    "a device without tags": (OVEN % "", ["4:62: 'tags' of device 'oven' needs at least 1 entry."]),
     "an index that no namespace can have": (
         PRESS.replace("ns=2;i=1", "ns=70000;i=5") % "",
         [

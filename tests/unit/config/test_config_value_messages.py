@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from broken_config_files import DURATION, HEAD, OVEN, PRESS, SECRET, UPLINK, Case, said_of
+from broken_config_files import DURATION, HEAD, OVEN, PRESS, SECRET, TAG, UPLINK, Case, said_of
 
 from connectors.model.errors import ConfigInvalid
 from edge_agent.config.load import load_config
@@ -16,7 +16,7 @@ from edge_agent.drivers import built_in_drivers
 
 CASES: dict[str, Case] = {
     "out of range, a number": (
-        OVEN.replace("tags:", "unit_id: 300, tags:") % "",
+        OVEN.replace("tags:", "unit_id: 300, tags:") % TAG,
         ["4:65: 'unit_id' of device 'oven' cannot be 300. Write at most 255."],
     ),
     "out of range, a duration": (
@@ -110,11 +110,11 @@ CASES: dict[str, Case] = {
         ["4:63: tag 'x': 'coil 1' is a bit: its type is bool, not Int16."],
     ),
     "bad endpoint": (
-        OVEN.replace("tcp://oven", "oven") % "",
+        OVEN.replace("tcp://oven", "oven") % TAG,
         ["4:44: 'endpoint' of device 'oven': 'oven' is not a Modbus endpoint. Write it as tcp://host:502."],
     ),
     "a password in an endpoint": (
-        OVEN.replace("tcp://oven", "tcp://me:hunter2@oven") % "",
+        OVEN.replace("tcp://oven", "tcp://me:hunter2@oven") % TAG,
         ["4:44: 'endpoint' of device 'oven': 'tcp://…@oven' is not a Modbus endpoint. Write it as tcp://host:502."],
     ),
     "a broker without encryption": (
@@ -238,7 +238,7 @@ CASES: dict[str, Case] = {
         "devices:\n"
         "  - {name: a, driver: modbus, tags: [{name: x, at: coil}, {name: y, at: coil 1, pol: 1s}]}\n"
         "  - {name: b, driver: modbus, endpoint: tcp://b, tags: 5}\n"
-        "  - {name: b, driver: opcua, endpoint: opc.tcp://b, insecure: true, tags: [], timeout: 0s}\n",
+        "  - {name: b, driver: opcua, endpoint: opc.tcp://b, insecure: true, tags: [{name: t, at: i=1}], timeout: 0s}\n",
         [
             "1:25: unknown key 'nme' in 'agent'. Did you mean 'name'?",
             "2:40: 'window' of 'uplink' cannot be 0. Write at least 1.",
@@ -248,7 +248,7 @@ CASES: dict[str, Case] = {
             "4:81: unknown key 'pol' in tag 'y'. Did you mean 'poll'?",
             "5:56: 'tags' of device 'b' has to be a list, not the number 5. Begin every entry with '- '.",
             "6:12: a second device is called 'b'; the first is in line 5. Give one of them another name.",
-            "6:88: 'timeout' of device 'b' cannot be 0s. Write more than 0s.",
+            "6:106: 'timeout' of device 'b' cannot be 0s. Write more than 0s.",
         ],
     ),
 }
@@ -268,7 +268,7 @@ def test_no_password_is_ever_repeated() -> None:
     for text, _ in CASES.values():
         if "hunter2" in text:
             assert "hunter2" not in "\n".join(said_of(text))
-    assert said_of(OVEN.replace("tcp://oven", "tcp://me:" + "hunter2" * 20 + "@oven") % "") == [
+    assert said_of(OVEN.replace("tcp://oven", "tcp://me:" + "hunter2" * 20 + "@oven") % TAG) == [
         "agent.yaml:4:44: 'endpoint' of device 'oven': 'tcp://…@oven' is not a Modbus endpoint. "
         "Write it as tcp://host:502."
     ]

@@ -20,7 +20,9 @@ def metric(device: str, event: str) -> float | None:
 
 def test_what_the_driver_counts_is_a_metric_from_the_start_and_grows_with_it() -> None:
     driver = ModbusDriver(
-        ModbusDevice.model_validate({"name": "x", "driver": "modbus", "endpoint": "tcp://127.0.0.1", "tags": []}),
+        ModbusDevice.model_validate(
+            {"name": "x", "driver": "modbus", "endpoint": "tcp://127.0.0.1", "tags": [{"name": "t", "at": "coil 1"}]}
+        ),
         SystemClock(),
     )
     device = DeviceAcquisition(

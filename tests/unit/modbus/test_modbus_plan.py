@@ -43,7 +43,11 @@ def end(block: Block) -> int:
 
 
 @settings(max_examples=3 * settings.default.max_examples, deadline=None)
-@given(st.lists(st.one_of(REGISTER_TAGS, BIT_TAGS, STRING_TAGS), max_size=40), st.integers(0, 20), st.integers(1, 125))
+@given(
+    st.lists(st.one_of(REGISTER_TAGS, BIT_TAGS, STRING_TAGS), min_size=1, max_size=40),
+    st.integers(0, 20),
+    st.integers(1, 125),
+)
 def test_blocks_hold_every_tag_once_and_keep_the_limits(tags: list[dict[str, Any]], hole: int, longest: int) -> None:
     planned = planned_tags(device(tags))
     blocks = coalesce(planned, hole, longest)
