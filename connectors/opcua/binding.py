@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from asyncua import ua
 from asyncua.client.client import Client
@@ -112,7 +112,8 @@ def parse_node_id(at: str, namespaces: Sequence[str]) -> ua.NodeId:
             known = ", ".join(repr(known) for known in namespaces[1:9])
             raise ValueError(f"the server has no namespace {namespace!r}; it has {known}")
         namespace = namespaces.index(namespace)
-    return ua.NodeId(written.identifier, ua.Int16(namespace))
+    identifier: Any = written.identifier  # asyncua's own types are subclasses that nothing asks for
+    return ua.NodeId(identifier, ua.Int16(namespace))
 
 
 def chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:

@@ -61,9 +61,19 @@ def node_birth(*, epoch: Epoch, bd_seq: int, time_ms: int, properties: Iterable[
 
 
 def device_birth(
-    *, epoch: Epoch, seq: int, time_ms: int, definition: DeviceDefinition, values: dict[int, CurrentValue]
+    *,
+    epoch: Epoch,
+    seq: int,
+    time_ms: int,
+    definition: DeviceDefinition,
+    values: dict[int, CurrentValue],
+    bytes_max: int = 0,
 ) -> bytes:
-    """A DBIRTH: every tag with name, alias, type, unit and its newest value (by alias in ``values``; absent: null)."""
+    """A DBIRTH: every tag with name, alias, type, unit and its newest value (by alias in ``values``; absent: null).
+
+    With ``bytes_max`` (0: no limit), values are left out as null, the largest first, until it is no longer than that.
+    It is longer all the same when the tags alone are.
+    """
     payload = pb.Payload(timestamp=time_ms, seq=seq)
     _add_delivery(payload, epoch, definition.hash, time_ms)
     for name, datatype in DEVICE_METRICS.items():
@@ -71,6 +81,8 @@ def device_birth(
             payload.metrics.add(name=name, timestamp=time_ms, datatype=datatype, is_null=True)
     for metric in definition.metrics:
         _add_tag(payload, metric, values.get(metric.alias), time_ms)
+    if bytes_max and payload.ByteSize() > bytes_max:
+        _leave_out_values(payload, bytes_max)
     return payload.SerializeToString()
 
 
@@ -128,3 +140,21 @@ def _add_tag(payload: pb.Payload, metric: MetricDefinition, current: CurrentValu
         quality = QUALITY_STALE if current.stale else QUALITY_BAD if is_bad(current.quality) else QUALITY_GOOD
         entry.properties.keys.append("Quality")
         entry.properties.values.add(type=DataType.INT32, int_value=quality)
+
+
+def _leave_out_values(payload: pb.Payload, bytes_max: int) -> None:
+    """Make values of tags null until ``payload`` is no longer than ``bytes_max``, or none is left."""
+    surplus = payload.ByteSize() - bytes_max
+    tags = [entry for entry in payload.metrics if entry.HasField("alias") and not entry.is_null]
+    for entry in sorted(tags, key=_text_length, reverse=True):
+        before = entry.ByteSize()
+        entry.ClearField(str(entry.WhichOneof("value")))
+        entry.is_null = True
+        surplus -= before - entry.ByteSize()
+        if surplus <= 0:
+            return
+
+
+def _text_length(entry: pb.Metric) -> int:
+    """Of a text or of bytes; numbers are all alike, and come after every text."""
+    return max(len(entry.string_value), len(entry.bytes_value))

@@ -38,6 +38,8 @@ from connectors.sparkplug.state import decode_state
 from connectors.sparkplug.topics import Topic, Verb, parse_topic, state_topic
 
 BD_SEQ_COUNT: Final = 256
+PACKET_HEAD_BYTES_MAX: Final = 8
+"""What a PUBLISH of QoS 0 has beside topic and payload: type, length of the rest, of the topic, of no properties."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +93,15 @@ class Refused:
     reason: str
 
 
-Effect = Publish | Subscribe | Disconnect | Born | Acknowledged | HostChanged | Refused
+@dataclass(frozen=True, slots=True)
+class BirthTooLarge:
+    """The broker takes no packet that could hold the DBIRTH of a device; nothing of the device may be published."""
+
+    device: DeviceName
+    reason: str
+
+
+Effect = Publish | Subscribe | Disconnect | Born | Acknowledged | HostChanged | Refused | BirthTooLarge
 Values = Callable[[DeviceName], dict[int, CurrentValue]]
 
 
@@ -133,6 +143,9 @@ class EdgeSession:
         self._server = ""
         self._host_timestamps_ms: dict[str, int] = {}  # a host counts for each server by itself (5.6)
         self._devices: dict[DeviceName, DeviceDefinition] = {}
+        self._packet_bytes_max = 0
+        self.unborn: dict[DeviceName, str] = {}
+        """Devices that are there and cannot be born on this broker, and why, in a sentence."""
 
     def connecting(self, bd_seq: int, now_ms: int, server: str = "") -> Publish:
         """The will for the CONNECT to ``server`` that follows. ``bd_seq`` is one more than at the last, modulo 256."""
@@ -142,8 +155,9 @@ class EdgeSession:
         self.host_online = None
         return Publish(self._topic(Verb.NDEATH), node_death(self._bd_seq, now_ms), qos=1)
 
-    def connected(self, now_ms: int) -> list[Effect]:
-        """The broker accepted the connection."""
+    def connected(self, now_ms: int, packet_bytes_max: int = 0) -> list[Effect]:
+        """The broker accepted the connection, and takes packets of at most so many bytes (0: it named no limit)."""
+        self._packet_bytes_max = packet_bytes_max
         filters = [(self._topic(Verb.NCMD), 1), (f"{self._topic(Verb.DCMD)}/#", 1)]
         if self._host:
             filters.append((state_topic(self._host), 1))
@@ -169,14 +183,20 @@ class EdgeSession:
 
     def device_offline(self, device: DeviceName, now_ms: int) -> list[Effect]:
         """A device is lost: DDEATH, when it was born."""
-        if self._devices.pop(device, None) is None or self.phase is not Phase.BORN:
+        known, unborn = self._devices.pop(device, None), self.unborn.pop(device, None)
+        if known is None or unborn is not None or self.phase is not Phase.BORN:
             return []
         topic = self._topic(Verb.DDEATH, device)
         return [Publish(topic, device_death(self._next_seq(), now_ms))]
 
     def is_born(self, device: DeviceName) -> bool:
         """Whether DDATA of ``device`` may be sent now."""
-        return self.phase is Phase.BORN and device in self._devices
+        return self.phase is Phase.BORN and device in self._devices and device not in self.unborn
+
+    def why_unborn(self, definition: DeviceDefinition) -> str | None:
+        """Why this broker cannot have a birth with ``definition``, when that has been tried for the device last."""
+        tried = self._devices.get(definition.device)
+        return self.unborn.get(definition.device) if tried is not None and tried.hash == definition.hash else None
 
     def device_data(self, device: DeviceName, delivery: Delivery, metrics: bytes, now_ms: int) -> Publish:
         """A DDATA of a born device; ``delivery.ticks`` goes along."""
@@ -247,15 +267,26 @@ class EdgeSession:
         effects += [self._device_birth(definition, now_ms) for definition in self._devices.values()]
         return [*effects, Born()]
 
-    def _device_birth(self, definition: DeviceDefinition, now_ms: int) -> Publish:
+    def _device_birth(self, definition: DeviceDefinition, now_ms: int) -> Publish | BirthTooLarge:
+        device, topic = definition.device, self._topic(Verb.DBIRTH, definition.device)
+        head = len(topic.encode()) + PACKET_HEAD_BYTES_MAX
         payload = device_birth(
             epoch=self._epoch,
-            seq=self._next_seq(),
+            seq=(self._seq + 1) % 256,
             time_ms=now_ms,
             definition=definition,
-            values=self._values(definition.device),
+            values=self._values(device),
+            bytes_max=max(1, self._packet_bytes_max - head) if self._packet_bytes_max else 0,
         )
-        return Publish(self._topic(Verb.DBIRTH, definition.device), payload)
+        if self._packet_bytes_max and head + len(payload) > self._packet_bytes_max:
+            self.unborn[device] = (
+                f"its birth takes {head + len(payload):,} bytes without any value, and the broker takes packets of at "
+                f"most {self._packet_bytes_max:,}; let it take larger ones, or divide the tags among several devices"
+            )
+            return BirthTooLarge(device, self.unborn[device])
+        self.unborn.pop(device, None)
+        self._next_seq()
+        return Publish(topic, payload)
 
     def _death(self, now_ms: int) -> Publish:
         return Publish(self._topic(Verb.NDEATH), node_death(self._bd_seq, now_ms), qos=1)

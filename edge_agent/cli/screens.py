@@ -82,6 +82,8 @@ def _device_lines(device: dict[str, Any]) -> Iterator[RenderableType]:
         own = device["reason"].startswith(f"{name}: ")
         yield Sentence("" if own else f"{name}: ", device["reason"], "red", indent=2)
         return
+    if device["unborn"]:
+        yield Sentence(f"{name}: ", f"NOTHING OF IT IS SENT: {device['unborn']}", "bold red", indent=2)
     problems = device["problems"]
     for item in problems[:PROBLEMS_MAX]:
         yield Sentence(f"{name}: ", f"{item['tag']}: {item['reason']}", "yellow", indent=2)

@@ -177,6 +177,7 @@ class AgentView:
             "problems": [{"tag": problem.tag, "reason": problem.reason} for problem in device.problems],
             "bad": _bad_count(device),
             "not_good": _not_good(device),
+            "unborn": self._uplink.unborn.get(device.name, ""),
             "samples": device.samples,
             "samples_per_s": self._rate(device),
         }

@@ -435,6 +435,15 @@ class BatchRefused(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class DeviceUnborn(Event):
+    """The broker takes no packet that could hold the DBIRTH of a device; its samples are declared as gaps."""
+
+    level: ClassVar[str] = "error"
+    device: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class MessageRefused(Event):
     """A message from the broker that the agent cannot follow."""
 

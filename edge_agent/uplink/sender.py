@@ -284,8 +284,9 @@ class Sender:
                 self._told.add(batch.definition)
                 self._refused_definitions.pop(batch.definition, None)
             publish = self._session.node_data(record_message(batch), now_ms)
-        elif not await self._ensure_born(batch):
-            self._refuse(batch.epoch, batch.number, f"its definition {batch.definition} is not in the outbox")
+        elif (unborn := await self._ensure_born(batch)) is not None:
+            self.window.refuse(batch.epoch, batch.number)
+            self._refuse(batch.epoch, batch.number, unborn)
             return
         else:
             if not self.window.holds(batch):
@@ -317,18 +318,20 @@ class Sender:
         self._published_ns[batch.device] = newest if published is None else max(newest, published)
         return published is not None and newest <= published
 
-    async def _ensure_born(self, batch: StoredBatch) -> bool:
-        """Give birth to a device that is not there, so that its backlog can leave; false when it cannot be."""
+    async def _ensure_born(self, batch: StoredBatch) -> str | None:
+        """Give birth to a device that is not there, so that its backlog can leave; why, when it cannot be born."""
         if batch.device in self._visiting:
             self._visiting[batch.device] = self._clock.monotonic_s()
         if self._session.is_born(batch.device):
-            return True
+            return None
         definition = await self._writer.definition(batch.definition)
         if definition is None:
-            return False
+            return f"its definition {batch.definition} is not in the outbox"
+        if (unborn := self._session.why_unborn(definition)) is not None:
+            return unborn
         self._visiting[batch.device] = self._clock.monotonic_s()
         self._do(self._session.device_online(definition, self._clock.now_ns() // 1_000_000))
-        return True
+        return self._session.why_unborn(definition)
 
     def _end_visits(self) -> None:
         """Devices that were born for their backlog alone die when it has been sent."""

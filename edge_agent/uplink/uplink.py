@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, assert_never
 
 from connectors.model.back_off import BackOff
@@ -19,6 +19,7 @@ from connectors.ports.broker import BrokerLimits, BrokerSession, Message
 from connectors.ports.clock import Clock
 from connectors.sparkplug.edge_session import (
     Acknowledged,
+    BirthTooLarge,
     Born,
     Disconnect,
     EdgeSession,
@@ -33,6 +34,7 @@ from edge_agent.acquisition.collector import Collector
 from edge_agent.buffer.feed import Feed
 from edge_agent.buffer.writer import OutboxWriter
 from edge_agent.observability.events import (
+    DeviceUnborn,
     HostStateChanged,
     MessageRefused,
     UplinkLost,
@@ -101,6 +103,11 @@ class Uplink:
     def in_flight(self) -> int:
         """Batches that were sent and are not acknowledged."""
         return len(self._sender.window)
+
+    @property
+    def unborn(self) -> Mapping[DeviceName, str]:
+        """Devices of which nothing can be sent, because the broker cannot take their birth, and why."""
+        return self._session.unborn
 
     @property
     def is_unanswered(self) -> bool:
@@ -179,7 +186,7 @@ class Uplink:
             raise
 
     async def _begin(self, url: str) -> None:
-        effects = self._session.connected(self._now_ms())
+        effects = self._session.connected(self._now_ms(), self._sender.broker_bytes_max)
         for effect in effects:
             if isinstance(effect, Subscribe):
                 await self._broker.subscribe(effect.filters)
@@ -218,27 +225,16 @@ class Uplink:
                         self._leave.set_result(effect.next_broker)
                 case Refused():
                     emit(MessageRefused(effect.topic, effect.reason))
+                case BirthTooLarge():
+                    emit(DeviceUnborn(effect.device, effect.reason))
                 case Subscribe():
                     raise AssertionError("subscriptions are made when a connection begins")
                 case _:
                     assert_never(effect)
 
     def _publish(self, effect: Publish) -> None:
-        size, size_max = len(effect.topic) + len(effect.payload), self._sender.broker_bytes_max
-        if size_max and size > size_max:
-            self._end_connection(
-                BrokerUnavailable(
-                    f"the birth on {effect.topic} takes {size:,} bytes, and the broker takes packets of at most "
-                    f"{size_max:,}; let it take larger ones, or give the device fewer tags"
-                )
-            )
-            return
         with contextlib.suppress(BrokerUnavailable):  # the task on the connection notices the loss
             self._broker.publish(Message(effect.topic, effect.payload, effect.qos))
-
-    def _end_connection(self, why: BrokerUnavailable) -> None:
-        if self._leave is not None and not self._leave.done():
-            self._leave.set_exception(why)
 
     def _born(self) -> None:
         for device in self._online:

@@ -14,7 +14,7 @@ from edge_agent.cli.screens import insecure_sentences, status_screen
 def device(name: str, driver: str = "modbus", **more: Any) -> dict[str, Any]:
     return {
         "device": name, "driver": driver, "endpoint": f"tcp://{name}", "online": True, "reason": "", "tags": 3,
-        "problems": [], "not_good": [], "bad": 0, "samples_per_s": 1.0, **more,
+        "problems": [], "not_good": [], "bad": 0, "samples_per_s": 1.0, "unborn": "", **more,
     }  # fmt: skip
 
 
@@ -49,6 +49,12 @@ def test_what_waits_is_told_apart_from_what_the_files_take() -> None:
     assert "outbox   1 sample in 1 batch waiting, 32 B, the oldest for 1 s\n" in some
     many = screen(status(batches=1200, samples=50_000, waiting_bytes=4_000_000, oldest_s=300.0))
     assert "outbox   50,000 samples in 1,200 batches waiting, 4.0 MB, the oldest for 5 min\n" in many
+
+
+def test_a_device_of_which_nothing_can_be_sent_is_named() -> None:
+    shown = screen(status(device("oven", unborn="its birth takes 9,000 bytes"), device("press")), 120)
+    assert "oven: NOTHING OF IT IS SENT: its birth takes 9,000 bytes" in shown
+    assert shown.count("NOTHING OF IT") == 1
 
 
 def test_how_full_the_outbox_is_shows_when_it_matters() -> None:

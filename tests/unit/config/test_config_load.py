@@ -226,9 +226,11 @@ def test_secrets_are_found_where_the_references_lead(tmp_path: Path) -> None:
         "agent: {group: a, name: b}\n"
         "uplink: {brokers: [mqtts://b], user: me, password: '${file:broker.secret}'}\n"
         "devices:\n"
-        "  - name: press\n    driver: opcua\n    endpoint: opc.tcp://p\n    insecure: true\n    tags: [{name: t, at: i=1}]\n"
+        "  - name: press\n    driver: opcua\n    endpoint: opc.tcp://p\n    insecure: true\n"
+        "    tags: [{name: t, at: i=1}]\n"
         "    security:\n      user: me\n      password: ${credential:press}\n"
-        "  - name: press 2\n    driver: opcua\n    endpoint: opc.tcp://p\n    insecure: true\n    tags: [{name: t, at: i=1}]\n"
+        "  - name: press 2\n    driver: opcua\n    endpoint: opc.tcp://p\n    insecure: true\n"
+        "    tags: [{name: t, at: i=1}]\n"
         "    security:\n      user: me\n      password: ${env:PRESS_2}\n",
         {"CREDENTIALS_DIRECTORY": str(tmp_path / "credentials"), "PRESS_2": "from the environment"},
     )

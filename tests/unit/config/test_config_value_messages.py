@@ -238,7 +238,8 @@ CASES: dict[str, Case] = {
         "devices:\n"
         "  - {name: a, driver: modbus, tags: [{name: x, at: coil}, {name: y, at: coil 1, pol: 1s}]}\n"
         "  - {name: b, driver: modbus, endpoint: tcp://b, tags: 5}\n"
-        "  - {name: b, driver: opcua, endpoint: opc.tcp://b, insecure: true, tags: [{name: t, at: i=1}], timeout: 0s}\n",
+        "  - {name: b, driver: opcua, endpoint: opc.tcp://b, insecure: true, tags: [{name: t, at: i=1}],"
+        " timeout: 0s}\n",
         [
             "1:25: unknown key 'nme' in 'agent'. Did you mean 'name'?",
             "2:40: 'window' of 'uplink' cannot be 0. Write at least 1.",

@@ -85,7 +85,7 @@ class Bench:
         )  # fmt: skip
         options = SimpleNamespace(delivery=Delivery.SPARKPLUG, host="lineside")
         uplink = SimpleNamespace(
-            options=options, state=self.state, in_flight=2, is_unanswered=True, host_clock=HostClock()
+            unborn={}, options=options, state=self.state, in_flight=2, is_unanswered=True, host_clock=HostClock()
         )
         reader = SimpleNamespace(path=folder / "outbox.db", status=self._status)
         self.view = AgentView(

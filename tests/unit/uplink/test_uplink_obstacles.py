@@ -127,19 +127,54 @@ async def test_what_the_broker_s_packets_cannot_hold_is_set_aside_and_samples_ar
 
 
 @virtual_time
-async def test_a_birth_that_the_broker_cannot_take_is_named_in_the_status(tmp_path: Path) -> None:
+async def test_a_device_whose_birth_the_broker_cannot_take_is_named_and_the_others_go_on(tmp_path: Path) -> None:
     network = PlayedNetwork()
     network.bytes_max = 8_000
     bench = Bench(tmp_path, network)
     async with running(bench):
-        await asyncio.sleep(1.0)
-        bench.uplink.device_online(await define_oven(bench, tags=500))
-        await asyncio.sleep(0.5)
-        assert "the birth on spBv1.0/plant/DBIRTH/line/oven takes" in bench.uplink.state.reason
-        assert "give the device fewer tags" in bench.uplink.state.reason
-        before = len(network.connects)
-        await asyncio.sleep(600.0)
-        assert len(network.connects) - before < 40, "attempts become rarer"
+        await bench.online()
+        oven = await define_oven(bench, tags=500)
+        network.definitions.add(oven.hash)
+        bench.uplink.device_online(oven)
+        for number in range(3):
+            await bench.put(float(number))
+            await put(bench, oven)
+            await asyncio.sleep(1.0)
+        await until(lambda: not bench.waiting)
+        assert (bench.uplink.state.phase, bench.uplink.state.reason) == ("born", "")
+        (why,) = bench.uplink.unborn.values()
+        assert "without any value, and the broker takes packets of at most 8,000; let it take larger ones" in why
+        assert len(network.connects) == 1, "the connection is that of all devices"
+        assert sum(d.count for d in network.arrived.values()) == 3, "the other device"
+        network.bytes_max = 0
+        network.break_connection()
+        await until(lambda: network.order[-3:] == [("NBIRTH", 0), ("DBIRTH", 0), ("DBIRTH", 0)])
+        assert not bench.uplink.unborn
+        await put(bench, oven)
+        await until(lambda: not bench.waiting)
+    declared = gaps(network)
+    assert len(declared) == 4, "the definition, and three batches of samples"
+    assert all("packets of at most 8,000" in each for each in declared)
+
+
+@virtual_time
+async def test_a_birth_that_is_too_large_leaves_out_the_largest_values_and_the_data_follow(tmp_path: Path) -> None:
+    network = PlayedNetwork()
+    network.bytes_max = 8_000
+    bench = Bench(tmp_path, network)
+    async with running(bench):
+        oven = await define_oven(bench, tags=50)
+        await bench.online(DataType.STRING)
+        assert bench.definition is not None
+        bench.values |= {metric.alias: CurrentValue(1.5, START_NS) for metric in oven.metrics}
+        bench.values[bench.definition.metrics[0].alias] = CurrentValue("x" * 9_000, START_NS)
+        bench.uplink.device_online(oven)
+        await put(bench, oven)
+        await until(lambda: not bench.waiting)
+        assert network.order.count(("DBIRTH", 0)) == 2
+        assert not bench.uplink.unborn
+    assert sum(d.count for d in network.arrived.values()) == 1
+    assert not gaps(network)
 
 
 @virtual_time
