@@ -1,4 +1,8 @@
-"""What happens on one connection: a first read of everything, then polls, and a search for tags that are refused."""
+"""What happens on one connection: a first read of everything, then polls, and a search for tags that are refused.
+
+A unit may also give no answer at all to a read that touches an address which it does not have. Such tags are searched
+for too, before a block, or the unit itself, counts as silent.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +15,12 @@ from connectors.modbus.connection import ModbusConnection
 from connectors.modbus.counters import ModbusCounters
 from connectors.modbus.exception_codes import REFUSALS, meaning_of, refusal_sentence
 from connectors.modbus.fixed_rate import FixedRate
-from connectors.modbus.plan import READ_FUNCTIONS, Block, block_of, planned_tags, scan_classes, tag_types
+from connectors.modbus.plan import READ_FUNCTIONS, Block, PlannedTag, block_of, planned_tags, scan_classes, tag_types
 from connectors.modbus.refused_tags import find_refused
 from connectors.modbus.request_queue import Priority
 from connectors.modbus.scan import NoAnswer, Scan, ScanClass
 from connectors.modbus.settings import ModbusDevice
+from connectors.modbus.silent_tags import find_silent
 from connectors.model.errors import DeviceUnavailable
 from connectors.model.quality import BAD_TIMEOUT
 from connectors.model.samples import SampleBatch
@@ -33,6 +38,14 @@ class _SetAside:
     scan_class: ScanClass
     block: Block
     problems: tuple[TagProblem, ...]
+
+
+class _SilentInSearch(Exception):
+    """A read that was to find out which tags are refused has got no answer."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 class ModbusSession:
@@ -78,7 +91,7 @@ class ModbusSession:
             tasks.create_task(self._look_after_problems(), name=f"modbus {self._device} problems")
 
     async def _read_everything(self) -> list[SampleBatch]:
-        """Read every block once; blocks that stay silent while others answer are set aside."""
+        """Read every block once; what stays silent while the unit answers other reads is set aside."""
         batches: list[SampleBatch] = []
         order = [block for scan_class in self._classes for block in scan_class.scan.blocks]
         silent: set[int] = set()
@@ -93,6 +106,8 @@ class ModbusSession:
                 failure = scan.failure
                 if failure is None:
                     break
+                if await self._divide_silent(scan_class, failure):
+                    continue
                 position = order.index(failure.block)
                 silent.add(position)
                 if len(silent) == len(order) or _silent_in_a_row(silent, position) >= SILENT_BLOCKS_MAX:
@@ -142,7 +157,13 @@ class ModbusSession:
         found = False
         while self._suspects:
             scan_class, block = self._suspects.pop(0)
-            findings = await find_refused(block, self._read_for_search)
+            try:
+                findings = await find_refused(block, self._read_for_search)
+            except _SilentInSearch as exc:
+                if not await self._divide_silent(scan_class, NoAnswer(block, exc.reason)):
+                    raise DeviceUnavailable(exc.reason) from exc
+                found = True
+                continue  # a part that is refused is searched when it has been polled
             scan_class.take_in(findings.readable)
             for tag, code in findings.refused:
                 reason = refusal_sentence(tag.place, READ_FUNCTIONS[tag.table], code, self._unit_id)
@@ -156,12 +177,28 @@ class ModbusSession:
         scan = Scan([block], self._unit_id)
         await self._connection.run(scan, Priority.PROBE)
         if scan.failure is not None:
-            raise DeviceUnavailable(scan.failure.reason)
+            raise _SilentInSearch(scan.failure.reason)
         return scan.codes[0]
 
+    async def _divide_silent(self, scan_class: ScanClass, failure: NoAnswer) -> bool:
+        """Set the tags aside for which a block gets no answer, and read the others; false when none of it gets one."""
+        findings = await find_silent(failure.block, self._probe, failure.reason)
+        if findings is None:
+            return False
+        scan_class.leave_out(failure.block)
+        scan_class.take_in(findings.readable)
+        for block, reasons in findings.silent:
+            problems = tuple(_silent_tag(tag, reasons[tag.index]) for tag in block.tags)
+            self._set_aside.append(_SetAside(scan_class, block, problems))
+        return True
+
+    async def _probe(self, block: Block) -> str | None:
+        scan = Scan([block], self._unit_id)
+        await self._connection.run(scan, Priority.PROBE, attempts_max=1)
+        return None if scan.failure is None else scan.failure.reason
+
     def _set_aside_silent(self, scan_class: ScanClass, failure: NoAnswer) -> None:
-        reason = f"{failure.reason}, while the unit answers reads of other addresses"
-        problems = tuple(TagProblem(tag.name, reason, BAD_TIMEOUT) for tag in failure.block.tags)
+        problems = tuple(_silent_tag(tag, failure.reason) for tag in failure.block.tags)
         scan_class.leave_out(failure.block)
         self._set_aside.append(_SetAside(scan_class, failure.block, problems))
 
@@ -191,6 +228,10 @@ class ModbusSession:
         left_out = self._set_aside_indices()
         types = [tag_type for tag_type in self._types if tag_type.index not in left_out]
         await self._acquisition.online(types, [problem for entry in self._set_aside for problem in entry.problems])
+
+
+def _silent_tag(tag: PlannedTag, reason: str) -> TagProblem:
+    return TagProblem(tag.name, f"{reason}, while the unit answers reads of other addresses", BAD_TIMEOUT)
 
 
 def _silent_in_a_row(silent: Set[int], last: int) -> int:
