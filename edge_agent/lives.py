@@ -23,10 +23,17 @@ from edge_agent.config.models import AgentConfig
 from edge_agent.local_api.server import LocalApi
 from edge_agent.local_api.waiting import WaitingView
 from edge_agent.main import GOODBYE_S_MAX, Agent, cancel_all, facts_of, supervised
-from edge_agent.observability.events import REGISTRY, AgentStopping, OutboxNotOpened, OutboxRecovered
+from edge_agent.observability.events import (
+    REGISTRY,
+    AgentStopping,
+    MetricsUnavailable,
+    OutboxNotOpened,
+    OutboxRecovered,
+)
 
 RETRY_FIRST_S: Final = 1.0
 RETRY_LONGEST_S: Final = 15.0
+METRICS_RETRY_LONGEST_S: Final = 60.0
 STEADY_S: Final = 60.0
 SILENT_S_MAX: Final = 2.0
 """When a start takes longer, ``edge-agent status`` says why."""
@@ -45,7 +52,15 @@ async def run_agent(config: AgentConfig, drivers: Mapping[str, DriverType], cloc
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _request_stop, stop, number)
-    _serve_metrics(config)
+    metrics = asyncio.create_task(supervised("metrics", lambda: _serve_metrics(config)), name="metrics")
+    try:
+        await _live(config, drivers, clock, stop)
+    finally:
+        await cancel_all([metrics], GOODBYE_S_MAX)
+
+
+async def _live(config: AgentConfig, drivers: Mapping[str, DriverType], clock: Clock, stop: asyncio.Event) -> None:
+    """One life after the other, until ``stop`` is set."""
     back_off = BackOff(RETRY_FIRST_S, RETRY_LONGEST_S)
     with contextlib.ExitStack() as folder:
         start = _Start(config, drivers, clock, folder, stop)
@@ -139,9 +154,19 @@ def _request_stop(stop: asyncio.Event, number: signal.Signals) -> None:
     stop.set()
 
 
-def _serve_metrics(config: AgentConfig) -> None:
+async def _serve_metrics(config: AgentConfig) -> None:
+    """Serve the metrics in a thread. While their address cannot be used it is tried again; the agent works without."""
     metrics = config.observability.metrics
-    if metrics is not None:
-        from prometheus_client import start_http_server
+    if metrics is None:
+        return
+    from prometheus_client import start_http_server
 
-        start_http_server(metrics.port, metrics.host, REGISTRY)
+    back_off = BackOff(RETRY_FIRST_S, METRICS_RETRY_LONGEST_S)
+    while True:
+        try:
+            start_http_server(metrics.port, metrics.host, REGISTRY)
+            return
+        except OSError as exc:
+            wait_s = back_off.next_s()
+            emit(MetricsUnavailable(f"{metrics.host}:{metrics.port}", exc.strerror or str(exc), round(wait_s, 1)))
+            await asyncio.sleep(wait_s)

@@ -315,6 +315,16 @@ class SocketUnavailable(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class MetricsUnavailable(Event):
+    """The metrics cannot be served at their address, because another program has it, say; the agent works without."""
+
+    level: ClassVar[str] = "warning"
+    address: str
+    reason: str
+    retry_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class SamplesGivenUp(Event):
     """Samples were removed from the outbox, or not taken into it; a gap record in the outbox says so too."""
 

@@ -6,8 +6,10 @@ import asyncio
 import contextlib
 import os
 import signal
+import socket
 import sqlite3
 import tempfile
+import urllib.request
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -53,11 +55,11 @@ def begun(monkeypatch: pytest.MonkeyPatch) -> Begun:
 
 
 @asynccontextmanager
-async def running(folder: Path) -> AsyncIterator[asyncio.Task[None]]:
+async def running(folder: Path, **more: Any) -> AsyncIterator[asyncio.Task[None]]:
     """``edge-agent run`` without machines; asked to stop at the end, which it does."""
     uplink = {"brokers": ("mqtt://127.0.0.1:9",), "insecure": True}
     agent = {"group": "plant", "name": "line", "data_dir": folder / "data"}
-    config = AgentConfig.model_validate({"agent": agent, "uplink": uplink})
+    config = AgentConfig.model_validate({"agent": agent, "uplink": uplink, **more})
     task = asyncio.create_task(lives.run_agent(config, {}))
     try:
         yield task
@@ -82,6 +84,24 @@ async def until(condition: Callable[[], Any]) -> None:
     async with asyncio.timeout(10.0):
         while not condition():  # noqa: ASYNC110  what it waits for is no event
             await asyncio.sleep(0.01)
+
+
+async def test_a_port_for_metrics_that_is_taken_is_waited_for_and_the_agent_works(folder: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        metrics = {"metrics": {"host": "127.0.0.1", "port": port}}
+        async with running(folder, observability=metrics) as task:
+            assert (await status(folder))["waiting_for_outbox"] == ""
+            assert not task.done()
+            taken.close()
+            await until(lambda: "lineside_" in served_at(port))
+
+
+def served_at(port: int) -> str:
+    """What is served there; nothing when nothing is."""
+    with contextlib.suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=1) as answer:
+        return str(answer.read().decode())
+    return ""
 
 
 async def test_while_the_folder_cannot_be_used_it_waits_says_so_and_begins_by_itself(
