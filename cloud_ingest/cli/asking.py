@@ -34,7 +34,10 @@ PIPE_COLUMNS: Final = 4096
 REASON_CHARS_MAX: Final = 2000
 
 ConfigOption = Annotated[
-    Path, typer.Option("--config", "-c", envvar="LINESIDE_CLOUD_CONFIG", help="The YAML file of the cloud side")
+    Path,
+    typer.Option(
+        "--config", "-c", envvar="LINESIDE_CLOUD_CONFIG", help="The YAML file of the cloud side", readable=False
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs")]
 AgentOption = Annotated[str | None, typer.Option("--agent", "-a", help="Only this agent, as group/name")]

@@ -83,7 +83,9 @@ def export(
     config: ConfigOption = DEFAULT_CONFIG,
     agent: AgentOption = None,
     with_closed: AllOption = False,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="A file; else standard output")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="A file; else standard output", readable=False)
+    ] = None,
 ) -> None:
     """Write all of them as JSON Lines, the bytes of each in base64."""
     from cloud_ingest.historian.dead_letters import exported

@@ -108,7 +108,7 @@ def close(
 @app.command()
 def verify(
     exports: Annotated[
-        list[Path], typer.Argument(help="JSON Lines of 'edge-agent buffer export'; - is standard input")
+        list[Path], typer.Argument(help="JSON Lines of 'edge-agent buffer export'; - is standard input", readable=False)
     ],
     config: ConfigOption = DEFAULT_CONFIG,
     agent: Annotated[str | None, typer.Option("--agent", "-a", help="Whose, where the export does not say")] = None,

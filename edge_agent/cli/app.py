@@ -37,11 +37,16 @@ app = typer.Typer(
 )
 
 ConfigOption = Annotated[
-    Path, typer.Option("--config", "-c", envvar="LINESIDE_CONFIG", help="The agent's YAML file", show_default=True)
+    Path, typer.Option("--config", "-c", envvar="LINESIDE_CONFIG", help="The agent's YAML file", readable=False)
 ]
 SocketOption = Annotated[
     Path | None,
-    typer.Option("--socket", envvar="LINESIDE_SOCKET", help="Socket of the agent; otherwise taken from its file"),
+    typer.Option(
+        "--socket",
+        envvar="LINESIDE_SOCKET",
+        help="Socket of the agent; otherwise taken from its file",
+        readable=False,
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs")]
 DeviceOption = Annotated[str | None, typer.Option("--device", "-d", help="Only this device")]

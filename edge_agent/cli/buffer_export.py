@@ -51,7 +51,10 @@ DevicesOption = Annotated[
 ]
 TagsOption = Annotated[list[str] | None, typer.Option("--tag", "-t", help="Only this tag; * stands for any characters")]
 OutputOption = Annotated[
-    Path | None, typer.Option("--output", "-o", help="A file, written as a whole or not at all; else standard output")
+    Path | None,
+    typer.Option(
+        "--output", "-o", help="A file, written as a whole or not at all; else standard output", readable=False
+    ),
 ]
 FormatOption = Annotated[
     Format | None, typer.Option("--format", "-f", help="As the name of the file says; otherwise jsonl")

@@ -25,14 +25,19 @@ DEFAULT_CONFIG: Final = Path("/etc/lineside/agent.yaml")
 EXIT_PROBLEM: Final = 1
 EXIT_USAGE: Final = 2
 
-ConfigOption = Annotated[Path, typer.Option("--config", "-c", envvar="LINESIDE_CONFIG", help="The agent's YAML file")]
-PathOption = Annotated[Path | None, typer.Option("--outbox", help="The outbox itself; otherwise as the file says")]
+ConfigOption = Annotated[
+    Path, typer.Option("--config", "-c", envvar="LINESIDE_CONFIG", help="The agent's YAML file", readable=False)
+]
+PathOption = Annotated[
+    Path | None, typer.Option("--outbox", help="The outbox itself; otherwise as the file says", readable=False)
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs")]
 KeyFilesOption = Annotated[
     list[Path] | None,
     typer.Option(
         "--key-file",
         help="A file with a key of the outbox, the current one first; instead of those in the agent's file",
+        readable=False,
     ),
 ]
 
@@ -71,8 +76,12 @@ def outbox_place(config: Path, outbox: Path | None) -> OutboxPlace:
             place = OutboxPlace(outbox, outbox.parent, None)
     except ConfigInvalid as exc:
         fail(str(exc))
-    if not place.path.exists():
+    try:
+        place.path.open("rb").close()
+    except FileNotFoundError:
         fail(f"there is no outbox at {place.path}; has the agent ever run?")
+    except OSError as exc:
+        fail(f"the outbox {place.path} cannot be read: {exc.strerror}; run the command as the agent's user, or as root")
     return place
 
 

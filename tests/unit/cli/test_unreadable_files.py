@@ -1,0 +1,58 @@
+"""A file that may not be read is one sentence with exit code 1, as one that is missing; never a box of the library."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from cloud_ingest.cli.app import app as cloud
+from edge_agent.cli import app as agent
+from edge_agent.cli.buffer import app as buffer
+
+RUNNER = CliRunner()
+
+
+@pytest.fixture
+def forbidden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file that an ordinary user may not read; also where the tests run as root."""
+    path = tmp_path / "there.yaml"
+    path.write_text("agent: {group: a, name: b}\n")
+    really_access = os.access
+
+    def unless_forbidden(really: Any) -> Any:
+        def opened(name: Any, *args: Any, **more: Any) -> Any:
+            if str(name) == str(path):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+            return really(name, *args, **more)
+
+        return opened
+
+    monkeypatch.setattr(os, "open", unless_forbidden(os.open))
+    monkeypatch.setattr(io, "open", unless_forbidden(open))
+    monkeypatch.setattr(os, "access", lambda name, *args, **more: str(name) != str(path) and really_access(name, *args))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("app", "words"),
+    [
+        (agent.app, ["check", "-c"]),
+        (agent.app, ["status", "-c"]),
+        (buffer, ["list", "-c"]),
+        (buffer, ["list", "--outbox"]),
+        (cloud, ["check", "-c"]),
+    ],
+)
+def test_a_file_that_may_not_be_read_is_one_sentence(app: typer.Typer, words: list[str], forbidden: Path) -> None:
+    said = RUNNER.invoke(app, [*words, str(forbidden)])
+    assert said.exit_code == 1, said.output
+    first = said.stderr.splitlines()[0]
+    assert str(forbidden) in first
+    assert "cannot be read: Permission denied" in first
