@@ -26,9 +26,8 @@ from connectors.configuration.setting_names import (
     without_credentials,
 )
 from connectors.configuration.yaml_nodes import Document, NodePath
-from connectors.model.datatypes import DATATYPE_SPELLINGS
 from connectors.model.errors import Problem
-from connectors.ports.settings import DuplicateTag, SettingInvalid, datatype_setting
+from connectors.ports.settings import DataTypeReader, DuplicateTag, SettingInvalid
 
 MESSAGE_CHARS_MAX: Final = 500
 _KEY_WITHOUT_SPACE: Final = re.compile(r"[\w-]+:\S")
@@ -232,11 +231,16 @@ def _said(mistake: _Mistake) -> _Sentence:
         text = text.replace(repr(raw), shown(raw))
     message, divider, suggestion = text.rpartition("; write ")
     suggestion = f"Write {suggestion}." if divider else ""
-    if mistake.setting is not None and datatype_setting in mistake.setting.readers:
-        meant = nearest(raw, DATATYPE_SPELLINGS)
-        suggestion = f"Known are {listed(DATATYPE_SPELLINGS, 'and')}." if meant is None else f"Did you mean {meant!r}?"
-        return f"{mistake.subject}: there is no data type {shown(raw)}.", suggestion
+    readers = () if mistake.setting is None else mistake.setting.readers
+    reader = next((reader for reader in readers if isinstance(reader, DataTypeReader)), None)
+    if reader is not None and not divider:
+        return f"{mistake.subject}: there is no data type {shown(raw)}.", _right_datatype(raw, reader)
     return f"{mistake.subject}: {message if divider else text}.", suggestion
+
+
+def _right_datatype(raw: Any, reader: DataTypeReader) -> str:
+    meant = nearest(raw, reader.known) or nearest(raw, reader.iec)
+    return f"Known are {listed(reader.known, 'and')}." if meant is None else f"Did you mean {meant!r}?"
 
 
 def _entries(words: str, limit: str) -> Callable[[_Mistake], _Sentence]:

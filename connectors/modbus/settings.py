@@ -8,11 +8,12 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
+from connectors.configuration.setting_names import listed
 from connectors.configuration.setting_types import check_port
 from connectors.model.datatypes import DataType
 from connectors.model.report_by_exception import ReportRule
 from connectors.ports.settings import (
-    DataTypeSetting,
+    DataTypeReader,
     DeviceSettings,
     Duration,
     SettingInvalid,
@@ -37,6 +38,10 @@ _NUMBERS: Final = frozenset(
         DataType.DOUBLE,
     }
 )
+ModbusDataType = Annotated[
+    DataType,
+    BeforeValidator(DataTypeReader({*_NUMBERS, DataType.BOOLEAN, DataType.STRING}), json_schema_input_type=str),
+]
 REGISTERS: Final = {
     DataType.INT16: 1,
     DataType.UINT16: 1,
@@ -78,7 +83,7 @@ class ModbusTag(TagSettings):
         BeforeValidator(_as_the_wire_counts),
         Field(description="Table and address from 0, e.g. holding 100, input 7, coil 3; holding 100.5 is a bit"),
     ]
-    datatype: Annotated[DataTypeSetting | None, Field(alias="type", description="uint16 unless said otherwise")] = None
+    datatype: Annotated[ModbusDataType | None, Field(alias="type", description="uint16 unless said otherwise")] = None
     order: Annotated[
         Order,
         Field(
@@ -113,14 +118,51 @@ class ModbusTag(TagSettings):
     @model_validator(mode="after")
     def _type_fits_table(self) -> ModbusTag:
         datatype = self.raw_datatype
-        if self.table in ("coil", "discrete") or self.bit is not None:
+        if self.is_bit:
             if datatype is not DataType.BOOLEAN:
-                raise ValueError(f"{self.at!r} is a bit: its type is bool, not {datatype.label}")
+                raise SettingInvalid(
+                    f"{self.at!r} is a bit, and no {datatype.label}.", "Write bool, or remove it.", ("type",)
+                )
+        elif datatype is DataType.BOOLEAN:
+            raise SettingInvalid(
+                f"{self.at!r} is a register, and 'type' says that it is a bit.",
+                f"Write {self.at}.0 for its lowest bit, up to {self.at}.15.",
+                ("at",),
+            )
         elif datatype is not DataType.STRING and datatype not in _NUMBERS:
-            known = ", ".join(sorted(known.label.lower() for known in _NUMBERS))
-            raise ValueError(f"a register cannot be a {datatype.label}; it can be {known} or string")
+            known = sorted(known.label.lower() for known in _NUMBERS)
+            raise SettingInvalid(
+                f"a register cannot hold the type {datatype.label}.", f"Write {listed([*known, 'string'])}.", ("type",)
+            )
         if self.address + self.register_count > 65_536:
-            raise ValueError(f"{self.at!r}: the value reaches beyond the last register, 65535")
+            raise SettingInvalid(
+                f"a {datatype.label} at {self.at!r} reaches beyond the last register, 65535.",
+                f"Write an address up to {self.table} {65_536 - self.register_count}.",
+                ("at",),
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _has_effect(self) -> ModbusTag:
+        """No setting is taken that would do nothing: who wrote it expects something of it."""
+        datatype, given = self.raw_datatype, self.model_fields_set
+        self.refuse_arithmetic(datatype)
+        if "length" in given and datatype is not DataType.STRING:
+            raise SettingInvalid("only a string has a length.", "Remove it, or write 'type: string'.", ("length",))
+        if "order" in given and self.is_bit and (self.bit is None or self.order == "CDAB"):
+            raise SettingInvalid("a bit has no order of its words.", "Remove it.", ("order",))
+        if self.report == "always" and "deadband" in given:
+            raise SettingInvalid(
+                "with 'report: always' a value is reported after every poll, however little it moved.",
+                "Leave one of the two out.",
+                ("deadband",),
+            )
+        if self.report == "always" and self.report_interval_s_min > 0:
+            raise SettingInvalid(
+                "with 'report: always' a value is reported after every poll.",
+                "Leave one of the two out, or give the tag a longer 'poll'.",
+                ("min_interval",),
+            )
         return self
 
     @property
@@ -147,12 +189,16 @@ class ModbusTag(TagSettings):
         return None if part is None else int(part)
 
     @property
+    def is_bit(self) -> bool:
+        """Whether the value is one bit, of a bit table or of a register."""
+        return self.table in ("coil", "discrete") or self.bit is not None
+
+    @property
     def raw_datatype(self) -> DataType:
         """The type of what is read, before scaling."""
         if self.datatype is not None:
             return self.datatype
-        is_bit = self.table in ("coil", "discrete") or self.bit is not None
-        return DataType.BOOLEAN if is_bit else DataType.UINT16
+        return DataType.BOOLEAN if self.is_bit else DataType.UINT16
 
     @property
     def register_count(self) -> int:
@@ -214,6 +260,18 @@ class ModbusDevice(DeviceSettings):
             raise ValueError(f"{endpoint!r} is not a Modbus endpoint; write it as tcp://host:502")
         check_port(endpoint, found[1])
         return endpoint
+
+    @model_validator(mode="after")
+    def _intervals_of_tags_fit(self) -> ModbusDevice:
+        for index, tag in enumerate(self.tags):
+            if tag.report_interval_s_max is None and tag.report_interval_s_min > self.report_interval_s_max:
+                raise SettingInvalid(
+                    f"a value is reported at least every {self.report_interval_s_max:g} s, as 'max_interval' of "
+                    f"device {self.name!r} says, and cannot be reported at most as often as this.",
+                    "Make it shorter, or give the tag a 'max_interval' of its own.",
+                    ("tags", index, "min_interval"),
+                )
+        return self
 
     @model_validator(mode="after")
     def _a_pause_needs_turns(self) -> ModbusDevice:

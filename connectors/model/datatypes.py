@@ -124,19 +124,42 @@ def is_numeric(datatype: DataType) -> bool:
 
 
 def parse_datatype(text: str) -> DataType:
-    """The data type that ``text`` names (``Double``, ``uint16``, ``float32``, ``bool``…).
+    """The data type that ``text`` names (``Double``, ``uint16``, ``float32``, ``bool``, ``LREAL``…).
 
-    Raises ``ValueError`` when no type has that name; the message lists what is known.
+    Raises ``ValueError`` when no type has that name, or several have; the message says what is known.
     """
-    found = _SPELLINGS.get(text.strip().lower())
+    name = text.strip().lower()
+    if name in AMBIGUOUS_SPELLINGS:
+        raise ValueError(f"the data type {text!r} may have {AMBIGUOUS_SPELLINGS[name]}")
+    found = SPELLINGS.get(name) or IEC_SPELLINGS.get(name)
     if found is None:
-        raise ValueError(f"unknown data type {text!r}; known are {', '.join(sorted(_SPELLINGS))}")
+        raise ValueError(f"unknown data type {text!r}; known are {', '.join(sorted(SPELLINGS))}")
     return found
 
 
-_SPELLINGS: Final = {label.lower(): datatype for datatype, label in _LABELS.items()} | {
+SPELLINGS: Final = {label.lower(): datatype for datatype, label in _LABELS.items()} | {
     "float32": DataType.FLOAT,
     "float64": DataType.DOUBLE,
     "bool": DataType.BOOLEAN,
 }
-DATATYPE_SPELLINGS: Final = tuple(sorted(_SPELLINGS))
+IEC_SPELLINGS: Final = {
+    "sint": DataType.INT8,
+    "usint": DataType.UINT8,
+    "byte": DataType.UINT8,
+    "word": DataType.UINT16,
+    "dint": DataType.INT32,
+    "udint": DataType.UINT32,
+    "dword": DataType.UINT32,
+    "lint": DataType.INT64,
+    "ulint": DataType.UINT64,
+    "lword": DataType.UINT64,
+    "real": DataType.FLOAT,
+    "single": DataType.FLOAT,
+    "lreal": DataType.DOUBLE,
+}
+"""Elementary types of IEC 61131-3 (table 10), as PLC programs name them; ``single`` is what some call REAL."""
+AMBIGUOUS_SPELLINGS: Final = {
+    "int": "16 bits, as in IEC 61131-3, or 32; write int16 or int32",
+    "uint": "16 bits, as in IEC 61131-3, or 32; write uint16 or uint32",
+}
+"""Names that nobody should have to guess about: how many bits they have, and what to write."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Final, Literal
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from connectors.configuration.setting_types import check_port
 from connectors.opcua.node_ids import parse_written
@@ -35,6 +35,12 @@ class OpcUaTag(TagSettings):
     queue_size: Annotated[
         int | None, Field(ge=1, le=QUEUE_SIZE_MAX, description="Values the server keeps between two publishes")
     ] = None
+
+    @model_validator(mode="after")
+    def _has_effect(self) -> OpcUaTag:
+        if self.datatype is not None:
+            self.refuse_arithmetic(self.datatype)
+        return self
 
     @field_validator("at")
     @classmethod

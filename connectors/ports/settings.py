@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
-from connectors.model.datatypes import DataType, is_numeric, parse_datatype
+from connectors.model.datatypes import IEC_SPELLINGS, SPELLINGS, DataType, is_numeric, parse_datatype
 from connectors.model.report_by_exception import ReportRule
 from connectors.ports.clock import Clock
 from connectors.ports.device import DeviceDriver
@@ -125,6 +125,25 @@ class TagSettings(Settings):
             raise ValueError("a scale is a number other than 0")
         return scale
 
+    @model_validator(mode="after")
+    def _intervals_fit(self) -> TagSettings:
+        longest_s = self.report_interval_s_max
+        if longest_s is not None and self.report_interval_s_min > longest_s:
+            raise SettingInvalid(
+                "a value cannot be reported at least as often as 'max_interval' says, and at most as often as this.",
+                "Make it shorter than 'max_interval', or leave one of the two out.",
+                ("min_interval",),
+            )
+        return self
+
+    def refuse_arithmetic(self, datatype: DataType) -> None:
+        """Raises ``SettingInvalid`` when a setting that only means something for a number stands at another type."""
+        if is_numeric(datatype):
+            return
+        for key, field in (("scale", "scale"), ("offset", "scaling_offset"), ("deadband", "deadband")):
+            if field in self.model_fields_set:
+                raise SettingInvalid(f"it does nothing to a {datatype.label}.", "Remove it.", (key,))
+
     @property
     def is_scaled(self) -> bool:
         """Whether the raw value is changed by scale or offset."""
@@ -191,12 +210,21 @@ class DuplicateTag(ValueError):
         self.name, self.first, self.second = name, first, second
 
 
-def datatype_setting(value: Any) -> DataType:
-    """A data type as a device file names it. Raises ``ValueError`` with what is known."""
-    return value if isinstance(value, DataType) else parse_datatype(str(value))
+class DataTypeReader:
+    """Reads a data type as a device file names it. Raises ``ValueError`` with what is known."""
+
+    def __init__(self, possible: Collection[DataType]) -> None:
+        """``possible``: the types that the driver's values can have; no other is ever suggested."""
+        self.possible = frozenset(possible)
+        self.known = tuple(sorted(name for name, datatype in SPELLINGS.items() if datatype in possible))
+        self.iec = tuple(sorted(name for name, datatype in IEC_SPELLINGS.items() if datatype in possible))
+
+    def __call__(self, value: Any) -> DataType:
+        """The type that ``value`` names; a type as it is, also one that the driver refuses later."""
+        return value if isinstance(value, DataType) else parse_datatype(str(value))
 
 
-DataTypeSetting = Annotated[DataType, BeforeValidator(datatype_setting, json_schema_input_type=str)]
+DataTypeSetting = Annotated[DataType, BeforeValidator(DataTypeReader(tuple(DataType)), json_schema_input_type=str)]
 
 
 @dataclass(frozen=True, slots=True)

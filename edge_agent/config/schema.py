@@ -17,10 +17,9 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from connectors.configuration.setting_names import Setting, keys_of, quantity, setting_at
-from connectors.model.datatypes import DATATYPE_SPELLINGS, DataType
 from connectors.ports.settings import (
+    DataTypeReader,
     DriverType,
-    datatype_setting,
     parse_duration,
     parse_size,
 )
@@ -98,9 +97,11 @@ def _property(generated: dict[str, Any], setting: Setting) -> dict[str, Any]:
                 found["default"] = quantity(setting, found["default"])
     if parse_file_mode in setting.readers and "default" in found:
         found["default"] = f"{found['default']:04o}"
-    if datatype_setting in setting.readers:
-        spellings = {*DATATYPE_SPELLINGS, *(datatype.label for datatype in DataType)}
-        found["enum"] = sorted(spellings, key=lambda spelling: (spelling.lower(), spelling))
+    for reader in setting.readers:
+        if isinstance(reader, DataTypeReader):
+            labels = [datatype.label for datatype in reader.possible]
+            spellings = {*reader.known, *labels, *reader.iec, *(name.upper() for name in reader.iec)}
+            found["enum"] = sorted(spellings, key=lambda spelling: (spelling.lower(), spelling))
     return found
 
 

@@ -61,7 +61,8 @@ def test_the_examples_are_valid(path: Path, validator: Draft202012Validator) -> 
         MINIMAL,
         device(),
         device(poll="1.5s", timeout="200ms"),
-        device(tags=[{"name": "x", "at": "coil 1", "deadband": "1%", "type": "bool"}]),
+        device(tags=[{"name": "x", "at": "coil 1", "type": "bool"}]),
+        device(tags=[{"name": "x", "at": "holding 1", "deadband": "1%", "type": "REAL"}]),
         device(tags=[{"name": "x", "at": "holding 1", "deadband": 0.5, "type": "UInt16"}]),
         {**MINIMAL, "outbox": {"commit_interval": "1 s"}, "local_api": {"mode": "0600"}, "include": ["a.yaml"]},
         {**MINIMAL, "uplink": {"brokers": ["mqtts://b"], "user": "x", "password": "${env:X}", "mqtt_version": 5}},
@@ -90,7 +91,7 @@ def test_what_the_agent_takes_is_valid(document: dict[str, Any], validator: Draf
         device(unit_id=256),
         device(tags=[{"name": "x", "at": "coil 1", "samplng": "1s"}]),
         device(tags=[{"name": "x", "at": "coil 1", "order": "ABDC"}]),
-        device(tags=[{"name": "x", "at": "coil 1", "type": "word"}]),
+        device(tags=[{"name": "x", "at": "coil 1", "type": "flot32"}]),
     ],
 )
 def test_what_the_agent_refuses_is_marked(document: dict[str, Any], validator: Draft202012Validator) -> None:

@@ -85,10 +85,10 @@ CASES: dict[str, Case] = {
         ["4:94: 'type' of tag 'x' has to be a single value, not a list."],
     ),
     "data type unknown": (
-        OVEN % "{name: x, at: holding 1, type: word}",
+        OVEN % "{name: x, at: holding 1, type: money}",
         [
-            "4:94: 'type' of tag 'x': there is no data type 'word'. Known are bool, boolean, bytes, datetime, double, "
-            "float, float32, float64, int16, int32, int64, int8, string, text, uint16, uint32, uint64, uint8 and uuid."
+            "4:94: 'type' of tag 'x': there is no data type 'money'. Known are bool, boolean, double, float, float32, "
+            "float64, int16, int32, int64, string, uint16, uint32 and uint64."
         ],
     ),
     "bad Modbus address": (
@@ -107,7 +107,7 @@ CASES: dict[str, Case] = {
     ),
     "a type that does not fit the place": (
         OVEN % "{name: x, at: coil 1, type: int16}",
-        ["4:63: tag 'x': 'coil 1' is a bit: its type is bool, not Int16."],
+        ["4:91: 'type' of tag 'x': 'coil 1' is a bit, and no Int16. Write bool, or remove it."],
     ),
     "bad endpoint": (
         OVEN.replace("tcp://oven", "oven") % TAG,

@@ -105,7 +105,7 @@ def test_the_reported_type_of_a_scaled_number_is_double() -> None:
     tags: list[dict[str, Any]] = [
         {"at": "holding 0", "scale": 0.1, "unit": "°C"},
         {"at": "holding 1"},
-        {"at": "holding 2.3", "scale": 2},
+        {"at": "holding 2.3"},
     ]
     types = tag_types(device(tags))
     assert [(each.index, each.datatype, each.unit) for each in types] == [
