@@ -17,9 +17,10 @@ from prometheus_client import CollectorRegistry
 import cloud_ingest.observability.events as cloud_events
 import cloud_ingest.observability.ingest_events as ingest_events
 import cloud_ingest.observability.metrics as cloud_metrics
-import edge_agent.observability.events as edge_events
+import edge_agent.observability.metrics as edge_metrics
 from connectors.observability.events import Event, event_name
 from docs import conformance
+from edge_agent.observability import agent_events, device_events, outbox_events, uplink_events
 
 DOCS: Final = Path(__file__).parent
 RESULTS: Final = DOCS.parent / "benchmarks" / "results"
@@ -27,7 +28,7 @@ EVENTS_PAGE: Final = DOCS / "reference" / "events.md"
 CONFORMANCE_PAGE: Final = DOCS / "reference" / "sparkplug-conformance.md"
 BENCHMARKS_PAGE: Final = DOCS / "benchmarks.md"
 PROGRAMS: Final[tuple[tuple[str, tuple[ModuleType, ...], CollectorRegistry], ...]] = (
-    ("edge-agent", (edge_events,), edge_events.REGISTRY),
+    ("edge-agent", (agent_events, device_events, outbox_events, uplink_events), edge_metrics.REGISTRY),
     ("cloud-ingest", (cloud_events, ingest_events), cloud_metrics.REGISTRY),
 )
 """Each program with the modules of its events, and its metrics."""

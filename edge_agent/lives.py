@@ -23,13 +23,9 @@ from edge_agent.config.models import AgentConfig
 from edge_agent.local_api.server import LocalApi
 from edge_agent.local_api.waiting import WaitingView
 from edge_agent.main import GOODBYE_S_MAX, Agent, cancel_all, facts_of, supervised
-from edge_agent.observability.events import (
-    REGISTRY,
-    AgentStopping,
-    MetricsUnavailable,
-    OutboxNotOpened,
-    OutboxRecovered,
-)
+from edge_agent.observability.agent_events import AgentStopping, MetricsUnavailable
+from edge_agent.observability.metrics import REGISTRY
+from edge_agent.observability.outbox_events import OutboxNotOpened, OutboxRecovered
 
 RETRY_FIRST_S: Final = 1.0
 RETRY_LONGEST_S: Final = 15.0

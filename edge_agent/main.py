@@ -28,15 +28,8 @@ from edge_agent.buffer.writer import OutboxReader, OutboxWriter, check_beside
 from edge_agent.config.models import AgentConfig, OutboxSettings, UplinkSettings
 from edge_agent.local_api.server import LocalApi
 from edge_agent.local_api.views import AgentFacts, AgentView
-from edge_agent.observability.events import (
-    AgentStarted,
-    AgentStopped,
-    BatchesLost,
-    Fault,
-    OutboxFailed,
-    OutboxKeyMissing,
-    OutboxSalvaged,
-)
+from edge_agent.observability.agent_events import AgentStarted, AgentStopped, Fault
+from edge_agent.observability.outbox_events import BatchesLost, OutboxFailed, OutboxKeyMissing, OutboxSalvaged
 from edge_agent.uplink.options import Delivery, UplinkOptions
 from edge_agent.uplink.uplink import Uplink
 

@@ -20,7 +20,7 @@ from edge_agent.buffer.pieces import split
 from edge_agent.buffer.relief import ReliefStatus
 from edge_agent.buffer.rows import Gap, Lane, NewBatch, OpenGap
 from edge_agent.buffer.writer import OutboxWriter
-from edge_agent.observability.events import Committed, OutboxBlocked, OutboxRecovered, SamplesGivenUp
+from edge_agent.observability.outbox_events import Committed, OutboxBlocked, OutboxRecovered, SamplesGivenUp
 
 RETRY_S: Final = 1.0
 TIDY_S: Final = 1.0

@@ -26,11 +26,11 @@ from edge_agent.acquisition.current_values import CurrentValues
 from edge_agent.buffer.feed import Feed
 from edge_agent.buffer.rows import Gap, GapReason, Lane
 from edge_agent.buffer.writer import OutboxWriter
-from edge_agent.observability.events import (
+from edge_agent.observability.agent_events import Fault
+from edge_agent.observability.device_events import (
     DeviceConnected,
     DeviceLost,
     DriverCounted,
-    Fault,
     SamplesAcquired,
     TagRefused,
     TagsBound,

@@ -27,7 +27,7 @@ from edge_agent.buffer.relief import ReliefStatus
 from edge_agent.buffer.rows import OutboxStatus, StoredBatch
 from edge_agent.buffer.schema import Durability, open_reader
 from edge_agent.buffer.sealing import PLAIN, Sealing
-from edge_agent.observability.events import OutboxOpenedAgain
+from edge_agent.observability.outbox_events import OutboxOpenedAgain
 
 T = TypeVar("T")
 

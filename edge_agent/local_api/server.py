@@ -17,7 +17,7 @@ from connectors.model.errors import AlreadyRunning, LinesideError
 from connectors.model.texts import storable
 from connectors.observability.events import emit
 from edge_agent.local_api.protocol import REQUEST_BYTES_MAX, parse_request
-from edge_agent.observability.events import Fault, SocketUnavailable
+from edge_agent.observability.agent_events import Fault, SocketUnavailable
 
 CLIENTS_MAX: Final = 32
 

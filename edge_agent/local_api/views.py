@@ -20,7 +20,7 @@ from edge_agent.acquisition.device import DeviceAcquisition
 from edge_agent.buffer.set_aside import damaged_files
 from edge_agent.buffer.writer import OutboxReader
 from edge_agent.local_api.outbox_files import outbox_files, waiting_bytes
-from edge_agent.observability.events import OUTBOX_BATCHES, OUTBOX_BYTES, OUTBOX_LIMIT_BYTES, OUTBOX_USED_BYTES
+from edge_agent.observability.metrics import OUTBOX_BATCHES, OUTBOX_BYTES, OUTBOX_LIMIT_BYTES, OUTBOX_USED_BYTES
 from edge_agent.uplink.options import Delivery
 from edge_agent.uplink.uplink import Uplink
 

@@ -6,7 +6,8 @@ from collections import deque
 from typing import Final
 
 from connectors.observability.events import emit
-from edge_agent.observability.events import CLOCK_ERROR_SECONDS, ClockAgrees, ClockDiffers
+from edge_agent.observability.metrics import CLOCK_ERROR_SECONDS
+from edge_agent.observability.uplink_events import ClockAgrees, ClockDiffers
 
 ERROR_S_MAX: Final = 2.0
 """A difference up to this is not told: an acknowledgement may have been on its way for that long."""

@@ -20,7 +20,7 @@ from edge_agent.acquisition.collector import Collector
 from edge_agent.buffer.feed import Feed
 from edge_agent.buffer.rows import Kind, StoredBatch
 from edge_agent.buffer.writer import OutboxWriter
-from edge_agent.observability.events import (
+from edge_agent.observability.uplink_events import (
     AcknowledgementsMissing,
     BatchesAcknowledged,
     BatchesSent,

@@ -33,7 +33,7 @@ from connectors.sparkplug.edge_session import (
 from edge_agent.acquisition.collector import Collector
 from edge_agent.buffer.feed import Feed
 from edge_agent.buffer.writer import OutboxWriter
-from edge_agent.observability.events import (
+from edge_agent.observability.uplink_events import (
     DeviceUnborn,
     HostStateChanged,
     MessageRefused,

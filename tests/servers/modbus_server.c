@@ -281,32 +281,19 @@ static int obey_cells(const char *verb, char **rest) {
 }
 
 static int obey_fault(const char *verb, char **rest) {
-    if (!strcmp(verb, "fail")) {
-        fail_code = number(rest, 0);
-        fail_left = number(rest, 1);
-    } else if (!strcmp(verb, "delay")) {
-        delay_ms = number(rest, 0);
-        delay_left = number(rest, 1);
-    } else if (!strcmp(verb, "garbage")) {
-        garbage_bytes = number(rest, 1);
-        garbage_left = number(rest, 1);
-    } else if (!strcmp(verb, "silent")) {
-        silent_left = number(rest, 1);
-    } else if (!strcmp(verb, "stale")) {
-        stale_left = number(rest, 1);
-    } else if (!strcmp(verb, "transaction")) {
-        transaction_left = number(rest, 1);
-    } else if (!strcmp(verb, "function")) {
-        function_left = number(rest, 1);
-    } else if (!strcmp(verb, "unit")) {
-        unit_left = number(rest, 1);
-    } else if (!strcmp(verb, "hangup")) {
-        hangup_left = number(rest, 1);
-    } else {
-        return 0;
+    static const struct { const char *name; int *value, *left; } faults[] = {
+        {"fail", &fail_code, &fail_left}, {"delay", &delay_ms, &delay_left}, {"garbage", &garbage_bytes, &garbage_left},
+        {"silent", NULL, &silent_left}, {"stale", NULL, &stale_left}, {"transaction", NULL, &transaction_left},
+        {"function", NULL, &function_left}, {"unit", NULL, &unit_left}, {"hangup", NULL, &hangup_left},
+    };
+    for (size_t i = 0; i < sizeof faults / sizeof *faults; i++) {
+        if (strcmp(verb, faults[i].name)) continue;
+        if (faults[i].value) *faults[i].value = number(rest, faults[i].value == &garbage_bytes);
+        *faults[i].left = number(rest, 1);
+        say("ok");
+        return 1;
     }
-    say("ok");
-    return 1;
+    return 0;
 }
 
 static void obey(char *line) {

@@ -25,7 +25,7 @@ from edge_agent.buffer.schema import PAGE_BYTES, SCHEMA_VERSION
 from edge_agent.config.models import AgentConfig
 from edge_agent.local_api.protocol import AgentNotRunning, CallFailed, call
 from edge_agent.main import Agent
-from edge_agent.observability.events import OUTBOX_BLOCKED, OUTBOX_SALVAGES
+from edge_agent.observability.metrics import OUTBOX_BLOCKED, OUTBOX_SALVAGES
 
 Begun = list[Agent]
 

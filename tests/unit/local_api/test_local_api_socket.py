@@ -18,7 +18,7 @@ import pytest
 from connectors.model.errors import AlreadyRunning, OutboxUnavailable
 from edge_agent.local_api.protocol import REQUEST_BYTES_MAX, AgentNotRunning, CallFailed, call, stream
 from edge_agent.local_api.server import CLIENTS_MAX, LocalApi
-from edge_agent.observability.events import FAULTS
+from edge_agent.observability.metrics import FAULTS
 
 MODE = 0o620
 

@@ -9,7 +9,7 @@ from connectors.modbus.settings import ModbusDevice
 from connectors.model.tags import DeviceName
 from connectors.ports.clock import SystemClock
 from edge_agent.acquisition.device import DeviceAcquisition
-from edge_agent.observability.events import REGISTRY
+from edge_agent.observability.metrics import REGISTRY
 
 UNUSED = cast(Any, None)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from structlog.testing import capture_logs
 
-from edge_agent.observability.events import CLOCK_ERROR_SECONDS
+from edge_agent.observability.metrics import CLOCK_ERROR_SECONDS
 from edge_agent.uplink.host_clock import LOOKS, HostClock
 
 NOW_MS = 1_795_000_000_000

@@ -1,0 +1,98 @@
+"""Events of devices and their tags.
+
+The names are part of the product: alerts depend on them (docs/reference/events.md).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from connectors.observability.events import Event
+from edge_agent.observability.metrics import (
+    DEVICE_CONNECTS,
+    DEVICE_FAILURES,
+    DEVICE_ONLINE,
+    DRIVER_EVENTS,
+    SAMPLES_ACQUIRED,
+    TAG_PROBLEMS,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceConnected(Event):
+    """A device is connected and its tags are bound."""
+
+    device: str
+    tags: int
+    problems: int
+
+    def measure(self) -> None:
+        """See ``Event``."""
+        DEVICE_ONLINE.labels(self.device).set(1)
+        DEVICE_CONNECTS.labels(self.device).inc()
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceLost(Event):
+    """A device cannot be reached; the next attempt comes after ``retry_s``."""
+
+    level: ClassVar[str] = "warning"
+    device: str
+    reason: str
+    retry_s: float
+
+    def measure(self) -> None:
+        """See ``Event``."""
+        DEVICE_ONLINE.labels(self.device).set(0)
+        DEVICE_FAILURES.labels(self.device).inc()
+
+
+@dataclass(frozen=True, slots=True)
+class TagsBound(Event):
+    """The tags of a connected device have changed: some have become known, or have got a problem."""
+
+    level: ClassVar[str] = ""
+    device: str
+    problems: int
+
+    def measure(self) -> None:
+        """See ``Event``."""
+        TAG_PROBLEMS.labels(self.device).set(self.problems)
+
+
+@dataclass(frozen=True, slots=True)
+class TagRefused(Event):
+    """A tag gives no values; its neighbours do."""
+
+    level: ClassVar[str] = "warning"
+    device: str
+    tag: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class DriverCounted(Event):
+    """The driver of a device has counted something, so many times since it was asked before."""
+
+    level: ClassVar[str] = ""
+    device: str
+    event: str
+    count: int
+
+    def measure(self) -> None:
+        """See ``Event``."""
+        DRIVER_EVENTS.labels(self.device, self.event).inc(self.count)
+
+
+@dataclass(frozen=True, slots=True)
+class SamplesAcquired(Event):
+    """Samples were taken over from a device."""
+
+    level: ClassVar[str] = ""
+    device: str
+    samples: int
+
+    def measure(self) -> None:
+        """See ``Event``."""
+        SAMPLES_ACQUIRED.labels(self.device).inc(self.samples)
