@@ -71,9 +71,18 @@ def demo(
     ] = BrokerChoice.AUTO,
 ) -> None:
     """Run a press, an oven, an agent, a broker, PostgreSQL and the cloud side, and show what they do."""
-    from lineside.demo.run import run_demo
+    try:
+        from lineside.demo.run import run_demo
 
-    raise typer.Exit(run_demo(data, seconds, broker.value))
+        code = run_demo(data, seconds, broker.value)
+    except ModuleNotFoundError as exc:
+        typer.echo(
+            f"the demo needs the package {exc.name!r}, which is not installed; install Lineside with its extra 'demo': "
+            "pip install -c constraints.txt '.[demo]'",
+            err=True,
+        )
+        raise typer.Exit(1) from exc
+    raise typer.Exit(code)
 
 
 @machine.command()
