@@ -36,6 +36,8 @@ from edge_agent.uplink.uplink import Uplink
 WINDOW_BYTES_MAX: Final = 8 * 1024 * 1024
 LAST_COMMIT_S_MAX: Final = 20.0
 GOODBYE_S_MAX: Final = 5.0
+STEADY_S: Final = 60.0
+"""A part that ran for longer before its defect showed is started again soon."""
 
 
 class Agent:
@@ -206,8 +208,9 @@ async def _resume(devices: Mapping[DeviceName, DeviceAcquisition], writer: Outbo
 
 async def supervised(name: str, run: Callable[[], Coroutine[Any, Any, None]]) -> None:
     """Run a part for as long as the agent lives; a defect in it is logged, counted, and the part started again."""
-    back_off = BackOff(1.0, 60.0)
+    back_off, now_s = BackOff(1.0, 60.0), asyncio.get_running_loop().time
     while True:
+        begun_s = now_s()
         try:
             await run()
             return
@@ -215,6 +218,8 @@ async def supervised(name: str, run: Callable[[], Coroutine[Any, Any, None]]) ->
             raise
         except Exception as exc:  # the other parts go on: what is acquired must still reach the disk
             emit(Fault(name, f"{type(exc).__name__}: {exc}", traceback.format_exc()))
+        if now_s() - begun_s > STEADY_S:
+            back_off.reset()
         await asyncio.sleep(back_off.next_s())
 
 

@@ -1,0 +1,32 @@
+"""A part of the agent with a defect is started again: rarely while it fails at once, soon when it had worked."""
+
+from __future__ import annotations
+
+import asyncio
+
+import numpy as np
+
+from edge_agent.main import STEADY_S, supervised
+from edge_agent.observability.metrics import FAULTS
+from tests.virtual_time import virtual_time
+
+
+@virtual_time
+async def test_a_part_that_worked_for_long_is_started_again_soon() -> None:
+    begun_s: list[float] = []
+    lasts_s = [0.0] * 10 + [STEADY_S + 1.0, 0.0]
+
+    async def part() -> None:
+        begun_s.append(asyncio.get_running_loop().time())
+        if len(begun_s) > len(lasts_s):
+            return
+        await asyncio.sleep(lasts_s[len(begun_s) - 1])
+        raise ValueError("a defect")
+
+    before = FAULTS.labels("part")._value.get()
+    await supervised("part", part)
+    waits_s = np.diff(begun_s) - lasts_s
+    assert all(0.5 * bound_s <= wait_s <= bound_s for wait_s, bound_s in zip(waits_s, (1, 2, 4, 8, 16), strict=False))
+    assert all(30.0 <= wait_s <= 60.0 for wait_s in waits_s[6:10])
+    assert 0.5 <= waits_s[10] <= 1.0
+    assert FAULTS.labels("part")._value.get() - before == len(lasts_s)
