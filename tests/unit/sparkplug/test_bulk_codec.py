@@ -103,7 +103,10 @@ def test_mixed_types_in_one_message_come_back_type_by_type_in_their_order(parts:
         types.update(dict.fromkeys(tag.tolist(), part.datatype))
     body = b"".join(encode_metrics(part) for part in moved)
     ticks = np.concatenate([sub_millisecond_ticks(part) for part in moved])
-    for found in decode_metrics(body, AliasTypes(types), ticks):
+    decoded = decode_metrics(body, AliasTypes(types), ticks)
+    assert {found.datatype for found in decoded} == {part.datatype for part in moved if len(part)}
+    assert sum(len(found) for found in decoded) == sum(len(part) for part in moved)
+    for found in decoded:
         expected = [row for part in moved if part.datatype is found.datatype for row in part.rows()]
         assert_same(found, batch_of_rows(found.datatype, expected))
 
