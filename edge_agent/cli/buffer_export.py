@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Annotated, Final, TextIO
 
 import typer
 
+from edge_agent.cli.json_output import print_json
 from edge_agent.cli.opened_outbox import (
     DEFAULT_CONFIG,
     EXIT_PROBLEM,
     EXIT_USAGE,
     ConfigOption,
+    JsonOption,
     KeyFilesOption,
     PathOption,
     fail,
@@ -77,15 +79,19 @@ def export(
     refused: RefusedOption = False,
     agent: AgentOption = "",
     key_file: KeyFilesOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Write every sample that waits, with device, tag, time (UTC), quality and batch, and every gap.
 
     JSON Lines have all of it in one file; CSV and Parquet have the gaps in a second one: NAME.gaps.csv. It works while
-    the agent runs, too. Exit code 1 when a batch could not be read.
+    the agent runs, too. Exit code 1 when a batch could not be read. With --json what was written is told as JSON; it
+    needs --output, because the export itself stands on standard output otherwise.
     """
     from edge_agent.buffer.selection import Selection
     from edge_agent.cli.export_records import Exporter
 
+    if as_json and output is None:
+        fail("--json tells what was written to a file: name one with --output", EXIT_USAGE)
     selection = Selection(tuple(device or ()), tuple(tag or ()), parse_time(from_, "--from"), parse_time(until, "--to"))
     place = outbox_place(config, outbox)
     chosen = format_ or _FORMAT_OF.get("" if output is None else output.suffix.lower(), Format.JSONL)
@@ -96,7 +102,12 @@ def export(
         else:
             with progress(contents.count, shown=output is not None or not sys.stdout.isatty()) as advance:
                 exporter.waiting(agent or place.agent, advance)
-    _say(exporter, chosen, output)
+    if as_json:
+        print_json({"file": str(output), "format": chosen.value, **exporter.counts, "problems": exporter.problems})
+    else:
+        _say(exporter, chosen, output)
+    if exporter.problems:
+        raise typer.Exit(EXIT_PROBLEM)
 
 
 def parse_time(text: str, option: str) -> int | None:
@@ -114,7 +125,7 @@ def parse_time(text: str, option: str) -> int | None:
 
 
 def _say(exporter: Exporter, chosen: Format, output: Path | None) -> None:
-    """What a person should know besides; ends the command with exit code 1 when the export is not complete."""
+    """What a person should know besides."""
     from connectors.configuration.setting_names import counted
 
     counts = exporter.counts
@@ -128,7 +139,6 @@ def _say(exporter: Exporter, chosen: Format, output: Path | None) -> None:
         typer.echo(f"{counted(count, 'batch', 'batches')} could not be read: {problem}", err=True)
     if exporter.problems:
         say_where_keys_come_from(exporter.problems)
-        raise typer.Exit(EXIT_PROBLEM)
 
 
 @contextlib.contextmanager

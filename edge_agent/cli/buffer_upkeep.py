@@ -86,10 +86,13 @@ def reseal(
         raise typer.Exit(EXIT_PROBLEM)
 
 
-def new_key() -> None:
+def new_key(as_json: JsonOption = False) -> None:
     """Print a new key for the outbox: 32 random bytes in base64."""
     from edge_agent.buffer.sealing import new_key
 
+    if as_json:
+        print_json({"key": new_key()})
+        return
     typer.echo(new_key())
     if sys.stderr.isatty():
         typer.echo(HOW_TO_USE_A_KEY, err=True)

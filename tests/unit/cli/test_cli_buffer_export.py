@@ -69,6 +69,19 @@ def test_the_first_line_says_what_it_is_and_the_last_that_it_is_complete(box: Fi
     assert last == {"record": "end", "batches": 1, "samples": 2, "gaps": 0, "open_gaps": 0, "unreadable": 0}
 
 
+def test_a_program_is_told_what_was_written_to_a_file(box: FilledOutbox, tmp_path: Path) -> None:
+    box.put(PRESS, [1.0, 2.0])
+    words = ["export", "--outbox", str(box.path), "--json"]
+    said = CliRunner().invoke(buffer.app, [*words, "-o", str(tmp_path / "all.csv")])
+    assert (said.exit_code, said.stderr) == (0, "")
+    told = json.loads(said.stdout)
+    assert told["file"] == str(tmp_path / "all.csv")
+    assert (told["format"], told["samples"], told["batches"], told["problems"]) == ("csv", 2, 1, {})
+    without = CliRunner().invoke(buffer.app, words)
+    assert (without.exit_code, without.stdout) == (2, "")
+    assert "name one with --output" in without.stderr
+
+
 def test_every_row_and_every_start_has_a_line(box: FilledOutbox) -> None:
     """So that whoever compares them with the ledger knows each number that still waits here."""
     box.put(PRESS, [1.0])

@@ -161,6 +161,8 @@ def test_a_new_key_goes_alone_to_standard_output() -> None:
     said = CliRunner().invoke(buffer.app, ["new-key"])
     assert (said.exit_code, said.stderr, len(b64decode(said.stdout))) == (0, "", 32)
     assert CliRunner().invoke(buffer.app, ["new-key"]).stdout != said.stdout
+    told = CliRunner().invoke(buffer.app, ["new-key", "--json"])
+    assert (told.exit_code, len(b64decode(json.loads(told.stdout)["key"]))) == (0, 32)
 
 
 def test_a_key_file_that_holds_none_is_named(box: FilledOutbox) -> None:
