@@ -19,13 +19,12 @@ from cloud_ingest.historian.storing import PROJECTION, store_dead_letters
 from cloud_ingest.historian.work import DeadLetter, Work
 from cloud_ingest.ingest.acknowledging import Acknowledging
 from cloud_ingest.ingest.confirming import confirmed
+from cloud_ingest.ingest.lag_guard import LagGuard
 from cloud_ingest.ingest.pending import Pending, Taken, batch_of
 from cloud_ingest.observability.ingest_events import (
     AcknowledgementsSent,
     Appended,
     AppendFailed,
-    BatchesHeldBack,
-    BatchesTakenAgain,
     LogEndLost,
     MessageRefused,
     MessagesDropped,
@@ -49,10 +48,6 @@ APPEND_MESSAGES_MAX: Final = 1000
 APPEND_S_CERTAIN: Final = 1.0
 """Within a shorter append, no log has been started again: what it said before still holds."""
 SETTLE_S_MAX: Final = 1.0
-LAG_S: Final = 10.0
-LAG_READ_S: Final = 1.0
-LAG_PART_MAX: Final = 0.8
-"""Of the log's retention; beyond it, an acknowledged batch might be deleted before it is stored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +74,7 @@ class Intake:
         self.acknowledging = Acknowledging()
         self._arrived = asyncio.Event()
         self._dropping = False
-        self._is_held_back = False
+        self.guard = LagGuard(log, clock, topics[RAW].retention_s, self._places)
         self._identity = ""
         self._waits_for_projection = False
         self._certain: set[int] = set()  # partitions of which it is known that the historian does not stand beyond
@@ -92,7 +87,7 @@ class Intake:
 
         While the historian is so far behind that the log might delete what it has not read, no batch is taken.
         """
-        if self._is_held_back and batch_of(taken) is not None:
+        if self.guard.is_holding_back and batch_of(taken) is not None:
             MESSAGES_DROPPED.inc()
             return
         if not self.pending.takes(taken):
@@ -268,20 +263,7 @@ class Intake:
 
     async def watch_lag_forever(self) -> None:
         """Take no batch while the historian is so far behind that the log may delete what it has not read."""
-        retention_s = self._topics[RAW].retention_s
-        while True:
-            await asyncio.sleep(LAG_S)
-            if not self._identity:
-                continue
-            with contextlib.suppress(EventLogUnavailable, DatabaseUnavailable, StatementRefused):
-                now_ms = self._clock.now_ns() // 1_000_000
-                behind_s = await oldest_unread_s(self._log, await self._places(), now_ms)
-                is_late = behind_s > LAG_PART_MAX * retention_s
-                if is_late and not self._is_held_back:
-                    emit(BatchesHeldBack(round(behind_s), round(retention_s)))
-                elif self._is_held_back and not is_late:
-                    emit(BatchesTakenAgain(round(behind_s)))
-                self._is_held_back = is_late
+        await self.guard.watch_forever(lambda: self._identity)
 
     async def _places(self) -> dict[int, int]:
         """Where the historian is in each partition of the raw log."""
@@ -294,22 +276,6 @@ class Intake:
                 self._identity,
             )
         return {int(row["partition"]): int(row["next_offset"]) for row in rows}
-
-
-async def oldest_unread_s(log: EventLog, places: Mapping[int, int], now_ms: int) -> float:
-    """How long ago the oldest record of the raw log was taken that the historian has not read; 0: it has read all.
-
-    Raises ``EventLogUnavailable``.
-    """
-    oldest_ms = now_ms
-    for number, end in (await log.end_offsets(RAW)).items():
-        place = places.get(number, 0)
-        if place >= end:
-            continue
-        async with log.reader(RAW, number, place) as reader:
-            records = await reader.read(LAG_READ_S, 1)
-        oldest_ms = min(oldest_ms, *(record.time_ms for record in records), now_ms)
-    return (now_ms - oldest_ms) / 1000
 
 
 def _spans(positions: Sequence[Position]) -> dict[int, tuple[int, int]]:

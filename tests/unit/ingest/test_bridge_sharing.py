@@ -7,7 +7,6 @@ import asyncio
 import pytest
 from bridge_steps import STATE_TOPIC, FakeLog, Stage, eventually, quick_retries, settled
 
-from cloud_ingest.ingest import intake as intake_module
 from connectors.model.datatypes import DataType
 from connectors.sparkplug.state import decode_state
 from connectors.sparkplug.topics import Verb
@@ -146,31 +145,6 @@ async def test_a_batch_that_is_not_in_the_ledger_is_not_acknowledged_for_the_pla
         await eventually(lambda: stage.shared.acknowledged()[0] == [1, 2, 3])
         await settled()
         assert stage.shared.acknowledged()[0] == [1, 2, 3], "the others are sent again by their agents"
-
-
-async def test_no_batch_is_taken_while_the_historian_is_as_far_behind_as_the_log_keeps_records(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """The log keeps an hour; what is acknowledged and not stored by then would be gone."""
-    monkeypatch.setattr(intake_module, "LAG_S", 0.01)
-    stage = Stage()
-    agent = PlayedAgent()
-    async with stage.running():
-        stage.send(*batches(agent))
-        await eventually(lambda: stage.broker.acknowledged()[0] == [1, 2, 3, 4, 5])
-        clock = stage.bridge._intake._clock
-        hour_ago = clock.now_ns()
-        monkeypatch.setattr(clock, "now_ns", lambda: hour_ago + 3000 * 10**9, raising=False)
-        await eventually(lambda: stage.bridge._intake._is_held_back)
-        stage.send(agent.samples("press", [Sample("force", 2, 2.0)]), agent.born(1))
-        await eventually(lambda: len(stage.log.records()) == 6)
-        await settled()
-        assert stage.broker.acknowledged()[0] == [1, 2, 3, 4, 5], "but births are taken"
-        stage.database.places = dict.fromkeys(range(4), 100)
-        await eventually(lambda: not stage.bridge._intake._is_held_back)
-        agent.next -= 1
-        stage.send(agent.samples("press", [Sample("force", 2, 2.0)]))
-        await eventually(lambda: stage.broker.acknowledged()[0] == [1, 2, 3, 4, 5, 6])
 
 
 async def test_what_was_being_appended_when_the_role_is_started_again_is_not_forgotten() -> None:

@@ -1,0 +1,79 @@
+"""Whether batches are held back because the log may soon delete what the historian has not read."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final
+
+from cloud_ingest.event_log.topics import RAW
+from cloud_ingest.observability.ingest_events import BatchesHeldBack, BatchesTakenAgain
+from connectors.model.errors import DatabaseUnavailable, EventLogUnavailable, StatementRefused
+from connectors.observability.events import emit
+from connectors.ports.clock import Clock
+from connectors.ports.event_log import EventLog
+
+LAG_S: Final = 10.0
+LAG_READ_S: Final = 1.0
+LAG_PART_MAX: Final = 0.8
+"""Of the log's retention; beyond it, an acknowledged batch might be deleted before it is stored."""
+
+
+class LagGuard:
+    """Measures how far the historian is behind. ``places`` asks the database where it is, by partition.
+
+    While the database is away, the places that were read last count: the historian only goes forward, so they say too
+    much rather than too little. Before any were read, it counts as having read nothing.
+    """
+
+    def __init__(
+        self, log: EventLog, clock: Clock, retention_s: float, places: Callable[[], Awaitable[Mapping[int, int]]]
+    ) -> None:
+        self._retention_s = retention_s
+        self._log = log
+        self._clock = clock
+        self._read_places = places
+        self._places: Mapping[int, int] = {}
+        self._identity = ""
+        self.is_holding_back = False
+
+    async def watch_forever(self, topic: Callable[[], str]) -> None:
+        """Measure until cancelled; ``topic`` says which topic it is (its identity), empty while nobody knows."""
+        while True:
+            await asyncio.sleep(LAG_S)
+            identity = topic()
+            if not identity:
+                continue
+            if identity != self._identity:
+                self._identity, self._places = identity, {}
+            with contextlib.suppress(DatabaseUnavailable, StatementRefused):
+                self._places = await self._read_places()
+            with contextlib.suppress(EventLogUnavailable):  # then nothing is taken anyway
+                await self._measure()
+
+    async def _measure(self) -> None:
+        retention_s = self._retention_s
+        behind_s = await oldest_unread_s(self._log, self._places, self._clock.now_ns() // 1_000_000)
+        is_late = behind_s > LAG_PART_MAX * retention_s
+        if is_late and not self.is_holding_back:
+            emit(BatchesHeldBack(round(behind_s), round(retention_s)))
+        elif self.is_holding_back and not is_late:
+            emit(BatchesTakenAgain(round(behind_s)))
+        self.is_holding_back = is_late
+
+
+async def oldest_unread_s(log: EventLog, places: Mapping[int, int], now_ms: int) -> float:
+    """How long ago the oldest record of the raw log was taken that the historian has not read; 0: it has read all.
+
+    Raises ``EventLogUnavailable``.
+    """
+    oldest_ms = now_ms
+    for number, end in (await log.end_offsets(RAW)).items():
+        place = places.get(number, 0)
+        if place >= end:
+            continue
+        async with log.reader(RAW, number, place) as reader:
+            records = await reader.read(LAG_READ_S, 1)
+        oldest_ms = min(oldest_ms, *(record.time_ms for record in records), now_ms)
+    return (now_ms - oldest_ms) / 1000
