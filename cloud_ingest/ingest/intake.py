@@ -74,7 +74,7 @@ class Intake:
         self.acknowledging = Acknowledging()
         self._arrived = asyncio.Event()
         self._dropping = False
-        self.guard = LagGuard(log, clock, topics[RAW].retention_s, self._places)
+        self.guard = LagGuard(log, clock, topics[RAW], self._places)
         self._identity = ""
         self._waits_for_projection = False
         self._certain: set[int] = set()  # partitions of which it is known that the historian does not stand beyond
@@ -106,6 +106,7 @@ class Intake:
         if state.identity != self._identity:
             self.acknowledging.forget_waiting()
         self._identity = state.identity
+        self.guard.is_as(state)
         acknowledge = self._options.acknowledge
         self._waits_for_projection = acknowledge == "projected" or (
             acknowledge == "auto" and not state.survives_power_loss
@@ -263,7 +264,7 @@ class Intake:
 
     async def watch_lag_forever(self) -> None:
         """Take no batch while the historian is so far behind that the log may delete what it has not read."""
-        await self.guard.watch_forever(lambda: self._identity)
+        await self.guard.watch_forever()
 
     async def _places(self) -> dict[int, int]:
         """Where the historian is in each partition of the raw log."""

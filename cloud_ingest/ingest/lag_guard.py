@@ -8,11 +8,11 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
 from cloud_ingest.event_log.topics import RAW
-from cloud_ingest.observability.ingest_events import BatchesHeldBack, BatchesTakenAgain
+from cloud_ingest.observability.ingest_events import BatchesHeldBack, BatchesTakenAgain, LogKeepsLess
 from connectors.model.errors import DatabaseUnavailable, EventLogUnavailable, StatementRefused
 from connectors.observability.events import emit
 from connectors.ports.clock import Clock
-from connectors.ports.event_log import EventLog
+from connectors.ports.event_log import EventLog, TopicSpec, TopicState
 
 LAG_S: Final = 10.0
 LAG_READ_S: Final = 1.0
@@ -28,36 +28,43 @@ class LagGuard:
     """
 
     def __init__(
-        self, log: EventLog, clock: Clock, retention_s: float, places: Callable[[], Awaitable[Mapping[int, int]]]
+        self, log: EventLog, clock: Clock, raw: TopicSpec, places: Callable[[], Awaitable[Mapping[int, int]]]
     ) -> None:
-        self._retention_s = retention_s
+        self._raw = raw
         self._log = log
         self._clock = clock
         self._read_places = places
         self._places: Mapping[int, int] = {}
-        self._identity = ""
+        self._state: TopicState | None = None
         self.is_holding_back = False
 
-    async def watch_forever(self, topic: Callable[[], str]) -> None:
-        """Measure until cancelled; ``topic`` says which topic it is (its identity), empty while nobody knows."""
+    def is_as(self, state: TopicState) -> None:
+        """What the log says of the topic: it may keep less than it should."""
+        known, self._state = self._state, state
+        if known is None or known.identity != state.identity:
+            self._places = {}
+        if state != known and (state.retention_s < self._raw.retention_s or state.bytes_max is not None):
+            configured_s = round(self._raw.retention_s)
+            kept_s = round(min(state.retention_s, configured_s))
+            emit(LogKeepsLess(RAW, kept_s, configured_s, state.bytes_max or 0, state.advice))
+
+    async def watch_forever(self) -> None:
+        """Measure until cancelled, from the first ``is_as`` on."""
         while True:
             await asyncio.sleep(LAG_S)
-            identity = topic()
-            if not identity:
+            if self._state is None:
                 continue
-            if identity != self._identity:
-                self._identity, self._places = identity, {}
             with contextlib.suppress(DatabaseUnavailable, StatementRefused):
                 self._places = await self._read_places()
             with contextlib.suppress(EventLogUnavailable):  # then nothing is taken anyway
-                await self._measure()
+                await self._measure(self._state)
 
-    async def _measure(self) -> None:
-        retention_s = self._retention_s
+    async def _measure(self, state: TopicState) -> None:
+        retention_s = min(self._raw.retention_s, state.retention_s)
         behind_s = await oldest_unread_s(self._log, self._places, self._clock.now_ns() // 1_000_000)
         is_late = behind_s > LAG_PART_MAX * retention_s
         if is_late and not self.is_holding_back:
-            emit(BatchesHeldBack(round(behind_s), round(retention_s)))
+            emit(BatchesHeldBack(round(behind_s), round(retention_s), state.advice))
         elif self.is_holding_back and not is_late:
             emit(BatchesTakenAgain(round(behind_s)))
         self.is_holding_back = is_late

@@ -123,6 +123,7 @@ class BatchesHeldBack(Event):
     level: ClassVar[str] = "error"
     behind_s: int
     retention_s: int
+    advice: str
 
     def measure(self) -> None:
         """See ``Event``."""
@@ -130,8 +131,23 @@ class BatchesHeldBack(Event):
         OBSTACLES.stands(
             INGEST_LAG,
             f"the historian is {self.behind_s} s behind, and the event log keeps {self.retention_s} s: no batch is "
-            "taken until it has caught up. Look whether it runs, or give the log a longer 'retention'.",
+            f"taken until it has caught up. Look whether it runs. {self.advice}.",
         )
+
+
+@dataclass(frozen=True, slots=True)
+class LogKeepsLess(Event):
+    """The event log may delete records before the configured retention: it is measured by what the log really keeps.
+
+    ``bytes_max`` is the size that each partition is cut to, 0 without one: what that deletes, nobody can foresee.
+    """
+
+    level: ClassVar[str] = "warning"
+    topic: str
+    retention_s: int
+    configured_s: int
+    bytes_max: int
+    advice: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from connectors.kafka.members import membership
 from connectors.kafka.offsets import LATEST, partition_offsets
 from connectors.kafka.producer import IdempotentProducer, refuse_too_large
 from connectors.kafka.reader import KafkaReader
+from connectors.kafka.refusals import to_be_kept
 from connectors.kafka.settings import KafkaLog
 from connectors.kafka.topics import KafkaTopic, ensure_topic, find_topic
 from connectors.model.errors import EventLogUnavailable
@@ -50,7 +51,14 @@ class KafkaEventLog:
         known = await self._connection.until_served(f"give the topic {topic.name}", attempt)
         self._topics[topic.name] = known
         durable = known.replication >= _DURABLE_COPIES and known.in_sync_min >= _DURABLE_COPIES
-        return TopicState(known.identity, known.partitions, survives_power_loss=durable)
+        return TopicState(
+            known.identity,
+            known.partitions,
+            survives_power_loss=durable,
+            retention_s=known.retention_s,
+            bytes_max=known.bytes_max,
+            advice=to_be_kept(topic, self._settings),
+        )
 
     async def append(self, topic: str, records: Sequence[Record]) -> Sequence[Position]:
         """See ``EventLog``. Cancelled, it leaves open what of ``records`` is in the log, or will be."""

@@ -102,6 +102,18 @@ def not_made(topic: TopicSpec, settings: KafkaLog, configuration: dict[str, str]
     )
 
 
+def to_be_kept(topic: TopicSpec, settings: KafkaLog) -> str:
+    """What an administrator does to have an existing topic keep its records as long as ``topic`` says.
+
+    Nobody's data is deleted later or earlier than whoever runs the cluster has decided: so it is said and not done.
+    """
+    return (
+        f"An administrator of Kafka has the topic {topic.name} keep {topic.retention_s / 86_400:g} days with: "
+        f"kafka-configs.sh --bootstrap-server {settings.brokers[0]} --alter --entity-type topics --entity-name "
+        f"{topic.name} --add-config retention.ms={round(topic.retention_s * 1000)},retention.bytes=-1"
+    )
+
+
 def brokers(settings: KafkaLog) -> str:
     """The configured brokers, for a sentence."""
     return ", ".join(settings.brokers)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import uuid
 from dataclasses import dataclass
 from io import BytesIO
@@ -33,17 +34,24 @@ _KEY_AND_HEADERS_BYTES: Final = 4096
 """What a record of the largest size may have beside its value."""
 _TOPIC_RESOURCE: Final = 2
 _MS_PER_S: Final = 1000
+_SETTINGS: Final = ("min.insync.replicas", "max.message.bytes", "cleanup.policy", "retention.ms", "retention.bytes")
 
 
 @dataclass(frozen=True, slots=True)
 class KafkaTopic:
-    """A topic as the cluster has it. ``identity`` is Kafka's own topic id, of which each topic made gets a new one."""
+    """A topic as the cluster has it. ``identity`` is Kafka's own topic id, of which each topic made gets a new one.
+
+    ``retention_s`` is infinite where nothing is deleted for its age, ``bytes_max`` ``None`` where nothing is for
+    the size of a partition.
+    """
 
     identity: str
     partitions: int
     replication: int
     in_sync_min: int
     batch_bytes_max: int
+    retention_s: float
+    bytes_max: int | None
 
 
 class _Uuid(AbstractType[uuid.UUID]):
@@ -144,13 +152,17 @@ async def find_topic(connection: KafkaConnection, name: str) -> KafkaTopic | Non
         if leader < 0:
             raise LeaderNotAvailableError(f"{name} has partitions without a leader")
         replication.append(len(replicas))
-    limits = await _configuration(connection, name, ("min.insync.replicas", "max.message.bytes"))
+    limits = await _configuration(connection, name, _SETTINGS)
+    deletes = Cleanup.DELETE.value in limits["cleanup.policy"].split(",")
+    retention_ms, bytes_max = int(limits["retention.ms"]), int(limits["retention.bytes"])
     return KafkaTopic(
         topic_id.hex,
         len(partitions),
         min(replication),
-        limits["min.insync.replicas"],
-        limits["max.message.bytes"],
+        int(limits["min.insync.replicas"]),
+        int(limits["max.message.bytes"]),
+        retention_ms / _MS_PER_S if deletes and retention_ms >= 0 else math.inf,
+        bytes_max if deletes and bytes_max >= 0 else None,
     )
 
 
@@ -197,10 +209,10 @@ async def ensure_topic(connection: KafkaConnection, spec: TopicSpec, settings: K
     return found
 
 
-async def _configuration(connection: KafkaConnection, topic: str, names: tuple[str, ...]) -> dict[str, int]:
+async def _configuration(connection: KafkaConnection, topic: str, names: tuple[str, ...]) -> dict[str, str]:
     answer = await connection.to_any(DescribeConfigsRequest([(_TOPIC_RESOURCE, topic, list(names))]))
     ((code, _message, _type, _name, entries),) = answer.resources
     error: type[KafkaError] = for_code(code)
     if error is not NoError:
         raise error
-    return {name: int(value) for name, value, *_rest in entries}
+    return {name: str(value) for name, value, *_rest in entries}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -18,7 +19,11 @@ class Cleanup(Enum):
 
 @dataclass(frozen=True, slots=True)
 class TopicSpec:
-    """A topic as it should exist; all but the name is only used when it has to be created."""
+    """A topic as it should exist; all but the name is only used when it has to be created.
+
+    The retention of a topic that exists follows ``retention_s`` where the log is ours alone; a cluster that others run
+    is left as they have it (see ``TopicState``).
+    """
 
     name: str
     partitions: int
@@ -64,12 +69,17 @@ class TopicState:
     """A topic as it is.
 
     ``identity`` is a new one when the topic is deleted and made again; ``survives_power_loss`` is false where an append
-    stands on the page cache of a single machine only.
+    stands on the page cache of a single machine only. A record is deleted ``retention_s`` after its append, and maybe
+    earlier where a partition is cut to ``bytes_max``; ``advice`` says what a person does to have it kept as long as the
+    specification says.
     """
 
     identity: str
     partitions: int
     survives_power_loss: bool
+    retention_s: float = math.inf
+    bytes_max: int | None = None
+    advice: str = ""
 
 
 class PartitionReader(Protocol):

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import uuid
 import zlib
 from bisect import bisect_left
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from connectors.model.errors import EventLogUnavailable, RecordRefused
-from connectors.ports.event_log import LogRecord, Position, Record, TopicSpec, TopicState
+from connectors.ports.event_log import Cleanup, LogRecord, Position, Record, TopicSpec, TopicState
 
 RECORD_BYTES_MAX: Final = 1_048_576
 
@@ -113,7 +114,9 @@ class MemoryEventLog:
         if known is None:
             known = _Topic(topic, partitions=[_Partition() for _ in range(topic.partitions)])
             self.server.topics[topic.name] = known
-        return TopicState(known.identity, len(known.partitions), survives_power_loss=False)
+        known.spec = replace(known.spec, retention_s=topic.retention_s)
+        retention_s = math.inf if known.spec.cleanup is Cleanup.COMPACT else known.spec.retention_s
+        return TopicState(known.identity, len(known.partitions), survives_power_loss=False, retention_s=retention_s)
 
     async def append(self, topic: str, records: Sequence[Record]) -> Sequence[Position]:
         """See ``EventLog``."""

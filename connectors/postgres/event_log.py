@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import zlib
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
@@ -28,6 +29,7 @@ RECORD_BYTES_MAX: Final = 16_777_216
 STATEMENT_TIMEOUT_S: Final = 15.0
 MAINTENANCE_S: Final = 30.0
 COMPACTION_S: Final = 600.0
+ADVICE: Final = "Write a longer 'retention' under 'event_log', and start the programs again"
 _NO_PIECE: Final = "23514"
 """The SQL state of a row that belongs into a piece which does not exist."""
 _SETTINGS: Final = {
@@ -68,7 +70,7 @@ class PostgresEventLog:
         self._maintenance = asyncio.create_task(self._maintain(), name="event-log-maintenance")
 
     async def ensure(self, topic: TopicSpec) -> TopicState:
-        """See ``EventLog``."""
+        """See ``EventLog``. An existing topic takes the retention over; its pieces stay as long as they were made."""
         with as_log_errors():
             async with self._database.transaction() as session:
                 await session.execute("SELECT pg_advisory_xact_lock($1)", lock_number("event_log.schema"))
@@ -77,11 +79,19 @@ class PostgresEventLog:
                     await session.execute(statement)
                 rows = await session.fetch(schema.FIND_TOPIC, topic.name)
                 known = _topic(rows[0]) if rows else await _create(session, topic)
+                if not known.compacted and known.retention_s != _retention_s(topic):
+                    (row,) = await session.fetch(schema.SET_RETENTION, known.topic_id, _retention_s(topic))
+                    _log.info("the topic %s keeps %d s from now on, not %d s", topic.name, row["retention_s"],
+                              known.retention_s)  # fmt: skip
+                    known = _topic(row)
                 (durable,) = await session.fetch(
                     "SELECT current_setting('fsync') = 'on' AND current_setting('synchronous_commit') <> 'off' AS yes"
                 )
         self._topics[topic.name] = known
-        return TopicState(known.identity, known.partitions, survives_power_loss=durable["yes"])
+        retention_s = math.inf if known.compacted else known.retention_s
+        return TopicState(
+            known.identity, known.partitions, survives_power_loss=durable["yes"], retention_s=retention_s, advice=ADVICE
+        )
 
     async def append(self, topic: str, records: Sequence[Record]) -> Sequence[Position]:
         """See ``EventLog``. All of ``records`` are appended, or none."""
@@ -243,7 +253,7 @@ async def open_event_log(
 
 async def _create(session: Session, topic: TopicSpec) -> _Topic:
     compacted = topic.cleanup is Cleanup.COMPACT
-    retention_s = max(1, round(topic.retention_s))
+    retention_s = _retention_s(topic)
     (row,) = await session.fetch(
         schema.ADD_TOPIC, topic.name, topic.partitions, compacted, retention_s, piece_length_s(retention_s)
     )
@@ -254,6 +264,10 @@ async def _create(session: Session, topic: TopicSpec) -> _Topic:
     if not compacted:
         await make_pieces(session, known.topic_id, known.piece_s)
     return known
+
+
+def _retention_s(topic: TopicSpec) -> int:
+    return max(1, round(topic.retention_s))
 
 
 def _topic(row: Row) -> _Topic:

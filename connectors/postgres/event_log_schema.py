@@ -81,6 +81,7 @@ ADD_TOPIC: Final = """
     INSERT INTO event_log.topic (name, partitions, compacted, retention_s, piece_s) VALUES ($1, $2, $3, $4, $5)
     RETURNING *
 """
+SET_RETENTION: Final = "UPDATE event_log.topic SET retention_s = $2 WHERE topic_id = $1 RETURNING *"
 ADD_PARTITIONS: Final = """
     INSERT INTO event_log.partition_end (topic_id, partition) SELECT $1, generate_series(0, $2 - 1)
 """

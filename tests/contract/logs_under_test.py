@@ -47,6 +47,8 @@ class LogUnderTest(Protocol):
 
     timeout_s: float
     """Within this time, a call says that the server is away, and a member that died is replaced."""
+    retention_follows: bool
+    """Whether the retention of a topic that exists is changed by ``ensure``: not in a cluster that others run."""
 
     async def open(self) -> EventLog: ...
     def kill(self) -> None: ...
@@ -111,6 +113,7 @@ class _Process:
 
 class MemoryUnderTest:
     timeout_s = 5.0
+    retention_follows = True
 
     def __init__(self) -> None:
         self._server = MemoryLogServer()
@@ -144,6 +147,7 @@ class MemoryUnderTest:
 
 class PostgresUnderTest:
     timeout_s = 20.0
+    retention_follows = True
 
     def __init__(self, server: PostgresServer, dsn: str) -> None:
         self._server = server
@@ -206,6 +210,7 @@ class PostgresUnderTest:
 
 class KafkaUnderTest:
     timeout_s = 40.0
+    retention_follows = False
 
     def __init__(self, server: KafkaServer) -> None:
         self._server = server

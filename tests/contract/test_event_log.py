@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import time
 from collections import defaultdict
@@ -90,6 +91,17 @@ async def test_a_topic_is_made_once_whoever_asks_first(log_server: LogUnderTest)
         states.append(await one.ensure(TopicSpec(topic, 5)))
     assert {state.identity for state in states} == {states[0].identity}
     assert {state.partitions for state in states} == {3}
+
+
+async def test_a_topic_says_how_long_it_really_keeps_its_records(log_server: LogUnderTest) -> None:
+    topic = new_topic_name()
+    async with opened(log_server) as log:
+        made = await log.ensure(TopicSpec(topic, 1, retention_s=7200))
+        assert (made.retention_s, made.bytes_max) == (7200, None)
+        asked = await log.ensure(TopicSpec(topic, 1, retention_s=86_400))
+        assert asked.retention_s == (86_400 if log_server.retention_follows else 7200)
+        compacted = await log.ensure(TopicSpec(new_topic_name(), 1, Cleanup.COMPACT))
+        assert compacted.retention_s == math.inf
 
 
 async def test_a_topic_that_is_made_again_has_another_identity(log_server: LogUnderTest) -> None:

@@ -73,6 +73,19 @@ async def test_an_existing_topic_is_taken_as_it_is(kafka_server: KafkaServer) ->
         assert len(await values(log, topic, log.partition_of(topic, b"k"))) == 10
 
 
+async def test_a_topic_that_deletes_by_size_or_too_early_is_known_and_the_command_is_said(
+    kafka_server: KafkaServer,
+) -> None:
+    topic = await make_topic(kafka_server, 1, **{"retention.ms": "3600000", "retention.bytes": "50000000"})
+    async with opened(kafka_server) as log:
+        state = await log.ensure(TopicSpec(topic, 1, retention_s=86_400))
+    assert (state.retention_s, state.bytes_max) == (3600, 50_000_000)
+    assert state.advice.endswith(
+        f"kafka-configs.sh --bootstrap-server {kafka_server.bootstrap} --alter --entity-type topics "
+        f"--entity-name {topic} --add-config retention.ms=86400000,retention.bytes=-1"
+    )
+
+
 async def test_more_copies_than_brokers_are_refused_with_a_sentence(kafka_server: KafkaServer) -> None:
     async with opened(kafka_server, replication=3, in_sync=2) as log:
         with pytest.raises(EventLogUnavailable, match=r"with 3 copies: .*replication"):

@@ -7,7 +7,7 @@ import contextvars
 import random
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from cloud_ingest.event_log.topics import RAW
@@ -105,7 +105,7 @@ class SimulatedLog(MemoryEventLog):
         await self._asked()
         state = await super().ensure(topic)
         identity = f"identity of {topic.name}"
-        return TopicState(identity, state.partitions, survives_power_loss=self._log.survives_power_loss)
+        return replace(state, identity=identity, survives_power_loss=self._log.survives_power_loss)
 
     async def append(self, topic: str, records: Sequence[Record]) -> Sequence[Position]:
         """See ``EventLog``."""

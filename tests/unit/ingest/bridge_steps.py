@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from typing import Any, Final
 
 from cloud_ingest.event_log.topics import RAW, topic_specs
@@ -111,11 +112,14 @@ class FakeLog(MemoryEventLog):
         self.open = asyncio.Event()
         self.open.set()
         self.answers_lost = 0
+        self.keeps_s: float | None = None
+        """What it keeps, where that is not what it was told to."""
         self._survives_power_loss = survives_power_loss
 
     async def ensure(self, topic: TopicSpec) -> TopicState:
         state = await super().ensure(topic)
-        return TopicState(state.identity, state.partitions, self._survives_power_loss)
+        keeps_s = state.retention_s if self.keeps_s is None else self.keeps_s
+        return replace(state, survives_power_loss=self._survives_power_loss, retention_s=keeps_s)
 
     async def append(self, topic: str, records: Sequence[Record]) -> Sequence[Position]:
         await self.open.wait()

@@ -49,6 +49,19 @@ async def test_no_batch_is_taken_while_the_historian_is_as_far_behind_as_the_log
         await eventually(lambda: stage.broker.acknowledged()[0] == [1, 2, 3, 4, 5, 6])
 
 
+async def test_a_log_that_keeps_less_than_it_was_told_to_counts_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage, agent = Stage(), PlayedAgent()
+    stage.log.keeps_s = 600.0
+    async with stage.running():
+        stage.send(batches(agent)[0])
+        await eventually(lambda: stage.broker.acknowledged()[0] == [1])
+        later(stage, 400, monkeypatch)
+        await settled()
+        assert not stage.bridge._intake.guard.is_holding_back
+        later(stage, 100, monkeypatch)
+        await eventually(lambda: stage.bridge._intake.guard.is_holding_back)
+
+
 async def test_without_the_database_the_historian_is_as_far_behind_as_it_was_when_it_was_last_heard_of(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
