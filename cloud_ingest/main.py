@@ -18,6 +18,7 @@ from cloud_ingest.config import CloudConfig, DatabaseSettings, HistorianSettings
 from cloud_ingest.event_log.topics import SAMPLES, topic_specs
 from cloud_ingest.historian.historian import Historian
 from cloud_ingest.historian.partitions import Partitions
+from cloud_ingest.historian.raw_readers import RawReaders
 from cloud_ingest.historian.replaying import Replaying
 from cloud_ingest.historian.samples_topic import SamplesTopic
 from cloud_ingest.historian.upkeep.retention import Retention
@@ -94,7 +95,7 @@ async def _start(config: CloudConfig, roles: Sequence[Role], stop: asyncio.Event
                 if timescale.is_used or timescale.reason:
                     emit(TimescaleFound(timescale.is_used, timescale.reason))
                 if "ingest" in roles or "historian" in roles:
-                    log = await _reached(lambda: connect_event_log(config))
+                    log = await _reached(lambda: connect_event_log(config, database))
                     stack.push_async_callback(log.close)
                     for name, work in _log_parts(config, roles, database, log):
                         tasks.create_task(_supervised(name, work), name=name)
@@ -182,8 +183,11 @@ async def unconnected_database(settings: DatabaseSettings) -> Database:
     )
 
 
-async def connect_event_log(config: CloudConfig) -> EventLog:
-    """The event log: Kafka if it is configured, else the database. Raises ``EventLogUnavailable``."""
+async def connect_event_log(config: CloudConfig, database: Database) -> EventLog:
+    """The event log: Kafka if it is configured, else PostgreSQL. Raises ``EventLogUnavailable``.
+
+    ``database`` is asked what of it is stored, where the log can wait for that before it deletes.
+    """
     if config.event_log.kafka is not None:
         from connectors.kafka.event_log import open_event_log as open_kafka
 
@@ -194,6 +198,7 @@ async def connect_event_log(config: CloudConfig) -> EventLog:
         config.database.dsn,
         connections_max=config.database.connections_max,
         application_name="lineside event log",
+        readers=RawReaders(database),
     )
 
 
@@ -215,7 +220,7 @@ async def replayer(config: CloudConfig, database: Database) -> AsyncIterator[Rep
     if not config.historian.publish_samples:
         yield Replaying(database, partitions, None)
         return
-    log = await connect_event_log(config)
+    log = await connect_event_log(config, database)
     try:
         await log.ensure(topic_specs(config.event_log.partitions, config.event_log.retention_s)[SAMPLES])
         yield Replaying(database, partitions, SamplesTopic(log))

@@ -25,7 +25,7 @@ from cloud_ingest.observability.metrics import (
     TRANSACTION_SECONDS,
     TRANSACTIONS,
 )
-from cloud_ingest.observability.obstacles import OBSTACLES, historian_partition
+from cloud_ingest.observability.obstacles import LOG_RETENTION, OBSTACLES, historian_partition
 from connectors.observability.events import Event
 
 
@@ -116,6 +116,34 @@ class RecordsExpired(Event):
     def measure(self) -> None:
         """See ``Event``."""
         RECORDS_EXPIRED.inc(self.count)
+
+
+@dataclass(frozen=True, slots=True)
+class UnreadKept(Event):
+    """The log (on PostgreSQL) keeps ``pieces`` of a topic beyond the retention: the historian has not stored them."""
+
+    level: ClassVar[str] = "warning"
+    topic: str
+    pieces: int
+
+    def measure(self) -> None:
+        """See ``Event``."""
+        OBSTACLES.stands(
+            LOG_RETENTION,
+            f"{self.pieces} pieces of {self.topic} are older than its retention and kept, because the historian has "
+            "not stored them; the disk fills meanwhile. Look whether the historian runs, and what it waits for.",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class UnreadDroppedAgain(Event):
+    """Nothing of a topic is kept beyond the retention any more: the historian has stored it."""
+
+    topic: str
+
+    def measure(self) -> None:
+        """See ``Event``."""
+        OBSTACLES.gone(LOG_RETENTION)
 
 
 @dataclass(frozen=True, slots=True)

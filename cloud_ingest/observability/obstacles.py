@@ -38,6 +38,7 @@ INGEST: Final = "ingest"
 INGEST_LOG: Final = "ingest append"
 INGEST_SHARING: Final = "ingest sharing"
 INGEST_LAG: Final = "ingest lag"
+LOG_RETENTION: Final = "event log retention"
 HISTORIAN: Final = "historian"
 UPKEEP: Final = "upkeep"
 

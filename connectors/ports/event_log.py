@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from enum import Enum
@@ -80,6 +80,25 @@ class TopicState:
     retention_s: float = math.inf
     bytes_max: int | None = None
     advice: str = ""
+
+
+class RequiredReaders(Protocol):
+    """Those who must have read a record before a log deletes it, as far as the log can wait for that.
+
+    The caller who opens a log hands it in. Kafka deletes by age, whoever has read.
+    """
+
+    async def places(self, topic: str, identity: str) -> Mapping[int, int] | None:
+        """By partition, the offset before which everybody has read; of a partition that is not there, nobody has.
+
+        ``None`` where nobody has to have read ``topic``. Raises ``DatabaseUnavailable`` or ``StatementRefused``: then
+        nothing is deleted.
+        """
+        ...
+
+    def kept(self, topic: str, pieces: int) -> None:
+        """So many parts of ``topic`` are beyond their retention, and kept as they are not read; told at each look."""
+        ...
 
 
 class PartitionReader(Protocol):

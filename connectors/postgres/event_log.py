@@ -14,7 +14,7 @@ from typing import Final
 
 from connectors.model.errors import DatabaseUnavailable, EventLogUnavailable, RecordRefused, StatementRefused
 from connectors.ports.database import Row, Session
-from connectors.ports.event_log import Cleanup, Position, Record, TopicSpec, TopicState
+from connectors.ports.event_log import Cleanup, Position, Record, RequiredReaders, TopicSpec, TopicState
 from connectors.postgres import event_log_schema as schema
 from connectors.postgres.copy_stream import copy_stream
 from connectors.postgres.database import PostgresDatabase
@@ -48,6 +48,7 @@ _log = logging.getLogger(__name__)
 @dataclass(frozen=True, slots=True)
 class _Topic:
     topic_id: int
+    name: str
     identity: str
     partitions: int
     compacted: bool
@@ -62,8 +63,15 @@ class PostgresEventLog:
     topics in order (see ``event_log_pieces``) in a task of its own, in one process at a time.
     """
 
-    def __init__(self, database: PostgresDatabase, *, record_bytes_max: int = RECORD_BYTES_MAX) -> None:
+    def __init__(
+        self,
+        database: PostgresDatabase,
+        *,
+        record_bytes_max: int = RECORD_BYTES_MAX,
+        readers: RequiredReaders | None = None,
+    ) -> None:
         self._database = database
+        self._readers = readers
         self._record_bytes_max = record_bytes_max
         self._topics: dict[str, _Topic] = {}
         self._notifications = Notifications(database, schema.CHANNEL)
@@ -183,9 +191,21 @@ class PostgresEventLog:
                 async with self._database.transaction() as session:
                     if not topic.compacted:
                         await make_pieces(session, topic.topic_id, topic.piece_s)
-                        await drop_pieces(session, topic.topic_id, topic.piece_s, topic.retention_s)
                     elif compacting:
                         await drop_replaced(session, topic.topic_id)
+                if not topic.compacted:
+                    await self._drop(topic)
+
+    async def _drop(self, topic: _Topic) -> None:
+        """Drop what is beyond the retention, and read by those who have to have read it."""
+        places: dict[int, int] | None = None
+        if self._readers is not None:
+            found = await self._readers.places(topic.name, topic.identity)
+            places = None if found is None else {number: found.get(number, 0) for number in range(topic.partitions)}
+        async with self._database.transaction() as session:
+            kept = await drop_pieces(session, topic.topic_id, topic.piece_s, topic.retention_s, places)
+        if self._readers is not None:
+            self._readers.kept(topic.name, kept)
 
     async def _maintain(self) -> None:
         loop = asyncio.get_running_loop()
@@ -230,10 +250,16 @@ class PostgresEventLog:
 
 
 async def open_event_log(
-    dsn: str, *, connections_max: int, application_name: str, record_bytes_max: int = RECORD_BYTES_MAX
+    dsn: str,
+    *,
+    connections_max: int,
+    application_name: str,
+    record_bytes_max: int = RECORD_BYTES_MAX,
+    readers: RequiredReaders | None = None,
 ) -> PostgresEventLog:
     """The event log in the database at ``dsn`` (see ``open_database``), its schema made by the first ``ensure``.
 
+    What ``readers`` have not read is kept beyond the retention; without them, age alone decides.
     Raises ``EventLogUnavailable``.
     """
     database = PostgresDatabase(
@@ -248,7 +274,7 @@ async def open_event_log(
     except BaseException:
         await database.close()
         raise
-    return PostgresEventLog(database, record_bytes_max=record_bytes_max)
+    return PostgresEventLog(database, record_bytes_max=record_bytes_max, readers=readers)
 
 
 async def _create(session: Session, topic: TopicSpec) -> _Topic:
@@ -272,7 +298,13 @@ def _retention_s(topic: TopicSpec) -> int:
 
 def _topic(row: Row) -> _Topic:
     return _Topic(
-        row["topic_id"], row["identity"].hex, row["partitions"], row["compacted"], row["retention_s"], row["piece_s"]
+        row["topic_id"],
+        row["name"],
+        row["identity"].hex,
+        row["partitions"],
+        row["compacted"],
+        row["retention_s"],
+        row["piece_s"],
     )
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 from connectors.ports.database import Session
-from connectors.postgres.event_log_schema import compact, create_piece, records_table
+from connectors.postgres.event_log_schema import compact, create_piece, has_unread, records_table
 
 PIECES_PER_RETENTION: Final = 8
 PIECE_S_MIN: Final = 60
@@ -37,14 +38,27 @@ async def make_pieces(session: Session, topic_id: int, piece_s: int) -> None:
             await session.execute(create_piece(topic_id, start_s, start_s + piece_s))
 
 
-async def drop_pieces(session: Session, topic_id: int, piece_s: int, retention_s: int) -> int:
-    """Drop the pieces whose newest record is older than ``retention_s``; how many. ``session`` is in a transaction."""
+async def drop_pieces(
+    session: Session, topic_id: int, piece_s: int, retention_s: int, places: Mapping[int, int] | None
+) -> int:
+    """Drop the pieces whose newest record is older than ``retention_s``; how many were kept all the same.
+
+    A piece is kept while it has a record at one of ``places`` (offsets by partition) or behind; ``None``: nobody has to
+    have read it. ``session`` is in a transaction.
+    """
     await session.execute(_LOCK_TIMEOUT)
     oldest_s = await _now_s(session) - retention_s
     expired = [start_s for start_s in await _starts(session, topic_id) if start_s + piece_s <= oldest_s]
+    kept = 0
     for start_s in expired:
-        await session.execute(f"DROP TABLE {records_table(topic_id)}_{start_s}")
-    return len(expired)
+        piece = f"{records_table(topic_id)}_{start_s}"
+        if places is not None:
+            (unread,) = await session.fetch(has_unread(piece), list(places), list(places.values()))
+            if unread["yes"]:
+                kept += 1
+                continue
+        await session.execute(f"DROP TABLE {piece}")
+    return kept
 
 
 async def drop_replaced(session: Session, topic_id: int) -> int:

@@ -154,6 +154,19 @@ def select_records(topic_id: int) -> str:
     """  # noqa: S608 # the name of the table holds a number, and no text from outside
 
 
+def has_unread(piece: str) -> str:
+    """The query whether ``piece`` has a record of a partition in $1 at its offset in $2, or behind."""
+    return f"""
+        SELECT EXISTS (
+            SELECT FROM unnest($1::int[], $2::bigint[]) AS place (partition, next_offset)
+            WHERE EXISTS (
+                SELECT FROM {piece} AS record
+                WHERE record.partition = place.partition AND record."offset" >= place.next_offset
+            )
+        ) AS yes
+    """  # noqa: S608 # as above
+
+
 def compact(topic_id: int) -> str:
     """The statement that removes every record which a newer one of the same key has replaced."""
     table = records_table(topic_id)

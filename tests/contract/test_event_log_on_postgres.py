@@ -12,7 +12,7 @@ import pytest
 from lineside.servers.postgres import PostgresServer
 
 from connectors.model.errors import EventLogUnavailable
-from connectors.ports.event_log import Cleanup, Record, TopicSpec
+from connectors.ports.event_log import Cleanup, Record, RequiredReaders, TopicSpec
 from connectors.postgres import event_log_pieces
 from connectors.postgres.copy_stream import pack_headers, unpack_headers
 from connectors.postgres.event_log import PostgresEventLog, open_event_log
@@ -24,8 +24,8 @@ ONE_MINUTE_S = 60
 
 
 @asynccontextmanager
-async def opened(dsn: str) -> AsyncIterator[PostgresEventLog]:
-    log = await open_event_log(dsn, connections_max=3, application_name="tests")
+async def opened(dsn: str, readers: RequiredReaders | None = None) -> AsyncIterator[PostgresEventLog]:
+    log = await open_event_log(dsn, connections_max=3, application_name="tests", readers=readers)
     try:
         yield log
     finally:
@@ -78,6 +78,47 @@ async def test_retention_drops_whole_pieces_and_offsets_go_on(database_dsn: str,
         (position,) = await log.append(TOPIC, [Record(b"k", b"next", 1)])
         assert position.next_offset == 4
         assert await log.end_offsets(TOPIC) == {0: 4}
+
+
+class Readers:
+    """Who has to have read, and how many pieces were kept for that."""
+
+    def __init__(self) -> None:
+        self.offsets: dict[int, int] = {}
+        self.pieces_kept: list[int] = []
+
+    async def places(self, topic: str, identity: str) -> dict[int, int] | None:
+        await asyncio.sleep(0)
+        return self.offsets if topic == TOPIC else None
+
+    def kept(self, topic: str, pieces: int) -> None:
+        if topic == TOPIC:
+            self.pieces_kept.append(pieces)
+
+
+async def test_a_piece_that_somebody_has_still_to_read_is_kept_beyond_the_retention(
+    database_dsn: str, server: PostgresUnderTest
+) -> None:
+    readers = Readers()
+    async with opened(database_dsn, readers) as log:
+        await log.ensure(TopicSpec(TOPIC, 2, retention_s=2 * ONE_MINUTE_S))
+        table = await server.table(TOPIC)
+        expired = (await pieces(server))[0] - 4 * ONE_MINUTE_S
+        await server.sql(
+            f"CREATE TABLE {table}_{expired} PARTITION OF {table} "
+            f"FOR VALUES FROM (to_timestamp({expired})) TO (to_timestamp({expired + ONE_MINUTE_S}))"
+        )
+        key = next(key for n in range(100) if log.partition_of(TOPIC, key := str(n).encode()) == 1)
+        await log.append(TOPIC, [Record(key, text, 1) for text in (b"old", b"old too", b"new")])
+        await server.sql(f'UPDATE {table} SET stored = to_timestamp({expired}) WHERE "offset" < 2')
+        for readers.offsets in ({}, {0: 5}, {0: 5, 1: 1}):
+            await log.maintain(compacting=False)
+            assert expired in await pieces(server), readers.offsets
+            assert readers.pieces_kept[-1] == 1
+        readers.offsets = {1: 2}
+        await log.maintain(compacting=False)
+        assert expired not in await pieces(server)
+        assert readers.pieces_kept[-1] == 0
 
 
 async def test_offsets_go_on_after_everything_was_dropped(database_dsn: str, server: PostgresUnderTest) -> None:
