@@ -252,8 +252,11 @@ class Projector:
             emit(DeadLettered(letter.topic[:200], len(letter.payload), letter.reason))
 
     async def _set_aside(self, record: LogRecord, reason: str) -> Work:
-        """The work that puts one record into the dead letters and goes past it."""
-        message, found = raw_message(record), read_incoming(record)
+        """The work that puts one record into the dead letters and goes past it.
+
+        Where reading is what fails, it is set aside as it came, without a number.
+        """
+        message, found = raw_message(record), _read_if_possible(record)
         letter = DeadLetter(message.topic, message.payload, reason, message.received_ms)
         work = Work(next_offset=record.offset + 1, last_ms=record.time_ms)
         if isinstance(found, Incoming):
@@ -270,6 +273,13 @@ class Projector:
         self._book.forget()
         self._nodes.forget()
         self._presence.forget()
+
+
+def _read_if_possible(record: LogRecord) -> Incoming | DeadLetter | None:
+    try:
+        return read_incoming(record)
+    except Exception:  # it may be why the record is set aside, and is told there
+        return None
 
 
 def _traceback(error: Exception) -> str:

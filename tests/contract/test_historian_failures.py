@@ -13,13 +13,14 @@ import pytest
 from structlog.testing import capture_logs
 
 from cloud_ingest.gateway.ledger import ledger as ledger_of
-from cloud_ingest.historian import interpreter, projector
+from cloud_ingest.historian import incoming, interpreter, projector
 from cloud_ingest.historian.partitions import Partitions
 from cloud_ingest.historian.projector import Projector, Stores
 from connectors.model.back_off import BackOff
 from connectors.model.datatypes import DataType
 from connectors.model.errors import DatabaseUnavailable, StatementRefused
 from connectors.ports.database import Database
+from connectors.sparkplug.delivery import Delivery, read_delivery
 from tests.contract.historian_steps import RETENTION_DAYS, Plant, RawLogOnPostgres, expected_rows, in_order, plant
 from tests.played_agent import PlayedAgent, Sample, Wire
 
@@ -93,6 +94,30 @@ async def projecting(made: Plant, database: Any) -> AsyncIterator[None]:
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(projector, "RETRY_S", 0.01)
+
+
+async def test_a_message_whose_reading_is_a_defect_of_ours_is_set_aside_as_it_came(
+    database_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent = PlayedAgent()
+    wires = [agent.start(), agent.define("press", {"force": DataType.DOUBLE}), *batches(agent, [1.0, 2.0, 3.0])]
+
+    def defective(payload: bytes) -> Delivery | None:
+        if payload == wires[3].payload:
+            raise IndexError("a defect of the reader")
+        return read_delivery(payload)
+
+    monkeypatch.setattr(incoming, "read_delivery", defective)
+    async with plant(RawLogOnPostgres(database_dsn), database_dsn) as made:
+        await made.append(*wires)
+        async with projecting(made, made.database):
+            await made.caught_up()
+        assert [row.value for row in in_order(await made.rows(agent))] == ["1.0", "3.0"]
+        (letter,) = await made.fetch("SELECT topic, payload, agent_id, epoch, batch, reason FROM dead_letter")
+        assert (letter["topic"], bytes(letter["payload"])) == wires[3]
+        assert (letter["agent_id"], letter["epoch"], letter["batch"]) == (None, None, None)
+        assert "IndexError: a defect of the reader" in letter["reason"]
+        assert (await made.epoch(agent))["missing"] == [(4, 4)]
 
 
 @pytest.mark.parametrize("sqlstate", IN_THE_MESSAGE + UNCLEAR)
