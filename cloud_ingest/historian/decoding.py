@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,9 @@ from cloud_ingest.historian.incoming import Incoming
 from connectors.model.errors import PayloadInvalid
 from connectors.model.samples import SampleBatch
 from connectors.sparkplug.bulk_decode import decode_metrics
+
+METRIC_BYTES_MIN: Final = 4
+"""The shortest metric of a sample: its tag and its length, and an alias."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +74,8 @@ def _decode(incoming: Sequence[Incoming], tags: DefinitionTags) -> list[SampleBa
         assert delivery is not None  # noqa: S101  only delivered batches come here
         seams.append((wanted, at))
         bodies.append(message.message.payload[delivery.body_at :])
+        if delivery.count > len(bodies[-1]) // METRIC_BYTES_MIN:  # before anything is made as large as it says
+            raise PayloadInvalid(f"{delivery.count} samples were announced in {len(bodies[-1])} bytes")
         wanted += delivery.count
         at += len(bodies[-1])
         has_ticks = has_ticks or delivery.ticks is not None

@@ -38,9 +38,9 @@ def cause_of(error: Exception) -> Cause:
         if error.sqlstate in _UNCLEAR_STATES or error.sqlstate[:2] in _UNCLEAR_CLASSES:
             return Cause.UNCLEAR
         return Cause.MESSAGE if error.sqlstate[:2] in _OF_THE_MESSAGE else Cause.OUTSIDE
-    if isinstance(error, DatabaseUnavailable | EventLogUnavailable | OffsetMoved | MemoryError | OSError):
+    if isinstance(error, DatabaseUnavailable | EventLogUnavailable | OffsetMoved | OSError):
         return Cause.OUTSIDE
-    return Cause.UNCLEAR  # a defect of ours: it may be one that only this message brings out
+    return Cause.UNCLEAR  # a defect of ours, or a lack of memory: it may be that only this message brings it out
 
 
 def outside(error: StatementRefused) -> DatabaseUnavailable:
@@ -60,4 +60,6 @@ def sentence_of(error: Exception) -> str:
     """What a dead letter says of ``error``."""
     if isinstance(error, StatementRefused):
         return str(error)
+    if isinstance(error, MemoryError):
+        return f"there was not enough memory to store it: {str(error) or 'MemoryError'}"
     return f"a defect of Lineside, which this message brings out: {type(error).__name__}: {error}"

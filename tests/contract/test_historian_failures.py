@@ -120,6 +120,28 @@ async def test_a_message_whose_reading_is_a_defect_of_ours_is_set_aside_as_it_ca
         assert (await made.epoch(agent))["missing"] == [(4, 4)]
 
 
+async def test_a_message_for_which_there_is_no_memory_is_set_aside_and_others_go_on(
+    database_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent = PlayedAgent()
+    wires = [agent.start(), agent.define("press", {"force": DataType.DOUBLE}), *batches(agent, [1.0, 2.0, 3.0])]
+    decode = interpreter.decode_batches
+
+    def too_much(messages: Any, tags: Any) -> Any:
+        if any(message.message.payload == wires[3].payload for message in messages):
+            raise MemoryError
+        return decode(messages, tags)
+
+    monkeypatch.setattr(interpreter, "decode_batches", too_much)
+    async with plant(RawLogOnPostgres(database_dsn), database_dsn) as made:
+        await made.append(*wires)
+        async with projecting(made, made.database):
+            await made.caught_up()
+        assert [row.value for row in in_order(await made.rows(agent))] == ["1.0", "3.0"]
+        assert await made.reasons() == ["there was not enough memory to store it: MemoryError"]
+        assert (await made.epoch(agent))["missing"] == [(4, 4)]
+
+
 @pytest.mark.parametrize("sqlstate", IN_THE_MESSAGE + UNCLEAR)
 async def test_a_message_that_the_database_refuses_is_set_aside_alone(database_dsn: str, sqlstate: str) -> None:
     agent = PlayedAgent()

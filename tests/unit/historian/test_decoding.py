@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -135,6 +136,26 @@ def test_mistakes_that_cancel_out_are_refused_all_the_same(kind: str) -> None:
     found = [incoming(wire) for wire in wires]
     assert len(decode_batches(found, tags).refused) == 2
     assert_as_each_alone(found, tags)
+
+
+@pytest.mark.parametrize("count", [2, 100_000_000, (1 << 31) - 1])
+def test_a_number_of_samples_that_its_bytes_cannot_hold_is_refused_before_room_is_made_for_it(count: int) -> None:
+    agent, tags = prepared()
+    column = np.array([1.0])
+    body = encode_metrics(
+        SampleBatch(DataType.DOUBLE, np.array([ALIASES[DataType.DOUBLE]], np.int32), np.array([STEADY_NS]), column)
+    )
+    ticked = agent.raw("press", body, 1, ticks=np.array([7], np.uint16))
+    found = [incoming(wire) for wire in (ticked, agent.raw("press", body[:7], count), ticked)]
+    tracemalloc.start()
+    decoded = decode_batches(found, tags)
+    _now, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert [(message is found[1], reason) for message, reason in decoded.refused] == [
+        (True, f"{count} samples were announced in 7 bytes")
+    ]
+    assert sum(len(batch) for batch in decoded.batches) == 2
+    assert peak_bytes < 10_000_000
 
 
 def test_an_unknown_alias_refuses_its_message_and_no_other() -> None:
