@@ -103,6 +103,11 @@ def _notes(agent: dict[str, Any]) -> list[Text]:
         oldest = agent["oldest_parked"]
         since = f", the oldest since {time_text(oldest['received'])} UTC" if oldest else ""
         notes.append(Text(f"  {counted(parked, *BATCHES)} {waits}{since}", "yellow"))
+    if stuck := agent["stuck"]:
+        which = "; ".join(f"{ranges_text(epoch['stuck'])} of {epoch['epoch']}" for epoch in agent["epochs"]
+                          if epoch["stuck"])  # fmt: skip
+        why = "the definition is in the dead letters, or has not come for 15 minutes"
+        notes.append(Text(f"  {counted(stuck, *BATCHES)} of them missing, as {why}: {which}", "bold red"))
     if delay := agent["delay"]:
         text = f"  samples arrive {_seconds(delay['newest_s'])} after their time (95 %: {_seconds(delay['p95_s'])})"
         notes.append(Text(f"{text}, as of {time_text(delay['measured'])} UTC", "dim"))

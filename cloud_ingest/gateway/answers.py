@@ -112,6 +112,14 @@ class EpochAnswer(Answer):
     given_up: list[tuple[int, int]]
     closed_batches: Annotated[int, Field(description="Missing, and closed by a person with a reason: see 'closings'")]
     closed: list[tuple[int, int]]
+    stuck_batches: Annotated[
+        int,
+        Field(
+            description="Missing though they were received: their definition is in the dead letters, or has not come "
+            "for 15 minutes"
+        ),
+    ]
+    stuck: list[tuple[int, int]]
     has_closed_end: Annotated[bool, Field(description="That the end is undeclared was closed by a person")]
     reasons: Annotated[list[str], Field(description="Of the gaps that name batches of this epoch")]
     samples: int
@@ -180,6 +188,7 @@ class LedgerAnswer(Answer):
     unknown_ends: Annotated[int, Field(description="Those of them that nobody has closed: they count as missing")]
     parked: Annotated[int, Field(description="Batches that have arrived and wait for their definition")]
     oldest_parked: BatchAnswer | None
+    stuck: Annotated[int, Field(description="Of the parked ones, those that count as missing; see the epochs")]
     samples: int
     duplicates: int
     dead_letters: Annotated[int, Field(description="Messages that were set aside and not closed")]

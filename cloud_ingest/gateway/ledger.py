@@ -80,7 +80,7 @@ async def _epochs(session: Session, agent: str | None) -> dict[int, _Found]:
     rows = await session.fetch(
         "SELECT agent_id, group_name || '/' || name AS agent, epoch, started, first_batch, last_batch, "
         "arrived::text AS arrived, missing::text AS missing, given_up::text AS given_up, closed::text AS closed, "
-        "has_closed_end, samples, duplicates, last_arrival FROM ledger_state "
+        "stuck::text AS stuck, has_closed_end, samples, duplicates, last_arrival FROM ledger_state "
         "WHERE $1::text IS NULL OR group_name || '/' || name = $1 ORDER BY agent, started NULLS FIRST, epoch",
         agent,
     )
@@ -163,6 +163,7 @@ def _agent(found: _Found) -> dict[str, Any]:
         "oldest_parked": None
         if parked is None
         else {"epoch": format_epoch(parked["epoch"]), "batch": parked["batch"], "received": parked["received"]},
+        "stuck": sum(epoch["stuck_batches"] for epoch in epochs),
         "samples": sum(epoch["samples"] for epoch in epochs),
         "duplicates": sum(epoch["duplicates"] for epoch in epochs),
         "dead_letters": 0 if letters is None else letters["open"],
@@ -220,7 +221,7 @@ def _by_reason(found: _Found) -> list[dict[str, Any]]:
 
 
 def _epoch(row: Row, found: _Found, unless_declared: str) -> dict[str, Any]:
-    ranges = {name: parse_multirange(row[name]) for name in ("arrived", "missing", "given_up", "closed")}
+    ranges = {name: parse_multirange(row[name]) for name in ("arrived", "missing", "given_up", "closed", "stuck")}
     return {
         "epoch": format_epoch(row["epoch"]),
         "started": row["started"],

@@ -95,7 +95,8 @@ async def _epoch(session: Session, agent: str, epoch: Epoch, batches: BatchRange
     agent_id = known[0]["agent_id"]
     await session.fetch("SELECT FROM ledger WHERE agent_id = $1 AND epoch = $2 FOR UPDATE", agent_id, epoch)
     rows = await session.fetch(
-        "SELECT state.*, (missing * wanted)::text AS closing, (missing * wanted - in_dead_letters)::text AS may_come, "
+        "SELECT state.*, (missing * wanted)::text AS closing, "
+        "(missing * wanted - in_dead_letters - stuck)::text AS may_come, "
         "CASE WHEN $3::text IS NULL THEN '{}' ELSE (wanted - missing - closed)::text END AS strange, "
         "extract(epoch FROM now() - last_arrival)::float8 AS quiet_s, NOT EXISTS ("
         "    SELECT FROM ledger AS other WHERE other.agent_id = $1 AND other.last_batch IS NULL "

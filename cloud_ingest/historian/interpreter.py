@@ -257,8 +257,9 @@ class Interpreter:
         delivery, message = incoming.delivery, incoming.message
         epoch: Epoch | None = None if delivery is None else delivery.epoch
         batch = None if delivery is None else delivery.batch
+        brings = "" if delivery is None else delivery.defines
         work.dead_letters.append(
-            DeadLetter(message.topic, message.payload, reason, message.received_ms, agent, epoch, batch)
+            DeadLetter(message.topic, message.payload, reason, message.received_ms, agent, epoch, batch, brings)
         )
 
 

@@ -263,7 +263,8 @@ class Projector:
             agent = self._identities.known_agent(found.topic.agent)
             letter = replace(letter, agent=agent)
             if found.delivery is not None:
-                letter = replace(letter, epoch=found.delivery.epoch, batch=found.delivery.batch)
+                delivery = found.delivery
+                letter = replace(letter, epoch=delivery.epoch, batch=delivery.batch, definition=delivery.defines)
                 if agent is not None and 0 < found.delivery.batch < EPOCH_MAX:
                     await self._book.entry(work, agent, found.delivery.epoch)  # it may be the first of its epoch
         work.dead_letters.append(letter)

@@ -272,8 +272,8 @@ async def store_dead_letters(session: Session, work: Work) -> None:
     """Set aside what cannot be used, with its reason."""
     for letter in work.dead_letters:
         await session.execute(
-            "INSERT INTO dead_letter (tenant_id, agent_id, epoch, batch, topic, payload, reason, received) "
-            "VALUES ($1,$2,$3,$4,$5,$6,$7,to_timestamp($8::bigint / 1000.0))",
+            "INSERT INTO dead_letter (tenant_id, agent_id, epoch, batch, topic, payload, reason, received, definition) "
+            "VALUES ($1,$2,$3,$4,$5,$6,$7,to_timestamp($8::bigint / 1000.0),$9)",
             1 if letter.agent is None else letter.agent.tenant_id,
             None if letter.agent is None else letter.agent.agent_id,
             letter.epoch,
@@ -282,6 +282,7 @@ async def store_dead_letters(session: Session, work: Work) -> None:
             letter.payload,
             storable_text(letter.reason)[:REASON_CHARS_MAX],
             letter.received_ms,
+            storable_text(letter.definition) or None,
         )
 
 

@@ -21,7 +21,10 @@ class KnownAgent:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A message that cannot be used, and why; it counts as missing until a person closes it."""
+    """A message that cannot be used, and why; it counts as missing until a person closes it.
+
+    ``definition`` is the one that it would have brought: batches that wait for it wait in vain.
+    """
 
     topic: str
     payload: bytes
@@ -30,6 +33,7 @@ class DeadLetter:
     agent: KnownAgent | None = None
     epoch: Epoch | None = None
     batch: int | None = None
+    definition: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -217,7 +217,8 @@ class Intake:
             key = batch_of(taken)
             if key is not None:
                 agent = await self._identities.agent(key.agent)
-                letter = replace(letter, agent=agent, epoch=key.epoch, batch=key.batch)
+                brings = "" if taken.delivery is None else taken.delivery.defines
+                letter = replace(letter, agent=agent, epoch=key.epoch, batch=key.batch, definition=brings)
             async with self._database.transaction() as session:
                 await store_dead_letters(session, Work(next_offset=0, dead_letters=[letter]))
             if key is not None:

@@ -76,6 +76,11 @@ class Delivery:
     body_at: int = 0
     records: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def defines(self) -> str:
+        """The definition that the message brings, by its hash; empty when it brings none."""
+        return self.definition if DEFINITION_BODY in self.records else ""
+
 
 def data_message(
     *, publish_ms: int, seq: int, delivery: Delivery, metrics: bytes, ticks: NDArray[np.uint16] | None = None

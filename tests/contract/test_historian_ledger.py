@@ -310,6 +310,25 @@ async def test_batches_that_wait_for_their_definition_are_counted(database_dsn: 
         assert (entry["parked"], entry["missing"]) == (0, 0)
 
 
+async def test_a_batch_whose_definition_has_not_come_for_a_quarter_of_an_hour_is_missing_until_it_comes(
+    database_dsn: str,
+) -> None:
+    agent = PlayedAgent()
+    async with plant(RawLogOnPostgres(database_dsn), database_dsn) as made:
+        start, definition = agent.start(), agent.define("press", {"force": DataType.DOUBLE})
+        data = [agent.samples("press", [Sample("force", NOW_MS * 10**6 + n, 1.0)]) for n in range(2)]
+        await made.project(start, *data)
+        assert (await made.epoch(agent))["missing"] == [(2, 2)], "only the definition itself, so far"
+        await made.fetch("UPDATE parked_batch SET parked = now() - interval '16 minutes' WHERE batch = 4")
+        (entry,) = await ledger_of(made.database)
+        epoch = entry["epochs"][0]
+        assert (epoch["arrived"], epoch["missing"], epoch["stuck"]) == ([(1, 1), (3, 3)], [(2, 2), (4, 4)], [(4, 4)])
+        assert "1 batch of them missing" in printed(entry)
+        await made.project(definition)
+        epoch = await made.epoch(agent)
+        assert (epoch["arrived"], epoch["missing"], epoch["stuck"]) == ([(1, 4)], [], [])
+
+
 def printed(entry: dict[str, Any]) -> str:
     console = Console(width=120, record=True, file=io.StringIO())
     console.print(ledger_screen([entry], 0))

@@ -67,6 +67,21 @@ async def test_what_arrives_after_all_counts_as_arrived(database_dsn: str) -> No
         assert (epoch["closed"], epoch["missing"], epoch["arrived"]) == ([(6, 7)], [], [(1, 5), (8, 10)])
 
 
+async def test_batches_whose_definition_was_closed_are_missing_until_they_are_closed_too(database_dsn: str) -> None:
+    agent = PlayedAgent()
+    async with plant(RawLogOnPostgres(database_dsn), database_dsn) as made:
+        start, definition = agent.start(), agent.define("press", {"force": DataType.DOUBLE})
+        await made.project(start)
+        await made.fetch("ALTER TABLE definition ADD CONSTRAINT none CHECK (device <> 'press')")
+        await made.project(definition, batch(agent), batch(agent))
+        await close(made, agent.epoch, (2, 2))
+        rows = await ledger_of(made.database)
+        assert (rows[0]["stuck"], rows[0]["missing"], is_settled(rows, 0)) == (2, 2, False)
+        assert list((await close(made, agent.epoch, (3, 4))).batches) == [(3, 4)], "of the current epoch, as they came"
+        rows = await ledger_of(made.database)
+        assert (rows[0]["stuck"], rows[0]["missing"], is_settled(rows, 0)) == (0, 0, True)
+
+
 async def test_what_may_still_come_is_not_closed(database_dsn: str) -> None:
     async with plant(RawLogOnPostgres(database_dsn), database_dsn) as made:
         first, second = await with_holes(made)

@@ -28,6 +28,7 @@ EPOCH: dict[str, Any] = {
     "arrived": [(1, 1)],
     "missing": [],
     "given_up": [],
+    "stuck": [],
     "samples": 1,
 }
 LEDGER: dict[str, Any] = {
@@ -39,6 +40,7 @@ LEDGER: dict[str, Any] = {
     "unnumbered_dead_letters": 0,
     "parked": 0,
     "oldest_parked": None,
+    "stuck": 0,
     "delay": None,
     "reasons": [],
     "closings": [],

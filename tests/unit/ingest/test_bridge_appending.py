@@ -141,9 +141,9 @@ async def test_a_record_that_the_log_refuses_is_told_to_its_agent_and_set_aside(
     assert told == [3, 4, 5]
     assert list(refused) == [2]
     assert "the most is 500" in refused[2]
-    ((_tenant, agent_id, epoch, batch, topic, payload, reason, _received),) = stage.database.dead_letters
+    ((_tenant, agent_id, epoch, batch, topic, payload, reason, _received, brings),) = stage.database.dead_letters
     assert (agent_id, epoch, batch) == (7, agent.epoch, 2), "closing it says which batch is explained"
-    assert (topic, payload, reason) == (large.topic, large.payload, refused[2])
+    assert (topic, payload, reason, brings) == (large.topic, large.payload, refused[2], None)
     assert [record.value for record in stage.log.records()] == [wire.payload for wire in others]
 
 
@@ -157,7 +157,8 @@ async def test_a_definition_that_the_log_refuses_is_told_to_its_agent_too() -> N
     told, refused = stage.broker.acknowledged()
     assert (told, list(refused)) == ([1, 3], [2])
     assert [record.value for record in stage.log.records(DEFINITIONS)] == [agent.definitions["oven"].body]
-    assert len(stage.database.dead_letters) == 1
+    ((*_, brings),) = stage.database.dead_letters
+    assert brings == agent.definitions["press"].hash, "so that the ledger knows which batches wait for it in vain"
 
 
 async def test_a_refused_message_of_another_node_is_only_set_aside() -> None:
