@@ -15,6 +15,8 @@ from connectors.model.errors import DatabaseUnavailable, EventLogUnavailable, Of
 CHECK_VIOLATION: Final = "23514"
 FOREIGN_KEY_VIOLATION: Final = "23503"
 UNDEFINED_TABLE: Final = "42P01"
+OTHER_TABLES: Final = frozenset({CHECK_VIOLATION, UNDEFINED_TABLE})
+"""A partition of ``sample`` was made by another process, or dropped by hand."""
 
 _OF_THE_MESSAGE: Final = frozenset({"22", "23", "54"})
 """A value that its type cannot hold; a constraint; a row or an index entry that is too large."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cloud_ingest.event_log.topics import RawMessage, raw_message
-from cloud_ingest.historian.work import DeadLetter
+from cloud_ingest.event_log.topics import MQTT_TOPIC, RawMessage, raw_message
+from cloud_ingest.historian.work import DeadLetter, ParkedBatch
 from connectors.model.errors import PayloadInvalid
 from connectors.ports.event_log import LogRecord
 from connectors.sparkplug.delivery import Delivery, read_delivery
@@ -21,6 +21,11 @@ class Incoming:
     message: RawMessage
     topic: Topic
     delivery: Delivery | None
+
+
+def parked_record(parked: ParkedBatch) -> LogRecord:
+    """A parked batch as the log had it."""
+    return LogRecord(0, b"", parked.payload, parked.received_ms, ((MQTT_TOPIC, parked.topic.encode()),))
 
 
 def read_incoming(record: LogRecord) -> Incoming | DeadLetter | None:

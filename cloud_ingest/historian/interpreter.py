@@ -10,7 +10,7 @@ from typing import Any, Final
 from cloud_ingest.historian.decoding import by_message, decode_batches
 from cloud_ingest.historian.delays import Delays
 from cloud_ingest.historian.identities import DefinitionTags, Identities
-from cloud_ingest.historian.incoming import Incoming, read_incoming
+from cloud_ingest.historian.incoming import Incoming, parked_record, read_incoming
 from cloud_ingest.historian.ledger_book import LedgerBook
 from cloud_ingest.historian.nodes import Nodes
 from cloud_ingest.historian.presence import Presence
@@ -142,7 +142,7 @@ class Interpreter:
             raise PayloadInvalid("a definition is not bytes")
         definition = read_definition(body)
         await self._identities.learn_definition(agent, definition)
-        work.unparked.append((agent, definition.hash))
+        work.defined.append((agent, definition.hash))
 
     async def _epoch_start(self, work: Work, agent: KnownAgent, text: Any) -> None:
         try:
@@ -220,16 +220,35 @@ class Interpreter:
                     )
                 )
 
-    async def unpark(self, work: Work, parked: Sequence[tuple[KnownAgent, LogRecord]]) -> None:
-        """Take in batches whose definition has come now; they are in the ledger since they were parked."""
+    async def knows(self, agent: KnownAgent, definition: str) -> bool:
+        """Whether batches of ``definition`` can be read. Raises ``DatabaseUnavailable``."""
+        return await self._identities.definition(agent, definition) is not None
+
+    async def unpark(self, work: Work, parked: Sequence[ParkedBatch]) -> None:
+        """Take in batches whose definition is known now; they are in the ledger since they were parked."""
         fresh: dict[tuple[int, str], _Fresh] = {}
-        for agent, record in parked:
-            found = read_incoming(record)
-            if isinstance(found, Incoming) and found.delivery is not None:
-                key = (agent.agent_id, found.delivery.definition)
-                fresh.setdefault(key, _Fresh(agent, found.delivery.definition)).messages.append(found)
+        for one in parked:
+            found = read_incoming(parked_record(one))
+            if isinstance(found, Incoming) and found.delivery is not None and found.delivery.batch == one.batch:
+                work.unparked.append(one)
+                key = (one.agent.agent_id, one.definition)
+                fresh.setdefault(key, _Fresh(one.agent, one.definition)).messages.append(found)
+            else:
+                reason = found.reason if isinstance(found, DeadLetter) else f"it is not batch {one.batch} any more"
+                await self.set_parked_aside(work, one, reason)
         for batches in fresh.values():
             await self._samples(work, batches)
+
+    async def set_parked_aside(self, work: Work, parked: ParkedBatch, reason: str) -> None:
+        """A batch that was parked cannot be used: it is missing, and in the dead letters."""
+        work.unparked.append(parked)
+        entry = await self._book.entry(work, parked.agent, parked.epoch)
+        entry.arrived.discard(parked.batch)
+        work.dead_letters.append(
+            DeadLetter(
+                parked.topic, parked.payload, reason, parked.received_ms, parked.agent, parked.epoch, parked.batch
+            )
+        )
 
     def _park(self, work: Work, agent: KnownAgent, incoming: Incoming) -> None:
         delivery = incoming.delivery

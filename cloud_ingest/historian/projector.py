@@ -14,8 +14,7 @@ from typing import Final
 
 from cloud_ingest.event_log.topics import RAW, raw_message
 from cloud_ingest.historian.failures import (
-    CHECK_VIOLATION,
-    UNDEFINED_TABLE,
+    OTHER_TABLES,
     Cause,
     cause_of,
     outside,
@@ -30,7 +29,8 @@ from cloud_ingest.historian.nodes import Nodes
 from cloud_ingest.historian.partitions import Partitions
 from cloud_ingest.historian.presence import Presence
 from cloud_ingest.historian.samples_topic import SamplesTopic
-from cloud_ingest.historian.storing import Place, read_parked, store
+from cloud_ingest.historian.storing import Place, store
+from cloud_ingest.historian.unparking import Unparking
 from cloud_ingest.historian.work import DeadLetter, Work
 from cloud_ingest.observability.events import (
     DeadLettered,
@@ -61,8 +61,6 @@ READ_WAIT_S: Final = 1.0
 READ_BYTES_MAX: Final = 4 * 1024 * 1024
 TRIES_MAX: Final = 3
 RETRY_S: Final = 0.5
-_OTHER_TABLES: Final = frozenset({CHECK_VIOLATION, UNDEFINED_TABLE})
-"""A partition of ``sample`` was made by another process, or dropped by hand."""
 
 
 class TopicReplaced(LinesideError):
@@ -97,6 +95,9 @@ class Projector:
         self._nodes = Nodes(stores.database, self._identities, keep_decoded=keep, reorder_ms=stores.reorder_ms)
         self._presence = Presence(stores.database)
         self._interpreter = Interpreter(self._identities, self._book, self._nodes, self._presence, keep_decoded=keep)
+        self._unparking = Unparking(
+            stores.database, stores.partitions, stores.samples, self._interpreter, self._book, _tell, stores.clock
+        )
 
     async def run(self, back_off: BackOff) -> None:
         """Store the partition until cancelled.
@@ -179,7 +180,7 @@ class Projector:
         """
         error = await self._failure_of(records)
         left = self._left(records)
-        if isinstance(error, StatementRefused) and error.sqlstate in _OTHER_TABLES:
+        if isinstance(error, StatementRefused) and error.sqlstate in OTHER_TABLES:
             await self._stores.partitions.prepare()
             error = await self._failure_of(left)
             left = self._left(left)
@@ -231,9 +232,9 @@ class Projector:
 
     async def _work(self, records: Sequence[LogRecord]) -> Work:
         work = await self._interpreter.interpret(records)
-        if work.unparked:
-            parked = await read_parked(self._stores.database, work.unparked)
-            await self._interpreter.unpark(work, parked)
+        if work.defined and await self._unparking.unpark(work.defined):
+            self._forget()  # the ledger is another one now: what was concluded from it is concluded again
+            work = await self._interpreter.interpret(records)
         return work
 
     async def _store(self, work: Work) -> None:
@@ -245,11 +246,8 @@ class Projector:
         await store(stores.database, self._place, self.next_offset, work, stores.partitions)
         self._book.committed(work)
         self.next_offset = work.next_offset
-        duration_s = stores.clock.monotonic_s() - started_s
         TRANSIENT.inc(work.transient)
-        emit(Stored(work.samples, work.duplicates, len(work.gaps), len(work.parked), duration_s))
-        for letter in work.dead_letters:
-            emit(DeadLettered(letter.topic[:200], len(letter.payload), letter.reason))
+        _tell(work, stores.clock.monotonic_s() - started_s)
 
     async def _set_aside(self, record: LogRecord, reason: str) -> Work:
         """The work that puts one record into the dead letters and goes past it.
@@ -274,6 +272,12 @@ class Projector:
         self._book.forget()
         self._nodes.forget()
         self._presence.forget()
+
+
+def _tell(work: Work, duration_s: float) -> None:
+    emit(Stored(work.samples, work.duplicates, len(work.gaps), len(work.parked), duration_s))
+    for letter in work.dead_letters:
+        emit(DeadLettered(letter.topic[:200], len(letter.payload), letter.reason))
 
 
 def _read_if_possible(record: LogRecord) -> Incoming | DeadLetter | None:

@@ -20,9 +20,11 @@ from cloud_ingest.historian.nodes import Nodes
 from cloud_ingest.historian.partitions import Partitions
 from cloud_ingest.historian.presence import Presence
 from cloud_ingest.historian.samples_topic import SamplesTopic
-from cloud_ingest.historian.storing import REASON_CHARS_MAX, copies_of, read_parked, write
+from cloud_ingest.historian.storing import REASON_CHARS_MAX, copies_of, write
+from cloud_ingest.historian.unparking import Unparking
 from cloud_ingest.historian.work import DeadLetter, KnownAgent, Work
 from connectors.model.errors import LinesideError, OffsetMoved, StatementRefused
+from connectors.ports.clock import SystemClock
 from connectors.ports.database import Database
 from connectors.ports.event_log import LogRecord
 
@@ -96,23 +98,27 @@ class Replaying:
 
     async def _interpreted(self, record: LogRecord) -> Work:
         """What the message means now. Raises ``_Failed`` when it is still not readable."""
-        interpreter = self._interpreter()
+        interpreter, book = self._interpreter()
         work = await interpreter.interpret([record])
         _refuse_unreadable(work)
-        if work.unparked:
-            for agent, _ in work.unparked:
+        if work.defined:
+            for agent, _ in work.defined:
                 await self._fence(agent)
-            interpreter = self._interpreter()
+            interpreter, book = self._interpreter()
+            unparking = Unparking(
+                self._database, self._partitions, self._samples, interpreter, book, lambda *_: None, SystemClock()
+            )
+            await unparking.unpark(work.defined)
+            interpreter, _ = self._interpreter()
             work = await interpreter.interpret([record])
             _refuse_unreadable(work)
-            await interpreter.unpark(work, await read_parked(self._database, work.unparked))
         return work
 
-    def _interpreter(self) -> Interpreter:
+    def _interpreter(self) -> tuple[Interpreter, LedgerBook]:
         identities, keep = Identities(self._database), self._samples is not None
         nodes = Nodes(self._database, identities, keep_decoded=keep)
-        presence = Presence(self._database)
-        return Interpreter(identities, LedgerBook(self._database), nodes, presence, keep_decoded=keep)
+        book = LedgerBook(self._database)
+        return Interpreter(identities, book, nodes, Presence(self._database), keep_decoded=keep), book
 
     async def _fence(self, agent: KnownAgent) -> None:
         """Whoever has not seen the definition that is known now, and is about to park a batch, does that again."""

@@ -6,16 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from cloud_ingest.event_log.topics import MQTT_TOPIC
 from cloud_ingest.historian.ledger_book import format_multirange
 from cloud_ingest.historian.partitions import DEFAULT_TABLE, Partitions
 from cloud_ingest.historian.rollup_marks import Mark, marks_of
 from cloud_ingest.historian.sample_rows import COLUMNS, copy_data, storable_text
 from cloud_ingest.historian.upkeep.rollups import mark
-from cloud_ingest.historian.work import KnownAgent, Work
+from cloud_ingest.historian.work import KnownAgent, ParkedBatch, Work
 from connectors.model.errors import OffsetMoved
 from connectors.ports.database import Database, Session
-from connectors.ports.event_log import LogRecord
 
 PROJECTION: Final = "historian"
 REASON_CHARS_MAX: Final = 2000
@@ -187,6 +185,15 @@ async def _agents(session: Session, work: Work) -> None:
 
 async def _rare(session: Session, work: Work) -> None:
     """What most transactions have none of."""
+    await _births_and_devices(session, work)
+    await _gaps(session, work)
+    await _park(session, work)
+    await store_dead_letters(session, work)
+    if work.unparked:
+        await _unpark(session, work.unparked)
+
+
+async def _births_and_devices(session: Session, work: Work) -> None:
     for agent in work.forgotten_births:
         await session.execute("DELETE FROM birth WHERE agent_id = $1", agent.agent_id)
     for (agent, device), payload in work.births.items():
@@ -217,6 +224,9 @@ async def _rare(session: Session, work: Work) -> None:
             online,
             time_ms,
         )
+
+
+async def _gaps(session: Session, work: Work) -> None:
     for gap in work.gaps:
         await session.execute(
             "INSERT INTO gap (agent_id, tenant_id, device, reason, first_time, last_time, sample_count, tags, detail, "
@@ -248,6 +258,9 @@ async def _rare(session: Session, work: Work) -> None:
             gap.last_ns,
             gap.detail,
         )
+
+
+async def _park(session: Session, work: Work) -> None:
     for parked in work.parked:
         await session.execute(
             "INSERT INTO parked_batch (agent_id, tenant_id, epoch, batch, definition, topic, payload, received) "
@@ -261,11 +274,20 @@ async def _rare(session: Session, work: Work) -> None:
             parked.payload,
             parked.received_ms,
         )
-    await store_dead_letters(session, work)
-    for agent, definition in work.unparked:
-        await session.execute(
-            "DELETE FROM parked_batch WHERE agent_id = $1 AND definition = $2", agent.agent_id, definition
-        )
+
+
+async def _unpark(session: Session, unparked: Sequence[ParkedBatch]) -> None:
+    """Forget what was parked. Raises ``OffsetMoved`` when somebody else has: then it is stored already."""
+    gone = await session.execute(
+        "DELETE FROM parked_batch USING unnest($1::int[], $2::bigint[], $3::bigint[]) "
+        "AS given (agent_id, epoch, batch) WHERE parked_batch.agent_id = given.agent_id "
+        "AND parked_batch.epoch = given.epoch AND parked_batch.batch = given.batch",
+        [parked.agent.agent_id for parked in unparked],
+        [parked.epoch for parked in unparked],
+        [parked.batch for parked in unparked],
+    )
+    if gone != len(unparked):
+        raise OffsetMoved("parked batches have been stored by another process")
 
 
 async def store_dead_letters(session: Session, work: Work) -> None:
@@ -287,20 +309,34 @@ async def store_dead_letters(session: Session, work: Work) -> None:
 
 
 async def read_parked(
-    database: Database, wanted: Sequence[tuple[KnownAgent, str]]
-) -> list[tuple[KnownAgent, LogRecord]]:
-    """The parked batches of definitions that have come now, as records of the log. Raises ``DatabaseUnavailable``."""
-    found: list[tuple[KnownAgent, LogRecord]] = []
+    database: Database, agent: KnownAgent, definition: str, batches_max: int, bytes_max: int
+) -> list[ParkedBatch]:
+    """The first batches of ``agent`` that wait for ``definition``, in their order; one at least, if there is any.
+
+    Raises ``DatabaseUnavailable``.
+    """
     async with database.session() as session:
-        for agent, definition in wanted:
-            rows: Sequence[Any] = await session.fetch(
-                "SELECT topic, payload, (extract(epoch FROM received) * 1000)::bigint AS received_ms FROM parked_batch "
-                "WHERE agent_id = $1 AND definition = $2 ORDER BY epoch, batch",
-                agent.agent_id,
-                definition,
-            )
-            for row in rows:
-                headers = ((MQTT_TOPIC, str(row["topic"]).encode()),)
-                record = LogRecord(0, b"", bytes(row["payload"]), int(row["received_ms"]), headers)
-                found.append((agent, record))
-    return found
+        rows: Sequence[Any] = await session.fetch(
+            "SELECT epoch, batch, topic, payload, received_ms FROM ("
+            "    SELECT *, row_number() OVER w AS place, sum(octet_length(payload)) OVER w AS bytes FROM ("
+            "        SELECT epoch, batch, topic, payload, (extract(epoch FROM received) * 1000)::bigint AS received_ms "
+            "        FROM parked_batch WHERE agent_id = $1 AND definition = $2 ORDER BY epoch, batch LIMIT $3"
+            "    ) AS first_ones WINDOW w AS (ORDER BY epoch, batch ROWS UNBOUNDED PRECEDING)"
+            ") AS placed WHERE place = 1 OR bytes <= $4 ORDER BY epoch, batch",
+            agent.agent_id,
+            definition,
+            batches_max,
+            bytes_max,
+        )
+    return [
+        ParkedBatch(
+            agent,
+            row["epoch"],
+            row["batch"],
+            definition,
+            row["topic"],
+            bytes(row["payload"]),
+            row["received_ms"],
+        )
+        for row in rows
+    ]

@@ -122,7 +122,10 @@ class Work:
     gaps_taken_back: list[GapRow] = field(default_factory=list)
     dead_letters: list[DeadLetter] = field(default_factory=list)
     parked: list[ParkedBatch] = field(default_factory=list)
-    unparked: list[tuple[KnownAgent, str]] = field(default_factory=list)
+    defined: list[tuple[KnownAgent, str]] = field(default_factory=list)
+    """Definitions that have come: batches may be parked for them."""
+    unparked: list[ParkedBatch] = field(default_factory=list)
+    """What was parked until now, and is so no longer."""
     agents: dict[KnownAgent, AgentChange] = field(default_factory=dict)
     devices_gone: dict[KnownAgent, int] = field(default_factory=dict)
     devices: dict[tuple[KnownAgent, str], tuple[bool, int]] = field(default_factory=dict)

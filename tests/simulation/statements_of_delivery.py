@@ -26,7 +26,9 @@ def _write_ledger(tables: Tables, sql: str, args: Sequence[Any], now_s: float) -
 @statement("SELECT arrived::text AS arrived, ")
 def _ledger(tables: Tables, sql: str, args: Sequence[Any], now_s: float) -> Answer:
     row = tables.ledger.get((args[0], args[1]))
-    return [] if row is None else [row]
+    gaps = [gap["batches"] for gap in tables.gaps if (gap["agent_id"], gap["epoch"]) == (args[0], args[1])]
+    explained = BatchRanges(span for batches in gaps if batches for span in parse_multirange(batches))
+    return [] if row is None else [{**row, "explained": format_multirange(explained)}]
 
 
 @statement("SELECT place, ((coalesce(ledger.arrived, '{}') + (")
@@ -69,15 +71,22 @@ def _park(tables: Tables, sql: str, args: Sequence[Any], now_s: float) -> Answer
     return insert_new(tables.parked, (row["agent_id"], row["epoch"], row["batch"]), row)
 
 
-@statement("SELECT topic, payload, (extract(epoch FROM received) * 1000)::bigint AS received_ms FROM parked_batch")
+@statement("SELECT epoch, batch, topic, payload, received_ms FROM (")
 def _parked(tables: Tables, sql: str, args: Sequence[Any], now_s: float) -> Answer:
-    found = [key for key, row in tables.parked.items() if (row["agent_id"], row["definition"]) == tuple(args)]
-    return [tables.parked[key] for key in sorted(found)]
+    found = [key for key, row in tables.parked.items() if (row["agent_id"], row["definition"]) == tuple(args[:2])]
+    rows: list[Row] = []
+    size_bytes = 0
+    for key in sorted(found)[: args[2]]:
+        size_bytes += len(tables.parked[key]["payload"])
+        if rows and size_bytes > args[3]:
+            break
+        rows.append(tables.parked[key])
+    return rows
 
 
-@statement("DELETE FROM parked_batch WHERE agent_id = $1 AND definition = $2")
+@statement("DELETE FROM parked_batch USING unnest(")
 def _unpark(tables: Tables, sql: str, args: Sequence[Any], now_s: float) -> Answer:
-    gone = [key for key, row in tables.parked.items() if (row["agent_id"], row["definition"]) == tuple(args)]
+    gone = [key for key in zip(*args, strict=True) if key in tables.parked]
     for key in gone:
         del tables.parked[key]
     return len(gone)
@@ -85,7 +94,11 @@ def _unpark(tables: Tables, sql: str, args: Sequence[Any], now_s: float) -> Answ
 
 @statement("INSERT INTO dead_letter (")
 def _dead_letter(tables: Tables, sql: str, args: Sequence[Any], now_s: float) -> Answer:
-    tables.letters.append(row_of(sql, args))
+    row = row_of(sql, args)
+    key = (row["agent_id"], row["epoch"], row["batch"])
+    if None not in key and any(key == (one["agent_id"], one["epoch"], one["batch"]) for one in tables.letters):
+        return 0
+    tables.letters.append(row)
     return 1
 
 
