@@ -9,24 +9,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final, Literal
 
 from cloud_ingest.event_log.topics import DEFINITIONS, RAW
 from cloud_ingest.historian.failures import reason_of
-from cloud_ingest.historian.identities import Identities
-from cloud_ingest.historian.storing import PROJECTION, store_dead_letters
-from cloud_ingest.historian.work import DeadLetter, Work
+from cloud_ingest.historian.storing import PROJECTION
 from cloud_ingest.ingest.acknowledging import Acknowledging
 from cloud_ingest.ingest.confirming import confirmed
 from cloud_ingest.ingest.lag_guard import LagGuard
 from cloud_ingest.ingest.pending import Pending, Taken, batch_of
+from cloud_ingest.ingest.refusing import Refusing
 from cloud_ingest.observability.ingest_events import (
     AcknowledgementsSent,
     Appended,
     AppendFailed,
     LogEndLost,
-    MessageRefused,
     MessagesDropped,
 )
 from cloud_ingest.observability.metrics import MESSAGES_DROPPED, PENDING_BYTES
@@ -80,7 +78,7 @@ class Intake:
         self._certain: set[int] = set()  # partitions of which it is known that the historian does not stand beyond
         self._settled = asyncio.Event()
         self._settled.set()
-        self._identities = Identities(database)
+        self.refusing = Refusing(database, self.acknowledging)
 
     def take(self, taken: Taken) -> None:
         """A message from the broker; it is dropped, and counted, when too many wait.
@@ -211,18 +209,7 @@ class Intake:
         try:
             (position,) = await self._append_together([taken])
         except RecordRefused as exc:
-            record = taken.record
-            emit(MessageRefused(taken.topic[:200], len(record.value), str(exc)))
-            letter = DeadLetter(taken.topic, record.value, str(exc), record.time_ms)
-            key = batch_of(taken)
-            if key is not None:
-                agent = await self._identities.agent(key.agent)
-                brings = "" if taken.delivery is None else taken.delivery.defines
-                letter = replace(letter, agent=agent, epoch=key.epoch, batch=key.batch, definition=brings)
-            async with self._database.transaction() as session:
-                await store_dead_letters(session, Work(next_offset=0, dead_letters=[letter]))
-            if key is not None:
-                self.acknowledging.refused(key, str(exc))
+            await self.refusing.refuse(taken, str(exc))
             return
         self._durable(taken, position)
 

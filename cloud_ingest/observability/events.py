@@ -268,7 +268,8 @@ class RetentionApplied(Event):
 class StoreWaiting(Event):
     """The database or the event log cannot be used: ``task`` waits, loses nothing, and tries again after ``retry_s``.
 
-    The task is ``start``, ``ingest`` (to be the host), ``historian``, ``historian partition N``, or ``upkeep``.
+    The task is ``start``, ``ingest`` (to be the host), ``ingest sharing``, ``ingest refused`` (to set aside what the
+    log refuses), ``historian``, ``historian partition N``, or ``upkeep``.
     """
 
     level: ClassVar[str] = "warning"

@@ -11,6 +11,7 @@ from typing import Any, Final
 from cloud_ingest.event_log.topics import RAW, topic_specs
 from cloud_ingest.ingest import bridge as bridge_module
 from cloud_ingest.ingest import intake as intake_module
+from cloud_ingest.ingest import refusing as refusing_module
 from cloud_ingest.ingest import sharing as sharing_module
 from cloud_ingest.ingest.bridge import Bridge, BridgeOptions
 from connectors.model.errors import BrokerUnavailable, DatabaseUnavailable
@@ -277,7 +278,7 @@ async def settled(wait_s: float = 0.05) -> None:
 
 def quick_retries(monkeypatch: Any) -> None:
     """Back-offs of milliseconds instead of seconds."""
-    for module in (bridge_module, intake_module, sharing_module):
+    for module in (bridge_module, intake_module, refusing_module, sharing_module):
         for name in ("RETRY_FIRST_S", "RETRY_LONGEST_S", "STANDBY_S", "PLACES_S", "REBIRTHS_S", "FOLLOW_S", "NODES_S"):
             if hasattr(module, name):
                 monkeypatch.setattr(module, name, 0.01)

@@ -6,7 +6,9 @@ import pytest
 from bridge_steps import FakeLog, Stage, eventually, quick_retries, settled
 
 from cloud_ingest.event_log.topics import DEFINITIONS, RAW
+from cloud_ingest.ingest import refusing
 from cloud_ingest.observability.metrics import MESSAGES_DROPPED, PENDING_BYTES
+from cloud_ingest.observability.obstacles import INGEST_REFUSED, OBSTACLES
 from connectors.model.datatypes import DataType
 from tests.played_agent import PlayedAgent, Sample, Wire
 
@@ -159,6 +161,31 @@ async def test_a_definition_that_the_log_refuses_is_told_to_its_agent_too() -> N
     assert [record.value for record in stage.log.records(DEFINITIONS)] == [agent.definitions["oven"].body]
     ((*_, brings),) = stage.database.dead_letters
     assert brings == agent.definitions["press"].hash, "so that the ledger knows which batches wait for it in vain"
+
+
+async def test_a_message_that_the_log_refuses_holds_nothing_up_while_the_database_is_away(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(refusing, "NOTED_MAX", 2)
+    stage, agent = Stage(log=FakeLog(record_bytes_max=500), shares=True), PlayedAgent()
+    agent.define("press", {"text": DataType.STRING})
+    large = [agent.samples("press", [Sample("text", 1, "x" * 600)]) for _ in range(3)]
+    small = [agent.samples("press", [Sample("text", 2, "y")]) for _ in range(3)]
+    stage.database.available = False
+    async with stage.running(online=False):
+        await eventually(lambda: stage.bridge._sharing is not None and stage.bridge._sharing.broker_url)
+        for wire in (large[0], small[0], large[1], large[0], large[2], *small[1:]):
+            stage.shared.deliver(*wire)
+        await eventually(lambda: stage.shared.acknowledged()[0] == [5, 6, 7])
+        await settled()
+        assert stage.shared.acknowledged()[1] == {}, "what is nowhere yet is not answered"
+        assert OBSTACLES.reason(INGEST_REFUSED) == "the database is away"
+        stage.database.available = True
+        await eventually(lambda: sorted(stage.shared.acknowledged()[1]) == [2, 3])
+        assert [letter[3] for letter in stage.database.dead_letters] == [2, 3], "each once; the third comes again"
+        await eventually(lambda: not OBSTACLES.reason(INGEST_REFUSED))
+        stage.shared.deliver(*large[2])
+        await eventually(lambda: sorted(stage.shared.acknowledged()[1]) == [2, 3, 4])
 
 
 async def test_a_refused_message_of_another_node_is_only_set_aside() -> None:
