@@ -36,6 +36,7 @@ from cloud_ingest.observability.events import (
 )
 from cloud_ingest.observability.metrics import REGISTRY
 from cloud_ingest.observability.obstacles import OBSTACLES, START
+from cloud_ingest.observability.steadiness import steadily
 from cloud_ingest.store.migrate import migrate
 from cloud_ingest.store.timescale import use_timescaledb
 from connectors.model.back_off import BackOff
@@ -249,7 +250,8 @@ async def _supervised(name: str, work: Work) -> None:
     back_off = BackOff(1.0, 60.0)
     while True:
         try:
-            await work()
+            async with steadily(name, back_off):
+                await work()
         except Exception as exc:  # the other roles go on
             emit(Fault(name, f"{type(exc).__name__}: {exc}", traceback.format_exc()))
         await asyncio.sleep(back_off.next_s())

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import traceback
 from typing import Final
 
 from cloud_ingest.event_log.topics import RAW, SAMPLES
 from cloud_ingest.historian.failures import reason_of
+from cloud_ingest.historian.lags import Lags
 from cloud_ingest.historian.partitions import Partitions
 from cloud_ingest.historian.projector import Projector, Stores, TopicReplaced
 from cloud_ingest.historian.samples_topic import SamplesTopic
 from cloud_ingest.observability.events import Fault, PartitionLeft, StoreReached, StoreWaiting
-from cloud_ingest.observability.metrics import LAG
 from cloud_ingest.observability.obstacles import HISTORIAN, OBSTACLES, historian_partition
+from cloud_ingest.observability.steadiness import steadily
 from connectors.model.back_off import BackOff
 from connectors.model.errors import DatabaseUnavailable, EventLogUnavailable, OffsetMoved, StatementRefused
 from connectors.observability.events import emit
@@ -51,6 +51,7 @@ class Historian:
         samples = SamplesTopic(log) if publish_samples else None
         self._stores = Stores(database, log, self._partitions, samples, clock, topics[RAW], round(1000 * reorder_s))
         self._projectors: dict[int, Projector] = {}
+        self.lags = Lags(clock)
 
     async def run(self) -> None:
         """Store until cancelled; what is down is waited for."""
@@ -90,7 +91,8 @@ class Historian:
             while True:
                 projector = self._projectors[number] = Projector(self._stores, identity, number)
                 try:
-                    await projector.run(back_off)
+                    async with steadily(historian_partition(number), back_off):
+                        await projector.run(back_off)
                 except OffsetMoved as exc:
                     emit(PartitionLeft(RAW, number, str(exc)))
                 except TopicReplaced as exc:
@@ -101,8 +103,7 @@ class Historian:
         finally:
             if self._projectors.get(number) is projector:  # the partition may have come back before this task ended
                 del self._projectors[number]
-                with contextlib.suppress(KeyError):  # it was never measured
-                    LAG.remove(str(number))
+                self.lags.left(number)
             emit(PartitionLeft(RAW, number, "it was given to another process, or this one stops or waits"))
 
     async def _tend_partitions(self) -> None:
@@ -114,6 +115,5 @@ class Historian:
     async def _measure_lag(self) -> None:
         while True:
             ends = await self._log.end_offsets(RAW)
-            for number, projector in list(self._projectors.items()):
-                LAG.labels(str(number)).set(max(0, ends.get(number, 0) - projector.next_offset))
+            self.lags.measured(ends, self._projectors.values())
             await asyncio.sleep(LAG_S)

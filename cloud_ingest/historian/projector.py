@@ -86,6 +86,8 @@ class Projector:
     def __init__(self, stores: Stores, identity: str, partition: int) -> None:
         self.partition = partition
         self.next_offset = 0
+        self.last_ms: int | None = None
+        """When the last record was taken that is stored."""
         self._stores = stores
         self._identity = identity
         self._place = Place(stores.database, RAW, identity, partition)
@@ -116,6 +118,7 @@ class Projector:
 
     async def _read_on(self, back_off: BackOff) -> None:
         self.next_offset = await self._place.read()
+        self.last_ms = self._place.last_ms
         await self._go_back()
         emit(PartitionAssigned(RAW, self.partition, self.next_offset))
         async with self._stores.log.reader(RAW, self.partition, self.next_offset) as reader:
@@ -245,7 +248,7 @@ class Projector:
         started_s = stores.clock.monotonic_s()
         await store(stores.database, self._place, self.next_offset, work, stores.partitions)
         self._book.committed(work)
-        self.next_offset = work.next_offset
+        self.next_offset, self.last_ms = work.next_offset, work.last_ms
         TRANSIENT.inc(work.transient)
         _tell(work, stores.clock.monotonic_s() - started_s)
 

@@ -109,6 +109,7 @@ class Bridge:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._intake.append_forever(), name="ingest append")
             tasks.create_task(self._intake.watch_lag_forever(), name="ingest lag")
+            tasks.create_task(self._intake.pace.watch_forever(), name="ingest pace")
             tasks.create_task(self._intake.refusing.set_aside_forever(), name="ingest refused")
             if self._sharing is not None:
                 tasks.create_task(self._sharing.run(), name="ingest sharing")

@@ -18,6 +18,7 @@ from cloud_ingest.historian.storing import PROJECTION
 from cloud_ingest.ingest.acknowledging import Acknowledging
 from cloud_ingest.ingest.confirming import confirmed
 from cloud_ingest.ingest.lag_guard import LagGuard
+from cloud_ingest.ingest.pace import AppendPace
 from cloud_ingest.ingest.pending import Pending, Taken, batch_of
 from cloud_ingest.ingest.refusing import Refusing
 from cloud_ingest.observability.ingest_events import (
@@ -26,6 +27,7 @@ from cloud_ingest.observability.ingest_events import (
     AppendFailed,
     LogEndLost,
     MessagesDropped,
+    MessagesTakenAgain,
 )
 from cloud_ingest.observability.metrics import MESSAGES_DROPPED, PENDING_BYTES
 from connectors.model.back_off import BackOff
@@ -72,6 +74,7 @@ class Intake:
         self.acknowledging = Acknowledging()
         self._arrived = asyncio.Event()
         self._dropping = False
+        self.pace = AppendPace(clock)
         self.guard = LagGuard(log, clock, topics[RAW], self._places)
         self._identity = ""
         self._waits_for_projection = False
@@ -124,7 +127,8 @@ class Intake:
                 part, messages = messages[:APPEND_MESSAGES_MAX], messages[APPEND_MESSAGES_MAX:]
                 self._settled.clear()
                 try:
-                    await self._append(part)
+                    with self.pace.measured():
+                        await self._append(part)
                     self.pending.still_taken(messages)
                     self._settled.set()
                     back_off.reset()
@@ -141,7 +145,9 @@ class Intake:
                     self._arrived.set()
                     break
             PENDING_BYTES.set(self.pending.size_bytes)
-            self._dropping = self._dropping and self.pending.is_full
+            if self._dropping and not self.pending.is_full:
+                self._dropping = False
+                emit(MessagesTakenAgain(self.pending.size_bytes))
 
     async def _append(self, messages: list[Taken]) -> None:
         """Append ``messages``; when that fails half-way, those that are done with are no longer among them."""

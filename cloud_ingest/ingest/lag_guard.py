@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
 from cloud_ingest.event_log.topics import RAW
-from cloud_ingest.observability.ingest_events import BatchesHeldBack, BatchesTakenAgain, LogKeepsLess
+from cloud_ingest.observability.ingest_events import BatchesHeldBack, BatchesTakenAgain, BehindMeasured, LogKeepsLess
 from connectors.model.errors import DatabaseUnavailable, EventLogUnavailable, StatementRefused
 from connectors.observability.events import emit
 from connectors.ports.clock import Clock
@@ -16,6 +16,8 @@ from connectors.ports.event_log import EventLog, TopicSpec, TopicState
 
 LAG_S: Final = 10.0
 LAG_READ_S: Final = 1.0
+BEHIND_S_SLOW: Final = 60.0
+"""A historian that is further behind is said to be slow."""
 LAG_PART_MAX: Final = 0.8
 """Of the log's retention; beyond it, an acknowledged batch might be deleted before it is stored."""
 
@@ -68,6 +70,8 @@ class LagGuard:
         elif self.is_holding_back and not is_late:
             emit(BatchesTakenAgain(round(behind_s)))
         self.is_holding_back = is_late
+        if not is_late:
+            emit(BehindMeasured(behind_s, BEHIND_S_SLOW))
 
 
 async def oldest_unread_s(log: EventLog, places: Mapping[int, int], now_ms: int) -> float:

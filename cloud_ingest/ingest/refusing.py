@@ -1,8 +1,8 @@
 """What the log will never take: it is set aside with the reason, and its agent is told.
 
 Telling needs the database first, or the message would be nowhere. While the database is away, the next messages go on
-into the log: what was refused is noted here, up to a bound, and its agent hears nothing yet. Beyond the bound a batch is
-left to its agent, which sends it again; any other message is dropped and counted.
+into the log: what was refused is noted here, up to a bound, and its agent hears nothing yet. Beyond the bound a batch
+is left to its agent, which sends it again; any other message is dropped and counted.
 """
 
 from __future__ import annotations

@@ -14,6 +14,8 @@ from cloud_ingest.observability.metrics import (
     DUPLICATES,
     FAULTS,
     GAPS,
+    LAG,
+    LAG_SECONDS,
     NOT_PUBLISHED,
     PACKED_SAMPLES,
     PARKED,
@@ -25,7 +27,7 @@ from cloud_ingest.observability.metrics import (
     TRANSACTION_SECONDS,
     TRANSACTIONS,
 )
-from cloud_ingest.observability.obstacles import LOG_RETENTION, OBSTACLES, historian_partition
+from cloud_ingest.observability.obstacles import HISTORIAN_LAG, LOG_RETENTION, OBSTACLES, fault_of, historian_partition
 from connectors.observability.events import Event
 
 
@@ -305,3 +307,62 @@ class Fault(Event):
     def measure(self) -> None:
         """See ``Event``."""
         FAULTS.labels(self.task).inc()
+        OBSTACLES.stands(
+            fault_of(self.task),
+            f"a defect has ended it, and it was started again: {self.error}. Please report it, "
+            "with the traceback from the log.",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class FaultOver(Event):
+    """A task that had a fault has run steadily since."""
+
+    task: str
+
+    def measure(self) -> None:
+        """See ``Event``."""
+        OBSTACLES.gone(fault_of(self.task))
+
+
+@dataclass(frozen=True, slots=True)
+class LagMeasured(Event):
+    """How far the historian of one partition is behind."""
+
+    level: ClassVar[str] = ""
+    partition: int
+    records: int
+    behind_s: float
+
+    def measure(self) -> None:
+        """See ``Event``."""
+        LAG.labels(str(self.partition)).set(self.records)
+        LAG_SECONDS.labels(str(self.partition)).set(self.behind_s)
+
+
+@dataclass(frozen=True, slots=True)
+class HistorianBehind(Event):
+    """This process stores more slowly than records come; said again when the delay has doubled."""
+
+    level: ClassVar[str] = "warning"
+    partition: int
+    records: int
+    behind_s: int
+
+    def measure(self) -> None:
+        """See ``Event``."""
+        OBSTACLES.stands(
+            HISTORIAN_LAG,
+            f"partition {self.partition} is more than {self.behind_s} s behind, with {self.records} records that are "
+            "not stored. Look whether PostgreSQL is slow (lineside_historian_transaction_seconds), or whether this "
+            "machine is busy; more processes of the historian share the partitions.",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class HistorianCaughtUp(Event):
+    """No partition of this process is far behind any more."""
+
+    def measure(self) -> None:
+        """See ``Event``."""
+        OBSTACLES.gone(HISTORIAN_LAG)

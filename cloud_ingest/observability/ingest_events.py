@@ -9,6 +9,7 @@ from cloud_ingest.observability.metrics import (
     ACKNOWLEDGED,
     APPEND_SECONDS,
     APPENDS,
+    BEHIND_SECONDS,
     BROKER_FAILURES,
     BROKER_ONLINE,
     HELD_BACK,
@@ -20,7 +21,15 @@ from cloud_ingest.observability.metrics import (
     REFUSED,
     SHARING_ONLINE,
 )
-from cloud_ingest.observability.obstacles import INGEST, INGEST_LAG, INGEST_LOG, INGEST_SHARING, OBSTACLES
+from cloud_ingest.observability.obstacles import (
+    INGEST,
+    INGEST_LAG,
+    INGEST_LOG,
+    INGEST_PENDING,
+    INGEST_SHARING,
+    INGEST_SLOW,
+    OBSTACLES,
+)
 from connectors.observability.events import Event
 
 
@@ -218,6 +227,72 @@ class MessagesDropped(Event):
 
     level: ClassVar[str] = "warning"
     pending_bytes: int
+
+    def measure(self) -> None:
+        """See ``Event``."""
+        OBSTACLES.stands(
+            INGEST_PENDING,
+            f"{self.pending_bytes} bytes wait for the event log, as many as 'pending_max' allows: batches are dropped, "
+            "and sent again by their agents. The event log takes less than comes, or nothing.",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class MessagesTakenAgain(Event):
+    """There is room for batches again."""
+
+    pending_bytes: int
+
+    def measure(self) -> None:
+        """See ``Event``."""
+        OBSTACLES.gone(INGEST_PENDING)
+
+
+@dataclass(frozen=True, slots=True)
+class AppendsSlow(Event):
+    """An append takes longer than ``slow_s``: the event log answers slowly, or not at all."""
+
+    level: ClassVar[str] = "warning"
+    took_s: float
+    slow_s: float
+
+    def measure(self) -> None:
+        """See ``Event``."""
+        OBSTACLES.stands(
+            INGEST_SLOW,
+            f"an append to the event log has taken more than {self.slow_s:g} s within the last minute. Look at its "
+            "disk and its load (lineside_ingest_append_seconds).",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class AppendsQuick(Event):
+    """No append has been slow for a minute."""
+
+    def measure(self) -> None:
+        """See ``Event``."""
+        OBSTACLES.gone(INGEST_SLOW)
+
+
+@dataclass(frozen=True, slots=True)
+class BehindMeasured(Event):
+    """How far the historian is behind, as the ingest sees it, while batches are taken."""
+
+    level: ClassVar[str] = ""
+    behind_s: float
+    slow_s: float
+
+    def measure(self) -> None:
+        """See ``Event``."""
+        BEHIND_SECONDS.set(self.behind_s)
+        if self.behind_s <= self.slow_s:
+            OBSTACLES.gone(INGEST_LAG)
+            return
+        OBSTACLES.stands(
+            INGEST_LAG,
+            f"the historian is {self.behind_s:.0f} s behind. Look whether it runs, and what it waits for; batches are "
+            "taken all the same.",
+        )
 
 
 @dataclass(frozen=True, slots=True)

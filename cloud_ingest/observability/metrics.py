@@ -34,6 +34,9 @@ SHARING_ONLINE: Final = Gauge(
 HELD_BACK: Final = Gauge(
     "lineside_ingest_held_back", "1 while no batch is taken because the historian is too far behind", registry=REGISTRY
 )
+BEHIND_SECONDS: Final = Gauge(
+    "lineside_ingest_historian_behind_seconds", "The historian's delay, as the ingest measures it", registry=REGISTRY
+)
 BROKER_FAILURES: Final = Counter("lineside_ingest_broker_failures_total", "Failed connections", registry=REGISTRY)
 LOG_FAILURES: Final = Counter("lineside_ingest_log_failures_total", "Appends that did not succeed", registry=REGISTRY)
 REBIRTHS: Final = Counter("lineside_ingest_rebirths_asked_total", "Rebirths asked of nodes", registry=REGISTRY)
@@ -76,6 +79,13 @@ ROLLUPS_BEHIND: Final = Gauge(
 )
 PACKED_SAMPLES: Final = Counter(
     "lineside_historian_packed_samples_total", "Samples of closed days that were packed", registry=REGISTRY
+)
+LAG_SECONDS: Final = Gauge(
+    "lineside_historian_lag_seconds", "For how long the oldest record has not been stored", ["partition"],
+    registry=REGISTRY,
+)  # fmt: skip
+WAITING: Final = Gauge(
+    "lineside_cloud_waiting", "1 for each part of the process that waits, or is slow", ["part"], registry=REGISTRY
 )
 FAULTS: Final = Counter(
     "lineside_cloud_faults_total", "Unexpected errors of a supervised task", ["task"], registry=REGISTRY

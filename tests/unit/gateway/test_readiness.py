@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -11,10 +12,11 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from cloud_ingest.gateway.app import make_app
-from cloud_ingest.observability import events, ingest_events
-from cloud_ingest.observability.events import PartitionAssigned, PartitionLeft, StoreReached, StoreWaiting
+from cloud_ingest.observability import events, ingest_events, steadiness
+from cloud_ingest.observability.events import Fault, PartitionAssigned, PartitionLeft, StoreReached, StoreWaiting
 from cloud_ingest.observability.ingest_events import Appended, AppendFailed, HostLost, HostOnline, HostStandby
 from cloud_ingest.observability.obstacles import Obstacles
+from connectors.model.back_off import BackOff
 from connectors.model.errors import DatabaseUnavailable
 from connectors.observability.events import Event
 
@@ -91,3 +93,34 @@ def test_an_obstacle_is_gone_when_its_part_works_again(waits: Event, works: Even
     assert str(obstacles).endswith(": x")
     works.measure()
     assert str(obstacles) == ""
+
+
+async def test_a_task_that_has_a_fault_is_named_until_it_has_run_steadily(
+    obstacles: Obstacles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(steadiness, "STEADY_S", 0.02)
+    monkeypatch.setattr(steadiness, "OBSTACLES", obstacles)
+    Fault("historian partition 2", "IndexError: 7", "").measure()
+    assert (await readyz(obstacles))[1:] == (
+        "degraded",
+        "historian partition 2 fault: a defect has ended it, and it was started again: IndexError: 7. Please report "
+        "it, with the traceback from the log.",
+    )
+    back_off = BackOff(1.0, 60.0)
+    back_off.next_s()
+    async with steadiness.steadily("historian partition 2", back_off):
+        await asyncio.sleep(0.05)
+    assert await readyz(obstacles) == (200, "ok", "")
+    assert back_off.next_s() <= 1.0, "and after a steady run it is started again at once"
+
+
+async def test_a_task_that_fails_at_once_is_not_taken_for_well(
+    obstacles: Obstacles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(steadiness, "STEADY_S", 0.02)
+    monkeypatch.setattr(steadiness, "OBSTACLES", obstacles)
+    Fault("ingest", "IndexError: 7", "").measure()
+    async with steadiness.steadily("ingest", BackOff(1.0, 60.0)):
+        pass
+    await asyncio.sleep(0.05)
+    assert (await readyz(obstacles))[1] == "degraded"

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 from bridge_steps import FakeLog, Stage, eventually, quick_retries, settled
+from prometheus_client import generate_latest
 
 from cloud_ingest.event_log.topics import DEFINITIONS, RAW
-from cloud_ingest.ingest import refusing
-from cloud_ingest.observability.metrics import MESSAGES_DROPPED, PENDING_BYTES
-from cloud_ingest.observability.obstacles import INGEST_REFUSED, OBSTACLES
+from cloud_ingest.ingest import pace, refusing
+from cloud_ingest.observability.metrics import MESSAGES_DROPPED, PENDING_BYTES, REGISTRY
+from cloud_ingest.observability.obstacles import INGEST_PENDING, INGEST_REFUSED, INGEST_SLOW, OBSTACLES
 from connectors.model.datatypes import DataType
 from tests.played_agent import PlayedAgent, Sample, Wire
 
@@ -113,6 +114,30 @@ async def test_a_node_that_does_not_acknowledge_is_kept_while_batches_are_droppe
     assert kept == [wire.payload for wire in others[: len(kept)]]
     assert 8 <= len(kept) < 30
     assert MESSAGES_DROPPED._value.get() - before == 50 - len(stage.log.records())
+
+
+async def test_a_log_that_answers_slowly_is_named_while_it_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("APPEND_S_SLOW", 0.05), ("LOOK_S", 0.01), ("QUICK_AFTER_S", 0.1)):
+        monkeypatch.setattr(pace, name, value)
+    stage, agent = Stage(), PlayedAgent()
+    async with stage.running():
+        stage.log.open.clear()
+        stage.send(agent.start())
+        await eventually(lambda: "has taken more than 0.05 s" in OBSTACLES.reason(INGEST_SLOW))
+        assert 'lineside_cloud_waiting{part="ingest append slow"} 1.0' in generate_latest(REGISTRY).decode()
+        stage.log.open.set()
+        await eventually(lambda: not OBSTACLES.reason(INGEST_SLOW))
+        assert "ingest append slow" not in generate_latest(REGISTRY).decode()
+
+
+async def test_that_batches_are_dropped_is_an_obstacle_until_there_is_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage, agent = Stage(pending_bytes_max=2_000), PlayedAgent()
+    async with stage.running():
+        stage.log.server.available = False
+        stage.send(*batches(agent, 60))
+        await eventually(lambda: "bytes wait for the event log" in OBSTACLES.reason(INGEST_PENDING))
+        stage.log.server.available = True
+        await eventually(lambda: not OBSTACLES.reason(INGEST_PENDING))
 
 
 async def test_an_append_without_an_answer_is_repeated_in_order_and_acknowledged_once() -> None:

@@ -6,6 +6,7 @@ import pytest
 from bridge_steps import Stage, eventually, quick_retries, settled
 
 from cloud_ingest.ingest import lag_guard
+from cloud_ingest.observability.obstacles import INGEST_LAG, OBSTACLES
 from connectors.model.datatypes import DataType
 from tests.played_agent import PlayedAgent, Sample, Wire
 
@@ -47,6 +48,20 @@ async def test_no_batch_is_taken_while_the_historian_is_as_far_behind_as_the_log
         agent.next -= 1
         stage.send(agent.samples("press", [Sample("force", 2, 2.0)]))
         await eventually(lambda: stage.broker.acknowledged()[0] == [1, 2, 3, 4, 5, 6])
+
+
+async def test_a_historian_that_is_a_minute_behind_is_named_though_batches_are_taken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stage, agent = Stage(), PlayedAgent()
+    async with stage.running():
+        stage.send(batches(agent)[0])
+        await eventually(lambda: stage.broker.acknowledged()[0] == [1])
+        later(stage, 70, monkeypatch)
+        await eventually(lambda: "the historian is 70 s behind" in OBSTACLES.reason(INGEST_LAG))
+        assert not stage.bridge._intake.guard.is_holding_back
+        stage.database.places = dict.fromkeys(range(4), 100)
+        await eventually(lambda: not OBSTACLES.reason(INGEST_LAG))
 
 
 async def test_a_log_that_keeps_less_than_it_was_told_to_counts_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
