@@ -38,6 +38,7 @@ from cloud_ingest.observability.metrics import REGISTRY
 from cloud_ingest.observability.obstacles import OBSTACLES, START
 from cloud_ingest.observability.steadiness import steadily
 from cloud_ingest.store.migrate import migrate
+from cloud_ingest.store.processes import Facts, ProcessBook
 from cloud_ingest.store.timescale import use_timescaledb
 from connectors.model.back_off import BackOff
 from connectors.model.errors import DatabaseUnavailable, EventLogUnavailable, LinesideError
@@ -53,6 +54,7 @@ RETRY_FIRST_S: Final = 0.5
 RETRY_LONGEST_S: Final = 15.0
 T = TypeVar("T")
 Work = Callable[[], Coroutine[Any, Any, None]]
+Part = tuple[str, Work, Facts]
 
 
 async def run_cloud(config: CloudConfig, roles: Sequence[Role]) -> None:
@@ -95,10 +97,18 @@ async def _start(config: CloudConfig, roles: Sequence[Role], stop: asyncio.Event
                 timescale = await _reached(lambda: use_timescaledb(database))
                 if timescale.is_used or timescale.reason:
                     emit(TimescaleFound(timescale.is_used, timescale.reason))
+                facts: list[Facts] = []
+                book = ProcessBook(database, roles, OBSTACLES.all, facts)
+                stack.push_async_callback(book.leave)
+                tasks.create_task(_supervised("status", book.say_forever), name="status")
+                if "historian" in roles:
+                    upkeep = Upkeep(database, SystemClock(), _upkeep_options(config.historian))
+                    tasks.create_task(_supervised("upkeep", upkeep.run), name="upkeep")
                 if "ingest" in roles or "historian" in roles:
                     log = await _reached(lambda: connect_event_log(config, database))
                     stack.push_async_callback(log.close)
-                    for name, work in _log_parts(config, roles, database, log):
+                    for name, work, told in _log_parts(config, roles, database, log):
+                        facts.append(told)
                         tasks.create_task(_supervised(name, work), name=name)
                 gc.collect()
                 gc.freeze()
@@ -107,7 +117,7 @@ async def _start(config: CloudConfig, roles: Sequence[Role], stop: asyncio.Event
 
 
 async def _listen(config: CloudConfig, roles: Sequence[Role]) -> socket.socket | None:
-    """The gateway's socket, if this process has that role; else the metrics are served from now on, if they shall be.
+    """The gateway's socket, if this process has that role; else metrics and readiness are served, if they shall be.
 
     Raises ``PortUnavailable``: what the configuration says cannot be, and a process that served nobody would be worse
     than one that its service manager shows as failed.
@@ -118,10 +128,10 @@ async def _listen(config: CloudConfig, roles: Sequence[Role]) -> socket.socket |
         return await listen("gateway", config.gateway.host, config.gateway.port)
     metrics = config.observability.metrics
     if metrics is not None:
-        from prometheus_client import start_http_server
+        from cloud_ingest.observability.serving import serve_operations
 
         (await listen("metrics", metrics.host, metrics.port)).close()  # it is free, and if not, the reason is said
-        start_http_server(metrics.port, metrics.host, REGISTRY)
+        serve_operations(metrics.host, metrics.port, REGISTRY, OBSTACLES)
     return None
 
 
@@ -133,10 +143,12 @@ def _start_gateway(tasks: asyncio.TaskGroup, listening: socket.socket, database:
     tasks.create_task(_supervised("gateway", work), name="gateway")
 
 
-def _log_parts(config: CloudConfig, roles: Sequence[Role], database: Database, log: EventLog) -> list[tuple[str, Work]]:
+def _log_parts(
+    config: CloudConfig, roles: Sequence[Role], database: Database, log: EventLog
+) -> list[tuple[str, Work, Facts]]:
     clock = SystemClock()
     topics = topic_specs(config.event_log.partitions, config.event_log.retention_s)
-    parts: list[tuple[str, Work]] = []
+    parts: list[Part] = []
     if "ingest" in roles:
         options = BridgeOptions(
             config.ingest.host,
@@ -148,7 +160,7 @@ def _log_parts(config: CloudConfig, roles: Sequence[Role], database: Database, l
         session = MqttSession(_mqtt_options(config.ingest))
         sharing = MqttSession(_mqtt_options(config.ingest, "-share")) if config.ingest.share else None
         bridge = Bridge(options, session, log, database, clock, topics, sharing)
-        parts.append(("ingest", bridge.run))
+        parts.append(("ingest", bridge.run, bridge.facts))
     if "historian" in roles:
         historian = Historian(
             database,
@@ -159,8 +171,7 @@ def _log_parts(config: CloudConfig, roles: Sequence[Role], database: Database, l
             publish_samples=config.historian.publish_samples,
             reorder_s=config.historian.reorder_timeout_s,
         )
-        parts.append(("historian", historian.run))
-        parts.append(("upkeep", Upkeep(database, clock, _upkeep_options(config.historian)).run))
+        parts.append(("historian", historian.run, historian.facts))
     return parts
 
 

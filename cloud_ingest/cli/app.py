@@ -100,6 +100,21 @@ def migrate(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) 
 
 
 @app.command()
+def status(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
+    """Show the chain from broker to database: what is slow or away. Exit code 1 when anything is."""
+    from cloud_ingest.cli.screens import status_screen
+    from cloud_ingest.gateway.status import status as status_of
+
+    found = ask(config, status_of)
+    if as_json:
+        print_json(found)
+    else:
+        show(status_screen(found))
+    if not found["ok"]:
+        raise typer.Exit(EXIT_PROBLEM)
+
+
+@app.command()
 def agents(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
     """List every agent and node that was ever seen."""
     from cloud_ingest.cli.screens import agents_screen

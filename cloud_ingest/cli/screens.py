@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from rich.console import RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -29,6 +29,22 @@ def agents_screen(agents: list[dict[str, Any]]) -> RenderableType:
             state = Text("online", "green") if device["online"] else Text("offline", "red")
             table.add_row(Text(f"  {plain(device['device'])}"), state, "", "", time_text(device["since"]))
     return table
+
+
+def status_screen(status: dict[str, Any]) -> RenderableType:
+    """The chain for a person, stage by stage in the order in which a sample goes through it."""
+    table = table_of("stage", "state", "")
+    for stage in status["stages"]:
+        state = Text("ok", "green") if stage["ok"] else Text("not ok", "bold red")
+        first, *more = stage["reasons"] or [stage["state"]]
+        table.add_row(stage["stage"], state, Text(plain(first)))
+        for reason in more:
+            table.add_row("", "", Text(plain(reason)))
+    parts = table_of("partition", "stored by", "not stored yet", "behind")
+    for part in status["partitions"]:
+        by = Text(plain(part["historian"])) if part["historian"] else Text("nobody who says so", "bold red")
+        parts.add_row(str(part["partition"]), by, counted(part["records"], "record"), f"{part['behind_s']:,.1f} s")
+    return Group(table, Text(), parts) if status["partitions"] else table
 
 
 def tags_screen(tags: list[dict[str, Any]]) -> RenderableType:

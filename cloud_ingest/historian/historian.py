@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import traceback
-from typing import Final
+from typing import Any, Final
 
 from cloud_ingest.event_log.topics import RAW, SAMPLES
 from cloud_ingest.historian.failures import reason_of
@@ -52,6 +52,10 @@ class Historian:
         self._stores = Stores(database, log, self._partitions, samples, clock, topics[RAW], round(1000 * reorder_s))
         self._projectors: dict[int, Projector] = {}
         self.lags = Lags(clock)
+
+    def facts(self) -> dict[str, Any]:
+        """What ``cloud-ingest status`` shows of this process."""
+        return {"lags": {number: (lag.records, lag.behind_s) for number, lag in self.lags.by_partition.items()}}
 
     async def run(self) -> None:
         """Store until cancelled; what is down is waited for."""

@@ -17,7 +17,7 @@ import asyncio
 import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from cloud_ingest.historian.failures import reason_of
 from cloud_ingest.ingest.host_book import HostBook
@@ -103,6 +103,14 @@ class Bridge:
     def is_online(self) -> bool:
         """Whether this process is the host, and connected."""
         return bool(self.broker_url)
+
+    def facts(self) -> dict[str, Any]:
+        """What ``cloud-ingest status`` shows of this process."""
+        intake = self._intake
+        return {
+            "pending_bytes": intake.pending.size_bytes,
+            "unread": {number: (one.records, one.behind_s) for number, one in intake.guard.by_partition.items()},
+        }
 
     async def run(self) -> None:
         """Be the host until cancelled, or stand by for the one that is. What was taken is appended in any case."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from cloud_ingest.event_log.topics import RAW
@@ -12,7 +13,7 @@ from cloud_ingest.observability.ingest_events import BatchesHeldBack, BatchesTak
 from connectors.model.errors import DatabaseUnavailable, EventLogUnavailable, StatementRefused
 from connectors.observability.events import emit
 from connectors.ports.clock import Clock
-from connectors.ports.event_log import EventLog, TopicSpec, TopicState
+from connectors.ports.event_log import EventLog, LogRecord, TopicSpec, TopicState
 
 LAG_S: Final = 10.0
 LAG_READ_S: Final = 1.0
@@ -20,6 +21,14 @@ BEHIND_S_SLOW: Final = 60.0
 """A historian that is further behind is said to be slow."""
 LAG_PART_MAX: Final = 0.8
 """Of the log's retention; beyond it, an acknowledged batch might be deleted before it is stored."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """Of one partition: how many records the historian has not read, and how long ago the oldest of them was taken."""
+
+    records: int
+    behind_s: float
 
 
 class LagGuard:
@@ -39,6 +48,7 @@ class LagGuard:
         self._places: Mapping[int, int] = {}
         self._state: TopicState | None = None
         self.is_holding_back = False
+        self.by_partition: dict[int, Unread] = {}
 
     def is_as(self, state: TopicState) -> None:
         """What the log says of the topic: it may keep less than it should."""
@@ -63,7 +73,8 @@ class LagGuard:
 
     async def _measure(self, state: TopicState) -> None:
         retention_s = min(self._raw.retention_s, state.retention_s)
-        behind_s = await oldest_unread_s(self._log, self._places, self._clock.now_ns() // 1_000_000)
+        self.by_partition = await unread(self._log, self._places, self._clock.now_ns() // 1_000_000)
+        behind_s = max((one.behind_s for one in self.by_partition.values()), default=0.0)
         is_late = behind_s > LAG_PART_MAX * retention_s
         if is_late and not self.is_holding_back:
             emit(BatchesHeldBack(round(behind_s), round(retention_s), state.advice))
@@ -74,17 +85,15 @@ class LagGuard:
             emit(BehindMeasured(behind_s, BEHIND_S_SLOW))
 
 
-async def oldest_unread_s(log: EventLog, places: Mapping[int, int], now_ms: int) -> float:
-    """How long ago the oldest record of the raw log was taken that the historian has not read; 0: it has read all.
-
-    Raises ``EventLogUnavailable``.
-    """
-    oldest_ms = now_ms
+async def unread(log: EventLog, places: Mapping[int, int], now_ms: int) -> dict[int, Unread]:
+    """By partition of the raw log, what the historian has not read. Raises ``EventLogUnavailable``."""
+    found: dict[int, Unread] = {}
     for number, end in (await log.end_offsets(RAW)).items():
         place = places.get(number, 0)
-        if place >= end:
-            continue
-        async with log.reader(RAW, number, place) as reader:
-            records = await reader.read(LAG_READ_S, 1)
-        oldest_ms = min(oldest_ms, *(record.time_ms for record in records), now_ms)
-    return (now_ms - oldest_ms) / 1000
+        records: Sequence[LogRecord] = ()
+        if place < end:
+            async with log.reader(RAW, number, place) as reader:
+                records = await reader.read(LAG_READ_S, 1)
+        behind_ms = max((now_ms - record.time_ms for record in records), default=0)
+        found[number] = Unread(max(0, end - place), max(0, behind_ms) / 1000)
+    return found

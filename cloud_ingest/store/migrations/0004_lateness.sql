@@ -1,4 +1,21 @@
--- What is late, and since when: batches that wait for a definition in vain.
+-- What is late, and since when: batches that wait for a definition in vain; and who says what is slow.
+
+-- Every process of the cloud side, as it says of itself every few seconds. Who has not said anything for 15 seconds is
+-- stopped or stuck; who stops in an orderly way takes its row away, and others that of one that is silent for an hour.
+CREATE TABLE process (
+    process_id uuid PRIMARY KEY,
+    tenant_id integer NOT NULL DEFAULT 1 REFERENCES tenant,
+    roles text NOT NULL,
+    machine text NOT NULL,
+    pid integer NOT NULL,
+    version text NOT NULL,
+    started timestamptz NOT NULL DEFAULT now(),
+    alive timestamptz NOT NULL DEFAULT now(),
+    -- JSON: by part of the process, why it waits
+    waiting text NOT NULL,
+    -- JSON: what its roles tell of themselves
+    facts text NOT NULL
+);
 
 -- since when it waits; received is when the ingest took it, which a historian that is behind reads later
 ALTER TABLE parked_batch ADD COLUMN parked timestamptz NOT NULL DEFAULT now();

@@ -15,6 +15,7 @@ from cloud_ingest.cli.screens import (
     exact_time,
     more_follow,
     samples_screen,
+    status_screen,
     tags_screen,
 )
 
@@ -97,6 +98,27 @@ def test_an_epoch_that_never_said_how_far_it_went_is_explained(arrived: list[tup
     (explained,) = [line for line in lines if line.startswith("epoch 00000000000000aa")]
     assert f"never said how far it went, and a later start knew nothing of it: what it had taken {after}" in explained
     assert "Was the agent's disk replaced" in explained
+
+
+def test_the_status_shows_each_stage_with_everything_that_is_wrong_with_it() -> None:
+    stages = [
+        {"stage": "broker", "ok": True, "state": "lineside is online at mqtts://b:8883", "reasons": []},
+        {"stage": "historian", "ok": False, "state": "h:7", "reasons": ["h:7, historian lag: late", "h:8 is silent"]},
+    ]
+    partitions = [
+        {"partition": 0, "historian": "h:7", "records": 1, "behind_s": 0.25},
+        {"partition": 1, "historian": None, "records": 4200, "behind_s": 1234.5},
+    ]
+    assert shown(status_screen({"stages": stages, "partitions": partitions})) == [
+        "stage state",
+        "broker ok lineside is online at mqtts://b:8883",
+        "historian not ok h:7, historian lag: late",
+        "h:8 is silent",
+        "",
+        "partition stored by not stored yet behind",
+        "0 h:7 1 record 0.2 s",
+        "1 nobody who says so 4,200 records 1,234.5 s",
+    ]
 
 
 def test_names_are_shown_as_they_are_and_never_as_commands() -> None:
