@@ -13,6 +13,8 @@ from cloud_ingest.cli.screens import plain, table_of, time_text
 from connectors.configuration.setting_names import counted
 
 GAPS_SHOWN_MAX = 20
+SILENT_S = 60.0
+"""An agent that has sent nothing for so long is said to be silent; it may have nothing to tell."""
 BATCHES = ("batch", "batches")
 
 
@@ -94,6 +96,12 @@ def _head(agent: dict[str, Any]) -> Text:
 
 def _notes(agent: dict[str, Any]) -> list[Text]:
     notes = []
+    if oldest := agent["oldest_missing"]:
+        since = "" if oldest["since"] is None else f", incomplete since {time_text(oldest['since'])} UTC"
+        notes.append(Text(f"  oldest missing: batch {oldest['batch']} of {oldest['epoch']}{since}", "bold red"))
+    if (silent_s := agent["silent_s"]) is not None and silent_s > SILENT_S:
+        last = f"the last message came at {time_text(agent['last_seen'])} UTC"
+        notes.append(Text(f"  silent for {_duration(silent_s)}: {last}", "yellow"))
     if given_up := agent["given_up"]:
         which = "; ".join(f"{ranges_text(epoch['given_up'])} of {epoch['epoch']}" for epoch in agent["epochs"]
                           if epoch["given_up"])  # fmt: skip
@@ -112,6 +120,14 @@ def _notes(agent: dict[str, Any]) -> list[Text]:
         text = f"  samples arrive {_seconds(delay['newest_s'])} after their time (95 %: {_seconds(delay['p95_s'])})"
         notes.append(Text(f"{text}, as of {time_text(delay['measured'])} UTC", "dim"))
     return notes
+
+
+def _duration(seconds: float) -> str:
+    """The largest unit of which there are two."""
+    for name, size_s in (("day", 86_400), ("hour", 3600), ("minute", 60)):
+        if seconds >= 2 * size_s:
+            return counted(int(seconds // size_s), name)
+    return counted(int(seconds), "second")
 
 
 def _seconds(seconds: float) -> str:

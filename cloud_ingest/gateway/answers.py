@@ -125,6 +125,7 @@ class EpochAnswer(Answer):
     samples: int
     duplicates: int
     last_arrival: datetime
+    missing_since: Annotated[datetime | None, Field(description="Since when at least one batch has been missing")]
 
 
 class GapAnswer(Answer):
@@ -144,6 +145,14 @@ class BatchAnswer(Answer):
     epoch: str
     batch: int
     received: datetime | None = None
+
+
+class MissingAnswer(Answer):
+    """The oldest missing batch."""
+
+    epoch: str
+    batch: int
+    since: Annotated[datetime | None, Field(description="For how long its epoch has been incomplete")]
 
 
 class DelayAnswer(Answer):
@@ -181,7 +190,7 @@ class LedgerAnswer(Answer):
     agent: str
     arrived: int
     missing: int
-    oldest_missing: BatchAnswer | None
+    oldest_missing: MissingAnswer | None
     given_up: int
     closed: Annotated[int, Field(description="Missing batches that a person has closed with a reason")]
     undeclared_epochs: Annotated[int, Field(description="Starts that never said how far they went")]
@@ -197,6 +206,8 @@ class LedgerAnswer(Answer):
     ]
     delay: DelayAnswer | None
     last_arrival: datetime
+    last_seen: Annotated[datetime | None, Field(description="When the agent has sent anything last, births included")]
+    silent_s: Annotated[float | None, Field(description="How long ago that was")]
     reasons: list[ReasonAnswer]
     epochs: list[EpochAnswer]
     closings: list[ClosingAnswer]

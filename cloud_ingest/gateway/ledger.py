@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from cloud_ingest.historian.ledger_book import parse_multirange
@@ -34,6 +35,7 @@ class _Found:
     letters: Row | None = None
     parked: Row | None = None
     delay: Row | None = None
+    seen: Row | None = None
 
 
 async def ledger(database: Database, agent: str | None = None) -> list[dict[str, Any]]:
@@ -52,6 +54,7 @@ async def ledger(database: Database, agent: str | None = None) -> list[dict[str,
             ("letters", await _letters(session)),
             ("parked", await _parked(session)),
             ("delay", await _delays(session)),
+            ("seen", await _seen(session)),
         ):
             for row in rows:
                 if row["agent_id"] in found:
@@ -80,7 +83,8 @@ async def _epochs(session: Session, agent: str | None) -> dict[int, _Found]:
     rows = await session.fetch(
         "SELECT agent_id, group_name || '/' || name AS agent, epoch, started, first_batch, last_batch, "
         "arrived::text AS arrived, missing::text AS missing, given_up::text AS given_up, closed::text AS closed, "
-        "stuck::text AS stuck, has_closed_end, samples, duplicates, last_arrival FROM ledger_state "
+        "stuck::text AS stuck, has_closed_end, samples, duplicates, first_arrival, last_arrival, missing_since "
+        "FROM ledger_state "
         "WHERE $1::text IS NULL OR group_name || '/' || name = $1 ORDER BY agent, started NULLS FIRST, epoch",
         agent,
     )
@@ -141,20 +145,36 @@ async def _delays(session: Session) -> Sequence[Row]:
     )
 
 
+async def _seen(session: Session) -> Sequence[Row]:
+    return await session.fetch(
+        "SELECT agent_id, last_seen, greatest(0, extract(epoch FROM now() - last_seen))::float8 AS silent_s FROM agent"
+    )
+
+
+def _began(row: Row) -> tuple[datetime, datetime]:
+    """Which of two starts is the later one: a late batch of the earlier one makes it no newer."""
+    return row["first_arrival"], row["started"] or datetime.min.replace(tzinfo=UTC)
+
+
+def _oldest_missing(epochs: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    """The first missing batch of the epoch that has been incomplete for longest."""
+    waiting = [epoch for epoch in epochs if epoch["missing"]]
+    if not waiting:
+        return None
+    oldest = min(waiting, key=lambda epoch: epoch["missing_since"] or epoch["last_arrival"])
+    return {"epoch": oldest["epoch"], "batch": oldest["missing"][0][0], "since": oldest["missing_since"]}
+
+
 def _agent(found: _Found) -> dict[str, Any]:
     # No later start has told the end of the current epoch; of another one without an end, none ever will.
-    current = max(
-        (row for row in found.epochs if row["last_batch"] is None), key=lambda row: row["last_arrival"], default=None
-    )
+    current = max((row for row in found.epochs if row["last_batch"] is None), key=_began, default=None)
     epochs = [_epoch(row, found, "open" if row is current else "undeclared") for row in found.epochs]
-    letters, parked, delay = found.letters, found.parked, found.delay
+    letters, parked, delay, seen = found.letters, found.parked, found.delay, found.seen
     return {
         "agent": found.agent,
         "arrived": sum(epoch["arrived_batches"] for epoch in epochs),
         "missing": sum(epoch["missing_batches"] for epoch in epochs),
-        "oldest_missing": next(
-            ({"epoch": epoch["epoch"], "batch": epoch["missing"][0][0]} for epoch in epochs if epoch["missing"]), None
-        ),
+        "oldest_missing": _oldest_missing(epochs),
         "given_up": sum(epoch["given_up_batches"] for epoch in epochs),
         "closed": sum(epoch["closed_batches"] for epoch in epochs),
         "undeclared_epochs": sum(epoch["end"] == "undeclared" for epoch in epochs),
@@ -176,6 +196,8 @@ def _agent(found: _Found) -> dict[str, Any]:
             "measured": delay["delay_measured"],
         },
         "last_arrival": max(row["last_arrival"] for row in found.epochs),
+        "last_seen": None if seen is None else seen["last_seen"],
+        "silent_s": None if seen is None else seen["silent_s"],
         "reasons": _by_reason(found),
         "epochs": epochs,
         "closings": [
@@ -235,4 +257,5 @@ def _epoch(row: Row, found: _Found, unless_declared: str) -> dict[str, Any]:
         "samples": row["samples"],
         "duplicates": row["duplicates"],
         "last_arrival": row["last_arrival"],
+        "missing_since": row["missing_since"],
     }

@@ -100,7 +100,7 @@ async def _epoch(session: Session, agent: str, epoch: Epoch, batches: BatchRange
         "CASE WHEN $3::text IS NULL THEN '{}' ELSE (wanted - missing - closed)::text END AS strange, "
         "extract(epoch FROM now() - last_arrival)::float8 AS quiet_s, NOT EXISTS ("
         "    SELECT FROM ledger AS other WHERE other.agent_id = $1 AND other.last_batch IS NULL "
-        "    AND other.last_arrival > state.last_arrival) AS is_newest "
+        "    AND other.first_arrival > state.first_arrival) AS is_newest "
         "FROM ledger_state AS state, "
         "    LATERAL (SELECT coalesce($3::text::int8multirange, state.missing) AS wanted) AS asked "
         "WHERE agent_id = $1 AND epoch = $2",

@@ -133,7 +133,10 @@ class Interpreter:
             if name == DEFINITION_BODY:
                 await self._definition(work, agent, value)
             elif name == GAP:
-                work.gaps.append(_gap(agent, value))
+                gap = _gap(agent, value)
+                work.gaps.append(gap)
+                if gap.epoch is not None:
+                    self._book.explain(work, agent, gap.epoch, gap.batches)
             elif name == EPOCH_START:
                 await self._epoch_start(work, agent, value)
 

@@ -30,8 +30,15 @@ class LedgerBook:
         known = self._entries.get(key)
         if known is None:
             known = self._entries[key] = await self._read(agent, epoch)
-        changing = work.ledger[key] = replace(known, arrived=known.arrived.copy())
+        changing = work.ledger[key] = replace(known, arrived=known.arrived.copy(), explained=known.explained.copy())
         return changing
+
+    def explain(self, work: Work, agent: KnownAgent, epoch: Epoch, batches: BatchRanges) -> None:
+        """A gap accounts for ``batches``, whether they are missing or not."""
+        entry = work.ledger.get((agent, epoch)) or self._entries.get((agent, epoch))
+        if entry is not None:  # else the table is read with the gap in it
+            for first, last in batches:
+                entry.explained.add(first, last)
 
     def committed(self, work: Work) -> None:
         """The transaction is in the database."""
@@ -47,8 +54,15 @@ class LedgerBook:
         async with self._database.session() as session:
             rows = await session.fetch(
                 "SELECT arrived::text AS arrived, samples, duplicates, first_batch, last_batch, revision, "
-                "(extract(epoch FROM started) * 1000)::bigint AS started_ms "
-                "FROM ledger WHERE agent_id = $1 AND epoch = $2",
+                "(extract(epoch FROM started) * 1000)::bigint AS started_ms, ("
+                "    (SELECT coalesce(range_agg(batches), '{}') FROM gap WHERE batches IS NOT NULL "
+                "        AND gap.agent_id = ledger.agent_id AND gap.epoch = ledger.epoch) "
+                "    + (SELECT coalesce(range_agg(batches), '{}') FROM ledger_closing AS closing "
+                "        WHERE closing.agent_id = ledger.agent_id AND closing.epoch = ledger.epoch) "
+                "    + (SELECT coalesce(range_agg(int8range(batch, batch + 1)), '{}') FROM dead_letter AS letter "
+                "        WHERE letter.agent_id = ledger.agent_id AND letter.epoch = ledger.epoch "
+                "        AND letter.closed IS NOT NULL AND letter.batch < 9223372036854775807)"
+                ")::text AS explained FROM ledger WHERE agent_id = $1 AND epoch = $2",
                 agent.agent_id,
                 epoch,
             )
@@ -63,6 +77,7 @@ class LedgerBook:
             row["first_batch"],
             row["last_batch"],
             int(row["revision"]),
+            parse_multirange(row["explained"]),
         )
 
 

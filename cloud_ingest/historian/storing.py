@@ -116,16 +116,18 @@ async def _ledger(session: Session, work: Work) -> None:
     entries = list(work.ledger.items())
     written = await session.execute(
         "INSERT INTO ledger AS known (agent_id, tenant_id, epoch, started, first_batch, last_batch, arrived, samples, "
-        "duplicates, revision) "
+        "duplicates, revision, incomplete_since) "
         "SELECT agent_id, tenant_id, epoch, to_timestamp(started_ms / 1000.0), first_batch, last_batch, "
-        "arrived::int8multirange, samples, duplicates, revision + 1 "
+        "arrived::int8multirange, samples, duplicates, revision + 1, CASE WHEN has_holes THEN now() END "
         "FROM unnest($1::int[], $2::int[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::text[], "
-        "$8::bigint[], $9::bigint[], $10::bigint[]) "
+        "$8::bigint[], $9::bigint[], $10::bigint[], $11::bool[]) "
         "AS given (agent_id, tenant_id, epoch, started_ms, first_batch, last_batch, arrived, samples, duplicates, "
-        "revision) "
+        "revision, has_holes) "
         "ON CONFLICT (agent_id, epoch) DO UPDATE SET started = excluded.started, first_batch = excluded.first_batch, "
         "last_batch = excluded.last_batch, arrived = excluded.arrived, samples = excluded.samples, "
-        "duplicates = excluded.duplicates, revision = excluded.revision, last_arrival = now() "
+        "duplicates = excluded.duplicates, revision = excluded.revision, last_arrival = now(), "
+        "incomplete_since = CASE WHEN excluded.incomplete_since IS NOT NULL "
+        "    THEN coalesce(known.incomplete_since, excluded.incomplete_since) END "
         "WHERE known.revision = excluded.revision - 1",
         [agent.agent_id for (agent, _), _ in entries],
         [agent.tenant_id for (agent, _), _ in entries],
@@ -137,6 +139,7 @@ async def _ledger(session: Session, work: Work) -> None:
         [entry.samples for _, entry in entries],
         [entry.duplicates for _, entry in entries],
         [entry.revision for _, entry in entries],
+        [entry.has_holes for _, entry in entries],
     )
     if written != len(entries):
         raise OffsetMoved("the ledger of an epoch has been written by another process")

@@ -81,7 +81,10 @@ class DecodedBatch:
 
 @dataclass(slots=True)
 class LedgerEntry:
-    """The ledger of one epoch, as it will be after the transaction; ``revision`` is that of the row that was read."""
+    """The ledger of one epoch, as it will be after the transaction; ``revision`` is that of the row that was read.
+
+    ``explained`` holds the batches that gaps and people account for, as far as this process has heard of them.
+    """
 
     arrived: BatchRanges
     samples: int = 0
@@ -90,6 +93,16 @@ class LedgerEntry:
     first_batch: int | None = None
     last_batch: int | None = None
     revision: int = 0
+    explained: BatchRanges = field(default_factory=BatchRanges)
+
+    @property
+    def has_holes(self) -> bool:
+        """Whether batches between the first and the last that is known are missing, and nothing explains them."""
+        first = next((begin for begin, _ in self.arrived), None) if self.first_batch is None else self.first_batch
+        if first is None:
+            return False
+        holes = self.arrived.missing(first, max(self.last_batch or 0, self.arrived.highest or 0))
+        return any(self.explained.missing(*hole) for hole in holes)
 
 
 @dataclass(slots=True)

@@ -112,7 +112,7 @@ class Acknowledging:
         self._refused.setdefault(key.agent, {}).setdefault(key.epoch, []).append((key.batch, reason))
 
     def take(self) -> list[tuple[AgentName, Sequence[Acknowledgement]]]:
-        """What is due, in the order in which it became so; each batch is told once, an agent may have several messages."""
+        """What is due, in the order in which it became so, each batch once; an agent may have several messages."""
         due, refused = self._due, self._refused
         self._due, self._refused = {}, {}
         return [

@@ -36,6 +36,9 @@ LEDGER: dict[str, Any] = {
     "agent": "plant/line-1",
     "arrived": 1,
     "missing": 0,
+    "oldest_missing": None,
+    "last_seen": EIGHT,
+    "silent_s": 1.0,
     "given_up": 0,
     "unknown_ends": 0,
     "unnumbered_dead_letters": 0,
@@ -86,6 +89,15 @@ def test_the_ledger_of_many_is_in_the_plural() -> None:
     assert lines[0] == "plant/line-1 1,200 batches with 0 samples, missing 0, 0 duplicates refused"
     assert lines[1] == "2 batches wait for their definitions"
     assert lines[-3:] == ["2 messages in the dead letters", "", "2 dead letters of no known agent"]
+
+
+def test_the_oldest_missing_batch_and_a_silent_agent_are_shown_with_since_when() -> None:
+    oldest = {"epoch": "0123456789abcdef", "batch": 7, "since": EIGHT}
+    lines = shown(ledger_screen([{**LEDGER, "missing": 2, "oldest_missing": oldest, "silent_s": 7500.0}], 0))
+    assert lines[1:3] == [
+        "oldest missing: batch 7 of 0123456789abcdef, incomplete since 2026-11-22 08:00:00 UTC",
+        "silent for 2 hours: the last message came at 2026-11-22 08:00:00 UTC",
+    ]
 
 
 @pytest.mark.parametrize(("arrived", "after"), [([(1, 5), (7, 9)], "after batch 9"), ([], "at all")])
