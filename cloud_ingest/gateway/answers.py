@@ -188,6 +188,7 @@ class LedgerAnswer(Answer):
     """The delivery ledger of one agent: ``missing`` is what nothing explains."""
 
     agent: str
+    settled: Annotated[bool, Field(description="Nothing is missing that is neither explained nor closed")]
     arrived: int
     missing: int
     oldest_missing: MissingAnswer | None
@@ -213,6 +214,15 @@ class LedgerAnswer(Answer):
     closings: list[ClosingAnswer]
     gaps: Annotated[list[GapAnswer], Field(description="The newest 1000")]
     gaps_total: int
+
+
+class SettledAnswer(Answer):
+    """The verdict on all agents together, as the exit code of ``cloud-ingest ledger``."""
+
+    settled: bool
+    unassigned_dead_letters: Annotated[
+        int, Field(description="Messages that were set aside, of no agent in the ledger")
+    ]
 
 
 class DeadLetterAnswer(Answer):

@@ -20,6 +20,7 @@ from cloud_ingest.gateway.answers import (
     LedgerAnswer,
     ProblemAnswer,
     SamplePage,
+    SettledAnswer,
     TagPage,
 )
 from cloud_ingest.gateway.documentation import ASSETS_PATH, assets, documentation
@@ -110,10 +111,24 @@ def _api(database: Database) -> APIRouter:
         rows, following = await intervals.buckets(database, found["tag_id"], start, stop, asked_bucket(bucket), limit)
         return SamplePage.model_validate({"tag": found, "buckets": rows, "next": following})
 
+    _add_ledger(api, database)
+    return api
+
+
+def _add_ledger(api: APIRouter, database: Database) -> None:
+    """What of the data arrived, and what was set aside."""
+
     @api.get("/ledger")
     async def ledger(agent: AgentQuery = None) -> list[LedgerAnswer]:
         """What arrived of each agent, what was given up and why; 'missing' is what nothing explains."""
         return [LedgerAnswer.model_validate(row) for row in await ledger_of.ledger(database, agent)]
+
+    @api.get("/ledger/settled")
+    async def settled() -> SettledAnswer:
+        """Whether nothing is missing of any agent that is neither explained nor closed."""
+        unassigned = await ledger_of.unassigned_dead_letters(database)
+        is_settled = ledger_of.is_settled(await ledger_of.ledger(database), unassigned)
+        return SettledAnswer(settled=is_settled, unassigned_dead_letters=unassigned)
 
     @api.get("/dead-letters")
     async def dead_letters(
@@ -126,8 +141,6 @@ def _api(database: Database) -> APIRouter:
         rows = await letters(database, agent=agent, with_closed=closed, after=after, count_max=limit)
         following = rows[-1].number if len(rows) == limit else None
         return DeadLetterPage.model_validate({"dead_letters": [row.document() for row in rows], "next": following})
-
-    return api
 
 
 def _only_known_parameters(request: Request) -> None:

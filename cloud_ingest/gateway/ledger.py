@@ -74,9 +74,7 @@ async def unassigned_dead_letters(database: Database) -> int:
 
 def is_settled(agents: Iterable[dict[str, Any]], unassigned: int) -> bool:
     """Whether nothing is missing that is neither explained nor closed."""
-    return not unassigned and not any(
-        agent["missing"] or agent["unknown_ends"] or agent["unnumbered_dead_letters"] for agent in agents
-    )
+    return not unassigned and all(agent["settled"] for agent in agents)
 
 
 async def _epochs(session: Session, agent: str | None) -> dict[int, _Found]:
@@ -170,15 +168,18 @@ def _agent(found: _Found) -> dict[str, Any]:
     current = max((row for row in found.epochs if row["last_batch"] is None), key=_began, default=None)
     epochs = [_epoch(row, found, "open" if row is current else "undeclared") for row in found.epochs]
     letters, parked, delay, seen = found.letters, found.parked, found.delay, found.seen
+    missing = sum(epoch["missing_batches"] for epoch in epochs)
+    unknown = sum(epoch["end"] == "undeclared" and not epoch["has_closed_end"] for epoch in epochs)
+    unnumbered = 0 if letters is None else letters["unnumbered"]
     return {
         "agent": found.agent,
         "arrived": sum(epoch["arrived_batches"] for epoch in epochs),
-        "missing": sum(epoch["missing_batches"] for epoch in epochs),
+        "missing": missing,
         "oldest_missing": _oldest_missing(epochs),
         "given_up": sum(epoch["given_up_batches"] for epoch in epochs),
         "closed": sum(epoch["closed_batches"] for epoch in epochs),
         "undeclared_epochs": sum(epoch["end"] == "undeclared" for epoch in epochs),
-        "unknown_ends": sum(epoch["end"] == "undeclared" and not epoch["has_closed_end"] for epoch in epochs),
+        "unknown_ends": unknown,
         "parked": 0 if parked is None else parked["parked"],
         "oldest_parked": None
         if parked is None
@@ -187,7 +188,7 @@ def _agent(found: _Found) -> dict[str, Any]:
         "samples": sum(epoch["samples"] for epoch in epochs),
         "duplicates": sum(epoch["duplicates"] for epoch in epochs),
         "dead_letters": 0 if letters is None else letters["open"],
-        "unnumbered_dead_letters": 0 if letters is None else letters["unnumbered"],
+        "unnumbered_dead_letters": unnumbered,
         "delay": None
         if delay is None
         else {
@@ -196,6 +197,7 @@ def _agent(found: _Found) -> dict[str, Any]:
             "measured": delay["delay_measured"],
         },
         "last_arrival": max(row["last_arrival"] for row in found.epochs),
+        "settled": not missing and not unknown and not unnumbered,
         "last_seen": None if seen is None else seen["last_seen"],
         "silent_s": None if seen is None else seen["silent_s"],
         "reasons": _by_reason(found),

@@ -294,11 +294,12 @@ async def _unpark(session: Session, unparked: Sequence[ParkedBatch]) -> None:
 
 
 async def store_dead_letters(session: Session, work: Work) -> None:
-    """Set aside what cannot be used, with its reason."""
+    """Set aside what cannot be used, with its reason: a batch that comes again while it is there, once."""
     for letter in work.dead_letters:
         await session.execute(
             "INSERT INTO dead_letter (tenant_id, agent_id, epoch, batch, topic, payload, reason, received, definition) "
-            "VALUES ($1,$2,$3,$4,$5,$6,$7,to_timestamp($8::bigint / 1000.0),$9)",
+            "VALUES ($1,$2,$3,$4,$5,$6,$7,to_timestamp($8::bigint / 1000.0),$9) "
+            "ON CONFLICT (agent_id, epoch, batch) WHERE closed IS NULL AND batch > 0 DO NOTHING",
             1 if letter.agent is None else letter.agent.tenant_id,
             None if letter.agent is None else letter.agent.agent_id,
             letter.epoch,

@@ -38,6 +38,19 @@ async def assert_good_ones_are_stored(made: Plant, agent: PlayedAgent) -> None:
     assert in_order(await made.rows(agent)) == in_order(expected_rows([agent]))
 
 
+async def test_a_batch_that_is_sent_again_and_again_is_set_aside_once(database_dsn: str) -> None:
+    agent = PlayedAgent()
+    async with plant(RawLogOnPostgres(database_dsn), database_dsn) as made:
+        await made.project(agent.start(), agent.define("press", {"force": DataType.DOUBLE}))
+        broken = agent.raw("press", b"\x12\x02\x10\x01", 1)
+        for _ in range(3):
+            await made.project(broken)
+        assert len(await made.reasons()) == 1
+        await made.fetch("UPDATE dead_letter SET closed = now(), closed_reason = 'tried'")
+        await made.project(broken)
+        assert len(await made.reasons()) == 2, "what comes after a closing is news"
+
+
 async def test_noise_is_set_aside_and_the_stream_goes_on(raw_log: RawLog, database_dsn: str) -> None:
     agent = PlayedAgent()
     counted = Counted(DEAD_LETTERS, SAMPLES_STORED)

@@ -103,6 +103,8 @@ def test_the_api_answers(plant: Cloud) -> None:
     ]
 
     (ledger,) = plant.get("/api/v1/ledger", agent="plant/line-1").json()
+    assert ledger["settled"]
+    assert plant.get("/api/v1/ledger/settled").json() == {"settled": True, "unassigned_dead_letters": 0}
     assert (ledger["arrived"], ledger["missing"], ledger["samples"]) == (5, 0, COUNT + 6)
     assert [(gap["reason"], gap["samples"], gap["detail"]) for gap in ledger["gaps"]] == [
         ("device_unavailable", 3, "unplugged")
@@ -178,7 +180,7 @@ def test_a_request_that_cannot_be_answered_gets_a_problem(plant: Cloud) -> None:
 def test_the_api_describes_itself(plant: Cloud) -> None:
     document = plant.get("/api/openapi.json").json()
     assert set(document["paths"]) == {
-        "/api/v1/agents", "/api/v1/tags", "/api/v1/samples", "/api/v1/ledger", "/api/v1/dead-letters",
+        "/api/v1/agents", "/api/v1/tags", "/api/v1/samples", "/api/v1/ledger", "/api/v1/ledger/settled", "/api/v1/dead-letters",
         "/healthz", "/readyz",
     }  # fmt: skip
     asked = {parameter["name"] for parameter in document["paths"]["/api/v1/samples"]["get"]["parameters"]}

@@ -26,6 +26,14 @@ UPDATE ledger SET first_arrival = last_arrival;
 ALTER TABLE parked_batch ADD COLUMN parked timestamptz NOT NULL DEFAULT now();
 -- the definition that the message would have brought
 ALTER TABLE dead_letter ADD COLUMN definition text;
+-- a batch that its agent sends again and again is set aside once
+UPDATE dead_letter SET closed = now(), closed_by = 'migration', closed_reason = 'the same batch is in the dead letters already'
+WHERE closed IS NULL AND batch > 0 AND EXISTS (
+    SELECT FROM dead_letter AS other
+    WHERE other.agent_id = dead_letter.agent_id AND other.epoch = dead_letter.epoch AND other.batch = dead_letter.batch
+        AND other.closed IS NULL AND other.dead_letter_id < dead_letter.dead_letter_id
+);
+CREATE UNIQUE INDEX dead_letter_once ON dead_letter (agent_id, epoch, batch) WHERE closed IS NULL AND batch > 0;
 CREATE INDEX dead_letter_definition ON dead_letter (agent_id, definition) WHERE definition IS NOT NULL;
 
 -- What the ledger says of each epoch. missing: batches that were numbered, and neither arrived, nor are explained by a gap
