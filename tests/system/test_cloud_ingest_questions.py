@@ -180,8 +180,8 @@ def test_a_request_that_cannot_be_answered_gets_a_problem(plant: Cloud) -> None:
 def test_the_api_describes_itself(plant: Cloud) -> None:
     document = plant.get("/api/openapi.json").json()
     assert set(document["paths"]) == {
-        "/api/v1/agents", "/api/v1/tags", "/api/v1/samples", "/api/v1/ledger", "/api/v1/ledger/settled", "/api/v1/dead-letters",
-        "/healthz", "/readyz",
+        "/api/v1/agents", "/api/v1/tags", "/api/v1/samples", "/api/v1/ledger", "/api/v1/ledger/settled",
+        "/api/v1/dead-letters", "/healthz", "/readyz",
     }  # fmt: skip
     asked = {parameter["name"] for parameter in document["paths"]["/api/v1/samples"]["get"]["parameters"]}
     assert asked == {"tag_id", "agent", "device", "tag", "from", "to", "bucket", "limit"}
