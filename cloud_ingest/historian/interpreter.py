@@ -25,6 +25,9 @@ from connectors.sparkplug.definition import read_definition
 from connectors.sparkplug.delivery import DEFINITION_BODY, EPOCH_START, GAP, Delivery, parse_epoch
 from connectors.sparkplug.topics import Verb
 
+AHEAD_MS_MAX: Final = 3_600_000
+DELAY_MS_MAX: Final = 100 * 86_400_000
+"""A source time further ahead or behind is an odd clock's: no agent keeps its samples for so long."""
 _DEATHS: Final = (Verb.NDEATH, Verb.DDEATH)
 
 
@@ -195,7 +198,13 @@ class Interpreter:
 
     def _note_delay(self, work: Work, agent: KnownAgent, last: Incoming, batches: Sequence[SampleBatch]) -> None:
         received_ms = last.message.received_ms
-        newest_ns = max(int(batch.time_ns.max()) for batch in batches)
+        # The clock of a machine may stand at 1970 or at 2107: it says nothing of how long samples are under way.
+        earliest_ns = (received_ms - DELAY_MS_MAX) * 1_000_000
+        latest_ns = (received_ms + AHEAD_MS_MAX) * 1_000_000
+        times_ns = [batch.time_ns[(batch.time_ns >= earliest_ns) & (batch.time_ns <= latest_ns)] for batch in batches]
+        newest_ns = max((int(one.max()) for one in times_ns if len(one)), default=None)
+        if newest_ns is None:
+            return
         change = work.change(agent, received_ms)
         change.delay_ms, change.delay_p95_ms = self._delays.note(agent, received_ms, newest_ns)
 

@@ -149,6 +149,27 @@ async def test_what_was_given_up_is_told_by_reason(database_dsn: str) -> None:
         assert entry["epochs"][0]["reasons"] == ["outbox_full"]
 
 
+async def test_the_odd_clock_of_one_machine_says_nothing_of_the_delay(database_dsn: str) -> None:
+    agent = PlayedAgent()
+    now_ms = 1_795_400_000_000
+    async with plant(RawLogOnPostgres(database_dsn), database_dsn) as made:
+        await made.append(agent.start(), agent.define("press", {"force": DataType.DOUBLE}), received_ms=now_ms)
+        for at_ms in (0, 4_300_000_000_000):
+            sample = Sample("force", at_ms * 1_000_000, 1.0)
+            await made.append(agent.samples("press", [sample]), received_ms=now_ms)
+            async with made.projecting():
+                await made.caught_up()
+            (entry,) = await ledger_of(made.database)
+            assert entry["delay"] is None
+        odd = Sample("force", 4_300_000_000_000_000_000, 1.0)
+        mixed = agent.samples("press", [odd, Sample("force", (now_ms - 500) * 1_000_000, 1.0)])
+        await made.append(mixed, received_ms=now_ms)
+        async with made.projecting():
+            await made.caught_up()
+        (entry,) = await ledger_of(made.database)
+        assert entry["delay"]["newest_s"] == 0.5
+
+
 async def test_the_ledger_says_how_far_samples_are_behind(database_dsn: str) -> None:
     agent = PlayedAgent()
     now_ms = 1_795_400_000_000
