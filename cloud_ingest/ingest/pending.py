@@ -13,6 +13,8 @@ from connectors.ports.event_log import Record
 from connectors.sparkplug.delivery import DEFINITION_BODY, Delivery, read_delivery
 from connectors.sparkplug.topics import Verb, parse_topic
 
+ENTRY_BYTES: Final = 500
+"""What a message takes beside its payload and its topic: the record, its key and headers, the delivery metrics."""
 _DELIVERED: Final = frozenset({Verb.NDATA, Verb.DDATA})
 
 
@@ -79,7 +81,7 @@ class Pending:
 
     @property
     def size_bytes(self) -> int:
-        """Bytes of all messages, those on their way into the log included."""
+        """Memory of all messages, those on their way into the log included: payloads, and what each takes beside."""
         return self._waiting_bytes + self._taken_bytes
 
     @property
@@ -94,7 +96,7 @@ class Pending:
     def add(self, taken: Taken) -> None:
         """One more message."""
         self._messages.append(taken)
-        self._waiting_bytes += len(taken.record.value)
+        self._waiting_bytes += size_bytes(taken)
 
     def take_all(self) -> list[Taken]:
         """All messages, which are on their way into the log now."""
@@ -113,8 +115,13 @@ class Pending:
         self._taken_bytes = 0
 
 
+def size_bytes(taken: Taken) -> int:
+    """What ``taken`` takes in memory, about: ten thousand empty messages are not nothing."""
+    return len(taken.record.value) + 2 * len(taken.topic) + ENTRY_BYTES
+
+
 def _bytes(messages: Sequence[Taken]) -> int:
-    return sum(len(taken.record.value) for taken in messages)
+    return sum(size_bytes(taken) for taken in messages)
 
 
 @dataclass(frozen=True, slots=True)

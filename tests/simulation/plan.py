@@ -108,7 +108,7 @@ def drawn_plan(seed: int) -> Plan:
         age_s_max=draw.choice((None, None, None, 6.0)),
         ballast_bytes=draw.choice((0, 0, 100_000)),
         when_full=draw.choice(("drop_oldest", "drop_newest", "thin")),
-        pending_bytes_max=draw.choice((1500, 50_000)),
+        pending_bytes_max=draw.choice((8000, 100_000)),
         packet_bytes_max=draw.choices((0, 3000), (3, 1))[0],
         ack_interval_s=draw.choice((0.1, 0.25)),
     )

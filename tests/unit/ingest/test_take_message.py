@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cloud_ingest.event_log.topics import MQTT_TOPIC
-from cloud_ingest.ingest.pending import BatchKey, Pending, Taken, batch_of, take_message
+from cloud_ingest.ingest.pending import ENTRY_BYTES, BatchKey, Pending, Taken, batch_of, size_bytes, take_message
 from connectors.model.datatypes import DataType
 from connectors.model.delivery import Epoch
 from connectors.sparkplug import sparkplug_b_pb2 as pb
@@ -140,23 +140,25 @@ def test_no_damaged_batch_stops_the_bridge(data: st.DataObject) -> None:
 
 
 def message(size: int) -> Taken:
-    found = take_message("spBv1.0/plant/DDATA/line-1/press", bytes(size), NOW_MS)
+    """A message that takes ``size`` bytes while it waits."""
+    topic = "spBv1.0/plant/DDATA/line-1/press"
+    found = take_message(topic, bytes(size - ENTRY_BYTES - 2 * len(topic)), NOW_MS)
     assert found is not None
     return found
 
 
 def test_pending_is_full_at_its_bound_until_what_was_taken_is_in_the_log() -> None:
-    pending = Pending(100)
-    messages = [message(40), message(59), message(1)]
+    pending = Pending(100_000)
+    messages = [message(40_000), message(59_000), message(1_000)]
     for one in messages[:2]:
         pending.add(one)
-    assert (pending.size_bytes, pending.is_full, len(pending)) == (99, False, 2)
+    assert (pending.size_bytes, pending.is_full, len(pending)) == (99_000, False, 2)
     pending.add(messages[2])
     assert pending.is_full
     assert pending.take_all() == messages
-    assert (pending.size_bytes, pending.is_full, len(pending)) == (100, True, 0)
+    assert (pending.size_bytes, pending.is_full, len(pending)) == (100_000, True, 0)
     pending.still_taken(messages[1:])
-    assert (pending.size_bytes, pending.is_full) == (60, False)
+    assert (pending.size_bytes, pending.is_full) == (60_000, False)
     pending.still_taken([])
     assert (pending.size_bytes, pending.is_full, len(pending), pending.take_all()) == (0, False, 0, [])
 
@@ -166,13 +168,13 @@ def test_full_pending_has_room_once_more_for_what_nobody_sends_again() -> None:
     batch, birth = (take_message(*wire, NOW_MS) for wire in (agent.start(), agent.born()))
     assert batch is not None
     assert birth is not None
-    pending = Pending(100)
-    pending.add(message(99))
+    pending = Pending(100_000)
+    pending.add(message(99_000))
     assert pending.takes(batch)
-    pending.add(message(1))
+    pending.add(message(1_000))
     assert not pending.takes(batch)
     assert pending.takes(birth)
-    pending.add(message(100))
+    pending.add(message(100_000))
     assert not pending.takes(birth)
 
 
@@ -182,13 +184,13 @@ def test_pending_keeps_the_order_whatever_could_not_be_appended(steps: list[tupl
     pending, added, appended = Pending(1000), [], []
     for step, number in steps:
         if step == "add":
-            added.append(message(number))
+            added.append(message(1_000 + number))
             pending.add(added[-1])
             continue
         messages = pending.take_all()
         done = len(messages) if step == "append" else min(number, len(messages))
         appended += messages[:done]
         pending.put_back(messages[done:])
-        assert pending.size_bytes == sum(len(one.record.value) for one in messages[done:])
+        assert pending.size_bytes == sum(map(size_bytes, messages[done:]))
     appended += pending.take_all()
     assert list(map(id, appended)) == list(map(id, added))
