@@ -1,4 +1,4 @@
-"""The chain that a sample goes through, stage by stage: broker, ingest, event log, historian, database.
+"""The chain that a sample goes through, stage by stage: broker, ingest, event log, historian, database, gateway.
 
 Every process says of itself what it waits for; one that says nothing any more is named, too. How far the historian is
 behind, the ingest measures as well: so it is known when the historian says nothing.
@@ -21,7 +21,7 @@ from cloud_ingest.observability.obstacles import (
 from cloud_ingest.store.processes import KnownProcess, known_processes
 from connectors.ports.database import Database, Row
 
-STAGES: Final = ("broker", "ingest", "event log", "historian", "database")
+STAGES: Final = ("broker", "ingest", "event log", "historian", "database", "gateway")
 _OF_THE_BROKER: Final = (INGEST, INGEST_SHARING)
 _OF_THE_LOG: Final = ("ingest append", "ingest pending", LOG_RETENTION, START)
 
@@ -57,6 +57,7 @@ async def status(database: Database) -> dict[str, Any]:
         "ingest": _of_ingest(_alive(processes, "ingest")),
         "event log": "",
         "historian": ", ".join(process.place for process in _alive(processes, "historian")),
+        "gateway": ", ".join(process.place for process in _alive(processes, "gateway")) or "no process has this role",
         "database": f"answered within {1000 * took_s:.0f} ms",
     }
     return {
@@ -89,7 +90,9 @@ def stage_of(part: str) -> str:
         return "event log"
     if part.startswith("historian") or part == INGEST_LAG:
         return "historian"
-    return "database" if part == INGEST_REFUSED else "ingest"
+    if part == INGEST_REFUSED:
+        return "database"
+    return "ingest" if part.startswith(INGEST) else "gateway"
 
 
 def _stages(process: KnownProcess) -> list[str]:
