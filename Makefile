@@ -40,6 +40,12 @@ MINUTES ?= 10
 soak: servers ## Faults at random for MINUTES=10 (LOG=kafka|postgresql, SEED=n); fails when a sample is unexplained
 	@$(PY) -m tests.faults.soak "$(MINUTES)" $(if $(LOG),--log "$(LOG)") $(if $(SEED),--seed "$(SEED)")
 
+SEEDS ?= 2000
+FROM ?= 0
+.PHONY: simulate
+simulate: dev ## Acknowledged delivery on simulated time, network and disk: SEEDS=2000 FROM=0, or one: SEED=n
+	@$(PY) -m tests.simulation $(if $(SEED),--seed $(SEED),--seeds $(SEEDS) --from $(FROM) --jobs $$(nproc))
+
 .PHONY: format
 format: dev ## Format the code
 	@$(PY) -m ruff format .
