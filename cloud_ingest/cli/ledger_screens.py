@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from cloud_ingest.cli.screens import plain, table_of, time_text
+from cloud_ingest.cli.screens import CLOCK_ERROR_S_MAX, duration, plain, table_of, time_text
 from connectors.configuration.setting_names import counted
 
 GAPS_SHOWN_MAX = 20
@@ -101,7 +101,7 @@ def _notes(agent: dict[str, Any]) -> list[Text]:
         notes.append(Text(f"  oldest missing: batch {oldest['batch']} of {oldest['epoch']}{since}", "bold red"))
     if (silent_s := agent["silent_s"]) is not None and silent_s > SILENT_S:
         last = f"the last message came at {time_text(agent['last_seen'])} UTC"
-        notes.append(Text(f"  silent for {_duration(silent_s)}: {last}", "yellow"))
+        notes.append(Text(f"  silent for {duration(silent_s)}: {last}", "yellow"))
     if given_up := agent["given_up"]:
         which = "; ".join(f"{ranges_text(epoch['given_up'])} of {epoch['epoch']}" for epoch in agent["epochs"]
                           if epoch["given_up"])  # fmt: skip
@@ -116,18 +116,13 @@ def _notes(agent: dict[str, Any]) -> list[Text]:
                           if epoch["stuck"])  # fmt: skip
         why = "the definition is in the dead letters, or has not come for 15 minutes"
         notes.append(Text(f"  {counted(stuck, *BATCHES)} of them missing, as {why}: {which}", "bold red"))
+    if abs(error_s := agent["clock_error_s"] or 0.0) > CLOCK_ERROR_S_MAX:
+        where = "ahead of" if error_s > 0 else "behind"
+        notes.append(Text(f"  the agent's clock is {duration(abs(error_s))} {where} the cloud's", "bold red"))
     if delay := agent["delay"]:
         text = f"  samples arrive {_seconds(delay['newest_s'])} after their time (95 %: {_seconds(delay['p95_s'])})"
         notes.append(Text(f"{text}, as of {time_text(delay['measured'])} UTC", "dim"))
     return notes
-
-
-def _duration(seconds: float) -> str:
-    """The largest unit of which there are two."""
-    for name, size_s in (("day", 86_400), ("hour", 3600), ("minute", 60)):
-        if seconds >= 2 * size_s:
-            return counted(int(seconds // size_s), name)
-    return counted(int(seconds), "second")
 
 
 def _seconds(seconds: float) -> str:

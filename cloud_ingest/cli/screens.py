@@ -11,6 +11,9 @@ from rich.text import Text
 
 from connectors.configuration.setting_names import counted
 
+CLOCK_ERROR_S_MAX = 2.0
+"""A clock error up to this is not told: a message may have been under way for so long."""
+
 
 def agents_screen(agents: list[dict[str, Any]]) -> RenderableType:
     """Agents for a person."""
@@ -25,6 +28,9 @@ def agents_screen(agents: list[dict[str, Any]]) -> RenderableType:
             f"{agent['tags']:,}",
             time_text(agent["last_seen"]),
         )
+        if abs(error_s := agent["clock_error_s"] or 0.0) > CLOCK_ERROR_S_MAX:
+            where = "ahead" if error_s > 0 else "behind"
+            table.add_row(Text(f"  its clock is {duration(abs(error_s))} {where}", "bold red"), "", "", "", "")
         for device in agent["devices"]:
             state = Text("online", "green") if device["online"] else Text("offline", "red")
             table.add_row(Text(f"  {plain(device['device'])}"), state, "", "", time_text(device["since"]))
@@ -101,3 +107,11 @@ def time_text(when: datetime | None) -> str:
 def exact_time(when: datetime) -> str:
     """A time in UTC, to the microsecond, as ``--from`` and the API take it."""
     return when.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def duration(seconds: float) -> str:
+    """The largest unit of which there are two."""
+    for name, size_s in (("day", 86_400), ("hour", 3600), ("minute", 60)):
+        if seconds >= 2 * size_s:
+            return counted(int(seconds // size_s), name)
+    return counted(int(seconds), "second")

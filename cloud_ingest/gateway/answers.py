@@ -31,6 +31,12 @@ class AgentAnswer(Answer):
     online: bool
     since: datetime | None
     version: str
+    clock_error_s: Annotated[
+        float | None,
+        Field(
+            description="Its clock less the ingest's, by messages: right to the time that the quickest was under way"
+        ),
+    ] = None
     first_seen: datetime
     last_seen: datetime
     tags: int
@@ -206,6 +212,7 @@ class LedgerAnswer(Answer):
         int, Field(description="Those of them without a place in an epoch: they count as missing beside 'missing'")
     ]
     delay: DelayAnswer | None
+    clock_error_s: Annotated[float | None, Field(description="The agent's clock less the ingest's")] = None
     last_arrival: datetime
     last_seen: Annotated[datetime | None, Field(description="When the agent has sent anything last, births included")]
     silent_s: Annotated[float | None, Field(description="How long ago that was")]

@@ -145,7 +145,8 @@ async def _delays(session: Session) -> Sequence[Row]:
 
 async def _seen(session: Session) -> Sequence[Row]:
     return await session.fetch(
-        "SELECT agent_id, last_seen, greatest(0, extract(epoch FROM now() - last_seen))::float8 AS silent_s FROM agent"
+        "SELECT agent_id, clock_error_ms, last_seen, "
+        "greatest(0, extract(epoch FROM now() - last_seen))::float8 AS silent_s FROM agent"
     )
 
 
@@ -198,6 +199,7 @@ def _agent(found: _Found) -> dict[str, Any]:
         },
         "last_arrival": max(row["last_arrival"] for row in found.epochs),
         "settled": not missing and not unknown and not unnumbered,
+        "clock_error_s": None if seen is None or seen["clock_error_ms"] is None else seen["clock_error_ms"] / 1000,
         "last_seen": None if seen is None else seen["last_seen"],
         "silent_s": None if seen is None else seen["silent_s"],
         "reasons": _by_reason(found),

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from cloud_ingest.historian.clock_errors import ClockErrors
 from cloud_ingest.historian.decoding import by_message, decode_batches
 from cloud_ingest.historian.delays import Delays
 from cloud_ingest.historian.identities import DefinitionTags, Identities
@@ -22,10 +23,12 @@ from connectors.model.samples import SampleBatch
 from connectors.ports.event_log import LogRecord
 from connectors.sparkplug.bulk_decode import TIME_MS_LIMIT
 from connectors.sparkplug.definition import read_definition
-from connectors.sparkplug.delivery import DEFINITION_BODY, EPOCH_START, GAP, Delivery, parse_epoch
+from connectors.sparkplug.delivery import DEFINITION_BODY, EPOCH_START, GAP, Delivery, parse_epoch, sent_ms_of
 from connectors.sparkplug.topics import Verb
 
 AHEAD_MS_MAX: Final = 3_600_000
+SENT_MS_MAX: Final = 1 << 62
+"""Of a message that says when it was sent; beyond it no difference fits the database."""
 DELAY_MS_MAX: Final = 100 * 86_400_000
 """A source time further ahead or behind is an odd clock's: no agent keeps its samples for so long."""
 _DEATHS: Final = (Verb.NDEATH, Verb.DDEATH)
@@ -52,6 +55,7 @@ class Interpreter:
         self._presence = presence
         self._keep_decoded = keep_decoded
         self._delays = Delays()
+        self._clock_errors = ClockErrors()
 
     async def interpret(self, records: Sequence[LogRecord]) -> Work:
         """The work of ``records``, which are not empty, or of the first of them. Raises ``DatabaseUnavailable``.
@@ -193,8 +197,14 @@ class Interpreter:
                 entry.samples += message.delivery.count
         if decoded.batches:
             self._note_delay(work, fresh.agent, good[-1], decoded.batches)
+            self._note_clock(work, fresh.agent, good[-1])
         if self._keep_decoded:
             self._keep(work, fresh.agent, good, by_message(good, decoded.batches, tags), tags)
+
+    def _note_clock(self, work: Work, agent: KnownAgent, last: Incoming) -> None:
+        received_ms, sent_ms = last.message.received_ms, sent_ms_of(last.message.payload)
+        if sent_ms is not None and sent_ms < SENT_MS_MAX:
+            work.change(agent, received_ms).clock_error_ms = self._clock_errors.note(agent, received_ms, sent_ms)
 
     def _note_delay(self, work: Work, agent: KnownAgent, last: Incoming, batches: Sequence[SampleBatch]) -> None:
         received_ms = last.message.received_ms

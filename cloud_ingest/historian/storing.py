@@ -166,11 +166,12 @@ async def _agents(session: Session, work: Work) -> None:
         "delay_ms = coalesce(given.delay_ms, agent.delay_ms), "
         "delay_p95_ms = coalesce(given.delay_p95_ms, agent.delay_p95_ms), "
         "delay_measured = CASE WHEN given.delay_ms IS NULL THEN agent.delay_measured "
-        "    ELSE to_timestamp(given.seen_ms / 1000.0) END "
+        "    ELSE to_timestamp(given.seen_ms / 1000.0) END, "
+        "clock_error_ms = coalesce(given.clock_error_ms, agent.clock_error_ms) "
         "FROM unnest($1::int[], $2::bigint[], $3::bool[], $4::bool[], $5::bigint[], $6::text[], $7::bool[], "
-        "    $8::bigint[], $9::bool[], $10::bigint[], $11::bigint[]) "
+        "    $8::bigint[], $9::bool[], $10::bigint[], $11::bigint[], $12::bigint[]) "
         "    AS given (agent_id, seen_ms, acknowledges, online, bd_seq, version, wants_rebirth, rebirth_after_ms, "
-        "    takes_rebirth_back, delay_ms, delay_p95_ms) "
+        "    takes_rebirth_back, delay_ms, delay_p95_ms, clock_error_ms) "
         "WHERE agent.agent_id = given.agent_id",
         [agent.agent_id for agent, _ in changes],
         [change.last_seen_ms for _, change in changes],
@@ -183,6 +184,7 @@ async def _agents(session: Session, work: Work) -> None:
         [change.takes_rebirth_back for _, change in changes],
         [change.delay_ms for _, change in changes],
         [change.delay_p95_ms for _, change in changes],
+        [change.clock_error_ms for _, change in changes],
     )
 
 

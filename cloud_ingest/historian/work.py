@@ -120,6 +120,7 @@ class AgentChange:
     """A rebirth that is wanted for a time in the future is not wanted any more."""
     delay_ms: int | None = None
     delay_p95_ms: int | None = None
+    clock_error_ms: int | None = None
 
 
 @dataclass(slots=True)

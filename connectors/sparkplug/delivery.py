@@ -55,6 +55,8 @@ DEVICE_METRICS: Final = {
 }
 """What a DBIRTH lists beside the tags of the device."""
 
+_TIMESTAMP: Final = 0x08
+"""The tag of a payload's first field."""
 _NAMED_METRIC: Final = 0x0A
 _Int = TypeVar("_Int", bound=int)
 
@@ -158,6 +160,16 @@ def _read_own(payload: bytes, head: re.Match[bytes]) -> Delivery | None:
     if _NO_DELIVERY_FOLLOWS.match(payload, at) is None or not numbers[0]:
         return None
     return Delivery(Epoch(numbers[0]), numbers[1], definition.decode(), _varint_of(count), ticks, at)
+
+
+def sent_ms_of(payload: bytes) -> int | None:
+    """The timestamp of a payload that begins with it, as an agent's does, in milliseconds; ``None`` for any other."""
+    if not payload or payload[0] != _TIMESTAMP:
+        return None
+    end = 1
+    while end < min(len(payload), 11) and payload[end] & 0x80:
+        end += 1
+    return _varint_of(payload[1 : end + 1])
 
 
 def _varint_of(data: bytes) -> int:

@@ -344,3 +344,17 @@ async def test_what_an_earlier_epoch_never_sent_is_missing(database_dsn: str) ->
         epochs = [await made.epoch(agent) for agent in (first, second, third)]
         assert [epoch["missing"] for epoch in epochs] == [[(2, 9)], [], []]
         assert [(epoch["first_batch"], epoch["last_batch"]) for epoch in epochs] == [(1, 9), (1, 1), (1, None)]
+
+
+async def test_the_clock_error_of_an_agent_is_recorded(database_dsn: str) -> None:
+    """Its messages say when they were sent; the ingest knows when they came."""
+    agent = PlayedAgent()
+    async with plant(RawLogOnPostgres(database_dsn), database_dsn) as made:
+        await made.append(agent.start(), agent.define("press", {"force": DataType.DOUBLE}), received_ms=NOW_MS)
+        await made.append(
+            agent.samples("press", [Sample("force", NOW_MS * 10**6, 1.0)]), received_ms=NOW_MS - 3_600_000
+        )
+        async with made.projecting():
+            await made.caught_up()
+        (entry,) = await ledger_of(made.database, str(agent.name))
+        assert entry["clock_error_s"] == 3600.0

@@ -109,13 +109,14 @@ async def _say_what_is_rare(both: TwoSessions) -> None:
     ledger = {(node, Epoch(7)): LedgerEntry(BatchRanges([(1, 2), (5, 9)]), 4, 1, 12_345, 1, None)}
     told = Work(0, births=births, gaps=gaps, dead_letters=letters, parked=parked, ledger=ledger, devices={})
     await write(both, told, Copies({}, [Mark(1, 29_000_000, "{[1,4)}")]))
-    assert len(await read_parked(database, [(node, "hash")])) == 2  # type: ignore[arg-type]
+    for bytes_max, wanted in ((100, 2), (0, 1)):
+        assert len(await read_parked(database, node, "hash", 10, bytes_max)) == wanted  # type: ignore[arg-type]
     restored = Nodes(database, None, reorder_ms=0, keep_decoded=False)  # type: ignore[arg-type]
     await restored._restored(node)
     with pytest.raises(OffsetMoved):  # the revision that was read is not that of the row any more
         await write(both, told, Copies({}, [Mark(1, 29_000_000, "{[1,4)}")]))
     nothing = Copies({}, [])
-    await write(both, Work(0, unparked=[(node, "hash")], gaps_taken_back=gaps[:1], devices_gone={node: 9}), nothing)
+    await write(both, Work(0, unparked=parked, gaps_taken_back=gaps[:1], devices_gone={node: 9}), nothing)
     await write(both, Work(0, forgotten_births=[node], births={(node, ""): b""}), nothing)
     asked = []
     host = HostBook(database, "lineside")  # type: ignore[arg-type]

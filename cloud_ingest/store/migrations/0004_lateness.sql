@@ -17,6 +17,9 @@ CREATE TABLE process (
     facts text NOT NULL
 );
 
+-- How far the agent's clock is ahead of the ingest's, to the time that its quickest message of a minute was under way.
+ALTER TABLE agent ADD COLUMN clock_error_ms bigint;
+
 -- since when batches are missing that nothing explains, of those between the first and the last that is known
 ALTER TABLE ledger ADD COLUMN incomplete_since timestamptz;
 -- what tells the current start from earlier ones: a late batch of an earlier one makes it no newer

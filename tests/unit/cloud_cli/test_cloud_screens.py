@@ -38,6 +38,7 @@ LEDGER: dict[str, Any] = {
     "missing": 0,
     "oldest_missing": None,
     "last_seen": EIGHT,
+    "clock_error_s": None,
     "silent_s": 1.0,
     "given_up": 0,
     "unknown_ends": 0,
@@ -143,12 +144,20 @@ def test_names_are_shown_as_they_are_and_never_as_commands() -> None:
         "unit": "°",
     }
     assert shown(tags_screen([tag]))[1] == "1 plant/[red] oven zone[left]·[2J Float °"
-    agent = {"agent": "[b]/x", "online": True, "acknowledges": False, "tags": 1, "last_seen": EIGHT}
+    agent = {
+        "agent": "[b]/x",
+        "online": True,
+        "acknowledges": False,
+        "tags": 1,
+        "last_seen": EIGHT,
+        "clock_error_s": -3700.0,
+    }
     device = {"device": "[left]", "online": False, "since": None}
     lines = shown(agents_screen([{**agent, "devices": [device]}]))
     assert lines == [
         "agent state delivery tags last seen (UTC)",
         "[b]/x online sparkplug 1 2026-11-22 08:00:00",
+        "its clock is 61 minutes behind",
         "[left] offline -",
     ]
     rows = [{"time": EIGHT, "value": "[on]", "quality": "Good"}, {"time": EIGHT, "value": None, "quality": "Bad"}]
