@@ -159,6 +159,7 @@ class PartitionLeft(Event):
     def measure(self) -> None:
         """See ``Event``."""
         OBSTACLES.gone(historian_partition(self.partition))
+        OBSTACLES.gone(fault_of(historian_partition(self.partition)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -114,6 +114,12 @@ async def test_a_task_that_has_a_fault_is_named_until_it_has_run_steadily(
     assert back_off.next_s() <= 1.0, "and after a steady run it is started again at once"
 
 
+async def test_the_fault_of_a_partition_goes_with_it_to_another_process(obstacles: Obstacles) -> None:
+    Fault("historian partition 2", "IndexError: 7", "").measure()
+    PartitionLeft("raw", 2, "it was given to another process").measure()
+    assert await readyz(obstacles) == (200, "ok", "")
+
+
 async def test_a_task_that_fails_at_once_is_not_taken_for_well(
     obstacles: Obstacles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
