@@ -35,6 +35,10 @@ servers: dev ## The real servers and tools that tests use: Mosquitto, Java, Kafk
 bench: dev ## Run one benchmark: NAME=edge-opcua | edge-modbus | cloud-ingest | edge-memory
 	@$(PY) -m benchmarks "$(NAME)"
 
+.PHONY: explore
+explore: dev ## The unit tests with far more examples and histories: some hours
+	@HYPOTHESIS_PROFILE=thorough $(PY) -m pytest tests/unit -q -n auto --timeout=0 -p no:cacheprovider
+
 MINUTES ?= 10
 .PHONY: soak
 soak: servers ## Faults at random for MINUTES=10 (LOG=kafka|postgresql, SEED=n); fails when a sample is unexplained

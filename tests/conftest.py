@@ -7,18 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import os
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import settings
 from lineside.servers.child_process import ProgramMissing
 from lineside.servers.mosquitto import MosquittoBroker
 from lineside.servers.postgres import PostgresServer
 
+from tests import exploration
 from tests.servers.kafka import KafkaServer
 
 if TYPE_CHECKING:
@@ -26,10 +25,7 @@ if TYPE_CHECKING:
 
 _database_numbers = count(1)
 
-settings.register_profile("check", max_examples=15, deadline=None)
-settings.register_profile("quick", max_examples=40, deadline=None)
-settings.register_profile("thorough", max_examples=2000, deadline=None)
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
+exploration.load_profile()
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -80,7 +80,7 @@ class NodeSession:
         self._reorder_ms = reorder_ms
         self._missing: set[int] = set()
         self._missing_until_ms = 0
-        self._has_lost = False
+        self._has_lost = self._has_given_up = False
         self._metrics = BornMetrics()
         self._seq: int | None = None
         self._bd_seq: int | None = None
@@ -91,6 +91,8 @@ class NodeSession:
     def resume(self) -> None:
         """The births came from a store: which message comes next is not known, so the next seq is taken as it is."""
         self._seq = None
+        self._missing.clear()  # births from a store come in any order: nothing is missing because of that
+        self._has_lost = self._has_given_up = False
 
     @property
     def waits_for_missing(self) -> bool:
@@ -130,7 +132,7 @@ class NodeSession:
     def _node_birth(self, message: pb.Payload, reading: NodeReading) -> None:
         self._metrics.clear()
         self._missing.clear()
-        self._has_lost = False
+        self._has_lost = self._has_given_up = False
         self.born = True
         reading.online = True
         reading.takes_rebirth_back = True
@@ -173,6 +175,7 @@ class NodeSession:
         seq = message.seq % SEQ_COUNT
         if self._missing and received_ms > self._missing_until_ms:
             self._missing.clear()  # its rebirth has become due
+            self._has_given_up = True
         if self._is_late(seq, reading):
             return
         expected = seq if self._seq is None else (self._seq + 1) % SEQ_COUNT
@@ -197,6 +200,8 @@ class NodeSession:
         if seq in self._missing:
             self._missing.discard(seq)
             reading.found_missing = reading.takes_rebirth_back = not self._missing
+            # When everything has come, whatever is behind from now on is far ahead: many were lost at once.
+            self._has_lost = bool(self._missing) or self._has_given_up
             return True
         is_behind = self._seq is not None and (seq - self._seq - 1) % SEQ_COUNT >= SEQ_COUNT // 2
         return is_behind and self._has_lost and self._reorder_ms > 0

@@ -29,6 +29,7 @@ from edge_agent.buffer.resealing import reseal_all
 from edge_agent.buffer.rows import GapReason, Kind, Lane, NewBatch, OpenGap, StoredBatch
 from edge_agent.buffer.schema import open_outbox_file
 from edge_agent.buffer.sealing import PLAIN, Sealing, key_id_of, sealed_with
+from tests.exploration import histories
 
 PRESS = DeviceName("press")
 FORCE = TagType(0, TagName("ram/force at the very bottom"), DataType.DOUBLE, "kilonewton", "measured by Kistler")
@@ -388,7 +389,5 @@ class EncryptedOutboxMachine(_OutboxMachine):
         self._open()
 
 
-EncryptedOutboxMachine.TestCase.settings = settings(
-    max_examples=max(1, settings.default.max_examples // 4), stateful_step_count=25
-)
+EncryptedOutboxMachine.TestCase.settings = settings(max_examples=histories(30), stateful_step_count=25)
 TestEncryptedOutbox = EncryptedOutboxMachine.TestCase

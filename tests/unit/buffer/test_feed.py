@@ -15,6 +15,7 @@ from connectors.model.tags import DefinitionHash, DeviceName
 from edge_agent.buffer.feed import Feed
 from edge_agent.buffer.rows import Kind, Lane, StoredBatch
 from edge_agent.buffer.writer import OutboxReader
+from tests.exploration import histories
 
 FRESH_BYTES_MAX = 100
 LANES = st.sampled_from(Lane)
@@ -161,7 +162,7 @@ class FeedMachine(RuleBasedStateMachine):
             self.taken += done.value
 
 
-FeedMachine.TestCase.settings = settings(max_examples=settings.default.max_examples, stateful_step_count=30)
+FeedMachine.TestCase.settings = settings(max_examples=histories(200), stateful_step_count=30)
 TestFeed = FeedMachine.TestCase
 
 

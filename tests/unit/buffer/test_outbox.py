@@ -20,6 +20,7 @@ from edge_agent.buffer.outbox import Commit, Outbox
 from edge_agent.buffer.rows import NewBatch, OpenGap
 from edge_agent.buffer.sealing import PLAIN, Sealing
 from tests.drawn_batches import batches
+from tests.exploration import histories
 
 DEVICES = st.sampled_from([DeviceName("press"), DeviceName("oven")])
 TYPES = st.lists(
@@ -163,7 +164,5 @@ class OutboxMachine(RuleBasedStateMachine):
                 shutil.copy(file, target.with_name(target.name + end))
 
 
-OutboxMachine.TestCase.settings = settings(
-    max_examples=max(1, settings.default.max_examples // 4), stateful_step_count=25
-)
+OutboxMachine.TestCase.settings = settings(max_examples=histories(50), stateful_step_count=25)
 TestOutbox = OutboxMachine.TestCase

@@ -31,6 +31,7 @@ from connectors.sparkplug.edge_session import (
 )
 from connectors.sparkplug.node_session import NodeSession
 from connectors.sparkplug.topics import Verb, parse_topic
+from tests.exploration import histories
 
 AGENT: Final = AgentName("plant", "line")
 HOST: Final = "scada"
@@ -220,9 +221,7 @@ class EdgeSessionMachine(RuleBasedStateMachine):
 
 
 TestEdgeSession = EdgeSessionMachine.TestCase
-TestEdgeSession.settings = settings(
-    max_examples=max(1, settings.default.max_examples * 40 // 100), stateful_step_count=40, deadline=None
-)
+TestEdgeSession.settings = settings(max_examples=histories(80), stateful_step_count=40, deadline=None)
 
 
 @pytest.mark.sparkplug("tck-id-message-flow-edge-node-birth-publish-will-message-payload-bdSeq")

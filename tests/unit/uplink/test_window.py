@@ -12,6 +12,7 @@ from connectors.model.delivery import BatchNumber, BatchRanges, Epoch
 from connectors.model.tags import DefinitionHash, DeviceName
 from edge_agent.buffer.rows import Kind, StoredBatch
 from edge_agent.uplink.window import EARLY_S, RESEND_LONGEST_S, Window
+from tests.exploration import histories
 
 RESEND_S = 10.0
 NUMBERS = st.integers(0, 40)
@@ -139,9 +140,7 @@ class WindowMachine(RuleBasedStateMachine):
 
 
 TestWindow = WindowMachine.TestCase
-TestWindow.settings = settings(
-    max_examples=max(1, settings.default.max_examples * 40 // 100), stateful_step_count=40, deadline=None
-)
+TestWindow.settings = settings(max_examples=histories(80), stateful_step_count=40, deadline=None)
 
 
 def test_while_the_cloud_is_silent_only_the_oldest_is_sent_again_at_growing_intervals() -> None:
