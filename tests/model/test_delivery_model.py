@@ -80,13 +80,16 @@ def test_the_code_that_the_model_names_is_there() -> None:
     named = [
         (file, name)
         for path in sorted(MODEL.parent.glob("*.pml"))
-        for file, names in re.findall(r"\b(\w+\.py):\s+(\w+(?:, \w+)*)", path.read_text(encoding="utf-8"))
+        for file, names in re.findall(r"((?:\b\w+/)*\b\w+\.py):\s+(\w+(?:, \w+)*)", path.read_text(encoding="utf-8"))
         for name in names.split(", ")
     ]
     assert len(named) > 40
-    sources: dict[str, str] = {}
-    for folder in ("edge_agent", "cloud_ingest", "connectors"):
-        for path in (ROOT / folder).rglob("*.py"):
-            sources[path.name] = sources.get(path.name, "") + path.read_text(encoding="utf-8")
-    gone = [each for each in named if not re.search(rf"\b(?:def|class) {each[1]}\b", sources.get(each[0], ""))]
+    sources = [
+        path for folder in ("edge_agent", "cloud_ingest", "connectors") for path in (ROOT / folder).rglob("*.py")
+    ]
+    places = {file: [path for path in sources if f"{path}".endswith(f"/{file}")] for file, _ in named}
+    unclear = {file: found for file, found in places.items() if len(found) != 1}
+    assert unclear == {}, "there is no such file, or several: write its folder before it"
+    texts = {file: found[0].read_text(encoding="utf-8") for file, found in places.items()}
+    gone = [each for each in named if not re.search(rf"\b(?:def|class) {each[1]}\b", texts[each[0]])]
     assert gone == [], "name the code that does it now, and see whether it still does the same"

@@ -82,7 +82,7 @@ end:
   /* window.py: due; nothing moves any more */
   :: atomic { timeout && running && window -> sent = sent | window }
 #endif
-  /* sender.py: acknowledged; acknowledging.py: delete_acknowledged */
+  /* sender.py: acknowledged; buffer/acknowledging.py: delete_acknowledged */
   :: atomic { running && outbox & rows(acks) -> ANY(outbox & rows(acks), b);
        d_step {
          outbox = outbox & ~b; window = window & ~b;

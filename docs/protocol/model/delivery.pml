@@ -176,14 +176,14 @@ active proctype Observer() {
 end:
   if
   /* A committed batch is in the outbox, or durable in the cloud, or given up by a gap that was committed with its
-     removal. It leaves the outbox by an acknowledgement that names its epoch (acknowledging.py: delete_acknowledged;
+     removal. It leaves the outbox by an acknowledgement that names its epoch (buffer/acknowledging.py: delete_acknowledged;
      window.py: acknowledge), or with a gap (refusing.py: set_aside; giving_up.py: remove). */
   :: d_step { committed & ~(outbox | durable | given_up | lost_with_disk) ->
        nothing_is_lost = false; assert(nothing_is_lost) }
   /* What is acknowledged is durable: in the log (intake.py: _append, _durable), or, where the log can lose its end,
      stored by the historian (confirming.py: confirmed). */
   :: d_step { acks & ~name(durable) -> acked_is_durable = false; assert(acked_is_durable) }
-  /* An epoch and a number together are given once (delivery.py: new_epoch; outbox.py: _take_number). */
+  /* An epoch and a number together are given once (model/delivery.py: new_epoch; outbox.py: _take_number). */
   :: d_step { named_twice -> name_is_given_once = false; assert(name_is_given_once) }
   /* Samples come behind their definition, and are never parked (sender.py: _may_send). */
   :: d_step { parked -> samples_can_be_read = false; assert(samples_can_be_read) }

@@ -66,7 +66,7 @@ inline enter_ledger(w) {               /* interpreter.py: _of_agent, _records; s
 }
 
 inline note_duplicate(w) {
-  /* What is called a duplicate is stored already, also after a restored image (delivery.py: new_epoch; interpreter.py:
+  /* What is called a duplicate is stored already, also after a restored image (model/delivery.py: new_epoch; interpreter.py:
      _of_agent). */
   new_is_no_duplicate = ((stored | parked) & w) != 0; assert(new_is_no_duplicate)
 }
