@@ -7,14 +7,14 @@ sample that was lost leaves a hole between two numbers, and one that was stored 
 from __future__ import annotations
 
 import asyncio
-import itertools
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -25,6 +25,7 @@ from lineside.servers.postgres import PostgresServer
 
 from connectors.model.errors import DatabaseUnavailable
 from connectors.postgres.database import open_database
+from tests.faults.accounting import DeclaredGap
 from tests.servers.kafka import KafkaServer
 from tests.servers.modbus import ModbusServer
 
@@ -36,23 +37,13 @@ START_S_MAX: Final = 60.0
 GROUP, AGENT = "plant-1", "line-1"
 
 
-@dataclass(frozen=True, slots=True)
-class Hole:
-    """Numbers of one tag that are not stored, between two samples that are; times in seconds of Unix time."""
-
-    device: str
-    tag: str
-    numbers: range
-    after_s: float
-    before_s: float
-
-
 class CountingMachine:
     """The OPC UA server that counts, in a process of its own."""
 
     def __init__(self, port: int, after: int = 0) -> None:
         """Count on after the number ``after``."""
         self.port = port
+        self.after = after
         command = [
             sys.executable,
             "-m",
@@ -70,13 +61,23 @@ class CountingMachine:
             assert line, "the OPC UA server has ended"
 
     def stand_still(self) -> int:
-        """Stop counting; the last number."""
+        """Stop counting, also when it is frozen; the last number."""
+        self.resume()
         self._input.write("\n")
         self._input.flush()
         return int(self._output.readline())
 
+    def pause(self) -> None:
+        """Freeze it: connections stay open and silent, and it counts no further."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Undo ``pause``."""
+        self._process.send_signal(signal.SIGCONT)
+
     def stop(self) -> None:
         """End it."""
+        self.resume()
         self._input.close()
         self._output.close()
         self._process.terminate()
@@ -104,6 +105,12 @@ class CountingPlant:
         self.agent = ChildProcess("edge-agent", folder / "agent.log")
         self.ingest = ChildProcess("ingest", folder / "ingest.log")
         self.historian = ChildProcess("historian", folder / "historian.log")
+        self.opcua_port = self.agent_opcua_port = free_port()
+        self.modbus = ModbusServer()
+        self.agent_modbus_port = self.modbus.port
+        self.made: dict[str, list[range]] = {"counters": [], "registers": []}
+        """Of each device: the numbers that its machine has given each of its tags, run by run."""
+        self._registers_after = 0
         self._dsn = postgres.dsn(database)
         self._cleanup = ExitStack()
         self.agent_broker_port = self.ingest_broker_port = self.broker.port
@@ -114,10 +121,11 @@ class CountingPlant:
         with ExitStack() as cleanup:
             cleanup.callback(self.broker.stop)
             self.broker.start()
-            self._opcua = CountingMachine(free_port())
+            self.opcua = CountingMachine(self.opcua_port)
             cleanup.callback(self._stop_machine)
-            self._modbus = cleanup.enter_context(ModbusServer())
-            self._modbus.command(f"count holding 0 {REGISTERS - 1} read")
+            cleanup.enter_context(self.modbus)
+            cleanup.callback(self.resume_modbus)
+            self.modbus.command(f"count holding 0 {REGISTERS - 1} read")
             self._write_agent_file()
             self._write_cloud_file()
             for process in (self.agent, self.ingest, self.historian):
@@ -132,14 +140,50 @@ class CountingPlant:
         self._cleanup.close()
 
     def _stop_machine(self) -> None:
-        self._opcua.stop()
+        self.opcua.stop()
+
+    def pause_machine(self) -> None:
+        """Freeze the OPC UA server."""
+        self.opcua.pause()
+
+    def resume_machine(self) -> None:
+        """Undo ``pause_machine``."""
+        self.opcua.resume()
 
     def restart_machine(self) -> None:
         """End the OPC UA server, and start it again a little later; it goes on with the next thousand."""
-        last = self._opcua.stand_still()
-        self._opcua.stop()
+        last = self.opcua.stand_still()
+        self.made["counters"].append(range(self.opcua.after + 1, last + 1))
+        self.opcua.stop()
         time.sleep(1.0)
-        self._opcua = CountingMachine(self._opcua.port, (last // 1000 + 1) * 1000)
+        self.opcua = CountingMachine(self.opcua.port, (last // 1000 + 1) * 1000)
+
+    def restart_modbus(self) -> None:
+        """The same with the Modbus unit; its registers have 16 bits."""
+        last = self._end_of_registers()
+        self.modbus.stop()
+        time.sleep(1.0)
+        self.modbus.start()
+        self._registers_after = (last // 1000 + 1) * 1000
+        self.modbus.set("holding", 0, *[self._registers_after] * REGISTERS)
+        self.modbus.command(f"count holding 0 {REGISTERS - 1} read")
+
+    def pause_modbus(self) -> None:
+        """Freeze the Modbus unit."""
+        os.kill(self.modbus.pid, signal.SIGSTOP)
+
+    def resume_modbus(self) -> None:
+        """Undo ``pause_modbus``."""
+        if self.modbus.running:
+            os.kill(self.modbus.pid, signal.SIGCONT)
+
+    def _end_of_registers(self) -> int:
+        """The registers stand still; the last number that the agent can have read."""
+        self.resume_modbus()
+        self.modbus.command("count clear")
+        last = self.modbus.get("holding", 0)[0]
+        self.made["registers"].append(range(self._registers_after, last + 1))
+        return last
 
     def start_agent(self) -> None:
         """Start the agent; it is ready when it has committed."""
@@ -171,9 +215,11 @@ class CountingPlant:
             f"uplink: {{brokers: ['mqtt://127.0.0.1:{self.agent_broker_port}'], insecure: true, resend_after: 3s}}\n"
             f"outbox: {{{self._outbox}}}\n"
             "devices:\n"
-            f"- name: counters\n  driver: opcua\n  endpoint: opc.tcp://127.0.0.1:{self._opcua.port}\n  insecure: true\n"
+            "- name: counters\n  driver: opcua\n  insecure: true\n"
+            f"  endpoint: opc.tcp://127.0.0.1:{self.agent_opcua_port}\n"
             f"  tags:\n{counters}"
-            f"- name: registers\n  driver: modbus\n  endpoint: {self._modbus.endpoint}\n  poll: 100ms\n"
+            "- name: registers\n  driver: modbus\n  poll: 100ms\n"
+            f"  endpoint: tcp://127.0.0.1:{self.agent_modbus_port}\n"
             f"  tags:\n{registers}"
         )
 
@@ -230,9 +276,8 @@ class CountingPlant:
 
     def stand_still(self) -> dict[str, int]:
         """Stop both machines from counting; the last number of each device that the agent can have read."""
-        last = {"counters": self._opcua.stand_still()}
-        self._modbus.command("count clear")
-        last["registers"] = self._modbus.get("holding", 0)[0]
+        last = {"counters": self.opcua.stand_still(), "registers": self._end_of_registers()}
+        self.made["counters"].append(range(self.opcua.after + 1, last["counters"] + 1))
         return last
 
     def _waiting_batches(self) -> int:
@@ -269,12 +314,23 @@ class CountingPlant:
             found.setdefault((row["device"], row["name"]), []).append((row["number"], float(row["time_s"])))
         return found
 
-    def gaps(self) -> list[Any]:
+    def gaps(self) -> list[DeclaredGap]:
         """The declared gaps."""
-        return self.query(
+        rows = self.query(
             "SELECT device, reason, tags, sample_count, extract(epoch FROM first_time)::float8 AS first_s, "
             "extract(epoch FROM last_time)::float8 AS last_s FROM gap ORDER BY first_time"
         )
+        return [
+            DeclaredGap(
+                row["device"],
+                row["reason"],
+                row["first_s"],
+                row["last_s"],
+                None if row["tags"] is None else frozenset(row["tags"]),
+                row["sample_count"] or 0,
+            )
+            for row in rows
+        ]
 
     def ledger(self) -> dict[str, Any]:
         """What ``cloud-ingest ledger --json`` says of the agent."""
@@ -284,13 +340,3 @@ class CountingPlant:
         (agent,) = json.loads(finished.stdout)["agents"]
         assert isinstance(agent, dict)
         return agent
-
-
-def holes(numbers: dict[tuple[str, str], list[tuple[int, float]]]) -> list[Hole]:
-    """Where numbers are missing between two that are stored."""
-    found = []
-    for (device, tag), rows in numbers.items():
-        for (number, after_s), (following, before_s) in itertools.pairwise(rows):
-            if following > number + 1:
-                found.append(Hole(device, tag, range(number + 1, following), after_s, before_s))
-    return found

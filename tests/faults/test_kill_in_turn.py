@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from lineside.servers.postgres import PostgresServer
 
-from tests.faults.counting_plant import COUNTERS, REGISTERS, CountingPlant, holes
+from tests.faults.accounting import explains, holes
+from tests.faults.counting_plant import COUNTERS, REGISTERS, CountingPlant
 from tests.servers.kafka import KafkaServer
 
 UNDER_LOAD_S = 2.0
@@ -77,29 +78,21 @@ def test_kill_9_of_each_part_in_turn_under_load(plant: CountingPlant) -> None:
     for (device, tag), rows in numbers.items():
         assert [n for n, same in groupby(number for number, _ in rows) if len(list(same)) > 1] == [], (device, tag)
         assert rows[-1][0] == last[device], (device, tag)
-    deaths = [gap for gap in gaps if gap["reason"] == "agent_not_running"]
-    assert [gap["device"] for gap in deaths].count("counters") == len(dead)
-    assert [gap["device"] for gap in deaths].count("registers") == len(dead)
+    deaths = [gap for gap in gaps if gap.reason == "agent_not_running"]
+    assert [gap.device for gap in deaths].count("counters") == len(dead)
+    assert [gap.device for gap in deaths].count("registers") == len(dead)
     for gap in deaths:
         assert any(
-            killed_s - GAP_MARGIN_S
-            < gap["first_s"]
-            < killed_s
-            < killed_s + DEAD_S
-            < gap["last_s"]
-            < started_s + START_S
+            killed_s - GAP_MARGIN_S < gap.first_s < killed_s < killed_s + DEAD_S < gap.last_s < started_s + START_S
             for killed_s, started_s in dead
         ), (gap, dead)
     # What a server's queue could not hold on a slow machine never reached the agent; it is declared, too.
-    assert {gap["reason"] for gap in gaps} <= {"agent_not_running", "device_overflow"}
+    assert {gap.reason for gap in gaps} <= {"agent_not_running", "device_overflow"}
     found = holes(numbers)
     counting_on = {hole.tag for hole in found if hole.device == "counters"}
     assert len(counting_on) == COUNTERS, "the machine went on while the agent was dead"
     for hole in found:
-        assert any(
-            gap["device"] == hole.device and gap["first_s"] <= hole.after_s and hole.before_s <= gap["last_s"]
-            for gap in gaps
-        ), (hole, gaps)
+        assert explains(gaps, hole, margin_s=0.0), (hole, gaps)
     assert ledger["missing"] == 0
     assert ledger["dead_letters"] == 0
     assert len(ledger["epochs"]) == 1 + len(dead)
