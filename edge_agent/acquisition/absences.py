@@ -57,13 +57,14 @@ class Absences:
         since_ns = online_since_ns if self._newest_ns is None else self._newest_ns
         self._open(GapReason.DEVICE_UNAVAILABLE, detail, since_ns)
 
-    def samples_taken(self, newest_ns: int) -> None:
+    def samples_taken(self, newest_ns: int, behind_ns: int = 0) -> None:
         """The collector has taken samples of the device, the newest one of this source time; closes the gap.
 
-        A clock that is ahead does not move on what is known to have come: the agent's own time is the limit.
+        A clock that is ahead does not move on what is known to have come: the agent's own time is the limit. Others may
+        be ``behind_ns`` further behind than their lag, as the driver had to wait.
         """
         now_ns = self._clock.now_ns()
-        seen_ns = min(newest_ns, now_ns)
+        seen_ns = min(newest_ns, now_ns) - behind_ns
         self._newest_ns = seen_ns if self._newest_ns is None else max(self._newest_ns, seen_ns)
         if self._to_close:
             self._to_close = False

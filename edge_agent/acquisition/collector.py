@@ -44,6 +44,7 @@ class _Pending:
     parts: dict[tuple[Lane, DeviceName, DefinitionHash], list[SampleBatch]] = field(default_factory=dict)
     committed: list[Callable[[], None]] = field(default_factory=list)
     samples: int = 0
+    behind_ns: dict[DeviceName, int] = field(default_factory=dict)
 
 
 class Collector:
@@ -87,14 +88,19 @@ class Collector:
         batch: SampleBatch,
         committed: Callable[[], None] | None,
         lane: Lane = Lane.SAMPLES,
+        behind_ns: int = 0,
     ) -> None:
-        """Take samples (``tag`` holds aliases) for the next commit; waits while there are too many."""
+        """Take samples (``tag`` holds aliases) for the next commit; waits while there are too many.
+
+        ``behind_ns``: see ``NewBatch``.
+        """
         while self.samples_pending >= self._settings.samples_pending_max:
             self._room.clear()
             await self._room.wait()
         pending = self._pending
         pending.parts.setdefault((lane, device, definition), []).append(batch)
         pending.samples += len(batch)
+        pending.behind_ns[device] = max(behind_ns, pending.behind_ns.get(device, 0))
         if committed is not None:
             pending.committed.append(committed)
         self._something.set()
@@ -176,7 +182,7 @@ class Collector:
         self._in_commit, self._committing = pending.samples, pending.committed
         for (lane, device, definition), parts in pending.parts.items():
             for pieces in split(_by_datatype(parts), self._payload_bytes_max - MESSAGE_OVERHEAD_BYTES_MAX):
-                work.batches.append(NewBatch(device, definition, pieces, lane))
+                work.batches.append(NewBatch(device, definition, pieces, lane, pending.behind_ns[device]))
         try:
             if work:
                 self.samples_committed += await self._commit_until_done(work)

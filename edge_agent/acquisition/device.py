@@ -23,6 +23,7 @@ from connectors.sparkplug.birth import CurrentValue
 from edge_agent.acquisition.absences import Absences
 from edge_agent.acquisition.collector import Collector
 from edge_agent.acquisition.current_values import CurrentValues
+from edge_agent.acquisition.waiting import Waiting
 from edge_agent.buffer.feed import Feed
 from edge_agent.buffer.rows import Gap, GapReason, Lane
 from edge_agent.buffer.writer import OutboxWriter
@@ -103,6 +104,7 @@ class DeviceAcquisition:
         self._held_s_max = max((rule.interval_s_min for rule in rules.values()), default=0.0)
         self._in_order = asyncio.Lock()
         self._absences = Absences(name, collector, clock, self._lag_s)
+        self._waiting = Waiting(self._lag_s)
         self._counted: dict[str, int] = {}
 
     @property
@@ -188,9 +190,12 @@ class DeviceAcquisition:
         self.current.update(batch)
         reported = batch if self._filter is None else self._filter.select(batch, self._clock.monotonic_s())
         if len(reported):
-            await self._store(reported, committed)
+            begun_s = self._clock.monotonic_s()
+            behind_ns = round(self._waiting.behind_s(begun_s) * 1e9)
+            await self._store(reported, committed, behind_ns)
+            self._waiting.waited(begun_s, self._clock.monotonic_s())
             if self.is_online:
-                self._absences.samples_taken(int(reported.time_ns.max()))
+                self._absences.samples_taken(int(reported.time_ns.max()), behind_ns)
         elif committed is not None:
             self._collector.after_commit(committed)  # earlier samples of the same response may be on their way
 
@@ -204,7 +209,7 @@ class DeviceAcquisition:
 
     # ----------------------------------------------------------------------------------------------------------------
 
-    async def _store(self, batch: SampleBatch, committed: Callable[[], None] | None = None) -> None:
+    async def _store(self, batch: SampleBatch, committed: Callable[[], None] | None = None, behind_ns: int = 0) -> None:
         """Hand over to the collector, under the definition of now; in the order of the calls, however long it waits.
 
         When this is cancelled nothing of the batch was taken; so nothing that follows from having it comes before.
@@ -216,7 +221,7 @@ class DeviceAcquisition:
             parts = self._by_lane(batch)
             for lane, part in parts:
                 last = committed if part is parts[-1][1] else None
-                await self._collector.put(self.name, definition, part, last, lane)
+                await self._collector.put(self.name, definition, part, last, lane, behind_ns)
         self.samples += len(batch)
         emit(SamplesAcquired(self.name, len(batch)))
 

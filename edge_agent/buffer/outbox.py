@@ -336,7 +336,7 @@ class Outbox:
                     lane=batch.lane,
                 )
             )
-            last_ns = max(int(part.time_ns.max()) for part in batch.parts)
+            last_ns = max(int(part.time_ns.max()) for part in batch.parts) - batch.behind_ns
             newest[batch.device] = max(newest.get(batch.device, last_ns), last_ns)
         self._connection.executemany(INSERT_ROW, inserts)
         self._connection.executemany(

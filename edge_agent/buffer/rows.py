@@ -34,12 +34,16 @@ class Lane(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class NewBatch:
-    """Samples of one device under one definition that are to become one row (``tag`` holds aliases)."""
+    """Samples of one device under one definition that are to become one row (``tag`` holds aliases).
+
+    ``behind_ns``: samples so much older than the newest one, and a lag of the device, may not have been taken yet.
+    """
 
     device: DeviceName
     definition: DefinitionHash
     parts: tuple[SampleBatch, ...]
     lane: Lane = Lane.SAMPLES
+    behind_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,9 +67,6 @@ class Machine:
     """Counts up when the machine gets another program: its tags have other units then."""
     offered: dict[str, set[int]] = field(default_factory=dict)
     taken: dict[str, set[int]] = field(default_factory=dict)
-    late: dict[str, set[int]] = field(default_factory=dict)
-    """What a driver had to keep for longer than it is ever behind, because nobody took what it had before; see
-    ``verdict``."""
     forgotten_s: float = -1.0
     """Until then, the agent has forgotten that it ever heard the machine."""
     taken_s: float = -1.0
@@ -148,8 +145,6 @@ class MachineDriver:
         for tag in machine.tags:
             for number in next((numbers for name, numbers in given if name == tag.name), ()):
                 machine.offered.setdefault(tag.name, set()).add(number)
-                if now_s - machine.seconds(tag.time_ns(number)) > self.lag_s_max:
-                    machine.late.setdefault(tag.name, set()).add(number)
         if lost:
             indices, times = zip(*lost, strict=True)
             acquisition.lost(np.array(indices, np.int32), np.array(times, np.int64))

@@ -7,10 +7,6 @@
 * Whatever else a machine has said since it was first heard, and is not stored, lies in a declared gap.
 * Nothing is missing from the ledger, and it counts as many samples as are stored.
 * Numbers of one tag are in order, from batch to batch.
-
-Known not to be kept (found by seed 2495): a driver that has waited for a full disk hands over what it has of one data
-type, the agent dies before it can hand over the rest, and the rest is older than the margin of the gap that begins
-there. Such samples were never committed; they are excused here (``Machine.late``).
 """
 
 from __future__ import annotations
@@ -138,7 +134,6 @@ def _of_tag(box: Box, machine: Machine, tag: Tag, stored: Counter[tuple[int, int
     lost = {number for number in taken - found if not box.lost_rows or tag.time_ns(number) > heard_ns}
     yield from _all(f"{name}: committed, and neither stored nor given up", _undeclared(tag, lost, given_up))
     said = {number for number in machine.said(tag, machine.stopped_s) if tag.time_ns(number) > heard_ns}
-    said -= machine.late.get(tag.name, set()) - taken
     yield from _all(f"{name}: said, and neither stored nor in a gap", _undeclared(tag, said - found, own))
 
 
