@@ -16,6 +16,7 @@ from typing import Final
 
 from connectors.model.errors import BrokerUnavailable
 from connectors.ports.broker import BrokerLimits, Message
+from tests.simulation.event_loop import NOBODY
 from tests.simulation.process import Process
 from tests.simulation.trace import Trace
 
@@ -223,6 +224,9 @@ class Broker:
         if connection.line in self._cut:
             connection.waiting_down.append(message)
             return
+        if until_s := connection.process.frozen_until_s:
+            self._at(until_s + 1e-6, self._deliver, connection, message)
+            return
         self._trace.note("gets", message.topic, len(message.payload), who=connection.client)
         connection.process.call(connection.on_message, message)
 
@@ -242,7 +246,7 @@ class Broker:
         return ways
 
     def _at(self, at_s: float, work: Callable[..., None], *args: object) -> None:
-        asyncio.get_running_loop().call_at(at_s, work, *args)
+        asyncio.get_running_loop().call_at(at_s, work, *args, context=NOBODY)  # also when its sender is frozen
 
     def _after(self, delay_s: float, work: Callable[..., None], *args: object) -> None:
         asyncio.get_running_loop().call_later(delay_s, work, *args)

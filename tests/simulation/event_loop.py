@@ -22,6 +22,9 @@ STEPS_MAX: Final = 400_000
 
 current_process: contextvars.ContextVar[Process | None] = contextvars.ContextVar("process", default=None)
 
+NOBODY: Final = contextvars.Context()
+"""The context of what happens in no process."""
+
 
 class Stuck(Exception):
     """Every task waits for another one for ever, or they go round in a circle without any time passing."""
@@ -39,8 +42,10 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         self.now_s = 0.0
         self.turns = 0
         self.tasks_made = 0
-        self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
+        self._timers: list[tuple[float, int, asyncio.Handle]] = []
         self._timers_made = 0
+        self.frozen: dict[Process, float] = {}
+        """Processes of which nothing runs, and until when."""
         self.set_task_factory(_make_task)
 
     def time(self) -> float:
@@ -76,8 +81,18 @@ class SimulatedLoop(asyncio.BaseEventLoop):
             ready.append(heapq.heappop(timers)[2])
         for _ in range(len(ready)):
             handle = ready.popleft()
-            if not handle.cancelled():
+            if not handle.cancelled() and not (self.frozen and self._waits_for_its_process(handle)):
                 handle._run()
+
+    def _waits_for_its_process(self, handle: asyncio.Handle) -> bool:
+        """Whether the process is frozen in which it would run; then it runs when that goes on, in its turn."""
+        process = handle._context.get(current_process)  # type: ignore[attr-defined]
+        until_s = self.frozen.get(process) if process is not None else None
+        if until_s is None:
+            return False
+        self._timers_made += 1
+        heapq.heappush(self._timers, (until_s, self._timers_made, handle))
+        return True
 
     def close(self) -> None:
         self._timers.clear()

@@ -10,7 +10,7 @@ from tests.simulation.broker import Weather
 from tests.simulation.database import DatabaseFaults
 from tests.simulation.event_log import LogFaults
 from tests.simulation.plan import Fault
-from tests.simulation.process import Crash
+from tests.simulation.process import Crash, Process
 
 if TYPE_CHECKING:
     from tests.simulation.agents import Box
@@ -46,6 +46,8 @@ def mishap(plant: Plant, fault: Fault) -> tuple[Act, Act]:
             return lambda: _crash(plant, fault), _nothing
         case "stop":
             return lambda: plant.stop(fault.target), _nothing
+        case "frozen":
+            return lambda: _freeze(plant.process(fault.target), fault.lasts_s), _nothing
         case "disk full":
             return lambda: _fill(plant.box(fault.target), full=True), lambda: _fill(plant.box(fault.target), full=False)
         case "sync fails":
@@ -89,6 +91,7 @@ def mend(plant: Plant) -> None:
     for name, place in plant.places.items():
         if place.process is not None:
             place.process.spare()
+            place.process.thaw()
         plant.want(name, is_wanted=not name.endswith("-2") or name.startswith("agent"))
 
 
@@ -98,6 +101,11 @@ def _nothing() -> None:
 
 def _set(thing: object, name: str, bad: object, good: object) -> tuple[Act, Act]:
     return lambda: setattr(thing, name, bad), lambda: setattr(thing, name, good)
+
+
+def _freeze(process: Process | None, lasts_s: float) -> None:
+    if process is not None and process.alive:
+        process.freeze(lasts_s)
 
 
 def _crash(plant: Plant, fault: Fault) -> None:

@@ -24,7 +24,7 @@ FAULT_S_MIN: Final = 2.0
 Kind = Literal[
     "weather", "line cut", "broker restart", "log away", "log fails", "log loses end", "database away",
     "database fails", "crash", "stop", "disk full", "sync fails", "slow disk", "backup comes back", "log file lost",
-    "machine away", "machine changes", "second historian", "second ingest",
+    "frozen", "machine away", "machine changes", "second historian", "second ingest",
 ]  # fmt: skip
 
 
@@ -120,7 +120,7 @@ def _drawn_faults(draw: random.Random, plan: Plan) -> list[Fault]:
     kinds: list[Kind] = [
         "weather", "line cut", "broker restart", "log away", "log fails", "database away", "database fails", "crash",
         "crash", "crash", "stop", "disk full", "sync fails", "slow disk", "backup comes back", "log file lost",
-        "machine away", "machine changes", "second historian", "second ingest",
+        "frozen", "machine away", "machine changes", "second historian", "second ingest",
     ]  # fmt: skip
     if not plan.log_survives_power_loss:
         kinds += ["log loses end", "log loses end"]
@@ -142,7 +142,7 @@ def _drawn_fault(draw: random.Random, plan: Plan, kind: Kind) -> Fault:
         case "crash":
             target = draw.choice([agent, agent, "ingest-1", "historian-1"])
             crash = _drawn_crash(draw, is_agent=target == agent)
-        case "stop":
+        case "stop" | "frozen":
             target = draw.choice([agent, "ingest-1", "historian-1"])
         case "machine away" | "machine changes":
             number = draw.randrange(plan.machines[plan.agent_names.index(agent)])

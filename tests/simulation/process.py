@@ -14,7 +14,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeVar
 
-from tests.simulation.event_loop import SimulatedTask, current_process
+from tests.simulation.event_loop import NOBODY, SimulatedLoop, SimulatedTask, current_process
 from tests.simulation.trace import Trace
 
 T = TypeVar("T")
@@ -107,6 +107,27 @@ class Process:
         else:
             cut()
 
+    def freeze(self, lasts_s: float) -> None:
+        """Nothing of it runs for so long, as after SIGSTOP; its connections, locks and files stay as they are."""
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, SimulatedLoop)
+        until_s = max(loop.time() + lasts_s, self.frozen_until_s)
+        loop.frozen[self] = until_s
+        loop.call_at(until_s, loop.frozen.pop, self, None, context=NOBODY)
+
+    def thaw(self) -> None:
+        """It goes on at once; what would have run meanwhile runs when it was to go on."""
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, SimulatedLoop)
+        loop.frozen.pop(self, None)
+
+    @property
+    def frozen_until_s(self) -> float:
+        """When it goes on; 0 when it is not frozen."""
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, SimulatedLoop)
+        return loop.frozen.get(self, 0.0)
+
     # -- dying ---------------------------------------------------------------------------------------------------------
 
     def crash(self, crash: Crash) -> None:
@@ -134,6 +155,7 @@ class Process:
 
     def _end(self) -> None:
         self._crash = None
+        self.thaw()
         self.alive = False
         for cut in self._cut:
             cut()
