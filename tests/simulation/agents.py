@@ -10,7 +10,6 @@ from typing import Any, Final
 
 from connectors.model.delivery import Epoch
 from connectors.ports.broker import Message
-from connectors.ports.clock import Clock
 from connectors.ports.settings import DeviceSettings, DriverType, TagSettings
 from connectors.sparkplug.delivery import read_delivery
 from connectors.sparkplug.topics import Verb, parse_topic
@@ -23,6 +22,7 @@ from tests.simulation.machines import Machine, MachineDriver
 from tests.simulation.plan import Plan
 from tests.simulation.process import Process
 from tests.simulation.trace import Trace
+from tests.virtual_time import VirtualClock
 
 GROUP: Final = "plant"
 UNSENT_BYTES_MAX: Final = 20_000
@@ -46,7 +46,6 @@ class Box:
         *,
         folder: Path,
         broker: Broker,
-        clock: Clock,
         trace: Trace,
         draw: random.Random,
         violated: Callable[[str], None],
@@ -66,7 +65,8 @@ class Box:
         self._plan = plan
         self._folder = folder
         self._broker = broker
-        self._clock = clock
+        self.clock = VirtualClock()
+        """The box's own: it can be set, and nobody else's is."""
         self._trace = trace
         self._draw = draw
         self._violated = violated
@@ -150,7 +150,7 @@ class Box:
         self.session.published = self._sent
         outbox = self._config.outbox.model_copy(update={"path": self.disk.folder / OUTBOX})
         config = self._config.model_copy(update={"outbox": outbox})
-        agent = await Agent.assemble(config, self._drivers, self._clock)
+        agent = await Agent.assemble(config, self._drivers, self.clock)
         self._agent = agent
         await agent.run(self._stop)
 
@@ -201,7 +201,11 @@ class NoSocket:
 def _config(name: str, plan: Plan, machines: list[Machine]) -> AgentConfig:
     devices = tuple(
         MachineSettings(
-            name=machine.name, driver="machine", tags=tuple(TagSettings(name=tag.name) for tag in machine.tags)
+            name=machine.name,
+            driver="machine",
+            tags=tuple(
+                TagSettings(name=tag.name, lane="alarms" if tag.is_alarm else "samples") for tag in machine.tags
+            ),
         )
         for machine in machines
     )
@@ -226,6 +230,7 @@ def _config(name: str, plan: Plan, machines: list[Machine]) -> AgentConfig:
                     "ballast_bytes": plan.ballast_bytes,
                     "free_disk_bytes_min": 0,
                     "when_full": plan.when_full,
+                    "when_full_alarms": plan.when_full_alarms,
                     "commit_interval_s": plan.commit_interval_s,
                     "samples_pending_max": plan.samples_pending_max,
                 }

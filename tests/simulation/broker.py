@@ -8,6 +8,7 @@ waited there is lost. A broker that is started again has forgotten everything: c
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -16,11 +17,15 @@ from typing import Final
 
 from connectors.model.errors import BrokerUnavailable
 from connectors.ports.broker import BrokerLimits, Message
+from connectors.sparkplug.birth import REBIRTH
 from tests.simulation.event_loop import NOBODY
 from tests.simulation.process import Process
 from tests.simulation.trace import Trace
 
 CONNECT_S_MAX: Final = 10.0
+ASK_PAUSE_S: Final = 0.9
+"""A second, less what may lie between the database's answer and the question."""
+_REBIRTH: Final = REBIRTH.encode()
 _SHARE: Final = "$share/"
 NOTICED_S_MAX: Final = 40.0
 """MQTT keep-alive: one and a half times 30 seconds at most; TCP often says it sooner."""
@@ -69,6 +74,9 @@ class Broker:
         self.weather = Weather()
         self.packet_bytes_max = 0
         self.is_up = True
+        self.asked_too_often: list[str] = []
+        """Nodes that were asked for their births twice within a second."""
+        self._asked_s: dict[str, float] = {}
         self._trace = trace
         self._draw = draw
         self._cut: set[str] = set()
@@ -179,6 +187,14 @@ class Broker:
             self._give_up_at_client(connection)
 
     # -- messages ------------------------------------------------------------------------------------------------------
+
+    def published(self, message: Message) -> None:
+        """A client publishes ``message``."""
+        if "/NCMD/" in message.topic and _REBIRTH in message.payload:
+            now_s = asyncio.get_running_loop().time()
+            if now_s - self._asked_s.get(message.topic, -math.inf) < ASK_PAUSE_S:
+                self.asked_too_often.append(f"{message.topic}, {now_s - self._asked_s[message.topic]:.3f} s")
+            self._asked_s[message.topic] = now_s
 
     def send_up(self, connection: _Connection, message: Message) -> None:
         """A message of a client is on its way to the broker."""
@@ -295,6 +311,7 @@ class SimulatedSession:
             return
         self._trace.note("publishes", message.topic, len(message.payload))
         self.published(message)
+        self._broker.published(message)
         self._broker.send_up(connection, message)
 
     @property

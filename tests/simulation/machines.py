@@ -38,6 +38,7 @@ class Tag:
     period_s: float
     phase_s: float
     long_every: int = 0
+    is_alarm: bool = False
 
     def first_after(self, time_s: float) -> int:
         """The first number that is said after ``time_s``."""
@@ -168,7 +169,9 @@ class MachineDriver:
             raise DeviceUnavailable(f"{self._machine.name} does not answer")
 
 
-def drawn_machines(draw: random.Random, agent: str, count: int, *, long_texts: bool) -> Iterator[Machine]:
+def drawn_machines(
+    draw: random.Random, agent: str, count: int, *, long_texts: bool, alarms: float
+) -> Iterator[Machine]:
     """The machines of an agent."""
     for number in range(count):
         tags = tuple(
@@ -178,6 +181,7 @@ def drawn_machines(draw: random.Random, agent: str, count: int, *, long_texts: b
                 draw.choice((0.4, 0.7, 1.0, PERIOD_S_MAX)),
                 draw.uniform(0, 1),
                 draw.choice((0, 25)) if long_texts else 0,
+                draw.random() < alarms,
             )
             for index in range(draw.randint(1, 3))
         )

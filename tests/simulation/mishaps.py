@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING, Final, assert_never
 
 from tests.simulation.broker import Weather
 from tests.simulation.database import DatabaseFaults
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from tests.simulation.agents import Box
     from tests.simulation.plant import Plant
 
+CLOCK_H_MAX: Final = 3.0
 Act = Callable[[], None]
 
 
@@ -48,6 +49,9 @@ def mishap(plant: Plant, fault: Fault) -> tuple[Act, Act]:
             return lambda: plant.stop(fault.target), _nothing
         case "frozen":
             return lambda: _freeze(plant.process(fault.target), fault.lasts_s), _nothing
+        case "clock set":
+            hours = round((2 * amount - 1) * CLOCK_H_MAX * 3600e9)
+            return _set(plant.box(fault.target).clock, "jump_ns", hours, 0)
         case "disk full":
             return lambda: _fill(plant.box(fault.target), full=True), lambda: _fill(plant.box(fault.target), full=False)
         case "sync fails":
@@ -86,6 +90,7 @@ def mend(plant: Plant) -> None:
         _fill(box, full=False)
         _fail_syncs(box, 0)
         box.slow_s = 0.0
+        box.clock.jump_ns = 0
     for machine in plant.machines:
         machine.is_up = True
     for name, place in plant.places.items():

@@ -24,7 +24,7 @@ FAULT_S_MIN: Final = 2.0
 Kind = Literal[
     "weather", "line cut", "broker restart", "log away", "log fails", "log loses end", "database away",
     "database fails", "crash", "stop", "disk full", "sync fails", "slow disk", "backup comes back", "log file lost",
-    "frozen", "machine away", "machine changes", "second historian", "second ingest",
+    "frozen", "clock set", "machine away", "machine changes", "second historian", "second ingest",
 ]  # fmt: skip
 
 
@@ -69,6 +69,9 @@ class Plan:
     age_s_max: float | None
     ballast_bytes: int
     when_full: Literal["drop_oldest", "drop_newest", "thin"]
+    when_full_alarms: Literal["drop_oldest", "drop_newest"]
+    alarms: float
+    """So many tags are alarms."""
     pending_bytes_max: int
     packet_bytes_max: int
     ack_interval_s: float
@@ -108,6 +111,8 @@ def drawn_plan(seed: int) -> Plan:
         age_s_max=draw.choice((None, None, None, 6.0)),
         ballast_bytes=draw.choice((0, 0, 100_000)),
         when_full=draw.choice(("drop_oldest", "drop_newest", "thin")),
+        when_full_alarms=draw.choice(("drop_oldest", "drop_newest")),
+        alarms=draw.choice((0.0, 0.0, 0.3, 1.0)),
         pending_bytes_max=draw.choice((8000, 100_000)),
         packet_bytes_max=draw.choices((0, 3000), (3, 1))[0],
         ack_interval_s=draw.choice((0.1, 0.25)),
@@ -120,7 +125,7 @@ def _drawn_faults(draw: random.Random, plan: Plan) -> list[Fault]:
     kinds: list[Kind] = [
         "weather", "line cut", "broker restart", "log away", "log fails", "database away", "database fails", "crash",
         "crash", "crash", "stop", "disk full", "sync fails", "slow disk", "backup comes back", "log file lost",
-        "frozen", "machine away", "machine changes", "second historian", "second ingest",
+        "frozen", "clock set", "machine away", "machine changes", "second historian", "second ingest",
     ]  # fmt: skip
     if not plan.log_survives_power_loss:
         kinds += ["log loses end", "log loses end"]

@@ -77,8 +77,8 @@ class Plant:
         )  # fmt: skip
         self.boxes = [
             Box(
-                name, plan, list(drawn_machines(draw, name, count, long_texts=plan.long_texts)), folder=folder,
-                broker=self.broker, clock=clock, trace=trace, draw=draw, violated=self.violated,
+                name, plan, list(drawn_machines(draw, name, count, long_texts=plan.long_texts, alarms=plan.alarms)),
+                folder=folder, broker=self.broker, trace=trace, draw=draw, violated=self.violated,
             )
             for name, count in zip(plan.agent_names, plan.machines, strict=True)
         ]  # fmt: skip

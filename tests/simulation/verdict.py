@@ -7,6 +7,7 @@
 * Whatever else a machine has said since it was first heard, and is not stored, lies in a declared gap.
 * Nothing is missing from the ledger, and it counts as many samples as are stored.
 * Numbers of one tag are in order, from batch to batch.
+* No node is asked for its births twice within a second.
 """
 
 from __future__ import annotations
@@ -87,6 +88,8 @@ def judge(plant: Plant) -> None:
 def _problems(plant: Plant) -> Iterator[str]:
     for defect in plant.trace.defects:
         yield f"a supervisor has caught a defect: {defect}"
+    for asked in plant.broker.asked_too_often:
+        yield f"asked for its births again within a second: {asked}"
     tables = plant.database.tables
     stored, counts = _stored(plant)
     agent_ids = {row["name"]: agent_id for agent_id, row in tables.agents.items()}
