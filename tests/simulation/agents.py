@@ -58,8 +58,8 @@ class Box:
         self.slow_s = 0.0
         self.full = False
         self.failing_syncs = 0
-        self.lost_rows = False
-        """Whether rows that had been committed have gone with a disk."""
+        self.epochs_harmed = 0
+        """Epochs up to the newest accident in which rows that had been committed have gone with a disk."""
         self.published: dict[int, set[int]] = {}
         """By epoch, the batches that ever left."""
         self._plan = plan
@@ -100,12 +100,21 @@ class Box:
         self.files, self.disk = self.disk.taken_apart(), None
         self._agent = self.session = None
         if process.power_lost and self._plan.durability == "normal":
-            self.lost_rows = True
+            self._lost_rows()
             if not self._knows_machines(self.files):
                 self._forget_machines()
         if self._backup is not None:
             self._trace.note("a backup comes back", *self._backup, who=self.name)
-            self.files, self._backup, self.lost_rows = self._backup, None, True
+            self.files, self._backup = self._backup, None
+            self._lost_rows()
+
+    @property
+    def lost_rows(self) -> bool:
+        """Whether rows that had been committed have gone with a disk."""
+        return self.epochs_harmed > 0
+
+    def _lost_rows(self) -> None:
+        self.epochs_harmed = max(1, len(self.epochs))
 
     def restore(self, backup: Files, *, whole: bool) -> None:
         """When the process has ended, ``backup`` is what the next one finds; only of the database, unless ``whole``."""

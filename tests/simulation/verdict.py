@@ -154,17 +154,17 @@ def _of_ledger(plant: Plant, box: Box, agent_id: int, count: int) -> Iterator[st
     for epoch, row in entries.items():
         start = box.epochs.index(epoch) + 1 if epoch in box.epochs else 0
         missing, given_up = tables.missing(agent_id, epoch)
-        if box.lost_rows:
+        sent, arrived = box.published.get(epoch, set()), numbers(parse_multirange(row["arrived"]))
+        yield from _all(f"{box.name}: in the ledger of start {start}, and never sent", arrived - sent)
+        if start <= box.epochs_harmed:  # what was on the disk alone is gone, and how far it went may be
             continue
         yield from _all(f"{box.name}: missing of start {start}", missing)
-        sent, arrived = box.published[epoch], numbers(parse_multirange(row["arrived"]))
         yield from _all(f"{box.name}: sent, and not in the ledger of start {start}", sent - arrived - given_up)
-        yield from _all(f"{box.name}: in the ledger of start {start}, and never sent", arrived - sent)
         if row["first_batch"] is None or (row["last_batch"] is None and epoch != box.epochs[-1]):
             yield f"{box.name}: the ledger does not know how far start {start} went"
-    if not box.lost_rows:
-        for epoch in box.published.keys() - entries.keys():
-            yield f"{box.name}: the ledger does not know the epoch {epoch:016x}"
+    for start, epoch in enumerate(box.epochs[box.epochs_harmed :], box.epochs_harmed + 1):
+        if epoch in box.published and epoch not in entries:
+            yield f"{box.name}: the ledger does not know start {start}"
     counted = sum(row["samples"] for row in entries.values())
     if counted != count:
         yield f"{box.name}: the ledger counts {counted} samples, and {count} are stored"
