@@ -27,7 +27,10 @@ from edge_agent.buffer.schema import PAGE_BYTES, make_tables
 CHECK_S_MAX: Final = 0.3
 """So long the pages of the whole file are checked at a start: a gigabyte that is in memory, far less that is not."""
 
-SMALL_TABLES: Final = ("meta", "epoch", "definition", "alias", "device_state", "gap", "not_taken", "sqlite_sequence")
+SMALL_TABLES: Final = (
+    "meta", "epoch", "definition", "alias", "device_state", "gap", "not_taken", "given_up", "given_up_batches",
+    "sqlite_sequence",
+)  # fmt: skip
 HEADER_BYTES: Final = 100
 NEWEST_ROWS_MAX: Final = 1000
 

@@ -103,7 +103,8 @@ def around(connection: sqlite3.Connection, number: int) -> tuple[tuple[int, int]
         before = connection.execute("SELECT min(first_batch) - 1, min(started_ms) FROM epoch").fetchone()
     low = number if before[0] is None else min(number, before[0] + 1)
     high, until_ms = (number, None) if after is None else (max(number, after[0] - 1), after[1])
-    return (low, high), (before[1] or 0, until_ms or before[1] or 0)
+    times_ms = [time_ms if type(time_ms) is int else 0 for time_ms in (before[1], until_ms)]  # they may be damaged too
+    return (low, high), (times_ms[0], times_ms[1] or times_ms[0])
 
 
 def write_losses(connection: sqlite3.Connection, losses: Losses) -> None:

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -29,22 +29,21 @@ from connectors.model.tags import DefinitionHash, DeviceDefinition, DeviceName, 
 from edge_agent.buffer.acknowledging import delete_acknowledged
 from edge_agent.buffer.ballast import Ballast
 from edge_agent.buffer.bounds import OutboxBounds
-from edge_agent.buffer.checksums import INSERT_ROW, StoredRow, with_checksum
-from edge_agent.buffer.columns import pack_columns
 from edge_agent.buffer.damage import is_full, named_errors
 from edge_agent.buffer.definitions import Definitions, highest_alias
 from edge_agent.buffer.epochs import begin_epoch, learn_from_mark, mark_of_start
-from edge_agent.buffer.giving_up import told_not_taken
 from edge_agent.buffer.high_water import EpochBegun, Mark
 from edge_agent.buffer.losses import Losses, take_losses
+from edge_agent.buffer.new_rows import NewRows
 from edge_agent.buffer.outbox_file import Opening, OutboxFile, is_worth_opening_again
 from edge_agent.buffer.reading import stored_batch
 from edge_agent.buffer.refusing import set_aside
 from edge_agent.buffer.relief import Relief, ReliefStatus
 from edge_agent.buffer.resealing import seal_names
-from edge_agent.buffer.rows import Gap, Kind, Lane, NewBatch, OpenGap, StoredBatch
+from edge_agent.buffer.rows import Gap, Kind, NewBatch, OpenGap, StoredBatch
 from edge_agent.buffer.schema import Durability
 from edge_agent.buffer.sealing import PLAIN, Sealing, gap_place
+from edge_agent.buffer.telling import take_sums
 
 OPENINGS_MAX: Final = 8
 """More than there is to give way on a full disk: the files that were set aside, and the ballast."""
@@ -96,6 +95,7 @@ class Outbox:
         self.path = path
         self.epoch = new_epoch()
         self._next = 1
+        self._new_rows = NewRows(self.epoch, sealing, self._take_number)
         self._bounds = bounds or OutboxBounds()
         self._sealing = sealing
         self.missing_keys: set[str] = set()
@@ -147,18 +147,21 @@ class Outbox:
     def commit(self, work: Commit) -> list[StoredBatch]:
         """Carry out ``work`` in one transaction; the rows it added, in order.
 
-        When a bound is reached, older or newer samples give way first, with a gap record in the same transaction
-        (``work.given_up``). Raises ``OutboxUnavailable`` when the disk did not take it; then nothing of it happened.
+        When a bound is reached, older or newer samples give way first, and are summed up in the same transaction
+        (``work.given_up``; see ``telling.py``). Raises ``OutboxUnavailable`` when the disk did not take it; then
+        nothing of it happened. Raises ``OutboxDamaged``.
         """
         now_ms = work.now_ns // 1_000_000
+        made: list[StoredBatch] = []
         with named_errors(self.path, "written"):
-            try:
-                return self._transaction(lambda rows: self._apply(work, rows), now_ms, work)
-            except sqlite3.Error as exc:
-                if not is_full(exc):
-                    raise
-            rows = self._make_room(work)
-            return rows + self._transaction(lambda rows: self._apply(work, rows), now_ms, work)
+            for again in (False, True):
+                try:
+                    return made + self._transaction(lambda rows: self._apply(work, rows), now_ms, work)
+                except sqlite3.Error as exc:
+                    if not is_full(exc):
+                        raise
+                made += self._make_room(work, again=again)
+            return made + self._transaction(lambda rows: self._apply(work, rows), now_ms, work)
 
     @property
     def relief(self) -> ReliefStatus:
@@ -266,20 +269,33 @@ class Outbox:
             self._done, self._next = self._unsure, last + 1
         self._unsure = (None, [])
 
-    def _make_room(self, work: Commit) -> list[StoredBatch]:
-        """The disk is full: what the cloud has leaves at once, and rows give way, in a transaction of their own."""
+    def _make_room(self, work: Commit, *, again: bool) -> list[StoredBatch]:
+        """The disk is full: what the cloud has leaves at once, and something gives way, in a transaction of its own."""
         self._relief.give_up_ballast()
+        now_ms = work.now_ns // 1_000_000
         made: list[Gap] = []
 
         def give_way(rows: list[StoredBatch]) -> None:
-            made.clear()
             delete_acknowledged(self._connection, work.acknowledged)
-            made.extend(self._relief.force())
-            self._add_gaps(made, work.now_ns // 1_000_000, rows)
+            with self._odd_rows():
+                relieved = self._relief.force(now_ms, work.now_s, again=again)
+            self._add_gaps(relieved.told, now_ms, rows)
+            made[:] = relieved.given_up
 
-        rows = self._transaction(give_way, work.now_ns // 1_000_000)
+        rows = self._transaction(give_way, now_ms)
         work.given_up += made
         return rows
+
+    @contextlib.contextmanager
+    def _odd_rows(self) -> Iterator[None]:
+        """What gives way is read; where that fails in another way than SQLite's, what is stored cannot be right.
+
+        A defect here would end the agent at each start for ever; a salvage looks at every row.
+        """
+        try:
+            yield
+        except (ArithmeticError, LookupError, TypeError, ValueError) as exc:
+            raise OutboxDamaged(f"the outbox {self.path} holds what it cannot: {exc!r}") from exc
 
     def _define(
         self, device: DeviceName, types: Sequence[TagType], now_ms: int, rows: list[StoredBatch]
@@ -293,8 +309,11 @@ class Outbox:
         now_ms = work.now_ns // 1_000_000
         if work.acknowledged:
             delete_acknowledged(self._connection, work.acknowledged)
-        relieved = self._relief.relieve(now_ms, work.now_s)
-        self._add_gaps(relieved, now_ms, rows)
+        with self._odd_rows():
+            relieved = self._relief.relieve(now_ms, work.now_s)
+        self._add_gaps(relieved.told, now_ms, rows)
+        if rows:
+            self._relief.told(rows[0].number, rows[-1].number)
         for epoch, number, reason in work.refused:
             self._add_gaps(set_aside(self._connection, self._sealing, epoch, number, reason, now_ms), now_ms, rows)
         for gap in work.opened_gaps:
@@ -305,54 +324,19 @@ class Outbox:
         for device, last_ns in work.closed_gaps.items():
             self._close_gap(device, last_ns, now_ms, rows)
         self._add_gaps(work.declared_gaps, now_ms, rows)
-        if work.batches and (taken := self._relief.takes(work.batches, now_ms)):
-            self._add_batches(taken, work.now_ns, rows)
-        work.given_up += relieved
+        if work.batches and (taken := self._relief.takes(work.batches, now_ms, work.now_s)):
+            rows += self._new_rows.add_batches(self._connection, taken, work.now_ns)
+        work.given_up += relieved.given_up
 
     def _add_gaps(self, gaps: Iterable[Gap], now_ms: int, rows: list[StoredBatch]) -> None:
         rows += [self._add_record(Kind.GAP, gap.device, _NO_DEFINITION, gap.to_json(), now_ms) for gap in gaps]
 
-    def _add_batches(self, batches: Sequence[NewBatch], now_ns: int, rows: list[StoredBatch]) -> None:
-        now_ms = now_ns // 1_000_000
-        inserts: list[StoredRow] = []
-        newest: dict[DeviceName, int] = {}
-        for batch in batches:
-            count = sum(len(part) for part in batch.parts)
-            number = self._take_number()
-            payload = self._sealing.seal_batch(pack_columns(batch.parts), self.epoch, number, batch.lane)
-            row = (number, self.epoch, Kind.SAMPLES, batch.device, batch.definition, now_ms, count, payload, batch.lane)
-            inserts.append(with_checksum(row))
-            rows.append(
-                StoredBatch(
-                    number,
-                    self.epoch,
-                    Kind.SAMPLES,
-                    batch.device,
-                    batch.definition,
-                    now_ms,
-                    count,
-                    len(payload),
-                    batch.parts,
-                    lane=batch.lane,
-                )
-            )
-            last_ns = max(int(part.time_ns.max()) for part in batch.parts) - batch.behind_ns
-            newest[batch.device] = max(newest.get(batch.device, last_ns), last_ns)
-        self._connection.executemany(INSERT_ROW, inserts)
-        self._connection.executemany(
-            "UPDATE device_state SET last_source_ns=?, last_commit_ns=? WHERE device=?",
-            [(last_ns, now_ns, device) for device, last_ns in newest.items()],
-        )
-
     def _add_record(
         self, kind: Kind, device: DeviceName, definition: DefinitionHash, record: bytes, now_ms: int
     ) -> StoredBatch:
-        number = self._take_number()
-        self._newest_gap = number if kind is Kind.GAP else self._newest_gap
-        payload = self._sealing.seal_batch(record, self.epoch, number, Lane.RECORDS)
-        row = (number, self.epoch, kind, device, definition, now_ms, 0, payload, Lane.RECORDS)
-        self._connection.execute(INSERT_ROW, with_checksum(row))
-        return StoredBatch(number, self.epoch, kind, device, definition, now_ms, 0, len(payload), record=record)
+        row = self._new_rows.add_record(self._connection, kind, device, definition, record, now_ms)
+        self._newest_gap = row.number if kind is Kind.GAP else self._newest_gap
+        return row
 
     def _close_gap(self, device: DeviceName, last_ns: int, now_ms: int, rows: list[StoredBatch]) -> None:
         row = self._connection.execute(
@@ -375,6 +359,7 @@ class Outbox:
 
     def _roll_back(self, next_number: int) -> None:
         self._next = next_number
+        self._relief.rolled_back()
         if self._connection.in_transaction:
             self._connection.execute("ROLLBACK")
 
@@ -388,7 +373,9 @@ class Outbox:
             self.missing_keys = seal_names(self._connection, self._sealing)
             document = begin_epoch(self._connection, self.epoch, self._next, now_ms)
             rows.append(self._add_record(Kind.EPOCH_START, _NO_DEVICE, _NO_DEFINITION, document, now_ms))
-            self._add_gaps(told_not_taken(self._connection, sealing=self._sealing), now_ms, rows)
+            first = self._next
+            self._add_gaps(take_sums(self._connection, self._sealing), now_ms, rows)
+            self._relief.told(first, self._next - 1)
             for lost in self.losses:
                 self._add_gaps(lost.gaps(), now_ms, rows)
 

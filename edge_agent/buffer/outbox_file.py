@@ -42,6 +42,12 @@ _OPEN_AGAIN_CODES: Final = frozenset(
     {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PROTOCOL}
 )
 
+_UNTOLD: Final = (
+    "SELECT min(first_ns), EXISTS (SELECT 1 FROM given_up_batches) FROM (SELECT first_ns FROM gap UNION ALL "
+    "SELECT first_ns FROM not_taken UNION ALL SELECT first_ns FROM given_up)"
+)
+"""Since when something is missing that no record tells of yet, and whether numbers are among it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Opening:
@@ -137,11 +143,10 @@ class OutboxFile:
         with contextlib.suppress(sqlite3.Error):
             row = self.connection.execute("SELECT batch, created_ms FROM outbox ORDER BY batch LIMIT 1").fetchone()
             oldest, since_ms = (last + 1, now_ms) if row is None else row
-            query = "SELECT min(first_ns) FROM (SELECT first_ns FROM gap UNION ALL SELECT first_ns FROM not_taken)"
-            (gap_ns,) = self.connection.execute(query).fetchone()
+            gap_ns, has_sums = self.connection.execute(_UNTOLD).fetchone()
             if gap_ns is not None:
                 since_ms = min(since_ms, gap_ns // 1_000_000)
-            self.high_water.advance(last, oldest, since_ms, may_forget=oldest > newest_gap)
+            self.high_water.advance(last, oldest, since_ms, may_forget=oldest > newest_gap and not has_sums)
 
     def close_connection(self) -> None:
         """Close the database, and nothing else."""

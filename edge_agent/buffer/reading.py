@@ -17,7 +17,8 @@ from edge_agent.buffer.damage import named_errors
 from edge_agent.buffer.rows import Kind, Lane, OutboxStatus, StoredBatch
 from edge_agent.buffer.sealing import PLAIN, KeyLost, Sealing
 
-_LANES: Final = {None: "", True: "AND lane<2", False: "AND lane=2"}
+_LANES: Final = {None: "", True: "AND lane<2", False: "AND NOT coalesce(lane<2, 0)"}
+"""A row whose lane is damaged is in one of the two as well."""
 
 
 def read_batches(

@@ -29,7 +29,7 @@ def set_aside(
     if row is None:
         return []
     if not is_intact(row):
-        return _set_aside_damaged(connection, row, now_ms)
+        return set_aside_damaged(connection, row, now_ms)
     _, found, kind, device, definition, created_ms, count, payload, lane, _ = row
     if found != epoch:
         return []
@@ -52,8 +52,10 @@ def set_aside(
     return [Gap(DeviceName(device), why, first_ns, last_ns, count, None, detail, format_epoch(epoch), numbers)]
 
 
-def _set_aside_damaged(connection: sqlite3.Connection, row: StoredRow, now_ms: int) -> list[Gap]:
-    """A row that is not as it was written may have been anything: of any device, with a number between its neighbours.
+def set_aside_damaged(connection: sqlite3.Connection, row: StoredRow, now_ms: int) -> list[Gap]:
+    """Set aside a row that is not as it was written; the gaps that declare it.
+
+    It may have been anything: of any device, with a number between its neighbours.
 
     Where it may have been a record, it may have told of a gap as old as anything that waits.
     """

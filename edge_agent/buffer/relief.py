@@ -5,24 +5,27 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from connectors.model.delivery import Epoch
 from edge_agent.buffer.ballast import Ballast
 from edge_agent.buffer.bounds import HIGH_MARK, LOW_MARK, Limit, OutboxBounds, Room, WhenFull, limit_of
-from edge_agent.buffer.giving_up import BYTES_AT_ONCE_MAX, GivingUp, note_not_taken, told_not_taken
+from edge_agent.buffer.giving_up import BYTES_AT_ONCE_MAX, GivingUp, MayGo, always
 from edge_agent.buffer.rows import Gap, GapReason, Lane, NewBatch
 from edge_agent.buffer.schema import PAGE_BYTES, WAL_PAGES_MAX
 from edge_agent.buffer.sealing import PLAIN, Sealing
 from edge_agent.buffer.set_aside import forget_oldest
+from edge_agent.buffer.telling import NOT_TAKEN, Telling, note_not_taken, sum_up
 from edge_agent.buffer.thinning import Thinning
 
 LOOK_EVERY_S: Final = 1.0
-TELL_NOT_TAKEN_S: Final = 600.0
 FORCED_BYTES_MIN: Final = 64 * 1024
 """At least so much is given up at once when the disk refuses a commit."""
+
+DISK_AGAIN_S: Final = 10.0
+"""What comes is refused for so long after the disk has taken no commit, unless so much as above becomes free."""
 
 CLOCK_SET_MS: Final = 1_577_836_800_000
 """2020: a row that was committed before was written by a clock that had not been set. How old it is nobody knows, but
@@ -39,6 +42,14 @@ class ReliefStatus:
     reason: str
     refuses: bool
     ballast_held: bool
+
+
+@dataclass(slots=True)
+class Relieved:
+    """``given_up``: what one transaction gives up, for whoever reports it. ``told``: the gap records that it adds."""
+
+    given_up: list[Gap] = field(default_factory=list)
+    told: list[Gap] = field(default_factory=list)
 
 
 class Relief:
@@ -60,37 +71,41 @@ class Relief:
         self._epoch = epoch
         self._ballast = Ballast(path, bounds.ballast_bytes)
         self._thinning = Thinning()
+        self._telling = Telling(connection, sealing)
         self._refusing: dict[Lane, str] = {}
+        self._disk_refused: tuple[float, int] | None = None
+        self._oldest_after: dict[Lane, int] = {}
+        """By lane: a number up to which no row of it is left, so that what stands before is not gone through again."""
+        self._relieved = Relieved()
         self._looked_s = float("-inf")
         self._started_s: float | None = None
         self._free_disk_bytes = 0
         self._wal_bytes = 0
         self.status = ReliefStatus(0, bounds.bytes_max, 0, "", refuses=False, ballast_held=self._ballast.is_held)
 
-    def relieve(self, now_ms: int, now_s: float) -> list[Gap]:
-        """Make room, if a bound asks for it; the gap records of what was given up. ``now_s`` is monotonic."""
+    def relieve(self, now_ms: int, now_s: float) -> Relieved:
+        """Make room, if a bound asks for it, and tell of it when that is due. ``now_s`` is monotonic."""
         self._started_s = now_s if self._started_s is None else self._started_s
-        gaps: list[Gap] = []
+        self._relieved = Relieved()
         looks = now_s - self._looked_s >= LOOK_EVERY_S
         if looks:
             self._looked_s = now_s
             self._look()
-            gaps += self._too_old(now_ms, now_s)
+            self._too_old(now_ms, now_s)
         room = self._room()
         limit = limit_of(self._bounds, room)
         if looks:
             self._trim_ballast(limit)
         excess = limit.excess_bytes(room.used_bytes)
         if excess:
-            gaps += self._make_room(limit, excess)
-        elif self._refusing and limit.is_relieved(room.used_bytes):
+            self._make_room(limit, excess, now_ms, now_s)
+        elif limit.is_relieved(room.used_bytes) and not self._disk_still_refuses(room, now_s):
             self._refusing.clear()
             self._thinning.begin_anew()
-            gaps += told_not_taken(self._connection, sealing=self._sealing)
-        elif limit.is_relieved(room.used_bytes):
-            self._thinning.begin_anew()
-        if looks and self._refusing:
-            gaps += told_not_taken(self._connection, now_ms - int(TELL_NOT_TAKEN_S * 1000), sealing=self._sealing)
+        if looks:
+            due = self._telling.due(now_s)
+            self._relieved.told += due
+            self._relieved.given_up += [gap for gap in due if gap.detail == NOT_TAKEN]
         self.status = ReliefStatus(
             room.used_bytes,
             limit.bytes_max,
@@ -99,9 +114,17 @@ class Relief:
             refuses=bool(self._refusing),
             ballast_held=self._ballast.is_held,
         )
-        return gaps
+        return self._relieved
 
-    def takes(self, batches: Sequence[NewBatch], now_ms: int) -> list[NewBatch]:
+    def told(self, first: int, last: int) -> None:
+        """The records of ``Relieved.told`` have these numbers."""
+        self._telling.told(first, last)
+
+    def rolled_back(self) -> None:
+        """What was given up is there after all."""
+        self._oldest_after.clear()
+
+    def takes(self, batches: Sequence[NewBatch], now_ms: int, now_s: float) -> list[NewBatch]:
         """The batches that there is room for; of the others it is noted what they were."""
         if not self._refusing:
             return list(batches)
@@ -112,47 +135,77 @@ class Relief:
                 taken.append(batch)
             else:
                 note_not_taken(self._connection, batch.device, batch.parts, reason, now_ms)
+                self._telling.lost(now_s)
         return taken
 
     def give_up_ballast(self) -> bool:
         """The disk is full: free what is held for that, damaged files first; false when nothing is."""
         return forget_oldest(self._path) or self._ballast.give_up()
 
-    def force(self) -> list[Gap]:
-        """The disk has refused a commit: rows give way, whatever the bounds say."""
+    def force(self, now_ms: int, now_s: float, *, again: bool) -> Relieved:
+        """The disk has refused a commit: something gives way, whatever the bounds say.
+
+        Where that is what comes, nothing that is stored does, unless the commit is refused ``again`` without it.
+        """
         self._looked_s = float("-inf")
+        self._relieved = Relieved()
         room = self._room()
         wanted = max(FORCED_BYTES_MIN, int(room.used_bytes * (HIGH_MARK - LOW_MARK)))
-        return self._make_room(Limit(0, GapReason.DISK_FULL), wanted)
+        policy = self._bounds.policies[Lane.SAMPLES]
+        if policy is WhenFull.DROP_NEWEST and not again:
+            self._refusing[Lane.SAMPLES] = GapReason.DISK_FULL
+            self._disk_refused = (now_s, room.used_bytes)
+            return self._relieved
+        wanted = FORCED_BYTES_MIN if policy is WhenFull.DROP_NEWEST else wanted
+        wanted -= self._forget_refused(wanted)
+        if policy is WhenFull.THIN and not again and not self._thinning.is_exhausted:
+            wanted -= self._thin(wanted, now_ms, now_s)
+        if wanted > 0:
+            self._drop(Limit(max(0, room.used_bytes - wanted), GapReason.DISK_FULL), wanted, now_ms, now_s)
+        return self._relieved
 
-    def _make_room(self, limit: Limit, excess_bytes: int) -> list[Gap]:
+    def _disk_still_refuses(self, room: Room, now_s: float) -> bool:
+        if self._disk_refused is None:
+            return False
+        since_s, used_bytes = self._disk_refused
+        if now_s - since_s < DISK_AGAIN_S and room.used_bytes > used_bytes - FORCED_BYTES_MIN:
+            return True
+        self._disk_refused = None
+        return False
+
+    def _make_room(self, limit: Limit, excess_bytes: int, now_ms: int, now_s: float) -> None:
         excess_bytes -= self._forget_refused(excess_bytes)
         policy = self._bounds.policies[Lane.SAMPLES]
-        gaps: list[Gap] = []
         if policy is WhenFull.DROP_NEWEST:
             self._refusing[Lane.SAMPLES] = limit.reason
         elif policy is WhenFull.THIN and not self._thinning.is_exhausted and excess_bytes > 0:
-            thinned = GivingUp(self._connection, GapReason.THINNED, self._thinning.detail, self._sealing)
-            self._thinning.thin(self._connection, thinned, excess_bytes)
-            gaps += thinned.gaps()
+            self._thin(excess_bytes, now_ms, now_s)
         if policy is not WhenFull.DROP_OLDEST and not self._thinning.is_exhausted:
             # It may not be enough: alarms fill an outbox that takes no samples, thin rows leave pages half full.
             excess_bytes = self._room().used_bytes - limit.bytes_max
-        return [*gaps, *self._drop(limit, excess_bytes)] if excess_bytes > 0 else gaps
+        if excess_bytes > 0:
+            self._drop(limit, excess_bytes, now_ms, now_s)
 
-    def _drop(self, limit: Limit, bytes_min: int) -> list[Gap]:
-        giving_up = self._giving_up(limit.reason)
-        giving_up.drop_oldest(Lane.SAMPLES, bytes_min)
+    def _thin(self, bytes_min: int, now_ms: int, now_s: float) -> int:
+        """Thin rows until so much is free, or all are; bytes that this freed."""
+        thinned = GivingUp(self._connection, GapReason.THINNED, self._thinning.detail, self._sealing, now_ms)
+        self._thinning.thin(self._connection, thinned, bytes_min)
+        self._add(thinned, now_s)
+        return thinned.freed_bytes
+
+    def _drop(self, limit: Limit, bytes_min: int, now_ms: int, now_s: float) -> None:
+        giving_up = self._giving_up(limit.reason, now_ms)
+        self._drop_oldest(giving_up, Lane.SAMPLES, bytes_min)
         if giving_up.freed_bytes < bytes_min and self._room().used_bytes > limit.bytes_max:
             if self._bounds.policies[Lane.ALARMS] is WhenFull.DROP_NEWEST:
                 self._refusing[Lane.ALARMS] = limit.reason
             else:
-                giving_up.drop_oldest(Lane.ALARMS, bytes_min)
-        return list(giving_up.gaps())
+                self._drop_oldest(giving_up, Lane.ALARMS, bytes_min)
+        self._add(giving_up, now_s)
 
-    def _too_old(self, now_ms: int, now_s: float) -> list[Gap]:
+    def _too_old(self, now_ms: int, now_s: float) -> None:
         if self._bounds.age_s_max is None or self._started_s is None:
-            return []
+            return
         age_max_ms = self._bounds.age_s_max * 1000
         up_ms = (now_s - self._started_s) * 1000
 
@@ -160,19 +213,31 @@ class Relief:
             age_ms = now_ms - created_ms if created_ms >= CLOCK_SET_MS else up_ms
             return (min(age_ms, up_ms) if epoch == self._epoch else age_ms) > age_max_ms
 
-        giving_up = self._giving_up(GapReason.TOO_OLD)
+        giving_up = self._giving_up(GapReason.TOO_OLD, now_ms)
         for lane in (Lane.SAMPLES, Lane.ALARMS):
-            giving_up.drop_oldest(lane, BYTES_AT_ONCE_MAX, is_too_old)
-        return list(giving_up.gaps())
+            self._drop_oldest(giving_up, lane, BYTES_AT_ONCE_MAX, is_too_old)
+        self._add(giving_up, now_s)
 
-    def _giving_up(self, reason: str) -> GivingUp:
+    def _drop_oldest(self, giving_up: GivingUp, lane: Lane, bytes_min: int, may_go: MayGo = always) -> None:
+        after = self._oldest_after.get(lane, 0)
+        self._oldest_after[lane] = giving_up.drop_oldest(lane, bytes_min, may_go, after)
+
+    def _add(self, giving_up: GivingUp, now_s: float) -> None:
+        """Sum up what was given up, in the same transaction."""
+        self._relieved.given_up += giving_up.gaps()
+        self._relieved.told += giving_up.damaged
+        if giving_up.has_losses:
+            sum_up(self._connection, giving_up)
+            self._telling.lost(now_s)
+
+    def _giving_up(self, reason: str, now_ms: int) -> GivingUp:
         bounds = self._bounds
         details = {
             GapReason.OUTBOX_FULL: f"the outbox has reached its {bounds.bytes_max / 1e6:,.0f} MB (outbox.size_max)",
             GapReason.DISK_FULL: "the disk has no room for more (outbox.free_disk_min)",
             GapReason.TOO_OLD: f"older than {(bounds.age_s_max or 0) / 3600:g} h (outbox.age_max)",
         }
-        return GivingUp(self._connection, reason, details[reason], self._sealing)
+        return GivingUp(self._connection, reason, details[reason], self._sealing, now_ms)
 
     def _forget_refused(self, bytes_min: int) -> int:
         """Batches that the cloud has refused are declared already: they give way first. Bytes that this freed."""

@@ -29,7 +29,7 @@ CHUNK_BYTES: Final = 4 * 1024 * 1024
 NUMBERS_AHEAD_MAX: Final = 1_000_000_000
 """A file that says its numbers are further than this beyond its rows is not believed."""
 
-_COPIED: Final = ("meta", "device_state", "gap", "not_taken", "refused", "alias")
+_COPIED: Final = ("meta", "device_state", "gap", "not_taken", "given_up", "given_up_batches", "refused", "alias")
 _TYPE_NAMES: Final = {int: "integer", str: "text", bytes: "blob", type(None): "null"}
 _NOT_COPIED: Final = ("schema", LOSSES_IN_META)
 """Keys of table ``meta`` that the new file has for itself."""
@@ -112,7 +112,16 @@ class Salvage:
                 self._target.execute(statement, row)
                 if table == "refused":
                     self._explained.add(row[0])
+                elif table == "given_up_batches":
+                    self._explain(row[2], row[3])
         self._target.execute("COMMIT")
+
+    def _explain(self, first: int, last: int) -> None:
+        """Numbers that were given up, and are to be told of; a range that cannot be explains nothing."""
+        if 0 < first <= last < EPOCH_MAX:
+            self._explained.add(first, last)
+        else:
+            self._source.suspect.add("given_up_batches")
 
     def _copy_definitions(self) -> None:
         """Definitions, and where a body is out of reach, that there was one: whether the cloud has it still counts."""
@@ -266,7 +275,7 @@ class Salvage:
         for begin, end in self._explained:
             there.add(begin, end)
         missing = there.missing(first, last)
-        states = bool(self._source.suspect & {"device_state", "gap", "not_taken", "epoch"})
+        states = bool(self._source.suspect & {"device_state", "gap", "not_taken", "given_up", "epoch"})
         since_ms = trusted.since_ms if trusted is not None else min((epoch.started_ms for epoch in epochs), default=0)
         first_ms, last_ms = since_ms, now_ms
         if missing and not states:

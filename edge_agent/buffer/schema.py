@@ -68,6 +68,18 @@ _MIGRATIONS: Final = (
     -- see checksums.py; none in rows of older versions
     ALTER TABLE outbox ADD COLUMN checksum INTEGER;
     """,
+    """
+    -- see telling.py
+    CREATE TABLE given_up (
+        epoch INTEGER NOT NULL, device TEXT NOT NULL, reason TEXT NOT NULL, detail TEXT NOT NULL,
+        first_ns INTEGER NOT NULL, last_ns INTEGER NOT NULL, sample_count INTEGER NOT NULL, aliases TEXT,
+        PRIMARY KEY (epoch, device, reason)
+    ) WITHOUT ROWID;
+    CREATE TABLE given_up_batches (
+        epoch INTEGER NOT NULL, reason TEXT NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL,
+        PRIMARY KEY (epoch, reason, first)
+    ) WITHOUT ROWID;
+    """,
 )
 SCHEMA_VERSION: Final = len(_MIGRATIONS)
 _TELLS_VERSION: Final = 3

@@ -17,7 +17,7 @@ from connectors.model.errors import PayloadInvalid
 from connectors.model.samples import SampleBatch
 from edge_agent.buffer.checksums import StoredRow, is_intact, with_checksum
 from edge_agent.buffer.columns import pack_columns, unpack_columns
-from edge_agent.buffer.giving_up import BYTES_AT_ONCE_MAX, ROW_BYTES, GivingUp
+from edge_agent.buffer.giving_up import BYTES_AT_ONCE_MAX, OF_LANE, ROW_BYTES, GivingUp
 from edge_agent.buffer.rows import Lane
 
 INTERVALS_S: Final = (1, 10, 60)
@@ -54,15 +54,17 @@ class Thinning:
         interval_ns = INTERVALS_S[self._level] * 1_000_000_000
         read_bytes = 0
         while giving_up.freed_bytes < bytes_min and read_bytes < READ_AT_ONCE_MAX:
-            query = "SELECT * FROM outbox WHERE batch>? AND lane=? ORDER BY batch LIMIT 1"
-            row = connection.execute(query, (self._after, Lane.SAMPLES)).fetchone()
+            query = f"SELECT * FROM outbox WHERE batch>? AND {OF_LANE[Lane.SAMPLES]} ORDER BY batch LIMIT 1"  # noqa: S608
+            row = connection.execute(query, (self._after,)).fetchone()
             if row is None:
                 self._level, self._after, self._memory = self._level + 1, 0, _Memory()
                 return
             self._after = row[0]
+            if not is_intact(row):
+                giving_up.set_aside(row)
+                continue
             read_bytes += len(row[7])
-            if is_intact(row):  # else it is set aside, with a gap, when it is its turn to be sent
-                self._thin_row(connection, giving_up, row, interval_ns)
+            self._thin_row(connection, giving_up, row, interval_ns)
 
     def _thin_row(self, connection: sqlite3.Connection, giving_up: GivingUp, row: StoredRow, interval_ns: int) -> None:
         batch, epoch, kind, device, definition, created_ms, _count, payload, lane, _checksum = row

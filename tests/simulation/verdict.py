@@ -71,7 +71,9 @@ def _waiting(box: Box) -> int:
     assert box.disk is not None
     connection = sqlite3.connect(f"file:{box.disk.folder / OUTBOX}?mode=ro", uri=True)
     try:
-        query = "SELECT (SELECT count(*) FROM outbox) + (SELECT count(*) FROM not_taken)"
+        query = (
+            "SELECT (SELECT count(*) FROM outbox) + (SELECT count(*) FROM not_taken) + (SELECT count(*) FROM given_up)"
+        )
         return int(connection.execute(query).fetchone()[0])
     except sqlite3.OperationalError:
         return -1

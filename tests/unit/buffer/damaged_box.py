@@ -14,9 +14,11 @@ from outbox_model import content, stored
 
 from connectors.model.datatypes import DataType
 from connectors.model.delivery import BatchRanges, Epoch
+from connectors.model.errors import OutboxDamaged
 from connectors.model.samples import SampleBatch
 from connectors.model.tags import DeviceName, TagName, TagType
 from connectors.sparkplug.delivery import parse_epoch
+from edge_agent.buffer.bounds import OutboxBounds
 from edge_agent.buffer.outbox import Commit, Outbox
 from edge_agent.buffer.reading import read_batches
 from edge_agent.buffer.rows import Kind, NewBatch, OpenGap, StoredBatch
@@ -119,6 +121,27 @@ def bounded_opening(path: Path) -> Iterator[None]:
         yield
 
 
+def emptied_by_bounds(box: Box, path: Path, bounds: OutboxBounds) -> Outbox:
+    """Open the outbox, and let its bounds take what they want; the caller closes it."""
+    later_ns = NOW_NS + 3_600_000_000_000
+    outbox, now_s, suspicion = Outbox(path, "normal", now_ms=later_ns // 1_000_000, bounds=bounds), 0.0, ""
+    for _ in range(5):
+        now_s += 2.0
+        try:
+            if suspicion:
+                outbox = Outbox(path, "normal", now_ms=later_ns // 1_000_000, bounds=bounds, suspicion=suspicion)
+                suspicion = ""
+            outbox.commit(Commit(now_ns=later_ns, now_s=now_s))
+        except OutboxDamaged as exc:  # as the agent does: it is opened anew, and all of it looked at
+            outbox.close()
+            suspicion = str(exc)
+    rows = rows_of(outbox)
+    declare_what_is_damaged(outbox, rows)
+    there = {(row.epoch, int(row.number)) for row in rows if not row.unreadable}
+    assert box.rows.keys() - there - explained(outbox) == set(), "given up, and nobody says so"
+    return outbox
+
+
 def declare_what_is_damaged(outbox: Outbox, rows: list[StoredBatch]) -> None:
     """What the sender does when it is the turn of a row that is not as it was written."""
     refused = [(row.epoch, int(row.number), row.unreadable) for row in rows if row.unreadable]
@@ -127,13 +150,15 @@ def declare_what_is_damaged(outbox: Outbox, rows: list[StoredBatch]) -> None:
 
 
 def explained(outbox: Outbox) -> set[Key]:
-    """Numbers that gap records of this start name."""
+    """Numbers that gap records of this start name, or will name."""
     found: set[Key] = set()
     for row in rows_of(outbox):
         if row.kind is Kind.GAP and row.epoch == outbox.epoch:
             gap = json.loads(row.record)
             for first, last in gap["batches"]:
                 found.update((parse_epoch(gap["epoch"]), number) for number in range(first, last + 1))
+    for epoch, first, last in outbox._connection.execute("SELECT epoch, first, last FROM given_up_batches"):
+        found.update((Epoch(epoch), number) for number in range(first, last + 1))
     return found
 
 

@@ -62,7 +62,7 @@ def files_at_most(size_bytes: int) -> Iterator[None]:
 
 
 def test_a_commit_that_the_disk_does_not_take_leaves_no_trace_and_works_afterwards(outbox: Outbox) -> None:
-    work = commit_of(outbox, 10_000)
+    work = commit_of(outbox, 40_000)
     work.opened_gaps.append(OpenGap(PRESS, "device_unavailable", 5))
     work.acknowledged[outbox.epoch] = BatchRanges([(1, 2)])
     before = stored(outbox.path)

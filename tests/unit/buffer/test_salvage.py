@@ -6,13 +6,21 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from damaged_box import NOW_NS, Box, bounded_opening, goes_on, opened_as_promised, rows_of
+from damaged_box import NOW_NS, Box, bounded_opening, emptied_by_bounds, goes_on, opened_as_promised, rows_of
 from hypothesis import given
 from hypothesis import strategies as st
 from outbox_model import content
 
 from edge_agent.buffer import damaged_file
+from edge_agent.buffer.bounds import OutboxBounds, WhenFull
 from edge_agent.buffer.outbox import Outbox
+from edge_agent.buffer.rows import Lane
+
+BOUNDS = [
+    OutboxBounds(bytes_max=60_000),
+    OutboxBounds(bytes_max=60_000, policies={Lane.ALARMS: WhenFull.DROP_OLDEST, Lane.SAMPLES: WhenFull.THIN}),
+    OutboxBounds(age_s_max=60.0),
+]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -42,6 +50,19 @@ def test_a_byte_that_is_wrong_anywhere_makes_no_row_wrong_and_none_disappear(box
         damaged[at] ^= data.draw(st.integers(1, 255), "xor")
         target.write_bytes(damaged)
         goes_on(opened_as_promised(box, path))
+
+
+@given(data=st.data())
+def test_a_byte_that_is_wrong_where_rows_give_way_ends_nothing_and_hides_no_number(
+    box: Box, data: st.DataObject
+) -> None:
+    with box.unpacked() as path:
+        target = drawn_file(data, path)
+        damaged = bytearray(target.read_bytes())
+        at = data.draw(st.integers(0, len(damaged) - 1), "at")
+        damaged[at] ^= data.draw(st.integers(1, 255), "xor")
+        target.write_bytes(damaged)
+        goes_on(emptied_by_bounds(box, path, data.draw(st.sampled_from(BOUNDS), "bounds")))
 
 
 @given(data=st.data())
