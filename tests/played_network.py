@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -18,7 +19,7 @@ from connectors.model.samples import SampleBatch
 from connectors.model.tags import DefinitionHash, DeviceDefinition, DeviceName, TagName, TagType
 from connectors.ports.broker import BrokerLimits, Message
 from connectors.sparkplug.birth import CurrentValue
-from connectors.sparkplug.delivery import Acknowledgement, Delivery, encode_acknowledgement, read_delivery
+from connectors.sparkplug.delivery import GAP, Acknowledgement, Delivery, encode_acknowledgement, read_delivery
 from connectors.sparkplug.state import HostState, encode_state
 from connectors.sparkplug.topics import Verb, parse_topic
 from edge_agent.acquisition.collector import Collector, CollectorSettings
@@ -101,6 +102,12 @@ class PlayedNetwork:
         if self._lost is not None and not self._lost.done():
             self._lost.set_exception(BrokerUnavailable("the connection was lost"))
             self._lost.exception()
+
+    def explained(self) -> set[int]:
+        """The batch numbers that the gaps name which have arrived."""
+        records = [delivery.records[GAP] for delivery in self.arrived.values() if GAP in delivery.records]
+        spans = [span for record in records for span in json.loads(record)["batches"]]
+        return {number for first, last in spans for number in range(first, last + 1)}
 
     def say(self, *acks: Acknowledgement) -> None:
         """Send acknowledgements to the agent."""

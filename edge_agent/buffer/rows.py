@@ -107,6 +107,26 @@ class Gap:
         return json.dumps(asdict(self), separators=(",", ":"), ensure_ascii=False).encode()
 
 
+def read_gap(record: bytes) -> Gap | None:
+    """What ``Gap.to_json`` has written; ``None`` when the record is none."""
+    try:
+        document = json.loads(record)
+        tags, batches = document["tags"], tuple((int(first), int(last)) for first, last in document["batches"])
+        return Gap(
+            DeviceName(str(document["device"])),
+            str(document["reason"]),
+            int(document["first_ns"]),
+            int(document["last_ns"]),
+            None if document["count"] is None else int(document["count"]),
+            None if tags is None else tuple(map(str, tags)),
+            str(document["detail"]),
+            None if document["epoch"] is None else str(document["epoch"]),
+            batches,
+        )
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
 @dataclass(frozen=True, slots=True)
 class OpenGap:
     """A gap that has begun and not ended: it is closed by the first samples that are committed afterwards."""

@@ -7,6 +7,7 @@ it is told to. What the cloud has in the end is compared with what was committed
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import pytest
 
 from connectors.model.delivery import BatchRanges, Epoch
 from connectors.sparkplug import sparkplug_b_pb2 as pb
-from connectors.sparkplug.delivery import Acknowledgement
+from connectors.sparkplug.delivery import GAP, Acknowledgement
 from edge_agent.buffer.rows import Kind
 from tests.played_network import PRESS, WINDOW, Bench, PlayedNetwork, running, until
 from tests.virtual_time import virtual_time
@@ -41,12 +42,29 @@ def test_everything_arrives_and_leaves_the_disk_whatever_the_network_loses(tmp_p
             numbers = {number for _, number in network.arrived}
             assert numbers | network.refuses >= set(range(1, max(numbers) + 1)), "no number is missing"
             assert not numbers & network.refuses
-            gaps = [delivery for delivery in network.arrived.values() if "Lineside/Gap" in delivery.records]
             refused = {number for number in network.refuses if number < max(numbers)}
-            assert len(gaps) == len(refused) == bench.uplink.state.refused
+            assert network.explained() == refused, "what was refused is explained, also where it was a gap record"
+            assert len(refused) == bench.uplink.state.refused
             assert bench.uplink.state.acknowledged == len(network.arrived), "each counts once"
 
     scene()
+
+
+@virtual_time
+async def test_a_gap_record_that_is_refused_is_told_again_with_all_that_it_explained(tmp_path: Path) -> None:
+    network = PlayedNetwork()
+    network.refuses = {3, 4, 6, 7}  # two batches, and the records that tell of them
+    bench = Bench(tmp_path, network)
+    async with running(bench):
+        await bench.online()
+        for number in range(3):
+            await bench.put(float(number))
+            await asyncio.sleep(0.15)
+        await until(lambda: not bench.waiting and not bench.uplink.in_flight)
+    assert network.explained() == {3, 4, 6, 7}
+    gaps = [json.loads(str(each.records[GAP])) for each in network.arrived.values() if GAP in each.records]
+    assert {(gap["device"], gap["reason"], gap["count"]) for gap in gaps} == {(PRESS, "refused", 1)}
+    assert all(gap["first_ns"] == gap["last_ns"] for gap in gaps), "the times are those of the samples"
 
 
 @virtual_time
