@@ -94,7 +94,7 @@ class Agent:
         writer.opens_again_with(reader)
         for key_id in sorted(await writer.call(lambda outbox: outbox.missing_keys)):
             emit(OutboxKeyMissing(key_id))
-        feed = Feed(reader)
+        feed = Feed(reader, monotonic_s=clock.monotonic_s)
         collector = Collector(
             writer,
             feed,

@@ -54,7 +54,13 @@ class PlayedNetwork:
         self.wills: list[Message] = []
         self.unreachable: set[str] = set()
         self.bytes_max = 0
-        self.unsent_bytes = 0
+        self.bytes_per_s: float | None = None
+        """How fast the link is; one message after the other passes it. ``None``: as fast as they come."""
+        self.queues_unseen = False
+        """Whether what waits for the link waits behind the socket, where only the round trip shows it."""
+        self.came: list[tuple[float, int, bytes]] = []
+        """When each DDATA was through the link, its batch number, and the payload."""
+        self._link_free_s = 0.0
         self._lost: asyncio.Future[None] | None = None
         self._answer: Callable[[Message], None] = lambda message: None
 
@@ -81,14 +87,31 @@ class PlayedNetwork:
         assert not self.bytes_max or len(message.topic) + len(message.payload) <= self.bytes_max
         self.order.append((topic.verb.value, 0 if delivery is None else delivery.batch))
         self.payloads.append((asyncio.get_running_loop().time(), message.payload))
+        through_s = self._through_s(len(message.payload))
+        if topic.verb is Verb.DDATA and delivery is not None:
+            self.came.append((through_s, delivery.batch, message.payload))
         if delivery is None or not delivery.batch or self.random.random() < self.loss:
             return
         if topic.verb is Verb.DDATA:
             assert delivery.definition in self.definitions, "samples before the cloud had their definition"
-        asyncio.get_running_loop().call_later(LATENCY_S, self._arrive, self._lost, delivery)
+        asyncio.get_running_loop().call_at(through_s, self._arrive, self._lost, delivery)
+
+    def _through_s(self, size_bytes: int) -> float:
+        """When a message that is published now has arrived."""
+        now_s = asyncio.get_running_loop().time()
+        if self.bytes_per_s is not None:
+            self._link_free_s = max(now_s, self._link_free_s) + size_bytes / self.bytes_per_s
+        return max(now_s, self._link_free_s) + LATENCY_S
+
+    @property
+    def unsent_bytes(self) -> int:
+        if self.bytes_per_s is None or self.queues_unseen:
+            return 0
+        return round(max(0.0, self._link_free_s - asyncio.get_running_loop().time()) * self.bytes_per_s)
 
     async def drained(self, bytes_max: int) -> None:
-        await asyncio.sleep(0)
+        while self.unsent_bytes > bytes_max:  # noqa: ASYNC110  it is virtual time
+            await asyncio.sleep(0.01)
 
     async def closed(self) -> None:
         assert self._lost is not None
@@ -145,14 +168,17 @@ class Bench:
         backlog_bytes_per_s_max: float | None = None,
         wait_for_host: bool = False,
         sealing: Sealing = PLAIN,
+        window_batches_max: int = WINDOW,
+        window_bytes_max: int = 1_000_000,
+        samples_pending_max: int = 1000,
     ) -> None:
         self.changed: list[SampleBatch] = []
         self.network, self.clock = network, VirtualClock()
         self.writer = InlineWriter(folder, sealing)
         self.reader = InlineReader(self.writer)
         writer = cast(OutboxWriter, self.writer)
-        self.feed = Feed(cast(OutboxReader, self.reader))
-        self.collector = Collector(writer, self.feed, CollectorSettings(0.1, 1000, 100_000), self.clock)
+        self.feed = Feed(cast(OutboxReader, self.reader), monotonic_s=self.clock.monotonic_s)
+        self.collector = Collector(writer, self.feed, CollectorSettings(0.1, samples_pending_max, 100_000), self.clock)
         options = UplinkOptions(
             agent=AgentName("plant", "line"),
             brokers=brokers,
@@ -160,8 +186,8 @@ class Bench:
             host="lineside",
             wait_for_host=wait_for_host,
             properties=(),
-            window_batches_max=WINDOW,
-            window_bytes_max=1_000_000,
+            window_batches_max=window_batches_max,
+            window_bytes_max=window_bytes_max,
             resend_after_s=2.0,
             backlog_bytes_per_s_max=backlog_bytes_per_s_max,
         )
@@ -189,10 +215,10 @@ class Bench:
         found, self.changed = self.changed[-1:], []
         return found
 
-    async def put(self, value: float, definition: DefinitionHash | None = None) -> None:
+    async def put(self, value: float, definition: DefinitionHash | None = None, *, time_ns: int | None = None) -> None:
         """A sample of the device, in a batch of its own."""
         assert self.definition is not None
-        alias, time_ns = self.definition.metrics[0].alias, self.clock.now_ns()
+        alias, time_ns = self.definition.metrics[0].alias, time_ns or self.clock.now_ns()
         batch = SampleBatch(DataType.DOUBLE, np.array([alias], np.int32), np.array([time_ns]), np.array([value]))
         self.changed.append(batch)
         await self.collector.put(PRESS, definition or self.definition.hash, batch, None)

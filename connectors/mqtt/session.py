@@ -12,6 +12,7 @@ import ssl
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from socket import IPPROTO_TCP, TCP_NOTSENT_LOWAT
 from typing import Any, Final, Literal
 from urllib.parse import urlparse
 
@@ -30,6 +31,7 @@ CONNECT_S_MAX: Final = 10.0
 SUBSCRIBE_S_MAX: Final = 10.0
 GOODBYE_S_MAX: Final = 2.0
 READS_MAX: Final = 64
+NOT_SENT_BYTES_MAX: Final = 64 * 1024
 INFLIGHT_MAX: Final = 10
 """Messages of QoS 1 on their way at once; HiveMQ announces a Receive Maximum of 10, which paho does not look at."""
 
@@ -197,11 +199,18 @@ class _Connection:
 
     # -- the loop watches the socket -----------------------------------------------------------------------------------
 
+    @staticmethod
+    def _keep_unsent_here(connection: Any) -> None:
+        """Let the kernel take little more than it can send: what waits there nobody can overtake, or count."""
+        with contextlib.suppress(OSError):
+            connection.setsockopt(IPPROTO_TCP, TCP_NOTSENT_LOWAT, NOT_SENT_BYTES_MAX)
+
     def _watch(self) -> None:
-        socket = self._client.socket()
-        if socket is None:
+        connection = self._client.socket()
+        if connection is None:
             raise BrokerUnavailable(self._loss())
-        self._descriptor = socket.fileno()
+        self._descriptor = connection.fileno()
+        self._keep_unsent_here(connection)
         self._loop.add_reader(self._descriptor, self._read)
         self._reading = True
         self._read_decrypted()

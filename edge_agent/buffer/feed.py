@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
+from edge_agent.buffer.ages import CommitAges
 from edge_agent.buffer.rows import Lane, StoredBatch
 from edge_agent.buffer.writer import OutboxReader
 
+OLD_AFTER_S: Final = 1.0
 FRESH_BYTES_MAX: Final = 4 * 1024 * 1024
 """Committed batches of each stream that are kept in memory for the uplink; older ones are read back from disk."""
 
@@ -21,7 +24,14 @@ class Feed:
     ``changed`` is set whenever there may be something new to take.
     """
 
-    def __init__(self, reader: OutboxReader, fresh_bytes_max: int = FRESH_BYTES_MAX) -> None:
+    def __init__(
+        self,
+        reader: OutboxReader,
+        fresh_bytes_max: int = FRESH_BYTES_MAX,
+        monotonic_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._monotonic_s = monotonic_s
+        self._ages = CommitAges(OLD_AFTER_S)
         self._urgent = _Stream(reader, fresh_bytes_max, urgent=True)
         self._samples = _Stream(reader, fresh_bytes_max, urgent=False)
         self._newest = 0
@@ -31,6 +41,21 @@ class Feed:
     def has_more(self) -> bool:
         """Whether there may be batches that were not handed out."""
         return self._urgent.has_more or self._samples.has_more
+
+    @property
+    def has_urgent(self) -> bool:
+        """Whether there may be records or alarms that were not handed out."""
+        return self._urgent.has_more
+
+    @property
+    def has_old_samples(self) -> bool:
+        """Whether samples wait that were committed a while ago."""
+        return self._samples.has_more and self._samples.position < self.old_until
+
+    @property
+    def old_until(self) -> int:
+        """Rows of this start up to this number were committed more than ``OLD_AFTER_S`` ago (monotonic)."""
+        return self._ages.old_until(self._monotonic_s())
 
     def push(self, rows: Sequence[StoredBatch]) -> None:
         """Rows that have just been committed, in order.
@@ -45,6 +70,7 @@ class Feed:
         for row in rows:
             (self._urgent if row.lane < Lane.SAMPLES else self._samples).push(row)
         self._newest = rows[-1].number
+        self._ages.committed(rows[0].number, self._newest, self._monotonic_s())
         self.changed.set()
 
     def read_from_disk(self, until: int) -> None:
@@ -52,14 +78,14 @@ class Feed:
         self._urgent.read_from_disk(until)
         self._samples.read_from_disk(until)
 
-    async def take(self, count_max: int, bytes_max: int) -> list[StoredBatch]:
+    async def take(self, count_max: int, bytes_max: int, *, urgent: bool | None = None) -> list[StoredBatch]:
         """The next batches, at most so many and so many bytes (but at least one, if there is one).
 
-        Raises what ``read_batches`` raises.
+        ``urgent``: only records and alarms, or only samples. Raises what ``read_batches`` raises.
         """
-        if self._urgent.has_more and (rows := await self._urgent.take(count_max, bytes_max)):
+        if urgent is not False and self._urgent.has_more and (rows := await self._urgent.take(count_max, bytes_max)):
             return rows
-        return await self._samples.take(count_max, bytes_max)
+        return [] if urgent else await self._samples.take(count_max, bytes_max)
 
 
 class _Stream:
@@ -71,13 +97,13 @@ class _Stream:
         self._fresh: deque[StoredBatch] = deque()  # bounded by fresh_bytes_max, oldest leave first
         self._fresh_bytes = 0
         self._fresh_bytes_max = fresh_bytes_max
-        self._position = 0  # the number of the last batch that was handed out
+        self.position = 0  # the number of the last batch that was handed out
         self._disk_until = sys.maxsize  # up to this number batches are on disk only; how far is not known yet
 
     @property
     def has_more(self) -> bool:
         """Whether there may be batches after the position."""
-        return self._position < self._disk_until or bool(self._fresh)
+        return self.position < self._disk_until or bool(self._fresh)
 
     def read_from_disk(self, until: int) -> None:
         """See ``Feed.read_from_disk``."""
@@ -87,7 +113,7 @@ class _Stream:
 
     def push(self, row: StoredBatch) -> None:
         """A batch that has just been committed."""
-        if row.number > self._position:
+        if row.number > self.position:
             self._fresh.append(row)
             self._fresh_bytes += row.size_bytes
         while self._fresh_bytes > self._fresh_bytes_max and len(self._fresh) > 1:
@@ -97,7 +123,7 @@ class _Stream:
 
     async def take(self, count_max: int, bytes_max: int) -> list[StoredBatch]:
         """See ``Feed.take``."""
-        while self._position < self._disk_until:
+        while self.position < self._disk_until:
             rows = await self._take_from_disk(count_max, bytes_max)
             if rows:
                 return rows
@@ -109,16 +135,16 @@ class _Stream:
             size += row.size_bytes
             taken.append(row)
         if taken:
-            self._position = taken[-1].number
+            self.position = taken[-1].number
         return taken
 
     async def _take_from_disk(self, count_max: int, bytes_max: int) -> list[StoredBatch]:
         until = self._disk_until
-        rows = await self._reader.read(self._position, count_max, bytes_max, urgent=self._is_urgent)
+        rows = await self._reader.read(self.position, count_max, bytes_max, urgent=self._is_urgent)
         if rows:
-            self._position = rows[-1].number
-            while self._fresh and self._fresh[0].number <= self._position:
+            self.position = rows[-1].number
+            while self._fresh and self._fresh[0].number <= self.position:
                 self._fresh_bytes -= self._fresh.popleft().size_bytes
         elif until == self._disk_until:  # else batches have left the memory since the disk was asked
-            self._disk_until = self._position
+            self._disk_until = self.position
         return rows

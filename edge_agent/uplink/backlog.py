@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from typing import Final
 
-BEHIND_MS: Final = 1000
-"""A batch that left this long after it was committed came out of a backlog."""
-
 BURST_S: Final = 0.2
 """So much of a second's allowance may leave at once."""
 
@@ -25,17 +22,12 @@ class Backlog:
         self.lag_ms = 0
         """How old the last samples were when they left."""
 
-    def leaves(self, created_ms: int, size_bytes: int, now_ms: int, now_s: float) -> None:
-        """Samples that were committed at ``created_ms`` are on their way."""
-        self.lag_ms = max(0, now_ms - created_ms)
-        if self._bytes_per_s_max is not None and self.is_old(created_ms, now_ms):
+    def leaves(self, size_bytes: int, lag_ms: int, now_s: float, *, is_old: bool) -> None:
+        """Samples are on their way, so long after they were committed; ``is_old``: they had to wait."""
+        self.lag_ms = max(0, lag_ms)
+        if self._bytes_per_s_max is not None and is_old:
             self._refill(now_s, self._bytes_per_s_max)
             self._allowance_bytes -= size_bytes
-
-    @staticmethod
-    def is_old(created_ms: int, now_ms: int) -> bool:
-        """Whether samples that were committed then have been waiting."""
-        return now_ms - created_ms > BEHIND_MS
 
     def wait_s(self, now_s: float) -> float:
         """How long the next old samples have to wait for their turn; 0: they may go."""

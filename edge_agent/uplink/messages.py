@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 
@@ -25,6 +26,8 @@ from connectors.sparkplug.delivery import (
     Delivery,
 )
 from edge_agent.buffer.rows import Kind, StoredBatch
+
+TOPIC_BYTES_MAX: Final = 512
 
 
 def samples_message(batch: StoredBatch, *, historical: bool) -> tuple[Delivery, bytes]:
@@ -63,6 +66,14 @@ def message_bytes_max(batch: StoredBatch) -> int:
     """How large the message of ``batch`` can become."""
     samples = sum(encoded_bytes_max(part) + TICK_BYTES * len(part) for part in batch.parts)
     return MESSAGE_OVERHEAD_BYTES_MAX + samples + len(batch.record)
+
+
+def too_large(batch: StoredBatch, broker_bytes_max: int) -> str | None:
+    """Why a broker cannot take this batch; ``None`` when it can. ``broker_bytes_max``: 0 for no limit."""
+    size = message_bytes_max(batch) + TOPIC_BYTES_MAX if broker_bytes_max else 0
+    if size <= broker_bytes_max:
+        return None
+    return f"it takes {size:,} bytes, and the broker takes packets of at most {broker_bytes_max:,}"
 
 
 def newest_ns(batch: StoredBatch) -> int:

@@ -17,7 +17,7 @@ from connectors.sparkplug.birth import CurrentValue
 from connectors.sparkplug.delivery import Acknowledgement
 from connectors.sparkplug.edge_session import EdgeSession, Effect, Phase
 from edge_agent.acquisition.collector import Collector
-from edge_agent.buffer.feed import Feed
+from edge_agent.buffer.feed import OLD_AFTER_S, Feed
 from edge_agent.buffer.rows import Kind, StoredBatch
 from edge_agent.buffer.writer import OutboxWriter
 from edge_agent.observability.uplink_events import (
@@ -27,16 +27,20 @@ from edge_agent.observability.uplink_events import (
     BatchRefused,
 )
 from edge_agent.uplink.backlog import Backlog
-from edge_agent.uplink.messages import message_bytes_max, newest_ns, record_message, samples_message
+from edge_agent.uplink.messages import TOPIC_BYTES_MAX, newest_ns, record_message, samples_message, too_large
 from edge_agent.uplink.options import Delivery, UplinkOptions, UplinkState
-from edge_agent.uplink.preview import Changed, Preview
+from edge_agent.uplink.pace import Pace
+from edge_agent.uplink.preview import PREVIEW_EVERY_S, Changed, Preview
 from edge_agent.uplink.window import Window
 
 UNSENT_BYTES_MAX: Final = 1024 * 1024
+BACKLOG_UNSENT_BYTES_MAX: Final = 64 * 1024
+"""What had to wait leaves only while no more than this waits for the socket, where nothing can overtake it."""
+
+SOCKET_LOOK_S: Final = 0.1
 TAKE_BATCHES_MAX: Final = 64
 VISIT_S: Final = 1.0
 """A device that is born for its backlog alone dies when nothing of it has been on its way for so long."""
-TOPIC_BYTES_MAX: Final = 512
 
 Values = Callable[[DeviceName], dict[int, CurrentValue]]
 
@@ -75,19 +79,27 @@ class Sender:
             resend_after_s=options.resend_after_s,
         )
         self._backlog = Backlog(options.backlog_bytes_per_s_max)
+        self._pace = Pace()
         self._preview = Preview(session, writer.epoch, changed, options.packet_bytes_max, self._note_published)
         self.broker_bytes_max = 0
         """The largest packet that the broker takes; 0: it has named no limit."""
         self._known_definitions: set[DefinitionHash] = set()
         self._told: set[DefinitionHash] = set()  # sent, and neither acknowledged nor refused yet
         self._refused_definitions: dict[DefinitionHash, str] = {}
-        self._held: list[StoredBatch] = []  # taken from the feed and not sent yet: at most TAKE_BATCHES_MAX
+        self._urgent: list[StoredBatch] = []  # taken from the feed and not sent yet:
+        self._samples: list[StoredBatch] = []  # at most TAKE_BATCHES_MAX of both together
+        self._sent = 0
         self._visiting: dict[DeviceName, float] = {}  # when something of it was last sent
         self._published_ns: dict[DeviceName, int] = {}
         self._acked: dict[Epoch, BatchRanges] = {}
 
+    @property
+    def _held(self) -> list[StoredBatch]:
+        return [*self._urgent, *self._samples]
+
     def connected(self, limits: BrokerLimits) -> None:
         """A new connection is up: what was in flight is due again, and no packet is larger than this broker takes."""
+        self._pace.connected()
         self.broker_bytes_max = limits.packet_bytes_max
         self._collector.limit_payload(max(0, limits.packet_bytes_max - TOPIC_BYTES_MAX))
         self.window.reconnected()
@@ -112,13 +124,17 @@ class Sender:
             self._note_published(device, value.time_ns)
 
     def _note_published(self, device: DeviceName, time_ns: int) -> None:
+        time_ns = min(time_ns, self._clock.now_ns())  # a time in the future would make history of all that comes
         self._published_ns[device] = max(time_ns, self._published_ns.get(device, time_ns))
 
     def acknowledged(self, acks: Sequence[Acknowledgement]) -> None:
         """The cloud has batches, or will never take some."""
         count = 0
         for ack in acks:
-            for batch in self.window.acknowledge(ack.epoch, ack.batches, self._clock.monotonic_s()):
+            done = self.window.acknowledge(ack.epoch, ack.batches, self._clock.monotonic_s())
+            if done and self.window.round_trip_s is not None:
+                self._pace.acknowledged(sum(batch.size_bytes for batch in done), self.window.round_trip_s)
+            for batch in done:
                 count += 1
                 if batch.kind is Kind.DEFINITION:
                     self._definition_known(batch.definition)
@@ -157,22 +173,31 @@ class Sender:
         now_s = self._clock.monotonic_s()
         due_s = [self.window.next_due_s(now_s)]
         due_s.append(VISIT_S if self._visiting else None)
-        due_s.append(self._preview.wait_s(now_s) if self._is_behind() else None)
-        due_s.append(self._backlog.wait_s(now_s) if self._held and self.window.room_batches > 0 else None)
+        if self._is_behind():
+            due_s.append(self._preview.wait_s(now_s) or SOCKET_LOOK_S)
+        elif self._feed.has_more:
+            due_s.append(OLD_AFTER_S)  # then they count as waiting, and the newest values are previewed
+        if self._samples and self.window.room_batches > 0:
+            due_s.append(self._backlog.wait_s(now_s))
+            due_s.append(SOCKET_LOOK_S if self._broker.unsent_bytes > BACKLOG_UNSENT_BYTES_MAX else None)
         return min((each for each in due_s if each), default=None)
 
     def _is_behind(self) -> bool:
         """Whether samples wait that are no longer the newest."""
-        now_ms = self._clock.now_ns() // 1_000_000
-        oldest = self._held[0].created_ms if self._held else now_ms - self._backlog.lag_ms
-        return Backlog.is_old(oldest, now_ms) and (bool(self._held) or self._feed.has_more)
+        return (bool(self._samples) and self._is_old(self._samples[0])) or self._feed.has_old_samples
+
+    def _is_old(self, batch: StoredBatch) -> bool:
+        """Whether ``batch`` has been waiting for a while, or came before this start."""
+        return batch.epoch != self._writer.epoch or batch.number <= self._feed.old_until
 
     def _send_preview(self) -> None:
         """While delivery is behind, publish the newest values; not while the socket itself is behind."""
         self._state.lag_ms = self._backlog.lag_ms
-        if not self._is_behind() or self._broker.unsent_bytes > UNSENT_BYTES_MAX // 2:
-            return
         now_s, now_ms = self._clock.monotonic_s(), self._clock.now_ns() // 1_000_000
+        if self._preview.wait_s(now_s) or not self._is_behind():
+            return
+        if self._broker.unsent_bytes > 2 * BACKLOG_UNSENT_BYTES_MAX:
+            return
         bytes_max = max(0, self.broker_bytes_max - TOPIC_BYTES_MAX) or sys.maxsize
         for publish in self._preview.messages(now_s, now_ms, bytes_max):
             self._broker.publish(Message(publish.topic, publish.payload, publish.qos))
@@ -185,48 +210,74 @@ class Sender:
         if due and self.window.is_silent:
             emit(AcknowledgementsMissing(len(self.window), round(waited_s, 1)))
         for batch in due:
+            await self._drain(UNSENT_BYTES_MAX if len(due) == 1 else BACKLOG_UNSENT_BYTES_MAX)
             await self._publish(batch)
         if due:
             self._state.resent += len(due)
             emit(BatchesSent(len(due), len(due)))
 
     async def _send_new(self) -> None:
-        while self.window.room_batches > 0 and self._session.phase is Phase.BORN:
-            if not self._held:
-                self._held = await self._take()
-            sent = refused = 0
-            while self._held and self.window.room_batches > 0:
-                batch = self._held[0]
-                if self._has_to_wait(batch):
-                    break
-                if self._may_send(batch):
-                    await self._publish(batch)
-                    sent += 1
-                elif await self._will_be_known(batch.definition):
-                    break
-                else:
-                    why = self._refused_definitions.get(batch.definition, "it is not in the outbox")
-                    self._refuse(batch.epoch, batch.number, f"the cloud does not have its definition: {why}")
-                    refused += 1
-                self._held.pop(0)
+        """Send what is new; before each batch of samples, the records and alarms that have come meanwhile."""
+        try:
+            while self.window.room_batches > 0 and self._session.phase is Phase.BORN:
+                self._send_preview()
+                if not await self._send_first(self._urgent, urgent=True) and not await self._send_first(
+                    self._samples, urgent=False
+                ):
+                    return  # waiting for a definition, for room, for their turn, or for something new
+        finally:
+            sent, self._sent = self._sent, 0
             if sent:
                 self._state.sent += sent
                 emit(BatchesSent(sent, 0))
-            if self._held or not (sent or refused):
-                return  # waiting for a definition, for room, or for something new
 
-    def _has_to_wait(self, batch: StoredBatch) -> bool:
-        """Whether the rate of the backlog has been reached."""
-        now_s, now_ms = self._clock.monotonic_s(), self._clock.now_ns() // 1_000_000
-        if batch.kind is not Kind.SAMPLES:
+    async def _send_first(self, held: list[StoredBatch], *, urgent: bool) -> bool:
+        """Send the first batch of one kind, or refuse it; false when there is none, or it has to wait."""
+        held += [] if held else await self._take(urgent=urgent)
+        if not held:
             return False
-        return Backlog.is_old(batch.created_ms, now_ms) and self._backlog.wait_s(now_s) > 0
+        batch = held[0]
+        if not urgent and await self._has_to_wait(batch):
+            return False
+        if self._may_send(batch):
+            await self._publish(batch)
+            self._sent += 1
+        elif await self._will_be_known(batch.definition):
+            return False
+        else:
+            why = self._refused_definitions.get(batch.definition, "it is not in the outbox")
+            self._refuse(batch.epoch, batch.number, f"the cloud does not have its definition: {why}")
+        held.pop(0)
+        return True
 
-    async def _take(self) -> list[StoredBatch]:
+    async def _has_to_wait(self, batch: StoredBatch) -> bool:
+        """Whether samples came out of a backlog, and it is not their turn: so that what is live is not behind them."""
+        if not self._is_old(batch):
+            return False
+        if self._backlog.wait_s(self._clock.monotonic_s()) > 0:
+            return True
+        if self._delivery is Delivery.ACKNOWLEDGED and not self._pace.may_send(
+            batch.size_bytes, self.window.in_flight_bytes
+        ):
+            return True
+        await self._drain(BACKLOG_UNSENT_BYTES_MAX)
+        return self._broker.unsent_bytes > BACKLOG_UNSENT_BYTES_MAX
+
+    async def _drain(self, bytes_max: int) -> None:
+        """Wait for the socket. Previews leave meanwhile, and records and alarms that come end the wait."""
+        while self._broker.unsent_bytes > bytes_max and not self._feed.has_urgent:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(PREVIEW_EVERY_S / 2):
+                    await self._broker.drained(bytes_max)
+            self._send_preview()
+
+    async def _take(self, *, urgent: bool) -> list[StoredBatch]:
         """The next batches that are not acknowledged; nothing when the feed is at its end."""
         while self._feed.has_more:
-            count_max = min(self.window.room_batches, TAKE_BATCHES_MAX)
-            rows = await self._feed.take(count_max, max(1, self.window.room_bytes))
+            count_max = min(self.window.room_batches, TAKE_BATCHES_MAX // 2)
+            rows = await self._feed.take(count_max, max(1, self.window.room_bytes), urgent=urgent)
+            if not rows:
+                break
             wanted: list[StoredBatch] = []
             for row in rows:
                 if row.number not in self._acked.get(row.epoch, ()):
@@ -273,7 +324,7 @@ class Sender:
 
     async def _publish(self, batch: StoredBatch) -> None:
         now_ms = self._clock.now_ns() // 1_000_000
-        if (never := batch.unreadable or self._too_large(batch)) is not None:
+        if (never := batch.unreadable or too_large(batch, self.broker_bytes_max)) is not None:
             if batch.kind is Kind.DEFINITION:
                 self._definition_refused(batch.definition, never)
             self.window.refuse(batch.epoch, batch.number)
@@ -290,11 +341,12 @@ class Sender:
             return
         else:
             if not self.window.holds(batch):
-                self._backlog.leaves(batch.created_ms, batch.size_bytes, now_ms, self._clock.monotonic_s())
+                self._leaves(batch, now_ms)
             delivery, metrics = samples_message(batch, historical=self._is_history(batch))
             publish = self._session.device_data(batch.device, delivery, metrics, now_ms)
         self._broker.publish(Message(publish.topic, publish.payload, publish.qos))
         if self._delivery is Delivery.SPARKPLUG:
+            await self._drain(0)
             await self._broker.drained(0)
             self._collector.acknowledged(batch.epoch, batch.number, batch.number)
             return
@@ -302,20 +354,17 @@ class Sender:
         if self._broker.unsent_bytes > UNSENT_BYTES_MAX:
             await self._broker.drained(UNSENT_BYTES_MAX)
 
-    def _too_large(self, batch: StoredBatch) -> str | None:
-        """Why the broker cannot take this batch; ``None`` when it can."""
-        if not self.broker_bytes_max:
-            return None
-        size = message_bytes_max(batch) + TOPIC_BYTES_MAX
-        if size <= self.broker_bytes_max:
-            return None
-        return f"it takes {size:,} bytes, and the broker takes packets of at most {self.broker_bytes_max:,}"
+    def _leaves(self, batch: StoredBatch, now_ms: int) -> None:
+        """Note how far behind delivery is; by the wall clock, and held to what the monotonic one says."""
+        lag_ms, limit_ms, is_old = now_ms - batch.created_ms, round(OLD_AFTER_S * 1000), self._is_old(batch)
+        lag_ms = max(lag_ms, limit_ms + 1) if is_old else min(lag_ms, limit_ms)
+        self._backlog.leaves(batch.size_bytes, lag_ms, self._clock.monotonic_s(), is_old=is_old)
 
     def _is_history(self, batch: StoredBatch) -> bool:
         """Whether something newer of the device was published before; notes what this batch publishes."""
         newest = newest_ns(batch)
         published = self._published_ns.get(batch.device)
-        self._published_ns[batch.device] = newest if published is None else max(newest, published)
+        self._note_published(batch.device, newest)
         return published is not None and newest <= published
 
     async def _ensure_born(self, batch: StoredBatch) -> str | None:

@@ -41,6 +41,8 @@ class Window:
         self._resend_after_s = resend_after_s
         self._in_flight: OrderedDict[tuple[Epoch, int], _InFlight] = OrderedDict()
         self._bytes = 0
+        self.round_trip_s: float | None = None
+        """How long the newest batch of the last acknowledgement was on its way; ``None`` when that is not known."""
         self._silent_rounds = 0
         self._answered_s = float("-inf")
         self._reconnected: list[tuple[Epoch, int]] = []
@@ -59,6 +61,11 @@ class Window:
     def room_bytes(self) -> int:
         """How many more bytes may be sent."""
         return max(0, self._bytes_max - self._bytes)
+
+    @property
+    def in_flight_bytes(self) -> int:
+        """How many bytes are in flight."""
+        return self._bytes
 
     def holds(self, batch: StoredBatch) -> bool:
         """Whether ``batch`` is in flight."""
@@ -94,6 +101,8 @@ class Window:
         if done:
             self._silent_rounds = 0
             self._answered_s = now_s
+            once_s = [entry.sent_s for key in done if (entry := self._in_flight[key]).times_sent == 1]
+            self.round_trip_s = now_s - max(once_s) if once_s else None
         return [self._remove(key) for key in done]
 
     def refuse(self, epoch: Epoch, number: int) -> StoredBatch | None:
