@@ -88,7 +88,6 @@ class Sender:
         self._refused_definitions: dict[DefinitionHash, str] = {}
         self._urgent: list[StoredBatch] = []  # taken from the feed and not sent yet:
         self._samples: list[StoredBatch] = []  # at most TAKE_BATCHES_MAX of both together
-        self._sent = 0
         self._visiting: dict[DeviceName, float] = {}  # when something of it was last sent
         self._published_ns: dict[DeviceName, int] = {}
         self._acked: dict[Epoch, BatchRanges] = {}
@@ -217,19 +216,20 @@ class Sender:
             emit(BatchesSent(len(due), len(due)))
 
     async def _send_new(self) -> None:
-        """Send what is new; before each batch of samples, the records and alarms that have come meanwhile."""
-        try:
-            while self.window.room_batches > 0 and self._session.phase is Phase.BORN:
-                self._send_preview()
-                if not await self._send_first(self._urgent, urgent=True) and not await self._send_first(
-                    self._samples, urgent=False
-                ):
-                    return  # waiting for a definition, for room, for their turn, or for something new
-        finally:
-            sent, self._sent = self._sent, 0
-            if sent:
-                self._state.sent += sent
-                emit(BatchesSent(sent, 0))
+        """Send some of what is new; before each batch of samples, the records and alarms that have come meanwhile."""
+        sent_before = self._state.sent
+        for _ in range(TAKE_BATCHES_MAX):
+            if self.window.room_batches <= 0 or self._session.phase is not Phase.BORN:
+                break
+            self._send_preview()
+            if not await self._send_first(self._urgent, urgent=True) and not await self._send_first(
+                self._samples, urgent=False
+            ):
+                break  # waiting for a definition, for room, for their turn, or for something new
+        else:
+            self._feed.changed.set()  # there may be more, when what is due has been sent again
+        if sent := self._state.sent - sent_before:
+            emit(BatchesSent(sent, 0))
 
     async def _send_first(self, held: list[StoredBatch], *, urgent: bool) -> bool:
         """Send the first batch of one kind, or refuse it; false when there is none, or it has to wait."""
@@ -241,7 +241,7 @@ class Sender:
             return False
         if self._may_send(batch):
             await self._publish(batch)
-            self._sent += 1
+            self._state.sent += 1
         elif await self._will_be_known(batch.definition):
             return False
         else:
