@@ -12,9 +12,11 @@ from collections.abc import Callable
 from typing import Final
 
 from connectors.model.tags import DeviceName
+from connectors.observability.events import emit
 from connectors.ports.clock import Clock
 from edge_agent.acquisition.collector import Collector
 from edge_agent.buffer.rows import Gap, GapReason, OpenGap
+from edge_agent.observability.device_events import ClockSet
 
 MARGIN_S_MIN: Final = 1.0
 LAGS_PER_MARGIN: Final = 2
@@ -43,18 +45,20 @@ class Absences:
         self._newest_ns: int | None = None
         self._to_close = False
         self._opened: tuple[str, int, int] | None = None
-        self._start_closed: tuple[float, int] | None = None
+        self._start_closed: tuple[float, int, int] | None = None  # monotonic; the end by the clock, and as declared
 
     def resume(self, newest_ns: int | None, stored_ns: int | None) -> None:
         """A start: what came last before it, by the source's time, and when that was stored."""
         self._to_close = True
         if newest_ns is not None and stored_ns is not None:
             self._newest_ns = min(newest_ns, stored_ns)
+            # not by the clock of this start: on a box without a battery it may stand at 1970
             self._open(GapReason.AGENT_NOT_RUNNING, "", self._newest_ns)
 
     def device_lost(self, online_since_ns: int, detail: str) -> None:
         """The device was online and is not any more."""
         since_ns = online_since_ns if self._newest_ns is None else self._newest_ns
+        since_ns = min(since_ns, self._clock.now_ns())
         self._open(GapReason.DEVICE_UNAVAILABLE, detail, since_ns)
 
     def samples_taken(self, newest_ns: int, behind_ns: int = 0) -> None:
@@ -71,20 +75,23 @@ class Absences:
             self._close(max(newest_ns, now_ns))
 
     async def watch_clock(self) -> None:
-        """Declare what lies between two times when the clock is set ahead from one to the other; until cancelled.
+        """Declare what lies between two times when the clock is set from one to the other; until cancelled.
 
         A box without a battery starts with a clock that stands where it stood when it lost its power: the gap of the
-        start is then closed hours too early, and the rest of it shows when the clock is set.
+        start is then closed hours too early, and the rest of it shows when the clock is set. Where it is
+        set back nothing is missing, but the times in between are given twice: the record says so with a count of 0.
         """
         seen_ns, seen_s = self._clock.now_ns(), self._clock.monotonic_s()
         while True:
             await asyncio.sleep(CLOCK_LOOK_S)
             now_ns, now_s = self._clock.now_ns(), self._clock.monotonic_s()
             jump_ns = now_ns - seen_ns - round((now_s - seen_s) * 1e9)
-            if jump_ns > CLOCK_JUMP_S_MIN * 1e9:
-                self._clock_set_ahead(seen_ns, now_ns, jump_ns)
-            elif jump_ns < -CLOCK_JUMP_S_MIN * 1e9 and self._newest_ns is not None:
-                self._newest_ns = min(self._newest_ns, now_ns)
+            if abs(jump_ns) > CLOCK_JUMP_S_MIN * 1e9:
+                emit(ClockSet(self._device, round(jump_ns / 1e9, 1)))
+                if jump_ns > 0:
+                    self._clock_set_ahead(seen_ns, now_ns, jump_ns)
+                else:
+                    self._clock_set_back(now_ns - jump_ns, now_ns)
             seen_ns, seen_s = now_ns, now_s
 
     def _clock_set_ahead(self, before_ns: int, now_ns: int, jump_ns: int) -> None:
@@ -92,16 +99,24 @@ class Absences:
             return
         first_ns = before_ns
         if self._start_closed is not None:
-            closed_s, closed_ns = self._start_closed
+            closed_s, closed_ns, declared_ns = self._start_closed
             if self._clock.monotonic_s() - closed_s < CLOCK_TRUST_S:
-                first_ns = closed_ns
-        if now_ns - first_ns < jump_ns:  # the gap of the start was closed after the clock was set
+                if now_ns - closed_ns < jump_ns:  # the gap of the start was closed after the clock was set
+                    return
+                first_ns = declared_ns
+        if first_ns >= now_ns:
             return
         detail = f"the clock of the agent was set ahead by {jump_ns / 1e9:.0f} s"
         self._collector.declare_gap(Gap(self._device, GapReason.CLOCK_SET, first_ns, now_ns, detail=detail))
 
+    def _clock_set_back(self, before_ns: int, now_ns: int) -> None:
+        if self._newest_ns is None:
+            return
+        self._newest_ns = min(self._newest_ns, now_ns)
+        detail = f"the clock of the agent was set back by {(before_ns - now_ns) / 1e9:.0f} s"
+        self._collector.declare_gap(Gap(self._device, GapReason.CLOCK_SET, now_ns, before_ns, 0, detail=detail))
+
     def _open(self, reason: str, detail: str, newest_ns: int) -> None:
-        newest_ns = min(newest_ns, self._clock.now_ns())
         first_ns = newest_ns - self._margin_ns()
         self._collector.open_gap(OpenGap(self._device, reason, first_ns, detail))
         self._opened = (reason, newest_ns, first_ns)
@@ -114,7 +129,7 @@ class Absences:
             if wider_ns < first_ns:  # the device is slower than it was thought to be when the gap was opened
                 self._collector.declare_gap(Gap(self._device, reason, wider_ns, first_ns))
             if reason == GapReason.AGENT_NOT_RUNNING:
-                self._start_closed = (self._clock.monotonic_s(), last_ns)
+                self._start_closed = (self._clock.monotonic_s(), last_ns, max(last_ns, newest_ns))
             self._opened = None
         self._collector.close_gap(self._device, last_ns)
 

@@ -50,13 +50,14 @@ class Losses:
         named = list(_named(self.gone))
         devices = [DeviceName(device) for device in self.devices] or [DeviceName("")]
         count = max(len(devices), len(named)) if self else 0
+        first_ms, last_ms = sorted((self.first_ms, self.last_ms))  # a clock may have been set back since
         for index in range(count):
             epoch, batches = named[index] if index < len(named) else (None, ())
             yield Gap(
                 devices[min(index, len(devices) - 1)],
                 GapReason.OUTBOX_DAMAGED,
-                (self.first_ms - MARGIN_MS) * 1_000_000 if self.first_ms > MARGIN_MS else 0,
-                self.last_ms * 1_000_000,
+                (first_ms - MARGIN_MS) * 1_000_000 if first_ms > MARGIN_MS else 0,
+                last_ms * 1_000_000,
                 detail=self.detail,
                 epoch=epoch,
                 batches=batches,

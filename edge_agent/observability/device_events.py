@@ -96,3 +96,12 @@ class SamplesAcquired(Event):
     def measure(self) -> None:
         """See ``Event``."""
         SAMPLES_ACQUIRED.labels(self.device).inc(self.samples)
+
+
+@dataclass(frozen=True, slots=True)
+class ClockSet(Event):
+    """The agent's clock was set while the device was watched (seconds; positive: ahead); a gap record tells of it."""
+
+    level: ClassVar[str] = "warning"
+    device: str
+    seconds: float

@@ -305,7 +305,7 @@ async def test_the_time_that_a_clock_jumps_over_in_mid_run_is_declared(tmp_path:
 
 
 @virtual_time
-async def test_a_clock_that_is_set_during_a_gap_or_set_by_little_or_back_makes_no_gap_of_its_own(
+async def test_a_clock_that_is_set_during_a_gap_or_set_by_little_makes_no_gap_of_its_own(
     tmp_path: Path,
 ) -> None:
     bench = polled(tmp_path, lost(1.0), refused(20.0))
@@ -318,7 +318,7 @@ async def test_a_clock_that_is_set_during_a_gap_or_set_by_little_or_back_makes_n
         assert last_s > 3600.0
         bench.clock.jump_ns += 900_000_000
         await asyncio.sleep(20.0)
-        bench.clock.jump_ns -= HOURS_NS
+        bench.clock.jump_ns -= 900_000_000
         await asyncio.sleep(20.0)
         assert len(bench.gaps) == 1
 

@@ -289,3 +289,15 @@ def test_salvage_takes_little_memory_however_large_the_file_is(tmp_path: Path) -
     assert outbox.opening.salvaged.samples == 2_000_000
     assert peak_bytes < 10_000_000
     outbox.close()
+
+
+def test_a_lost_write_ahead_log_found_by_a_clock_of_1970_is_declared_in_order() -> None:
+    box = Box(is_folded=False)
+    with box.unpacked() as path:
+        path.with_name(path.name + "-wal").unlink()
+        outbox = Outbox(path, "normal", now_ms=5000)
+        gaps = [json.loads(row.record) for row in rows_of(outbox) if row.kind is Kind.GAP and row.epoch == outbox.epoch]
+        assert gaps
+        assert all(gap["first_ns"] <= gap["last_ns"] for gap in gaps)
+        assert max(gap["last_ns"] for gap in gaps) >= NOW_NS
+        outbox.close()
