@@ -20,7 +20,8 @@ from connectors.model.errors import OutboxDamaged, OutboxUnavailable
 from connectors.model.samples import SampleBatch
 from connectors.model.tags import DefinitionHash, DeviceName, TagName, TagType
 from connectors.sparkplug.delivery import format_epoch
-from edge_agent.buffer import damage
+from edge_agent.buffer import damage, schema
+from edge_agent.buffer.bounds import OutboxBounds
 from edge_agent.buffer.outbox import Commit, Outbox
 from edge_agent.buffer.reading import read_batches
 from edge_agent.buffer.rows import Gap, Kind, NewBatch, OpenGap, StoredBatch
@@ -287,3 +288,20 @@ def test_a_disk_that_is_full_is_not_opened_again_for_it(outbox: Outbox) -> None:
         commit(outbox, 1.0)
     assert outbox._connection is before
     assert outbox.opened_again == []
+
+
+def test_an_outbox_that_another_program_holds_costs_neither_the_ballast_nor_what_was_set_aside(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Outbox(path, "full", now_ms=NOW_NS // 1_000_000).close()
+    kept = [path.with_name(f"{path.name}{end}") for end in (".ballast", ".damaged-20260101T000000Z")]
+    for file in kept:
+        file.write_bytes(bytes(1000))
+    holder = sqlite3.connect(path, isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+    connect = sqlite3.connect
+    monkeypatch.setattr(schema.sqlite3, "connect", lambda *a, **options: connect(*a, **{**options, "timeout": 0.0}))
+    with pytest.raises(OutboxUnavailable, match="locked"):
+        Outbox(path, "full", now_ms=NOW_NS // 1_000_000, bounds=OutboxBounds(ballast_bytes=1000))
+    holder.close()
+    assert all(file.exists() for file in kept), "they give way only where there is no room"
