@@ -7,5 +7,10 @@ and the machines (``machines``). A seed draws what the plant is like and what go
 it, and ``verdict`` says what must be true in the end.
 
     python -m tests.simulation --seed 1234              one seed, with what happened, line by line
-    python -m tests.simulation --seeds 10000 --from 0   many seeds; those that fail, and why
+    python -m tests.simulation --seeds 10000 --jobs 2   many seeds; those that fail, and why
+
+``broken`` has builds that break what is promised, each in one place: test_broken_builds.py has each of them found by
+what it breaks.
+
+Left out: sealed rows, nodes of other makers, a disk that gives back wrong bytes, retention.
 """
