@@ -130,7 +130,11 @@ def test_births_without_values_are_understood(sparkplug_peer: Peer) -> None:
     assert [metric.get("value") for metric in tags_of(device)] == [None] * len(TAGS)
 
 
-@pytest.mark.sparkplug("tck-id-payloads-metric-propertyvalue-type-req", "tck-id-payloads-propertyset-keys-array-size")
+@pytest.mark.sparkplug(
+    "tck-id-payloads-metric-propertyvalue-type-req",
+    "tck-id-payloads-propertyset-keys-array-size",
+    "tck-id-payloads-propertyset-values-array-size",
+)
 def test_units_and_descriptions_are_understood(sparkplug_peer: Peer) -> None:
     _, device = sparkplug_peer.read(*payloads(session().connected(NOW_MS)))
     for metric in tags_of(device):
@@ -159,6 +163,7 @@ def test_data_is_understood_by_the_aliases_of_the_birth(sparkplug_peer: Peer, ma
     "tck-id-payloads-propertyset-quality-value-type",
     "tck-id-payloads-propertyset-quality-value-value",
     "tck-id-payloads-metric-propertyvalue-type-value",
+    "tck-id-payloads-metric-propertyvalue-type-type",
 )
 @pytest.mark.parametrize("value_at", [1, 2], ids=["with a value", "without one"])
 def test_a_bad_quality_is_understood(sparkplug_peer: Peer, value_at: int) -> None:

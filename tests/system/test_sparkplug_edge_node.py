@@ -111,13 +111,17 @@ def test_every_session_is_clean(life: Life) -> None:
 
 
 @pytest.mark.sparkplug(
-    "tck-id-payloads-ndeath-will-message",
-    "tck-id-message-flow-edge-node-birth-publish-will-message-payload-bdSeq",
-    "tck-id-payloads-ndeath-bdseq",
-    "tck-id-payloads-nbirth-bdseq",
-    "tck-id-topics-ndeath-payload",
-    "tck-id-topics-ndeath-seq",
-)
+    "tck-id-payloads-ndeath-will-message", "tck-id-message-flow-edge-node-birth-publish-will-message-payload-bdSeq",
+    "tck-id-payloads-ndeath-bdseq", "tck-id-payloads-nbirth-bdseq", "tck-id-topics-ndeath-payload",
+    "tck-id-topics-ndeath-seq", "tck-id-message-flow-edge-node-birth-publish-will-message",
+    "tck-id-message-flow-edge-node-birth-publish-will-message-topic",
+    "tck-id-message-flow-edge-node-birth-publish-will-message-payload",
+    "tck-id-message-flow-edge-node-birth-publish-will-message-qos", "tck-id-payloads-ndeath-will-message-qos",
+    "tck-id-message-flow-edge-node-birth-publish-will-message-will-retained",
+    "tck-id-payloads-ndeath-will-message-retain", "tck-id-payloads-ndeath-seq",
+    "tck-id-topics-nbirth-bdseq-included", "tck-id-topics-nbirth-bdseq-matching",
+    "tck-id-payloads-nbirth-bdseq-repeat", "tck-id-message-flow-edge-node-birth-publish-nbirth-payload-bdSeq",
+)  # fmt: skip
 def test_the_will_is_the_death_of_the_birth_that_follows(life: Life) -> None:
     for number, (connect, session) in enumerate(zip(life.connects, life.sessions(), strict=True)):
         will = connect.will
@@ -146,6 +150,8 @@ def test_commands_are_subscribed_before_the_birth(life: Life) -> None:
     "tck-id-message-flow-device-birth-publish-nbirth-wait",
     "tck-id-payloads-dbirth-order",
     "tck-id-operational-behavior-data-commands-rebirth-action-2",
+    "tck-id-payloads-ndata-order",
+    "tck-id-payloads-ddata-order",
 )
 def test_births_come_first_and_together_also_when_they_were_asked_for(life: Life) -> None:
     first, second = ([said.verb for said in session] for session in life.sessions())
@@ -158,12 +164,15 @@ def test_births_come_first_and_together_also_when_they_were_asked_for(life: Life
 
 
 @pytest.mark.sparkplug(
-    "tck-id-topic-structure",
-    "tck-id-topics-nbirth-topic",
+    "tck-id-topic-structure", "tck-id-topics-nbirth-topic",
     "tck-id-topic-structure-namespace-device-id-associated-message-types",
     "tck-id-topic-structure-namespace-device-id-non-associated-message-types",
-    "tck-id-message-flow-device-birth-publish-dbirth-match-edge-node-topic",
-)
+    "tck-id-message-flow-device-birth-publish-dbirth-match-edge-node-topic", "tck-id-topic-structure-namespace-a",
+    "tck-id-topics-ndata-topic", "tck-id-topics-ndeath-topic", "tck-id-topics-dbirth-topic",
+    "tck-id-topics-ddata-topic", "tck-id-topics-ddeath-topic",
+    "tck-id-message-flow-edge-node-birth-publish-nbirth-topic",
+    "tck-id-message-flow-device-birth-publish-dbirth-topic",
+)  # fmt: skip
 def test_topics_are_of_the_one_form(life: Life) -> None:
     for said in life.said:
         parts = said.packet.topic.split("/")
@@ -173,12 +182,14 @@ def test_topics_are_of_the_one_form(life: Life) -> None:
 
 
 @pytest.mark.sparkplug(
-    "tck-id-topics-nbirth-mqtt",
-    "tck-id-topics-dbirth-mqtt",
-    "tck-id-topics-ndata-mqtt",
-    "tck-id-topics-ddata-mqtt",
-    "tck-id-topics-ddeath-mqtt",
-)
+    "tck-id-topics-nbirth-mqtt", "tck-id-topics-dbirth-mqtt", "tck-id-topics-ndata-mqtt",
+    "tck-id-topics-ddata-mqtt", "tck-id-topics-ddeath-mqtt", "tck-id-payloads-nbirth-qos",
+    "tck-id-payloads-nbirth-retain", "tck-id-message-flow-edge-node-birth-publish-nbirth-qos",
+    "tck-id-message-flow-edge-node-birth-publish-nbirth-retained", "tck-id-payloads-dbirth-qos",
+    "tck-id-payloads-dbirth-retain", "tck-id-message-flow-device-birth-publish-dbirth-qos",
+    "tck-id-message-flow-device-birth-publish-dbirth-retained", "tck-id-payloads-ndata-qos",
+    "tck-id-payloads-ndata-retain", "tck-id-payloads-ddata-qos", "tck-id-payloads-ddata-retain",
+)  # fmt: skip
 def test_nothing_is_retained_and_all_but_the_death_of_the_node_has_qos_0(life: Life) -> None:
     assert {said.verb for said in life.said} == {"NBIRTH", "DBIRTH", "NDATA", "DDATA", "DDEATH", "NDEATH"}
     for said in life.said:
@@ -186,15 +197,14 @@ def test_nothing_is_retained_and_all_but_the_death_of_the_node_has_qos_0(life: L
 
 
 @pytest.mark.sparkplug(
-    "tck-id-topics-nbirth-seq-num",
-    "tck-id-payloads-nbirth-seq",
-    "tck-id-payloads-sequence-num-always-included",
-    "tck-id-payloads-sequence-num-incrementing",
-    "tck-id-topics-dbirth-seq",
-    "tck-id-topics-ndata-seq-num",
-    "tck-id-topics-ddata-seq-num",
-    "tck-id-topics-ddeath-seq-num",
-)
+    "tck-id-topics-nbirth-seq-num", "tck-id-payloads-nbirth-seq", "tck-id-payloads-sequence-num-always-included",
+    "tck-id-payloads-sequence-num-incrementing", "tck-id-topics-dbirth-seq", "tck-id-topics-ndata-seq-num",
+    "tck-id-topics-ddata-seq-num", "tck-id-topics-ddeath-seq-num", "tck-id-payloads-sequence-num-req-nbirth",
+    "tck-id-message-flow-edge-node-birth-publish-nbirth-payload-seq", "tck-id-payloads-dbirth-seq",
+    "tck-id-payloads-dbirth-seq-inc", "tck-id-message-flow-device-birth-publish-dbirth-payload-seq",
+    "tck-id-payloads-ndata-seq", "tck-id-payloads-ndata-seq-inc", "tck-id-payloads-ddata-seq",
+    "tck-id-payloads-ddata-seq-inc", "tck-id-payloads-ddeath-seq", "tck-id-payloads-ddeath-seq-inc",
+)  # fmt: skip
 def test_seq_counts_all_messages_from_the_birth_on(life: Life) -> None:
     for session in life.sessions():
         expected = 0
@@ -207,15 +217,12 @@ def test_seq_counts_all_messages_from_the_birth_on(life: Life) -> None:
 
 
 @pytest.mark.sparkplug(
-    "tck-id-payloads-timestamp-in-UTC",
-    "tck-id-topics-nbirth-timestamp",
-    "tck-id-topics-dbirth-timestamp",
-    "tck-id-topics-ndata-timestamp",
-    "tck-id-topics-ddata-timestamp",
-    "tck-id-payloads-ddeath-timestamp",
-    "tck-id-payloads-name-birth-data-requirement",
-    "tck-id-payloads-metric-timestamp-in-UTC",
-)
+    "tck-id-payloads-timestamp-in-UTC", "tck-id-topics-nbirth-timestamp", "tck-id-topics-dbirth-timestamp",
+    "tck-id-topics-ndata-timestamp", "tck-id-topics-ddata-timestamp", "tck-id-payloads-ddeath-timestamp",
+    "tck-id-payloads-name-birth-data-requirement", "tck-id-payloads-metric-timestamp-in-UTC",
+    "tck-id-payloads-nbirth-timestamp", "tck-id-payloads-dbirth-timestamp", "tck-id-payloads-ndata-timestamp",
+    "tck-id-payloads-ddata-timestamp",
+)  # fmt: skip
 def test_every_payload_and_every_metric_says_its_time_in_utc(life: Life) -> None:
     for said in life.said:
         assert abs(said.packet.at_ms - said.payload.timestamp) < UTC_WINDOW_MS
@@ -246,6 +253,10 @@ def test_every_metric_of_a_birth_has_its_name_its_type_and_its_value_or_says_tha
 @pytest.mark.sparkplug(
     "tck-id-topics-nbirth-rebirth-metric",
     "tck-id-operational-behavior-data-commands-rebirth-name-aliases",
+    "tck-id-payloads-nbirth-rebirth-req",
+    "tck-id-operational-behavior-data-commands-rebirth-name",
+    "tck-id-operational-behavior-data-commands-rebirth-datatype",
+    "tck-id-operational-behavior-data-commands-rebirth-value",
 )
 def test_every_node_birth_offers_the_rebirth_without_an_alias(life: Life) -> None:
     for birth in life.of("NBIRTH"):
@@ -262,6 +273,8 @@ def test_every_node_birth_offers_the_rebirth_without_an_alias(life: Life) -> Non
     "tck-id-payloads-alias-data-cmd-requirement",
     "tck-id-payloads-alias-uniqueness",
     "tck-id-payloads-metric-datatype-not-req",
+    "tck-id-operational-behavior-data-publish-nbirth",
+    "tck-id-operational-behavior-data-publish-dbirth",
 )
 def test_data_is_of_metrics_that_the_birth_has_named_by_alias_where_they_have_one(life: Life) -> None:
     born: dict[str, list[pb.Metric]] = {}

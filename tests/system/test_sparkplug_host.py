@@ -130,6 +130,19 @@ def test_every_session_of_the_host_is_clean(reign: Reign) -> None:
     "tck-id-operational-behavior-host-application-connect-will",
     "tck-id-host-topic-phid-death-payload",
     "tck-id-host-topic-phid-death-payload-timestamp-connect",
+    "tck-id-operational-behavior-host-application-connect-will-topic",
+    "tck-id-operational-behavior-host-application-connect-will-qos",
+    "tck-id-operational-behavior-host-application-connect-will-retained",
+    "tck-id-payloads-state-will-message",
+    "tck-id-payloads-state-will-message-qos",
+    "tck-id-payloads-state-will-message-retain",
+    "tck-id-host-topic-phid-death-required",
+    "tck-id-host-topic-phid-death-topic",
+    "tck-id-host-topic-phid-death-qos",
+    "tck-id-host-topic-phid-death-retain",
+    "tck-id-operational-behavior-host-application-connect-will-payload",
+    "tck-id-payloads-state-will-message-payload",
+    "tck-id-operational-behavior-host-application-death-payload",
 )
 def test_the_will_says_offline_since_the_connect(reign: Reign) -> None:
     for number in (0, 1):
@@ -147,6 +160,22 @@ def test_the_will_says_offline_since_the_connect(reign: Reign) -> None:
     "tck-id-host-topic-phid-birth-payload",
     "tck-id-host-topic-phid-birth-payload-timestamp",
     "tck-id-operational-behavior-primary-application-state-with-multiple-servers-state",
+    "tck-id-host-topic-phid-birth-sub-required",
+    "tck-id-payloads-state-subscribe",
+    "tck-id-host-topic-phid-birth-message",
+    "tck-id-host-topic-phid-birth-required",
+    "tck-id-host-topic-phid-birth-topic",
+    "tck-id-host-topic-phid-birth-qos",
+    "tck-id-host-topic-phid-birth-retain",
+    "tck-id-message-flow-phid-sparkplug-state-publish",
+    "tck-id-payloads-state-birth",
+    "tck-id-operational-behavior-host-application-connect-birth-topic",
+    "tck-id-operational-behavior-host-application-connect-birth-qos",
+    "tck-id-operational-behavior-host-application-connect-birth-retained",
+    "tck-id-message-flow-phid-sparkplug-state-publish-payload",
+    "tck-id-payloads-state-birth-payload",
+    "tck-id-operational-behavior-host-application-connect-birth-payload",
+    "tck-id-message-flow-phid-sparkplug-state-publish-payload-timestamp",
 )
 def test_the_host_subscribes_and_then_says_first_that_it_is_online(reign: Reign) -> None:
     for number in (0, 1):
@@ -171,6 +200,12 @@ def test_an_offline_of_its_own_is_answered_with_the_same_online(reign: Reign) ->
     "tck-id-operational-behavior-host-application-disconnect-intentional",
     "tck-id-host-topic-phid-death-payload-timestamp-disconnect-clean",
     "tck-id-components-ph-state",
+    "tck-id-intro-sparkplug-host-state",
+    "tck-id-conformance-primary-host",
+    "tck-id-operational-behavior-host-application-death-topic",
+    "tck-id-operational-behavior-host-application-death-qos",
+    "tck-id-operational-behavior-host-application-death-retained",
+    "tck-id-host-topic-phid-death-payload-timestamp-disconnect-with-no-disconnect-packet",
 )
 def test_the_host_says_that_it_is_offline_before_it_leaves(reign: Reign) -> None:
     for number in (0, 1):
@@ -192,6 +227,11 @@ def test_the_host_says_that_it_is_offline_before_it_leaves(reign: Reign) -> None
     "tck-id-operational-behavior-data-commands-ncmd-rebirth-verb",
     "tck-id-operational-behavior-data-commands-ncmd-metric-name",
     "tck-id-operational-behavior-data-commands-ncmd-metric-value",
+    "tck-id-payloads-ncmd-qos",
+    "tck-id-payloads-ncmd-retain",
+    "tck-id-payloads-ncmd-timestamp",
+    "tck-id-operational-behavior-data-commands-ncmd-rebirth-name",
+    "tck-id-operational-behavior-data-commands-ncmd-rebirth-value",
 )
 def test_commands_are_as_nodes_expect_them(reign: Reign) -> None:
     asked = {packet.topic: payload.metrics[0] for packet, payload in reign.commands}

@@ -38,7 +38,14 @@ def test_names_differ_in_more_than_capital_letters() -> None:
     ]
 
 
-@pytest.mark.sparkplug("tck-id-intro-group-id-chars")
+@pytest.mark.sparkplug(
+    "tck-id-intro-group-id-chars",
+    "tck-id-topic-structure-namespace-valid-group-id",
+    "tck-id-intro-edge-node-id-chars",
+    "tck-id-topic-structure-namespace-valid-edge-node-id",
+    "tck-id-intro-device-id-chars",
+    "tck-id-topic-structure-namespace-valid-device-id",
+)
 @pytest.mark.parametrize("name", ["a/b", "a+b", "a#b"])
 def test_ids_have_no_character_that_a_topic_keeps_for_itself(name: str) -> None:
     for text in (

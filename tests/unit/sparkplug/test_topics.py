@@ -76,7 +76,9 @@ def test_a_topic_of_any_length_is_refused_in_few_words(text: str) -> None:
     assert len(str(refused.value)) < 1500
 
 
-@pytest.mark.sparkplug("tck-id-intro-group-id-string")
+@pytest.mark.sparkplug(
+    "tck-id-intro-group-id-string", "tck-id-intro-edge-node-id-string", "tck-id-intro-device-id-string"
+)
 def test_ids_that_sparkplug_forbids_are_explained() -> None:
     assert "'+'" in id_problem("a+b")
     assert id_problem("")

@@ -164,6 +164,7 @@ async def test_bd_seq_counts_the_connects_that_were_sent(tmp_path: Path) -> None
 @pytest.mark.sparkplug(
     "tck-id-operational-behavior-primary-application-state-with-multiple-servers-single-server",
     "tck-id-operational-behavior-primary-application-state-with-multiple-servers-walk",
+    "tck-id-operational-behavior-edge-node-termination-host-offline-reconnect",
 )
 @virtual_time
 async def test_when_the_primary_host_goes_the_next_server_is_used_and_the_old_one_left_before(tmp_path: Path) -> None:
