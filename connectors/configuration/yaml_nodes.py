@@ -130,7 +130,8 @@ def read_yaml(text: str, where: str) -> Document:
     reader = _Reader(where)
     try:
         reader.read(_PARSER(text))
-        return Document(where, reader.value, tuple(reader.problems), reader.root)
+        # Nothing at all stands, for libyaml, behind the end of the file.
+        return Document(where, reader.value, tuple(reader.problems), None if reader.value is None else reader.root)
     except yaml.YAMLError as exc:
         problem = syntax_problem(where, text, exc, reader.inside)
     raise ConfigInvalid([*reader.problems, problem])

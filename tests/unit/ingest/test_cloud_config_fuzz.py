@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -92,6 +92,12 @@ def test_a_file_with_mistakes_is_explained(folder: Path, made: list[tuple[Place,
 @given(text=st.lists(YAML_PIECES | st.sampled_from(["ingest:", "database:", "kafka:"]), max_size=40).map("".join))
 def test_text_that_looks_like_yaml(folder: Path, text: str) -> None:
     load(folder, text.encode())
+
+
+@pytest.mark.parametrize("text", ["", "---", "---\n", "# nothing", "~", "--- ~\n..."])
+def test_a_file_without_anything_is_called_empty_at_its_beginning(folder: Path, text: str) -> None:
+    (problem,) = cast("list[Problem]", load(folder, text.encode()))
+    assert (problem.line, problem.column, problem.message) == (1, 1, "the file is empty.")
 
 
 @FUZZED
