@@ -8,7 +8,6 @@ from typing import Final
 
 from cloud_ingest.event_log.topics import definition_key, raw_record
 from connectors.model.delivery import AgentName, Epoch
-from connectors.model.errors import PayloadInvalid
 from connectors.ports.event_log import Record
 from connectors.sparkplug.delivery import DEFINITION_BODY, Delivery, read_delivery
 from connectors.sparkplug.topics import Verb, parse_topic
@@ -40,12 +39,12 @@ class Taken:
 def take_message(topic: str, payload: bytes, received_ms: int) -> Taken | None:
     """What becomes of a message from the broker; ``None`` for commands and previews, which nobody is to store.
 
-    Only the topic and the delivery metrics are looked at. What cannot be read goes into the log as it is: the historian
-    sets it aside with the reason.
+    Only the topic and the delivery metrics are looked at. What cannot be read goes into the log as it is, also when that
+    brings out a defect of the reader: the historian sets it aside with the reason, and no other message waits.
     """
     try:
         parsed = parse_topic(topic)
-    except PayloadInvalid:
+    except Exception:  # the historian meets it again, and logs and counts it
         return Taken(raw_record(topic, topic, payload, received_ms), topic)
     if parsed.verb in (Verb.NCMD, Verb.DCMD):
         return None
@@ -54,7 +53,7 @@ def take_message(topic: str, payload: bytes, received_ms: int) -> Taken | None:
         return Taken(record, topic)
     try:
         delivery = read_delivery(payload)
-    except PayloadInvalid:
+    except Exception:  # as above
         delivery = None
     if delivery is None:
         return Taken(record, topic)

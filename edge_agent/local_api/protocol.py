@@ -18,6 +18,7 @@ from connectors.model.errors import LinesideError
 LINE_BYTES_MAX: Final = 64 * 1024 * 1024
 REQUEST_BYTES_MAX: Final = 64 * 1024
 CONNECT_S_MAX: Final = 5.0
+ANSWER_S_MAX: Final = 30.0
 
 
 class AgentNotRunning(LinesideError):
@@ -30,9 +31,15 @@ class CallFailed(LinesideError):
 
 async def call(socket: Path, name: str, **args: Any) -> Any:
     """Ask the agent at ``socket`` once. Raises ``AgentNotRunning`` or ``CallFailed``."""
-    async with contextlib.aclosing(stream(socket, name, **args)) as answers:
-        async for answer in answers:
-            return answer
+    try:
+        async with asyncio.timeout(ANSWER_S_MAX), contextlib.aclosing(stream(socket, name, **args)) as answers:
+            async for answer in answers:
+                return answer
+    except TimeoutError as exc:
+        raise AgentNotRunning(
+            f"the agent at {socket} has not answered within {ANSWER_S_MAX:g} s: it is stopped, stuck, or its machine is "
+            "overloaded; see its log"
+        ) from exc
     raise AssertionError("a stream yields an answer or raises")
 
 

@@ -194,3 +194,15 @@ def test_pending_keeps_the_order_whatever_could_not_be_appended(steps: list[tupl
         assert pending.size_bytes == sum(map(size_bytes, messages[done:]))
     appended += pending.take_all()
     assert list(map(id, appended)) == list(map(id, added))
+
+
+def test_a_defect_of_the_reader_lets_the_message_into_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There the historian finds it, and sets it aside; here it would end the connection for everybody, again and again."""
+
+    def broken(_: bytes) -> None:
+        raise IndexError("a defect")
+
+    monkeypatch.setattr("cloud_ingest.ingest.pending.read_delivery", broken)
+    taken = take_message("spBv1.0/plant/DDATA/line/press", b"\x08\x01", 5)
+    assert taken is not None
+    assert (taken.agent, taken.delivery, taken.record.value) == (None, None, b"\x08\x01")
