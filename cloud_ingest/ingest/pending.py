@@ -39,7 +39,7 @@ class Taken:
 def take_message(topic: str, payload: bytes, received_ms: int) -> Taken | None:
     """What becomes of a message from the broker; ``None`` for commands and previews, which nobody is to store.
 
-    Only the topic and the delivery metrics are looked at. What cannot be read goes into the log as it is, also when that
+    Only the topic and the delivery metrics are looked at. What cannot be read goes into the log as it is, also when it
     brings out a defect of the reader: the historian sets it aside with the reason, and no other message waits.
     """
     try:

@@ -37,8 +37,8 @@ async def call(socket: Path, name: str, **args: Any) -> Any:
                 return answer
     except TimeoutError as exc:
         raise AgentNotRunning(
-            f"the agent at {socket} has not answered within {ANSWER_S_MAX:g} s: it is stopped, stuck, or its machine is "
-            "overloaded; see its log"
+            f"the agent at {socket} has not answered within {ANSWER_S_MAX:g} s: it is stopped, stuck, or its machine "
+            "is overloaded; see its log"
         ) from exc
     raise AssertionError("a stream yields an answer or raises")
 

@@ -197,7 +197,7 @@ def test_pending_keeps_the_order_whatever_could_not_be_appended(steps: list[tupl
 
 
 def test_a_defect_of_the_reader_lets_the_message_into_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
-    """There the historian finds it, and sets it aside; here it would end the connection for everybody, again and again."""
+    """There the historian sets it aside; here it would end the connection for everybody, again and again."""
 
     def broken(_: bytes) -> None:
         raise IndexError("a defect")
