@@ -13,7 +13,7 @@ from connectors.model.datatypes import DataType
 from connectors.model.delivery import BatchRanges, Epoch
 from connectors.model.tags import DefinitionHash, DeviceName, TagType
 from connectors.sparkplug.definition import read_definition
-from connectors.sparkplug.delivery import parse_epoch
+from connectors.sparkplug.delivery import format_epoch, parse_epoch
 from edge_agent.buffer.outbox import Commit
 from edge_agent.buffer.reading import read_batches
 from edge_agent.buffer.rows import Kind, OpenGap, StoredBatch
@@ -131,7 +131,7 @@ class OutboxModel:
             row = self.held.rows.pop((epoch, number), None)
             if row is not None:
                 self.held.refused.add((epoch, number))
-                expected.append((Kind.GAP, row[3], "refused"))
+                expected += self._told_of_refused(epoch, row)
         for gap in work.opened_gaps:
             self.held.gaps.setdefault(gap.device, gap)
         for device in work.closed_gaps:
@@ -151,6 +151,15 @@ class OutboxModel:
             again = stored_ns == work.now_ns and source_ns is not None
             self.held.newest[batch.device] = (hash_, max(last_ns, source_ns) if again else last_ns, work.now_ns)
         self.add(rows)
+
+    @staticmethod
+    def _told_of_refused(epoch: Epoch, row: tuple[Any, ...]) -> list[tuple[Kind, DeviceName, str]]:
+        """A gap record is told again; twice where it named numbers of another start than its own."""
+        if row[2] is not Kind.GAP:
+            return [(Kind.GAP, row[3], "refused")]
+        gap = json.loads(row[9])
+        records = 1 if gap["epoch"] in (None, format_epoch(epoch)) else 2
+        return [(Kind.GAP, row[3], gap["reason"])] * records
 
     def _acknowledge(self, epoch: Epoch, ranges: BatchRanges) -> None:
         for key, row in list(self.held.rows.items()):
