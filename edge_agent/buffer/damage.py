@@ -29,7 +29,7 @@ CHECK_S_MAX: Final = 0.3
 
 SMALL_TABLES: Final = (
     "meta", "epoch", "definition", "alias", "device_state", "gap", "not_taken", "given_up", "given_up_batches",
-    "sqlite_sequence",
+    "waiting", "sqlite_sequence",
 )  # fmt: skip
 HEADER_BYTES: Final = 100
 NEWEST_ROWS_MAX: Final = 1000

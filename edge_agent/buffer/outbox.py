@@ -256,6 +256,7 @@ class Outbox:
             self.opened_again.append(str(exc))
             if self._done[1] is not rows:
                 raise
+        self._relief.fold_log()
         self._file.note(self._next - 1, self._newest_gap, now_ms)
         return rows
 

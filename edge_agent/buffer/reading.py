@@ -49,13 +49,14 @@ def read_batches(
 
 
 def read_status(connection: sqlite3.Connection, path: Path, epoch: Epoch) -> OutboxStatus:
-    """The outbox in numbers. Raises ``OutboxUnavailable``, ``OutboxDamaged``."""
+    """The outbox in numbers, whose work does not grow with it. Raises ``OutboxUnavailable``, ``OutboxDamaged``."""
     with named_errors(path, "read"):
-        batches, samples, oldest = connection.execute(
-            "SELECT count(*), coalesce(sum(sample_count), 0), min(created_ms) FROM outbox"
-        ).fetchone()
+        batches, samples = connection.execute("SELECT batches, samples FROM waiting").fetchone() or (0, 0)
+        first = connection.execute("SELECT created_ms FROM outbox ORDER BY batch LIMIT 1").fetchone()
         row = connection.execute("SELECT seq FROM sqlite_sequence WHERE name='outbox'").fetchone()
-    return OutboxStatus(batches, samples, file_bytes(path), oldest, 0 if row is None else row[0], epoch)
+    return OutboxStatus(
+        batches, samples, file_bytes(path), first[0] if first else None, 0 if row is None else row[0], epoch
+    )
 
 
 def file_bytes(path: Path) -> int:

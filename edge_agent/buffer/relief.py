@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ from edge_agent.buffer.ballast import Ballast
 from edge_agent.buffer.bounds import HIGH_MARK, LOW_MARK, Limit, OutboxBounds, Room, WhenFull, limit_of
 from edge_agent.buffer.giving_up import BYTES_AT_ONCE_MAX, GivingUp, MayGo, always
 from edge_agent.buffer.rows import Gap, GapReason, Lane, NewBatch
-from edge_agent.buffer.schema import PAGE_BYTES, WAL_PAGES_MAX
+from edge_agent.buffer.schema import BUSY_MS, PAGE_BYTES, limit_log
 from edge_agent.buffer.sealing import PLAIN, Sealing
 from edge_agent.buffer.set_aside import forget_oldest
 from edge_agent.buffer.telling import NOT_TAKEN, Telling, note_not_taken, sum_up
@@ -77,6 +78,7 @@ class Relief:
         self._oldest_after: dict[Lane, int] = {}
         """By lane: a number up to which no row of it is left, so that what stands before is not gone through again."""
         self._relieved = Relieved()
+        self._wal_pages = limit_log(connection, bounds.bytes_max)
         self._looked_s = float("-inf")
         self._started_s: float | None = None
         self._free_disk_bytes = 0
@@ -259,16 +261,35 @@ class Relief:
         except OSError:
             self._free_disk_bytes = 0
         try:
-            size = self._wal.stat().st_size
+            self._wal_bytes = self._wal.stat().st_size
         except OSError:
-            size = 0
-        self._wal_bytes = max(size, WAL_PAGES_MAX * PAGE_BYTES)
+            self._wal_bytes = 0
 
     def _room(self) -> Room:
         (pages,) = self._connection.execute("PRAGMA page_count").fetchone()
         (free,) = self._connection.execute("PRAGMA freelist_count").fetchone()
-        wal_bytes = min(self._wal_bytes, self._bounds.bytes_max // 4)
+        # as large as it will be: the last commit goes beyond its share. A reader that stays may let it grow without
+        # end; more than half of the room is not given up for it.
+        wal_bytes = min(max(self._wal_bytes, self._wal_pages * PAGE_BYTES * 5 // 4), self._bounds.bytes_max // 2)
         return Room((pages - free) * PAGE_BYTES, pages * PAGE_BYTES, wal_bytes, self._free_disk_bytes)
+
+    def fold_log(self) -> None:
+        """After a commit: when the log has become larger than its share, let it begin anew, which cuts it off.
+
+        A commit that gives up much, or a reader that stays, makes it grow; SQLite alone would never make it smaller.
+        It is not emptied: on a full disk its place is needed to delete with.
+        """
+        if self._wal_bytes <= self._wal_pages * PAGE_BYTES * 5 // 4:
+            return
+        execute = self._connection.execute
+        with contextlib.suppress(sqlite3.Error):
+            execute("PRAGMA busy_timeout=0")  # while somebody reads, no commit waits for it
+            try:
+                (busy, _, _) = execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
+            finally:
+                execute(f"PRAGMA busy_timeout={BUSY_MS}")
+            if not busy:
+                self._wal_bytes = 0  # the next commit cuts it off
 
     def _trim_ballast(self, limit: Limit) -> None:
         if limit.reason == GapReason.DISK_FULL and self._free_disk_bytes < self._bounds.free_disk_bytes_min:

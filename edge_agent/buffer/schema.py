@@ -15,6 +15,9 @@ PAGE_BYTES: Final = 8192
 WAL_PAGES_MAX: Final = 2000
 """The write-ahead log is folded into the file when it has this many pages (16 MB)."""
 
+WAL_PAGES_MIN: Final = 8
+BUSY_MS: Final = 5000
+
 Durability = Literal["full", "normal"]
 
 _MIGRATIONS: Final = (
@@ -79,6 +82,22 @@ _MIGRATIONS: Final = (
         epoch INTEGER NOT NULL, reason TEXT NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL,
         PRIMARY KEY (epoch, reason, first)
     ) WITHOUT ROWID;
+    -- how many there are, so that nobody has to count them
+    CREATE TABLE waiting (
+        one INTEGER PRIMARY KEY CHECK (one = 1), batches INTEGER NOT NULL, samples INTEGER NOT NULL
+    );
+    INSERT INTO waiting SELECT 1, count(*), coalesce(sum(max(sample_count, 0)), 0) FROM outbox;
+    CREATE TRIGGER outbox_came AFTER INSERT ON outbox BEGIN
+        UPDATE waiting SET batches = batches + 1, samples = samples + NEW.sample_count;
+    END;
+    -- a damaged row may say anything of its samples, and has to leave all the same
+    CREATE TRIGGER outbox_left AFTER DELETE ON outbox BEGIN
+        UPDATE waiting SET batches = batches - 1, samples = CASE batches WHEN 1 THEN 0 ELSE max(0, samples -
+        CASE WHEN typeof(OLD.sample_count) = 'integer' THEN min(max(OLD.sample_count, 0), samples) ELSE 0 END) END;
+    END;
+    CREATE TRIGGER outbox_thinned AFTER UPDATE OF sample_count ON outbox BEGIN
+        UPDATE waiting SET samples = max(0, samples + NEW.sample_count - OLD.sample_count);
+    END;
     """,
 )
 SCHEMA_VERSION: Final = len(_MIGRATIONS)
@@ -92,7 +111,7 @@ def open_outbox_file(path: Path, durability: Durability) -> sqlite3.Connection:
     Raises ``sqlite3.Error``, ``OutboxTooNew`` when it was written by a newer version, and ``OutboxDamaged`` when it
     says two things of its version.
     """
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5.0)
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=BUSY_MS / 1000)
     try:
         connection.text_factory = lenient_text
         connection.execute(f"PRAGMA page_size={PAGE_BYTES}")
@@ -106,6 +125,14 @@ def open_outbox_file(path: Path, durability: Durability) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def limit_log(connection: sqlite3.Connection, bytes_max: int) -> int:
+    """Fold the write-ahead log when it has taken its share of ``bytes_max``, and cut it off there; pages of it."""
+    pages = max(WAL_PAGES_MIN, min(WAL_PAGES_MAX, bytes_max // 5 // PAGE_BYTES))
+    connection.execute(f"PRAGMA wal_autocheckpoint={pages}")
+    connection.execute(f"PRAGMA journal_size_limit={pages * PAGE_BYTES}")
+    return pages
 
 
 def open_reader(path: Path) -> sqlite3.Connection:

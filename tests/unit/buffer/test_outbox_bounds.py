@@ -11,7 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from filled_outbox import HOUR_S, MEGABYTE, NOW_NS, OVEN, PRESS, SAMPLES, Filling
+from filling_outbox import HOUR_S, MEGABYTE, NOW_NS, OVEN, PRESS, SAMPLES, Filling
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,9 +19,9 @@ from connectors.sparkplug.delivery import format_epoch
 from edge_agent.buffer.bounds import OutboxBounds, WhenFull
 from edge_agent.buffer.giving_up import GivingUp
 from edge_agent.buffer.outbox import Commit, Outbox
-from edge_agent.buffer.reading import read_batches
+from edge_agent.buffer.reading import file_bytes, read_batches
 from edge_agent.buffer.rows import Kind, Lane
-from edge_agent.buffer.schema import _MIGRATIONS, PAGE_BYTES, SCHEMA_VERSION
+from edge_agent.buffer.schema import _MIGRATIONS, PAGE_BYTES, SCHEMA_VERSION, open_reader
 from edge_agent.buffer.thinning import Thinning
 from tests.drawn_batches import plain
 
@@ -303,3 +303,32 @@ def test_whatever_happens_every_sample_is_stored_delivered_or_declared(
     assert values == []
     assert delivered + sum(gap["count"] for gap in filling.gaps()) == filling.made * SAMPLES
     filling.outbox.close()
+
+
+@pytest.mark.parametrize("when_full", WhenFull)
+def test_database_and_log_together_stay_within_the_bound(filling: Made, when_full: WhenFull) -> None:
+    full = filling(when_full, bytes_max=4 * MEGABYTE)
+    largest = 0
+    for _ in range(600):
+        full.commit()
+        largest = max(largest, file_bytes(full.path))
+    assert 3 * MEGABYTE < largest <= 4 * MEGABYTE
+
+
+def test_a_log_that_a_reader_has_let_grow_counts_and_is_cut_off_when_the_reader_has_gone(filling: Made) -> None:
+    full = filling(bytes_max=8 * MEGABYTE)
+    for _ in range(100):
+        full.commit()
+    reader = open_reader(full.path)
+    reader.execute("BEGIN")
+    reader.execute("SELECT count(*) FROM outbox").fetchone()
+    for _ in range(150):
+        full.commit()
+    wal = full.path.with_name(full.path.name + "-wal")
+    assert wal.stat().st_size > 2.5 * MEGABYTE
+    assert full.outbox.relief.bytes_max < 5.6 * MEGABYTE, "what the log takes, the database may not"
+    reader.close()
+    for _ in range(40):
+        full.commit()
+    assert wal.stat().st_size <= 2 * MEGABYTE
+    assert file_bytes(full.path) <= 8 * MEGABYTE

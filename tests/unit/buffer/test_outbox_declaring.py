@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from filled_outbox import MEGABYTE, NOW_NS, Filling
+from filling_outbox import MEGABYTE, NOW_NS, Filling
 
 from connectors.model.datatypes import DataType
 from connectors.model.delivery import BatchRanges
