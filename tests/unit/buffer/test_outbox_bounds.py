@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,13 +13,12 @@ from filling_outbox import HOUR_S, MEGABYTE, NOW_NS, OVEN, PRESS, SAMPLES, Filli
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connectors.sparkplug.delivery import format_epoch
 from edge_agent.buffer.bounds import OutboxBounds, WhenFull
 from edge_agent.buffer.giving_up import GivingUp
-from edge_agent.buffer.outbox import Commit, Outbox
-from edge_agent.buffer.reading import file_bytes, read_batches
+from edge_agent.buffer.outbox import Commit
+from edge_agent.buffer.reading import file_bytes
 from edge_agent.buffer.rows import Kind, Lane
-from edge_agent.buffer.schema import _MIGRATIONS, PAGE_BYTES, SCHEMA_VERSION, open_reader
+from edge_agent.buffer.schema import open_reader
 from edge_agent.buffer.thinning import Thinning
 from tests.drawn_batches import plain
 
@@ -251,23 +248,6 @@ def test_batches_that_the_cloud_had_refused_give_way_before_all_others(filling: 
         full.commit()
     assert (len(full.gaps()), full.summed_up()) == (declared, 0), "they are declared already"
     assert full.outbox._connection.execute("SELECT count(*) FROM refused").fetchone()[0] < 60
-
-
-def test_an_outbox_of_an_older_version_is_brought_up_to_date_with_all_that_waits(tmp_path: Path) -> None:
-    path = tmp_path / "outbox.db"
-    connection = sqlite3.connect(path)
-    connection.executescript(f"PRAGMA page_size={PAGE_BYTES};{_MIGRATIONS[0]}PRAGMA user_version=1;")
-    with connection:
-        connection.execute("INSERT INTO epoch (epoch, first_batch, started_ms) VALUES (77, 1, 5)")
-        rows = [(1, 77, Kind.EPOCH_START), (2, 77, Kind.DEFINITION), (3, 77, Kind.SAMPLES), (4, 77, Kind.GAP)]
-        connection.executemany("INSERT INTO outbox VALUES (?,?,?,'press','d',5,0,x'00')", rows)
-    connection.close()
-    outbox = Outbox(path, "normal", now_ms=NOW_NS // 1_000_000)
-    found = read_batches(outbox._connection, 0, 100, 1 << 30)
-    outbox.close()
-    assert sqlite3.connect(path).execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)
-    assert [(row.number, row.lane) for row in found] == [(1, 0), (2, 0), (3, 2), (4, 0), (5, 0)]
-    assert json.loads(found[-1].record)["earlier"] == [{"epoch": format_epoch(found[0].epoch), "first": 1, "last": 4}]
 
 
 @given(
