@@ -98,7 +98,12 @@ class Agent:
         collector = Collector(
             writer,
             feed,
-            CollectorSettings(outbox.commit_interval_s, outbox.samples_pending_max, config.uplink.packet_bytes_max),
+            CollectorSettings(
+                outbox.commit_interval_s,
+                outbox.samples_pending_max,
+                outbox.pending_bytes_max,
+                config.uplink.packet_bytes_max,
+            ),
             clock,
         )
         devices: dict[DeviceName, DeviceAcquisition] = {}

@@ -178,7 +178,9 @@ class Bench:
         self.reader = InlineReader(self.writer)
         writer = cast(OutboxWriter, self.writer)
         self.feed = Feed(cast(OutboxReader, self.reader), monotonic_s=self.clock.monotonic_s)
-        self.collector = Collector(writer, self.feed, CollectorSettings(0.1, samples_pending_max, 100_000), self.clock)
+        self.collector = Collector(
+            writer, self.feed, CollectorSettings(0.1, samples_pending_max, 1 << 30, 100_000), self.clock
+        )
         options = UplinkOptions(
             agent=AgentName("plant", "line"),
             brokers=brokers,

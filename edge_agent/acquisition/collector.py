@@ -16,7 +16,7 @@ from connectors.ports.clock import Clock
 from connectors.sparkplug.delivery import MESSAGE_OVERHEAD_BYTES_MAX
 from edge_agent.buffer.feed import Feed
 from edge_agent.buffer.outbox import Commit
-from edge_agent.buffer.pieces import split
+from edge_agent.buffer.pieces import message_bytes_max, split
 from edge_agent.buffer.relief import ReliefStatus
 from edge_agent.buffer.rows import Gap, Lane, NewBatch, OpenGap
 from edge_agent.buffer.writer import OutboxWriter
@@ -36,6 +36,7 @@ class CollectorSettings:
 
     commit_interval_s: float
     samples_pending_max: int
+    pending_bytes_max: int
     payload_bytes_max: int
 
 
@@ -45,13 +46,15 @@ class _Pending:
     committed: list[Callable[[], None]] = field(default_factory=list)
     samples: int = 0
     behind_ns: dict[DeviceName, int] = field(default_factory=dict)
+    bytes: int = 0
 
 
 class Collector:
     """Gathers what is to be committed, and commits it.
 
-    Overflow policy: ``put`` waits when ``samples_pending_max`` samples are not on disk yet; so a disk that stands still
-    stops the drivers, and the devices' own queues fill. Nothing is dropped here.
+    Overflow policy: ``put`` waits when ``samples_pending_max`` samples, or ``pending_bytes_max`` bytes of them (long
+    texts), are not on disk yet; so a disk that stands still stops the drivers, and the devices' own queues fill.
+    Nothing is dropped here.
     """
 
     def __init__(self, writer: OutboxWriter, feed: Feed, settings: CollectorSettings, clock: Clock) -> None:
@@ -61,7 +64,7 @@ class Collector:
         self._clock = clock
         self._payload_bytes_max = settings.payload_bytes_max
         self._pending = _Pending()
-        self._in_commit = 0
+        self._in_commit = self._bytes_in_commit = 0
         self._committing: list[Callable[[], None]] = []
         self._work = Commit()
         self._something = asyncio.Event()
@@ -75,6 +78,11 @@ class Collector:
     def samples_pending(self) -> int:
         """Samples that were taken over and are not on disk yet."""
         return self._pending.samples + self._in_commit
+
+    @property
+    def pending_bytes(self) -> int:
+        """How many bytes of messages they would be at most."""
+        return self._pending.bytes + self._bytes_in_commit
 
     @property
     def relief(self) -> ReliefStatus:
@@ -94,13 +102,15 @@ class Collector:
 
         ``behind_ns``: see ``NewBatch``.
         """
-        while self.samples_pending >= self._settings.samples_pending_max:
+        settings = self._settings
+        while self.samples_pending >= settings.samples_pending_max or self.pending_bytes >= settings.pending_bytes_max:
             self._room.clear()
             await self._room.wait()
         pending = self._pending
         pending.parts.setdefault((lane, device, definition), []).append(batch)
         pending.samples += len(batch)
         pending.behind_ns[device] = max(behind_ns, pending.behind_ns.get(device, 0))
+        pending.bytes += message_bytes_max(batch)
         if committed is not None:
             pending.committed.append(committed)
         self._something.set()
@@ -179,7 +189,7 @@ class Collector:
     async def _commit_all(self) -> None:
         pending, self._pending = self._pending, _Pending()
         work, self._work = self._work, Commit()
-        self._in_commit, self._committing = pending.samples, pending.committed
+        self._in_commit, self._bytes_in_commit, self._committing = pending.samples, pending.bytes, pending.committed
         for (lane, device, definition), parts in pending.parts.items():
             for pieces in split(_by_datatype(parts), self._payload_bytes_max - MESSAGE_OVERHEAD_BYTES_MAX):
                 work.batches.append(NewBatch(device, definition, pieces, lane, pending.behind_ns[device]))
@@ -187,7 +197,7 @@ class Collector:
             if work:
                 self.samples_committed += await self._commit_until_done(work)
         finally:
-            self._in_commit = 0
+            self._in_commit = self._bytes_in_commit = 0
         for committed in pending.committed:
             committed()
         self._room.set()
@@ -227,7 +237,8 @@ class Collector:
         if not acknowledged:
             return
         try:
-            await self._writer.commit(Commit(acknowledged=acknowledged, now_ns=self._clock.now_ns()))
+            now_ns, now_s = self._clock.now_ns(), self._clock.monotonic_s()
+            await self._writer.commit(Commit(acknowledged=acknowledged, now_ns=now_ns, now_s=now_s))
         except OutboxUnavailable:
             work.acknowledged = acknowledged
 

@@ -122,6 +122,9 @@ class OutboxSettings(Settings):
     samples_pending_max: Annotated[
         int, Field(ge=1000, le=100_000_000, description="Samples that wait in memory for a commit; then devices wait")
     ] = 500_000
+    pending_bytes_max: Annotated[
+        Size, Field(alias="pending_max", ge=1_000_000, le=1 << 40, description="The same in bytes, for long texts")
+    ] = 64_000_000
     bytes_max: Annotated[
         Size,
         Field(alias="size_max", ge=64_000_000, le=1 << 50, description="Database and its log; then when_full decides"),

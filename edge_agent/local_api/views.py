@@ -20,7 +20,17 @@ from edge_agent.acquisition.device import DeviceAcquisition
 from edge_agent.buffer.set_aside import damaged_files
 from edge_agent.buffer.writer import OutboxReader
 from edge_agent.local_api.outbox_files import outbox_files, waiting_bytes
-from edge_agent.observability.metrics import OUTBOX_BATCHES, OUTBOX_BYTES, OUTBOX_LIMIT_BYTES, OUTBOX_USED_BYTES
+from edge_agent.observability.metrics import (
+    OUTBOX_BATCHES,
+    OUTBOX_BYTES,
+    OUTBOX_LIMIT_BYTES,
+    OUTBOX_REFUSING,
+    OUTBOX_USED_BYTES,
+    SAMPLES_PENDING,
+    UPLINK_IN_FLIGHT,
+    UPLINK_LAG_SECONDS,
+    UPLINK_UNANSWERED,
+)
 from edge_agent.uplink.options import Delivery
 from edge_agent.uplink.uplink import Uplink
 
@@ -79,6 +89,11 @@ class AgentView:
             OUTBOX_BYTES.set(status.file_bytes)
             OUTBOX_USED_BYTES.set(self._collector.relief.used_bytes)
             OUTBOX_LIMIT_BYTES.set(self._collector.relief.bytes_max)
+            OUTBOX_REFUSING.set(self._collector.relief.refuses)
+            SAMPLES_PENDING.set(self._collector.samples_pending)
+            UPLINK_LAG_SECONDS.set(self._uplink.state.lag_ms / 1000)
+            UPLINK_IN_FLIGHT.set(self._uplink.in_flight)
+            UPLINK_UNANSWERED.set(self._uplink.is_unanswered)
             await asyncio.sleep(RATE_STEP_S)
 
     async def status(self, _args: Mapping[str, Any]) -> AsyncIterator[Any]:

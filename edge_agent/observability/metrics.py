@@ -61,6 +61,21 @@ UPLINK_ONLINE: Final = Gauge("lineside_uplink_online", "1 while births are out o
 CLOCK_ERROR_SECONDS: Final = Gauge(
     "lineside_clock_error_seconds", "The agent's clock less the host's; positive when it is ahead", registry=REGISTRY
 )
+UPLINK_LAG_SECONDS: Final = Gauge(
+    "lineside_uplink_lag_seconds", "How long samples had waited on disk when they last left", registry=REGISTRY
+)
+UPLINK_IN_FLIGHT: Final = Gauge(
+    "lineside_uplink_in_flight_batches", "Batches that were sent and are not acknowledged", registry=REGISTRY
+)
+UPLINK_UNANSWERED: Final = Gauge(
+    "lineside_uplink_unanswered", "1 while batches are sent again and nothing is acknowledged", registry=REGISTRY
+)
+SAMPLES_PENDING: Final = Gauge(
+    "lineside_samples_pending", "Samples that wait in memory for a commit to the disk", registry=REGISTRY
+)
+OUTBOX_REFUSING: Final = Gauge(
+    "lineside_outbox_refusing", "1 while samples are not taken, as there is no room (drop_newest)", registry=REGISTRY
+)
 UPLINK_FAILURES: Final = Counter(
     "lineside_uplink_failures_total", "Lost or refused connections to a broker", registry=REGISTRY
 )

@@ -72,7 +72,9 @@ class Bench:
         self.writer = InlineWriter(folder)
         self.outbox = self.writer.outbox
         self.feed = Feed(cast(OutboxReader, None))
-        settings = CollectorSettings(commit_interval_s=0.1, samples_pending_max=1000, payload_bytes_max=100_000)
+        settings = CollectorSettings(
+            commit_interval_s=0.1, samples_pending_max=1000, pending_bytes_max=1 << 30, payload_bytes_max=100_000
+        )
         self.collector = Collector(cast(OutboxWriter, self.writer), self.feed, settings, self.clock)
         self.listener = Listener()
         self.device = DeviceAcquisition(

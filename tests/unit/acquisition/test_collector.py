@@ -68,10 +68,10 @@ class PlayedWriter:
 
 
 class Bench:
-    def __init__(self, pending_max: int = 1000, bytes_max: int = 100_000) -> None:
+    def __init__(self, pending_max: int = 1000, bytes_max: int = 100_000, pending_bytes_max: int = 1 << 30) -> None:
         self.writer = PlayedWriter()
         self.feed = Feed(cast(OutboxReader, None))
-        settings = CollectorSettings(INTERVAL_S, pending_max, bytes_max)
+        settings = CollectorSettings(INTERVAL_S, pending_max, pending_bytes_max, bytes_max)
         self.collector = Collector(cast(OutboxWriter, self.writer), self.feed, settings, VirtualClock())
         self.said: list[str] = []
 
@@ -216,6 +216,28 @@ async def test_what_is_committed_reaches_the_feed_in_the_order_of_its_numbers() 
             await bench.put(float(number))
             await asyncio.sleep(2 * INTERVAL_S)
     assert [row.number for row in await bench.feed.take(10, 100)] == [1, 2, 3, 4, 5]
+
+
+@virtual_time
+async def test_a_device_with_long_texts_waits_when_few_of_them_take_much_memory() -> None:
+    bench = Bench(pending_bytes_max=100_000)
+    bench.writer.duration_s = 3.0
+    handed_over: list[int] = []
+
+    async def hand_over() -> None:
+        for number in range(20):
+            text = np.array(["x" * 5000], object)
+            batch = SampleBatch(DataType.STRING, np.array([16_384], np.int32), np.array([number]), text)
+            await bench.collector.put(PRESS, DEFINITION, batch, None)
+            handed_over.append(number)
+
+    async with running(bench), asyncio.TaskGroup() as devices:
+        devices.create_task(hand_over())
+        await asyncio.sleep(2.9)
+        assert len(handed_over) == 5
+        assert bench.collector.pending_bytes < 125_000
+    assert len(handed_over) == 20
+    assert bench.collector.pending_bytes == 0
 
 
 @virtual_time

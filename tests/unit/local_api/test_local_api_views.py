@@ -13,6 +13,7 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
+from edge_agent.observability.events import REGISTRY
 
 from connectors.model.datatypes import DataType
 from connectors.model.delivery import Epoch
@@ -244,3 +245,27 @@ async def test_rates_are_those_of_the_last_seconds(bench: Bench) -> None:
     keeping.cancel()
     assert bench.view._rate(cast(Any, press)) == pytest.approx(20.0, rel=0.2)
     assert press.measured > 20
+
+
+@virtual_time
+async def test_the_gauges_say_what_the_status_says(bench: Bench) -> None:
+    keeping = asyncio.create_task(bench.view.run())
+    await asyncio.sleep(1.0)
+    keeping.cancel()
+    status = await first(bench.view.status({}))
+    uplink, outbox = status["uplink"], status["outbox"]
+    names = (
+        "uplink_lag_seconds",
+        "uplink_in_flight_batches",
+        "uplink_unanswered",
+        "samples_pending",
+        "outbox_refusing",
+    )
+    found = {name: REGISTRY.get_sample_value(f"lineside_{name}") for name in names}
+    assert found == {
+        "uplink_lag_seconds": pytest.approx(uplink["lag_s"], abs=0.06),
+        "uplink_in_flight_batches": uplink["in_flight"],
+        "uplink_unanswered": uplink["unanswered"],
+        "samples_pending": outbox["samples_pending"],
+        "outbox_refusing": outbox["refuses_samples"],
+    }
