@@ -136,7 +136,10 @@ class Outbox:
 
     def close(self) -> None:
         """Close the file; what was committed stays."""
+        was_open = self._file.is_open
         self._file.close()
+        if was_open:
+            Ballast(self.path, self._bounds.ballast_bytes).hold_some()
 
     def when_opened_again(self, release: Callable[[], None]) -> None:
         """Call ``release``, in the thread of the outbox, before the file is opened anew after an error of the disk."""
@@ -273,6 +276,7 @@ class Outbox:
     def _make_room(self, work: Commit, *, again: bool) -> list[StoredBatch]:
         """The disk is full: what the cloud has leaves at once, and something gives way, in a transaction of its own."""
         self._relief.give_up_ballast()
+        self._relief.start_log_anew()
         now_ms = work.now_ns // 1_000_000
         made: list[Gap] = []
 

@@ -37,7 +37,6 @@ READS_MAX: Final = 3
 READ_AGAIN_S: Final = 0.5
 """A part of the file that cannot be read so many times is damaged, and the disk as such is not."""
 
-_ROOM_BYTES_MIN: Final = 1024 * 1024
 _OPEN_AGAIN_CODES: Final = frozenset(
     {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PROTOCOL}
 )
@@ -216,7 +215,7 @@ class OutboxFile:
         free = _free_bytes(self.path)
         if free >= size + self._free_disk_bytes_min:
             return None
-        return max(_ROOM_BYTES_MIN, free - self._free_disk_bytes_min, free // 2)
+        return max(free - self._free_disk_bytes_min, free // 2)
 
 
 def is_worth_opening_again(error: sqlite3.Error) -> bool:

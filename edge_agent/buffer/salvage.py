@@ -166,7 +166,9 @@ class Salvage:
     # -- batches -------------------------------------------------------------------------------------------------------
 
     def _copy_batches(self, below: int) -> None:
-        size = 0
+        size, at_once = 0, CHUNK_BYTES
+        if self._bytes_max is not None:  # so much is written beyond it before anything gives way
+            at_once = min(CHUNK_BYTES, self._bytes_max // 8)
         self._target.execute("BEGIN")
         for row in self._batches(below):
             if row[0] in self._present:
@@ -174,7 +176,7 @@ class Salvage:
             self._target.execute(INSERT_ROW, row)
             self._note(row)
             size += len(row[7])
-            if size >= CHUNK_BYTES:
+            if size >= at_once:
                 self._target.execute("COMMIT")
                 self._keep_within()
                 self._target.execute("BEGIN")

@@ -198,9 +198,8 @@ def test_where_the_disk_has_no_room_for_all_the_newest_samples_are_salvaged_and_
 ) -> None:
     with folded.unpacked() as path:
         overwrite(path, 0, b"\x55" * 16)
-        monkeypatch.setattr("edge_agent.buffer.outbox_file._ROOM_BYTES_MIN", 150_000)
         monkeypatch.setattr("edge_agent.buffer.salvage.CHUNK_BYTES", 8192)
-        disk_with(monkeypatch, 100_000)
+        disk_with(monkeypatch, 175_000)
         outbox = opened_as_promised(folded, path)
         samples = [int(row.number) for row in rows_of(outbox) if row.kind is Kind.SAMPLES]
         assert samples == list(range(samples[0], samples[-1] + 1))
