@@ -13,7 +13,6 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
-from edge_agent.observability.metrics import REGISTRY
 
 from connectors.model.datatypes import DataType
 from connectors.model.delivery import Epoch
@@ -26,6 +25,7 @@ from edge_agent.acquisition.current_values import CurrentValues
 from edge_agent.buffer.rows import OutboxStatus
 from edge_agent.local_api.outbox_files import outbox_files, waiting_bytes
 from edge_agent.local_api.views import AgentFacts, AgentView
+from edge_agent.observability.metrics import REGISTRY
 from edge_agent.uplink.host_clock import HostClock
 from edge_agent.uplink.options import Delivery, UplinkState
 from tests.inline_outbox import InlineWriter
