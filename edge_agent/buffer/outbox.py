@@ -276,7 +276,6 @@ class Outbox:
     def _make_room(self, work: Commit, *, again: bool) -> list[StoredBatch]:
         """The disk is full: what the cloud has leaves at once, and something gives way, in a transaction of its own."""
         self._relief.give_up_ballast()
-        self._relief.start_log_anew()
         now_ms = work.now_ns // 1_000_000
         made: list[Gap] = []
 

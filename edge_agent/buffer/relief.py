@@ -140,11 +140,6 @@ class Relief:
                 self._telling.lost(now_s)
         return taken
 
-    def start_log_anew(self) -> None:
-        """The disk is full: what is in the log goes to where it belongs, and its place can be written again."""
-        with contextlib.suppress(sqlite3.Error):
-            self._connection.execute("PRAGMA wal_checkpoint(RESTART)")
-
     def give_up_ballast(self) -> bool:
         """The disk is full: free what is held for that, damaged files first; false when nothing is."""
         return forget_oldest(self._path) or self._ballast.give_up()

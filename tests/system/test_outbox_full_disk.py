@@ -36,7 +36,7 @@ def test_starts_on_a_disk_that_stays_full_live_on_the_ballast_and_on_what_is_hel
         assert disk.path("outbox.db.ballast").stat().st_size == 4 * MEGABYTE
         disk.fill()
         for number in range(STARTS):
-            said = start(disk, folder, 20)
+            said = start(disk, folder)
             assert "error" not in said, f"start {number}: {said}"
             assert said["unexplained"] == []
             disk.fill()
@@ -56,4 +56,4 @@ def test_an_outbox_that_is_damaged_on_a_full_disk_is_salvaged_in_the_room_of_its
         assert said["batches"] > 100, "the newest, as far as there was room"
         assert said["unexplained"] == []
         disk.fill()
-        assert start(disk, folder, 20)["unexplained"] == []
+        assert start(disk, folder)["unexplained"] == []
