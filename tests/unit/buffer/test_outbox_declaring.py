@@ -19,7 +19,7 @@ from edge_agent.buffer.outbox import Commit, Outbox
 from edge_agent.buffer.reading import read_batches
 from edge_agent.buffer.rows import Kind, Lane, NewBatch
 
-DEVICES, TAGS = 50, 4
+DEVICES, TAGS = 50, 12
 
 
 class Plant:
