@@ -96,14 +96,15 @@ def _counted(begin: datetime, end: datetime) -> str:
 
 
 def _due_minutes(begin: datetime, end: datetime) -> str:
-    """The samples of minutes whose rollup is due."""
+    """The samples of minutes whose rollup is due, hour by hour: an hour of a packed day is taken apart once."""
     return (
-        f"SELECT minute_due.bucket, gathered.* FROM minute_due CROSS JOIN LATERAL (SELECT {OF_SAMPLES} FROM ("  # noqa: S608
-        f"SELECT time, {NUMBERED} FROM sample_all WHERE tag_id = $1 AND NOT odd "
-        "AND time >= minute_due.bucket AND time < minute_due.bucket + interval '1 minute' "
-        "AND hour = date_trunc('hour', minute_due.bucket, 'UTC') "
-        f"AND {_between('time', begin, end)} AND {_between('hour', _down(begin, HOUR), end)}) AS samples) AS gathered "
-        f"WHERE {_between('minute_due.bucket', begin, end)} AND gathered.samples > 0"
+        f"SELECT date_trunc('minute', time, 'UTC') AS bucket, {OF_SAMPLES} FROM ("  # noqa: S608
+        "SELECT date_trunc('hour', bucket, 'UTC') AS hour, min(bucket) AS first, max(bucket) AS last FROM minute_due "
+        f"WHERE {_between('bucket', begin, end)} GROUP BY 1) AS due CROSS JOIN LATERAL (SELECT time, {NUMBERED} "
+        "FROM sample_all WHERE tag_id = $1 AND NOT odd AND hour = due.hour "
+        "AND time >= due.first AND time < due.last + interval '1 minute' "
+        f"AND {_between('time', begin, end)} AND {_between('hour', _down(begin, HOUR), end)}) AS samples "
+        "WHERE date_trunc('minute', time, 'UTC') IN (SELECT bucket FROM minute_due) GROUP BY 1"
     )
 
 

@@ -29,6 +29,10 @@ def asked_span(begin: datetime | None, end: datetime | None) -> tuple[datetime, 
         start = begin or stop - SPAN_UNLESS_SAID
     except OverflowError as exc:
         raise QuestionInvalid("'to' is too early") from exc
+    try:
+        start, stop = start.astimezone(UTC), stop.astimezone(UTC)
+    except OverflowError as exc:
+        raise QuestionInvalid("'from' or 'to' is beyond the calendar, which goes from year 1 to 9999 in UTC") from exc
     if start > stop:
         raise QuestionInvalid("'from' is later than 'to'")
     return start, stop

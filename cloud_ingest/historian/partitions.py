@@ -98,6 +98,7 @@ class Partitions:
     async def _make(self, days: Sequence[int]) -> None:
         for day in days:
             async with self._database.transaction() as session:
+                await session.execute("SET LOCAL lock_timeout = '2s'")  # who reads for long keeps nobody else waiting
                 await session.execute("SELECT pg_advisory_xact_lock($1)", PARTITIONS_LOCK)
                 await self._load(session)
                 if day in self._days or day < self._first_day:

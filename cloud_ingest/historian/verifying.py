@@ -7,7 +7,8 @@ the same tags at the same times, as often as it was exported. The ledger says wh
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -21,6 +22,7 @@ from cloud_ingest.historian.outbox_export import (
     TagName,
     copy_rows,
 )
+from connectors.model.errors import DatabaseUnavailable
 from connectors.model.quality import name_of
 from connectors.ports.database import Database, Session
 from connectors.sparkplug.delivery import format_epoch
@@ -29,13 +31,12 @@ CHUNK_ROWS: Final = 20_000
 _VALUES: Final = "value_double, value_int, value_bool, value_text, value_bytes"
 _EXPORTED: Final = (
     "CREATE TEMPORARY TABLE exported (tag_id integer, time timestamptz, quality integer, value_double float8, "
-    "value_int bigint, value_bool boolean, value_text text, value_bytes bytea, epoch bigint, batch bigint) "
-    "ON COMMIT DROP"
+    "value_int bigint, value_bool boolean, value_text text, value_bytes bytea, epoch bigint, batch bigint)"
 )
 _DIFFERING: Final = (
     "CREATE TEMPORARY TABLE differing (tag_id integer, time timestamptz, quality integer, value_double float8, "
     "value_int bigint, value_bool boolean, value_text text, value_bytes bytea, exported bigint, stored bigint, "
-    "epoch bigint, batch bigint) ON COMMIT DROP"
+    "epoch bigint, batch bigint)"
 )
 _STORED: Final = " UNION ALL ".join(
     f"SELECT tag_id, time, quality, {_VALUES} FROM {place}"  # noqa: S608  columns and tables of our own
@@ -93,8 +94,10 @@ async def verify(
     Raises ``DatabaseUnavailable``, and what reading ``records`` raises.
     """
     verdict = Verdict(contents)
-    async with database.transaction() as session:
-        await session.execute(_EXPORTED)
+    async with (
+        database.session() as session,
+        _temporary_tables(session),
+    ):  # no lock is held from one statement to the next
         tags = _Tags()
         missing_gaps = _MissingGaps()
         for samples, gaps in _chunks(records):
@@ -109,11 +112,21 @@ async def verify(
     return verdict
 
 
+@asynccontextmanager
+async def _temporary_tables(session: Session) -> AsyncIterator[None]:
+    await session.execute(_EXPORTED)
+    await session.execute(_DIFFERING)
+    try:
+        yield
+    finally:
+        with suppress(DatabaseUnavailable):  # with the connection, they are gone
+            await session.execute("DROP TABLE exported, differing")
+
+
 async def _compare(session: Session) -> None:
     """Fill ``differing``, some tags at a time."""
     await session.execute("CREATE INDEX ON exported (tag_id)")
     await session.execute("ANALYZE exported")
-    await session.execute(_DIFFERING)
     rows = await session.fetch("SELECT tag_id, count(*) AS n FROM exported GROUP BY tag_id ORDER BY tag_id")
     some: list[int] = []
     count = 0

@@ -63,6 +63,9 @@ async def use_timescaledb(database: Database) -> Timescale:
         if row["kind"] != "p":
             return Timescale(is_used=True)
         await session.execute("LOCK TABLE sample IN ACCESS EXCLUSIVE MODE")
+        (now,) = await session.fetch("SELECT relkind::text AS kind FROM pg_class WHERE oid = 'sample'::regclass")
+        if now["kind"] != "p":  # another process was quicker
+            return Timescale(is_used=True)
         (kept,) = await session.fetch("SELECT EXISTS (SELECT FROM sample) OR EXISTS (SELECT FROM sample_packed) AS any")
         if kept["any"]:
             return Timescale(

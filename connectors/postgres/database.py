@@ -24,6 +24,8 @@ _TRUSTED_IDLE_S: Final = 0.1
 """A connection that was idle for longer is asked whether it still lives: after a restart of the server the first use
 of each pooled connection would fail otherwise."""
 _CLOSE_TIMEOUT_S: Final = 5.0
+ANSWER_S: Final = 5.0
+"""So much longer than the server's own limit the client waits: a server that does not answer by then is gone."""
 _NO_PERMISSION: Final = "42501"
 
 
@@ -47,9 +49,9 @@ class PostgresDatabase:
     """See ``Database``; made by ``open_database``.
 
     It survives restarts of the server: a lost connection is replaced at its next use. A statement that takes longer
-    than ``statement_timeout_s`` fails, and a caller waits for a free connection no longer than
-    ``FREE_CONNECTION_TIMEOUT_S``; both as ``DatabaseUnavailable``, as is a permission that an administrator has to
-    grant first. ``settings`` are parameters of the server.
+    than ``statement_timeout_s`` is ended by the server, with its locks, and fails; and a caller waits for a free
+    connection no longer than ``FREE_CONNECTION_TIMEOUT_S``; both as ``DatabaseUnavailable``, as is a permission that an
+    administrator has to grant first. ``settings`` are parameters of the server.
     """
 
     def __init__(
@@ -58,7 +60,7 @@ class PostgresDatabase:
         self._login = Login.from_dsn(dsn)
         self._dsn = dsn
         self._authorities = system_authorities(dsn)
-        self._settings = dict(settings)
+        self._settings = {**settings, "statement_timeout": str(round(1000 * statement_timeout_s))}
         self._statement_timeout_s = statement_timeout_s
         self._pool: Pool = create_pool(
             dsn,
@@ -70,7 +72,7 @@ class PostgresDatabase:
             connection_class=_PooledConnection,
             record_class=PostgresRow,
             timeout=CONNECT_TIMEOUT_S,
-            command_timeout=statement_timeout_s,
+            command_timeout=statement_timeout_s + ANSWER_S,
             server_settings=self._settings,
         )
 
@@ -95,7 +97,7 @@ class PostgresDatabase:
                 ssl=self._authorities,
                 record_class=PostgresRow,
                 timeout=CONNECT_TIMEOUT_S,
-                command_timeout=self._statement_timeout_s,
+                command_timeout=self._statement_timeout_s + ANSWER_S,
                 server_settings={**self._settings, **KEEPALIVE_SETTINGS},
             )
         except CAUGHT as exc:

@@ -7,7 +7,6 @@ Large values (bytes, long texts) stay as rows: an array of them could grow beyon
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -15,13 +14,15 @@ from typing import Final
 
 from cloud_ingest.historian.upkeep.chunks import chunks_to_compress, compress, is_hypertable
 from cloud_ingest.historian.upkeep.periods import PACKED, SAMPLES
+from cloud_ingest.historian.upkeep.slice_size import SliceSize
+from connectors.model.errors import DatabaseUnavailable
 from connectors.ports.database import Database, Session
 
 TEXT_BYTES_MAX: Final = 1000
 TAGS_FIRST: Final = 64
-TAGS_MAX: Final = 4096
-STATEMENT_S: Final = (0.3, 3.0)
-"""A statement that took less is followed by a larger one, one that took more by a smaller one."""
+TAGS_MAX: Final = 512
+"""Tags without samples are quick, and say nothing of those that follow."""
+EMPTY_INDEX_BYTES_MAX: Final = 64 * 1024
 EMPTIED_BYTES_MAX: Final = 256 * 1024 * 1024
 """Dead rows of so many bytes are looked through quickly. A larger table is emptied when autovacuum has shortened it."""
 
@@ -70,26 +71,27 @@ async def pack_day(database: Database, partition: str) -> Packed:
     async with database.session() as session:
         tags = [int(row["tag_id"]) for row in await session.fetch("SELECT tag_id FROM tag ORDER BY tag_id")]
         before = await _bytes(session, day)
-    samples = 0
+    samples, size = 0, SliceSize(TAGS_FIRST, TAGS_MAX)
     for hour in range(24):
-        samples += await _pack_hour(database, partition, day + timedelta(hours=hour), tags)
-    await _empty(database, partition)
+        samples += await _pack_hour(database, partition, day + timedelta(hours=hour), tags, size)
+    await empty_day(database, partition)
     async with database.session() as session:
         return Packed(samples, before, await _bytes(session, day))
 
 
-async def _pack_hour(database: Database, partition: str, hour: datetime, tags: Sequence[int]) -> int:
-    packed, at, count = 0, 0, TAGS_FIRST
+async def _pack_hour(database: Database, partition: str, hour: datetime, tags: Sequence[int], size: SliceSize) -> int:
+    packed, at = 0, 0
     while at < len(tags):
-        begun_s = time.monotonic()
-        async with database.transaction() as session:
-            packed += await _pack(session, partition, hour, tags[at : at + count])
-        at += count
-        took_s = time.monotonic() - begun_s
-        if took_s < STATEMENT_S[0]:
-            count = min(TAGS_MAX, count * 2)
-        elif took_s > STATEMENT_S[1]:
-            count = max(1, count // 2)
+        some = tags[at : at + size.count]
+        try:
+            with size.measured():
+                async with database.transaction() as session:
+                    packed += await _pack(session, partition, hour, some)
+        except DatabaseUnavailable:
+            if not size.shrinks():
+                raise
+            continue
+        at += len(some)
     return packed
 
 
@@ -126,17 +128,34 @@ def _unpacked(table: str) -> str:
     )
 
 
-async def _empty(database: Database, partition: str) -> None:
-    """Give the room of a day's partition back when nothing is left in it. Raises ``DatabaseUnavailable``."""
+async def packed_days(database: Database, before: datetime) -> list[str]:
+    """The partitions of days that ended before ``before``; no chunks. Raises ``DatabaseUnavailable``."""
+    async with database.session() as session:
+        return [] if await is_hypertable(session) else await SAMPLES.ended(session, before)
+
+
+async def empty_day(database: Database, partition: str) -> bool:
+    """Give the room of a day's partition back when nothing is left in it; whether that was so.
+
+    Its index has as much of it as its rows, also after autovacuum has shortened the table. Raises
+    ``DatabaseUnavailable``.
+    """
     async with database.transaction() as session:
-        (row,) = await session.fetch("SELECT pg_relation_size($1::regclass) AS size", partition)
-        if not 0 < row["size"] <= EMPTIED_BYTES_MAX:
-            return
+        (row,) = await session.fetch(
+            "SELECT pg_relation_size($1::regclass) AS size, pg_indexes_size($1::regclass) AS indexes", partition
+        )
+        if row["size"] > EMPTIED_BYTES_MAX or (row["size"] == 0 and row["indexes"] <= EMPTY_INDEX_BYTES_MAX):
+            return False
+        (row,) = await session.fetch(f"SELECT EXISTS (SELECT FROM {partition}) AS any")  # noqa: S608
+        if row["any"]:
+            return False
         await session.execute("SET LOCAL lock_timeout = '2s'")
         await session.execute(f"LOCK TABLE {partition} IN ACCESS EXCLUSIVE MODE")
         (row,) = await session.fetch(f"SELECT EXISTS (SELECT FROM {partition}) AS any")  # noqa: S608
-        if not row["any"]:
-            await session.execute(f"TRUNCATE {partition}")
+        if row["any"]:
+            return False
+        await session.execute(f"TRUNCATE {partition}")
+    return True
 
 
 async def _bytes(session: Session, day: datetime) -> int:

@@ -49,6 +49,9 @@ class PeriodTable:
         (row,) = await session.fetch("SELECT to_regclass($1) IS NOT NULL AS there", name)
         if row["there"]:
             return
+        await session.execute(
+            "SET LOCAL lock_timeout = '2s'"
+        )  # who reads for long keeps nobody else waiting behind this
         await session.execute("SELECT pg_advisory_xact_lock($1)", PARTITIONS_LOCK)
         with_settings = f" WITH ({self.settings})" if self.settings else ""
         await session.execute(

@@ -16,7 +16,7 @@ from connectors.ports.database import Database
 
 ROWS_MAX: Final = 10_000
 """So many rows are deleted in one statement."""
-ODD_ROWS_MAX: Final = 200_000
+ODD_ROWS_MAX: Final = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,11 +105,18 @@ async def _rows(database: Database, table: str, condition: str, before: datetime
 
 async def _letters(database: Database, before: datetime) -> list[Expired]:
     """The contents of closed dead letters; that they were there, and why they were closed, explains their batches."""
-    async with database.transaction() as session:
-        count = await session.execute(
-            "UPDATE dead_letter SET payload = '' WHERE closed < $1 AND batch IS NOT NULL AND payload <> ''", before
-        )
-    return [Expired("dead_letter", f"{count} payloads")] if count else []
+    total = 0
+    while True:
+        async with database.transaction() as session:
+            count = await session.execute(
+                "UPDATE dead_letter SET payload = '' WHERE ctid = ANY(ARRAY(SELECT ctid FROM dead_letter "
+                "WHERE closed < $1 AND batch IS NOT NULL AND payload <> '' LIMIT $2))",
+                before,
+                ROWS_MAX,
+            )
+        total += count
+        if count < ROWS_MAX:
+            return [Expired("dead_letter", f"{total} payloads")] if total else []
 
 
 async def move_odd(database: Database, now: datetime) -> int:
