@@ -46,6 +46,7 @@ class ModbusConnection:
         self._attempts_max = settings.retries + 1
         self._in_flight_max = settings.in_flight_max
         self._now_ns = clock.now_ns
+        self._now_s = clock.monotonic_s
         self._counters = counters
         self._queue: RequestQueue[Scan] = RequestQueue()
         self._transaction = 1
@@ -111,6 +112,7 @@ class ModbusConnection:
         scan = read.scan
         scan.codes[read.number] = code
         scan.arrived_ns[read.number] = self._now_ns()
+        scan.arrived_s[read.number] = self._now_s()
         scan.unanswered -= 1
         if code:
             self._counters.exception_replies += 1

@@ -17,3 +17,5 @@ class ModbusCounters:
     time_outs: int = 0
     invalid_replies: int = 0
     missed_cycles: int = 0
+    late_polls: int = 0
+    """Polls that came so late that a gap was declared."""

@@ -21,7 +21,8 @@ class ModbusDriver:
 
     Delivery: every value that was polled is handed over, changed or not; what the unit held between two polls
     nobody saw. The source time of a sample is the agent's time at which the reply arrived, as a unit has no clock to
-    ask. A poll that cannot be made in time is skipped and counted in ``counters``.
+    ask. A poll that cannot be made in time is skipped and counted in ``counters``; where tags are not read for longer
+    than ``late_after_s`` of their interval although the unit is there, that is reported with ``polled_late``.
     """
 
     def __init__(self, settings: ModbusDevice, clock: Clock) -> None:

@@ -7,13 +7,16 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from connectors.modbus.decode import NOT_READ, DecodePlan
 from connectors.modbus.exception_codes import REFUSALS
 from connectors.modbus.frames import ReadFrame
+from connectors.modbus.late_polls import Seconds
 from connectors.modbus.plan import Block, PlannedTag, coalesce
 from connectors.modbus.request_queue import Priority
 from connectors.modbus.settings import ModbusDevice
-from connectors.model.samples import SampleBatch
+from connectors.model.samples import Int32Array, Int64Array, SampleBatch
 
 
 class BlockRead(ReadFrame):
@@ -38,14 +41,17 @@ class NoAnswer:
 class Scan:
     """Some blocks of one unit, read together again and again: requests, reply area and decode plan are made once.
 
-    A connection takes reads from ``unasked`` and fills in ``codes`` and ``arrived_ns``, until ``unanswered`` is 0. A
-    run ends early when a block gets no answer: then that is its ``failure``. One run at a time.
+    A connection takes reads from ``unasked`` and fills in ``codes``, ``arrived_ns`` and ``arrived_s`` (by the monotonic
+    clock), until ``unanswered`` is 0. A run ends early when a block gets no answer: then that is its ``failure``. One
+    run at a time.
     """
 
     __slots__ = (
         "_plan",
         "_reads",
+        "_tags",
         "arrived_ns",
+        "arrived_s",
         "attempts_failed",
         "attempts_max",
         "blocks",
@@ -60,6 +66,7 @@ class Scan:
     def __init__(self, blocks: Sequence[Block], unit_id: int) -> None:
         self.blocks = tuple(blocks)
         self._plan = DecodePlan(blocks)
+        self._tags = [np.array([tag.index for tag in block.tags], np.int32) for block in blocks]
         area = self._plan.area.data
         self._reads = [
             BlockRead(self, number, unit_id, area[start : start + block.byte_count])
@@ -73,6 +80,7 @@ class Scan:
         count = len(self.blocks)
         self.codes = [NOT_READ] * count
         self.arrived_ns = [0] * count
+        self.arrived_s = [0.0] * count
         self.unasked = deque(self._reads)
         self.unanswered = count
         self.priority = priority
@@ -84,6 +92,18 @@ class Scan:
     def batches(self) -> list[SampleBatch]:
         """The samples of the run; see ``DecodePlan.decode``."""
         return self._plan.decode(self.codes, self.arrived_ns) if self.blocks else []
+
+    def times(self) -> tuple[Int32Array, Seconds, Int64Array]:
+        """The tags that were read in this run, and when, by the monotonic clock and by the agent's."""
+        there = [at for at, code in enumerate(self.codes) if code != NOT_READ and code not in REFUSALS]
+        if not there:
+            return np.zeros(0, np.int32), np.zeros(0), np.zeros(0, np.int64)
+        sizes = [len(self._tags[at]) for at in there]
+        return (
+            np.concatenate([self._tags[at] for at in there]),
+            np.repeat([self.arrived_s[at] for at in there], sizes),
+            np.repeat(np.array([self.arrived_ns[at] for at in there], np.int64), sizes),
+        )
 
     def refused(self) -> list[tuple[Block, int]]:
         """The blocks that the unit refused to read in this run, each with the exception code."""

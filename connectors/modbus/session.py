@@ -11,10 +11,13 @@ from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
+
 from connectors.modbus.connection import ModbusConnection
 from connectors.modbus.counters import ModbusCounters
 from connectors.modbus.exception_codes import REFUSALS, meaning_of, refusal_sentence
 from connectors.modbus.fixed_rate import FixedRate
+from connectors.modbus.late_polls import LatePoll, PollTimes
 from connectors.modbus.plan import READ_FUNCTIONS, Block, PlannedTag, block_of, planned_tags, scan_classes, tag_types
 from connectors.modbus.refused_tags import find_refused
 from connectors.modbus.request_queue import Priority
@@ -67,7 +70,9 @@ class ModbusSession:
         self._counters = counters
         self._retry_s = settings.retry_s
         self._types = tag_types(settings)
-        classes = scan_classes(planned_tags(settings))
+        planned = planned_tags(settings)
+        self._times = PollTimes([tag.poll_s for tag in planned])
+        classes = scan_classes(planned)
         self._classes = [ScanClass(interval_s, tags, settings) for interval_s, tags in classes.items()]
         self._set_aside: list[_SetAside] = []
         # Bounded by the number of blocks: a block is suspected once, when it leaves its scan class.
@@ -84,11 +89,14 @@ class ModbusSession:
         await self._report_online()
         for batch in batches:
             await self._acquisition.put(batch)
-        async with asyncio.TaskGroup() as tasks:
-            for scan_class in self._classes:
-                name = f"modbus {self._device} poll {scan_class.interval_s:g} s"
-                tasks.create_task(self._poll(scan_class), name=name)
-            tasks.create_task(self._look_after_problems(), name=f"modbus {self._device} problems")
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for scan_class in self._classes:
+                    name = f"modbus {self._device} poll {scan_class.interval_s:g} s"
+                    tasks.create_task(self._poll(scan_class), name=name)
+                tasks.create_task(self._look_after_problems(), name=f"modbus {self._device} problems")
+        finally:  # the gap of a device that is lost begins with its newest sample
+            self._declare(self._times.behind())
 
     async def _read_everything(self) -> list[SampleBatch]:
         """Read every block once; what stays silent while the unit answers other reads is set aside."""
@@ -100,6 +108,7 @@ class ModbusSession:
             while blocks:
                 scan = Scan(blocks, self._unit_id)
                 await self._connection.run(scan, Priority.POLL)
+                self._times.read(*scan.times())
                 batches += scan.batches()
                 self._suspect(scan_class, scan)
                 blocks = scan.unread()
@@ -117,17 +126,31 @@ class ModbusSession:
 
     async def _poll(self, scan_class: ScanClass) -> None:
         rate = FixedRate(scan_class.interval_s, self._clock.monotonic_s())
+        waited_s = 0.0
         while True:
             wait_s, missed = rate.advance(self._clock.monotonic_s())
             self._counters.missed_cycles += missed
             await asyncio.sleep(wait_s)
             scan = scan_class.scan
             await self._connection.run(scan, Priority.POLL)
+            self._declare(self._times.read(*scan.times()), waited_s)
+            begun_s = self._clock.monotonic_s()
             for batch in scan.batches():
                 await self._acquisition.put(batch)
+            waited_s = self._clock.monotonic_s() - begun_s
             if scan.failure is not None:
                 raise DeviceUnavailable(scan.failure.reason)
             self._suspect(scan_class, scan)
+
+    def _declare(self, late: LatePoll | None, waited_s: float = 0.0) -> None:
+        """Tell of tags that were not read for too long; the agent took nothing for ``waited_s`` of it."""
+        if late is None:
+            return
+        self._counters.late_polls += 1
+        detail = f"nothing was read for {late.longest_s:.1f} s"
+        if waited_s > late.longest_s / 2:
+            detail += f": the agent took no samples for {waited_s:.1f} s"
+        self._acquisition.polled_late(late.tags, late.first_ns, late.last_ns, detail)
 
     async def _look_after_problems(self) -> None:
         retry_at_s = self._clock.monotonic_s() + self._retry_s
@@ -226,6 +249,9 @@ class ModbusSession:
 
     async def _report_online(self) -> None:
         left_out = self._set_aside_indices()
+        parted = np.array(sorted(left_out), np.int32)
+        self._declare(self._times.overdue(parted, self._clock.monotonic_s(), self._clock.now_ns()))
+        self._times.forget(parted)
         types = [tag_type for tag_type in self._types if tag_type.index not in left_out]
         await self._acquisition.online(types, [problem for entry in self._set_aside for problem in entry.problems])
 

@@ -50,12 +50,21 @@ class Acquisition(Protocol):
         """
         ...
 
+    def polled_late(self, tags: Int32Array, first_ns: int, last_ns: int, detail: str) -> None:
+        """``tags`` were not read between these times of the agent, although the device is there.
+
+        The times are those of the samples before and after, or the end until now. ``detail`` says how long, and why
+        where that is known. What is missing is declared as a gap of these tags.
+        """
+        ...
+
 
 class DeviceDriver(Protocol):
     """One connection to one OPC UA server or Modbus unit, by its one owner.
 
     Delivery: at least what the device offers. A driver never drops a sample that it has received; what the device
-    itself lost (queue overflow) it reports with ``Acquisition.lost``.
+    itself lost (queue overflow) it reports with ``Acquisition.lost``, what it could not poll in time with
+    ``Acquisition.polled_late``.
     """
 
     @property

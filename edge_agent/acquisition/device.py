@@ -204,10 +204,17 @@ class DeviceAcquisition:
         before_ns = self.current.times_ns(tags)
         before_ns[before_ns == 0] = self.online_since_ns or self._clock.now_ns()
         first_ns, last_ns = int(np.minimum(before_ns, time_ns).min()), int(time_ns.max())
-        names = tuple(dict.fromkeys(self.tag_names[index] for index in tags.tolist()))
-        self._collector.declare_gap(Gap(self.name, GapReason.DEVICE_OVERFLOW, first_ns, last_ns, tags=names))
+        self._declare(GapReason.DEVICE_OVERFLOW, tags, first_ns, last_ns)
+
+    def polled_late(self, tags: Int32Array, first_ns: int, last_ns: int, detail: str) -> None:
+        """See ``Acquisition``."""
+        self._declare(GapReason.POLLED_LATE, tags, first_ns, last_ns, detail)
 
     # ----------------------------------------------------------------------------------------------------------------
+
+    def _declare(self, reason: str, tags: Int32Array, first_ns: int, last_ns: int, detail: str = "") -> None:
+        names = tuple(dict.fromkeys(self.tag_names[index] for index in tags.tolist()))
+        self._collector.declare_gap(Gap(self.name, reason, first_ns, last_ns, tags=names, detail=detail))
 
     async def _store(self, batch: SampleBatch, committed: Callable[[], None] | None = None, behind_ns: int = 0) -> None:
         """Hand over to the collector, under the definition of now; in the order of the calls, however long it waits.

@@ -81,6 +81,7 @@ class GapReason:
     OUTBOX_DAMAGED = "outbox_damaged"
     CLOCK_SET = "clock_set"
     DEVICE_OVERFLOW = "device_overflow"
+    POLLED_LATE = "polled_late"
 
 
 @dataclass(frozen=True, slots=True)

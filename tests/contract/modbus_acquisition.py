@@ -30,6 +30,7 @@ class Recorder:
         self.rows: list[tuple[int, int, Any, int]] = []
         self.datatypes: dict[int, DataType] = {}
         self.losses: list[tuple[int, int]] = []
+        self.late: list[tuple[set[int], int, int, str]] = []
 
     async def online(self, types: Sequence[TagType], problems: Sequence[TagProblem]) -> None:
         self.onlines.append((list(types), list(problems)))
@@ -46,6 +47,9 @@ class Recorder:
 
     def lost(self, tags: Int32Array, time_ns: Int64Array) -> None:
         self.losses += zip(tags.tolist(), time_ns.tolist(), strict=True)
+
+    def polled_late(self, tags: Int32Array, first_ns: int, last_ns: int, detail: str) -> None:
+        self.late.append((set(tags.tolist()), first_ns, last_ns, detail))
 
     def of(self, tag: int) -> list[tuple[Any, int]]:
         """(value, quality) of the samples of one tag."""

@@ -341,7 +341,7 @@ async def test_a_loss_after_the_clock_was_set_back_is_declared_by_the_new_time(t
 
 
 @virtual_time
-async def test_what_the_device_itself_lost_is_a_gap_of_its_tags_from_the_sample_before(tmp_path: Path) -> None:
+async def test_what_the_device_lost_or_was_not_asked_for_is_a_gap_of_its_tags(tmp_path: Path) -> None:
     bench = Bench(tmp_path, PlayedDriver())
     async with running(bench):
         await asyncio.sleep(0.5)
@@ -357,4 +357,8 @@ async def test_what_the_device_itself_lost_is_a_gap_of_its_tags_from_the_sample_
         await asyncio.sleep(1.0)
         assert gap_spans(bench)[1:] == [("device_overflow", 0.5, 9.0)], "of speed nothing had come since the connect"
         assert bench.gaps[1]["tags"] == ["force", "speed"]
+        bench.device.polled_late(np.array([1, 2], np.int32), START_NS + 10**10, START_NS + 10**10 + 1, "for 2.7 s")
+        await asyncio.sleep(1.0)
+        assert (bench.gaps[2]["reason"], bench.gaps[2]["detail"]) == ("polled_late", "for 2.7 s")
+        assert (bench.gaps[2]["tags"], bench.gaps[2]["first_ns"]) == (["speed", "state"], START_NS + 10**10)
         assert bench.outbox.open_gaps() == {}

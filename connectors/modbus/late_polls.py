@@ -1,0 +1,80 @@
+"""When each tag of a unit was read last, and which of them were not read for longer than their polls ask for.
+
+A unit that answers late, or an agent that takes no samples, leaves a hole between two polls while the connection
+stands. No connection is lost, so nobody else would tell of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from connectors.model.samples import Int32Array, Int64Array
+
+INTERVALS_MAX: Final = 3
+BEHIND_S_MIN: Final = 1.0
+"""A poll may be late by so much however short its interval is: a busy machine is no reason for a gap."""
+
+Seconds = NDArray[np.float64]
+
+
+def late_after_s(interval_s: float) -> float:
+    """So long after one poll of a tag the next one counts as late."""
+    return max(INTERVALS_MAX * interval_s, interval_s + BEHIND_S_MIN)
+
+
+@dataclass(frozen=True, slots=True)
+class LatePoll:
+    """``tags`` were not read between two times (the agent's, ns of Unix time), one of them for ``longest_s``."""
+
+    tags: Int32Array
+    first_ns: int
+    last_ns: int
+    longest_s: float
+
+
+class PollTimes:
+    """When the tags of one connection were read; a tag is an index into ``intervals_s``.
+
+    How long ago that was is measured by a monotonic clock: the agent's own time may be set in between.
+    """
+
+    def __init__(self, intervals_s: Sequence[float]) -> None:
+        self._limit_s: Seconds = np.array([late_after_s(interval_s) for interval_s in intervals_s])
+        self._read_s: Seconds = np.full(len(intervals_s), np.nan)
+        self._read_ns: Int64Array = np.zeros(len(intervals_s), np.int64)
+
+    def read(self, tags: Int32Array, at_s: Seconds, at_ns: Int64Array) -> LatePoll | None:
+        """``tags`` have been read, each at its own time by the monotonic clock and by the agent's; which were late."""
+        late = self._late(tags, at_s, at_ns)
+        self._read_s[tags] = at_s
+        self._read_ns[tags] = at_ns
+        return late
+
+    def overdue(self, tags: Int32Array, now_s: float, now_ns: int) -> LatePoll | None:
+        """Which of ``tags`` should have been read by now."""
+        return self._late(tags, np.full(len(tags), now_s), np.full(len(tags), now_ns, np.int64))
+
+    def behind(self) -> LatePoll | None:
+        """Which tags should have been read again before the newest read of any tag."""
+        if np.isnan(self._read_s).all():
+            return None
+        newest, every = int(np.nanargmax(self._read_s)), np.arange(len(self._read_s), dtype=np.int32)
+        return self.overdue(every, float(self._read_s[newest]), int(self._read_ns[newest]))
+
+    def forget(self, tags: Int32Array) -> None:
+        """``tags`` are not polled any more: that they are not read is told otherwise."""
+        self._read_s[tags] = np.nan
+
+    def _late(self, tags: Int32Array, at_s: Seconds, at_ns: Int64Array) -> LatePoll | None:
+        passed_s = at_s - self._read_s[tags]
+        is_late: NDArray[Any] = passed_s > self._limit_s[tags]  # never so for what was not read yet
+        if not is_late.any():
+            return None
+        first_ns = int(self._read_ns[tags][is_late].min())
+        last_ns = max(first_ns, int(at_ns[is_late].max()))  # the clock may have been set back
+        return LatePoll(tags[is_late], first_ns, last_ns, float(passed_s[is_late].max()))
