@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from itertools import groupby, pairwise
 from typing import Final
 
+from connectors.modbus.late_polls import late_after_s
+
 MARGIN_S: Final = 0.3
 """A gap names the first and the last sample that is lost, a hole the samples beside them: some periods further."""
 JOINT_S: Final = 0.15
@@ -23,6 +25,11 @@ agent has started and connected, on a busy machine."""
 
 UNANSWERED_MAX: Final = 2
 """So many reads in a row may lose their answers while a connection stands: the one in flight, and its repetition."""
+UNANSWERED_S_MAX: Final = late_after_s(0.1) + 0.05
+"""And no longer than what is not declared yet: the machine is polled ten times a second."""
+
+NO_FAULT_S_MAX: Final = {"device_overflow": float("inf"), "polled_late": 5.0}
+"""Reasons that a busy machine gives without a fault, and for how long: its queues overflow, and its polls come late."""
 
 Tag = tuple[str, str]
 """Device and name."""
@@ -118,7 +125,8 @@ def count(
     ``numbers``: of each tag what is stored, in order, each number with its source time. ``made``: of each device the
     numbers that its machine has given each of its tags; those before the first that is stored were made before anybody
     listened. ``faults``: from when until when something was done that may cost samples. ``unanswered``: of a device
-    whose machine counts the reads, when answers may have been lost: a read without an answer is no sample yet.
+    whose machine counts the reads, when answers may have been lost: a read without an answer is no sample yet. Where
+    the next answer came late, that has to be declared all the same.
     """
     found.gaps.update(gap.reason for gap in gaps)
     for gap in gaps:
@@ -139,7 +147,7 @@ def count(
             continue
         if explains(gaps, hole):
             found.in_gaps += lost
-        elif lost <= UNANSWERED_MAX and _touches((unanswered or {}).get(hole.device, ()), hole):
+        elif _is_unanswered(hole, lost, (unanswered or {}).get(hole.device, ())):
             found.unanswered += lost
         else:
             first, end = hole.numbers.start, hole.numbers.stop - 1
@@ -177,19 +185,22 @@ def joined(spans: Iterable[Span], joint_s: float = JOINT_S) -> list[Span]:
     return found
 
 
-def _touches(spans: Iterable[Span], hole: Hole) -> bool:
-    return any(first_s <= hole.before_s and hole.after_s <= last_s for first_s, last_s in spans)
+def _is_unanswered(hole: Hole, lost: int, spans: Iterable[Span]) -> bool:
+    """Whether answers may have been lost there, while the next one came in time."""
+    touches = any(first_s <= hole.before_s and hole.after_s <= last_s for first_s, last_s in spans)
+    return touches and lost <= UNANSWERED_MAX and hole.before_s - hole.after_s <= UNANSWERED_S_MAX
 
 
 def _check_declared(found: Findings, gaps: Sequence[DeclaredGap], faults: Sequence[Span]) -> None:
-    """Whatever is declared has to lie around a fault. (What a server's queue could not hold needs none.)"""
+    """Whatever is declared has to lie around a fault, unless a busy machine is reason enough."""
     around = joined((first_s - BEFORE_S, last_s + AFTER_S) for first_s, last_s in faults)
     for device in sorted({gap.device for gap in gaps}):
         whole = [(gap.first_s, gap.last_s) for gap in gaps if gap.device == device and gap.tags is None]
         found.declared_s[device] = sum(last_s - first_s for first_s, last_s in joined(whole, 0.0))
     for gap in gaps:
         at = bisect_right(around, (gap.first_s, float("inf"))) - 1
-        if gap.reason != "device_overflow" and not (at >= 0 and gap.last_s <= around[at][1]):
+        needs_none = gap.last_s - gap.first_s <= NO_FAULT_S_MAX.get(gap.reason, -1.0)
+        if not needs_none and not (at >= 0 and gap.last_s <= around[at][1]):
             found.unexplained.append(
                 f"{gap.device}: {gap.reason} from {gap.first_s:.2f} to {gap.last_s:.2f} has no fault"
             )

@@ -86,8 +86,8 @@ def test_kill_9_of_each_part_in_turn_under_load(plant: CountingPlant) -> None:
             killed_s - GAP_MARGIN_S < gap.first_s < killed_s < killed_s + DEAD_S < gap.last_s < started_s + START_S
             for killed_s, started_s in dead
         ), (gap, dead)
-    # What a server's queue could not hold on a slow machine never reached the agent; it is declared, too.
-    assert {gap.reason for gap in gaps} <= {"agent_not_running", "device_overflow"}
+    # On a slow machine a server's queue may not hold everything, and a poll may come late; that is declared, too.
+    assert {gap.reason for gap in gaps} <= {"agent_not_running", "device_overflow", "polled_late"}
     found = holes(numbers)
     counting_on = {hole.tag for hole in found if hole.device == "counters"}
     assert len(counting_on) == COUNTERS, "the machine went on while the agent was dead"

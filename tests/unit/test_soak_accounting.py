@@ -79,6 +79,14 @@ def test_a_read_whose_answer_was_lost_is_no_loss_while_that_can_be_and_no_more_t
         assert (found.is_good, found.unanswered) == (is_good, end - 100 if is_good else 0)
 
 
+def test_a_read_whose_answer_was_lost_is_a_loss_when_the_next_answer_came_late_and_nobody_declared_it() -> None:
+    for before_s, gaps, is_good in ((100.9, [], True), (102.6, [], False), (102.6, [gap(99.9, 102.6, "a")], True)):
+        numbers = rows(range(100)) + [(number, before_s + (number - 101) * 0.1) for number in range(101, 300)]
+        found = Findings(1)
+        count(found, {A: numbers}, {"press": [range(300)]}, gaps, [FAULT], {"press": [FAULT]})
+        assert found.is_good is is_good, found.unexplained
+
+
 def test_a_number_that_is_stored_twice_is_no_good() -> None:
     twice = rows(range(300))
     found = counted({A: [*twice[:7], twice[6], *twice[7:]]})
@@ -107,6 +115,8 @@ def test_an_end_that_is_missing_is_unexplained() -> None:
         (gap(99.0, 101.0 + AFTER_S + 1), False),  # and ends too long after it
         (gap(300.0, 301.0), False),
         (gap(300.0, 301.0, "a", reason="device_overflow"), True),  # a busy server needs no fault
+        (gap(300.0, 304.9, "a", reason="polled_late"), True),
+        (gap(300.0, 305.1, "a", reason="polled_late"), False),
         (gap(300.0, 301.0, "a", reason="outbox_full"), False),
     ],
 )
