@@ -7,10 +7,15 @@ from typing import Any
 
 import pytest
 
+from cloud_ingest.event_log.topics import raw_record
 from cloud_ingest.historian import unparking
+from cloud_ingest.historian.partitions import Partitions
+from cloud_ingest.historian.projector import Projector, Stores
 from cloud_ingest.historian.work import ParkedBatch, Work
 from connectors.model.datatypes import DataType
-from tests.contract.historian_steps import Plant, RawLogOnPostgres, expected_rows, in_order, plant
+from connectors.model.errors import OffsetMoved
+from connectors.ports.event_log import LogRecord
+from tests.contract.historian_steps import RETENTION_DAYS, Plant, RawLogOnPostgres, expected_rows, in_order, plant
 from tests.played_agent import PlayedAgent, Sample, Wire
 
 NOW_NS = time.time_ns()
@@ -143,3 +148,38 @@ async def test_what_another_process_has_stored_in_the_meantime_is_not_stored_aga
             await made.caught_up()
         assert len(taken_over) == 1, "it begins anew with what is there"
         assert sorted(row.value for row in await made.rows(agent)) == [0.0, 2.0]
+
+
+async def test_one_that_cannot_be_read_and_comes_again_with_its_definition_is_set_aside_once_and_is_no_duplicate(
+    database_dsn: str,
+) -> None:
+    """What waits is settled before the transaction that the definition comes with: then it has not arrived."""
+    agent = PlayedAgent()
+    start, definition, unreadable = agent.start(), waiting(agent, 0)[0], agent.raw("press", b"", 5)
+    async with plant(RawLogOnPostgres(database_dsn), database_dsn) as made:
+        await made.project(start, unreadable)
+        assert await parked(made) == [3]
+        await made.project(unreadable, definition)
+        epoch = await made.epoch(agent)
+        assert (epoch["arrived"], epoch["missing"], epoch["duplicates"]) == ([(1, 2)], [(3, 3)], 0)
+        assert (await parked(made), len(await made.reasons())) == ([], 1)
+
+
+async def test_a_historian_that_is_behind_may_store_what_waits_and_then_it_is_stored_once(database_dsn: str) -> None:
+    """It learns the definition before it finds that its place was taken; whoever has the place stores the rest."""
+    agent = PlayedAgent()
+    start, (definition, batches) = agent.start(), waiting(agent, 2)
+    async with plant(RawLogOnPostgres(database_dsn), database_dsn) as made:
+        await made.project(start, *batches)
+        partitions = Partitions(made.database, made.clock, RETENTION_DAYS)
+        await partitions.prepare()
+        behind = Projector(Stores(made.database, made.log, partitions, None, made.clock), made.identity, 0)
+        record = raw_record("plant/line-1", definition.topic, definition.payload, NOW_NS // 1_000_000)
+        with pytest.raises(OffsetMoved):
+            await behind._project([LogRecord(0, record.key, record.value, record.time_ms, record.headers)])
+        assert (await parked(made), (await made.epoch(agent))["samples"]) == ([], 2)
+        assert (await made.epoch(agent))["missing"] == [(2, 2)], "the definition itself has not been stored"
+        await made.project(definition)
+        epoch = await made.epoch(agent)
+        assert (epoch["arrived"], epoch["samples"], epoch["duplicates"]) == ([(1, 4)], 2, 0)
+        assert in_order(await made.rows(agent)) == in_order(expected_rows([agent]))
