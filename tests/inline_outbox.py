@@ -9,6 +9,7 @@ from typing import TypeVar
 from connectors.model.delivery import Epoch
 from connectors.model.errors import OutboxUnavailable
 from connectors.model.tags import DefinitionHash, DeviceDefinition, DeviceName, TagType
+from edge_agent.buffer.bounds import OutboxBounds
 from edge_agent.buffer.outbox import Commit, Outbox
 from edge_agent.buffer.reading import read_batches
 from edge_agent.buffer.rows import StoredBatch
@@ -21,8 +22,9 @@ T = TypeVar("T")
 class InlineWriter:
     """Does at once what ``OutboxWriter`` does in its thread; the next ``failures`` commits and definitions fail."""
 
-    def __init__(self, folder: Path, sealing: Sealing = PLAIN) -> None:
-        self.outbox = Outbox(folder / "outbox.db", "normal", now_ms=START_NS // 1_000_000, sealing=sealing)
+    def __init__(self, folder: Path, sealing: Sealing = PLAIN, bounds: OutboxBounds | None = None) -> None:
+        path, now_ms = folder / "outbox.db", START_NS // 1_000_000
+        self.outbox = Outbox(path, "normal", now_ms=now_ms, bounds=bounds, sealing=sealing)
         self.sealing = sealing
         self.failures = 0
 

@@ -18,7 +18,7 @@ from edge_agent.buffer.feed import Feed
 from edge_agent.buffer.outbox import Commit
 from edge_agent.buffer.pieces import message_bytes_max, split
 from edge_agent.buffer.relief import ReliefStatus
-from edge_agent.buffer.rows import Gap, Lane, NewBatch, OpenGap
+from edge_agent.buffer.rows import Gap, Lane, NewBatch, OpenGap, StoredBatch
 from edge_agent.buffer.writer import OutboxWriter
 from edge_agent.observability.outbox_events import Committed, OutboxBlocked, OutboxRecovered, SamplesGivenUp
 
@@ -71,6 +71,7 @@ class Collector:
         self._room = asyncio.Event()
         self._room.set()
         self._stopping = False
+        self._is_telling_owed = False
         self.blocked_reason = ""
         self.samples_committed = 0
 
@@ -164,6 +165,8 @@ class Collector:
             await self._commit_all()
             if self._stopping and not self._pending.samples and not self._work:
                 return
+            if self._is_telling_owed:
+                self._something.set()
 
     def limit_payload(self, broker_bytes_max: int) -> None:
         """The broker takes packets of at most so many bytes (0: it named no limit): batches from now on fit in."""
@@ -194,7 +197,7 @@ class Collector:
             for pieces in split(_by_datatype(parts), self._payload_bytes_max - MESSAGE_OVERHEAD_BYTES_MAX):
                 work.batches.append(NewBatch(device, definition, pieces, lane, pending.behind_ns[device]))
         try:
-            if work:
+            if work or self._is_telling_owed:
                 self.samples_committed += await self._commit_until_done(work)
         finally:
             self._in_commit = self._bytes_in_commit = 0
@@ -222,10 +225,15 @@ class Collector:
                 self.blocked_reason = ""
             stored = sum(row.sample_count for row in rows)
             emit(Committed(stored, len(rows), self._clock.monotonic_s() - started_s))
-            for gap in work.given_up:
-                emit(SamplesGivenUp(gap.device, gap.reason, gap.count or 0, gap.detail))
-            self._feed.push(rows)
+            self._note(work, rows)
             return stored
+
+    def _note(self, work: Commit, rows: Sequence[StoredBatch]) -> None:
+        """``work`` is done, and has added ``rows``."""
+        for gap in work.given_up:
+            emit(SamplesGivenUp(gap.device, gap.reason, gap.count or 0, gap.detail))
+        self._is_telling_owed = work.is_telling_owed
+        self._feed.push(rows)
 
     async def _delete_acknowledged(self, work: Commit) -> None:
         """Delete what the cloud has in a transaction of its own: that makes room on a disk that takes nothing new."""
@@ -236,9 +244,10 @@ class Collector:
                 acknowledged.setdefault(epoch, BatchRanges()).add(first, last)
         if not acknowledged:
             return
+        now_ns, now_s = self._clock.now_ns(), self._clock.monotonic_s()
+        deleting = Commit(acknowledged=acknowledged, now_ns=now_ns, now_s=now_s)
         try:
-            now_ns, now_s = self._clock.now_ns(), self._clock.monotonic_s()
-            await self._writer.commit(Commit(acknowledged=acknowledged, now_ns=now_ns, now_s=now_s))
+            self._note(deleting, await self._writer.commit(deleting))
         except OutboxUnavailable:
             work.acknowledged = acknowledged
 

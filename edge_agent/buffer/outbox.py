@@ -67,6 +67,8 @@ class Commit:
     """A monotonic time beside ``now_ns``."""
     given_up: list[Gap] = field(default_factory=list)
     """Filled by the outbox: what it gave up to make room."""
+    is_telling_owed: bool = False
+    """Filled by the outbox: something was lost that a later commit will tell of, were it an empty one."""
 
     def __bool__(self) -> bool:
         gaps = self.opened_gaps or self.closed_gaps or self.declared_gaps
@@ -331,6 +333,7 @@ class Outbox:
         if work.batches and (taken := self._relief.takes(work.batches, now_ms, work.now_s)):
             rows += self._new_rows.add_batches(self._connection, taken, work.now_ns)
         work.given_up += relieved.given_up
+        work.is_telling_owed = self._relief.is_telling_owed()
 
     def _add_gaps(self, gaps: Iterable[Gap], now_ms: int, rows: list[StoredBatch]) -> None:
         rows += [self._add_record(Kind.GAP, gap.device, _NO_DEFINITION, gap.to_json(), now_ms) for gap in gaps]

@@ -118,6 +118,10 @@ class Relief:
         )
         return self._relieved
 
+    def is_telling_owed(self) -> bool:
+        """Whether a later transaction is to tell of something, even if there is nothing else to do."""
+        return self._telling.is_owed()
+
     def told(self, first: int, last: int) -> None:
         """The records of ``Relieved.told`` have these numbers."""
         self._telling.told(first, last)

@@ -49,10 +49,14 @@ class Telling:
         lasts_s = now_s - max(self._told_s, self._since_s or self._told_s)
         if now_s - self._lost_s < QUIET_S and lasts_s < TELL_EVERY_S:
             return []
-        if not has_sums(self._connection) or self._still_waits():
+        if not self.is_owed():
             return []
         self._told_s, self._since_s = now_s, None
         return take_sums(self._connection, self._sealing)
+
+    def is_owed(self) -> bool:
+        """Whether there are sums that records are to be made of, as soon as it is time for them."""
+        return has_sums(self._connection) and not self._still_waits()
 
     def told(self, first: int, last: int) -> None:
         """The records have these numbers: no others are made while one of them waits."""
