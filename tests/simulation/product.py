@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Final
 
+from edge_agent.buffer.damage import _CONSTANTS
 from edge_agent.buffer.feed import Feed
 from tests.simulation.agents import UNSENT_BYTES_MAX, NoSocket
 from tests.simulation.disk import SimulatedOs
@@ -20,6 +21,11 @@ from tests.simulation.event_loop import current_process
 from tests.simulation.plan import Plan
 from tests.simulation.process import SimulatedThread
 from tests.simulation.trace import Trace
+
+PAGE_BYTES_AT: Final = 16
+"""Where the header of a database says how large its pages are."""
+
+_Constant = tuple[int, tuple[bytes, ...], str]
 
 
 @contextmanager
@@ -52,6 +58,9 @@ def simulated(plan: Plan, trace: Trace) -> Iterator[None]:
         "PAGE_BYTES": plan.page_bytes,
         "WAL_PAGES_MAX": plan.wal_pages_max,
     }
+    replaced["edge_agent.buffer.damage", "_CONSTANTS"] = tuple(
+        _with_pages_of(plan.page_bytes, *each) for each in _CONSTANTS
+    )
     for module_name, module in sys.modules.items():
         if module_name.startswith("edge_agent.buffer."):
             replaced |= {(module_name, name): each for name, each in everywhere.items() if hasattr(module, name)}
@@ -71,6 +80,11 @@ def simulated(plan: Plan, trace: Trace) -> Iterator[None]:
 def _not_interrupted(connection: sqlite3.Connection, longest_s: float) -> Iterator[None]:
     """How fast the machine is must not decide whether a start looks at every page."""
     yield
+
+
+def _with_pages_of(page_bytes: int, offset: int, allowed: tuple[bytes, ...], why: str) -> _Constant:
+    """What a start expects in the header of an outbox: else each with other pages would count as damaged."""
+    return offset, (page_bytes.to_bytes(2, "big"),) if offset == PAGE_BYTES_AT else allowed, why
 
 
 def _box() -> Any:
