@@ -18,6 +18,7 @@ SIMPLIFIED: Final = {
     "INSERT INTO host AS known": "who is the host says nothing about what is delivered",
     "SELECT broker FROM host": "as above",
     "UPDATE host SET": "as above",
+    "SET LOCAL lock_timeout": "nobody waits for a lock: transactions that write follow one another anyhow",
     "SELECT pg_advisory_xact_lock": "transactions that write follow one another anyhow",
     "CREATE TABLE sample_": "a partition is a name",
     "ALTER TABLE sample": "as above",

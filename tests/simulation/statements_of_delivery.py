@@ -150,6 +150,7 @@ def _make_day(tables: Tables, sql: str, args: Sequence[Any], now_s: float) -> An
     return 0
 
 
+@statement("SET LOCAL lock_timeout")
 @statement("SELECT pg_advisory_xact_lock")
 @statement("ALTER TABLE sample")
 @statement("WITH moved AS (DELETE FROM sample_default")
