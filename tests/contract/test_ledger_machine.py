@@ -243,9 +243,21 @@ class LedgerMachine(RuleBasedStateMachine):
         self.model.wait_long()
 
     @precondition(lambda self: self.model.epochs)
-    @rule(which=ANY, batches=st.none() | st.sets(st.integers(1, 12), min_size=1, max_size=4))
-    def close(self, which: int, batches: set[int] | None) -> None:
+    @rule(which=ANY, one=st.none() | ANY, strange=st.sets(st.integers(1, 12), max_size=1))
+    def close(self, which: int, one: int | None, strange: set[int]) -> None:
+        """All that is missing of an epoch, or one batch of it; with another one that may not be missing."""
         epoch = list(self.model.epochs)[which % len(self.model.epochs)]
+        missing = sorted(self.model.missing(epoch))
+        batches = None if one is None or not missing else {missing[one % len(missing)]} | strange
+        self._close(epoch, batches)
+
+    @precondition(lambda self: len(self.model.epochs) > 1)
+    @rule()
+    def close_everything(self) -> None:
+        for epoch in list(self.model.epochs):
+            self._close(epoch, None)
+
+    def _close(self, epoch: Epoch, batches: set[int] | None) -> None:
         asked = None if batches is None else BatchRanges(ranges(batches))
         expected = self.model.close(epoch, batches)
         try:
