@@ -107,6 +107,7 @@ class Outbox:
         self._newest_gap = 0
         self._unsure: tuple[object, list[StoredBatch]] = (None, [])
         self._done: tuple[object, list[StoredBatch]] = (None, [])
+        self._made: list[StoredBatch] = []  # rows of making room that no commit has returned yet
         self._has_begun = False
         self.opened_again: list[str] = []
         """Why the file was opened anew after an error of the disk; whoever reports it clears the list."""
@@ -157,16 +158,15 @@ class Outbox:
         nothing of it happened. Raises ``OutboxDamaged``.
         """
         now_ms = work.now_ns // 1_000_000
-        made: list[StoredBatch] = []
         with named_errors(self.path, "written"):
             for again in (False, True):
                 try:
-                    return made + self._transaction(lambda rows: self._apply(work, rows), now_ms, work)
+                    return self._with_made(self._transaction(lambda rows: self._apply(work, rows), now_ms, work))
                 except sqlite3.Error as exc:
                     if not is_full(exc):
                         raise
-                made += self._make_room(work, again=again)
-            return made + self._transaction(lambda rows: self._apply(work, rows), now_ms, work)
+                self._made += self._make_room(work, again=again)
+            return self._with_made(self._transaction(lambda rows: self._apply(work, rows), now_ms, work))
 
     @property
     def relief(self) -> ReliefStatus:
@@ -184,7 +184,7 @@ class Outbox:
         with named_errors(self.path, "written"):
             rows = self._transaction(lambda rows: found.append(self._define(device, types, now_ms, rows)), now_ms)
             self._file.high_water.advance(0, alias=highest_alias(self._connection))
-        return found[-1], rows
+        return found[-1], self._with_made(rows)
 
     def next_bd_seq(self) -> int:
         """The bdSeq of the next CONNECT: one more than that of the last, 0 after 255; kept over restarts."""
@@ -291,6 +291,10 @@ class Outbox:
         rows = self._transaction(give_way, now_ms)
         work.given_up += made
         return rows
+
+    def _with_made(self, rows: list[StoredBatch]) -> list[StoredBatch]:
+        made, self._made = self._made, []
+        return made + rows
 
     @contextlib.contextmanager
     def _odd_rows(self) -> Iterator[None]:

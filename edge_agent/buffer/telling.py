@@ -120,6 +120,10 @@ def note_not_taken(
         "INSERT OR REPLACE INTO not_taken VALUES (?,?,?,?,?,?,?)",
         (device, reason, every.first_ns, every.last_ns, every.count, _aliases(every), now_ms),
     )
+    connection.execute(  # it has been heard: the next start declares its absence, though nothing of it was ever stored
+        "UPDATE device_state SET last_source_ns=?, last_commit_ns=? WHERE device=? AND last_source_ns IS NULL",
+        (loss.first_ns, now_ms * 1_000_000, device),
+    )
 
 
 def tag_names(
