@@ -95,17 +95,7 @@ class Agent:
         for key_id in sorted(await writer.call(lambda outbox: outbox.missing_keys)):
             emit(OutboxKeyMissing(key_id))
         feed = Feed(reader, monotonic_s=clock.monotonic_s)
-        collector = Collector(
-            writer,
-            feed,
-            CollectorSettings(
-                outbox.commit_interval_s,
-                outbox.samples_pending_max,
-                outbox.pending_bytes_max,
-                config.uplink.packet_bytes_max,
-            ),
-            clock,
-        )
+        collector = Collector(writer, feed, _collector_settings(config), clock)
         devices: dict[DeviceName, DeviceAcquisition] = {}
         uplink = Uplink(
             _uplink_options(config),
@@ -244,6 +234,16 @@ async def cancel_all(tasks: Sequence[asyncio.Task[Any]], longest_s: float) -> No
         task.cancel()
     if tasks:
         await asyncio.wait(tasks, timeout=longest_s)
+
+
+def _collector_settings(config: AgentConfig) -> CollectorSettings:
+    outbox = config.outbox
+    return CollectorSettings(
+        outbox.commit_interval_s,
+        outbox.samples_pending_max,
+        outbox.pending_bytes_max,
+        config.uplink.packet_bytes_max,
+    )
 
 
 def _values(devices: Mapping[DeviceName, DeviceAcquisition], name: DeviceName) -> dict[int, CurrentValue]:
