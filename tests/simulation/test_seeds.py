@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import subprocess
 import sys
 from typing import Final
@@ -12,18 +11,15 @@ import pytest
 
 from tests.simulation.processes import run_in_processes
 
-FIXED: Final = 1000
-DRAWN: Final = 1000
+SEEDS: Final = 2000
+"""The same in every run, so that a change is judged and not the luck of a draw; ``make simulate FROM=…`` tries others."""
 TOLD: Final = 20
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)  # two minutes on two quiet cores; a busy machine is no failure
 def test_no_sample_is_lost_doubled_or_unexplained_whatever_goes_wrong() -> None:
-    base = secrets.randbelow(1 << 40)
-    print(f"seeds 0 to {FIXED - 1}, and {base} to {base + DRAWN - 1}")
-    ranges = [range(FIXED), range(base, base + DRAWN)]
-    failures = run_in_processes(ranges, len(os.sched_getaffinity(0)))
+    failures = run_in_processes([range(SEEDS)], len(os.sched_getaffinity(0)))
     assert not failures, "\n".join(failures)
 
 

@@ -31,7 +31,7 @@ inline begin() {                       /* outbox.py: _begin_epoch; epochs.py: be
 }
 
 #ifdef RECORDS
-inline give_up(row) {                  /* refusing.py: set_aside; giving_up.py: remove; the row and the gap together */
+inline give_up(row) {                  /* edge_agent/buffer/refusing.py: set_aside; giving_up.py: remove; the row and the gap together */
   outbox = outbox & ~row; window = window & ~row;
 #ifndef GIVEN_UP_WITHOUT_GAP
   given_up = given_up | row;

@@ -177,7 +177,7 @@ end:
   if
   /* A committed batch is in the outbox, or durable in the cloud, or given up by a gap that was committed with its
      removal. It leaves the outbox by an acknowledgement that names its epoch (buffer/acknowledging.py: delete_acknowledged;
-     window.py: acknowledge), or with a gap (refusing.py: set_aside; giving_up.py: remove). */
+     window.py: acknowledge), or with a gap (edge_agent/buffer/refusing.py: set_aside; giving_up.py: remove). */
   :: d_step { committed & ~(outbox | durable | given_up | lost_with_disk) ->
        nothing_is_lost = false; assert(nothing_is_lost) }
   /* What is acknowledged is durable: in the log (intake.py: _append, _durable), or, where the log can lose its end,
@@ -208,6 +208,6 @@ end:
 
 #ifdef LIVE
 /* Once there are no more faults, everything ends up stored or given up, and the outbox empty (window.py: due;
-   sender.py: _send_due; refusing.py: set_aside). */
+   sender.py: _send_due; edge_agent/buffer/refusing.py: set_aside). */
 ltl everything_ends { <> [] QUIET }
 #endif
