@@ -12,7 +12,7 @@ import pytest
 from tests.simulation.processes import run_in_processes
 
 SEEDS: Final = 2000
-"""The same in every run, so that a change is judged and not the luck of a draw; ``make simulate FROM=…`` tries others."""
+"""The same in every run: it is a change that is judged, not the luck of a draw. ``make simulate`` takes others."""
 TOLD: Final = 20
 
 

@@ -206,7 +206,7 @@ def test_the_commands_answer(plant: Cloud) -> None:
     assert [bucket["count"] for bucket in buckets] == [60, 60, 60, 3]
     ledger = answer("ledger", "--agent", "plant/line-1")
     assert (ledger["agents"][0]["missing"], ledger["unassigned_dead_letters"]) == (0, 0)
-    assert answer("migrate") == {"applied": []}
+    assert answer("migrate") == {"applied": [], "timescaledb": False}
 
     for arguments, shown in (
         (["agents"], "plant/line-1"),
@@ -275,7 +275,7 @@ def test_commands_before_the_first_migration_and_without_a_database(
     assert done.stderr == "the database has no tables yet; run 'cloud-ingest migrate'\n"
     done = cloud.command("migrate", "--json")
     names = [f"{migration.number:04d}_{migration.name}" for migration in migrations()]
-    assert (done.returncode, json.loads(done.stdout)) == (0, {"applied": names})
+    assert (done.returncode, json.loads(done.stdout)) == (0, {"applied": names, "timescaledb": False})
     for command in ("agents", "ledger", "tags"):
         done = cloud.command(command)
         assert (done.returncode, done.stderr) == (0, "")
