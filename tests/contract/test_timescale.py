@@ -34,6 +34,8 @@ from tests.contract.historian_steps import tasks_of
 from tests.played_agent import PlayedAgent, Sample, Wire
 from tests.servers.timescale import TimescaleServer
 
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]  # PostgreSQL in WebAssembly takes its time on a busy machine
+
 DAY_NS: Final = 86_400 * 10**9
 TODAY: Final = time.time_ns() // DAY_NS
 FOREVER: Final = timedelta(days=100_000)
@@ -64,7 +66,7 @@ class Store:
         stores = Stores(self.database, self._log, partitions, None, SystemClock())
         end = (await self._log.end_offsets(RAW))[0]
         projector = Projector(stores, self._identity, 0)
-        async with tasks_of([projector.run(BackOff(0.05, 0.2))]), asyncio.timeout(30):
+        async with tasks_of([projector.run(BackOff(0.05, 0.2))]), asyncio.timeout(100):
             while projector.next_offset < end:  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
 

