@@ -39,6 +39,10 @@ bench: dev ## Run one benchmark: NAME=edge-opcua | edge-modbus | cloud-ingest | 
 explore: dev ## The unit tests with far more examples and histories: some hours
 	@HYPOTHESIS_PROFILE=thorough $(PY) -m pytest tests/unit -q -n auto --timeout=0 -p no:cacheprovider
 
+.PHONY: timescale
+timescale: servers ## The tests on TimescaleDB, whose server in WebAssembly sometimes ends by itself
+	@$(PY) -m pytest tests/timescale -q
+
 MINUTES ?= 10
 .PHONY: soak
 soak: servers ## Faults at random for MINUTES=10 (LOG=kafka|postgresql, SEED=n); fails when a sample is unexplained

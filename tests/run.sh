@@ -7,4 +7,4 @@ $py -m ruff format --check .
 $py -m ruff check .
 .venv/bin/lint-imports --no-logo
 $py -m mypy
-$py -m pytest tests "$@"
+$py -m pytest tests --ignore=tests/timescale "$@"

@@ -1,0 +1,1 @@
+"""TimescaleDB, by a target of its own: `make timescale`."""
