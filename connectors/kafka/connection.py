@@ -23,6 +23,8 @@ from connectors.model.errors import EventLogUnavailable
 
 RETRY_S: Final = 0.1
 REFRESH_TIMEOUT_S: Final = 3.0
+LEAVE_S_MAX: Final = 1.0
+"""How long a caller that is cancelled waits for the answer that it has just asked for."""
 
 _new_client: Final[Any] = AIOKafkaClient  # it has no annotations
 
@@ -122,7 +124,7 @@ class KafkaConnection:
                 options = client_options(self._settings, self._name)
                 client = _new_client(**options)
                 try:
-                    await client.bootstrap()
+                    await _bootstrap(client)
                 except BaseException as exc:
                     await client.close()
                     if not isinstance(exc, KafkaError):
@@ -153,3 +155,19 @@ class KafkaConnection:
         if client is not None and client is self._client:
             self._client = None
             await client.close()
+
+
+async def _bootstrap(client: Any) -> None:
+    """Learn from any broker which there are. Raises ``KafkaError``.
+
+    When it is cancelled between question and answer, aiokafka would leave the connection open until it is collected.
+    """
+    asking = asyncio.ensure_future(client.bootstrap())
+    try:
+        await asyncio.shield(asking)
+    except asyncio.CancelledError:
+        await asyncio.wait([asking], timeout=LEAVE_S_MAX)
+        raise
+    finally:
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
+import warnings
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import count
@@ -17,6 +19,7 @@ from aiokafka.errors import RequestTimedOutError
 from lineside.servers.throwaway_authority import ThrowawayAuthority
 from pydantic import SecretStr, ValidationError
 
+from connectors.kafka.connection import KafkaConnection
 from connectors.kafka.event_log import KafkaEventLog, open_event_log
 from connectors.kafka.settings import KafkaLog
 from connectors.model.errors import EventLogUnavailable, RecordRefused
@@ -90,6 +93,20 @@ async def test_more_copies_than_brokers_are_refused_with_a_sentence(kafka_server
     async with opened(kafka_server, replication=3, in_sync=2) as log:
         with pytest.raises(EventLogUnavailable, match=r"with 3 copies: .*replication"):
             await log.ensure(TopicSpec(f"foreign.{next(_numbers)}", 1))
+
+
+async def test_a_cancelled_beginning_leaves_no_connection_open(kafka_server: KafkaServer) -> None:
+    settings = kafka_settings(kafka_server.bootstrap)
+    with warnings.catch_warnings(record=True, action="always", category=ResourceWarning) as seen:
+        for cancelled_after_s in (0.0002 * number for number in range(100)):
+            connection = KafkaConnection(settings, "tests")
+            asking = asyncio.create_task(connection.reach())
+            await asyncio.sleep(cancelled_after_s)
+            asking.cancel()
+            await asyncio.wait([asking])
+            await connection.close()
+        gc.collect()
+    assert [str(one.message) for one in seen] == []
 
 
 async def test_keys_go_where_other_clients_put_them(kafka_server: KafkaServer) -> None:

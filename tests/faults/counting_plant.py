@@ -262,6 +262,15 @@ class CountingPlant:
         """Wait until so many samples are stored, or fail with the ends of the logs."""
         self._wait(lambda: self.stored() >= samples, f"{samples} samples are stored", timeout_s)
 
+    def wait_until_read(self, timeout_s: float) -> None:
+        """After all is healed: wait until the agent reads from both machines again; it may be waiting to retry."""
+        before = self._samples_by_device(timeout_s)
+        self._wait(
+            lambda: all(samples > before[device] for device, samples in self._samples_by_device(timeout_s).items()),
+            f"more samples than {before} are read",
+            timeout_s,
+        )
+
     def wait_until_delivered(self, timeout_s: float) -> None:
         """After the machines stand still: wait until the agent has nothing left that is not acknowledged."""
         quiet_s = 1.5  # longer than a publishing interval, a poll and a commit together
@@ -279,6 +288,12 @@ class CountingPlant:
         last = {"counters": self.opcua.stand_still(), "registers": self._end_of_registers()}
         self.made["counters"].append(range(self.opcua.after + 1, last["counters"] + 1))
         return last
+
+    def _samples_by_device(self, timeout_s: float) -> dict[str, int]:
+        self._wait(lambda: self._agent_status() is not None, "the agent answers", timeout_s)
+        status = self._agent_status()
+        assert status is not None
+        return {device["device"]: device["samples"] for device in status["devices"]}
 
     def _waiting_batches(self) -> int:
         status = self._agent_status()

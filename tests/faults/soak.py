@@ -70,6 +70,7 @@ class Soak:
             self._deal(chosen, longest_s)
             if not todo:
                 todo, is_first_round = self._faults(), False
+        plant.wait_until_read(RECOVERY_S_MAX)
         plant.stand_still()
         plant.wait_until_delivered(RECOVERY_S_MAX)
         self._count()
