@@ -7,4 +7,5 @@ $py -m ruff format --check .
 $py -m ruff check .
 .venv/bin/lint-imports --no-logo
 $py -m mypy
-$py -m pytest tests --ignore=tests/timescale "$@"
+$py -m pytest tests/unit -n 2 "$@"
+$py -m pytest tests --ignore=tests/unit --ignore=tests/timescale "$@"

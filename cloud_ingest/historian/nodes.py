@@ -25,7 +25,7 @@ SEQUENCE_GAP: Final = "sequence_gap"
 
 
 class Nodes:
-    """The sessions of the nodes of one partition; after a restart they go on from the births in the database."""
+    """The sessions of the nodes of one partition; after a restart they go on from births and seq in the database."""
 
     def __init__(self, database: Database, identities: Identities, *, keep_decoded: bool, reorder_ms: int = 0) -> None:
         self._database = database
@@ -74,6 +74,7 @@ class Nodes:
         if not session.waits_for_missing:
             self._open_gaps.pop(agent, None)
         self._last_ms[agent] = message.received_ms
+        change.seq = session.seq
         work.transient += reading.transient
         if reading.samples:
             await self._store(work, agent, reading.samples)
@@ -86,11 +87,17 @@ class Nodes:
             rows = await database.fetch(
                 "SELECT device, payload FROM birth WHERE agent_id = $1 ORDER BY device", agent.agent_id
             )
+            left = await database.fetch(
+                "SELECT seq, (extract(epoch FROM last_seen) * 1000)::bigint AS last_ms FROM agent WHERE agent_id = $1",
+                agent.agent_id,
+            )
         for row in rows:
             device = str(row["device"])
             topic = Topic(agent.name, Verb.DBIRTH if device else Verb.NBIRTH, device)
             session.receive(topic, bytes(row["payload"]))
-        session.resume()
+        session.resume(left[0]["seq"] if left and rows else None)
+        if left:
+            self._last_ms[agent] = left[0]["last_ms"]
         return session
 
     def _note_gaps(self, work: Work, agent: KnownAgent, incoming: Incoming, reading: NodeReading) -> None:

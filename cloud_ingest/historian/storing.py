@@ -156,6 +156,7 @@ async def _agents(session: Session, work: Work) -> None:
         "    ELSE agent.online_changed END, "
         "online = coalesce(given.online, agent.online), "
         "bd_seq = coalesce(given.bd_seq, agent.bd_seq), "
+        "seq = coalesce(given.seq, agent.seq), "
         "version = coalesce(given.version, agent.version), "
         "rebirth_wanted = CASE WHEN given.wants_rebirth "
         "    OR (coalesce(given.acknowledges, agent.acknowledges) AND NOT agent.online AND given.online IS NULL "
@@ -169,9 +170,9 @@ async def _agents(session: Session, work: Work) -> None:
         "    ELSE to_timestamp(given.seen_ms / 1000.0) END, "
         "clock_error_ms = coalesce(given.clock_error_ms, agent.clock_error_ms) "
         "FROM unnest($1::int[], $2::bigint[], $3::bool[], $4::bool[], $5::bigint[], $6::text[], $7::bool[], "
-        "    $8::bigint[], $9::bool[], $10::bigint[], $11::bigint[], $12::bigint[]) "
+        "    $8::bigint[], $9::bool[], $10::bigint[], $11::bigint[], $12::bigint[], $13::smallint[]) "
         "    AS given (agent_id, seen_ms, acknowledges, online, bd_seq, version, wants_rebirth, rebirth_after_ms, "
-        "    takes_rebirth_back, delay_ms, delay_p95_ms, clock_error_ms) "
+        "    takes_rebirth_back, delay_ms, delay_p95_ms, clock_error_ms, seq) "
         "WHERE agent.agent_id = given.agent_id",
         [agent.agent_id for agent, _ in changes],
         [change.last_seen_ms for _, change in changes],
@@ -185,6 +186,7 @@ async def _agents(session: Session, work: Work) -> None:
         [change.delay_ms for _, change in changes],
         [change.delay_p95_ms for _, change in changes],
         [change.clock_error_ms for _, change in changes],
+        [change.seq for _, change in changes],
     )
 
 

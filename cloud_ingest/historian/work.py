@@ -113,6 +113,7 @@ class AgentChange:
     acknowledges: bool | None = None
     online: bool | None = None
     bd_seq: int | None = None
+    seq: int | None = None
     version: str | None = None
     wants_rebirth: bool = False
     rebirth_after_ms: int = 0

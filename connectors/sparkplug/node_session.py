@@ -88,9 +88,14 @@ class NodeSession:
         self._repeated_seq: int | None = None
         self.born = False
 
-    def resume(self) -> None:
-        """The births came from a store: which message comes next is not known, so the next seq is taken as it is."""
-        self._seq = None
+    @property
+    def seq(self) -> int | None:
+        """The seq after which the next one is expected, 0 to 255; ``None`` when the next one is taken as it is."""
+        return self._seq
+
+    def resume(self, seq: int | None = None) -> None:
+        """The births came from a store. ``seq`` is what it was when they were left, ``None`` when nobody knows."""
+        self._seq = seq
         self._missing.clear()  # births from a store come in any order: nothing is missing because of that
         self._has_lost = self._has_given_up = False
 

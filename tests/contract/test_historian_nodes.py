@@ -95,15 +95,31 @@ async def test_a_gap_in_seq_is_recorded(raw_log: RawLog, database_dsn: str) -> N
     node = Node()
     async with plant(raw_log, database_dsn) as made:
         await made.project(*node.births())
-        node.seq += 3
-        await made.project(node.force(1.0), node.force(2.0))
-        assert await made.fetch("SELECT 1 FROM gap") == [], "after a restart the first seq is taken as it is"
         lost = [node.force(3.0) for _ in range(4)]
         await made.project(node.force(4.0), lost[0], node.force(5.0))
         gaps = await made.fetch("SELECT device, reason, sample_count, detail FROM gap")
         assert [(row["reason"], row["sample_count"]) for row in gaps] == [("sequence_gap", None)] * len(gaps)
         assert "messages were lost before this one" in gaps[0]["detail"]
         assert (await state(made))[1], "its births are asked for"
+
+
+async def test_what_was_lost_while_no_historian_ran_is_recorded(raw_log: RawLog, database_dsn: str) -> None:
+    node = Node()
+    async with plant(raw_log, database_dsn) as made:
+        await made.project(*node.births(), node.force(1.0))
+        await made.project(node.force(2.0))
+        assert await made.fetch("SELECT 1 FROM gap") == [], "seq goes on across a restart"
+        (before,) = await made.fetch("SELECT last_seen FROM agent")
+        for _ in range(200):
+            node.force(3.0)
+        await made.project(node.force(4.0))
+        (gap,) = await made.fetch("SELECT device, reason, first_time, last_time, detail FROM gap")
+        assert (gap["reason"], gap["detail"]) == ("sequence_gap", "200 messages were lost before this one")
+        assert abs((gap["first_time"] - before["last_seen"]).total_seconds()) < 0.002
+        assert gap["last_time"] >= gap["first_time"]
+        assert (await state(made))[1], "its births are asked for"
+        await made.project(*node.births(), node.force(5.0))
+        assert len(await made.fetch("SELECT 1 FROM gap")) == 1, "a birth begins a new count"
 
 
 async def test_an_append_that_came_twice_is_stored_once(raw_log: RawLog, database_dsn: str) -> None:

@@ -144,7 +144,7 @@ def _tables(tables: Tables) -> Iterable[tuple[str, list[str], Iterable[Row]]]:
     us = "(extract(epoch FROM {}) * 1000000)::bigint AS {}"
     yield "sparkplug_group", ["group_name", "tenant_id"], tables.groups.values()
     times = [_TIME.format(name) for name in ("online_changed", "last_seen", "rebirth_wanted", "rebirth_asked")]
-    plain = ["agent_id", "tenant_id", "group_name", "name", "acknowledges", "online", "bd_seq", "version"]
+    plain = ["agent_id", "tenant_id", "group_name", "name", "acknowledges", "online", "bd_seq", "seq", "version"]
     yield "agent", [*plain, *times], tables.agents.values()
     plain = ["agent_id", "tenant_id", "name", "online"]
     yield "device", [*plain, _TIME.format("online_changed")], tables.devices.values()

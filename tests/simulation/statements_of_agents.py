@@ -24,7 +24,7 @@ def _enter_agent(tables: Tables, sql: str, args: Sequence[Any], now_s: float) ->
     agent_id = len(tables.agents) + 1
     tables.agents[agent_id] = {
         "agent_id": agent_id, "tenant_id": tables.groups[args[0]]["tenant_id"], "group_name": args[0], "name": args[1],
-        "acknowledges": False, "online": False, "online_changed": None, "bd_seq": None, "version": "",
+        "acknowledges": False, "online": False, "online_changed": None, "bd_seq": None, "seq": None, "version": "",
         "last_seen": now_s, "rebirth_wanted": None, "rebirth_asked": None,
     }  # fmt: skip
     return 1
@@ -40,6 +40,12 @@ def _bd_seq(tables: Tables, sql: str, args: Sequence[Any], now_s: float) -> Answ
     return [tables.agents[args[0]]] if args[0] in tables.agents else []
 
 
+@statement("SELECT seq, (extract(epoch FROM last_seen)")
+def _left(tables: Tables, sql: str, args: Sequence[Any], now_s: float) -> Answer:
+    row = tables.agents.get(args[0])
+    return [] if row is None else [{"seq": row["seq"], "last_ms": round(row["last_seen"] * 1000)}]
+
+
 @statement("UPDATE agent SET last_seen = ")
 def _change_agents(tables: Tables, sql: str, args: Sequence[Any], now_s: float) -> Answer:
     given = rows_of(sql, args)
@@ -47,7 +53,7 @@ def _change_agents(tables: Tables, sql: str, args: Sequence[Any], now_s: float) 
         before = tables.agents[change["agent_id"]]
         seen_s, row = change["seen_ms"] / 1000, dict(before)
         row["last_seen"] = max(before["last_seen"], seen_s)
-        for name in ("acknowledges", "online", "bd_seq", "version"):
+        for name in ("acknowledges", "online", "bd_seq", "seq", "version"):
             row[name] = before[name] if change[name] is None else change[name]
         if change["online"] is not None and change["online"] != before["online"]:
             row["online_changed"] = seen_s
