@@ -47,8 +47,10 @@ class Scan:
     """
 
     __slots__ = (
+        "_all_tags",
         "_plan",
         "_reads",
+        "_sizes",
         "_tags",
         "arrived_ns",
         "arrived_s",
@@ -67,6 +69,8 @@ class Scan:
         self.blocks = tuple(blocks)
         self._plan = DecodePlan(blocks)
         self._tags = [np.array([tag.index for tag in block.tags], np.int32) for block in blocks]
+        self._sizes = np.array([len(tags) for tags in self._tags], np.intp)
+        self._all_tags = np.concatenate(self._tags) if blocks else np.zeros(0, np.int32)
         area = self._plan.area.data
         self._reads = [
             BlockRead(self, number, unit_id, area[start : start + block.byte_count])
@@ -95,15 +99,14 @@ class Scan:
 
     def times(self) -> tuple[Int32Array, Seconds, Int64Array]:
         """The tags that were read in this run, and when, by the monotonic clock and by the agent's."""
-        there = [at for at, code in enumerate(self.codes) if code != NOT_READ and code not in REFUSALS]
-        if not there:
-            return np.zeros(0, np.int32), np.zeros(0), np.zeros(0, np.int64)
-        sizes = [len(self._tags[at]) for at in there]
-        return (
-            np.concatenate([self._tags[at] for at in there]),
-            np.repeat([self.arrived_s[at] for at in there], sizes),
-            np.repeat(np.array([self.arrived_ns[at] for at in there], np.int64), sizes),
-        )
+        there: Sequence[int] | slice = slice(None)
+        tags = self._all_tags
+        if any(self.codes):
+            there = [at for at, code in enumerate(self.codes) if code != NOT_READ and code not in REFUSALS]
+            tags = np.concatenate([self._tags[at] for at in there] or [self._all_tags[:0]])
+        sizes = self._sizes[there]
+        arrived_s, arrived_ns = np.array(self.arrived_s)[there], np.array(self.arrived_ns, np.int64)[there]
+        return tags, np.repeat(arrived_s, sizes), np.repeat(arrived_ns, sizes)
 
     def refused(self) -> list[tuple[Block, int]]:
         """The blocks that the unit refused to read in this run, each with the exception code."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from functools import cached_property
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
@@ -284,7 +285,7 @@ class ModbusDevice(DeviceSettings):
             )
         return self
 
-    @property
+    @cached_property
     def lag_s_max(self) -> float:
         """The longest time between two polls of a tag."""
         return max((self.poll_s if tag.poll_s is None else tag.poll_s for tag in self.tags), default=self.poll_s)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cached_property
 from typing import Annotated, Final, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
@@ -79,7 +80,7 @@ class OpcUaDevice(DeviceSettings):
     ] = 30.0
     tags: Annotated[tuple[OpcUaTag, ...], Field(min_length=1)]
 
-    @property
+    @cached_property
     def lag_s_max(self) -> float:
         """How long a change may take until the server sends it, as these settings ask for it."""
         asked_s = (self.sampling_s if tag.sampling_s is None else tag.sampling_s for tag in self.tags)

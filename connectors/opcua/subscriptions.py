@@ -41,7 +41,7 @@ class Subscriptions:
         self._ids: dict[DataType, int] = {}
         self.exist = asyncio.Event()
         """Set when the first of them has been created."""
-        self.revised_sampling_s: dict[int, float] = {}
+        self._sampling_s_max = 0.0
         self.keep_alive_s = 0.0  # the longest that a living server lets pass without a response
         self._publishing_s = 0.0
 
@@ -58,7 +58,7 @@ class Subscriptions:
     @property
     def lag_s_max(self) -> float:
         """How long a change may take until the server sends it, as the server has revised the intervals."""
-        return self._publishing_s + max(self.revised_sampling_s.values(), default=0.0)
+        return self._publishing_s + self._sampling_s_max
 
     async def add(self, tags: Iterable[BoundTag]) -> dict[int, TagProblem]:
         """Monitor ``tags``; those that the server refuses, by index. Raises what asyncua raises."""
@@ -138,7 +138,7 @@ class Subscriptions:
         for tag, result in zip(tags, results, strict=True):
             code = int(result.StatusCode.value)
             if result.StatusCode.is_good():
-                self.revised_sampling_s[tag.index] = result.RevisedSamplingInterval / 1000.0
+                self._sampling_s_max = max(self._sampling_s_max, result.RevisedSamplingInterval / 1000.0)
             else:
                 name = TagName(self._device.tags[tag.index].name)
                 problems[tag.index] = TagProblem(name, tag_reason(code), code >> 16)
