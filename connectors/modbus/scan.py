@@ -12,11 +12,11 @@ import numpy as np
 from connectors.modbus.decode import NOT_READ, DecodePlan
 from connectors.modbus.exception_codes import REFUSALS
 from connectors.modbus.frames import ReadFrame
-from connectors.modbus.late_polls import Seconds
+from connectors.modbus.late_polls import BlockTimes
 from connectors.modbus.plan import Block, PlannedTag, coalesce
 from connectors.modbus.request_queue import Priority
 from connectors.modbus.settings import ModbusDevice
-from connectors.model.samples import Int32Array, Int64Array, SampleBatch
+from connectors.model.samples import SampleBatch
 
 
 class BlockRead(ReadFrame):
@@ -97,16 +97,14 @@ class Scan:
         """The samples of the run; see ``DecodePlan.decode``."""
         return self._plan.decode(self.codes, self.arrived_ns) if self.blocks else []
 
-    def times(self) -> tuple[Int32Array, Seconds, Int64Array]:
-        """The tags that were read in this run, and when, by the monotonic clock and by the agent's."""
-        there: Sequence[int] | slice = slice(None)
-        tags = self._all_tags
-        if any(self.codes):
-            there = [at for at, code in enumerate(self.codes) if code != NOT_READ and code not in REFUSALS]
-            tags = np.concatenate([self._tags[at] for at in there] or [self._all_tags[:0]])
-        sizes = self._sizes[there]
-        arrived_s, arrived_ns = np.array(self.arrived_s)[there], np.array(self.arrived_ns, np.int64)[there]
-        return tags, np.repeat(arrived_s, sizes), np.repeat(arrived_ns, sizes)
+    def times(self) -> BlockTimes:
+        """The blocks that were read in this run, and when; of a whole run ``tags`` is the same array each time."""
+        if not any(self.codes):
+            return BlockTimes(self._all_tags, self._sizes, self.arrived_s, self.arrived_ns)
+        there = [at for at, code in enumerate(self.codes) if code != NOT_READ and code not in REFUSALS]
+        tags = np.concatenate([self._tags[at] for at in there] or [self._all_tags[:0]])
+        at_s, at_ns = [self.arrived_s[at] for at in there], [self.arrived_ns[at] for at in there]
+        return BlockTimes(tags, self._sizes[there], at_s, at_ns)
 
     def refused(self) -> list[tuple[Block, int]]:
         """The blocks that the unit refused to read in this run, each with the exception code."""

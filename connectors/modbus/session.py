@@ -108,7 +108,7 @@ class ModbusSession:
             while blocks:
                 scan = Scan(blocks, self._unit_id)
                 await self._connection.run(scan, Priority.POLL)
-                self._times.read(*scan.times())
+                self._times.read_again(scan.times())
                 batches += scan.batches()
                 self._suspect(scan_class, scan)
                 blocks = scan.unread()
@@ -133,7 +133,7 @@ class ModbusSession:
             await asyncio.sleep(wait_s)
             scan = scan_class.scan
             await self._connection.run(scan, Priority.POLL)
-            self._declare(self._times.read(*scan.times()), waited_s)
+            self._declare(self._times.read_again(scan.times()), waited_s)
             begun_s = self._clock.monotonic_s()
             for batch in scan.batches():
                 await self._acquisition.put(batch)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from random import Random
 from typing import Any
 
 import numpy as np
 import pytest
 
-from connectors.modbus.late_polls import LatePoll, PollTimes, late_after_s
+from connectors.modbus.late_polls import BlockTimes, LatePoll, PollTimes, late_after_s
 
 START_NS = 1_795_400_000_000_000_000
 
@@ -81,3 +82,29 @@ def test_tags_that_fell_behind_the_newest_read_are_told_of_up_to_it() -> None:
     assert times.behind() is None
     read(times, {0: 2.0})
     assert told(times.behind()) == ([1], 0.0, 2.0, 2.0), "the third is slow, the fourth was never read"
+
+
+def test_scans_that_are_made_again_and_again_are_told_of_as_single_reads_are() -> None:
+    """In any order with reads of parts, of plans that have changed, and with the tags that are asked for in between."""
+    numbers = Random(7)
+    intervals_s = [0.1, 0.1, 0.5, 0.5, 2.0]
+    by_block, by_tag = PollTimes(intervals_s), PollTimes(intervals_s)
+    scans = [(tags(0, 1, 2), np.array([2, 1])), (tags(3, 4), np.array([2])), (tags(2, 0), np.array([1, 1]))]
+    now_s, late = 0.0, 0
+    for _ in range(2000):
+        now_s += numbers.choice([0.05, 0.1, 0.3, 1.5])
+        what = numbers.randrange(8)
+        some, sizes = scans[numbers.randrange(3)]
+        if what < 6:
+            at_s = [now_s + 0.001 * place for place in range(len(sizes))]
+            blocks = BlockTimes(some, sizes, at_s, [ns(one) for one in at_s])
+            found, expected = by_block.read_again(blocks), by_tag.read(*blocks.of_tags())
+            late += expected is not None
+        elif what == 6:
+            found, expected = by_block.behind(), by_tag.behind()
+        else:
+            found, expected = by_block.overdue(some, now_s, ns(now_s)), by_tag.overdue(some, now_s, ns(now_s))
+            by_block.forget(some[:1])
+            by_tag.forget(some[:1])
+        assert told(found) == told(expected)
+    assert late > 100
