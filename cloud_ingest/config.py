@@ -22,8 +22,10 @@ from connectors.model.errors import ConfigInvalid, Problem
 from connectors.ports.secrets import Secret
 from connectors.ports.settings import Duration, SettingInvalid, Settings, Size
 
-Role = Literal["ingest", "historian", "gateway"]
-ROLES: tuple[Role, ...] = ("ingest", "historian", "gateway")
+Role = Literal["ingest", "historian", "commands", "gateway"]
+NEED_LOG: frozenset[Role] = frozenset({"ingest", "historian", "commands"})
+"""The roles that use the event log."""
+ROLES: tuple[Role, ...] = ("ingest", "historian", "commands", "gateway")
 
 
 class IngestSettings(BrokerSettings):
@@ -151,6 +153,25 @@ class HistorianSettings(Settings):
         return self
 
 
+class CommandsSettings(Settings):
+    """Commands to agents. Without ``signing_key`` none is sent."""
+
+    signing_key: Annotated[
+        FilePath | None, Field(description="Private JSON Web Key, made by 'cloud-ingest keys create'")
+    ] = None
+    client_id: Annotated[str, Field(max_length=200, description="Beginning of the MQTT client id")] = (
+        "lineside-commands"
+    )
+    approve: Annotated[
+        tuple[Annotated[str, Field(min_length=1, max_length=1000)], ...],
+        Field(
+            max_length=1000,
+            description="What a second person has to approve, as group/name/device/tag with * and ?; an agent's device "
+            "file can ask for it, too",
+        ),
+    ] = ()
+
+
 class GatewaySettings(Settings):
     """The REST API."""
 
@@ -191,6 +212,7 @@ class CloudConfig(Settings):
     database: Annotated[DatabaseSettings, Field(description="{host: …, password: …}")]
     event_log: EventLogSettings = EventLogSettings()
     historian: HistorianSettings = HistorianSettings()
+    commands: CommandsSettings = CommandsSettings()
     gateway: GatewaySettings = GatewaySettings()
     observability: ObservabilitySettings = ObservabilitySettings()
 
@@ -207,7 +229,9 @@ def check_files(path: Path, config: CloudConfig, roles: Collection[Role]) -> Non
     problems.
     """
     document = read_document(path, str(path))
-    if problems := [problem for files in _tls_files(config, roles) for problem in _unusable(document, files)]:
+    if problems := [
+        problem for files in _tls_files(config, frozenset(roles)) for problem in _unusable(document, files)
+    ]:
         raise ConfigInvalid(sorted(problems, key=lambda problem: (problem.line, problem.column)))
 
 
@@ -221,14 +245,14 @@ class _TlsFiles:
     key: tuple[str, Path | None] = ("key_file", None)
 
 
-def _tls_files(config: CloudConfig, roles: Collection[Role]) -> Iterator[_TlsFiles]:
+def _tls_files(config: CloudConfig, roles: frozenset[Role]) -> Iterator[_TlsFiles]:
     ingest, kafka = config.ingest, config.event_log.kafka
     if config.database.tls is not None:
         yield _TlsFiles(("database",), ("ca_file", config.database.ca_file))
-    if "ingest" in roles:
+    if "ingest" in roles or "commands" in roles:
         cert, key = ("cert_file", ingest.cert_file), ("key_file", ingest.key_file)
         yield _TlsFiles(("ingest",), ("ca_file", ingest.ca_file), cert, key)
-    if kafka is not None and kafka.tls is not None and ("ingest" in roles or "historian" in roles):
+    if kafka is not None and kafka.tls is not None and not roles.isdisjoint(NEED_LOG):
         tls = kafka.tls
         cert = ("certificate", tls.certificate)
         key = cert if tls.key is None else ("key", tls.key)  # it can be in the file of the certificate

@@ -14,7 +14,10 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from datetime import timedelta
 from typing import Any, Final, TypeVar
 
-from cloud_ingest.config import CloudConfig, DatabaseSettings, HistorianSettings, IngestSettings, Role
+from cloud_ingest.commands.dispatcher import Dispatcher, DispatcherOptions
+from cloud_ingest.commands.requests import Requests
+from cloud_ingest.commands.role import Commands
+from cloud_ingest.config import NEED_LOG, CloudConfig, DatabaseSettings, HistorianSettings, IngestSettings, Role
 from cloud_ingest.event_log.topics import SAMPLES, topic_specs
 from cloud_ingest.historian.historian import Historian
 from cloud_ingest.historian.partitions import Partitions
@@ -47,7 +50,7 @@ from connectors.observability.events import emit
 from connectors.observability.version import lineside_version
 from connectors.ports.clock import SystemClock
 from connectors.ports.database import Database
-from connectors.ports.event_log import EventLog
+from connectors.ports.event_log import EventLog, TopicSpec
 
 GOODBYE_S_MAX: Final = 10.0
 RETRY_FIRST_S: Final = 0.5
@@ -91,7 +94,7 @@ async def _start(config: CloudConfig, roles: Sequence[Role], stop: asyncio.Event
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(_until(stop), name="stop")
                 if listening is not None:  # at once: it says that the database is away, as long as it is
-                    _start_gateway(tasks, listening, database)
+                    _start_gateway(tasks, listening, database, config)
                 if applied := await _reached(lambda: migrate(database)):
                     emit(Migrated(", ".join(f"{migration.number:04d}_{migration.name}" for migration in applied)))
                 timescale = await _reached(lambda: use_timescaledb(database))
@@ -104,7 +107,7 @@ async def _start(config: CloudConfig, roles: Sequence[Role], stop: asyncio.Event
                 if "historian" in roles:
                     upkeep = Upkeep(database, SystemClock(), _upkeep_options(config.historian))
                     tasks.create_task(_supervised("upkeep", upkeep.run), name="upkeep")
-                if "ingest" in roles or "historian" in roles:
+                if not NEED_LOG.isdisjoint(roles):
                     log = await _reached(lambda: connect_event_log(config, database))
                     stack.push_async_callback(log.close)
                     for name, work, told in _log_parts(config, roles, database, log):
@@ -135,11 +138,12 @@ async def _listen(config: CloudConfig, roles: Sequence[Role]) -> socket.socket |
     return None
 
 
-def _start_gateway(tasks: asyncio.TaskGroup, listening: socket.socket, database: Database) -> None:
+def _start_gateway(tasks: asyncio.TaskGroup, listening: socket.socket, database: Database, config: CloudConfig) -> None:
     from cloud_ingest.gateway.app import make_app
     from cloud_ingest.gateway.server import serve
 
-    work = functools.partial(serve, listening, make_app(database, REGISTRY, OBSTACLES))
+    requests = Requests(database, SystemClock(), config.commands.approve)
+    work = functools.partial(serve, listening, make_app(database, REGISTRY, OBSTACLES, requests))
     tasks.create_task(_supervised("gateway", work), name="gateway")
 
 
@@ -172,7 +176,20 @@ def _log_parts(
             reorder_s=config.historian.reorder_timeout_s,
         )
         parts.append(("historian", historian.run, historian.facts))
+    if "commands" in roles:
+        commands = _commands(config, database, log, topics)
+        parts.append(("commands", commands.run, commands.facts))
     return parts
+
+
+def _commands(config: CloudConfig, database: Database, log: EventLog, topics: dict[str, TopicSpec]) -> Commands:
+    clock = SystemClock()
+    dispatcher: Dispatcher | None = None
+    if config.commands.signing_key is not None:
+        options = DispatcherOptions(config.ingest.brokers, config.ingest.host, config.commands.signing_key)
+        session = MqttSession(_mqtt_options(config.ingest, client_id=config.commands.client_id))
+        dispatcher = Dispatcher(database, session, clock, options)
+    return Commands(database, log, clock, topics, dispatcher)
 
 
 def _upkeep_options(historian: HistorianSettings) -> UpkeepOptions:
@@ -278,9 +295,9 @@ def _request_stop(stop: asyncio.Event, number: signal.Signals) -> None:
     stop.set()
 
 
-def _mqtt_options(ingest: IngestSettings, kind: str = "") -> MqttOptions:
+def _mqtt_options(ingest: IngestSettings, kind: str = "", *, client_id: str = "") -> MqttOptions:
     return MqttOptions(
-        client_id=f"{ingest.client_id}{kind}-{secrets.token_hex(4)}",
+        client_id=f"{client_id or ingest.client_id}{kind}-{secrets.token_hex(4)}",
         user=ingest.user or "",
         password="" if ingest.password is None else ingest.password.get_secret_value(),
         ca_file=ingest.ca_file,

@@ -9,6 +9,9 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
+from connectors.commands.envelope import Envelope, read_envelope
+from connectors.commands.reports import CommandReport, Hello, TimeAnswer, read_record
+from connectors.commands.signing import TrustedKeys
 from connectors.model.datatypes import DataType
 from connectors.model.delivery import AgentName, BatchRanges, Epoch, new_epoch
 from connectors.model.samples import batch_of_rows
@@ -18,9 +21,14 @@ from connectors.sparkplug.bulk_encode import encode_metrics, sub_millisecond_tic
 from connectors.sparkplug.definition import make_definition
 from connectors.sparkplug.delivery import (
     ACK,
+    CANCEL,
+    COMMAND,
+    COMMAND_REPORT,
     DEFINITION_BODY,
     EPOCH_START,
     GAP,
+    HELLO,
+    TIME,
     Delivery,
     data_message,
     decode_acknowledgements,
@@ -103,6 +111,16 @@ class PlayedAgent:
         document = {"device": device, "reason": reason, "first_ns": first_ns, "last_ns": last_ns, **more}
         return self.record({GAP: json.dumps(document)})
 
+    def report(self, report: CommandReport) -> Wire:
+        """What it says of a command."""
+        return self.record({COMMAND_REPORT: report.to_json().decode()})
+
+    def hello(self, journal: str, *, number: int = 0, previous: str = "", nonce: str = "0" * 32, **more: Any) -> Wire:
+        """The hello of this start."""
+        start = format_epoch(self.epoch)
+        hello = Hello(nonce=nonce, journal=journal, number=number, start=start, previous=previous, **more)
+        return self.record({HELLO: hello.to_json().decode()})
+
     def record(self, records: dict[str, Any], *, definition: str = "") -> Wire:
         """An NDATA with ``records``."""
         delivery = Delivery(self.epoch, self._number(), definition, 0, records=records)
@@ -170,3 +188,29 @@ def acknowledged(payload: bytes) -> dict[int, tuple[BatchRanges, dict[int, str]]
     (metric,) = payload_of(payload).metrics
     assert metric.name == ACK
     return {ack.epoch: (ack.batches, dict(ack.refused)) for ack in decode_acknowledgements(metric.string_value)}
+
+
+class Commanded(NamedTuple):
+    """What an NCMD or DCMD of the cloud says, signatures verified: the plain metrics by name, and what was signed."""
+
+    plain: dict[str, Any]
+    command: Envelope | None = None
+    time: TimeAnswer | None = None
+    cancel: dict[str, Any] | None = None
+
+
+def commanded(payload: bytes, keys: TrustedKeys) -> Commanded:
+    """Read a command as an agent that trusts ``keys``. Raises ``SignatureRefused``."""
+    found = Commanded({})
+    for metric in payload_of(payload).metrics:
+        if metric.name == COMMAND:
+            sealed = keys.verify("lineside-command", metric.string_value)
+            found = found._replace(command=read_envelope(sealed))
+        elif metric.name == TIME:
+            sealed = keys.verify("lineside-time", metric.string_value)
+            found = found._replace(time=read_record(TimeAnswer, sealed))
+        elif metric.name == CANCEL:
+            found = found._replace(cancel=json.loads(keys.verify("lineside-cancel", metric.string_value)))
+        else:
+            found.plain[metric.name] = getattr(metric, str(metric.WhichOneof("value")))
+    return found

@@ -15,7 +15,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import typer
 
-from cloud_ingest.cli import dead_letters, ledger
+from cloud_ingest.cli import audit, commands, dead_letters, keys, ledger, tokens
 from cloud_ingest.cli.asking import (
     DEFAULT_CONFIG,
     EXIT_PROBLEM,
@@ -44,6 +44,10 @@ app = typer.Typer(
 )
 app.add_typer(ledger.app, name="ledger")
 app.add_typer(dead_letters.app, name="dead-letters")
+app.add_typer(commands.app, name="command")
+app.add_typer(keys.app, name="keys")
+app.add_typer(tokens.app, name="token")
+app.add_typer(audit.app, name="audit")
 
 
 @app.callback(invoke_without_command=True)
@@ -56,7 +60,7 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Print the ver
 @app.command()
 def run(
     config: ConfigOption = DEFAULT_CONFIG,
-    roles: Annotated[str, typer.Option(help="Which roles, separated by commas")] = "ingest,historian,gateway",
+    roles: Annotated[str, typer.Option(help="Which roles, separated by commas")] = "ingest,historian,commands,gateway",
 ) -> None:
     """Run roles in the foreground, until told to stop (SIGTERM, Ctrl-C). Each role can be a process of its own."""
     from cloud_ingest.main import run_cloud

@@ -14,6 +14,11 @@ DEFINITIONS: Final = "lineside.definitions.v1"
 SAMPLES: Final = "lineside.samples.v1"
 """Decoded samples for other people's systems (cloud_ingest/historian/samples.proto); at least once."""
 
+REPORTS: Final = "lineside.reports.v1"
+"""What agents report of commands, and their hellos: those records of ``RAW``, once more by themselves."""
+COMMANDS: Final = "lineside.commands.v1"
+"""Every state of every command, as JSON; key ``group/name`` of the agent; at least once."""
+
 MQTT_TOPIC: Final = "mqtt-topic"
 
 
@@ -47,4 +52,6 @@ def topic_specs(partitions: int, retention_s: float) -> dict[str, TopicSpec]:
         RAW: TopicSpec(RAW, partitions, Cleanup.DELETE, retention_s),
         DEFINITIONS: TopicSpec(DEFINITIONS, 1, Cleanup.COMPACT),
         SAMPLES: TopicSpec(SAMPLES, partitions, Cleanup.DELETE, retention_s),
+        REPORTS: TopicSpec(REPORTS, partitions, Cleanup.DELETE, retention_s),
+        COMMANDS: TopicSpec(COMMANDS, partitions, Cleanup.DELETE, retention_s),
     }

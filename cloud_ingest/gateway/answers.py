@@ -278,3 +278,4 @@ class ProblemAnswer(Answer):
     title: str
     status: int
     detail: str
+    code: Annotated[str, Field(description="For programs, where there is one; it stays as it is")] = ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from http import HTTPStatus
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
@@ -11,6 +12,8 @@ from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from starlette.exceptions import HTTPException
 
+from cloud_ingest.commands.refused import RequestRefused, Why
+from cloud_ingest.commands.requests import Requests
 from cloud_ingest.gateway import intervals, queries
 from cloud_ingest.gateway import ledger as ledger_of
 from cloud_ingest.gateway.answers import (
@@ -23,19 +26,25 @@ from cloud_ingest.gateway.answers import (
     SettledAnswer,
     TagPage,
 )
+from cloud_ingest.gateway.body_limit import BodyLimit
+from cloud_ingest.gateway.commands import command_routes
 from cloud_ingest.gateway.documentation import ASSETS_PATH, assets, documentation
+from cloud_ingest.gateway.parameters import only_known_parameters
 from cloud_ingest.gateway.span import QuestionInvalid, asked_bucket, asked_span
 from cloud_ingest.historian.dead_letters import letters
 from cloud_ingest.observability.obstacles import START, Obstacles
 from connectors.model.errors import DatabaseUnavailable, StatementRefused
 from connectors.observability.version import lineside_version
+from connectors.ports.clock import SystemClock
 from connectors.ports.database import Database
 
 PAGE_MAX: Final = 10_000
+BODY_BYTES_MAX: Final = 256 * 1024
 ID_MAX: Final = (1 << 31) - 1
 BIGINT_MAX: Final = (1 << 63) - 1
 _BAD_DATA: Final = "22"
 _PROBLEM_TYPE: Final = "application/problem+json"
+_TITLES: Final = {why.value: HTTPStatus(why.value).phrase.capitalize() for why in Why}
 _PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
     400: {"model": ProblemAnswer, "description": "The request cannot be understood"},
     404: {"model": ProblemAnswer, "description": "There is no such thing"},
@@ -48,17 +57,24 @@ TimeQuery = Annotated[
 ]
 
 
-def make_app(database: Database, registry: CollectorRegistry, obstacles: Obstacles) -> FastAPI:
-    """The API on ``database``; ``/metrics`` shows ``registry``, and ``/readyz`` the ``obstacles``."""
+def make_app(
+    database: Database, registry: CollectorRegistry, obstacles: Obstacles, requests: Requests | None = None
+) -> FastAPI:
+    """The API on ``database``; ``/metrics`` shows ``registry``, and ``/readyz`` the ``obstacles``.
+
+    Commands are taken by ``requests``; without them, with the settings' defaults.
+    """
     app = FastAPI(
         title="Lineside",
         version=lineside_version(),
-        summary="Agents, tags, samples, and the delivery ledger",
+        summary="Agents, tags, samples, the delivery ledger, and commands",
         docs_url=None,
         redoc_url=None,
         openapi_url="/api/openapi.json",
     )
     app.include_router(_api(database))
+    app.add_middleware(BodyLimit, bytes_max=BODY_BYTES_MAX)
+    app.include_router(command_routes(database, requests or Requests(database, SystemClock())))
     app.include_router(_operations(database, registry, obstacles))
     app.include_router(documentation())
     app.mount(ASSETS_PATH, assets(), name="assets")
@@ -67,9 +83,7 @@ def make_app(database: Database, registry: CollectorRegistry, obstacles: Obstacl
 
 
 def _api(database: Database) -> APIRouter:
-    api = APIRouter(
-        prefix="/api/v1", tags=["Data"], responses=_PROBLEMS, dependencies=[Depends(_only_known_parameters)]
-    )
+    api = APIRouter(prefix="/api/v1", tags=["Data"], responses=_PROBLEMS, dependencies=[Depends(only_known_parameters)])
 
     @api.get("/agents")
     async def agents(agent: AgentQuery = None) -> list[AgentAnswer]:
@@ -143,13 +157,6 @@ def _add_ledger(api: APIRouter, database: Database) -> None:
         return DeadLetterPage.model_validate({"dead_letters": [row.document() for row in rows], "next": following})
 
 
-def _only_known_parameters(request: Request) -> None:
-    """Refuse a request with a parameter that the route does not have: a misspelt one would be ignored silently."""
-    known = {parameter.alias for parameter in request.scope["route"].dependant.query_params}
-    if unknown := sorted(set(request.query_params) - known):
-        raise QuestionInvalid(f"there is no parameter {', '.join(unknown)} here; known are {', '.join(sorted(known))}")
-
-
 def _operations(database: Database, registry: CollectorRegistry, obstacles: Obstacles) -> APIRouter:
     operations = APIRouter(tags=["Operation"])
 
@@ -191,6 +198,13 @@ def _handle_errors(app: FastAPI) -> None:
     async def bad_request(_request: Request, error: QuestionInvalid) -> JSONResponse:
         return _problem(400, "Bad request", str(error))
 
+    @app.exception_handler(RequestRefused)
+    async def not_done(_request: Request, error: RequestRefused) -> JSONResponse:
+        answer = _problem(error.why.value, _TITLES[error.why.value], str(error), error.code)
+        if error.why is Why.NO_TOKEN:
+            answer.headers["WWW-Authenticate"] = "Bearer"
+        return answer
+
     @app.exception_handler(queries.NotFound)
     async def not_found(_request: Request, error: queries.NotFound) -> JSONResponse:
         return _problem(404, "Not found", f"{error}; /api/v1/tags lists what there is")
@@ -212,6 +226,7 @@ def _handle_errors(app: FastAPI) -> None:
         return _problem(error.status_code, str(error.detail), "/api/docs lists what can be asked")
 
 
-def _problem(status: int, title: str, detail: str) -> JSONResponse:
-    document = ProblemAnswer(title=title, status=status, detail=detail).model_dump()
-    return JSONResponse(document, status_code=status, media_type=_PROBLEM_TYPE)
+def _problem(status: int, title: str, detail: str, code: str = "") -> JSONResponse:
+    document = ProblemAnswer(title=title, status=status, detail=detail, code=code)
+    without = None if code else {"code"}
+    return JSONResponse(document.model_dump(exclude=without), status_code=status, media_type=_PROBLEM_TYPE)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from cloud_ingest.event_log.topics import RAW
+from cloud_ingest.event_log.topics import RAW, REPORTS
 from cloud_ingest.observability.events import UnreadDroppedAgain, UnreadKept
 from connectors.observability.events import emit
 from connectors.ports.database import Database
 
 
 class RawReaders:
-    """See ``RequiredReaders``: every projection must have read the raw topic; the other topics are nobody's memory."""
+    """See ``RequiredReaders``: the raw topic and that of reports must have been read; others are nobody's memory."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -19,7 +19,7 @@ class RawReaders:
 
     async def places(self, topic: str, identity: str) -> Mapping[int, int] | None:
         """See ``RequiredReaders``."""
-        if topic != RAW:
+        if topic not in (RAW, REPORTS):
             return None
         async with self._database.session() as session:
             rows = await session.fetch(
@@ -28,6 +28,8 @@ class RawReaders:
                 topic,
                 identity,
             )
+        if topic == REPORTS and not rows:
+            return None  # no process has ever had the role that reads it
         return {int(row["partition"]): int(row["place"]) for row in rows}
 
     def kept(self, topic: str, pieces: int) -> None:

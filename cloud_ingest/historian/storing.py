@@ -22,9 +22,11 @@ REASON_CHARS_MAX: Final = 2000
 class Place:
     """The place of a projection in one partition of a topic: a row that only one process at a time can move."""
 
-    def __init__(self, database: Database, topic: str, identity: str, partition: int) -> None:
+    def __init__(
+        self, database: Database, topic: str, identity: str, partition: int, projection: str = PROJECTION
+    ) -> None:
         self._database = database
-        self._key = (PROJECTION, topic, identity, partition)
+        self._key = (projection, topic, identity, partition)
         self.last_ms: int | None = None
 
     async def read(self) -> int:

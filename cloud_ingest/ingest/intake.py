@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from cloud_ingest.event_log.topics import DEFINITIONS, RAW
+from cloud_ingest.event_log.topics import DEFINITIONS, RAW, REPORTS
 from cloud_ingest.historian.failures import reason_of
 from cloud_ingest.historian.storing import PROJECTION
 from cloud_ingest.ingest.acknowledging import Acknowledging
@@ -104,6 +104,7 @@ class Intake:
         """Have the topics, and know when a batch is safe in them. Raises ``EventLogUnavailable``."""
         state = await self._log.ensure(self._topics[RAW])
         await self._log.ensure(self._topics[DEFINITIONS])
+        await self._log.ensure(self._topics[REPORTS])
         if state.identity != self._identity:
             self.acknowledging.forget_waiting()
         self._identity = state.identity
@@ -168,6 +169,8 @@ class Intake:
         definitions = [record for taken in messages if (record := taken.definition) is not None]
         if definitions:
             await self._log.append(DEFINITIONS, definitions)
+        if reports := [taken.record for taken in messages if taken.has_report]:
+            await self._log.append(REPORTS, reports)
         records = [taken.record for taken in messages]
         if not self._waits_for_projection:
             return await self._log.append(RAW, records)

@@ -9,11 +9,12 @@ from typing import Final
 from cloud_ingest.event_log.topics import definition_key, raw_record
 from connectors.model.delivery import AgentName, Epoch
 from connectors.ports.event_log import Record
-from connectors.sparkplug.delivery import DEFINITION_BODY, Delivery, read_delivery
+from connectors.sparkplug.delivery import COMMAND_REPORT, DEFINITION_BODY, HELLO, Delivery, read_delivery
 from connectors.sparkplug.topics import Verb, parse_topic
 
 ENTRY_BYTES: Final = 500
 """What a message takes beside its payload and its topic: the record, its key and headers, the delivery metrics."""
+_REPORTS: Final = frozenset({COMMAND_REPORT, HELLO})
 _DELIVERED: Final = frozenset({Verb.NDATA, Verb.DDATA})
 
 
@@ -34,6 +35,11 @@ class Taken:
         body = self.delivery.records[DEFINITION_BODY]
         key = definition_key(str(self.agent), self.delivery.definition)
         return Record(key, body if isinstance(body, bytes) else b"", self.record.time_ms)
+
+    @property
+    def has_report(self) -> bool:
+        """Whether the message says something of commands, so that it belongs into the reports topic, too."""
+        return self.delivery is not None and not _REPORTS.isdisjoint(self.delivery.records)
 
 
 def take_message(topic: str, payload: bytes, received_ms: int) -> Taken | None:

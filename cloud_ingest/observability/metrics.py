@@ -84,6 +84,25 @@ LAG_SECONDS: Final = Gauge(
     "lineside_historian_lag_seconds", "For how long the oldest record has not been stored", ["partition"],
     registry=REGISTRY,
 )  # fmt: skip
+COMMAND_STATES: Final = Counter(
+    "lineside_command_states_total", "States that commands came into", ["state"], registry=REGISTRY
+)
+COMMAND_MESSAGES: Final = Counter(
+    "lineside_command_messages_total", "Messages to agents: commands, again, cancellations, times", ["kind"],
+    registry=REGISTRY,
+)  # fmt: skip
+COMMAND_REPORTS: Final = Counter(
+    "lineside_command_reports_total", "Reports of agents, repeated ones included", registry=REGISTRY
+)
+COMMAND_REPORTS_REFUSED: Final = Counter(
+    "lineside_command_reports_refused_total", "Reports and hellos that cannot be used", registry=REGISTRY
+)
+HELLOS: Final = Counter("lineside_command_hellos_total", "Hellos of agents", registry=REGISTRY)
+JOURNALS_RESTORED: Final = Counter(
+    "lineside_command_journals_restored_total", "Journals that are behind what was seen of them, or other ones",
+    registry=REGISTRY,
+)  # fmt: skip
+COMMANDS_ONLINE: Final = Gauge("lineside_command_broker_online", "1 while commands can be sent", registry=REGISTRY)
 WAITING: Final = Gauge(
     "lineside_cloud_waiting", "1 for each part of the process that waits, or is slow", ["part"], registry=REGISTRY
 )

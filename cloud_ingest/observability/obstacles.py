@@ -57,6 +57,14 @@ LOG_RETENTION: Final = "event log retention"
 HISTORIAN: Final = "historian"
 UPKEEP: Final = "upkeep"
 HISTORIAN_LAG: Final = "historian lag"
+COMMANDS: Final = "commands"
+COMMANDS_BROKER: Final = "commands broker"
+COMMANDS_KEY: Final = "commands signing key"
+
+
+def commands_partition(partition: int) -> str:
+    """The part of the role ``commands`` that reads one partition of the reports."""
+    return f"{COMMANDS} partition {partition}"
 
 
 def historian_partition(partition: int) -> str:

@@ -48,6 +48,17 @@ class HeldLock(Protocol):
         ...
 
 
+class Wakeup(Protocol):
+    """What was notified on one channel (``pg_notify``) since somebody last waited."""
+
+    async def wait(self, timeout_s: float) -> None:
+        """Return at the first notification since the last return, or after ``timeout_s``. One task at a time.
+
+        Raises ``DatabaseUnavailable`` when the connection is lost: the caller looks at everything and enters anew.
+        """
+        ...
+
+
 class Database(Protocol):
     """A pool of connections."""
 
@@ -67,6 +78,13 @@ class Database(Protocol):
 
         It is released by the end of the block, or of the connection of its own that it lives on: who must not act
         without it waits for ``lost`` beside its work. Raises ``DatabaseUnavailable`` when entering.
+        """
+        ...
+
+    def notified(self, channel: str) -> AbstractAsyncContextManager[Wakeup]:
+        """Hear the notifications on ``channel`` for the length of the block, on a connection of its own.
+
+        What is committed after the block was entered is heard. Raises ``DatabaseUnavailable`` when entering.
         """
         ...
 

@@ -16,6 +16,7 @@ from connectors.postgres.errors import terminate, translated, usable
 from connectors.postgres.held_lock import KEEPALIVE_SETTINGS, PostgresHeldLock, close, try_lock
 from connectors.postgres.login import Login, not_connected, not_permitted, system_authorities
 from connectors.postgres.session import PostgresRow, PostgresSession
+from connectors.postgres.wakeup import PostgresWakeup, listen
 
 CONNECT_TIMEOUT_S: Final = 5.0
 STATEMENT_TIMEOUT_S: Final = 60.0
@@ -138,6 +139,15 @@ class PostgresDatabase:
         connection = await self.open_connection()
         try:
             yield await try_lock(connection, name)
+        finally:
+            await close(connection)
+
+    @asynccontextmanager
+    async def notified(self, channel: str) -> AsyncIterator[PostgresWakeup]:
+        """See ``Database``."""
+        connection = await self.open_connection()
+        try:
+            yield await listen(connection, channel)
         finally:
             await close(connection)
 

@@ -62,6 +62,10 @@ class Cloud:
             document["event_log"] = {"kafka": {"brokers": [kafka], "insecure": True, "replication": 1, "in_sync": 1}}
         self.configure(document)
 
+    def add(self, section: str, settings: dict[str, Any]) -> None:
+        """Processes that are started from now on have these settings, too."""
+        self.configure({**self._document, section: settings})
+
     def configure(self, document: dict[str, Any]) -> None:
         """Processes that are started from now on have this configuration."""
         self._document = document
@@ -168,7 +172,7 @@ async def line(broker: str) -> AsyncIterator[Line]:
     session = MqttSession(MqttOptions("played-agents"))
     made = Line(session)
     await session.connect(broker, None, made.received)
-    await session.subscribe([(f"spBv1.0/+/{Verb.NCMD.value}/+", 0)])
+    await session.subscribe([(f"spBv1.0/+/{Verb.NCMD.value}/+", 0), (f"spBv1.0/+/{Verb.DCMD.value}/+/+", 0)])
     try:
         yield made
     finally:

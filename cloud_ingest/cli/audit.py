@@ -1,0 +1,62 @@
+"""``cloud-ingest audit``: the hash-chained log of what was done with commands, keys and tokens.
+
+Exit codes of ``verify``: 0 the chain is whole; 1 an entry was changed, is missing, or was moved.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TextIO
+
+import typer
+
+from cloud_ingest.cli.asking import DEFAULT_CONFIG, EXIT_PROBLEM, ConfigOption, JsonOption, ask, fail, print_json
+
+if TYPE_CHECKING:
+    from connectors.ports.database import Database
+
+app = typer.Typer(help="The audit log of commands, keys and tokens: verify, export.", no_args_is_help=True)
+
+
+@app.command()
+def verify(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
+    """Find any changed, missing or reordered entry. Exit code 1 when there is one."""
+    from cloud_ingest.commands import audit
+
+    count, found = ask(config, audit.verify)
+    if as_json:
+        print_json({"entries": count, "problems": found})
+    else:
+        for problem in found:
+            typer.echo(problem)
+        typer.echo(f"{count} entries, " + ("the chain is whole" if not found else f"{len(found)} problems"))
+    if found:
+        raise typer.Exit(EXIT_PROBLEM)
+
+
+@app.command()
+def export(
+    config: ConfigOption = DEFAULT_CONFIG,
+    to: Annotated[Path | None, typer.Option("--to", help="Into this file instead of standard output")] = None,
+) -> None:
+    """Print every entry as JSON Lines, in order, with its hash."""
+    if to is None:
+        _export(config, sys.stdout)
+        return
+    try:
+        with to.open("w", encoding="utf-8") as file:
+            _export(config, file)
+    except OSError as exc:
+        fail(f"{to} cannot be written: {exc.strerror}", EXIT_PROBLEM)
+
+
+def _export(config: Path, file: TextIO) -> None:
+    from cloud_ingest.commands import audit
+    from connectors.commands.audit_chain import canonical
+
+    async def work(database: Database) -> None:
+        async for entry in audit.entries(database):
+            file.write(canonical(entry.to_json()).decode() + "\n")
+
+    ask(config, work)

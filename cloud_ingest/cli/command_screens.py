@@ -1,0 +1,117 @@
+"""What ``command``, ``keys`` and ``token`` show."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from cloud_ingest.cli.screens import plain, table_of, time_text
+from connectors.commands.states import ENDED
+
+_STYLES = {"succeeded": "green", "failed": "bold red", "unknown": "bold red", "refused": "red", "expired": "yellow"}
+
+
+def commands_screen(commands: Sequence[dict[str, Any]]) -> RenderableType:
+    """Commands for a person, a line each."""
+    if not commands:
+        return Text("no command fits")
+    table = table_of("id", "agent", "what", "by", "state", "since (UTC)", "")
+    for one in commands:
+        why = one["code"] or (one["detail"] if one["state"] in ENDED else "")
+        table.add_row(
+            one["id"],
+            Text(plain(one["agent"])),
+            Text(plain(what(one))),
+            Text(plain(one["issuer"])),
+            _state(one["state"]),
+            time_text(one["changed"]),
+            Text(plain(why)),
+        )
+    return table
+
+
+def command_screen(command: dict[str, Any]) -> RenderableType:
+    """A command and all its states."""
+    head = table_of("", "")
+    facts = {
+        "command": command["id"],
+        "agent": command["agent"],
+        "what": what(command),
+        "reason": command["reason"],
+        "precondition": command["precondition"],
+        "issuer": command["issuer"],
+        "approved by": ", ".join(command["approvers"]) or ("nobody yet" if command["approval"] else ""),
+        "expires (UTC)": time_text(command["expires"]) if command["origin"] == "cloud" else "",
+    }
+    for name, value in facts.items():
+        if value:
+            head.add_row(Text(name, "dim"), Text(plain(str(value))))
+    states = table_of("time (UTC)", "state", "by", "was", "is", "")
+    for state in command["states"]:
+        late = "(came late)" if state["late"] else ""
+        why = " ".join(part for part in (state["code"], state["reason"], late) if part)
+        states.add_row(
+            time_text(state["time"]),
+            _state(state["state"]),
+            Text(plain(state["actor"])),
+            _held(state["before"]),
+            _held(state["after"]),
+            Text(plain(why)),
+        )
+    return Group(head, Text(), states)
+
+
+def keys_screen(keys: Sequence[dict[str, Any]]) -> RenderableType:
+    """The signing keys, by their public halves."""
+    if not keys:
+        return Text("there is no key; 'cloud-ingest keys create' makes one")
+    table = table_of("key", "made (UTC)", "by", "retired (UTC)", "by")
+    for key in keys:
+        table.add_row(
+            key["key_id"],
+            time_text(key["created"]),
+            Text(plain(key["created_by"])),
+            time_text(key["retired"]),
+            Text(plain(key["retired_by"] or "")),
+        )
+    return table
+
+
+def tokens_screen(tokens: Sequence[dict[str, Any]]) -> RenderableType:
+    """The tokens, without themselves."""
+    if not tokens:
+        return Text("there is no token; 'cloud-ingest token create NAME' makes one")
+    table = table_of("name", "role", "made (UTC)", "by", "revoked (UTC)", "by")
+    for token in tokens:
+        table.add_row(
+            Text(plain(token["name"])),
+            token["role"],
+            time_text(token["created"]),
+            Text(plain(token["created_by"])),
+            time_text(token["revoked"]),
+            Text(plain(token["revoked_by"] or "")),
+        )
+    return table
+
+
+def what(command: dict[str, Any]) -> str:
+    """What is to be done, in a few words."""
+    action = command["action"]
+    if action is None:
+        return "at the machine"
+    arms = "arm " if command["stage"] == "arm" else ""
+    if action["do"] == "write":
+        return f"{arms}{action['device']}/{action['tag']} = {action['value']}"
+    given = ", ".join(f"{name}={value}" for name, value in action["arguments"].items())
+    return f"{arms}{action['device']}: {action['command']}({given})"
+
+
+def _held(value: Any) -> Text:
+    return Text("" if value is None else plain(str(value)))
+
+
+def _state(state: str) -> Text:
+    return Text(state, _STYLES.get(state, ""))

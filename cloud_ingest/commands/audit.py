@@ -1,0 +1,133 @@
+"""The audit log of the cloud: what people, programs and agents did with commands, keys and tokens, as a hash chain.
+
+Who writes it holds the row of its head for the rest of the transaction. So there is one chain and no two entries with
+one number; and the head shows when entries were cut off at the end.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from connectors.commands.audit_chain import GENESIS, AuditEntry, chained, problems
+from connectors.ports.database import Database, Row, Session
+
+TENANT: Final = 1
+PAGE: Final = 1000
+PROBLEMS_MAX: Final = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Deed:
+    """What goes into the audit log; see ``AuditEntry``."""
+
+    time_ms: int
+    actor: str
+    action: str
+    subject: str
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+async def lock_head(session: Session) -> AuditEntry | None:
+    """The last entry, as far as the next one needs it. No other transaction writes states or entries until our end."""
+    (row,) = await session.fetch("SELECT number, hash FROM command_audit_head WHERE tenant_id = $1 FOR UPDATE", TENANT)
+    if not row["number"]:
+        return None
+    return AuditEntry(int(row["number"]), 0, "", "", "", {}, "", str(row["hash"]))
+
+
+async def append(session: Session, deeds: Sequence[Deed]) -> None:
+    """Add ``deeds``, in a transaction."""
+    if not deeds:
+        return
+    last = await lock_head(session)
+    entries: list[AuditEntry] = []
+    for deed in deeds:
+        last = chained(
+            last, time_ms=deed.time_ms, actor=deed.actor, action=deed.action, subject=deed.subject, details=deed.details
+        )
+        entries.append(last)
+    await session.execute(
+        "INSERT INTO command_audit (tenant_id, number, time_ms, actor, action, subject, details, before, hash) "
+        "SELECT $1, * FROM unnest($2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[], "
+        "$8::text[], $9::text[])",
+        TENANT,
+        [entry.number for entry in entries],
+        [entry.time_ms for entry in entries],
+        [entry.actor for entry in entries],
+        [entry.action for entry in entries],
+        [entry.subject for entry in entries],
+        [json.dumps(dict(entry.details), ensure_ascii=False, allow_nan=False) for entry in entries],
+        [entry.before for entry in entries],
+        [entry.hash for entry in entries],
+    )
+    await session.execute(
+        "UPDATE command_audit_head SET number = $2, hash = $3 WHERE tenant_id = $1",
+        TENANT,
+        entries[-1].number,
+        entries[-1].hash,
+    )
+
+
+async def entries(database: Database, after: int = 0) -> AsyncIterator[AuditEntry]:
+    """The entries with numbers above ``after``, in their order, read a page at a time."""
+    while True:
+        async with database.session() as session:
+            rows = await session.fetch(
+                "SELECT * FROM command_audit WHERE tenant_id = $1 AND number > $2 ORDER BY number LIMIT $3",
+                TENANT,
+                after,
+                PAGE,
+            )
+        for row in rows:
+            yield _entry(row)
+        if len(rows) < PAGE:
+            return
+        after = int(rows[-1]["number"])
+
+
+async def verify(database: Database) -> tuple[int, list[str]]:
+    """How many entries there are, and what is wrong with the chain: changed, missing, reordered, cut off.
+
+    At most ``PROBLEMS_MAX`` sentences. What is added meanwhile is not looked at.
+    """
+    async with database.session() as session:
+        (head,) = await session.fetch("SELECT number, hash FROM command_audit_head WHERE tenant_id = $1", TENANT)
+    found: list[str] = []
+    count, before, expected = 0, GENESIS, 1
+    async for entry in entries(database):
+        if entry.number > head["number"]:
+            break
+        for problem in problems([entry], before, expected):
+            if len(found) < PROBLEMS_MAX:
+                found.append(problem)
+        count, before, expected = count + 1, entry.hash, entry.number + 1
+    if expected - 1 < int(head["number"]):
+        found.append(f"entries {expected} to {head['number']} are missing: the end was cut off")
+    elif head["number"] and before != head["hash"]:
+        found.append(f"entry {head['number']} is not the one that was written last")
+    return count, found
+
+
+def _entry(row: Row) -> AuditEntry:
+    return AuditEntry(
+        int(row["number"]),
+        int(row["time_ms"]),
+        str(row["actor"]),
+        str(row["action"]),
+        str(row["subject"]),
+        _details(str(row["details"])),
+        str(row["before"]),
+        str(row["hash"]),
+    )
+
+
+def _details(text: str) -> dict[str, Any]:
+    """What somebody has made unreadable is shown as text: its hash does not fit then."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return {"unreadable": text}
+    return found if isinstance(found, dict) else {"unreadable": text}

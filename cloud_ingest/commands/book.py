@@ -1,0 +1,111 @@
+"""The one place where states of commands are written: the state itself, its audit entry, and who waits is woken.
+
+A transaction that changes commands begins with ``audit.lock_head``: one at a time does, so that nothing it has read
+changes before its end, and the numbers of states are in the order of commits.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from cloud_ingest.commands import audit
+from cloud_ingest.observability.command_events import CommandChanged
+from connectors.commands.envelope import Value
+from connectors.commands.states import CommandState
+from connectors.observability.events import emit
+from connectors.ports.database import Session
+
+CHANNEL: Final = "lineside_commands"
+"""Notified whenever a command has changed, or an agent waits for an answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A new state of a command. ``journal``, ``number``, ``step`` are of the report that says so, if one does.
+
+    ``is_late``: the command is further already, so that it changes nothing.
+    """
+
+    command: str
+    state: CommandState
+    time_ms: int
+    actor: str
+    reason: str = ""
+    code: str | None = None
+    before: Value | None = None
+    after: Value | None = None
+    journal: str | None = None
+    number: int | None = None
+    step: int | None = None
+    is_late: bool = False
+    details: Mapping[str, Any] = field(default_factory=dict)
+    """What the audit log says beside it."""
+
+
+async def write(session: Session, changes: Sequence[Change]) -> None:
+    """Write ``changes`` in their order, in a transaction that holds the head of the audit log."""
+    if not changes:
+        return
+    await session.execute(
+        "INSERT INTO command_state (tenant_id, command_id, state, time_ms, actor, reason, code, value_before, "
+        "value_after, journal, number, step, is_late) "
+        "SELECT $1, command_id, state, time_ms, actor, reason, code, before, after, journal, number, step, is_late "
+        "FROM unnest($2::text[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[], "
+        "$10::text[], $11::bigint[], $12::int[], $13::bool[]) WITH ORDINALITY AS given "
+        "(command_id, state, time_ms, actor, reason, code, before, after, journal, number, step, is_late, place) "
+        "ORDER BY place",
+        audit.TENANT,
+        [change.command for change in changes],
+        [change.state.value for change in changes],
+        [change.time_ms for change in changes],
+        [change.actor for change in changes],
+        [change.reason for change in changes],
+        [change.code for change in changes],
+        [_json(change.before) for change in changes],
+        [_json(change.after) for change in changes],
+        [change.journal for change in changes],
+        [change.number for change in changes],
+        [change.step for change in changes],
+        [change.is_late for change in changes],
+    )
+    newest = {change.command: change for change in changes if not change.is_late}
+    await session.execute(
+        "UPDATE command SET state = given.state, changed_ms = given.time_ms "
+        "FROM unnest($1::text[], $2::text[], $3::bigint[]) AS given (command_id, state, time_ms) "
+        "WHERE command.command_id = given.command_id",
+        list(newest),
+        [change.state.value for change in newest.values()],
+        [change.time_ms for change in newest.values()],
+    )
+    await audit.append(session, [_deed(change) for change in changes])
+    await wake(session)
+
+
+def tell(changes: Sequence[Change]) -> None:
+    """Log and count ``changes``, whose transaction has been committed."""
+    for change in changes:
+        if not change.is_late:
+            emit(CommandChanged(change.command, change.state.value, change.actor, change.code or "", change.reason))
+
+
+async def wake(session: Session) -> None:
+    """Wake who waits for changes of commands, when the transaction is committed."""
+    await session.execute("SELECT pg_notify($1, '')", CHANNEL)
+
+
+def _deed(change: Change) -> audit.Deed:
+    details: dict[str, Any] = {**change.details, **({"reason": change.reason} if change.reason else {})}
+    for name in ("code", "before", "after", "journal", "number", "step"):
+        value = getattr(change, name)
+        if value is not None:
+            details[name] = value
+    if change.is_late:
+        details["late"] = True
+    return audit.Deed(change.time_ms, change.actor, f"command {change.state.value}", change.command, details)
+
+
+def _json(value: Value | None) -> str | None:
+    return None if value is None else json.dumps(value, ensure_ascii=False, allow_nan=False)

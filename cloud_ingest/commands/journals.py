@@ -1,0 +1,145 @@
+"""The journals of agents as the cloud knows them: by hellos and reports, within the transaction that takes them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cloud_ingest.commands import audit
+from cloud_ingest.commands.incoming import Told
+from cloud_ingest.commands.rules import Finding, KnownJournal, judge
+from cloud_ingest.historian.work import KnownAgent
+from connectors.commands.reports import Hello
+from connectors.ports.database import Row, Session
+from connectors.sparkplug.delivery import parse_epoch
+
+
+async def take_number(session: Session, agent: KnownAgent, start: str, journal: str, number: int) -> None:
+    """A command of this number was seen in ``journal``, reported in ``start``."""
+    await session.execute(
+        "INSERT INTO command_start AS known (agent_id, tenant_id, start, journal, number) VALUES ($1, $2, $3, $4, $5) "
+        "ON CONFLICT (agent_id, start, journal) DO UPDATE SET number = greatest(known.number, excluded.number)",
+        agent.agent_id,
+        agent.tenant_id,
+        start,
+        journal,
+        number,
+    )
+
+
+async def take_hello(session: Session, agent: KnownAgent, told: Told) -> Finding | None:
+    """Take a hello: it is answered, and the journal is known. What it found, where commands become unknown by it."""
+    hello = told.hello
+    assert hello is not None  # noqa: S101  the caller has looked
+    if not hello.start:
+        hello = hello.model_copy(update={"start": told.start})
+    known, head = await _known(session, agent)
+    beyond = known is not None and known.start != hello.start and await _is_beyond_end(session, agent, hello.previous)
+    finding = judge(hello, told.batch, known, beyond_end=beyond)
+    if finding is Finding.STALE:
+        return None
+    restored = finding is Finding.RESTORED
+    await _write(session, agent, hello, told, restored=restored)
+    number = await _number(session, agent, hello.journal)
+    await session.execute(
+        "INSERT INTO time_request (agent_id, tenant_id, nonce, journal, number, restored) VALUES ($1,$2,$3,$4,$5,$6) "
+        "ON CONFLICT (agent_id) DO UPDATE SET nonce = excluded.nonce, journal = excluded.journal, "
+        "number = excluded.number, restored = excluded.restored",
+        agent.agent_id,
+        agent.tenant_id,
+        hello.nonce,
+        hello.journal,
+        number,
+        restored,
+    )
+    is_news = finding is Finding.OTHER or (restored and known is not None and not known.restored)
+    await audit.append(session, _deeds(agent, hello, told, finding if is_news else None, head))
+    return finding if is_news else None
+
+
+async def _known(session: Session, agent: KnownAgent) -> tuple[KnownJournal | None, str]:
+    """The journal, and the head of the agent's own audit log."""
+    rows = await session.fetch(
+        "SELECT journal, start, last_batch, restored, audit_hash FROM command_journal WHERE agent_id = $1",
+        agent.agent_id,
+    )
+    if not rows:
+        return None, ""
+    starts: Sequence[Row] = await session.fetch(
+        "SELECT start, journal, number, is_past FROM command_start WHERE agent_id = $1", agent.agent_id
+    )
+    (row,) = rows
+    known = KnownJournal(
+        str(row["journal"]),
+        str(row["start"]),
+        int(row["last_batch"]),
+        bool(row["restored"]),
+        {str(one["start"]): int(one["number"]) for one in starts if one["journal"] == row["journal"]},
+        {str(one["start"]) for one in starts if one["is_past"]},
+    )
+    return known, str(row["audit_hash"])
+
+
+async def _number(session: Session, agent: KnownAgent, journal: str) -> int:
+    (row,) = await session.fetch(
+        "SELECT coalesce(max(number), 0) AS number FROM command_start WHERE agent_id = $1 AND journal = $2",
+        agent.agent_id,
+        journal,
+    )
+    return int(row["number"])
+
+
+async def _is_beyond_end(session: Session, agent: KnownAgent, previous: str) -> bool:
+    """Whether more batches of the start before have arrived than a later start has declared."""
+    if not previous:
+        return False
+    rows = await session.fetch(
+        "SELECT FROM ledger WHERE agent_id = $1 AND epoch = $2 AND upper(arrived) - 1 > last_batch",
+        agent.agent_id,
+        parse_epoch(previous),
+    )
+    return bool(rows)
+
+
+async def _write(session: Session, agent: KnownAgent, hello: Hello, told: Told, *, restored: bool) -> None:
+    await session.execute(
+        "INSERT INTO command_journal (agent_id, tenant_id, journal, start, last_batch, heard_ms, restored, "
+        "audit_number, audit_hash, locks) VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10) ON CONFLICT (agent_id) DO UPDATE SET "
+        "journal = excluded.journal, start = excluded.start, last_batch = excluded.last_batch, "
+        "heard_ms = excluded.heard_ms, restored = excluded.restored, audit_number = excluded.audit_number, "
+        "audit_hash = excluded.audit_hash, locks = excluded.locks",
+        agent.agent_id,
+        agent.tenant_id,
+        hello.journal,
+        hello.start,
+        told.batch,
+        told.received_ms,
+        restored,
+        hello.audit_number,
+        hello.audit_hash,
+        list(hello.locks),
+    )
+    # A restored journal's own number is no news, and is not more than what is known.
+    past = [(hello.start, hello.number)] + ([(hello.previous, 0)] if hello.previous else [])
+    for start, number in past:
+        await session.execute(
+            "INSERT INTO command_start AS known (agent_id, tenant_id, start, journal, number, is_past) "
+            "VALUES ($1,$2,$3,$4,$5,true) ON CONFLICT (agent_id, start, journal) DO UPDATE SET "
+            "number = greatest(known.number, excluded.number), is_past = true",
+            agent.agent_id,
+            agent.tenant_id,
+            start,
+            hello.journal,
+            number,
+        )
+
+
+def _deeds(agent: KnownAgent, hello: Hello, told: Told, finding: Finding | None, head: str) -> list[audit.Deed]:
+    """What the audit log keeps of a hello: the head of the agent's own one when it is not ``head``, and the finding."""
+    name, deeds = str(agent.name), []
+    if hello.audit_hash != head:
+        about_head = {"number": hello.audit_number, "hash": hello.audit_hash, "start": hello.start}
+        deeds.append(audit.Deed(told.received_ms, name, "agent audit head", name, about_head))
+    if finding is not None:
+        about = {"journal": hello.journal, "start": hello.start, "previous": hello.previous, "number": hello.number}
+        deeds.append(audit.Deed(told.received_ms, name, f"journal {finding.value}", name, about))
+    return deeds

@@ -1,0 +1,130 @@
+"""The keys that commands are signed with: private ones in files, public ones in the database.
+
+Two may hold at a time. To change keys: make the new one in another file, have the agents trust it, name that file in
+the configuration, and retire the old one when nothing that it has signed is under way any more.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any, Final
+
+from cloud_ingest.commands import audit
+from cloud_ingest.commands.refused import RequestRefused, Why
+from connectors.commands.signing import SigningKey, TrustedKeys
+from connectors.ports.clock import Clock
+from connectors.ports.database import Database
+
+KEYS_MAX: Final = 2
+FILE_BYTES_MAX: Final = 10_000
+
+
+class KeyUnusable(RequestRefused):
+    """The private key cannot be used; the text says what to do."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(Why.NOT_SET_UP, "signing_key_unusable", reason)
+
+
+def read_key(path: Path) -> SigningKey:
+    """The private key in the file ``path``. Raises ``KeyUnusable``."""
+    try:
+        with path.open("rb") as file:
+            mode = os.fstat(file.fileno()).st_mode
+            document = json.loads(file.read(FILE_BYTES_MAX))
+    except OSError as exc:
+        raise KeyUnusable(f"the signing key {path} cannot be read: {exc.strerror}") from exc
+    except ValueError as exc:
+        raise KeyUnusable(f"{path} is not a JSON Web Key; 'cloud-ingest keys create' makes one") from exc
+    if mode & 0o077:
+        raise KeyUnusable(f"others may read or change the signing key {path}: do 'chmod 600 {path}'")
+    try:
+        return SigningKey.from_jwk(document if isinstance(document, dict) else {})
+    except ValueError as exc:
+        raise KeyUnusable(f"the signing key {path} cannot be used: {exc}") from exc
+
+
+def write_key(path: Path, key: SigningKey) -> None:
+    """Write ``key`` into the new file ``path``, which its owner alone may read. Raises ``KeyUnusable``."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError as exc:
+        raise KeyUnusable(
+            f"{path} is there already, and is not overwritten: to change keys, write the new one into another file "
+            "(--to), and name that as 'signing_key' when the agents trust it"
+        ) from exc
+    except OSError as exc:
+        raise KeyUnusable(f"{path} cannot be written: {exc.strerror}") from exc
+    with os.fdopen(descriptor, "w") as file:
+        json.dump(key.to_jwk(), file)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+async def create(database: Database, clock: Clock, path: Path, *, by: str) -> str:
+    """A new key, its private half in ``path``: its id. Raises ``RequestRefused``."""
+    key = SigningKey.generate()
+    async with database.transaction() as session:
+        await audit.lock_head(session)
+        rows = await session.fetch(
+            "SELECT key_id FROM signing_key WHERE tenant_id = $1 AND retired IS NULL ORDER BY created", audit.TENANT
+        )
+        if len(rows) >= KEYS_MAX:
+            ids = " and ".join(str(row["key_id"]) for row in rows)
+            raise RequestRefused(Why.CONFLICT, "too_many_keys", f"two keys hold already: retire one of {ids} first")
+        await session.execute(
+            "INSERT INTO signing_key (key_id, tenant_id, public_key, created_by) VALUES ($1, $2, $3, $4)",
+            key.key_id,
+            audit.TENANT,
+            json.dumps(key.public_jwk()),
+            by,
+        )
+        deed = audit.Deed(clock.now_ns() // 1_000_000, by, "key created", key.key_id, {"file": str(path)})
+        await audit.append(session, [deed])
+        write_key(path, key)
+    return key.key_id
+
+
+async def retire(database: Database, clock: Clock, key_id: str, *, by: str) -> None:
+    """Nothing is signed with it any more, and agents are to forget it. Raises ``RequestRefused``."""
+    async with database.transaction() as session:
+        await audit.lock_head(session)
+        done = await session.execute(
+            "UPDATE signing_key SET retired = now(), retired_by = $3 "
+            "WHERE tenant_id = $1 AND key_id = $2 AND retired IS NULL",
+            audit.TENANT,
+            key_id,
+            by,
+        )
+        if not done:
+            raise RequestRefused(Why.UNKNOWN, "unknown_key", f"there is no key {key_id!r} that holds")
+        await audit.append(session, [audit.Deed(clock.now_ns() // 1_000_000, by, "key retired", key_id)])
+
+
+async def listed(database: Database) -> list[dict[str, Any]]:
+    """Every key that was ever made, by its public half."""
+    async with database.session() as session:
+        rows = await session.fetch(
+            "SELECT key_id, public_key, created, created_by, retired, retired_by FROM signing_key "
+            "WHERE tenant_id = $1 ORDER BY created, key_id",
+            audit.TENANT,
+        )
+    return [{**dict(row), "public_key": json.loads(row["public_key"])} for row in rows]
+
+
+async def trusted(database: Database) -> TrustedKeys:
+    """The keys that hold."""
+    return TrustedKeys({row["key_id"]: row["public_key"] for row in await listed(database) if row["retired"] is None})
+
+
+async def usable_key(database: Database, path: Path) -> SigningKey:
+    """The key in ``path``, when it is one that holds. Raises ``KeyUnusable`` and ``DatabaseUnavailable``."""
+    key = read_key(path)
+    if key.key_id not in await trusted(database):
+        raise KeyUnusable(
+            f"the signing key in {path} ({key.key_id}) is not one of this database that holds: see "
+            "'cloud-ingest keys list'"
+        )
+    return key

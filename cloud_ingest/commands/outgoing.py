@@ -1,0 +1,218 @@
+"""What has to be sent to agents now, read from the tables, and noted there as sent before it is.
+
+A command is sent to an agent that is born, and has said hello since, so that it knows the time; who says none is waited
+for ``HELLO_S``. Of each agent, the first ``UNDER_WAY_MAX`` commands that are not over are under way at a time.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from cloud_ingest.commands import audit, book
+from cloud_ingest.commands.book import Change
+from cloud_ingest.commands.messages import action_of, cancel_message, command_message, envelope_of, time_message
+from cloud_ingest.commands.rules import ended_by_time, resend_after_ms
+from connectors.commands.reports import TimeAnswer
+from connectors.commands.signing import SigningKey
+from connectors.commands.states import CommandState
+from connectors.model.delivery import AgentName
+from connectors.ports.broker import Message
+from connectors.ports.database import Database, Row
+
+AT_ONCE_MAX: Final = 200
+UNDER_WAY_MAX: Final = 32
+HELLO_S: Final = 10
+CLOUD: Final = "lineside"
+"""The actor of what nobody has asked for."""
+PLAIN_REASON: Final = "sent once, as a plain metric: this node does not report what becomes of it"
+
+_OPEN: Final = (
+    "SELECT command.command_id, command.state, is_plain, next_send_ms, expires_ms, needs_approval, agent_id, "
+    "group_name, agent.name, row_number() OVER (PARTITION BY agent_id ORDER BY command.command_id) AS place "
+    "FROM command JOIN agent USING (agent_id) LEFT JOIN command_journal USING (agent_id) "
+    "WHERE command.state IN ('requested', 'approved', 'sent', 'received', 'executing') "
+    "AND NOT (command.state = 'requested' AND needs_approval) AND agent.online "
+    "AND (is_plain OR agent.online_changed IS NULL OR agent.online_changed < now() - $3::int * interval '1 second' "
+    "    OR command_journal.heard_ms >= (extract(epoch FROM agent.online_changed) * 1000)::bigint)"
+)
+_DUE: Final = (
+    f"SELECT command_id, state FROM ({_OPEN}) AS open WHERE place <= {UNDER_WAY_MAX} AND expires_ms > $1 "  # noqa: S608  of our own
+    "AND (state IN ('requested', 'approved') OR (state = 'sent' AND next_send_ms <= $1 AND NOT is_plain)) "
+    "ORDER BY command_id LIMIT $2"
+)
+_ROW: Final = (
+    "SELECT command.*, group_name, agent.name, group_name || '/' || agent.name AS agent, "
+    "coalesce(command_journal.journal, '') AS journal, "
+    "(SELECT coalesce(max(command_start.number), 0) FROM command_start WHERE command_start.agent_id = command.agent_id "
+    "    AND command_start.journal = command_journal.journal) AS number "
+    "FROM command JOIN agent USING (agent_id) LEFT JOIN command_journal USING (agent_id) "
+    "WHERE command_id = ANY($1::text[])"
+)
+
+
+@dataclass(slots=True)
+class Outgoing:
+    """Messages to publish, and how many of each kind they are; ``changes`` are told when they are committed."""
+
+    messages: list[Message]
+    commands: int = 0
+    again: int = 0
+    cancellations: int = 0
+    times: int = 0
+
+
+async def due_times(database: Database, key: SigningKey, now_ms: int) -> Outgoing:
+    """Answers to the hellos that wait; each is given once: an agent that did not get it says hello again."""
+    async with database.session() as session:
+        rows = await session.fetch(
+            "DELETE FROM time_request USING agent WHERE time_request.agent_id = agent.agent_id AND agent.agent_id IN "
+            "(SELECT agent_id FROM time_request ORDER BY agent_id LIMIT $1) "
+            "RETURNING group_name, agent.name, nonce, journal, number, restored",
+            AT_ONCE_MAX,
+        )
+    messages = []
+    for row in rows:
+        agent = _agent(row)
+        answer = TimeAnswer(
+            agent=str(agent),
+            nonce=row["nonce"],
+            time_ms=now_ms,
+            journal=row["journal"],
+            number=row["number"],
+            restored=row["restored"],
+        )
+        messages.append(time_message(agent, key, answer))
+    return Outgoing(messages, times=len(messages))
+
+
+async def due_commands(database: Database, key: SigningKey, now_ms: int) -> Outgoing:
+    """Commands that are to be sent now, for the first time or again. Raises ``DatabaseUnavailable``."""
+    async with database.session() as session:
+        rows = await session.fetch(_DUE, now_ms, AT_ONCE_MAX, HELLO_S)
+    outgoing = Outgoing([])
+    if first := [str(row["command_id"]) for row in rows if row["state"] != CommandState.SENT]:
+        outgoing.messages += await _first_time(database, key, first, now_ms)
+        outgoing.commands = len(outgoing.messages)
+    if again := [str(row["command_id"]) for row in rows if row["state"] == CommandState.SENT]:
+        sent = await _again(database, again, now_ms)
+        outgoing.messages += sent
+        outgoing.again = len(sent)
+    return outgoing
+
+
+async def _first_time(database: Database, key: SigningKey, commands: Sequence[str], now_ms: int) -> list[Message]:
+    """Sign, and write down as sent, what is still to be sent; from the commit on, only the agent knows."""
+    messages: list[Message] = []
+    changes: list[Change] = []
+    sealed: dict[str, str | None] = {}
+    async with database.transaction() as session:
+        await audit.lock_head(session)
+        rows = await session.fetch(
+            f"{_ROW} AND (command.state = 'approved' OR (command.state = 'requested' AND NOT needs_approval)) "
+            "ORDER BY command_id",
+            list(commands),
+        )
+        for row in rows:
+            command = str(row["command_id"])
+            text = ""
+            details: dict[str, Any] = {"plain": True}
+            if not row["is_plain"]:
+                envelope = envelope_of(row, journal=row["journal"], number=int(row["number"]))
+                text = key.sign("lineside-command", envelope.to_json())
+                details = {"key": key.key_id}
+            sealed[command] = text or None
+            messages.append(_message(row, text, now_ms))
+            changes.append(Change(command, CommandState.SENT, now_ms, CLOUD, details=details))
+            if row["is_plain"]:
+                changes.append(Change(command, CommandState.UNKNOWN, now_ms, CLOUD, PLAIN_REASON))
+        await session.execute(
+            "UPDATE command SET envelope = given.envelope, sends = 1, next_send_ms = given.next_send_ms "
+            "FROM unnest($1::text[], $2::text[], $3::bigint[]) AS given (command_id, envelope, next_send_ms) "
+            "WHERE command.command_id = given.command_id",
+            list(sealed),
+            list(sealed.values()),
+            [now_ms + resend_after_ms(1, random.random()) for _ in sealed],
+        )
+        await book.write(session, changes)
+    book.tell(changes)
+    return messages
+
+
+async def _again(database: Database, commands: Sequence[str], now_ms: int) -> list[Message]:
+    async with database.transaction() as session:
+        rows = await session.fetch(f"{_ROW} AND command.state = 'sent' ORDER BY command_id", list(commands))
+        await session.execute(
+            "UPDATE command SET sends = given.sends, next_send_ms = given.next_send_ms "
+            "FROM unnest($1::text[], $2::int[], $3::bigint[]) AS given (command_id, sends, next_send_ms) "
+            "WHERE command.command_id = given.command_id AND command.state = 'sent'",
+            [row["command_id"] for row in rows],
+            [row["sends"] + 1 for row in rows],
+            [now_ms + resend_after_ms(row["sends"] + 1, random.random()) for row in rows],
+        )
+    return [_message(row, row["envelope"], now_ms) for row in rows]
+
+
+async def due_cancellations(database: Database, key: SigningKey, now_ms: int) -> Outgoing:
+    """Cancellations of commands that their agents may have, for the first time or again."""
+    async with database.transaction() as session:
+        rows = await session.fetch(
+            "SELECT command_id, cancellation, cancels, group_name, agent.name FROM command JOIN agent USING (agent_id) "
+            "WHERE cancellation IS NOT NULL AND next_cancel_ms <= $1 AND expires_ms > $1 AND agent.online "
+            "AND command.state IN ('sent', 'received') ORDER BY command_id LIMIT $2",
+            now_ms,
+            AT_ONCE_MAX,
+        )
+        if rows:
+            await session.execute(
+                "UPDATE command SET cancels = given.cancels, next_cancel_ms = given.next_cancel_ms "
+                "FROM unnest($1::text[], $2::int[], $3::bigint[]) AS given (command_id, cancels, next_cancel_ms) "
+                "WHERE command.command_id = given.command_id",
+                [row["command_id"] for row in rows],
+                [row["cancels"] + 1 for row in rows],
+                [now_ms + resend_after_ms(row["cancels"] + 1, random.random()) for row in rows],
+            )
+    messages = [cancel_message(_agent(row), key, row["cancellation"], now_ms) for row in rows]
+    return Outgoing(messages, cancellations=len(messages))
+
+
+async def end_by_time(database: Database, now_ms: int) -> int:
+    """End what the time alone ends (``rules.ended_by_time``); how many commands that were."""
+    async with database.session() as session:
+        candidates = await session.fetch(_OVER, now_ms, AT_ONCE_MAX)
+    if not any(ended_by_time(CommandState(row["state"]), row["expires_ms"], now_ms) for row in candidates):
+        return 0
+    async with database.transaction() as session:
+        await audit.lock_head(session)
+        rows = await session.fetch(_OVER, now_ms, AT_ONCE_MAX)
+        changes = [change for row in rows if (change := _ended(row, now_ms)) is not None]
+        await book.write(session, changes)
+    book.tell(changes)
+    return len(changes)
+
+
+_OVER: Final = (
+    "SELECT command_id, state, expires_ms FROM command "
+    "WHERE state IN ('requested', 'approved', 'sent', 'received', 'executing') AND expires_ms <= $1 "
+    "ORDER BY expires_ms LIMIT $2"
+)
+
+
+def _ended(row: Row, now_ms: int) -> Change | None:
+    state = ended_by_time(CommandState(row["state"]), row["expires_ms"], now_ms)
+    if state is None:
+        return None
+    reason = "its time was up before it was sent" if state is CommandState.EXPIRED else (
+        f"it was {row['state']}, its time is up, and its agent has not said what became of it"
+    )  # fmt: skip
+    return Change(str(row["command_id"]), state, now_ms, CLOUD, reason)
+
+
+def _message(row: Row, sealed: str, now_ms: int) -> Message:
+    return command_message(_agent(row), action_of(row["action"]), row["datatype"], sealed, now_ms)
+
+
+def _agent(row: Row) -> AgentName:
+    return AgentName(str(row["group_name"]), str(row["name"]))

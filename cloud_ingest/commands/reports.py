@@ -1,0 +1,247 @@
+"""What agents report of commands, from one partition of ``lineside.reports.v1`` into the tables: exactly once.
+
+The place in the log and what was reported are one transaction. A report that comes again is known by (id, journal,
+step), a hello by its start and batch; so after the log has lost its end everything in it is simply read once more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from cloud_ingest.commands import audit, book
+from cloud_ingest.commands.book import Change
+from cloud_ingest.commands.incoming import Told, read_told
+from cloud_ingest.commands.journals import take_hello, take_number
+from cloud_ingest.commands.rules import Party, permitted
+from cloud_ingest.event_log.topics import REPORTS
+from cloud_ingest.historian.failures import Cause, cause_of, reason_of
+from cloud_ingest.historian.identities import Identities
+from cloud_ingest.historian.storing import Place
+from cloud_ingest.historian.work import KnownAgent
+from cloud_ingest.observability.command_events import JournalRestored, ReportRefused, ReportsTaken
+from cloud_ingest.observability.events import StoreReached, StoreWaiting
+from cloud_ingest.observability.obstacles import OBSTACLES, commands_partition
+from connectors.commands.states import CommandState
+from connectors.model.back_off import BackOff
+from connectors.model.delivery import AgentName
+from connectors.model.errors import DatabaseUnavailable, EventLogUnavailable, PayloadInvalid, StatementRefused
+from connectors.observability.events import Event, emit
+from connectors.ports.database import Database, Row, Session
+from connectors.ports.event_log import EventLog, LogRecord
+
+PROJECTION: Final = "commands"
+READ_WAIT_S: Final = 1.0
+READ_BYTES_MAX: Final = 1024 * 1024
+
+
+@dataclass(slots=True)
+class _Work:
+    """What one transaction does, and what is told when it is committed."""
+
+    changes: list[Change] = field(default_factory=list)
+    told: list[Event] = field(default_factory=list)
+    reports: int = 0
+    repeated: int = 0
+    hellos: int = 0
+
+
+@dataclass(slots=True)
+class _Known:
+    """The commands that reports are of, as they stand within the transaction."""
+
+    states: dict[str, CommandState]
+    agents: dict[str, int]
+    steps: set[tuple[str, str, int]]
+
+
+class ReportProjector:
+    """The reports of one partition."""
+
+    def __init__(self, database: Database, log: EventLog, identity: str, partition: int) -> None:
+        self._database = database
+        self._log = log
+        self._partition = partition
+        self._place = Place(database, REPORTS, identity, partition, PROJECTION)
+        self._identities = Identities(database)
+        self._next = 0
+
+    async def run(self, back_off: BackOff) -> None:
+        """Take reports until cancelled; what is down is waited for.
+
+        Raises ``OffsetMoved`` when another process has taken the partition over.
+        """
+        part = commands_partition(self._partition)
+        while True:
+            try:
+                await self._read_on(back_off, part)
+            except (DatabaseUnavailable, EventLogUnavailable, StatementRefused) as exc:
+                wait_s = back_off.next_s()
+                emit(StoreWaiting(part, reason_of(exc), round(wait_s, 1)))
+                await asyncio.sleep(wait_s)
+
+    async def _read_on(self, back_off: BackOff, part: str) -> None:
+        self._next = await self._place.read()
+        if (await self._log.end_offsets(REPORTS)).get(self._partition, self._next) < self._next:
+            await self._place.set_back(self._next, 0)  # the log has lost its end: what is known already changes nothing
+            self._next = 0
+        async with self._log.reader(REPORTS, self._partition, self._next) as reader:
+            while True:
+                records = await reader.read(READ_WAIT_S, READ_BYTES_MAX)
+                if records:
+                    await self.take(records)
+                back_off.reset()
+                if OBSTACLES.reason(part):
+                    emit(StoreReached(part))
+
+    async def take(self, records: Sequence[LogRecord]) -> None:
+        """Take ``records`` in one transaction; one that the database refuses is told, and keeps no other from it.
+
+        Raises ``DatabaseUnavailable`` and ``OffsetMoved``.
+        """
+        told, refused = self._read(records)
+        try:
+            await self._store(told, records[-1], refused)
+        except StatementRefused as exc:
+            if cause_of(exc) is Cause.OUTSIDE:
+                raise
+            if len(records) > 1:
+                for record in records:
+                    await self.take([record])
+                return
+            await self._store([], records[-1], [*refused, ReportRefused(_name(told), str(exc))])
+
+    def _read(self, records: Sequence[LogRecord]) -> tuple[list[Told], list[Event]]:
+        told: list[Told] = []
+        refused: list[Event] = []
+        for record in records:
+            try:
+                told.append(read_told(record))
+            except PayloadInvalid as exc:
+                refused.append(ReportRefused(record.key.decode("utf-8", "replace")[:200], str(exc)))
+        return told, refused
+
+    async def _store(self, told: Sequence[Told], last: LogRecord, refused: Sequence[Event]) -> None:
+        names: dict[AgentName, KnownAgent] = {one.agent: await self._identities.agent(one.agent) for one in told}
+        work = _Work(told=list(refused))
+        following = last.offset + 1
+        async with self._database.transaction() as session:
+            await self._place.move(session, self._next, following, last.time_ms)
+            if told:
+                await audit.lock_head(session)
+                known = await _known(session, [one.report.id for one in told if one.report is not None])
+                for one in told:
+                    await _take(session, work, known, names[one.agent], one)
+                await book.write(session, work.changes)
+                if work.hellos and not work.changes:
+                    await book.wake(session)
+        self._next = following
+        book.tell(work.changes)
+        for event in (*work.told, ReportsTaken(work.reports, work.repeated, work.hellos)):
+            emit(event)
+
+
+def _name(told: Sequence[Told]) -> str:
+    return str(told[0].agent) if told else ""
+
+
+async def _known(session: Session, commands: Sequence[str]) -> _Known:
+    rows: Sequence[Row] = await session.fetch(
+        "SELECT command_id, state, agent_id FROM command WHERE command_id = ANY($1::text[])", list(commands)
+    )
+    steps = await session.fetch(
+        "SELECT command_id, journal, step FROM command_state "
+        "WHERE command_id = ANY($1::text[]) AND journal IS NOT NULL",
+        list(commands),
+    )
+    return _Known(
+        {row["command_id"]: CommandState(row["state"]) for row in rows},
+        {row["command_id"]: row["agent_id"] for row in rows},
+        {(row["command_id"], row["journal"], row["step"]) for row in steps},
+    )
+
+
+async def _take(session: Session, work: _Work, known: _Known, agent: KnownAgent, told: Told) -> None:
+    if told.report is not None:
+        work.reports += 1
+        await _report(session, work, known, agent, told)
+    if told.hello is not None:
+        work.hellos += 1
+        await _hello(session, work, known, agent, told)
+
+
+async def _report(session: Session, work: _Work, known: _Known, agent: KnownAgent, told: Told) -> None:
+    report = told.report
+    assert report is not None  # noqa: S101  the caller has looked
+    step = (report.id, report.journal, report.step)
+    if step in known.steps:
+        work.repeated += 1
+        return
+    if known.agents.get(report.id, agent.agent_id) != agent.agent_id:
+        work.told.append(ReportRefused(str(agent.name), f"command {report.id} is another agent's"))
+        return
+    if report.id not in known.states:
+        await _enter_local(session, agent, told)
+        known.agents[report.id] = agent.agent_id
+    current = known.states.get(report.id)
+    is_late = current is not None and not permitted(Party.AGENT, report.state, current)
+    known.steps.add(step)
+    await take_number(session, agent, told.start, report.journal, report.number)
+    if not is_late:
+        known.states[report.id] = report.state
+    work.changes.append(
+        Change(
+            report.id,
+            report.state,
+            report.time_ms,
+            report.actor,
+            report.detail,
+            None if report.code is None else report.code.value,
+            report.before,
+            report.after,
+            report.journal,
+            report.number,
+            report.step,
+            is_late=is_late,
+        )
+    )
+
+
+async def _enter_local(session: Session, agent: KnownAgent, told: Told) -> None:
+    """A command that was not asked for here: an operator's at the machine, or a database was restored since."""
+    report = told.report
+    assert report is not None  # noqa: S101  the caller has looked
+    await session.execute(
+        "INSERT INTO command (command_id, tenant_id, agent_id, origin, issuer, requested_ms, expires_ms, state, "
+        "changed_ms) VALUES ($1, $2, $3, 'agent', $4, $5::bigint, $5::bigint, $6, $5::bigint)",
+        report.id,
+        agent.tenant_id,
+        agent.agent_id,
+        report.actor,
+        report.time_ms,
+        report.state.value,
+    )
+
+
+async def _hello(session: Session, work: _Work, known: _Known, agent: KnownAgent, told: Told) -> None:
+    verdict = await take_hello(session, agent, told)
+    if verdict is None:
+        return
+    rows = await session.fetch(
+        "SELECT command_id FROM command WHERE agent_id = $1 AND state IN ('sent', 'received', 'executing') "
+        "AND origin = 'cloud' ORDER BY command_id",
+        agent.agent_id,
+    )
+    waiting = {str(row["command_id"]) for row in rows}
+    waiting |= {one for one, state in known.states.items() if known.agents.get(one) == agent.agent_id}
+    unknown = 0
+    for command in sorted(waiting):
+        state = known.states.get(command, CommandState.SENT)
+        if permitted(Party.CLOUD, CommandState.UNKNOWN, state):
+            known.states[command] = CommandState.UNKNOWN
+            reason = f"the agent's journal is {verdict.value}: what it has done is not known"
+            work.changes.append(Change(command, CommandState.UNKNOWN, told.received_ms, "lineside", reason))
+            unknown += 1
+    work.told.append(JournalRestored(str(agent.name), verdict.value, unknown))

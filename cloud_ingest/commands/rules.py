@@ -1,0 +1,169 @@
+"""What may become of a command in the cloud, and by whom. Pure: no I/O, no clock.
+
+What follows what is in ``connectors.commands.states``; here stands who may bring it about. A person decides until it is
+sent; from then on the agent alone says what became of it, and the cloud says no more than that it does not know.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from fnmatch import fnmatchcase
+from typing import Final, Literal, assert_never
+
+from connectors.commands.envelope import Action, WriteTag
+from connectors.commands.reports import Hello
+from connectors.commands.states import FINAL, UNSENT, CommandState, may_follow
+
+UNHEARD_MS: Final = 30_000
+"""So long after its end a command that was sent counts as unknown: a report may still be on its way."""
+UNFINISHED_MS: Final = 600_000
+"""As long for one that the agent has: a sequence that has begun in time may end later."""
+RESEND_FIRST_MS: Final = 2_000
+RESEND_LONGEST_MS: Final = 30_000
+
+
+class Party(Enum):
+    """Who brings a state about."""
+
+    PERSON = "person"
+    CLOUD = "cloud"
+    AGENT = "agent"
+
+
+def permitted(party: Party, later: CommandState, earlier: CommandState) -> bool:
+    """Whether ``party`` may make a command ``later`` that is ``earlier`` now."""
+    if not may_follow(later, earlier):
+        return False
+    match party:
+        case Party.PERSON:
+            return earlier in UNSENT and later in (CommandState.APPROVED, CommandState.CANCELLED)
+        case Party.CLOUD:
+            if later is CommandState.UNKNOWN:
+                return earlier not in UNSENT
+            return earlier in UNSENT and later in (CommandState.SENT, CommandState.EXPIRED)
+        case Party.AGENT:
+            return later not in (CommandState.REQUESTED, CommandState.APPROVED, CommandState.SENT)
+        case _:
+            assert_never(party)
+
+
+TokenRole = Literal["viewer", "operator", "approver"]
+Deed = Literal["read", "send", "approve", "cancel"]
+_MAY: Final[Mapping[TokenRole, frozenset[Deed]]] = {
+    "viewer": frozenset({"read"}),
+    "operator": frozenset({"read", "send", "cancel"}),
+    "approver": frozenset({"read", "send", "cancel", "approve"}),
+}
+
+
+def may(role: TokenRole, deed: Deed) -> bool:
+    """Whether a token with ``role`` is good for ``deed``."""
+    return deed in _MAY[role]
+
+
+class Cancelling(Enum):
+    """What to take a command back means, by where it stands."""
+
+    AT_ONCE = "at once"
+    """It was not sent: nobody will ever do it."""
+    BY_AGENT = "by agent"
+    """The agent may have it: it is asked, and says what became of it."""
+    TOO_LATE = "too late"
+    """It is being done, is over, or nobody knows."""
+
+
+def cancelling(state: CommandState) -> Cancelling:
+    """See ``Cancelling``."""
+    if state in UNSENT:
+        return Cancelling.AT_ONCE
+    return Cancelling.BY_AGENT if state in (CommandState.SENT, CommandState.RECEIVED) else Cancelling.TOO_LATE
+
+
+def needs_approval(agent: str, action: Action, asked: bool, patterns: Collection[str]) -> bool:
+    """Whether a second person has to agree: it was asked for, or one of ``patterns`` names what is commanded.
+
+    A pattern is ``group/name/device/tag`` (or the named command in the last place) with ``*`` and ``?``.
+    """
+    target = f"{agent}/{action.device}/{action.tag if isinstance(action, WriteTag) else action.command}"
+    return asked or any(fnmatchcase(target, pattern) for pattern in patterns)
+
+
+def approval_problem(state: CommandState, *, needed: bool, issuer: str, approver: str, is_over: bool) -> str:
+    """Why ``approver`` cannot agree to a command; empty when that can be done. ``is_over``: its time is up."""
+    if state is not CommandState.REQUESTED:
+        return f"it is {state} already"
+    if not needed:
+        return "it needs no approval"
+    if is_over:
+        return "its time is up"
+    return "who has asked for it cannot approve it: another person has to" if issuer == approver else ""
+
+
+def ended_by_time(state: CommandState, expires_ms: int, now_ms: int) -> CommandState | None:
+    """What the time alone makes of a command now, if anything."""
+    if state in UNSENT:
+        return CommandState.EXPIRED if now_ms >= expires_ms else None
+    if state in FINAL or state is CommandState.UNKNOWN:
+        return None
+    patience_ms = UNHEARD_MS if state is CommandState.SENT else UNFINISHED_MS
+    return CommandState.UNKNOWN if now_ms >= expires_ms + patience_ms else None
+
+
+def resend_after_ms(sends: int, jitter: float) -> int:
+    """How long to wait before a message is sent again that was sent ``sends`` times; ``jitter`` is from 0 to 1."""
+    bound_ms = min(RESEND_LONGEST_MS, RESEND_FIRST_MS << min(sends - 1, 10))
+    return round(bound_ms * (0.5 + 0.5 * jitter))
+
+
+@dataclass(frozen=True, slots=True)
+class KnownJournal:
+    """The journal of an agent as the cloud knows it.
+
+    ``last_batch``: of the current start, the batch of the newest hello. ``numbers``: by start, the highest number of a
+    command that was seen of ``journal``. ``past``: starts that have said hello, or were named as the one before.
+    """
+
+    journal: str
+    start: str
+    last_batch: int
+    restored: bool
+    numbers: Mapping[str, int]
+    past: Collection[str]
+
+
+class Finding(Enum):
+    """What a hello shows of the journal."""
+
+    STALE = "stale"
+    """It was sent before one that is known already, and says nothing."""
+    SAME = "same"
+    """The journal goes on."""
+    OTHER = "other"
+    """It is another journal: nobody can say what became of commands that are in the old one."""
+    RESTORED = "restored"
+    """It is the same, and behind what was seen of it: the disk was restored."""
+
+
+def judge(hello: Hello, batch: int, known: KnownJournal | None, *, beyond_end: bool = False) -> Finding:
+    """What ``hello``, which came as ``batch`` of its start, shows.
+
+    Batches may come in any order, also those of two starts. So only the first hello of a start is judged by what it
+    knows; and a start before it that the cloud has never heard of proves nothing. ``beyond_end``: more batches of the
+    start before have arrived than it says that there were.
+    """
+    if known is None:
+        return Finding.SAME
+    is_same_start = hello.start == known.start
+    if (is_same_start and batch <= known.last_batch) or (not is_same_start and hello.start in known.past):
+        return Finding.STALE
+    if hello.journal != known.journal:
+        return Finding.OTHER
+    if known.restored:
+        return Finding.RESTORED
+    if is_same_start:
+        return Finding.SAME
+    is_behind = hello.number < max((number for at, number in known.numbers.items() if at != hello.start), default=0)
+    skips_a_start = hello.previous != known.start and hello.previous in known.past
+    return Finding.RESTORED if is_behind or skips_a_start or beyond_end else Finding.SAME

@@ -1,0 +1,103 @@
+"""Named tokens of the API: who may send, approve and see commands.
+
+A token is shown once, when it is made. Its name stands as issuer, approver or actor wherever it was used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from dataclasses import dataclass
+from typing import Any, Final, cast
+
+from cloud_ingest.commands import audit
+from cloud_ingest.commands.refused import RequestRefused, Why
+from cloud_ingest.commands.rules import TokenRole
+from connectors.ports.clock import Clock
+from connectors.ports.database import Database
+
+PREFIX: Final = "lineside_"
+"""By which a token is recognised where it should not be: in a log, in a repository."""
+TOKEN_BYTES: Final = 32
+TOKEN_CHARS_MAX: Final = 200
+NAME_CHARS_MAX: Final = 255
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Who shows a token that holds."""
+
+    name: str
+    role: TokenRole
+
+
+async def create(database: Database, clock: Clock, name: str, role: TokenRole, *, by: str) -> str:
+    """A new token, which is nowhere else. Raises ``RequestRefused`` when the name is taken or none."""
+    if not name or len(name) > NAME_CHARS_MAX or not name.isprintable() or name != name.strip():
+        raise RequestRefused(Why.INVALID, "invalid_name", f"{name!r} cannot be the name of a token")
+    token = PREFIX + secrets.token_urlsafe(TOKEN_BYTES)
+    async with database.transaction() as session:
+        await audit.lock_head(session)
+        made = await session.execute(
+            "INSERT INTO api_token (tenant_id, name, role, sha256, created_by) VALUES ($1, $2, $3, $4, $5) "
+            "ON CONFLICT (tenant_id, name) WHERE revoked IS NULL DO NOTHING",
+            audit.TENANT,
+            name,
+            role,
+            _digest(token),
+            by,
+        )
+        if not made:
+            raise RequestRefused(
+                Why.CONFLICT,
+                "name_taken",
+                f"there is a token {name!r}: revoke it first, or choose another name",
+            )
+        deed = audit.Deed(clock.now_ns() // 1_000_000, by, "token created", name, {"role": role})
+        await audit.append(session, [deed])
+    return token
+
+
+async def revoke(database: Database, clock: Clock, name: str, *, by: str) -> None:
+    """Make the token ``name`` worthless from now on. Raises ``RequestRefused`` when there is none."""
+    async with database.transaction() as session:
+        await audit.lock_head(session)
+        revoked = await session.execute(
+            "UPDATE api_token SET revoked = now(), revoked_by = $3 "
+            "WHERE tenant_id = $1 AND name = $2 AND revoked IS NULL",
+            audit.TENANT,
+            name,
+            by,
+        )
+        if not revoked:
+            raise RequestRefused(Why.UNKNOWN, "unknown_token", f"there is no token {name!r} that holds")
+        await audit.append(session, [audit.Deed(clock.now_ns() // 1_000_000, by, "token revoked", name)])
+
+
+async def listed(database: Database) -> list[dict[str, Any]]:
+    """Every token that was ever made, without itself."""
+    async with database.session() as session:
+        rows = await session.fetch(
+            "SELECT name, role, created, created_by, revoked, revoked_by FROM api_token WHERE tenant_id = $1 "
+            "ORDER BY token_id",
+            audit.TENANT,
+        )
+    return [dict(row) for row in rows]
+
+
+async def holder_of(database: Database, token: str) -> Holder | None:
+    """Who holds ``token``; ``None`` when it is none, or was revoked."""
+    if not token.startswith(PREFIX) or len(token) > TOKEN_CHARS_MAX:
+        return None
+    async with database.session() as session:
+        rows = await session.fetch(
+            "SELECT name, role FROM api_token WHERE sha256 = $1 AND tenant_id = $2 AND revoked IS NULL",
+            _digest(token),
+            audit.TENANT,
+        )
+    return Holder(str(rows[0]["name"]), cast("TokenRole", rows[0]["role"])) if rows else None
+
+
+def _digest(token: str) -> bytes:
+    """256 random bits need no slow hash: nobody guesses them."""
+    return hashlib.sha256(token.encode()).digest()

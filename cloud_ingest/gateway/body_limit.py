@@ -1,0 +1,62 @@
+"""No request is larger than the largest that is of any use."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from fastapi.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from cloud_ingest.gateway.answers import ProblemAnswer
+
+TOO_LARGE: Final = 413
+
+
+class _TooLarge(Exception):
+    """More came than was announced, or than may."""
+
+
+class BodyLimit:
+    """Refuses a body of more than ``bytes_max``, by what it says of itself or as soon as so much has come."""
+
+    def __init__(self, app: ASGIApp, bytes_max: int) -> None:
+        self._app = app
+        self._bytes_max = bytes_max
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See ``ASGIApp``."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        said = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
+        if not said.isdigit() or int(said[:20]) > self._bytes_max:
+            await self._refuse(scope, receive, send)
+            return
+        came = 0
+        answering = False
+
+        async def counted() -> Message:
+            nonlocal came
+            message = await receive()
+            came += len(message.get("body", b""))
+            if came > self._bytes_max:
+                raise _TooLarge
+            return message
+
+        async def noticed(message: Message) -> None:
+            nonlocal answering
+            answering = True
+            await send(message)
+
+        try:
+            await self._app(scope, counted, noticed)
+        except _TooLarge:
+            if answering:
+                raise
+            await self._refuse(scope, receive, send)
+
+    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
+        detail = f"a request has at most {self._bytes_max} bytes"
+        problem = ProblemAnswer(title="Content too large", status=TOO_LARGE, detail=detail, code="oversized")
+        answer = JSONResponse(problem.model_dump(), TOO_LARGE, media_type="application/problem+json")
+        await answer(scope, receive, send)

@@ -1,0 +1,165 @@
+"""Events of the role ``commands``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from cloud_ingest.observability.metrics import (
+    COMMAND_MESSAGES,
+    COMMAND_REPORTS,
+    COMMAND_REPORTS_REFUSED,
+    COMMAND_STATES,
+    COMMANDS_ONLINE,
+    HELLOS,
+    JOURNALS_RESTORED,
+)
+from cloud_ingest.observability.obstacles import COMMANDS_BROKER, COMMANDS_KEY, OBSTACLES, commands_partition, fault_of
+from connectors.observability.events import Event
+
+
+@dataclass(frozen=True, slots=True)
+class CommandChanged(Event):
+    """A command has a new state."""
+
+    command: str
+    state: str
+    actor: str
+    code: str
+    reason: str
+
+    def measure(self) -> None:
+        """See ``Event``."""
+        COMMAND_STATES.labels(self.state).inc()
+
+
+@dataclass(frozen=True, slots=True)
+class CommandMessagesSent(Event):
+    """Commands, cancellations and answers to hellos were published; those that were sent again are counted, too."""
+
+    level: ClassVar[str] = "debug"
+    commands: int
+    again: int
+    cancellations: int
+    times: int
+
+    def measure(self) -> None:
+        """See ``Event``."""
+        for kind in ("commands", "again", "cancellations", "times"):
+            COMMAND_MESSAGES.labels(kind).inc(getattr(self, kind))
+
+
+@dataclass(frozen=True, slots=True)
+class ReportsTaken(Event):
+    """Reports and hellos of agents were taken; ``repeated`` of them had been before."""
+
+    level: ClassVar[str] = "debug"
+    reports: int
+    repeated: int
+    hellos: int
+
+    def measure(self) -> None:
+        """See ``Event``."""
+        COMMAND_REPORTS.inc(self.reports)
+        HELLOS.inc(self.hellos)
+
+
+@dataclass(frozen=True, slots=True)
+class ReportRefused(Event):
+    """A report or hello cannot be used: it is not one, or of a command to another agent."""
+
+    level: ClassVar[str] = "warning"
+    agent: str
+    reason: str
+
+    def measure(self) -> None:
+        """See ``Event``."""
+        COMMAND_REPORTS_REFUSED.inc()
+
+
+@dataclass(frozen=True, slots=True)
+class ReportsLeft(Event):
+    """The reports of one partition are read by another process now."""
+
+    partition: int
+    reason: str
+
+    def measure(self) -> None:
+        """See ``Event``."""
+        OBSTACLES.gone(commands_partition(self.partition))
+        OBSTACLES.gone(fault_of(commands_partition(self.partition)))
+
+
+@dataclass(frozen=True, slots=True)
+class JournalRestored(Event):
+    """An agent's journal is behind what was seen of it, or another one: what was sent to it is unknown now."""
+
+    level: ClassVar[str] = "warning"
+    agent: str
+    finding: str
+    unknown: int
+
+    def measure(self) -> None:
+        """See ``Event``."""
+        JOURNALS_RESTORED.inc()
+
+
+@dataclass(frozen=True, slots=True)
+class CommandsOnline(Event):
+    """This process sends commands, on this broker."""
+
+    broker: str
+    key: str
+
+    def measure(self) -> None:
+        """See ``Event``."""
+        COMMANDS_ONLINE.set(1)
+        OBSTACLES.gone(COMMANDS_BROKER)
+
+
+@dataclass(frozen=True, slots=True)
+class CommandsOffline(Event):
+    """This process sends no commands any more."""
+
+    broker: str
+
+    def measure(self) -> None:
+        """See ``Event``."""
+        COMMANDS_ONLINE.set(0)
+
+
+@dataclass(frozen=True, slots=True)
+class CommandsLost(Event):
+    """The broker to send commands on cannot be reached; they wait."""
+
+    level: ClassVar[str] = "warning"
+    broker: str
+    reason: str
+    retry_s: float
+
+    def measure(self) -> None:
+        """See ``Event``."""
+        OBSTACLES.stands(COMMANDS_BROKER, self.reason)
+
+
+@dataclass(frozen=True, slots=True)
+class SigningKeyUnusable(Event):
+    """Nothing can be signed: no command is sent, and no agent is told the time."""
+
+    level: ClassVar[str] = "error"
+    reason: str
+
+    def measure(self) -> None:
+        """See ``Event``."""
+        OBSTACLES.stands(COMMANDS_KEY, self.reason)
+
+
+@dataclass(frozen=True, slots=True)
+class SigningKeyLoaded(Event):
+    """The key that commands are signed with."""
+
+    key: str
+
+    def measure(self) -> None:
+        """See ``Event``."""
+        OBSTACLES.gone(COMMANDS_KEY)

@@ -1,0 +1,154 @@
+"""A command's whole way: API, signature, a real broker, an agent that is played, its reports, and the API again."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from lineside.servers.mosquitto import MosquittoBroker
+
+from connectors.commands.reports import CommandReport
+from connectors.commands.signing import TrustedKeys
+from connectors.commands.states import CommandState
+from connectors.model.datatypes import DataType
+from tests.played_agent import Commanded, PlayedAgent, commanded
+from tests.system.cloud_process import Cloud, Line, eventually, line
+
+ROLES = "ingest,historian,commands,gateway"
+JOURNAL = "ab" * 16
+SETPOINT = {"do": "write", "device": "press", "tag": "setpoint", "value": 120}
+
+
+class Plant:
+    """A cloud with the role ``commands``, an agent that is born, and people with tokens."""
+
+    def __init__(self, cloud: Cloud, connection: Line, keys: TrustedKeys, tokens: dict[str, str]) -> None:
+        self.cloud, self.line, self.keys, self.tokens = cloud, connection, keys, tokens
+        self.agent = PlayedAgent()
+        self._steps: dict[str, int] = {}
+
+    def ask(self, method: str, path: str, by: str = "anna", *, key: str = "", **body: Any) -> httpx.Response:
+        headers = {"Authorization": f"Bearer {self.tokens[by]}"} | ({"Idempotency-Key": key} if key else {})
+        url = f"http://127.0.0.1:{self.cloud.port}/api/v1/commands{path}"
+        return httpx.request(method, url, headers=headers, json=body or None, timeout=40.0, trust_env=False)
+
+    def post(self, key: str, by: str = "anna", **more: Any) -> dict[str, Any]:
+        body = {"agent": str(self.agent.name), "action": SETPOINT, "reason": "new recipe", **more}
+        answer = self.ask("POST", "", by, key=key, **body)
+        assert answer.status_code == httpx.codes.ACCEPTED, answer.text
+        return dict(answer.json())
+
+    def states(self, command: str) -> list[str]:
+        return [state["state"] for state in self.ask("GET", f"/{command}").json()["states"]]
+
+    def heard(self) -> list[Commanded]:
+        """What was commanded, acknowledgements and rebirths left out; every signature is verified."""
+        found = [commanded(message.payload, self.keys) for message in self.line.commands]
+        return [one for one in found if one.command or one.time or one.cancel or "setpoint" in one.plain]
+
+    async def report(self, command: str, state: CommandState, **more: Any) -> None:
+        step = self._steps[command] = self._steps.get(command, 0) + 1
+        now_ms = time.time_ns() // 1_000_000
+        report = CommandReport(
+            id=command, journal=JOURNAL, number=1, step=step, state=state, time_ms=now_ms, actor="line-1", **more
+        )
+        wire = self.agent.report(report)
+        await self.line.deliver(self.agent, wire, first=self.agent.last)
+
+
+@asynccontextmanager
+async def plant(folder: Path, broker: MosquittoBroker, dsn: str) -> AsyncIterator[Plant]:
+    cloud = Cloud(folder / "cloud", broker.url, dsn)
+    cloud.add("commands", {"signing_key": str(folder / "signing.jwk")})
+    assert cloud.command("migrate").returncode == 0
+    assert cloud.command("keys", "create").returncode == 0
+    public = {key["key_id"]: key["public_key"] for key in json.loads(cloud.command("keys", "list", "--json").stdout)}
+    roles = {"anna": "operator", "berta": "approver", "carl": "viewer"}
+    tokens = {
+        name: cloud.command("token", "create", name, "--role", role).stdout.strip() for name, role in roles.items()
+    }
+    process = cloud.process(ROLES)
+    try:
+        cloud.wait_ready(process)
+        async with line(broker.url) as connection:
+            made = Plant(cloud, connection, TrustedKeys(public), tokens)
+            agent = made.agent
+            connection.send(agent.born(1))
+            definition = agent.define("press", {"setpoint": DataType.DOUBLE})
+            await connection.deliver(agent, definition, first=agent.last)
+            connection.send(agent.device_born("press"))
+            await connection.deliver(agent, agent.hello(JOURNAL, nonce="cd" * 16), first=agent.last)
+            await eventually(lambda: any(one.time for one in made.heard()))
+            await eventually(lambda: cloud.get("/api/v1/tags").json()["tags"])
+            yield made
+    finally:
+        process.kill()
+
+
+@pytest.mark.slow
+async def test_a_command_goes_from_the_api_to_the_agent_and_its_result_comes_back(
+    tmp_path: Path, mosquitto: MosquittoBroker, database_dsn: str
+) -> None:
+    async with plant(tmp_path, mosquitto, database_dsn) as here:
+        (answer,) = [one.time for one in here.heard() if one.time]
+        assert (answer.nonce, answer.restored, answer.agent) == ("cd" * 16, False, "plant/line-1")
+        assert abs(answer.time_ms - time.time_ns() // 1_000_000) < 60_000
+        taken = here.post("first")
+        assert (taken["state"], taken["issuer"], taken["action"]) == ("requested", "anna", {**SETPOINT, "value": 120.0})
+        await eventually(lambda: any(one.command for one in here.heard()))
+        (message,) = [one for one in here.heard() if one.command]
+        assert message.plain == {"setpoint": 120.0}
+        envelope = message.command
+        assert envelope is not None
+        assert (envelope.id, envelope.journal, envelope.issuer, envelope.reason) == (
+            taken["id"], JOURNAL, "anna", "new recipe",
+        )  # fmt: skip
+        await here.report(taken["id"], CommandState.RECEIVED)
+        await here.report(taken["id"], CommandState.EXECUTING)
+        await here.report(taken["id"], CommandState.SUCCEEDED, before=100.0, after=120.0)
+        await eventually(lambda: here.states(taken["id"])[-1] == "succeeded")
+        found = here.ask("GET", f"/{taken['id']}").json()
+        assert [state["state"] for state in found["states"]] == [
+            "requested", "sent", "received", "executing", "succeeded",
+        ]  # fmt: skip
+        assert (found["before"], found["after"], found["states"][-1]["actor"]) == (100.0, 120.0, "line-1")
+        assert here.post("first")["id"] == taken["id"]  # with the same key it is the same command
+        ledger = here.cloud.get("/api/v1/ledger").json()[0]
+        assert (ledger["missing"], ledger["parked"], ledger["dead_letters"]) == (0, 0, 0)
+        assert here.cloud.command("audit", "verify").returncode == 0
+        await asyncio.sleep(0)
+
+
+@pytest.mark.slow
+async def test_a_second_person_a_role_and_a_cancellation_that_the_agent_confirms(
+    tmp_path: Path, mosquitto: MosquittoBroker, database_dsn: str
+) -> None:
+    async with plant(tmp_path, mosquitto, database_dsn) as here:
+        assert here.ask("POST", "", "carl", key="x", agent="plant/line-1", action=SETPOINT).status_code == 403
+        waiting = here.post("second", approval=True)["id"]
+        own = here.post("own", "berta", approval=True)["id"]
+        assert here.ask("POST", f"/{waiting}/approve", "anna").status_code == 403  # an operator may not
+        refused = here.ask("POST", f"/{own}/approve", "berta")
+        assert (refused.status_code, refused.json()["code"]) == (403, "own_command")
+        assert here.ask("POST", f"/{own}/cancel", "berta", reason="not now").json()["state"] == "cancelled"
+        assert not [one for one in here.heard() if one.command]
+        assert here.ask("POST", f"/{waiting}/approve", "berta").json()["state"] in ("approved", "sent")
+        await eventually(lambda: any(one.command for one in here.heard()))
+        (envelope,) = [one.command for one in here.heard() if one.command]
+        assert (envelope.id, envelope.approvers) == (waiting, ("berta",))
+        asked = here.ask("POST", f"/{waiting}/cancel", "anna", reason="changed my mind").json()
+        assert (asked["state"], asked["cancellation_asked"]) == ("sent", True)
+        await eventually(lambda: any(one.cancel for one in here.heard()))
+        cancel = next(one.cancel for one in here.heard() if one.cancel)
+        assert (cancel["id"], cancel["issuer"], cancel["reason"]) == (waiting, "anna", "changed my mind")
+        await here.report(waiting, CommandState.RECEIVED)
+        await here.report(waiting, CommandState.CANCELLED)
+        await eventually(lambda: here.states(waiting)[-1] == "cancelled")
+        assert here.ask("POST", f"/{waiting}/cancel").status_code == 409
