@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from cloud_ingest.commands import audit
 from cloud_ingest.commands.incoming import Told
-from cloud_ingest.commands.rules import Finding, KnownJournal, judge
+from cloud_ingest.commands.rules import Finding, KnownJournal, KnownStart, judge
 from cloud_ingest.historian.work import KnownAgent
 from connectors.commands.reports import Hello
 from connectors.ports.database import Row, Session
@@ -35,6 +35,7 @@ async def take_hello(session: Session, agent: KnownAgent, told: Told) -> Finding
     known, head = await _known(session, agent)
     beyond = known is not None and known.start != hello.start and await _is_beyond_end(session, agent, hello.previous)
     finding = judge(hello, told.batch, known, beyond_end=beyond)
+    await _write_start(session, agent, hello, told.batch)
     if finding is Finding.STALE:
         return None
     restored = finding is Finding.RESTORED
@@ -59,22 +60,24 @@ async def take_hello(session: Session, agent: KnownAgent, told: Told) -> Finding
 async def _known(session: Session, agent: KnownAgent) -> tuple[KnownJournal | None, str]:
     """The journal, and the head of the agent's own audit log."""
     rows = await session.fetch(
-        "SELECT journal, start, last_batch, restored, audit_hash FROM command_journal WHERE agent_id = $1",
+        "SELECT journal, start, restored, audit_hash FROM command_journal WHERE agent_id = $1",
         agent.agent_id,
     )
     if not rows:
         return None, ""
     starts: Sequence[Row] = await session.fetch(
-        "SELECT start, journal, number, is_past FROM command_start WHERE agent_id = $1", agent.agent_id
+        "SELECT start, max(previous) AS previous, max(last_batch) AS last_batch, "
+        "coalesce(max(number) FILTER (WHERE journal = $2), 0) AS number "
+        "FROM command_start WHERE agent_id = $1 GROUP BY start",
+        agent.agent_id,
+        rows[0]["journal"],
     )
     (row,) = rows
     known = KnownJournal(
         str(row["journal"]),
         str(row["start"]),
-        int(row["last_batch"]),
         bool(row["restored"]),
-        {str(one["start"]): int(one["number"]) for one in starts if one["journal"] == row["journal"]},
-        {str(one["start"]) for one in starts if one["is_past"]},
+        {str(one["start"]): KnownStart(one["previous"], one["last_batch"], one["number"]) for one in starts},
     )
     return known, str(row["audit_hash"])
 
@@ -102,35 +105,38 @@ async def _is_beyond_end(session: Session, agent: KnownAgent, previous: str) -> 
 
 async def _write(session: Session, agent: KnownAgent, hello: Hello, told: Told, *, restored: bool) -> None:
     await session.execute(
-        "INSERT INTO command_journal (agent_id, tenant_id, journal, start, last_batch, heard_ms, restored, "
-        "audit_number, audit_hash, locks) VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10) ON CONFLICT (agent_id) DO UPDATE SET "
-        "journal = excluded.journal, start = excluded.start, last_batch = excluded.last_batch, "
+        "INSERT INTO command_journal (agent_id, tenant_id, journal, start, heard_ms, restored, "
+        "audit_number, audit_hash, locks) VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9) ON CONFLICT (agent_id) DO UPDATE SET "
+        "journal = excluded.journal, start = excluded.start, "
         "heard_ms = excluded.heard_ms, restored = excluded.restored, audit_number = excluded.audit_number, "
         "audit_hash = excluded.audit_hash, locks = excluded.locks",
         agent.agent_id,
         agent.tenant_id,
         hello.journal,
         hello.start,
-        told.batch,
         told.received_ms,
         restored,
         hello.audit_number,
         hello.audit_hash,
         list(hello.locks),
     )
-    # A restored journal's own number is no news, and is not more than what is known.
-    past = [(hello.start, hello.number)] + ([(hello.previous, 0)] if hello.previous else [])
-    for start, number in past:
-        await session.execute(
-            "INSERT INTO command_start AS known (agent_id, tenant_id, start, journal, number, is_past) "
-            "VALUES ($1,$2,$3,$4,$5,true) ON CONFLICT (agent_id, start, journal) DO UPDATE SET "
-            "number = greatest(known.number, excluded.number), is_past = true",
-            agent.agent_id,
-            agent.tenant_id,
-            start,
-            hello.journal,
-            number,
-        )
+
+
+async def _write_start(session: Session, agent: KnownAgent, hello: Hello, batch: int) -> None:
+    """What a hello says of its start holds also when it comes late."""
+    await session.execute(
+        "INSERT INTO command_start AS known (agent_id, tenant_id, start, journal, number, previous, last_batch) "
+        "VALUES ($1,$2,$3,$4,$5,$6,$7) ON CONFLICT (agent_id, start, journal) DO UPDATE SET "
+        "number = greatest(known.number, excluded.number), previous = excluded.previous, "
+        "last_batch = greatest(known.last_batch, excluded.last_batch)",
+        agent.agent_id,
+        agent.tenant_id,
+        hello.start,
+        hello.journal,
+        hello.number,
+        hello.previous,
+        batch,
+    )
 
 
 def _deeds(agent: KnownAgent, hello: Hello, told: Told, finding: Finding | None, head: str) -> list[audit.Deed]:

@@ -118,19 +118,33 @@ def resend_after_ms(sends: int, jitter: float) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class KnownJournal:
-    """The journal of an agent as the cloud knows it.
+class KnownStart:
+    """A start of an agent.
 
-    ``last_batch``: of the current start, the batch of the newest hello. ``numbers``: by start, the highest number of a
-    command that was seen of ``journal``. ``past``: starts that have said hello, or were named as the one before.
+    ``previous`` is the one before it, where that is known; ``last_batch`` that of its newest hello, 0 before any;
+    ``number`` the highest of a command that was seen of it.
     """
+
+    previous: str = ""
+    last_batch: int = 0
+    number: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class KnownJournal:
+    """The journal of an agent as the cloud knows it. ``number`` in ``starts`` is 0 for those of another journal."""
 
     journal: str
     start: str
-    last_batch: int
     restored: bool
-    numbers: Mapping[str, int]
-    past: Collection[str]
+    starts: Mapping[str, KnownStart]
+
+    def before(self, start: str) -> frozenset[str]:
+        """The starts that are known to have been before ``start``."""
+        found: set[str] = set()
+        while (at := self.starts.get(start)) is not None and at.previous and at.previous not in found:
+            found.add(start := at.previous)
+        return frozenset(found)
 
 
 class Finding(Enum):
@@ -149,21 +163,23 @@ class Finding(Enum):
 def judge(hello: Hello, batch: int, known: KnownJournal | None, *, beyond_end: bool = False) -> Finding:
     """What ``hello``, which came as ``batch`` of its start, shows.
 
-    Batches may come in any order, also those of two starts. So only the first hello of a start is judged by what it
-    knows; and a start before it that the cloud has never heard of proves nothing. ``beyond_end``: more batches of the
-    start before have arrived than it says that there were.
+    Batches may come in any order, also those of several starts. So only the first hello of a start is judged by what it
+    knows, and only by starts that are known to have been before it. ``beyond_end``: more batches of the start before
+    have arrived than it says that there were.
     """
     if known is None:
         return Finding.SAME
-    is_same_start = hello.start == known.start
-    if (is_same_start and batch <= known.last_batch) or (not is_same_start and hello.start in known.past):
+    heard = known.starts.get(hello.start, KnownStart()).last_batch
+    before_current = known.before(known.start)
+    if batch <= heard or hello.start in before_current:
         return Finding.STALE
     if hello.journal != known.journal:
         return Finding.OTHER
     if known.restored:
         return Finding.RESTORED
-    if is_same_start:
+    if heard:
         return Finding.SAME
-    is_behind = hello.number < max((number for at, number in known.numbers.items() if at != hello.start), default=0)
-    skips_a_start = hello.previous != known.start and hello.previous in known.past
+    before = known.before(hello.previous) | {hello.previous}
+    is_behind = any(hello.number < known.starts[at].number for at in before if at in known.starts)
+    skips_a_start = hello.previous in before_current
     return Finding.RESTORED if is_behind or skips_a_start or beyond_end else Finding.SAME

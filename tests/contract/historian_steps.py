@@ -11,7 +11,7 @@ from typing import Any, Final, Protocol
 from aiokafka.admin import AIOKafkaAdminClient
 from prometheus_client import Counter
 
-from cloud_ingest.event_log.topics import DEFINITIONS, RAW, SAMPLES, raw_record, topic_specs
+from cloud_ingest.event_log.topics import RAW, raw_record, topic_specs
 from cloud_ingest.gateway.ledger import ledger as ledger_of
 from cloud_ingest.historian.historian import Historian
 from cloud_ingest.historian.partitions import Partitions
@@ -68,7 +68,7 @@ class RawLogOnKafka:
         admin = new_admin(bootstrap_servers=self._server.bootstrap)
         await admin.start()
         try:
-            names = {RAW, DEFINITIONS, SAMPLES} & set(await admin.list_topics())
+            names = set(topic_specs(PARTITIONS, 7 * DAY_S)) & set(await admin.list_topics())
             if names:
                 await admin.delete_topics(list(names))
             async with asyncio.timeout(10):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import time
 from collections.abc import AsyncIterator
@@ -123,7 +122,6 @@ async def test_a_command_goes_from_the_api_to_the_agent_and_its_result_comes_bac
         ledger = here.cloud.get("/api/v1/ledger").json()[0]
         assert (ledger["missing"], ledger["parked"], ledger["dead_letters"]) == (0, 0, 0)
         assert here.cloud.command("audit", "verify").returncode == 0
-        await asyncio.sleep(0)
 
 
 @pytest.mark.slow

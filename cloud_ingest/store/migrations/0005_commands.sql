@@ -82,9 +82,8 @@ CREATE TABLE command_journal (
     agent_id integer PRIMARY KEY REFERENCES agent,
     tenant_id integer NOT NULL REFERENCES tenant,
     journal text NOT NULL,
-    -- the current start, and the last batch of it that brought a hello: an older one that comes late says nothing
+    -- the current start
     start text NOT NULL,
-    last_batch bigint NOT NULL,
     heard_ms bigint NOT NULL,
     -- the journal is behind what was seen of it; until the agent has begun a new one it is told so
     restored boolean NOT NULL DEFAULT false,
@@ -102,8 +101,9 @@ CREATE TABLE command_start (
     start text NOT NULL,
     journal text NOT NULL,
     number bigint NOT NULL DEFAULT 0,
-    -- it has said hello, or was named as the one before another
-    is_past boolean NOT NULL DEFAULT false,
+    -- the start before, and the batch of the newest hello (0: none was heard): one that comes late says nothing
+    previous text NOT NULL DEFAULT '',
+    last_batch bigint NOT NULL DEFAULT 0,
     PRIMARY KEY (agent_id, start, journal)
 );
 
