@@ -12,8 +12,11 @@ from cloud_ingest.commands.audit import TENANT
 from cloud_ingest.commands.book import CHANNEL
 from cloud_ingest.commands.questions import state_document, states_after
 from cloud_ingest.event_log.topics import COMMANDS
+from cloud_ingest.observability.command_events import StateNotPublished
+from connectors.model.errors import RecordRefused
+from connectors.observability.events import emit
 from connectors.ports.clock import Clock
-from connectors.ports.database import Database
+from connectors.ports.database import Database, Row
 from connectors.ports.event_log import EventLog, Record
 
 AT_ONCE_MAX: Final = 500
@@ -48,7 +51,11 @@ class Relay:
             Record(str(row["agent"]).encode(), json.dumps(state_document(row), ensure_ascii=False).encode(), now_ms)
             for row in rows
         ]
-        await self._log.append(COMMANDS, records)
+        try:
+            await self._log.append(COMMANDS, records)
+        except RecordRefused:
+            for row, record in zip(rows, records, strict=True):
+                await self._append_alone(row, record)
         async with self._database.session() as session:
             await session.execute(
                 "UPDATE command_relay SET state_id = $2 WHERE tenant_id = $1 AND state_id < $2",
@@ -56,3 +63,10 @@ class Relay:
                 rows[-1]["state_id"],
             )
         return len(rows)
+
+    async def _append_alone(self, row: Row, record: Record) -> None:
+        """Publish one state; one that the log will never take keeps no other from being published."""
+        try:
+            await self._log.append(COMMANDS, [record])
+        except RecordRefused as exc:
+            emit(StateNotPublished(str(row["command_id"]), str(row["state"]), str(exc)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Final
 
 from fastapi.responses import JSONResponse
@@ -13,7 +14,7 @@ TOO_LARGE: Final = 413
 
 
 class _TooLarge(Exception):
-    """More came than was announced, or than may."""
+    """More has come than may. No part of an answer was sent: nothing answers before it has the whole body."""
 
 
 class BodyLimit:
@@ -33,7 +34,6 @@ class BodyLimit:
             await self._refuse(scope, receive, send)
             return
         came = 0
-        answering = False
 
         async def counted() -> Message:
             nonlocal came
@@ -43,16 +43,13 @@ class BodyLimit:
                 raise _TooLarge
             return message
 
-        async def noticed(message: Message) -> None:
-            nonlocal answering
-            answering = True
-            await send(message)
+        async def unless_too_large(message: Message) -> None:
+            if came <= self._bytes_max:
+                await send(message)
 
-        try:
-            await self._app(scope, counted, noticed)
-        except _TooLarge:
-            if answering:
-                raise
+        with contextlib.suppress(_TooLarge):  # unless the app has made an answer of its own of it
+            await self._app(scope, counted, unless_too_large)
+        if came > self._bytes_max:
             await self._refuse(scope, receive, send)
 
     async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -25,6 +25,7 @@ CLIENTS_MAX: Final = 200
 PAGE: Final = 200
 LOOK_S: Final = 5.0
 SLOW_S: Final = 10.0
+CLOSE_S: Final = 5.0
 RETRY_S: Final = 1.0
 CURSOR_MAX: Final = (1 << 63) - 1
 POLICY: Final = 1008
@@ -130,9 +131,9 @@ async def _until_gone(socket: WebSocket) -> None:
 
 
 async def _close(socket: WebSocket, code: int, reason: str) -> None:
-    """Close with a sentence; a client that takes nothing is not waited for."""
+    """Close with a sentence, which comes behind what the client has not taken yet; one that takes nothing is left."""
     if socket.application_state is WebSocketState.DISCONNECTED or socket.client_state is WebSocketState.DISCONNECTED:
         return
     with contextlib.suppress(RuntimeError, WebSocketDisconnect, TimeoutError):
-        async with asyncio.timeout(1.0):
+        async with asyncio.timeout(CLOSE_S):
             await socket.close(code, reason.encode()[:120].decode("utf-8", "ignore"))

@@ -13,6 +13,7 @@ from cloud_ingest.observability.metrics import (
     COMMANDS_ONLINE,
     HELLOS,
     JOURNALS_RESTORED,
+    STATES_NOT_PUBLISHED,
 )
 from cloud_ingest.observability.obstacles import COMMANDS_BROKER, COMMANDS_KEY, OBSTACLES, commands_partition, fault_of
 from connectors.observability.events import Event
@@ -102,6 +103,20 @@ class JournalRestored(Event):
     def measure(self) -> None:
         """See ``Event``."""
         JOURNALS_RESTORED.inc()
+
+
+@dataclass(frozen=True, slots=True)
+class StateNotPublished(Event):
+    """The log will never take a state for ``lineside.commands.v1``; the API tells it all the same."""
+
+    level: ClassVar[str] = "error"
+    command: str
+    state: str
+    reason: str
+
+    def measure(self) -> None:
+        """See ``Event``."""
+        STATES_NOT_PUBLISHED.inc()
 
 
 @dataclass(frozen=True, slots=True)

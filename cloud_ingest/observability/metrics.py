@@ -102,6 +102,9 @@ JOURNALS_RESTORED: Final = Counter(
     "lineside_command_journals_restored_total", "Journals that are behind what was seen of them, or other ones",
     registry=REGISTRY,
 )  # fmt: skip
+STATES_NOT_PUBLISHED: Final = Counter(
+    "lineside_command_states_unpublished_total", "States that the commands topic does not take", registry=REGISTRY
+)
 COMMANDS_ONLINE: Final = Gauge("lineside_command_broker_online", "1 while commands can be sent", registry=REGISTRY)
 WAITING: Final = Gauge(
     "lineside_cloud_waiting", "1 for each part of the process that waits, or is slow", ["part"], registry=REGISTRY
