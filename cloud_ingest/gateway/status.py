@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from cloud_ingest.observability.obstacles import (
+    COMMANDS,
     INGEST,
     INGEST_LAG,
     INGEST_REFUSED,
@@ -21,7 +22,7 @@ from cloud_ingest.observability.obstacles import (
 from cloud_ingest.store.processes import KnownProcess, known_processes
 from connectors.ports.database import Database, Row
 
-STAGES: Final = ("broker", "ingest", "event log", "historian", "database", "gateway")
+STAGES: Final = ("broker", "ingest", "event log", "historian", "commands", "database", "gateway")
 _OF_THE_BROKER: Final = (INGEST, INGEST_SHARING)
 _OF_THE_LOG: Final = ("ingest append", "ingest pending", LOG_RETENTION, START)
 
@@ -57,6 +58,7 @@ async def status(database: Database) -> dict[str, Any]:
         "ingest": _of_ingest(_alive(processes, "ingest")),
         "event log": "",
         "historian": ", ".join(process.place for process in _alive(processes, "historian")),
+        "commands": _of_commands(_alive(processes, "commands")),
         "gateway": ", ".join(process.place for process in _alive(processes, "gateway")) or "no process has this role",
         "database": f"answered within {1000 * took_s:.0f} ms",
     }
@@ -90,6 +92,8 @@ def stage_of(part: str) -> str:
         return "event log"
     if part.startswith("historian") or part == INGEST_LAG:
         return "historian"
+    if part.startswith(COMMANDS):
+        return "commands"
     if part == INGEST_REFUSED:
         return "database"
     return "ingest" if part.startswith(INGEST) else "gateway"
@@ -113,6 +117,14 @@ def _of_hosts(hosts: Sequence[Row], reasons: list[str]) -> str:
 def _of_ingest(processes: Sequence[KnownProcess]) -> str:
     waiting = sum(process.facts.get("pending_bytes", 0) for process in processes)
     return f"{', '.join(process.place for process in processes)}; {waiting:,} bytes wait for the event log"
+
+
+def _of_commands(processes: Sequence[KnownProcess]) -> str:
+    if not processes:
+        return "no process has this role: none is sent, and no report is read"
+    told = [str(process.facts.get("commands_broker", "")) for process in processes]
+    places = ", ".join(process.place for process in processes)
+    return f"{places}; sent at {', '.join(sorted(set(filter(None, told))))}" if any(told) else f"{places}; none is sent"
 
 
 def _partitions(processes: Sequence[KnownProcess]) -> list[dict[str, Any]]:

@@ -348,3 +348,38 @@ async def test_close_does_not_wait_for_sessions_for_ever(database_dsn: str, monk
     with pytest.raises(DatabaseUnavailable):
         await sleeper
     await database.close()
+
+
+async def test_who_waits_on_a_channel_is_woken_by_what_is_committed_on_it(database_dsn: str) -> None:
+    async with opened(database_dsn) as one, opened(database_dsn) as other, one.notified("news") as woken:
+        async with other.transaction() as session:
+            await session.execute("SELECT pg_notify('news', '')")
+            waiting = asyncio.create_task(woken.wait(30.0))
+            await asyncio.sleep(0.1)
+            assert not waiting.done()  # it is not committed
+        async with asyncio.timeout(5):
+            await waiting
+        async with other.session() as session:
+            await session.execute("SELECT pg_notify('news', '')")
+            await session.execute("SELECT pg_notify('news', 'b')")
+            await session.execute("SELECT pg_notify('else', '')")
+        async with asyncio.timeout(5):
+            await woken.wait(30.0)  # both of them: nobody was waiting meanwhile
+        started_s = time.monotonic()
+        await woken.wait(0.2)
+        assert time.monotonic() - started_s >= 0.2
+
+
+async def test_who_waits_on_a_channel_hears_that_the_connection_is_lost(database_dsn: str) -> None:
+    async with opened(database_dsn) as one, opened(database_dsn) as other, one.notified("news") as woken:
+        waiting = asyncio.create_task(woken.wait(30.0))
+        async with other.session() as session:
+            await session.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() "
+                "AND pid <> pg_backend_pid()"
+            )
+        async with asyncio.timeout(5):
+            with pytest.raises(DatabaseUnavailable):
+                await waiting
+        with pytest.raises(DatabaseUnavailable):
+            await woken.wait(0.1)

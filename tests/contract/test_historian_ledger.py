@@ -11,7 +11,7 @@ from rich.console import Console
 from cloud_ingest.cli.ledger_screens import ledger_screen
 from cloud_ingest.gateway.ledger import ledger as ledger_of
 from connectors.model.datatypes import DataType
-from connectors.sparkplug.delivery import format_epoch
+from connectors.sparkplug.delivery import COMMAND_REPORT, format_epoch
 from tests.contract.historian_steps import RawLogOnPostgres, plant
 from tests.played_agent import NOW_MS, PlayedAgent, Sample
 
@@ -54,6 +54,17 @@ async def test_a_batch_that_its_agent_declared_as_refused_is_given_up_and_not_mi
         await made.project(refused)
         epoch = await made.epoch(agent)
         assert (epoch["arrived"], epoch["given_up"]) == ([(1, 5)], []), "what arrived all the same is not given up"
+
+
+async def test_reports_of_commands_and_hellos_are_batches_without_samples(database_dsn: str) -> None:
+    agent = PlayedAgent()
+    async with plant(RawLogOnPostgres(database_dsn), database_dsn) as made:
+        report = agent.start(), agent.record({COMMAND_REPORT: "{}"}), agent.hello("ab" * 16)
+        await made.project(*report, agent.record({COMMAND_REPORT: b"no text"}), report[1])
+        assert (await made.epoch(agent))["arrived"] == [(1, 4)]
+        (entry,) = await ledger_of(made.database)
+        assert (entry["missing"], entry["parked"], entry["dead_letters"], entry["samples"]) == (0, 0, 0, 0)
+        assert entry["duplicates"] == 1
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,11 @@ from cloud_ingest.observability import obstacles
         (obstacles.fault_of(obstacles.historian_partition(3)), "historian"),
         (obstacles.INGEST_REFUSED, "database"),
         (obstacles.fault_of("gateway"), "gateway"),
+        (obstacles.COMMANDS, "commands"),
+        (obstacles.COMMANDS_BROKER, "commands"),
+        (obstacles.COMMANDS_KEY, "commands"),
+        (obstacles.commands_partition(3), "commands"),
+        (obstacles.fault_of(obstacles.commands_partition(3)), "commands"),
     ],
 )
 def test_each_obstacle_has_its_stage(part: str, stage: str) -> None:

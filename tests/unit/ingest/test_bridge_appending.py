@@ -6,12 +6,13 @@ import pytest
 from bridge_steps import FakeLog, Stage, eventually, quick_retries, settled
 from prometheus_client import generate_latest
 
-from cloud_ingest.event_log.topics import DEFINITIONS, RAW
+from cloud_ingest.event_log.topics import DEFINITIONS, RAW, REPORTS
 from cloud_ingest.ingest import pace, refusing
 from cloud_ingest.ingest.pending import ENTRY_BYTES
 from cloud_ingest.observability.metrics import MESSAGES_DROPPED, PENDING_BYTES, REGISTRY
 from cloud_ingest.observability.obstacles import INGEST_PENDING, INGEST_REFUSED, INGEST_SLOW, OBSTACLES
 from connectors.model.datatypes import DataType
+from connectors.sparkplug.delivery import COMMAND_REPORT
 from tests.played_agent import PlayedAgent, Sample, Wire
 
 
@@ -43,6 +44,23 @@ async def test_a_batch_is_acknowledged_only_after_it_was_appended() -> None:
     assert [record.key for record in stage.log.records()] == [b"plant/line-1"] * 2
     (definition,) = stage.log.records(DEFINITIONS)
     assert definition.value == agent.definitions["press"].body
+
+
+async def test_reports_of_commands_are_in_their_own_topic_too_before_they_are_acknowledged() -> None:
+    stage, agent = Stage(), PlayedAgent()
+    report = agent.record({COMMAND_REPORT: "{}"})  # whether it is one, its reader finds out
+    hello = agent.hello("ab" * 16)
+    async with stage.running():
+        stage.log.open.clear()
+        stage.send(report, agent.start(), hello)
+        await settled()
+        assert stage.broker.commands() == []
+        stage.log.open.set()
+        await eventually(lambda: stage.broker.acknowledged()[0] == [1, 2, 3])
+    raw = stage.log.records()
+    assert len(raw) == 3
+    told = [(record.key, record.value, record.time_ms, record.headers) for record in stage.log.records(REPORTS)]
+    assert told == [(record.key, record.value, record.time_ms, record.headers) for record in (raw[0], raw[2])]
 
 
 async def test_the_bytes_that_wait_for_the_log_are_measured() -> None:
