@@ -25,6 +25,7 @@ from connectors.ports.settings import Duration, SettingInvalid, Settings, Size
 Role = Literal["ingest", "historian", "commands", "gateway"]
 NEED_LOG: frozenset[Role] = frozenset({"ingest", "historian", "commands"})
 """The roles that use the event log."""
+KEY_ADVICE = "Make the key: 'cloud-ingest keys create'. If it is there, let this user read it, and nobody else."
 ROLES: tuple[Role, ...] = ("ingest", "historian", "commands", "gateway")
 
 
@@ -223,15 +224,19 @@ def load_cloud_config(path: Path) -> CloudConfig:
 
 
 def check_files(path: Path, config: CloudConfig, roles: Collection[Role]) -> None:
-    """Look whether the files can be used that ``config``, read from ``path``, names for TLS and that ``roles`` need.
+    """Look whether the files can be used that ``config``, read from ``path``, names for TLS and keys of ``roles``.
 
     The database is needed by every role, and by the commands, which have none. Raises ``ConfigInvalid`` with all
     problems.
     """
     document = read_document(path, str(path))
-    if problems := [
-        problem for files in _tls_files(config, frozenset(roles)) for problem in _unusable(document, files)
-    ]:
+    named = _tls_files(config, frozenset(roles))
+    problems = [problem for files in named for problem in _unusable(document, files)]
+    key = config.commands.signing_key
+    if key is not None and "commands" in roles and (why := unreadable(key)) is not None:
+        place = ("commands", "signing_key")
+        problems.append(problem_at(document, place, f"{called(document, place)}: {why[0]}", KEY_ADVICE))
+    if problems:
         raise ConfigInvalid(sorted(problems, key=lambda problem: (problem.line, problem.column)))
 
 

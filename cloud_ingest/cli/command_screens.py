@@ -64,6 +64,23 @@ def command_screen(command: dict[str, Any]) -> RenderableType:
     return Group(head, Text(), states)
 
 
+def commanded_agents_screen(agents: Sequence[dict[str, Any]]) -> RenderableType:
+    """Agents that take commands: their journals and locks."""
+    if not agents:
+        return Text("no agent has said hello yet")
+    table = table_of("agent", "state", "journal", "commands", "hello (UTC)", "locked")
+    for agent in agents:
+        table.add_row(
+            Text(plain(agent["agent"])),
+            Text("online", "green") if agent["online"] else Text("offline", "bold red"),
+            Text("restored", "bold red") if agent["restored"] else Text(agent["journal"][:8]),
+            f"{agent['number']:,}",
+            time_text(agent["heard"]),
+            Text(plain(", ".join(agent["locks"])), "yellow"),
+        )
+    return table
+
+
 def keys_screen(keys: Sequence[dict[str, Any]]) -> RenderableType:
     """The signing keys, by their public halves."""
     if not keys:

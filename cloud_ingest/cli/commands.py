@@ -127,6 +127,19 @@ def show_(command: CommandArgument, config: ConfigOption = DEFAULT_CONFIG, as_js
 
 
 @app.command()
+def agents(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
+    """List the agents that take commands, with what operators have locked."""
+    from cloud_ingest.cli.command_screens import commanded_agents_screen
+    from cloud_ingest.commands import questions
+
+    rows = ask(config, questions.agents)
+    if as_json:
+        print_json(rows)
+    else:
+        show(commanded_agents_screen(rows))
+
+
+@app.command()
 def approve(
     command: CommandArgument, config: ConfigOption = DEFAULT_CONFIG, reason: WhyOption = "", as_json: JsonOption = False
 ) -> None:
@@ -158,7 +171,7 @@ def _requests(database: Database, approve: tuple[str, ...] = ()) -> Requests:
     from cloud_ingest.commands.requests import Requests
     from connectors.ports.clock import SystemClock
 
-    return Requests(database, SystemClock(), approve)
+    return Requests(database, SystemClock(), approve, tell=lambda _changes: None)  # standard output is the answer's
 
 
 async def _settled(database: Database, command: str, wait_s: float) -> dict[str, Any]:

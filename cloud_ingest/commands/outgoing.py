@@ -157,7 +157,7 @@ async def _again(database: Database, commands: Sequence[str], now_ms: int) -> li
 
 async def due_cancellations(database: Database, key: SigningKey, now_ms: int) -> Outgoing:
     """Cancellations of commands that their agents may have, for the first time or again."""
-    async with database.transaction() as session:
+    async with database.session() as session:
         rows = await session.fetch(
             "SELECT command_id, cancellation, cancels, group_name, agent.name FROM command JOIN agent USING (agent_id) "
             "WHERE cancellation IS NOT NULL AND next_cancel_ms <= $1 AND expires_ms > $1 AND agent.online "

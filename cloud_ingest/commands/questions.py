@@ -57,6 +57,33 @@ async def command(database: Database, command_id: str) -> dict[str, Any]:
     return {**_command(rows[0], current[-1] if current else None), "states": [_state(row) for row in states]}
 
 
+async def agents(database: Database) -> list[dict[str, Any]]:
+    """What every agent that takes commands has said of its journal last: whether it was restored, and its locks."""
+    async with database.session() as session:
+        rows = await session.fetch(
+            "SELECT group_name || '/' || agent.name AS agent, agent.online, command_journal.journal, "
+            "command_journal.start, heard_ms, restored, audit_number, audit_hash, locks, "
+            "(SELECT coalesce(max(number), 0) FROM command_start WHERE command_start.agent_id = agent.agent_id "
+            "    AND command_start.journal = command_journal.journal) AS number "
+            "FROM command_journal JOIN agent USING (agent_id) ORDER BY 1"
+        )
+    return [
+        {
+            "agent": row["agent"],
+            "online": row["online"],
+            "journal": row["journal"],
+            "number": row["number"],
+            "start": row["start"],
+            "heard": _time(row["heard_ms"]),
+            "restored": row["restored"],
+            "locks": list(row["locks"]),
+            "audit_number": row["audit_number"],
+            "audit_hash": row["audit_hash"],
+        }
+        for row in rows
+    ]
+
+
 async def _newest(session: Session, ids: Sequence[str]) -> dict[str, Row]:
     rows = await session.fetch(
         "SELECT DISTINCT ON (command_id) command_id, reason, code, value_before, value_after FROM command_state "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal
 
@@ -81,9 +81,16 @@ class Taken:
 
 
 class Requests:
-    """``approve``: patterns of what needs a second person (``rules.needs_approval``)."""
+    """``approve``: patterns of what needs a second person; ``tell`` is told of changes that are committed."""
 
-    def __init__(self, database: Database, clock: Clock, approve: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        approve: Sequence[str] = (),
+        tell: Callable[[list[Change]], None] = book.tell,
+    ) -> None:
+        self._tell = tell
         self._database = database
         self._clock = clock
         self._approve = tuple(approve)
@@ -122,7 +129,7 @@ class Requests:
             }
             changes = [Change(command, CommandState.REQUESTED, now_ms, issuer, request.reason, details=asked)]
             await book.write(session, changes)
-        book.tell(changes)
+        self._tell(changes)
         return Taken(command, is_new=True)
 
     async def approve(self, command: str, *, approver: str, reason: str = "") -> None:
@@ -147,7 +154,7 @@ class Requests:
             )
             changes = [Change(command, CommandState.APPROVED, now_ms, approver, reason)]
             await book.write(session, changes)
-        book.tell(changes)
+        self._tell(changes)
 
     async def cancel(self, command: str, *, actor: str, reason: str = "") -> Cancelling:
         """Take a command back, or have its agent do so, which tells what became of it. Raises ``RequestRefused``."""
@@ -174,7 +181,7 @@ class Requests:
                 deed = audit.Deed(now_ms, actor, "command cancellation", command, {"reason": reason})
                 await audit.append(session, [deed])
                 await book.wake(session)
-        book.tell(changes)
+        self._tell(changes)
         return how
 
     def _now_ms(self) -> int:

@@ -77,6 +77,21 @@ class CommandPage(Answer):
     next: str | None
 
 
+class CommandedAgent(Answer):
+    """An agent that takes commands, as it has said hello last."""
+
+    agent: Annotated[str, Field(description="group/name", examples=["plant-7/line-3"])]
+    online: bool
+    journal: Annotated[str, Field(description="Id of its journal of commands")]
+    number: Annotated[int, Field(description="The highest number of a command that was seen of it")]
+    start: Annotated[str, Field(description="The epoch of its start")]
+    heard: datetime
+    restored: Annotated[bool, Field(description="Its disk was restored, and it has not begun a new journal yet")]
+    locks: Annotated[list[str], Field(description="What operators have locked", examples=[["press"]])]
+    audit_number: Annotated[int, Field(description="The last entry of its own audit log")]
+    audit_hash: str
+
+
 class Decision(BaseModel):
     """Why somebody approves or cancels."""
 

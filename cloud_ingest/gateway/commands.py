@@ -12,7 +12,7 @@ from cloud_ingest.commands.requests import CommandRequest, Requests
 from cloud_ingest.commands.rules import Deed, may
 from cloud_ingest.commands.tokens import Holder
 from cloud_ingest.gateway.answers import ProblemAnswer
-from cloud_ingest.gateway.command_answers import CommandPage, CommandWithStates, Decision
+from cloud_ingest.gateway.command_answers import CommandedAgent, CommandPage, CommandWithStates, Decision
 from cloud_ingest.gateway.command_stream import CommandStream
 from cloud_ingest.gateway.parameters import only_known_parameters
 from connectors.commands.envelope import ULID_PATTERN
@@ -82,6 +82,11 @@ def command_routes(database: Database, requests: Requests) -> APIRouter:
         choice = questions.CommandChoice(agent, None if state is None else state.value, issuer, before, limit)
         rows = await questions.commands(database, choice)
         return CommandPage.model_validate({"commands": rows, "next": rows[-1]["id"] if len(rows) == limit else None})
+
+    @api.get("/agents", dependencies=[*known, Depends(_who_may(database, "read"))])
+    async def agents() -> list[CommandedAgent]:
+        """The agents that take commands: whether their journals are whole, and what operators have locked."""
+        return [CommandedAgent.model_validate(row) for row in await questions.agents(database)]
 
     command_stream = CommandStream(database, lambda given: _shown(database, given, "read"))
 

@@ -194,6 +194,19 @@ async def test_the_examples_in_the_api_description_are_what_it_takes(database_ds
         assert {"202", "400", "401", "403", "409", "429", "503"} <= posted["responses"].keys()
 
 
+async def test_what_agents_say_of_themselves_is_told(database_dsn: str) -> None:
+    async with desk(database_dsn) as here:
+        assert (await here.ask("GET", "/agents", "carl")).json() == []
+        hello = here.here.agent.hello("ab" * 16, number=7, locks=("press",), audit_number=3, audit_hash="cd" * 32)
+        await Reading(here.here).take(hello)
+        (agent,) = (await here.ask("GET", "/agents", "carl")).json()
+        assert (agent["agent"], agent["number"], agent["restored"], agent["locks"]) == (
+            "plant/line-1", 7, False, ["press"],
+        )  # fmt: skip
+        assert (agent["audit_number"], agent["audit_hash"]) == (3, "cd" * 32)
+        assert problem(await here.ask("GET", "/agents", None)) == (401, "no_token")
+
+
 # -- the stream --------------------------------------------------------------------------------------------------------
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import AsyncIterator
@@ -11,6 +12,7 @@ from typing import Any
 
 import httpx
 import pytest
+from lineside.servers.child_process import ChildProcess
 from lineside.servers.mosquitto import MosquittoBroker
 
 from connectors.commands.reports import CommandReport
@@ -28,10 +30,18 @@ SETPOINT = {"do": "write", "device": "press", "tag": "setpoint", "value": 120}
 class Plant:
     """A cloud with the role ``commands``, an agent that is born, and people with tokens."""
 
-    def __init__(self, cloud: Cloud, connection: Line, keys: TrustedKeys, tokens: dict[str, str]) -> None:
-        self.cloud, self.line, self.keys, self.tokens = cloud, connection, keys, tokens
+    def __init__(
+        self, cloud: Cloud, connection: Line, keys: TrustedKeys, tokens: dict[str, str], process: ChildProcess
+    ) -> None:
+        self.cloud, self.line, self.keys, self.tokens, self.process = cloud, connection, keys, tokens, process
         self.agent = PlayedAgent()
         self._steps: dict[str, int] = {}
+
+    def is_ready(self) -> bool:
+        try:
+            return self.cloud.get("/readyz").status_code == httpx.codes.OK
+        except httpx.TransportError:
+            return False
 
     def ask(self, method: str, path: str, by: str = "anna", *, key: str = "", **body: Any) -> httpx.Response:
         headers = {"Authorization": f"Bearer {self.tokens[by]}"} | ({"Idempotency-Key": key} if key else {})
@@ -77,7 +87,7 @@ async def plant(folder: Path, broker: MosquittoBroker, dsn: str) -> AsyncIterato
     try:
         cloud.wait_ready(process)
         async with line(broker.url) as connection:
-            made = Plant(cloud, connection, TrustedKeys(public), tokens)
+            made = Plant(cloud, connection, TrustedKeys(public), tokens, process)
             agent = made.agent
             connection.send(agent.born(1))
             definition = agent.define("press", {"setpoint": DataType.DOUBLE})
@@ -87,6 +97,7 @@ async def plant(folder: Path, broker: MosquittoBroker, dsn: str) -> AsyncIterato
             await eventually(lambda: any(one.time for one in made.heard()))
             await eventually(lambda: cloud.get("/api/v1/tags").json()["tags"])
             yield made
+            process = made.process
     finally:
         process.kill()
 
@@ -150,3 +161,85 @@ async def test_a_second_person_a_role_and_a_cancellation_that_the_agent_confirms
         await here.report(waiting, CommandState.CANCELLED)
         await eventually(lambda: here.states(waiting)[-1] == "cancelled")
         assert here.ask("POST", f"/{waiting}/cancel").status_code == 409
+
+
+@pytest.mark.slow
+async def test_the_command_line_does_what_the_api_does(
+    tmp_path: Path, mosquitto: MosquittoBroker, database_dsn: str
+) -> None:
+    async with plant(tmp_path, mosquitto, database_dsn) as here:
+        run = here.cloud.command
+        target = ("plant/line-1", "press", "setpoint")
+        sent = run("command", "send", *target, "120.5", "--reason", "by hand", "--key", "k", "--json")
+        assert sent.returncode == 0, sent.stderr
+        command = json.loads(sent.stdout)
+        assert (command["reason"], command["action"]["value"]) == ("by hand", 120.5)
+        again = run("command", "send", *target, "120.5", "--reason", "by hand", "--key", "k", "--json")
+        assert json.loads(again.stdout)["id"] == command["id"]
+        await eventually(lambda: any(one.command for one in here.heard()))
+        waiting = asyncio.create_task(
+            asyncio.to_thread(run, "command", "send", *target, "7", "--wait", "30s", "--precondition", "press/a == 1")
+        )
+        await eventually(lambda: len({one.command.id for one in here.heard() if one.command}) == 2)
+        second = next(one.command for one in here.heard() if one.command and one.command.id != command["id"])
+        assert second.precondition == "press/a == 1"
+        await here.report(second.id, CommandState.REFUSED, code="precondition", detail="press/a is 2")
+        ended = await waiting
+        assert ended.returncode == 1
+        assert "press/a is 2" in ended.stdout
+        named = run(
+            "command", "send", "plant/line-1", "press", "start", "--run", "-A", "recipe=3", "-A", "name=x", "--json"
+        )
+        assert json.loads(named.stdout)["action"]["arguments"] == {"recipe": 3, "name": "x"}
+        listed = run("command", "list")
+        assert ("press: start(recipe=3, name=x)" in listed.stdout, "precondition" in listed.stdout) == (True, True)
+        shown = run("command", "show", command["id"])
+        assert ("press/setpoint = 120.5" in shown.stdout, "requested" in shown.stdout) == (True, True)
+        held = json.loads(run("command", "send", *target, "5", "--approval", "--json").stdout)["id"]
+        own = run("command", "approve", held)
+        assert (own.returncode, "another person" in own.stderr) == (1, True)
+        cancelled = run("command", "cancel", held, "--reason", "no", "--json")
+        assert json.loads(cancelled.stdout)["state"] == "cancelled"
+        assert JOURNAL[:8] in run("command", "agents").stdout
+        wrong = run("command", "send", *target, "high", "--json")
+        assert (wrong.returncode, "is no Double" in wrong.stderr) == (1, True)
+        assert run("command", "send", *target).returncode == 2
+        assert run("command", "show", "nothing").returncode == 1
+        exported = run("audit", "export")
+        entries = [json.loads(text) for text in exported.stdout.splitlines()]
+        assert [entry["number"] for entry in entries] == list(range(1, len(entries) + 1))
+        assert "by hand" in exported.stdout
+        verified = run("audit", "verify")
+        assert (verified.returncode, "the chain is whole" in verified.stdout) == (0, True)
+        assert "lineside_" not in run("token", "list").stdout
+        assert run("token", "revoke", "anna").returncode == 0
+        assert here.ask("GET", "", "anna").status_code == 401
+        assert run("keys", "create").returncode == 1  # the file is there, and is not overwritten
+
+
+@pytest.mark.slow
+async def test_no_command_is_lost_or_changed_when_the_cloud_is_killed_again_and_again(
+    tmp_path: Path, mosquitto: MosquittoBroker, database_dsn: str
+) -> None:
+    """Whatever was signed first is what every later message says; and every command ends."""
+    async with plant(tmp_path, mosquitto, database_dsn) as here:
+        commands = [here.post(f"before {number}")["id"] for number in range(10)]
+        for round_ in range(4):
+            here.process.kill()
+            here.process = here.cloud.process(ROLES)
+            await eventually(here.is_ready, within_s=30)
+            commands += [here.post(f"{round_} {number}")["id"] for number in range(5)]
+            for command in commands[round_ * 5 : round_ * 5 + 5]:
+                await here.report(command, CommandState.RECEIVED)
+        await eventually(lambda: set(commands) <= {one.command.id for one in here.heard() if one.command}, within_s=60)
+        signed: dict[str, set[str]] = {}
+        for one in here.heard():
+            if one.command:
+                signed.setdefault(one.command.id, set()).add(one.command.to_json().decode())
+        assert {len(envelopes) for envelopes in signed.values()} == {1}
+        for command in commands:
+            await here.report(command, CommandState.SUCCEEDED)
+        await eventually(lambda: all(here.states(command)[-1] == "succeeded" for command in commands), within_s=60)
+        for command in commands:
+            assert len(set(here.states(command))) == len(here.states(command))
+        assert here.cloud.command("audit", "verify").returncode == 0
