@@ -59,6 +59,16 @@ def test_a_process_needs_the_files_of_its_roles_only(tmp_path: Path) -> None:
     assert problems(EVERYWHERE, tmp_path, ("historian",)) == [AT_DATABASE, *AT_KAFKA]
 
 
+def test_the_role_that_signs_needs_its_key(tmp_path: Path) -> None:
+    text = f"{PLAIN}commands: {{signing_key: key.jwk}}\n"
+    (found,) = problems(text, tmp_path)
+    assert found.startswith("3:25: 'signing_key' of 'commands': the file '/key.jwk' cannot be read")
+    assert "cloud-ingest keys create" in found
+    assert problems(text, tmp_path, ("gateway", "ingest", "historian")) == []
+    (tmp_path / "key.jwk").write_text("{}")
+    assert problems(text, tmp_path) == []
+
+
 def test_without_files_nothing_is_missing(tmp_path: Path) -> None:
     assert problems(PLAIN, tmp_path) == []
 
