@@ -30,29 +30,48 @@ class Deed:
     details: Mapping[str, Any] = field(default_factory=dict)
 
 
-async def lock_head(session: Session) -> AuditEntry | None:
-    """The last entry, as far as the next one needs it. No other transaction writes states or entries until our end."""
+@dataclass(slots=True)
+class Head:
+    """The end of the chain, within the transaction that has locked it; ``append`` and ``chain`` move it on."""
+
+    last: AuditEntry | None
+
+    def chain(self, deeds: Sequence[Deed]) -> list[AuditEntry]:
+        """The entries for ``deeds``, which the caller writes."""
+        entries: list[AuditEntry] = []
+        for deed in deeds:
+            self.last = chained(
+                self.last,
+                time_ms=deed.time_ms,
+                actor=deed.actor,
+                action=deed.action,
+                subject=deed.subject,
+                details=deed.details,
+            )
+            entries.append(self.last)
+        return entries
+
+
+async def lock_head(session: Session) -> Head:
+    """The end of the chain. No other transaction writes states or entries until the end of this one."""
     (row,) = await session.fetch("SELECT number, hash FROM command_audit_head WHERE tenant_id = $1 FOR UPDATE", TENANT)
     if not row["number"]:
-        return None
-    return AuditEntry(int(row["number"]), 0, "", "", "", {}, "", str(row["hash"]))
+        return Head(None)
+    return Head(AuditEntry(int(row["number"]), 0, "", "", "", {}, "", str(row["hash"])))
 
 
-async def append(session: Session, deeds: Sequence[Deed]) -> None:
-    """Add ``deeds``, in a transaction."""
-    if not deeds:
-        return
-    last = await lock_head(session)
-    entries: list[AuditEntry] = []
-    for deed in deeds:
-        last = chained(
-            last, time_ms=deed.time_ms, actor=deed.actor, action=deed.action, subject=deed.subject, details=deed.details
-        )
-        entries.append(last)
-    await session.execute(
-        "INSERT INTO command_audit (tenant_id, number, time_ms, actor, action, subject, details, before, hash) "
-        "SELECT $1, * FROM unnest($2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[], "
-        "$8::text[], $9::text[])",
+INSERT: Final = (
+    "INSERT INTO command_audit (tenant_id, number, time_ms, actor, action, subject, details, before, hash) "
+    "SELECT $1, * FROM unnest($2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[], "
+    "$8::text[], $9::text[])"
+)
+MOVE: Final = "UPDATE command_audit_head SET number = $10::bigint, hash = $11 WHERE tenant_id = $1"
+"""The head's new place. Parameters of both are ``columns``."""
+
+
+def columns(entries: Sequence[AuditEntry]) -> list[Any]:
+    """The parameters of ``INSERT`` and ``MOVE``."""
+    return [
         TENANT,
         [entry.number for entry in entries],
         [entry.time_ms for entry in entries],
@@ -62,13 +81,16 @@ async def append(session: Session, deeds: Sequence[Deed]) -> None:
         [json.dumps(dict(entry.details), ensure_ascii=False, allow_nan=False) for entry in entries],
         [entry.before for entry in entries],
         [entry.hash for entry in entries],
-    )
-    await session.execute(
-        "UPDATE command_audit_head SET number = $2, hash = $3 WHERE tenant_id = $1",
-        TENANT,
         entries[-1].number,
         entries[-1].hash,
-    )
+    ]
+
+
+async def append(session: Session, head: Head, deeds: Sequence[Deed]) -> None:
+    """Add ``deeds`` in the transaction that has locked ``head``."""
+    if deeds:
+        entries = head.chain(deeds)
+        await session.execute(f"WITH written AS ({INSERT}) {MOVE}", *columns(entries))
 
 
 async def entries(database: Database, after: int = 0) -> AsyncIterator[AuditEntry]:

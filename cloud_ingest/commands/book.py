@@ -45,19 +45,30 @@ class Change:
     """What the audit log says beside it."""
 
 
-async def write(session: Session, changes: Sequence[Change]) -> None:
-    """Write ``changes`` in their order, in a transaction that holds the head of the audit log."""
+_WRITE: Final = (
+    f"WITH audit AS ({audit.INSERT}), head AS ({audit.MOVE}), states AS ("  # noqa: S608  of our own
+    "    INSERT INTO command_state (tenant_id, command_id, state, time_ms, actor, reason, code, value_before, "
+    "    value_after, journal, number, step, is_late) "
+    "    SELECT $1, command_id, state, time_ms, actor, reason, code, before, after, journal, number, step, is_late "
+    "    FROM unnest($12::text[], $13::text[], $14::bigint[], $15::text[], $16::text[], $17::text[], $18::text[], "
+    "    $19::text[], $20::text[], $21::bigint[], $22::int[], $23::bool[]) WITH ORDINALITY AS given "
+    "    (command_id, state, time_ms, actor, reason, code, before, after, journal, number, step, is_late, place) "
+    "    ORDER BY place), "
+    "moved AS (UPDATE command SET state = given.state, changed_ms = given.time_ms "
+    "    FROM unnest($24::text[], $25::text[], $26::bigint[]) AS given (command_id, state, time_ms) "
+    "    WHERE command.command_id = given.command_id) "
+    "SELECT pg_notify($27, '')"
+)
+
+
+async def write(session: Session, head: audit.Head, changes: Sequence[Change]) -> None:
+    """Write ``changes`` in their order, in the transaction that has locked ``head``: one round trip for all of it."""
     if not changes:
         return
+    newest = {change.command: change for change in changes if not change.is_late}
     await session.execute(
-        "INSERT INTO command_state (tenant_id, command_id, state, time_ms, actor, reason, code, value_before, "
-        "value_after, journal, number, step, is_late) "
-        "SELECT $1, command_id, state, time_ms, actor, reason, code, before, after, journal, number, step, is_late "
-        "FROM unnest($2::text[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[], "
-        "$10::text[], $11::bigint[], $12::int[], $13::bool[]) WITH ORDINALITY AS given "
-        "(command_id, state, time_ms, actor, reason, code, before, after, journal, number, step, is_late, place) "
-        "ORDER BY place",
-        audit.TENANT,
+        _WRITE,
+        *audit.columns(head.chain([_deed(change) for change in changes])),
         [change.command for change in changes],
         [change.state.value for change in changes],
         [change.time_ms for change in changes],
@@ -70,18 +81,11 @@ async def write(session: Session, changes: Sequence[Change]) -> None:
         [change.number for change in changes],
         [change.step for change in changes],
         [change.is_late for change in changes],
-    )
-    newest = {change.command: change for change in changes if not change.is_late}
-    await session.execute(
-        "UPDATE command SET state = given.state, changed_ms = given.time_ms "
-        "FROM unnest($1::text[], $2::text[], $3::bigint[]) AS given (command_id, state, time_ms) "
-        "WHERE command.command_id = given.command_id",
         list(newest),
         [change.state.value for change in newest.values()],
         [change.time_ms for change in newest.values()],
+        CHANNEL,
     )
-    await audit.append(session, [_deed(change) for change in changes])
-    await wake(session)
 
 
 def tell(changes: Sequence[Change]) -> None:

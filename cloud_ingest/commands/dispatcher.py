@@ -14,7 +14,7 @@ from typing import Final
 
 from cloud_ingest.commands.book import CHANNEL
 from cloud_ingest.commands.keys import KeyUnusable, usable_key
-from cloud_ingest.commands.outgoing import Outgoing, due_cancellations, due_commands, due_times
+from cloud_ingest.commands.outgoing import Outgoing, due_cancellations, due_commands, due_times, look
 from cloud_ingest.observability.command_events import (
     CommandMessagesSent,
     CommandsLost,
@@ -115,20 +115,29 @@ class Dispatcher:
 
     async def _send(self, key: SigningKey) -> bool:
         """Send what is due; whether that was anything, so that there may be more. The time comes first."""
+        now_ms = self._clock.now_ns() // 1_000_000
+        due = await look(self._database, now_ms)
         sent = Outgoing([])
-        for due in (due_times, due_cancellations, due_commands):
-            found = await due(self._database, key, self._clock.now_ns() // 1_000_000)
-            for message in found.messages:
-                self._broker.publish(message)
-            sent.commands += found.commands
-            sent.again += found.again
-            sent.cancellations += found.cancellations
-            sent.times += found.times
-            await self._broker.drained(UNSENT_BYTES_MAX)
+        if due.times:
+            await self._publish(await due_times(self._database, key, self._clock.now_ns() // 1_000_000), sent)
+        if due.cancellations:
+            await self._publish(await due_cancellations(self._database, key, now_ms), sent)
+        if due.first or due.again:
+            await self._publish(await due_commands(self._database, key, now_ms, due), sent)
         if not (sent.commands or sent.again or sent.cancellations or sent.times):
             return False
         emit(CommandMessagesSent(sent.commands, sent.again, sent.cancellations, sent.times))
         return True
+
+    async def _publish(self, found: Outgoing, sent: Outgoing) -> None:
+        """Publish what was ``found``, and count it in ``sent``."""
+        for message in found.messages:
+            self._broker.publish(message)
+        sent.commands += found.commands
+        sent.again += found.again
+        sent.cancellations += found.cancellations
+        sent.times += found.times
+        await self._broker.drained(UNSENT_BYTES_MAX)
 
     async def _follow(self, url: str, key: SigningKey) -> None:
         """Where agents have several brokers, they are on that of the host; and the key may be changed meanwhile."""

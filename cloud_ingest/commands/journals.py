@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from cloud_ingest.commands import audit
 from cloud_ingest.commands.incoming import Told
@@ -13,26 +13,27 @@ from connectors.ports.database import Row, Session
 from connectors.sparkplug.delivery import parse_epoch
 
 
-async def take_number(session: Session, agent: KnownAgent, start: str, journal: str, number: int) -> None:
-    """A command of this number was seen in ``journal``, reported in ``start``."""
+async def take_numbers(session: Session, numbers: Mapping[tuple[KnownAgent, str, str], int]) -> None:
+    """Of each agent, start and journal: a command of this number was seen."""
     await session.execute(
-        "INSERT INTO command_start AS known (agent_id, tenant_id, start, journal, number) VALUES ($1, $2, $3, $4, $5) "
+        "INSERT INTO command_start AS known (agent_id, tenant_id, start, journal, number) "
+        "SELECT * FROM unnest($1::int[], $2::int[], $3::text[], $4::text[], $5::bigint[]) "
         "ON CONFLICT (agent_id, start, journal) DO UPDATE SET number = greatest(known.number, excluded.number)",
-        agent.agent_id,
-        agent.tenant_id,
-        start,
-        journal,
-        number,
+        [agent.agent_id for agent, _, _ in numbers],
+        [agent.tenant_id for agent, _, _ in numbers],
+        [start for _, start, _ in numbers],
+        [journal for _, _, journal in numbers],
+        list(numbers.values()),
     )
 
 
-async def take_hello(session: Session, agent: KnownAgent, told: Told) -> Finding | None:
+async def take_hello(session: Session, head: audit.Head, agent: KnownAgent, told: Told) -> Finding | None:
     """Take a hello: it is answered, and the journal is known. What it found, where commands become unknown by it."""
     hello = told.hello
     assert hello is not None  # noqa: S101  the caller has looked
     if not hello.start:
         hello = hello.model_copy(update={"start": told.start})
-    known, head = await _known(session, agent)
+    known, audit_hash = await _known(session, agent)
     beyond = known is not None and known.start != hello.start and await _is_beyond_end(session, agent, hello.previous)
     finding = judge(hello, told.batch, known, beyond_end=beyond)
     await _write_start(session, agent, hello, told.batch)
@@ -53,7 +54,7 @@ async def take_hello(session: Session, agent: KnownAgent, told: Told) -> Finding
         restored,
     )
     is_news = finding is Finding.OTHER or (restored and known is not None and not known.restored)
-    await audit.append(session, _deeds(agent, hello, told, finding if is_news else None, head))
+    await audit.append(session, head, _deeds(agent, hello, told, finding if is_news else None, audit_hash))
     return finding if is_news else None
 
 

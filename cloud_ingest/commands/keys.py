@@ -67,7 +67,7 @@ async def create(database: Database, clock: Clock, path: Path, *, by: str) -> st
     """A new key, its private half in ``path``: its id. Raises ``RequestRefused``."""
     key = SigningKey.generate()
     async with database.transaction() as session:
-        await audit.lock_head(session)
+        head = await audit.lock_head(session)
         rows = await session.fetch(
             "SELECT key_id FROM signing_key WHERE tenant_id = $1 AND retired IS NULL ORDER BY created", audit.TENANT
         )
@@ -82,7 +82,7 @@ async def create(database: Database, clock: Clock, path: Path, *, by: str) -> st
             by,
         )
         deed = audit.Deed(clock.now_ns() // 1_000_000, by, "key created", key.key_id, {"file": str(path)})
-        await audit.append(session, [deed])
+        await audit.append(session, head, [deed])
         write_key(path, key)
     return key.key_id
 
@@ -90,7 +90,7 @@ async def create(database: Database, clock: Clock, path: Path, *, by: str) -> st
 async def retire(database: Database, clock: Clock, key_id: str, *, by: str) -> None:
     """Nothing is signed with it any more, and agents are to forget it. Raises ``RequestRefused``."""
     async with database.transaction() as session:
-        await audit.lock_head(session)
+        head = await audit.lock_head(session)
         done = await session.execute(
             "UPDATE signing_key SET retired = now(), retired_by = $3 "
             "WHERE tenant_id = $1 AND key_id = $2 AND retired IS NULL",
@@ -100,7 +100,7 @@ async def retire(database: Database, clock: Clock, key_id: str, *, by: str) -> N
         )
         if not done:
             raise RequestRefused(Why.UNKNOWN, "unknown_key", f"there is no key {key_id!r} that holds")
-        await audit.append(session, [audit.Deed(clock.now_ns() // 1_000_000, by, "key retired", key_id)])
+        await audit.append(session, head, [audit.Deed(clock.now_ns() // 1_000_000, by, "key retired", key_id)])
 
 
 async def listed(database: Database) -> list[dict[str, Any]]:

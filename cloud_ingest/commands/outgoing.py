@@ -39,9 +39,12 @@ _OPEN: Final = (
     "    OR command_journal.heard_ms >= (extract(epoch FROM agent.online_changed) * 1000)::bigint)"
 )
 _DUE: Final = (
-    f"SELECT command_id, state FROM ({_OPEN}) AS open WHERE place <= {UNDER_WAY_MAX} AND expires_ms > $1 "  # noqa: S608  of our own
-    "AND (state IN ('requested', 'approved') OR (state = 'sent' AND next_send_ms <= $1 AND NOT is_plain)) "
-    "ORDER BY command_id LIMIT $2"
+    "SELECT command_id, state, times, cancellations FROM ("  # noqa: S608  of our own
+    "    SELECT EXISTS (SELECT FROM time_request) AS times, EXISTS (SELECT FROM command "
+    "    WHERE cancellation IS NOT NULL AND state IN ('sent', 'received')) AS cancellations) AS asked "
+    f"LEFT JOIN (SELECT * FROM ({_OPEN}) AS open WHERE place <= {UNDER_WAY_MAX} AND expires_ms > $1 "
+    "    AND (state IN ('requested', 'approved') OR (state = 'sent' AND next_send_ms <= $1 AND NOT is_plain)) "
+    "    ORDER BY command_id LIMIT $2) AS due ON true ORDER BY command_id"
 )
 _ROW: Final = (
     "SELECT command.*, group_name, agent.name, group_name || '/' || agent.name AS agent, "
@@ -62,6 +65,33 @@ class Outgoing:
     again: int = 0
     cancellations: int = 0
     times: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """What there is to send.
+
+    ``times``: whether any hello waits for an answer; ``cancellations``: whether any agent is to take a command back;
+    commands for the ``first`` time, and ``again``.
+    """
+
+    times: bool
+    cancellations: bool
+    first: list[str]
+    again: list[str]
+
+
+async def look(database: Database, now_ms: int) -> Due:
+    """What there is to send now, in one round trip. Raises ``DatabaseUnavailable``."""
+    async with database.session() as session:
+        rows = await session.fetch(_DUE, now_ms, AT_ONCE_MAX, HELLO_S)
+    commands = [(str(row["command_id"]), row["state"]) for row in rows if row["command_id"] is not None]
+    return Due(
+        bool(rows[0]["times"]),
+        bool(rows[0]["cancellations"]),
+        [command for command, state in commands if state != CommandState.SENT],
+        [command for command, state in commands if state == CommandState.SENT],
+    )
 
 
 async def due_times(database: Database, key: SigningKey, now_ms: int) -> Outgoing:
@@ -88,19 +118,11 @@ async def due_times(database: Database, key: SigningKey, now_ms: int) -> Outgoin
     return Outgoing(messages, times=len(messages))
 
 
-async def due_commands(database: Database, key: SigningKey, now_ms: int) -> Outgoing:
-    """Commands that are to be sent now, for the first time or again. Raises ``DatabaseUnavailable``."""
-    async with database.session() as session:
-        rows = await session.fetch(_DUE, now_ms, AT_ONCE_MAX, HELLO_S)
-    outgoing = Outgoing([])
-    if first := [str(row["command_id"]) for row in rows if row["state"] != CommandState.SENT]:
-        outgoing.messages += await _first_time(database, key, first, now_ms)
-        outgoing.commands = len(outgoing.messages)
-    if again := [str(row["command_id"]) for row in rows if row["state"] == CommandState.SENT]:
-        sent = await _again(database, again, now_ms)
-        outgoing.messages += sent
-        outgoing.again = len(sent)
-    return outgoing
+async def due_commands(database: Database, key: SigningKey, now_ms: int, due: Due) -> Outgoing:
+    """Those of ``due`` that are still to be sent. Raises ``DatabaseUnavailable``."""
+    first = await _first_time(database, key, due.first, now_ms) if due.first else []
+    again = await _again(database, due.again, now_ms) if due.again else []
+    return Outgoing([*first, *again], commands=len(first), again=len(again))
 
 
 async def _first_time(database: Database, key: SigningKey, commands: Sequence[str], now_ms: int) -> list[Message]:
@@ -109,7 +131,7 @@ async def _first_time(database: Database, key: SigningKey, commands: Sequence[st
     changes: list[Change] = []
     sealed: dict[str, str | None] = {}
     async with database.transaction() as session:
-        await audit.lock_head(session)
+        head = await audit.lock_head(session)
         rows = await session.fetch(
             f"{_ROW} AND (command.state = 'approved' OR (command.state = 'requested' AND NOT needs_approval)) "
             "ORDER BY command_id",
@@ -136,13 +158,14 @@ async def _first_time(database: Database, key: SigningKey, commands: Sequence[st
             list(sealed.values()),
             [now_ms + resend_after_ms(1, random.random()) for _ in sealed],
         )
-        await book.write(session, changes)
+        await book.write(session, head, changes)
     book.tell(changes)
     return messages
 
 
 async def _again(database: Database, commands: Sequence[str], now_ms: int) -> list[Message]:
     async with database.transaction() as session:
+        await audit.lock_head(session)
         rows = await session.fetch(f"{_ROW} AND command.state = 'sent' ORDER BY command_id", list(commands))
         await session.execute(
             "UPDATE command SET sends = given.sends, next_send_ms = given.next_send_ms "
@@ -157,7 +180,8 @@ async def _again(database: Database, commands: Sequence[str], now_ms: int) -> li
 
 async def due_cancellations(database: Database, key: SigningKey, now_ms: int) -> Outgoing:
     """Cancellations of commands that their agents may have, for the first time or again."""
-    async with database.session() as session:
+    async with database.transaction() as session:
+        await audit.lock_head(session)
         rows = await session.fetch(
             "SELECT command_id, cancellation, cancels, group_name, agent.name FROM command JOIN agent USING (agent_id) "
             "WHERE cancellation IS NOT NULL AND next_cancel_ms <= $1 AND expires_ms > $1 AND agent.online "
@@ -185,10 +209,10 @@ async def end_by_time(database: Database, now_ms: int) -> int:
     if not any(ended_by_time(CommandState(row["state"]), row["expires_ms"], now_ms) for row in candidates):
         return 0
     async with database.transaction() as session:
-        await audit.lock_head(session)
+        head = await audit.lock_head(session)
         rows = await session.fetch(_OVER, now_ms, AT_ONCE_MAX)
         changes = [change for row in rows if (change := _ended(row, now_ms)) is not None]
-        await book.write(session, changes)
+        await book.write(session, head, changes)
     book.tell(changes)
     return len(changes)
 

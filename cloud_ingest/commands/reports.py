@@ -14,7 +14,7 @@ from typing import Final
 from cloud_ingest.commands import audit, book
 from cloud_ingest.commands.book import Change
 from cloud_ingest.commands.incoming import Told, read_told
-from cloud_ingest.commands.journals import take_hello, take_number
+from cloud_ingest.commands.journals import take_hello, take_numbers
 from cloud_ingest.commands.rules import Party, permitted
 from cloud_ingest.event_log.topics import REPORTS
 from cloud_ingest.historian.failures import Cause, cause_of, reason_of
@@ -42,6 +42,8 @@ class _Work:
     """What one transaction does, and what is told when it is committed."""
 
     changes: list[Change] = field(default_factory=list)
+    numbers: dict[tuple[KnownAgent, str, str], int] = field(default_factory=dict)
+    """By agent, start and journal, the highest number of a command; not written yet."""
     told: list[Event] = field(default_factory=list)
     reports: int = 0
     repeated: int = 0
@@ -130,11 +132,12 @@ class ReportProjector:
         async with self._database.transaction() as session:
             await self._place.move(session, self._next, following, last.time_ms)
             if told:
-                await audit.lock_head(session)
+                head = await audit.lock_head(session)
                 known = await _known(session, [one.report.id for one in told if one.report is not None])
                 for one in told:
-                    await _take(session, work, known, names[one.agent], one)
-                await book.write(session, work.changes)
+                    await _take(session, head, work, known, names[one.agent], one)
+                await _write_numbers(session, work)
+                await book.write(session, head, work.changes)
                 if work.hellos and not work.changes:
                     await book.wake(session)
         self._next = following
@@ -149,27 +152,31 @@ def _name(told: Sequence[Told]) -> str:
 
 async def _known(session: Session, commands: Sequence[str]) -> _Known:
     rows: Sequence[Row] = await session.fetch(
-        "SELECT command_id, state, agent_id FROM command WHERE command_id = ANY($1::text[])", list(commands)
-    )
-    steps = await session.fetch(
-        "SELECT command_id, journal, step FROM command_state "
-        "WHERE command_id = ANY($1::text[]) AND journal IS NOT NULL",
+        "SELECT command_id, command.state, agent_id, command_state.journal, command_state.step FROM command "
+        "LEFT JOIN command_state USING (command_id) WHERE command_id = ANY($1::text[])",
         list(commands),
     )
     return _Known(
         {row["command_id"]: CommandState(row["state"]) for row in rows},
         {row["command_id"]: row["agent_id"] for row in rows},
-        {(row["command_id"], row["journal"], row["step"]) for row in steps},
+        {(row["command_id"], row["journal"], row["step"]) for row in rows if row["journal"] is not None},
     )
 
 
-async def _take(session: Session, work: _Work, known: _Known, agent: KnownAgent, told: Told) -> None:
+async def _take(session: Session, head: audit.Head, work: _Work, known: _Known, agent: KnownAgent, told: Told) -> None:
     if told.report is not None:
         work.reports += 1
         await _report(session, work, known, agent, told)
     if told.hello is not None:
         work.hellos += 1
-        await _hello(session, work, known, agent, told)
+        await _write_numbers(session, work)  # a hello is judged by them
+        await _hello(session, head, work, known, agent, told)
+
+
+async def _write_numbers(session: Session, work: _Work) -> None:
+    if work.numbers:
+        await take_numbers(session, work.numbers)
+        work.numbers = {}
 
 
 async def _report(session: Session, work: _Work, known: _Known, agent: KnownAgent, told: Told) -> None:
@@ -188,7 +195,8 @@ async def _report(session: Session, work: _Work, known: _Known, agent: KnownAgen
     current = known.states.get(report.id)
     is_late = current is not None and not permitted(Party.AGENT, report.state, current)
     known.steps.add(step)
-    await take_number(session, agent, told.start, report.journal, report.number)
+    place = (agent, told.start, report.journal)
+    work.numbers[place] = max(work.numbers.get(place, 0), report.number)
     if not is_late:
         known.states[report.id] = report.state
     work.changes.append(
@@ -225,8 +233,8 @@ async def _enter_local(session: Session, agent: KnownAgent, told: Told) -> None:
     )
 
 
-async def _hello(session: Session, work: _Work, known: _Known, agent: KnownAgent, told: Told) -> None:
-    verdict = await take_hello(session, agent, told)
+async def _hello(session: Session, head: audit.Head, work: _Work, known: _Known, agent: KnownAgent, told: Told) -> None:
+    verdict = await take_hello(session, head, agent, told)
     if verdict is None:
         return
     rows = await session.fetch(

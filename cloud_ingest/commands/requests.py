@@ -112,15 +112,16 @@ class Requests:
         action = _fitting(request, target)
         needed = needs_approval(request.agent, action, request.approval, self._approve)
         async with self._database.transaction() as session:
-            await audit.lock_head(session)
-            if (earlier := await _earlier(session, issuer, key, digest)) is not None:
-                return earlier
+            head = await audit.lock_head(session)
             await _check_room(session, target["agent_id"])
             if request.armed is not None:
                 await _check_armed(session, request.armed, target["agent_id"], action)
             now_ms = self._now_ms()
             command = str(ULID.from_timestamp(now_ms / 1000))
-            await _insert(session, command, request, action, target, now_ms, issuer, key, digest, needed)
+            if not await _insert(session, command, request, action, target, now_ms, issuer, key, digest, needed):
+                earlier = await _earlier(session, issuer, key, digest)
+                assert earlier is not None  # noqa: S101  it was taken while we looked at the target
+                return earlier
             asked = {
                 "agent": request.agent,
                 "action": action.model_dump(),
@@ -128,14 +129,14 @@ class Requests:
                 "approval": needed,
             }
             changes = [Change(command, CommandState.REQUESTED, now_ms, issuer, request.reason, details=asked)]
-            await book.write(session, changes)
+            await book.write(session, head, changes)
         self._tell(changes)
         return Taken(command, is_new=True)
 
     async def approve(self, command: str, *, approver: str, reason: str = "") -> None:
         """Agree to a command of somebody else. Raises ``RequestRefused``."""
         async with self._database.transaction() as session:
-            await audit.lock_head(session)
+            head = await audit.lock_head(session)
             row = await _command(session, command)
             now_ms = self._now_ms()
             state, issuer = CommandState(row["state"]), str(row["issuer"])
@@ -153,14 +154,14 @@ class Requests:
                 "UPDATE command SET approvers = approvers || $2::text WHERE command_id = $1", command, approver
             )
             changes = [Change(command, CommandState.APPROVED, now_ms, approver, reason)]
-            await book.write(session, changes)
+            await book.write(session, head, changes)
         self._tell(changes)
 
     async def cancel(self, command: str, *, actor: str, reason: str = "") -> Cancelling:
         """Take a command back, or have its agent do so, which tells what became of it. Raises ``RequestRefused``."""
         changes: list[Change] = []
         async with self._database.transaction() as session:
-            await audit.lock_head(session)
+            head = await audit.lock_head(session)
             row = await _command(session, command)
             now_ms = self._now_ms()
             how = cancelling(CommandState(row["state"]))
@@ -170,7 +171,7 @@ class Requests:
                 )
             if how is Cancelling.AT_ONCE:
                 changes = [Change(command, CommandState.CANCELLED, now_ms, actor, reason)]
-                await book.write(session, changes)
+                await book.write(session, head, changes)
             elif row["cancellation"] is None:
                 asked = {"agent": row["agent"], "id": command, "issuer": actor, "reason": reason, "issued_ms": now_ms}
                 await session.execute(
@@ -179,7 +180,7 @@ class Requests:
                     json.dumps(asked),
                 )
                 deed = audit.Deed(now_ms, actor, "command cancellation", command, {"reason": reason})
-                await audit.append(session, [deed])
+                await audit.append(session, head, [deed])
                 await book.wake(session)
         self._tell(changes)
         return how
@@ -305,12 +306,14 @@ async def _insert(
     key: str,
     digest: str,
     needed: bool,
-) -> None:
-    await session.execute(
+) -> int:
+    """How many were: none when the same issuer has used the key meanwhile."""
+    return await session.execute(
         "INSERT INTO command (command_id, tenant_id, agent_id, origin, action, datatype, correlation, stage, armed, "
         "precondition, issuer, reason, needs_approval, is_plain, requested_ms, expires_ms, idempotency_key, "
         "request_hash, state, changed_ms) "
-        "VALUES ($1,$2,$3,'cloud',$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14::bigint,$15,$16,$17,'requested',$14::bigint)",
+        "VALUES ($1,$2,$3,'cloud',$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14::bigint,$15,$16,$17,'requested',$14::bigint) "
+        "ON CONFLICT (tenant_id, issuer, idempotency_key) DO NOTHING",
         command,
         audit.TENANT,
         target["agent_id"],

@@ -37,7 +37,7 @@ async def create(database: Database, clock: Clock, name: str, role: TokenRole, *
         raise RequestRefused(Why.INVALID, "invalid_name", f"{name!r} cannot be the name of a token")
     token = PREFIX + secrets.token_urlsafe(TOKEN_BYTES)
     async with database.transaction() as session:
-        await audit.lock_head(session)
+        head = await audit.lock_head(session)
         made = await session.execute(
             "INSERT INTO api_token (tenant_id, name, role, sha256, created_by) VALUES ($1, $2, $3, $4, $5) "
             "ON CONFLICT (tenant_id, name) WHERE revoked IS NULL DO NOTHING",
@@ -54,14 +54,14 @@ async def create(database: Database, clock: Clock, name: str, role: TokenRole, *
                 f"there is a token {name!r}: revoke it first, or choose another name",
             )
         deed = audit.Deed(clock.now_ns() // 1_000_000, by, "token created", name, {"role": role})
-        await audit.append(session, [deed])
+        await audit.append(session, head, [deed])
     return token
 
 
 async def revoke(database: Database, clock: Clock, name: str, *, by: str) -> None:
     """Make the token ``name`` worthless from now on. Raises ``RequestRefused`` when there is none."""
     async with database.transaction() as session:
-        await audit.lock_head(session)
+        head = await audit.lock_head(session)
         revoked = await session.execute(
             "UPDATE api_token SET revoked = now(), revoked_by = $3 "
             "WHERE tenant_id = $1 AND name = $2 AND revoked IS NULL",
@@ -71,7 +71,7 @@ async def revoke(database: Database, clock: Clock, name: str, *, by: str) -> Non
         )
         if not revoked:
             raise RequestRefused(Why.UNKNOWN, "unknown_token", f"there is no token {name!r} that holds")
-        await audit.append(session, [audit.Deed(clock.now_ns() // 1_000_000, by, "token revoked", name)])
+        await audit.append(session, head, [audit.Deed(clock.now_ns() // 1_000_000, by, "token revoked", name)])
 
 
 async def listed(database: Database) -> list[dict[str, Any]]:

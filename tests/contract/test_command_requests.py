@@ -192,7 +192,7 @@ async def test_a_transaction_that_fails_leaves_no_entry_and_no_hole(database_dsn
 
         async def fail() -> None:
             async with here.database.transaction() as session:
-                await audit.append(session, [audit.Deed(1, "anna", "nothing", "x")])
+                await audit.append(session, await audit.lock_head(session), [audit.Deed(1, "anna", "nothing", "x")])
                 raise RuntimeError
 
         with pytest.raises(RuntimeError):
