@@ -66,6 +66,21 @@ def write_key(path: Path, key: SigningKey) -> None:
 async def create(database: Database, clock: Clock, path: Path, *, by: str) -> str:
     """A new key, its private half in ``path``: its id. Raises ``RequestRefused``."""
     key = SigningKey.generate()
+    write_key(path, key)
+    try:
+        await _enter(database, clock, path, key, by)
+    except BaseException:
+        _remove(path)
+        raise
+    return key.key_id
+
+
+def _remove(path: Path) -> None:
+    """A key that the database does not know is of no use, and stands in the way of another."""
+    path.unlink(missing_ok=True)
+
+
+async def _enter(database: Database, clock: Clock, path: Path, key: SigningKey, by: str) -> None:
     async with database.transaction() as session:
         head = await audit.lock_head(session)
         rows = await session.fetch(
@@ -83,8 +98,6 @@ async def create(database: Database, clock: Clock, path: Path, *, by: str) -> st
         )
         deed = audit.Deed(clock.now_ns() // 1_000_000, by, "key created", key.key_id, {"file": str(path)})
         await audit.append(session, head, [deed])
-        write_key(path, key)
-    return key.key_id
 
 
 async def retire(database: Database, clock: Clock, key_id: str, *, by: str) -> None:

@@ -11,20 +11,22 @@ from typing import Any
 
 import pytest
 from lineside.servers.mosquitto import MosquittoBroker
+from lineside.servers.postgres import PostgresServer
 
-from cloud_ingest.commands import dispatcher, keys, outgoing, questions, role
+from cloud_ingest.commands import audit, dispatcher, keys, outgoing, questions, role
 from cloud_ingest.commands.dispatcher import Dispatcher, DispatcherOptions
 from cloud_ingest.commands.role import Commands
 from cloud_ingest.event_log.topics import COMMANDS, REPORTS, topic_specs
 from connectors.commands.signing import TrustedKeys
 from connectors.commands.states import CommandState
 from connectors.model.delivery import AgentName
+from connectors.model.errors import DatabaseUnavailable
 from connectors.mqtt.session import MqttOptions, MqttSession
 from connectors.ports.broker import Message
 from connectors.ports.event_log import EventLog, Record
 from connectors.postgres.database import open_database
 from tests.contract.command_steps import JOURNAL, Office, log_record, office, reports_log
-from tests.contract.historian_steps import RawLog, eventually
+from tests.contract.historian_steps import RawLog, RawLogOnPostgres, eventually
 from tests.played_agent import Commanded, Wire, commanded
 
 WAY = (CommandState.RECEIVED, CommandState.EXECUTING, CommandState.SUCCEEDED)
@@ -337,3 +339,47 @@ async def test_an_agent_has_a_bounded_number_of_commands_under_way(
             assert sorted(heard.ids()) == sorted(asked)[:32]
             await sender.say(*(here.report(command, WAY[2]) for command in heard.ids()[:8]))
             await heard.hear(lambda: len(heard.ids()) == 40)
+
+
+async def test_without_a_key_reports_are_read_states_are_told_and_time_ends_what_was_not_sent(
+    tmp_path: Path, mosquitto: MosquittoBroker, raw_log: RawLog, database_dsn: str
+) -> None:
+    async with plant(tmp_path, mosquitto, raw_log, database_dsn) as (sender, heard), sender.running(sends=False):
+        here = sender.here
+        command = await here.ask("one", expires_s=1)
+        local = "01JDV3W3Z8Q6C0V2B7N4M5K9XR"
+        await sender.say(here.report(local, WAY[2], actor="otto"))
+        await eventually(is_in(here, command, "expired"))
+        told = await published(sender.log, 3)
+        assert {(one["id"], one["state"], one["origin"]) for one in told} == {
+            (command, "requested", "cloud"), (command, "expired", "cloud"), (local, "succeeded", "agent"),
+        }  # fmt: skip
+        assert heard.heard() == []
+
+
+async def test_a_database_that_is_killed_and_comes_again_costs_no_command_and_no_report(
+    tmp_path: Path, mosquitto: MosquittoBroker, postgres_server: PostgresServer, database_dsn: str
+) -> None:
+    log = RawLogOnPostgres(database_dsn)
+    async with plant(tmp_path, mosquitto, log, database_dsn) as (sender, heard), sender.running():
+        here = sender.here
+        first = await here.ask("one")
+        await heard.hear(lambda: first in heard.ids())
+        for _ in range(2):
+            postgres_server.kill()
+            await asyncio.sleep(0.3)
+            postgres_server.start()
+
+        async def asked() -> object:
+            try:
+                return await here.ask("two")
+            except DatabaseUnavailable:
+                return None
+
+        await eventually(asked, 20.0)
+        second = await here.ask("two")
+        await heard.hear(lambda: second in heard.ids(), 30.0)
+        await sender.say(here.report(first, WAY[2]), here.report(second, WAY[2]))
+        await eventually(is_in(here, second, "succeeded"), 30.0)
+        assert await here.states(first) == ["requested", "sent", "succeeded"]
+        assert (await audit.verify(here.database))[1] == []
