@@ -61,6 +61,15 @@ def list_(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) ->
 
 
 @app.command()
+def export(config: ConfigOption = DEFAULT_CONFIG) -> None:
+    """Print the public halves of the keys that hold, as the file of trusted keys of an agent has them."""
+    from cloud_ingest.commands import keys
+
+    rows = ask(config, keys.listed)
+    print_json({"keys": {row["key_id"]: row["public_key"] for row in rows if row["retired"] is None}})
+
+
+@app.command()
 def retire(
     key: Annotated[str, typer.Argument(help="Its id, as 'keys list' shows it")], config: ConfigOption = DEFAULT_CONFIG
 ) -> None:

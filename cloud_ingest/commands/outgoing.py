@@ -1,7 +1,8 @@
 """What has to be sent to agents now, read from the tables, and noted there as sent before it is.
 
 A command is sent to an agent that is born, and has said hello since, so that it knows the time; who says none is waited
-for ``HELLO_S``. Of each agent, the first ``UNDER_WAY_MAX`` commands that are not over are under way at a time.
+for ``HELLO_S``. Of each agent, the first ``UNDER_WAY_MAX`` commands that are not over are under way at a time. What is
+to be taken back is not sent again, so that it does not come behind its cancellation.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ CLOUD: Final = "lineside"
 PLAIN_REASON: Final = "sent once, as a plain metric: this node does not report what becomes of it"
 
 _OPEN: Final = (
-    "SELECT command.command_id, command.state, is_plain, next_send_ms, expires_ms, needs_approval, agent_id, "
+    "SELECT command.command_id, command.state, is_plain, next_send_ms, expires_ms, cancellation, agent_id, "
     "group_name, agent.name, row_number() OVER (PARTITION BY agent_id ORDER BY command.command_id) AS place "
     "FROM command JOIN agent USING (agent_id) LEFT JOIN command_journal USING (agent_id) "
     "WHERE command.state IN ('requested', 'approved', 'sent', 'received', 'executing') "
@@ -43,7 +44,8 @@ _DUE: Final = (
     "    SELECT EXISTS (SELECT FROM time_request) AS times, EXISTS (SELECT FROM command "
     "    WHERE cancellation IS NOT NULL AND state IN ('sent', 'received')) AS cancellations) AS asked "
     f"LEFT JOIN (SELECT * FROM ({_OPEN}) AS open WHERE place <= {UNDER_WAY_MAX} AND expires_ms > $1 "
-    "    AND (state IN ('requested', 'approved') OR (state = 'sent' AND next_send_ms <= $1 AND NOT is_plain)) "
+    "    AND (state IN ('requested', 'approved') OR (state = 'sent' AND next_send_ms <= $1 AND NOT is_plain "
+    "        AND cancellation IS NULL)) "
     "    ORDER BY command_id LIMIT $2) AS due ON true ORDER BY command_id"
 )
 _ROW: Final = (

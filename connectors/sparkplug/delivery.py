@@ -33,11 +33,13 @@ DEFINITION_BODY: Final = "Lineside/Definition Body"
 GAP: Final = "Lineside/Gap"
 EPOCH_START: Final = "Lineside/Epoch Start"
 ACK: Final = "Lineside/Ack"
-COMMAND_REPORT: Final = "Lineside/Command Report"
-HELLO: Final = "Lineside/Hello"
 COMMAND: Final = "Lineside/Command"
 TIME: Final = "Lineside/Time"
 CANCEL: Final = "Lineside/Cancel"
+COMMAND_REPORT: Final = "Lineside/Command Report"
+HELLO: Final = "Lineside/Hello"
+RECORDS: Final = (DEFINITION_BODY, GAP, EPOCH_START, COMMAND_REPORT, HELLO)
+"""What a message of the outbox may carry instead of samples."""
 
 NODE_METRICS: Final = {
     EPOCH: DataType.INT64,
@@ -60,7 +62,6 @@ DEVICE_METRICS: Final = {
 }
 """What a DBIRTH lists beside the tags of the device."""
 
-_RECORDS: Final = (DEFINITION_BODY, GAP, EPOCH_START, COMMAND_REPORT, HELLO)
 _TIMESTAMP: Final = 0x08
 """The tag of a payload's first field."""
 _NAMED_METRIC: Final = 0x0A
@@ -73,7 +74,7 @@ class Delivery:
 
     ``batch`` is 0 in births, which are not part of the outbox. ``definition`` is empty where the message has no
     samples. ``body_at`` is the byte at which the metrics of the tags begin. ``records`` holds the named metrics
-    that are not delivery metrics themselves: a definition's body, a gap, an epoch start, a command's report, a hello.
+    that are not delivery metrics themselves: a definition's body, a gap, an epoch start, a report, a hello.
     """
 
     epoch: Epoch
@@ -217,7 +218,7 @@ def _read_any(payload: bytes) -> Delivery | None:
 
 
 def _delivery_of(named: dict[str, Any], body_at: int) -> Delivery:
-    records: dict[str, Any] = {name: named[name] for name in _RECORDS if name in named}
+    records: dict[str, Any] = {name: named[name] for name in RECORDS if name in named}
     ticks = named.get(TICKS)
     try:
         delivery = Delivery(

@@ -218,6 +218,35 @@ async def test_it_is_sent_again_the_same_until_the_agent_has_it(
         assert (await questions.command(here.database, command))["sends"] == count
 
 
+async def test_what_is_to_be_taken_back_is_not_sent_again_and_its_cancellation_is(
+    tmp_path: Path, mosquitto: MosquittoBroker, raw_log: RawLog, database_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outgoing, "resend_after_ms", lambda _sends, _jitter: 100)
+    async with plant(tmp_path, mosquitto, raw_log, database_dsn) as (sender, heard), sender.running():
+        here = sender.here
+        command = await here.ask(expires_s=600)
+        await heard.hear(heard.ids)
+        await here.requests.cancel(command, actor="berta", reason="wrong press")
+        cancels: list[dict[str, Any]] = []
+
+        def asked_three_times() -> bool:
+            cancels[:] = [one.cancel for _, one in heard.heard() if one.cancel]
+            return len(cancels) >= 3
+
+        await heard.hear(asked_three_times)
+        heard.messages.clear()
+        await heard.hear(asked_three_times)
+        assert heard.ids() == []
+        about = {key: cancels[0][key] for key in ("agent", "id", "issuer", "reason")}
+        assert about == {"agent": "plant/line-1", "id": command, "issuer": "berta", "reason": "wrong press"}
+        await sender.say(here.report(command, CommandState.CANCELLED))
+        await eventually(is_in(here, command, "cancelled"))
+        await asyncio.sleep(0.3)  # what was on its way has come
+        heard.messages.clear()
+        await asyncio.sleep(0.5)
+        assert heard.heard() == []
+
+
 async def test_what_was_sent_and_never_reported_is_unknown_and_sent_no_more(
     tmp_path: Path, mosquitto: MosquittoBroker, raw_log: RawLog, database_dsn: str
 ) -> None:
@@ -248,8 +277,9 @@ async def test_a_node_of_another_maker_is_sent_the_plain_metric_once(
 
 
 async def test_one_process_sends_and_when_it_ends_another_does(
-    tmp_path: Path, mosquitto: MosquittoBroker, raw_log: RawLog, database_dsn: str
+    tmp_path: Path, mosquitto: MosquittoBroker, raw_log: RawLog, database_dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(outgoing, "resend_after_ms", lambda _sends, _jitter: 60_000)
     async with plant(tmp_path, mosquitto, raw_log, database_dsn) as (sender, heard), sender.running("two") as second:
         here = sender.here
         await heard.hear(lambda: second.broker_url)

@@ -78,7 +78,7 @@ async def plant(folder: Path, broker: MosquittoBroker, dsn: str) -> AsyncIterato
     cloud.add("commands", {"signing_key": str(folder / "signing.jwk")})
     assert cloud.command("migrate").returncode == 0
     assert cloud.command("keys", "create").returncode == 0
-    public = {key["key_id"]: key["public_key"] for key in json.loads(cloud.command("keys", "list", "--json").stdout)}
+    public = json.loads(cloud.command("keys", "export").stdout)["keys"]
     roles = {"anna": "operator", "berta": "approver", "carl": "viewer"}
     tokens = {
         name: cloud.command("token", "create", name, "--role", role).stdout.strip() for name, role in roles.items()
