@@ -86,6 +86,7 @@ async def test_the_one_result_is_returned() -> None:
         (response(), False, NoAnswer, "write of x: the answer has no result; it may have been done or not"),
         (response(0, 0), False, NoAnswer, "write of x: the answer has no result; it may have been done or not"),
     ],
+    ids=lambda given: "answer" if isinstance(given, bytes) else None,  # its bytes have the time in them
 )
 async def test_every_end_has_its_word(
     answer: bytes | Exception, closes: bool, error: type[Exception], sentence: str
