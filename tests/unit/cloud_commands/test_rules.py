@@ -66,12 +66,12 @@ def test_what_is_unknown_is_resolved_by_the_agent_alone(later: CommandState) -> 
 @pytest.mark.parametrize(
     ("state", "how"),
     [
-        *((state, Cancelling.AT_ONCE) for state in UNSENT),
+        *((state, Cancelling.AT_ONCE) for state in sorted(UNSENT)),
         (CommandState.SENT, Cancelling.BY_AGENT),
         (CommandState.RECEIVED, Cancelling.BY_AGENT),
         (CommandState.EXECUTING, Cancelling.TOO_LATE),
         (CommandState.UNKNOWN, Cancelling.TOO_LATE),
-        *((state, Cancelling.TOO_LATE) for state in FINAL),
+        *((state, Cancelling.TOO_LATE) for state in sorted(FINAL)),
     ],
 )
 def test_what_taking_back_means_depends_on_where_it_stands(state: CommandState, how: Cancelling) -> None:
