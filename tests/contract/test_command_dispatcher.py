@@ -17,17 +17,16 @@ from cloud_ingest.commands import audit, dispatcher, keys, outgoing, questions, 
 from cloud_ingest.commands.dispatcher import Dispatcher, DispatcherOptions
 from cloud_ingest.commands.role import Commands
 from cloud_ingest.event_log.topics import COMMANDS, REPORTS, topic_specs
-from connectors.commands.signing import TrustedKeys
 from connectors.commands.states import CommandState
 from connectors.model.delivery import AgentName
 from connectors.model.errors import DatabaseUnavailable
 from connectors.mqtt.session import MqttOptions, MqttSession
-from connectors.ports.broker import Message
 from connectors.ports.event_log import EventLog, Record
 from connectors.postgres.database import open_database
+from tests.contract.command_ears import Ears, ears
 from tests.contract.command_steps import JOURNAL, Office, log_record, office, reports_log
 from tests.contract.historian_steps import RawLog, RawLogOnPostgres, eventually
-from tests.played_agent import Commanded, Wire, commanded
+from tests.played_agent import Commanded, Wire
 
 WAY = (CommandState.RECEIVED, CommandState.EXECUTING, CommandState.SUCCEEDED)
 
@@ -41,39 +40,6 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dispatcher, "RETRY_LONGEST_S", 0.5)
     monkeypatch.setattr(role, "STAND_BY_S", 0.1)
     monkeypatch.setattr(role, "END_S", 0.1)
-
-
-class Ears:
-    """What the agents of the plant hear."""
-
-    def __init__(self, trusted: TrustedKeys) -> None:
-        self.trusted = trusted
-        self.messages: list[Message] = []
-
-    def heard(self) -> list[tuple[str, Commanded]]:
-        """By topic; every signature is verified."""
-        return [(message.topic, commanded(message.payload, self.trusted)) for message in self.messages]
-
-    def ids(self) -> list[str]:
-        return [one.command.id for _, one in self.heard() if one.command]
-
-    async def hear(self, condition: Callable[[], object], within_s: float = 15.0) -> None:
-        async def holds() -> object:
-            return condition()
-
-        await eventually(holds, within_s)
-
-
-@asynccontextmanager
-async def ears(broker: MosquittoBroker, trusted: TrustedKeys) -> AsyncIterator[Ears]:
-    session = MqttSession(MqttOptions("ears"))
-    made = Ears(trusted)
-    await session.connect(broker.url, None, made.messages.append)
-    await session.subscribe([("spBv1.0/+/NCMD/+", 0), ("spBv1.0/+/DCMD/+/+", 0)])
-    try:
-        yield made
-    finally:
-        await session.disconnect()
 
 
 class Sender:
