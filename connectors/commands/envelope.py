@@ -1,0 +1,91 @@
+"""The envelope of a command: what the cloud signs and the agent executes, and nothing beside it.
+
+JSON with these keys, sealed as a JWS (``signing``). Shaped like the typed commands of Sparkplug's next major version;
+how to move to those is in docs/protocol/commands.md.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr, ValidationError
+
+from connectors.model.errors import PayloadInvalid
+
+ENVELOPE_BYTES_MAX: Final = 64 * 1024
+"""Of a whole signed envelope; a larger one is refused unread."""
+TEXT_MAX: Final = 1000
+ULID_PATTERN: Final = r"^[0-7][0-9A-HJKMNP-TV-Z]{25}$"
+"""https://github.com/ulid/spec: 26 characters of Crockford's Base32, the first at most 7."""
+
+Ulid = Annotated[str, Field(pattern=ULID_PATTERN)]
+Value = StrictBool | StrictInt | StrictFloat | StrictStr
+Milliseconds = Annotated[int, Field(ge=0, lt=1 << 53)]
+Name = Annotated[str, Field(min_length=1, max_length=255)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class WriteTag(_Strict):
+    """Write one value to one tag."""
+
+    do: Literal["write"] = "write"
+    device: Name
+    tag: Name
+    value: Value
+
+
+class RunCommand(_Strict):
+    """Run a named command of a device, as the device file defines it."""
+
+    do: Literal["run"] = "run"
+    device: Name
+    command: Name
+    arguments: dict[Name, Value] = Field(default_factory=dict, max_length=100)
+
+
+Action = Annotated[WriteTag | RunCommand, Field(discriminator="do")]
+
+
+class Envelope(_Strict):
+    """One command to one agent. Times are milliseconds of Unix time, UTC, on the cloud's clock.
+
+    ``stage``: ``arm`` only prepares, ``execute`` with ``armed`` naming the command that has armed it does it.
+    ``journal`` and ``number`` are the agent's journal and its last command number as the cloud knows them; empty and 0
+    before it knows any. ``approvers`` are those who have agreed beside ``issuer``.
+    """
+
+    version: Literal[1] = 1
+    id: Ulid
+    correlation: Annotated[str, Field(max_length=255)] = ""
+    agent: Annotated[str, Field(pattern=r"^[^/]+/[^/]+$", max_length=511)]
+    action: Action
+    stage: Literal["execute", "arm"] = "execute"
+    armed: Ulid | None = None
+    precondition: Annotated[str, Field(max_length=TEXT_MAX)] = ""
+    issuer: Name
+    approvers: Annotated[tuple[Name, ...], Field(max_length=10, strict=False)] = ()
+    reason: Annotated[str, Field(max_length=TEXT_MAX)] = ""
+    issued_ms: Milliseconds
+    expires_ms: Milliseconds
+    journal: Annotated[str, Field(pattern=r"^([0-9a-f]{32})?$")] = ""
+    number: Annotated[int, Field(ge=0, lt=1 << 53)] = 0
+
+    def to_json(self) -> bytes:
+        """The bytes that are signed."""
+        return self.model_dump_json(exclude_defaults=False).encode()
+
+
+def read_envelope(document: bytes) -> Envelope:
+    """The envelope in ``document``. Raises ``PayloadInvalid`` with all that is wrong with it, in one sentence."""
+    try:
+        return Envelope.model_validate_json(document)
+    except ValidationError as exc:
+        raise PayloadInvalid(f"not a command: {'; '.join(_sentence(error) for error in exc.errors()[:5])}") from exc
+
+
+def _sentence(error: Any) -> str:
+    place = ".".join(str(part) for part in error["loc"])
+    return f"{place}: {error['msg']}" if place else str(error["msg"])

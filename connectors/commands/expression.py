@@ -1,0 +1,219 @@
+"""Conditions over tags, such as ``press/state == idle and oven/zone1 < 80``: for interlocks and preconditions.
+
+A tag is written ``device/name``, in backquotes when it has other characters than letters, digits and ``_ . - /``; a
+bare word is a text. ``/`` with spaces around it divides. Comparisons do not chain, and nothing is converted:
+``1 == true`` is a mistake and not true.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Final, NamedTuple
+
+from lark import Lark, Token, Tree
+from lark.exceptions import LarkError, UnexpectedInput, UnexpectedToken
+
+from connectors.model.errors import LinesideError
+from connectors.model.tags import DeviceName, TagName
+
+TEXT_CHARS_MAX: Final = 1000
+NESTING_MAX: Final = 50
+Value = bool | int | float | str
+
+_GRAMMAR: Final = r"""
+    ?start: either
+    ?either: both ("or" both)*
+    ?both: negated ("and" negated)*
+    ?negated: "not" negated -> no
+        | comparison
+    ?comparison: sum (COMPARED sum)?
+    ?sum: product (ADDED product)*
+    ?product: signed (MULTIPLIED signed)*
+    ?signed: "-" signed -> minus
+        | atom
+    ?atom: NUMBER -> number
+        | "true" -> true
+        | "false" -> false
+        | STRING -> text
+        | TAG -> tag
+        | QUOTED_TAG -> quoted_tag
+        | WORD -> word
+        | "(" either ")"
+    COMPARED: "==" | "!=" | "<=" | ">=" | "<" | ">"
+    ADDED: "+" | "-"
+    MULTIPLIED: "*" | /\/(?=\s)/
+    NUMBER: /(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?/
+    STRING: /"[^"]*"|'[^']*'/
+    TAG.2: /[^\W\d][\w.-]*(\/[\w.-]+)+/
+    QUOTED_TAG: /`[^`\/]+\/[^`]+`/
+    WORD: /[^\W\d]\w*/
+    %import common.WS
+    %ignore WS
+"""
+_COMPARE: Final[dict[str, Callable[[Any, Any], bool]]] = {
+    "==": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+_ARITHMETIC: Final[dict[str, Callable[[Any, Any], Any]]] = {
+    "+": operator.add,
+    "-": operator.sub,
+    "*": operator.mul,
+    "/": operator.truediv,
+}
+
+
+class TagPlace(NamedTuple):
+    """A tag of a device."""
+
+    device: DeviceName
+    tag: TagName
+
+    def __str__(self) -> str:
+        return f"{self.device}/{self.tag}"
+
+
+class ExpressionInvalid(LinesideError):
+    """The text is no expression: the caller shows the sentence. ``column`` counts from 1."""
+
+    def __init__(self, reason: str, column: int = 0) -> None:
+        super().__init__(reason)
+        self.column = column
+
+
+class ExpressionFailed(LinesideError):
+    """The values do not go together (a text and a number compared, a division by 0): the condition does not hold."""
+
+
+@dataclass(frozen=True)
+class Expression:
+    """A parsed expression; ``tags`` are those whose values it needs."""
+
+    text: str
+    tags: frozenset[TagPlace]
+    _tree: Tree[Token]
+
+    def evaluate(self, values: Mapping[TagPlace, Value]) -> Value:
+        """Its value. Raises ``ExpressionFailed``; ``KeyError`` when a tag has no value in ``values``."""
+        return _evaluate(self._tree, values)
+
+    def holds(self, values: Mapping[TagPlace, Value]) -> bool:
+        """Whether it is true. Raises as ``evaluate``, also when its value is neither true nor false."""
+        return _truth(self.evaluate(values))
+
+
+def parse_expression(text: str) -> Expression:
+    """The expression in ``text``. Raises ``ExpressionInvalid`` with what was expected, and where."""
+    if len(text) > TEXT_CHARS_MAX:
+        raise ExpressionInvalid(f"an expression has at most {TEXT_CHARS_MAX} characters; this one has {len(text)}")
+    try:
+        tree = _parser().parse(text)
+    except UnexpectedInput as exc:
+        if isinstance(exc, UnexpectedToken) and exc.token.type == "$END":
+            raise ExpressionInvalid(f"{text!r} breaks off: a value or ')' is missing", len(text) + 1) from exc
+        column = max(1, exc.column)
+        raise ExpressionInvalid(f"{text[column - 1 : column + 20]!r} is not expected here", column) from exc
+    except LarkError as exc:
+        raise ExpressionInvalid(f"{text!r} is not an expression: {exc}") from exc
+    if _depth(tree) > NESTING_MAX:
+        raise ExpressionInvalid(f"it is nested more than {NESTING_MAX} deep")
+    found = {_place(node) for node in tree.iter_subtrees() if node.data in ("tag", "quoted_tag")}
+    return Expression(text, frozenset(found), tree)
+
+
+@lru_cache(maxsize=1)
+def _parser() -> Lark:
+    return Lark(_GRAMMAR, parser="lalr", maybe_placeholders=False)
+
+
+def _depth(tree: Tree[Token]) -> int:
+    deepest, waiting = 0, [(tree, 1)]
+    while waiting:
+        node, depth = waiting.pop()
+        deepest = max(deepest, depth)
+        waiting += [(child, depth + 1) for child in node.children if isinstance(child, Tree)]
+    return deepest
+
+
+def _place(node: Tree[Token]) -> TagPlace:
+    device, _, tag = str(node.children[0]).strip("`").partition("/")
+    return TagPlace(DeviceName(device), TagName(tag))
+
+
+def _evaluate(node: Tree[Token], values: Mapping[TagPlace, Value]) -> Value:
+    kind = str(node.data)
+    if kind in ("tag", "quoted_tag"):
+        return values[_place(node)]
+    if kind in ("number", "text", "word", "true", "false"):
+        return _literal(node, kind)
+    return _computed(node, kind, values)
+
+
+def _literal(node: Tree[Token], kind: str) -> Value:
+    if kind in ("true", "false"):
+        return kind == "true"
+    written = str(node.children[0])
+    if kind == "number":
+        return int(written) if written.isdigit() else float(written)
+    return written[1:-1] if kind == "text" else written
+
+
+def _computed(node: Tree[Token], kind: str, values: Mapping[TagPlace, Value]) -> Value:
+    parts = [child if isinstance(child, Token) else _evaluate(child, values) for child in node.children]
+    if kind in ("either", "both"):
+        truths = [_truth(part) for part in parts]  # all of them: a mistake shows whatever the others are
+        return any(truths) if kind == "either" else all(truths)
+    if kind == "no":
+        return not _truth(parts[0])
+    if kind == "minus":
+        return -_number(parts[0])
+    if kind == "comparison":
+        return _compared(parts[0], str(parts[1]), parts[2])
+    result = _number(parts[0])
+    for sign, part in zip(parts[1::2], parts[2::2], strict=True):
+        result = _calculated(result, str(sign), _number(part))
+    return result
+
+
+def _compared(left: Value, sign: str, right: Value) -> bool:
+    if _kind(left) is not _kind(right):
+        raise ExpressionFailed(
+            f"{left!r} and {right!r} cannot be compared: one is a {_kind(left)}, one a {_kind(right)}"
+        )
+    if _kind(left) == "truth value" and sign not in ("==", "!="):
+        raise ExpressionFailed(f"{left!r} and {right!r} have no order")
+    for value in (left, right):
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ExpressionFailed(f"{value!r} is not a number to compare with")
+    return _COMPARE[sign](left, right)
+
+
+def _calculated(left: float, sign: str, right: float) -> float:
+    try:
+        result: float = _ARITHMETIC[sign](left, right)
+    except (ZeroDivisionError, OverflowError) as exc:
+        raise ExpressionFailed(f"{left:g} {sign} {right:g} has no value") from exc
+    return result
+
+
+def _number(value: Value) -> float:
+    if _kind(value) != "number" or (isinstance(value, float) and not math.isfinite(value)):
+        raise ExpressionFailed(f"{value!r} is not a number to calculate with")
+    return value  # type: ignore[return-value]
+
+
+def _truth(value: Value) -> bool:
+    if not isinstance(value, bool):
+        raise ExpressionFailed(f"{value!r} is neither true nor false")
+    return value
+
+
+def _kind(value: Value) -> str:
+    return "truth value" if isinstance(value, bool) else "text" if isinstance(value, str) else "number"

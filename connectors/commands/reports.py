@@ -1,0 +1,102 @@
+"""What an agent says of a command: one record a step, through the outbox, so that it is delivered like a sample.
+
+Beside it the hello of each start, and what the cloud answers: its time, signed, and whether the journal is the one
+it knows.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr, ValidationError
+
+from connectors.commands.envelope import Milliseconds, Name, Ulid
+from connectors.commands.refusals import Refusal
+from connectors.commands.states import CommandState
+from connectors.model.errors import PayloadInvalid
+
+DETAIL_CHARS_MAX: Final = 2000
+Value = StrictBool | StrictInt | StrictFloat | StrictStr | None
+JournalId = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+Epoch = Annotated[str, Field(pattern=r"^([0-9a-f]{16})?$")]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+    def to_json(self) -> bytes:
+        """The record as it travels."""
+        return self.model_dump_json(exclude_none=True).encode()
+
+
+class CommandReport(_Record):
+    """A step of one command. Times are milliseconds of Unix time, UTC, by the agent's clock.
+
+    ``number`` is the command's in the agent's journal, 0 for one that never got into it; ``step`` counts the reports of
+    the command from 1. ``before`` and ``after`` are what the tag held before the write and when it was read back.
+    """
+
+    kind: Literal["report"] = "report"
+    id: Ulid
+    journal: JournalId
+    number: Annotated[int, Field(ge=0, lt=1 << 53)]
+    step: Annotated[int, Field(ge=1, lt=1 << 31)]
+    state: CommandState
+    time_ms: Milliseconds
+    actor: Name
+    code: Refusal | None = None
+    detail: Annotated[str, Field(max_length=DETAIL_CHARS_MAX)] = ""
+    before: Value = None
+    after: Value = None
+
+
+class Hello(_Record):
+    """What an agent says at each start and then every few minutes: it asks for the time, and shows its journal.
+
+    ``start`` is the epoch of this start, ``previous`` that of the start before it as the journal has it: another one
+    than the cloud knows means that the disk was restored. ``open`` are the ids without a final state in the journal.
+    """
+
+    kind: Literal["hello"] = "hello"
+    nonce: JournalId
+    journal: JournalId
+    number: Annotated[int, Field(ge=0, lt=1 << 53)]
+    start: Epoch
+    previous: Epoch = ""
+    open: Annotated[tuple[Ulid, ...], Field(max_length=1000)] = ()
+    key_id: Annotated[str, Field(max_length=100)] = ""
+    audit_number: Annotated[int, Field(ge=0)] = 0
+    audit_hash: Annotated[str, Field(max_length=64)] = ""
+    locks: Annotated[tuple[str, ...], Field(max_length=1000)] = ()
+
+
+class TimeAnswer(_Record):
+    """The cloud's answer to a hello: its time when it answered, and what it knows of the journal.
+
+    ``restored``: the journal is behind what the cloud has seen of it; the agent begins a new one.
+    """
+
+    version: Literal[1] = 1
+    agent: Annotated[str, Field(max_length=511)]
+    nonce: JournalId
+    time_ms: Milliseconds
+    journal: JournalId
+    number: Annotated[int, Field(ge=0, lt=1 << 53)]
+    restored: bool = False
+
+
+_Kind = TypeVar("_Kind", bound=_Record)
+
+
+def read_record(kind: type[_Kind], document: bytes) -> _Kind:
+    """The record in ``document``. Raises ``PayloadInvalid`` with what is wrong with it."""
+    try:
+        return kind.model_validate_json(document)
+    except ValidationError as exc:
+        said = "; ".join(_sentence(error) for error in exc.errors()[:5])
+        raise PayloadInvalid(f"not a {kind.__name__}: {said}") from exc
+
+
+def _sentence(error: Any) -> str:
+    place = ".".join(str(part) for part in error["loc"])
+    return f"{place}: {error['msg']}" if place else str(error["msg"])
