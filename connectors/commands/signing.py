@@ -17,7 +17,7 @@ from connectors.commands.refusals import Refusal
 from connectors.model.errors import LinesideError
 
 ALGORITHM: Final = "Ed25519"
-Kind = Literal["lineside-command", "lineside-time", "lineside-keys"]
+Kind = Literal["lineside-command", "lineside-time", "lineside-cancel", "lineside-keys"]
 
 
 class SignatureRefused(LinesideError):

@@ -18,6 +18,14 @@ class DeviceUnavailable(LinesideError):
         self.retry_after_s = retry_after_s
 
 
+class WriteRefused(LinesideError):
+    """The device said no to a write or a call, and holds what it held: the caller says so, and does not try again."""
+
+
+class WriteUncertain(LinesideError):
+    """A write or a call was sent, and no answer came: the caller reads what the device holds, and never repeats it."""
+
+
 class BrokerUnavailable(LinesideError):
     """The MQTT broker cannot be reached, or closed the connection: the caller tries the next one after a back-off."""
 

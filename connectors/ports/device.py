@@ -22,6 +22,40 @@ class TagProblem:
     quality: int
 
 
+Value = bool | int | float | str
+"""What is written to a tag, or given to a method."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a tag holds now: in its engineering units; ``value`` is ``None`` where the device has none to give.
+
+    ``quality`` is the upper half of an OPC UA status code, ``time_ns`` the source time.
+    """
+
+    value: Value | None
+    quality: int
+    time_ns: int
+
+
+class DeviceWriter(Protocol):
+    """The device as commands see it: its tags by their names. One call at a time."""
+
+    async def write(self, tag: TagName, value: Value) -> None:
+        """Write once, in engineering units. Raises ``DeviceUnavailable`` (nothing was sent), ``WriteRefused`` (the
+        device said no), ``WriteUncertain`` (it was sent, and no answer came).
+        """
+        ...
+
+    async def read(self, tag: TagName) -> Reading:
+        """What the device holds now. Raises ``DeviceUnavailable``."""
+        ...
+
+    async def call(self, method: str, arguments: Sequence[Value]) -> tuple[Value, ...]:
+        """Call a method once; its results. Raises as ``write``."""
+        ...
+
+
 class Acquisition(Protocol):
     """What a driver reports to while it is connected: the acquisition of its device."""
 
