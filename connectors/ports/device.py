@@ -42,8 +42,10 @@ class DeviceWriter(Protocol):
     """The device as commands see it: its tags by their names. One call at a time."""
 
     async def write(self, tag: TagName, value: Value) -> None:
-        """Write once, in engineering units. Raises ``DeviceUnavailable`` (nothing was sent), ``WriteRefused`` (the
-        device said no), ``WriteUncertain`` (it was sent, and no answer came).
+        """Write once, in engineering units.
+
+        Raises ``DeviceUnavailable`` (nothing was sent), ``WriteRefused`` (the device said no), ``WriteUncertain`` (it
+        was sent, and no answer came).
         """
         ...
 

@@ -33,6 +33,13 @@ DEFINITION_BODY: Final = "Lineside/Definition Body"
 GAP: Final = "Lineside/Gap"
 EPOCH_START: Final = "Lineside/Epoch Start"
 ACK: Final = "Lineside/Ack"
+COMMAND: Final = "Lineside/Command"
+TIME: Final = "Lineside/Time"
+CANCEL: Final = "Lineside/Cancel"
+COMMAND_REPORT: Final = "Lineside/Command Report"
+HELLO: Final = "Lineside/Hello"
+RECORDS: Final = (DEFINITION_BODY, GAP, EPOCH_START, COMMAND_REPORT, HELLO)
+"""What a message of the outbox may carry instead of samples."""
 
 NODE_METRICS: Final = {
     EPOCH: DataType.INT64,
@@ -43,6 +50,11 @@ NODE_METRICS: Final = {
     GAP: DataType.STRING,
     EPOCH_START: DataType.STRING,
     ACK: DataType.STRING,
+    COMMAND: DataType.STRING,
+    TIME: DataType.STRING,
+    CANCEL: DataType.STRING,
+    COMMAND_REPORT: DataType.STRING,
+    HELLO: DataType.STRING,
 }
 """What the NBIRTH lists beside bdSeq and Rebirth: all that NDATA or NCMD of the session may carry."""
 
@@ -52,8 +64,9 @@ DEVICE_METRICS: Final = {
     DEFINITION: DataType.STRING,
     COUNT: DataType.INT32,
     TICKS: DataType.BYTES,
+    COMMAND: DataType.STRING,
 }
-"""What a DBIRTH lists beside the tags of the device."""
+"""What a DBIRTH lists beside the tags of the device: all else that DDATA or DCMD of the session may carry."""
 
 _TIMESTAMP: Final = 0x08
 """The tag of a payload's first field."""
@@ -67,7 +80,7 @@ class Delivery:
 
     ``batch`` is 0 in births, which are not part of the outbox. ``definition`` is empty where the message has no
     samples. ``body_at`` is the byte at which the metrics of the tags begin. ``records`` holds the named metrics
-    that are not delivery metrics themselves: a definition's body, a gap, an epoch start.
+    that are not delivery metrics themselves: a definition's body, a gap, an epoch start, a report, a hello.
     """
 
     epoch: Epoch
@@ -211,7 +224,7 @@ def _read_any(payload: bytes) -> Delivery | None:
 
 
 def _delivery_of(named: dict[str, Any], body_at: int) -> Delivery:
-    records: dict[str, Any] = {name: named[name] for name in (DEFINITION_BODY, GAP, EPOCH_START) if name in named}
+    records: dict[str, Any] = {name: named[name] for name in RECORDS if name in named}
     ticks = named.get(TICKS)
     try:
         delivery = Delivery(

@@ -1,0 +1,286 @@
+"""From a message of the broker to the journal: signature, addressee, time, replay, room; then the executor has it.
+
+Bounded: at most ``WAITING_MAX`` messages wait to be looked at, more are dropped and counted (the cloud sends again).
+What is genuine comes into the journal, also when it is refused; what is not leaves no more than a few lines an hour in
+the audit log, and is never reported: its id may be that of another command.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections import OrderedDict, deque
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from connectors.commands.envelope import Envelope, WriteTag, read_envelope
+from connectors.commands.refusals import Refusal
+from connectors.commands.reports import CommandReport
+from connectors.commands.states import CommandState
+from connectors.commands.ulid import new_ulid
+from connectors.model.errors import PayloadInvalid
+from connectors.observability.events import emit
+from connectors.ports.clock import Clock
+from connectors.sparkplug.device_command import CommandReceived, PlainMetric, SignedReceived
+from edge_agent.commands.checks import Authority, refuse_journal, refuse_stranger, refuse_time
+from edge_agent.commands.cloud_time import CloudNow
+from edge_agent.commands.executor import Executor
+from edge_agent.commands.journal import AGENT, Journal
+from edge_agent.commands.journal_file import JournalUnavailable
+from edge_agent.commands.journal_rows import Intake, Taken
+from edge_agent.commands.journal_thread import JournalAccess
+from edge_agent.commands.targets import Refused, Targets
+from edge_agent.commands.telling import Telling
+from edge_agent.observability.command_events import CommandNotTaken, JournalBlocked
+
+if TYPE_CHECKING:
+    from connectors.commands.signing import TrustedKeys
+
+WAITING_MAX: Final = 2048
+AT_ONCE: Final = 64
+TURNED_AWAY_MAX: Final = 1000
+PLAIN_S: Final = 60.0
+"""A plain command names no time after which it must not be done: it gets this one."""
+STRANGERS_AN_HOUR: Final = 60
+RETRY_S: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Stranger:
+    """Something that is no command of the cloud for this agent."""
+
+    topic: str
+    refused: Refused
+
+
+class CommandIntake:
+    """See the module. ``keys`` gives the keys that are trusted now."""
+
+    def __init__(
+        self,
+        journal: JournalAccess,
+        executor: Executor,
+        telling: Telling,
+        targets: Targets,
+        *,
+        keys: Callable[[], TrustedKeys],
+        authority: Callable[[], Authority],
+        cloud_now: Callable[[], CloudNow | None],
+        clock: Clock,
+        taken: Callable[[int], None] = lambda _number: None,
+    ) -> None:
+        """``taken`` hears the number of each command that comes into the journal."""
+        self._journal = journal
+        self._executor = executor
+        self._telling = telling
+        self._targets = targets
+        self._keys = keys
+        self._authority = authority
+        self._cloud_now = cloud_now
+        self._clock = clock
+        self._count = taken
+        self._waiting: deque[CommandReceived | SignedReceived] = deque()
+        self._something = asyncio.Event()
+        self._turned_away: OrderedDict[str, Intake] = OrderedDict()
+        self._strangers: deque[float] = deque(maxlen=STRANGERS_AN_HOUR)
+        self._unaudited = 0
+
+    def received(self, message: CommandReceived | SignedReceived) -> None:
+        """A message has come; it is looked at soon."""
+        if len(self._waiting) >= WAITING_MAX:
+            emit(CommandNotTaken(message.topic, Refusal.TOO_MANY.value, f"{WAITING_MAX} messages wait already"))
+            return
+        self._waiting.append(message)
+        self._something.set()
+
+    def signed(self, message: SignedReceived) -> None:
+        """A signed document has come; it keeps its place among the commands."""
+        self.received(message)
+
+    async def run(self, document: Callable[[SignedReceived], Awaitable[None]]) -> None:
+        """Take what comes until cancelled; ``document`` takes what is no command."""
+        while True:
+            await self._something.wait()
+            self._something.clear()
+            while self._waiting:
+                if isinstance(first := self._waiting[0], SignedReceived):
+                    self._waiting.popleft()
+                    await document(first)
+                else:
+                    await self._take(self._next_commands())
+
+    def _next_commands(self) -> list[CommandReceived]:
+        found: list[CommandReceived] = []
+        while self._waiting and len(found) < AT_ONCE and isinstance(message := self._waiting[0], CommandReceived):
+            found.append(message)
+            self._waiting.popleft()
+        return found
+
+    # -- what it is ----------------------------------------------------------------------------------------------------
+
+    async def _take(self, messages: Sequence[CommandReceived]) -> None:
+        intakes: OrderedDict[str, Intake] = OrderedDict()
+        for at, message in enumerate(messages):
+            for found in self._read(message):
+                if isinstance(found, Intake):
+                    intakes.setdefault(found.envelope.id, found)
+                else:
+                    await self._note_stranger(found)
+            if at % 8 == 7:
+                await asyncio.sleep(0)  # signatures take their time, and polls go on
+        if intakes:
+            await self._into_journal(list(intakes.values()))
+
+    def _read(self, message: CommandReceived) -> list[Intake | _Stranger]:
+        if message.oversized_bytes:
+            said = f"it has {message.oversized_bytes:,} bytes"
+            return [_Stranger(message.topic, Refused(Refusal.OVERSIZED, said))]
+        if not message.jws:
+            return self._read_plain(message)
+        envelope = self._genuine(message.jws)
+        if isinstance(envelope, Refused):
+            return [_Stranger(message.topic, envelope)]
+        known = self._authority()
+        if (refused := refuse_stranger(envelope, known)) is not None:
+            return [_Stranger(message.topic, refused)]
+        refused = (
+            plain_problem(message, envelope)
+            or refuse_time(envelope, self._cloud_now())
+            or refuse_journal(envelope, known)
+        )
+        code, detail = (None, "") if refused is None else (refused.code, refused.detail)
+        return [Intake(envelope, "cloud", envelope.issuer, code, detail)]
+
+    def _genuine(self, jws: str) -> Envelope | Refused:
+        from connectors.commands.signing import SignatureRefused  # loaded with the first command
+
+        try:
+            return read_envelope(self._keys().verify("lineside-command", jws))
+        except SignatureRefused as exc:
+            return Refused(exc.code, str(exc))
+        except PayloadInvalid as exc:
+            return Refused(Refusal.MALFORMED, str(exc))
+
+    def _read_plain(self, message: CommandReceived) -> list[Intake | _Stranger]:
+        """A Sparkplug command without envelope: one command a metric, where the device file allows it."""
+        if not self._targets.allows_plain(message.device):
+            said = f"the device file has no 'plain_commands: allow' for {message.device!r}"
+            return [_Stranger(message.topic, Refused(Refusal.PLAIN_NOT_ALLOWED, said))]
+        now_ms = self._clock.now_ns() // 1_000_000
+        found: list[Intake | _Stranger] = []
+        for metric in message.plain:
+            if metric.value is None or (isinstance(metric.value, float) and not math.isfinite(metric.value)):
+                refused = Refused(Refusal.WRONG_TYPE, f"{metric.name!r} has no value that can be written")
+                found.append(_Stranger(message.topic, refused))
+                continue
+            envelope = Envelope(
+                id=new_ulid(now_ms),
+                agent=self._authority().agent,
+                action=WriteTag(device=message.device, tag=metric.name, value=metric.value),
+                issuer="sparkplug",
+                reason="a plain DCMD",
+                issued_ms=now_ms,
+                expires_ms=now_ms + round(PLAIN_S * 1000),
+            )
+            found.append(Intake(envelope, "plain", "sparkplug"))
+        return found
+
+    # -- into the journal ----------------------------------------------------------------------------------------------
+
+    async def _into_journal(self, intakes: list[Intake]) -> None:
+        room = self._executor.room
+        entries = list(self._turned_away.values())
+        for intake in intakes:
+            if intake.envelope.id in self._turned_away:
+                continue  # it was refused for ever: the cloud has been told so
+            is_held = self._executor.holds(intake.envelope.id)
+            if intake.code is None and not is_held and room <= 0:
+                said = f"{self._executor.held} commands wait already"
+                intake = Intake(intake.envelope, intake.source, intake.actor, Refusal.TOO_MANY, said)
+            room -= intake.code is None and not is_held
+            entries.append(intake)
+        now_ms = self._clock.now_ns() // 1_000_000
+        try:
+            taken = await self._journal.call(lambda journal: journal.take(entries, now_ms))
+        except JournalUnavailable as exc:
+            self._turn_away(entries, str(exc), now_ms)
+            return
+        self._turned_away.clear()
+        for entry, each in zip(entries, taken, strict=True):
+            await self._taken(entry, each)
+        self._telling.wake()
+
+    async def _taken(self, intake: Intake, taken: Taken) -> None:
+        command = taken.command
+        if taken.is_new:
+            self._count(command.number)
+            if command.state is CommandState.RECEIVED:
+                self._executor.submit(command)
+            return
+        if not taken.is_same:
+            said = f"{command.id} is known with another content"
+            await self._note_stranger(_Stranger(command.target, Refused(Refusal.REPLAYED, said)))
+            return
+        if command.state is CommandState.RECEIVED and not command.writes and intake.code is None:
+            self._executor.submit(command)  # held already, unless a disk that failed had taken it after all
+        try:
+            await self._journal.call(lambda journal: journal.tell_again(command.number))
+        except JournalUnavailable as exc:
+            emit(JournalBlocked(str(exc)))
+
+    def _turn_away(self, entries: Sequence[Intake], reason: str, now_ms: int) -> None:
+        """The journal takes nothing: what came is refused, and stays refused when it comes again."""
+        emit(JournalBlocked(reason))
+        for entry in entries:
+            id_ = entry.envelope.id
+            if id_ in self._turned_away:
+                continue
+            refused = Intake(entry.envelope, entry.source, entry.actor, Refusal.JOURNAL_UNAVAILABLE, reason)
+            self._turned_away[id_] = refused
+            while len(self._turned_away) > TURNED_AWAY_MAX:
+                self._turned_away.popitem(last=False)
+            report = CommandReport(
+                id=id_, journal=self._authority().journal, number=0, step=1, state=CommandState.REFUSED,
+                time_ms=now_ms, actor=AGENT, code=Refusal.JOURNAL_UNAVAILABLE, detail=reason[:1000],
+            )  # fmt: skip
+            self._telling.tell_unjournalled(report)
+
+    async def _note_stranger(self, stranger: _Stranger) -> None:
+        code, detail = stranger.refused.code.value, stranger.refused.detail
+        emit(CommandNotTaken(stranger.topic, code, detail))
+        now_s, now_ms = self._clock.monotonic_s(), self._clock.now_ns() // 1_000_000
+        if len(self._strangers) == STRANGERS_AN_HOUR and now_s - self._strangers[0] < 3600:
+            self._unaudited += 1
+            return
+        self._strangers.append(now_s)
+        details = {"code": code, "detail": detail[:500], **({"others": self._unaudited} if self._unaudited else {})}
+        self._unaudited = 0
+
+        def note(journal: Journal) -> None:
+            journal.audit(now_ms, "unknown", "not taken", stranger.topic[:500], details)
+
+        try:
+            await self._journal.call(note)
+        except JournalUnavailable as exc:
+            emit(JournalBlocked(str(exc)))
+
+
+def plain_problem(message: CommandReceived, envelope: Envelope) -> Refused | None:
+    """Whether the plain metrics beside an envelope say something else than it does."""
+    action = envelope.action
+    if message.device and message.device != action.device:
+        said = f"it came on the topic of {message.device!r}, and is for {action.device!r}"
+        return Refused(Refusal.PLAIN_DIFFERS, said)
+    for metric in message.plain:
+        if not isinstance(action, WriteTag) or metric.name != action.tag or not _is_same(metric, action.value):
+            return Refused(Refusal.PLAIN_DIFFERS, f"beside it stands {metric.name} = {metric.value!r}")
+    return None
+
+
+def _is_same(metric: PlainMetric, value: object) -> bool:
+    if isinstance(metric.value, bool) is not isinstance(value, bool):
+        return False
+    if isinstance(metric.value, float) and isinstance(value, int | float):  # a 32-bit float holds it less exactly
+        return math.isclose(metric.value, value, rel_tol=1e-6, abs_tol=1e-12)
+    return bool(metric.value == value)
