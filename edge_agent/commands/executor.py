@@ -120,6 +120,14 @@ class Executor:
             if device in self._free:
                 self._free[device].set()
 
+    def reset(self) -> None:
+        """Let go of everything, before a start or after a defect: the journal has it, and the recovery finds it."""
+        for id_ in list(self._held):
+            self._forget(id_)
+        for device, queue in self._queues.items():
+            queue.clear()
+            self._free[device].clear()
+
     async def resume(self) -> None:
         """Learn from the journal when targets were written last. Raises ``JournalUnavailable``."""
         now_ms = self._clock.now_ns() // 1_000_000

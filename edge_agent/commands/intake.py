@@ -8,9 +8,10 @@ the audit log, and is never reported: its id may be that of another command.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 from collections import OrderedDict, deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -22,7 +23,7 @@ from connectors.commands.ulid import new_ulid
 from connectors.model.errors import PayloadInvalid
 from connectors.observability.events import emit
 from connectors.ports.clock import Clock
-from connectors.sparkplug.device_command import CommandReceived, PlainMetric, SignedReceived
+from connectors.sparkplug.device_command import CommandReceived, PlainMetric
 from edge_agent.commands.checks import Authority, refuse_journal, refuse_stranger, refuse_time
 from edge_agent.commands.cloud_time import CloudNow
 from edge_agent.commands.executor import Executor
@@ -43,7 +44,7 @@ TURNED_AWAY_MAX: Final = 1000
 PLAIN_S: Final = 60.0
 """A plain command names no time after which it must not be done: it gets this one."""
 STRANGERS_AN_HOUR: Final = 60
-RETRY_S: Final = 1.0
+CLOCK_S_MAX: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +81,14 @@ class CommandIntake:
         self._cloud_now = cloud_now
         self._clock = clock
         self._count = taken
-        self._waiting: deque[CommandReceived | SignedReceived] = deque()
+        self._waiting: deque[CommandReceived] = deque()
+        self._first_s: float | None = None
         self._something = asyncio.Event()
         self._turned_away: OrderedDict[str, Intake] = OrderedDict()
         self._strangers: deque[float] = deque(maxlen=STRANGERS_AN_HOUR)
         self._unaudited = 0
 
-    def received(self, message: CommandReceived | SignedReceived) -> None:
+    def received(self, message: CommandReceived) -> None:
         """A message has come; it is looked at soon."""
         if len(self._waiting) >= WAITING_MAX:
             emit(CommandNotTaken(message.topic, Refusal.TOO_MANY.value, f"{WAITING_MAX} messages wait already"))
@@ -94,28 +96,27 @@ class CommandIntake:
         self._waiting.append(message)
         self._something.set()
 
-    def signed(self, message: SignedReceived) -> None:
-        """A signed document has come; it keeps its place among the commands."""
-        self.received(message)
+    async def run(self, clock_known: asyncio.Event) -> None:
+        """Take what comes until cancelled.
 
-    async def run(self, document: Callable[[SignedReceived], Awaitable[None]]) -> None:
-        """Take what comes until cancelled; ``document`` takes what is no command."""
+        The first commands after a start wait a moment for the answer to the question what time it is.
+        """
         while True:
             await self._something.wait()
             self._something.clear()
+            await self._wait_for(clock_known)
             while self._waiting:
-                if isinstance(first := self._waiting[0], SignedReceived):
-                    self._waiting.popleft()
-                    await document(first)
-                else:
-                    await self._take(self._next_commands())
+                messages = [self._waiting.popleft() for _ in range(min(AT_ONCE, len(self._waiting)))]
+                await self._take(messages)
 
-    def _next_commands(self) -> list[CommandReceived]:
-        found: list[CommandReceived] = []
-        while self._waiting and len(found) < AT_ONCE and isinstance(message := self._waiting[0], CommandReceived):
-            found.append(message)
-            self._waiting.popleft()
-        return found
+    async def _wait_for(self, clock_known: asyncio.Event) -> None:
+        now_s = self._clock.monotonic_s()
+        self._first_s = now_s if self._first_s is None else self._first_s
+        left_s = self._first_s + CLOCK_S_MAX - now_s
+        if left_s > 0:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(left_s):
+                    await clock_known.wait()
 
     # -- what it is ----------------------------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ Until the journal can be opened, nothing is taken; it is tried again, and ``stat
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -45,6 +46,8 @@ HELLO_S: Final = 300.0
 HELLO_UNKNOWN_S: Final = 10.0
 """While the cloud's time is not known, it is asked for this often."""
 RETRY_S: Final = 1.0
+DOCUMENTS_MAX: Final = 256
+"""So many signed documents wait to be read; of more, the oldest are dropped, and asked for again."""
 KEYS_LOOK_S: Final = 10.0
 NO_JOURNAL: Final = "0" * 32
 RESTORED: Final = "the journal is an older state of itself: its disk was restored, and this command may have been done"
@@ -53,7 +56,7 @@ RESTORED: Final = "the journal is an older state of itself: its disk was restore
 class Commands:
     """See the module; implements ``CommandListener`` for the uplink.
 
-    ``elapsed_s`` is a clock that goes on while the box sleeps. ``is_connected`` says whether the cloud can be asked.
+    ``elapsed_s`` is a clock that goes on while the box sleeps.
     """
 
     def __init__(
@@ -68,19 +71,21 @@ class Commands:
         keys_file: Path,
         clock: Clock,
         elapsed_s: Callable[[], float] | None = None,
-        is_connected: Callable[[], bool] = lambda: True,
     ) -> None:
         self._journal = journal
         self._records = records
         self._keys_file = keys_file
         self._clock = clock
         self._elapsed_s = elapsed_s or clock.monotonic_s
-        self._is_connected = is_connected
+        self.is_connected: Callable[[], bool] = lambda: True
+        """Whether the cloud can be asked for its time; the uplink knows."""
         self._keys: TrustedKeys | None = None
         self._keys_seen: Any = None
         self._time = CloudTime()
         self._clock_known = asyncio.Event()
         self._hello_due = asyncio.Event()
+        self._documents: deque[tuple[SignedReceived, float]] = deque(maxlen=DOCUMENTS_MAX)
+        self._document_came = asyncio.Event()
         self._authority = Authority(agent, NO_JOURNAL, 0)
         self.switches = switches
         self.problem = "the command journal is not open yet"
@@ -117,7 +122,8 @@ class Commands:
 
     def signed(self, message: SignedReceived) -> None:
         """See ``CommandListener``."""
-        self._intake.signed(message)
+        self._documents.append((message, self._elapsed_s()))
+        self._document_came.set()
 
     def connected(self) -> None:
         """See ``CommandListener``."""
@@ -128,12 +134,14 @@ class Commands:
     async def run(self) -> None:
         """Work until cancelled."""
         self._look_at_keys()
+        self.executor.reset()
         open_commands = await self._open()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.executor.run(), name="commands executor")
             tasks.create_task(self.telling.run(), name="commands telling")
             tasks.create_task(self._recovery.run(self._clock_known, open_commands), name="commands recovery")
-            tasks.create_task(self._intake.run(self._document), name="commands intake")
+            tasks.create_task(self._intake.run(self._clock_known), name="commands intake")
+            tasks.create_task(self._read_documents(), name="commands documents")
             tasks.create_task(self._say_hello(), name="commands hello")
             tasks.create_task(self._keep_keys(), name="commands keys")
 
@@ -185,7 +193,7 @@ class Commands:
             except TimeoutError:
                 is_asked = False
             self._hello_due.clear()
-            if not is_asked and not self._is_connected():
+            if not is_asked and not self.is_connected():
                 continue  # it would wait in the outbox, and its answer would say nothing
             try:
                 await self._hello()
@@ -201,14 +209,26 @@ class Commands:
         )  # fmt: skip
         await self._records.tell([hello.to_json()])
 
-    async def _document(self, message: SignedReceived) -> None:
-        """A signed document has come: the time, or that a command is taken back."""
+    async def _read_documents(self) -> None:
+        while True:
+            await self._document_came.wait()
+            self._document_came.clear()
+            while self._documents:
+                message, heard_s = self._documents.popleft()
+                try:
+                    await self._document(message, heard_s)
+                except JournalUnavailable as exc:
+                    emit(JournalBlocked(str(exc)))
+                    await asyncio.sleep(RETRY_S)
+
+    async def _document(self, message: SignedReceived, heard_s: float) -> None:
+        """A signed document came at ``heard_s``: the time, or that a command is taken back."""
         from connectors.commands.signing import SignatureRefused
 
         try:
             if message.metric == TIME:
                 sealed = self._trusted().verify("lineside-time", message.jws)
-                await self._told_time(read_record(TimeAnswer, sealed))
+                await self._told_time(read_record(TimeAnswer, sealed), heard_s)
             elif message.metric == CANCEL:
                 sealed = self._trusted().verify("lineside-cancel", message.jws)
                 await self._cancelled(read_record(Cancellation, sealed))
@@ -217,12 +237,17 @@ class Commands:
         except PayloadInvalid as exc:
             emit(CommandNotTaken(message.topic, "malformed", f"{message.metric}: {exc}"))
 
-    async def _told_time(self, answer: TimeAnswer) -> None:
-        if answer.agent != self._authority.agent or not self._time.answered(answer, self._elapsed_s()):
+    async def _told_time(self, answer: TimeAnswer, heard_s: float) -> None:
+        if answer.agent != self._authority.agent or not self._time.answered(answer, heard_s):
             return
         if answer.restored and answer.journal == self._authority.journal:
             now_ms = self._clock.now_ns() // 1_000_000
-            journal = await self._journal.call(lambda journal: journal.begin_anew(now_ms, RESTORED))
+            try:
+                journal = await self._journal.call(lambda journal: journal.begin_anew(now_ms, RESTORED))
+            except JournalUnavailable:
+                self._time = CloudTime()  # without a new journal nothing may be done, so nobody knows the time
+                self._hello_due.set()
+                raise
             emit(JournalBegunAnew(journal, RESTORED))
             await self._learn()
             self.telling.wake()
