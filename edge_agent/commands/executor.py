@@ -23,7 +23,7 @@ from edge_agent.commands.checks import Armed, Situation, conditions_needed, refu
 from edge_agent.commands.cloud_time import CloudNow
 from edge_agent.commands.journal import AGENT, StateGoesBack
 from edge_agent.commands.journal_file import JournalUnavailable
-from edge_agent.commands.journal_rows import Command, Lock, target_of
+from edge_agent.commands.journal_rows import Command, Lock, ended_with, target_of
 from edge_agent.commands.journal_thread import JournalAccess
 from edge_agent.commands.plant import Plant, read_anew
 from edge_agent.commands.targets import Refused, Targets
@@ -226,8 +226,7 @@ class Executor:
                 await self._end(command, found.state, None, found.detail, found.after)
                 return
             refused = found
-        state = CommandState.EXPIRED if refused.code is Refusal.EXPIRED else CommandState.REFUSED
-        await self._end(command, state, refused.code, refused.detail)
+        await self._end(command, ended_with(refused.code), refused.code, refused.detail)
 
     async def _worked(self, command: Command) -> Outcome | Refused:
         """Do it; what is begun is in the journal, and what is not in the journal is not begun."""

@@ -33,7 +33,7 @@ from edge_agent.commands.journal_rows import Intake, Taken
 from edge_agent.commands.journal_thread import JournalAccess
 from edge_agent.commands.targets import Refused, Targets
 from edge_agent.commands.telling import Telling
-from edge_agent.observability.command_events import CommandNotTaken, JournalBlocked
+from edge_agent.observability.command_events import CommandEnded, CommandNotTaken, JournalBlocked
 
 if TYPE_CHECKING:
     from connectors.commands.signing import TrustedKeys
@@ -218,6 +218,9 @@ class CommandIntake:
             self._count(command.number)
             if command.state is CommandState.RECEIVED:
                 self._executor.submit(command)
+            elif command.code is not None:
+                state, code = command.state.value, command.code.value
+                emit(CommandEnded(command.id, command.target, state, code, command.detail, AGENT))
             return
         if not taken.is_same:
             said = f"{command.id} is known with another content"

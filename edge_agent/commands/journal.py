@@ -36,6 +36,7 @@ from edge_agent.commands.journal_rows import (
     Untold,
     command_of,
     cut,
+    ended_with,
     read_value,
     report_of,
     reportable,
@@ -280,7 +281,7 @@ class Journal:
             (envelope.id, intake.source, intake.actor, text, target_of(envelope), CommandState.SENT, now_ms, now_ms,
              envelope.expires_ms),
         )  # fmt: skip
-        state = CommandState.RECEIVED if intake.code is None else CommandState.REFUSED
+        state = CommandState.RECEIVED if intake.code is None else ended_with(intake.code)
         command = self._command(connection, "id", envelope.id)
         actor = intake.actor if intake.code is None else AGENT
         self._advance(connection, command, state, now_ms, actor, intake.code, intake.detail, None, None)

@@ -153,6 +153,11 @@ class JournalFacts:
     locks: tuple[str, ...]
 
 
+def ended_with(code: Refusal) -> CommandState:
+    """The state of a command that is not done for this reason."""
+    return CommandState.EXPIRED if code is Refusal.EXPIRED else CommandState.REFUSED
+
+
 def target_of(envelope: Envelope) -> str:
     """What a command acts on, in one word: ``press/speed``, or ``press/start()`` for a named command."""
     action = envelope.action
