@@ -36,6 +36,7 @@ class Telling:
         self._journal = journal
         self._records = records
         self._something = asyncio.Event()
+        self._told: list[int] = []  # in the outbox, and not yet noted in the journal
         self._unjournalled: deque[CommandReport] = deque(maxlen=UNJOURNALLED_MAX)
 
     def wake(self) -> None:
@@ -68,7 +69,14 @@ class Telling:
             except OutboxUnavailable:
                 self._unjournalled.extendleft(reversed(waiting))
                 raise
+        await self._note_told()
         while untold := await self._journal.call(lambda journal: journal.untold(TOLD_AT_ONCE)):
-            rows = [each.row for each in untold]
             await self._records.tell([each.report.to_json() for each in untold])
-            await self._journal.call(lambda journal, rows=rows: journal.told(rows))  # type: ignore[misc]
+            self._told = [each.row for each in untold]
+            await self._note_told()
+
+    async def _note_told(self) -> None:
+        """Note in the journal what the outbox has; until it takes that, nothing further is told."""
+        if rows := self._told:
+            await self._journal.call(lambda journal: journal.told(rows))
+            self._told = []
