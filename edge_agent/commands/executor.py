@@ -21,8 +21,9 @@ from connectors.ports.clock import Clock
 from connectors.ports.device import Value
 from edge_agent.commands.checks import Armed, Situation, conditions_needed, refuse, refuse_conditions
 from edge_agent.commands.cloud_time import CloudNow
-from edge_agent.commands.journal import AGENT, StateGoesBack
+from edge_agent.commands.journal import AGENT
 from edge_agent.commands.journal_file import JournalUnavailable
+from edge_agent.commands.journal_reading import StateGoesBack
 from edge_agent.commands.journal_rows import Command, Lock, ended_with, target_of
 from edge_agent.commands.journal_thread import JournalAccess
 from edge_agent.commands.plant import Plant, read_anew

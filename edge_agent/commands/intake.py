@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import math
 from collections import OrderedDict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 
 WAITING_MAX: Final = 2048
 AT_ONCE: Final = 64
-TURNED_AWAY_MAX: Final = 1000
 PLAIN_S: Final = 60.0
 """A plain command names no time after which it must not be done: it gets this one."""
 STRANGERS_AN_HOUR: Final = 60
@@ -190,27 +189,35 @@ class CommandIntake:
     # -- into the journal ----------------------------------------------------------------------------------------------
 
     async def _into_journal(self, intakes: list[Intake]) -> None:
+        now_ms = self._clock.now_ns() // 1_000_000
+        entries = [*self._turned_away.values(), *self._with_room(intakes)]
+        try:
+            taken = await self._journal.call(lambda journal: journal.take(entries, now_ms))
+        except JournalUnavailable as exc:
+            emit(JournalBlocked(str(exc)))
+            await self._turn_away(entries, str(exc), now_ms)
+            return
+        if self._turned_away:
+            gone = list(self._turned_away)
+            self._turned_away.clear()
+            with contextlib.suppress(JournalUnavailable):
+                await self._journal.call(lambda journal: journal.turned_away_remove(gone))
+        for entry, each in zip(entries, taken, strict=True):
+            await self._taken(entry, each)
+        self._telling.wake()
+
+    def _with_room(self, intakes: Sequence[Intake]) -> Iterator[Intake]:
+        """What may come into the journal; for which there is no room, as refused."""
         room = self._executor.room
-        entries = list(self._turned_away.values())
         for intake in intakes:
             if intake.envelope.id in self._turned_away:
-                continue  # it was refused for ever: the cloud has been told so
+                continue  # it was refused for ever, and the cloud has been told so
             is_held = self._executor.holds(intake.envelope.id)
             if intake.code is None and not is_held and room <= 0:
                 said = f"{self._executor.held} commands wait already"
                 intake = Intake(intake.envelope, intake.source, intake.actor, Refusal.TOO_MANY, said)
             room -= intake.code is None and not is_held
-            entries.append(intake)
-        now_ms = self._clock.now_ns() // 1_000_000
-        try:
-            taken = await self._journal.call(lambda journal: journal.take(entries, now_ms))
-        except JournalUnavailable as exc:
-            self._turn_away(entries, str(exc), now_ms)
-            return
-        self._turned_away.clear()
-        for entry, each in zip(entries, taken, strict=True):
-            await self._taken(entry, each)
-        self._telling.wake()
+            yield intake
 
     async def _taken(self, intake: Intake, taken: Taken) -> None:
         command = taken.command
@@ -233,20 +240,31 @@ class CommandIntake:
         except JournalUnavailable as exc:
             emit(JournalBlocked(str(exc)))
 
-    def _turn_away(self, entries: Sequence[Intake], reason: str, now_ms: int) -> None:
-        """The journal takes nothing: what came is refused, and stays refused when it comes again."""
-        emit(JournalBlocked(reason))
-        for entry in entries:
-            id_ = entry.envelope.id
-            if id_ in self._turned_away:
-                continue
-            refused = Intake(entry.envelope, entry.source, entry.actor, Refusal.JOURNAL_UNAVAILABLE, reason)
-            self._turned_away[id_] = refused
-            while len(self._turned_away) > TURNED_AWAY_MAX:
-                self._turned_away.popitem(last=False)
+    async def _turn_away(self, entries: Sequence[Intake], reason: str, now_ms: int) -> None:
+        """The journal takes nothing: what came and was never in it is refused, and stays so whenever it comes again.
+
+        Where that cannot be kept on disk, or nobody can say whether the journal has it, nothing is said: the cloud
+        sends it again until its time is up.
+        """
+        fresh = {entry.envelope.id: entry for entry in entries if entry.envelope.id not in self._turned_away}
+        latest = self._cloud_now()
+        latest_ms = 0.0 if latest is None else latest.time_ms - latest.uncertainty_ms
+
+        def keep(journal: Journal) -> list[str]:
+            unknown = [entry.envelope for id_, entry in fresh.items() if journal.command(id_) is None]
+            return journal.turn_away(unknown, latest_ms)
+
+        try:
+            kept = await self._journal.call(keep)
+        except JournalUnavailable:
+            return
+        for id_ in kept:
+            entry = fresh[id_]
+            code = Refusal.JOURNAL_UNAVAILABLE
+            self._turned_away[id_] = Intake(entry.envelope, entry.source, entry.actor, code, reason)
             report = CommandReport(
                 id=id_, journal=self._authority().journal, number=0, step=1, state=CommandState.REFUSED,
-                time_ms=now_ms, actor=AGENT, code=Refusal.JOURNAL_UNAVAILABLE, detail=reason[:1000],
+                time_ms=now_ms, actor=AGENT, code=code, detail=reason[:1000],
             )  # fmt: skip
             self._telling.tell_unjournalled(report)
 

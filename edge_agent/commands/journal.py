@@ -20,39 +20,29 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from connectors.commands.envelope import Envelope
 from connectors.commands.refusals import Refusal
 from connectors.commands.states import ENDED, CommandState, may_follow
-from connectors.model.errors import LinesideError
 from connectors.ports.device import Value
 from edge_agent.commands import audit_log
-from edge_agent.commands.journal_file import JournalUnavailable, open_journal_file, prune
+from edge_agent.commands.journal_file import prune
+from edge_agent.commands.journal_reading import JournalReading, StateGoesBack
 from edge_agent.commands.journal_rows import (
-    COMMAND_COLUMNS,
     Command,
     Intake,
-    JournalFacts,
-    Lock,
     Taken,
-    Untold,
-    command_of,
     cut,
     ended_with,
-    read_value,
-    report_of,
     reportable,
     stored_value,
     target_of,
 )
+from edge_agent.commands.turned_away import TurnedAway
 
-OPEN_TOLD_MAX: Final = 1000
 AGENT: Final = "agent"
 
 
-class StateGoesBack(LinesideError):
-    """A command has ended, or is further than what was asked for: the caller leaves it as it is."""
-
-
-class Journal:
+class Journal(JournalReading):
     """The journal of one agent, opened for one start of it."""
 
     def __init__(self, path: Path, *, start: str, now_ms: int) -> None:
@@ -61,10 +51,10 @@ class Journal:
         A file that is no journal any more is set aside, and a new journal begun: the cloud then learns from its id that
         commands may have been done of which nothing is known. Raises ``JournalUnavailable``.
         """
-        self.path = path
+        super().__init__(path, start)
         self.set_aside: Path | None = None
-        self._connection: sqlite3.Connection | None = None
         with self._named("opened"):
+            self._turned_away = TurnedAway(path.with_name(f"{path.name}.turned-away"))
             try:
                 self._open()
             except sqlite3.DatabaseError as exc:
@@ -78,13 +68,21 @@ class Journal:
             connection.execute("INSERT INTO start (epoch, time_ms) VALUES (?,?)", (start, now_ms))
             connection.execute("DELETE FROM start WHERE number <= (SELECT max(number) FROM start) - 1000")
             prune(connection, now_ms)
-        self.start = start
 
     def close(self) -> None:
-        """Close the file; what was committed stays."""
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        """Close the files; what was committed stays."""
+        self._let_go()
+        self._turned_away.close()
+
+    def turn_away(self, envelopes: Sequence[Envelope], latest_ms: float) -> list[str]:
+        """See ``TurnedAway.add``. Raises ``JournalUnavailable``."""
+        with self._named("written"):
+            return self._turned_away.add(envelopes, latest_ms)
+
+    def turned_away_remove(self, ids: Sequence[str]) -> None:
+        """See ``TurnedAway.remove``. Raises ``JournalUnavailable``."""
+        with self._named("written"):
+            self._turned_away.remove(ids)
 
     # -- commands ----------------------------------------------------------------------------------------------------
 
@@ -135,31 +133,6 @@ class Journal:
             self._audit(connection, now_ms, AGENT, "writing", command, {"detail": detail, "before": reportable(before)})
             return self._command(connection, "number", number)
 
-    def command(self, id_: str) -> Command | None:
-        """The command with this id. Raises ``JournalUnavailable``."""
-        with self._named("read"):
-            rows = self._select("WHERE id = ?", (id_,))
-        return rows[0] if rows else None
-
-    def commands(self, count_max: int) -> list[Command]:
-        """The newest commands, newest first. Raises ``JournalUnavailable``."""
-        with self._named("read"):
-            return self._select("ORDER BY number DESC LIMIT ?", (count_max,))
-
-    def unfinished(self) -> list[Command]:
-        """The commands that have not ended, oldest first. Raises ``JournalUnavailable``."""
-        states = tuple(state.value for state in ENDED)
-        with self._named("read"):
-            return self._select(f"WHERE state NOT IN ({','.join('?' * len(states))}) ORDER BY number", states)
-
-    def steps(self, number: int) -> list[dict[str, Any]]:
-        """Every step of a command, for people. Raises ``JournalUnavailable``."""
-        query = "SELECT step, state, time_ms, actor, code, detail, before, after FROM step WHERE command=? ORDER BY row"
-        keys = ("step", "state", "time_ms", "actor", "code", "detail", "before", "after")
-        with self._named("read"):
-            rows = self._opened().execute(query, (number,)).fetchall()
-        return [dict(zip(keys, (*row[:6], read_value(row[6]), read_value(row[7])), strict=True)) for row in rows]
-
     def approve(self, number: int, actor: str, now_ms: int) -> None:
         """Somebody agrees to a command. Raises ``JournalUnavailable``."""
         with self._transaction() as connection:
@@ -167,29 +140,7 @@ class Journal:
             connection.execute("INSERT OR IGNORE INTO approval VALUES (?,?,?)", (number, actor, now_ms))
             self._audit(connection, now_ms, actor, "approve", command, {})
 
-    def approvers(self, number: int) -> tuple[str, ...]:
-        """Who has agreed to a command at the box. Raises ``JournalUnavailable``."""
-        with self._named("read"):
-            rows = self._opened().execute("SELECT actor FROM approval WHERE command=? ORDER BY time_ms", (number,))
-            return tuple(row[0] for row in rows)
-
-    def last_writes_ms(self) -> dict[str, int]:
-        """By target: when a write of it was begun last, on the agent's clock. Raises ``JournalUnavailable``."""
-        query = "SELECT target, max(changed_ms) FROM command WHERE writes > 0 GROUP BY target"
-        with self._named("read"):
-            return dict(self._opened().execute(query).fetchall())
-
     # -- what the cloud is told -------------------------------------------------------------------------------------
-
-    def untold(self, count_max: int) -> list[Untold]:
-        """Steps whose reports are not in the outbox yet, oldest first. Raises ``JournalUnavailable``."""
-        query = (
-            "SELECT row, id, journal, command, step.step, step.state, time_ms, step.actor, step.code, step.detail, "
-            "step.before, step.after FROM step JOIN command ON number = command WHERE told = 0 ORDER BY row LIMIT ?"
-        )
-        with self._named("read"):
-            rows = self._opened().execute(query, (count_max,)).fetchall()
-        return [Untold(row[0], report_of(row[1:])) for row in rows]
 
     def told(self, rows: Sequence[int]) -> None:
         """The reports of these steps are in the outbox. Raises ``JournalUnavailable``."""
@@ -201,20 +152,6 @@ class Journal:
         query = "UPDATE step SET told = 0 WHERE row = (SELECT max(row) FROM step WHERE command = ? AND step.step > 0)"
         with self._transaction() as connection:
             connection.execute(query, (number,))
-
-    def facts(self) -> JournalFacts:
-        """What a hello says. Raises ``JournalUnavailable``."""
-        with self._named("read"):
-            connection = self._opened()
-            number = connection.execute("SELECT coalesce(max(number), 0) FROM command").fetchone()[0]
-            starts = connection.execute("SELECT epoch FROM start ORDER BY number DESC LIMIT 2").fetchall()
-            journal = str(self._meta(connection, "journal"))
-            last = audit_log.last_entry(connection)
-        ids = tuple(command.id for command in self.unfinished()[:OPEN_TOLD_MAX])
-        locks = tuple(lock.line for lock in self.locks())
-        previous = starts[1][0] if len(starts) > 1 else ""
-        audit = (0, "") if last is None else (last.number, last.hash)
-        return JournalFacts(journal, number, self.start, previous, ids, *audit, locks)
 
     def begin_anew(self, now_ms: int, reason: str) -> str:
         """The file is an older state of itself: a new id; what has not ended becomes unknown. The new id.
@@ -246,12 +183,6 @@ class Journal:
                 self.note(connection, now_ms, actor, "unlock", line, {})
         return was_locked
 
-    def locks(self) -> tuple[Lock, ...]:
-        """All locks, by line. Raises ``JournalUnavailable``."""
-        with self._named("read"):
-            rows = self._opened().execute("SELECT line, reason, actor, time_ms FROM lock ORDER BY line").fetchall()
-        return tuple(Lock(*row) for row in rows)
-
     def audit(self, now_ms: int, actor: str, action: str, subject: str, details: Mapping[str, Any]) -> None:
         """Note something that is no step of a command. Raises ``JournalUnavailable``."""
         with self._transaction() as connection:
@@ -281,6 +212,8 @@ class Journal:
             (envelope.id, intake.source, intake.actor, text, target_of(envelope), CommandState.SENT, now_ms, now_ms,
              envelope.expires_ms),
         )  # fmt: skip
+        if envelope.id in self._turned_away:  # before a crash: the cloud was told so
+            intake = Intake(envelope, intake.source, intake.actor, Refusal.JOURNAL_UNAVAILABLE, "it was refused before")
         state = CommandState.RECEIVED if intake.code is None else ended_with(intake.code)
         command = self._command(connection, "id", envelope.id)
         actor = intake.actor if intake.code is None else AGENT
@@ -340,20 +273,6 @@ class Journal:
             named |= {"action": envelope.action.model_dump(), "issuer": envelope.issuer, "reason": envelope.reason}
         self.note(connection, now_ms, actor, action, f"command {command.number}", named)
 
-    def _command(self, connection: sqlite3.Connection, key: str, value: int | str) -> Command:
-        row = connection.execute(f"SELECT {COMMAND_COLUMNS} FROM command WHERE {key}=?", (value,)).fetchone()  # noqa: S608
-        if row is None:
-            raise StateGoesBack(f"the journal has no command {value}")
-        return command_of(row)
-
-    def _select(self, tail: str, bound: tuple[Any, ...]) -> list[Command]:
-        rows = self._opened().execute(f"SELECT {COMMAND_COLUMNS} FROM command {tail}", bound).fetchall()  # noqa: S608
-        return [command_of(row) for row in rows]
-
-    def _meta(self, connection: sqlite3.Connection, key: str) -> Any:
-        row = connection.execute("SELECT value FROM meta WHERE key=?", (key,)).fetchone()
-        return None if row is None else row[0]
-
     def _set_meta(self, connection: sqlite3.Connection, key: str, value: Any) -> None:
         connection.execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?,?)", (key, value))
 
@@ -370,27 +289,18 @@ class Journal:
                 connection.execute("COMMIT")
             except BaseException as exc:
                 if isinstance(exc, sqlite3.Error):
-                    self.close()
+                    self._let_go()
                 elif connection.in_transaction:
                     connection.execute("ROLLBACK")
                 raise
 
-    @contextlib.contextmanager
-    def _named(self, what: str) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.Error as exc:
-            raise JournalUnavailable(f"the command journal {self.path} cannot be {what}: {exc}") from exc
-
-    def _opened(self) -> sqlite3.Connection:
-        return self._open() if self._connection is None else self._connection
-
-    def _open(self) -> sqlite3.Connection:
-        self._connection = open_journal_file(self.path)
-        return self._connection
+    def _let_go(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
 
     def _set_aside(self, now_ms: int) -> None:
-        self.close()
+        self._let_go()
         self.set_aside = self.path.with_name(f"{self.path.name}.damaged-{now_ms}")
         self.path.rename(self.set_aside)
         for suffix in ("-wal", "-shm"):
