@@ -5,6 +5,7 @@ A local write is a command like any other: the same checks (but for signature an
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -12,6 +13,7 @@ from connectors.commands.envelope import Action, Envelope, RunCommand, WriteTag
 from connectors.commands.refusals import MEANING, Refusal
 from connectors.commands.states import ENDED, CommandState
 from connectors.commands.ulid import new_ulid
+from connectors.model.datatypes import DataType
 from connectors.model.errors import LinesideError
 from connectors.observability.events import emit
 from connectors.ports.clock import Clock
@@ -19,7 +21,8 @@ from connectors.ports.device import Value
 from edge_agent.commands.executor import Executor
 from edge_agent.commands.journal_rows import AGENT_LINE, Command, Intake, Lock
 from edge_agent.commands.journal_thread import JournalAccess
-from edge_agent.commands.targets import Targets
+from edge_agent.commands.plant import Plant
+from edge_agent.commands.targets import ARGUMENT_TYPES, Targets, value_of_text
 from edge_agent.commands.telling import Telling
 from edge_agent.observability.command_events import LineLocked, LineUnlocked, LocksCounted
 
@@ -42,6 +45,7 @@ class Operators:
         executor: Executor,
         telling: Telling,
         targets: Targets,
+        plant: Plant,
         *,
         agent: str,
         said: Callable[[], None],
@@ -52,6 +56,7 @@ class Operators:
         self._executor = executor
         self._telling = telling
         self._targets = targets
+        self._plant = plant
         self._agent = agent
         self._said = said
         self._clock = clock
@@ -125,6 +130,24 @@ class Operators:
         """Write a tag; what came of it. Raises ``NotPossible``, ``JournalUnavailable``."""
         return await self._do(WriteTag(device=device, tag=tag, value=value), reason, actor, armed)
 
+    async def write_text(self, device: str, tag: str, text: str, reason: str, actor: str) -> Any:
+        """Write what somebody has typed, by the type of the tag: nothing is guessed. Raises as ``write``."""
+        self._check_tag(device, tag)
+        datatype = self._plant.datatypes(device).get(tag)
+        if datatype is None:
+            raise NotPossible(f"the type of {device}/{tag} is not known: the device has not been connected yet")
+        return await self.write(device, tag, _typed(text, datatype), reason, actor)
+
+    async def run_texts(self, device: str, command: str, arguments: Mapping[str, str], reason: str, actor: str) -> Any:
+        """Run a named command with arguments that somebody has typed. Raises as ``run``."""
+        named = self._targets.named(device, command)
+        wanted = {} if named is None else named.arguments
+        values: dict[str, Value] = {
+            name: _typed(text, ARGUMENT_TYPES[wanted[name].type]) if name in wanted else text
+            for name, text in arguments.items()
+        }
+        return await self.run(device, command, values, reason, actor)
+
     async def run(self, device: str, command: str, arguments: dict[str, Value], reason: str, actor: str) -> Any:
         """Run a named command; what came of it. Raises ``NotPossible``, ``JournalUnavailable``."""
         return await self._do(RunCommand(device=device, command=command, arguments=arguments), reason, actor, "")
@@ -157,6 +180,12 @@ class Operators:
             raise NotPossible(f"the journal has no command {id_!r}; 'edge-agent commands list' shows what it has")
         return command
 
+    def _check_tag(self, device: str, tag: str) -> None:
+        if self._targets.tag(device, tag) is None:
+            if device in self._targets.devices:
+                raise NotPossible(f"{device} has no tag {tag!r}")
+            raise NotPossible(f"there is no device {device!r}; there are {', '.join(self._targets.devices)}")
+
     def _check_line(self, line: str) -> None:
         if line != AGENT_LINE and line not in self._targets.devices and line not in self.locks:
             known = ", ".join([AGENT_LINE, *self._targets.devices])
@@ -164,3 +193,13 @@ class Operators:
 
     def _now_ms(self) -> int:
         return self._clock.now_ns() // 1_000_000
+
+
+def _typed(text: str, datatype: DataType) -> Value:
+    try:
+        value = value_of_text(text, datatype)
+    except ValueError as exc:
+        raise NotPossible(str(exc)) from exc
+    if isinstance(value, float) and not math.isfinite(value):
+        raise NotPossible(f"{text!r} is no number that can be written")
+    return value

@@ -95,7 +95,7 @@ class Commands:
             told=self.telling.wake, clock=clock,
         )  # fmt: skip
         self.operators = Operators(
-            journal, self.executor, self.telling, targets, agent=agent, said=self._hello_due.set, clock=clock
+            journal, self.executor, self.telling, targets, plant, agent=agent, said=self._hello_due.set, clock=clock
         )
         self._intake = CommandIntake(
             journal, self.executor, self.telling, targets, keys=self._trusted, authority=lambda: self._authority,

@@ -158,6 +158,27 @@ def type_problem(value: Value, datatype: DataType) -> str:
     return "" if int(bounds.min) <= value <= int(bounds.max) else f"{value} does not fit into it"
 
 
+def value_of_text(text: str, datatype: DataType) -> Value:
+    """What somebody has typed, by the type that it is for. Raises ``ValueError`` with a sentence."""
+    family = family_of(datatype)
+    if family is ValueFamily.TEXT:
+        return text
+    if family is ValueFamily.BOOL:
+        if text.lower() not in ("true", "false"):
+            raise ValueError(f"{text!r} is neither true nor false")
+        return text.lower() == "true"
+    try:
+        return float(text) if family is ValueFamily.FLOAT else int(text)
+    except ValueError as exc:
+        kind = "number" if family is ValueFamily.FLOAT else "whole number"
+        raise ValueError(f"{text!r} is no {kind}, and the tag is a {datatype.label}") from exc
+
+
+ARGUMENT_TYPES: Final = {
+    "bool": DataType.BOOLEAN, "int": DataType.INT64, "float": DataType.DOUBLE, "text": DataType.STRING,
+}  # fmt: skip
+
+
 def _argument_problem(name: str, value: Value, wanted: ArgumentSettings) -> Refused | None:
     types: dict[str, Sequence[type]] = {"bool": (bool,), "int": (int,), "float": (int, float), "text": (str,)}
     is_bool = isinstance(value, bool)

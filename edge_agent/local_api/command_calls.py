@@ -53,8 +53,12 @@ class CommandCalls:
         yield await self._operators.approve(_text(args, "id"), CALLER.get())
 
     async def write(self, args: Mapping[str, Any]) -> AsyncIterator[Any]:
-        """Write ``value`` to ``tag`` of ``device``, for a ``reason``."""
+        """Write ``value``, or what the ``text`` that somebody has typed means, to ``tag`` of ``device``."""
         value = args.get("value")
+        if isinstance(text := args.get("text"), str):
+            device, tag, reason = _text(args, "device"), _text(args, "tag"), _text(args, "reason")
+            yield await self._operators.write_text(device, tag, text, reason, CALLER.get())
+            return
         if not isinstance(value, bool | int | float | str):
             raise ValueError("'value' is true or false, a number or a text")
         device, tag, reason = _text(args, "device"), _text(args, "tag"), _text(args, "reason")
@@ -66,6 +70,10 @@ class CommandCalls:
         if not isinstance(arguments, dict):
             raise ValueError("'arguments' are names with values")
         device, command, reason = _text(args, "device"), _text(args, "command"), _text(args, "reason")
+        if args.get("texts") is True:
+            texts = {name: str(value) for name, value in arguments.items()}
+            yield await self._operators.run_texts(device, command, texts, reason, CALLER.get())
+            return
         yield await self._operators.run(device, command, arguments, reason, CALLER.get())
 
 
