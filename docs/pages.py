@@ -20,7 +20,7 @@ import cloud_ingest.observability.metrics as cloud_metrics
 import edge_agent.observability.metrics as edge_metrics
 from connectors.observability.events import Event, event_name
 from docs import conformance
-from edge_agent.observability import agent_events, device_events, outbox_events, uplink_events
+from edge_agent.observability import agent_events, command_events, device_events, outbox_events, uplink_events
 
 DOCS: Final = Path(__file__).parent
 RESULTS: Final = DOCS.parent / "benchmarks" / "results"
@@ -28,7 +28,7 @@ EVENTS_PAGE: Final = DOCS / "reference" / "events.md"
 CONFORMANCE_PAGE: Final = DOCS / "reference" / "sparkplug-conformance.md"
 BENCHMARKS_PAGE: Final = DOCS / "benchmarks.md"
 PROGRAMS: Final[tuple[tuple[str, tuple[ModuleType, ...], CollectorRegistry], ...]] = (
-    ("edge-agent", (agent_events, device_events, outbox_events, uplink_events), edge_metrics.REGISTRY),
+    ("edge-agent", (agent_events, device_events, outbox_events, uplink_events, command_events), edge_metrics.REGISTRY),
     ("cloud-ingest", (cloud_events, ingest_events), cloud_metrics.REGISTRY),
 )
 """Each program with the modules of its events, and its metrics."""
