@@ -44,8 +44,8 @@ class DeviceWriter(Protocol):
     async def write(self, tag: TagName, value: Value) -> None:
         """Write once, in engineering units.
 
-        Raises ``DeviceUnavailable`` (nothing was sent), ``WriteRefused`` (the device said no), ``WriteUncertain`` (it
-        was sent, and no answer came).
+        Raises ``DeviceUnavailable`` or ``ValueError`` (nothing was sent), ``WriteRefused`` (the device said no),
+        ``WriteUncertain`` (it was sent, and no answer came).
         """
         ...
 

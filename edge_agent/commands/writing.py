@@ -57,7 +57,7 @@ async def write_once(
     try:
         async with asyncio.timeout(WRITE_S_MAX):
             await writer.write(tag, value)
-    except DeviceUnavailable as exc:
+    except (DeviceUnavailable, ValueError) as exc:
         return Outcome(CommandState.FAILED, f"nothing was sent: {exc}")
     except WriteRefused as exc:
         return Outcome(CommandState.FAILED, f"the device has refused it: {exc}")
@@ -72,7 +72,7 @@ async def call_once(writer: DeviceWriter, method: str, arguments: Sequence[Value
     try:
         async with asyncio.timeout(WRITE_S_MAX):
             results = await writer.call(method, arguments)
-    except DeviceUnavailable as exc:
+    except (DeviceUnavailable, ValueError) as exc:
         return Outcome(CommandState.FAILED, f"{method} was not called: {exc}")
     except WriteRefused as exc:
         return Outcome(CommandState.FAILED, f"the device has refused {method}: {exc}")
