@@ -42,6 +42,8 @@ WAITING_MAX: Final = 2048
 AT_ONCE: Final = 64
 PLAIN_S: Final = 60.0
 """A plain command names no time after which it must not be done: it gets this one."""
+PLAIN_A_MINUTE: Final = 120
+"""Anybody on the broker can write plain commands, and each that is taken has its place in the journal for ever."""
 STRANGERS_AN_HOUR: Final = 60
 CLOCK_S_MAX: Final = 5.0
 
@@ -85,6 +87,7 @@ class CommandIntake:
         self._something = asyncio.Event()
         self._turned_away: OrderedDict[str, Intake] = OrderedDict()
         self._strangers: deque[float] = deque(maxlen=STRANGERS_AN_HOUR)
+        self._plain: deque[float] = deque(maxlen=PLAIN_A_MINUTE)
         self._unaudited = 0
 
     def received(self, message: CommandReceived) -> None:
@@ -174,6 +177,12 @@ class CommandIntake:
                 refused = Refused(Refusal.WRONG_TYPE, f"{metric.name!r} has no value that can be written")
                 found.append(_Stranger(message.topic, refused))
                 continue
+            now_s = self._clock.monotonic_s()
+            if len(self._plain) == PLAIN_A_MINUTE and now_s - self._plain[0] < 60:
+                said = f"{PLAIN_A_MINUTE} plain commands have come within a minute"
+                found.append(_Stranger(message.topic, Refused(Refusal.TOO_MANY, said)))
+                continue
+            self._plain.append(now_s)
             envelope = Envelope(
                 id=new_ulid(now_ms),
                 agent=self._authority().agent,

@@ -25,7 +25,7 @@ from connectors.commands.refusals import Refusal
 from connectors.commands.states import ENDED, CommandState, may_follow
 from connectors.ports.device import Value
 from edge_agent.commands import audit_log
-from edge_agent.commands.journal_file import prune
+from edge_agent.commands.journal_file import PRUNED_EVERY, prune
 from edge_agent.commands.journal_reading import JournalReading, StateGoesBack
 from edge_agent.commands.journal_rows import (
     Command,
@@ -216,6 +216,8 @@ class Journal(JournalReading):
             intake = Intake(envelope, intake.source, intake.actor, Refusal.JOURNAL_UNAVAILABLE, "it was refused before")
         state = CommandState.RECEIVED if intake.code is None else ended_with(intake.code)
         command = self._command(connection, "id", envelope.id)
+        if command.number % PRUNED_EVERY == 0:
+            prune(connection, now_ms)
         actor = intake.actor if intake.code is None else AGENT
         self._advance(connection, command, state, now_ms, actor, intake.code, intake.detail, None, None)
         return Taken(self._command(connection, "id", envelope.id), is_new=True)

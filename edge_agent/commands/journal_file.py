@@ -17,7 +17,8 @@ SCHEMA_VERSION: Final = 1
 
 COMMANDS_KEPT_MAX: Final = 100_000
 """Of commands that have ended, and that can never come again because they have expired."""
-KEPT_MS_MIN: Final = 90 * 86_400_000
+KEPT_MS_MIN: Final = 86_400_000
+PRUNED_EVERY: Final = 1000
 
 
 class JournalUnavailable(LinesideError):

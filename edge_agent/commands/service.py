@@ -287,6 +287,7 @@ class Commands:
         try:
             self._keys = None if seen == FileNotFoundError.__name__ else read_pinned_keys(self._keys_file)
             emit(TrustedKeysRead(str(self._keys_file), self.key_count))
+            self._hello_due.set()
         except KeysUnreadable as exc:
             self._keys = None
             emit(TrustedKeysUnreadable(str(exc)))

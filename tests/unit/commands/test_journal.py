@@ -147,3 +147,21 @@ def test_trusted_keys_are_read_as_they_were_written(tmp_path: Path) -> None:
             read_pinned_keys(path)
     with pytest.raises(ValueError, match="not what its id says"):
         write_pinned_keys(path, {"another": KEY.public_jwk()})
+
+
+def test_commands_that_ended_long_ago_leave_when_there_are_very_many(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edge_agent.commands.journal_file.COMMANDS_KEPT_MAX", 5)
+    journal = opened(tmp_path)
+    numbers = take(journal, *[envelope() for _ in range(20)])
+    for number in numbers[1:]:
+        journal.step(number, CommandState.SUCCEEDED, NOW_MS)
+    journal.close()
+    soon = Journal(tmp_path / "commands.db", start="2" * 16, now_ms=NOW_MS + 3_600_000)
+    assert len(soon.commands(100)) == 20, "what may come again is kept"
+    soon.close()
+    late = Journal(tmp_path / "commands.db", start="3" * 16, now_ms=NOW_MS + 100_000_000)
+    assert [command.number for command in late.commands(100)] == [*reversed(numbers[-5:]), numbers[0]]
+    assert take(late, envelope()) == [21], "a number is given once"
+    late.close()

@@ -135,6 +135,18 @@ async def test_a_plain_command_where_the_device_file_allows_it_passes_the_other_
 
 
 @virtual_time
+async def test_plain_commands_are_bounded_as_anybody_can_send_them(tmp_path: Path) -> None:
+    async with running(Line(tmp_path, device={"plain_commands": "allow"}), knows_time=False) as line:
+        for _ in range(500):
+            line.commands.received(CommandReceived(TOPIC, "press", (PlainMetric("speed", 7),), ""))
+        await asyncio.sleep(20.0)
+        assert len(line.journal.journal.commands(1000)) == 120
+        await asyncio.sleep(60.0)
+        line.commands.received(CommandReceived(TOPIC, "press", (PlainMetric("speed", 8),), ""))
+        await until(lambda: line.press.holds["speed"] == 8)
+
+
+@virtual_time
 async def test_a_clock_that_is_not_known(tmp_path: Path) -> None:
     async with running(Line(tmp_path), knows_time=False) as line:
         assert (await refused(line, line.envelope())).code is Refusal.CLOCK_UNKNOWN
