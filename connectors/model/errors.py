@@ -18,6 +18,22 @@ class DeviceUnavailable(LinesideError):
         self.retry_after_s = retry_after_s
 
 
+class WriteRefused(LinesideError):
+    """The device said no, and nothing has changed: the caller says so, and does not write this again by itself."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class WriteUncertain(LinesideError):
+    """It was sent, and nobody knows whether the device did it: the caller never writes it again, and reads it back."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
 class BrokerUnavailable(LinesideError):
     """The MQTT broker cannot be reached, or closed the connection: the caller tries the next one after a back-off."""
 

@@ -9,7 +9,10 @@
  *                                           -1: this range is not refused any more
  *   refuse clear
  *   fail <code> <n>                         the next n requests get exception <code> (-1: all, until "fail 0 0")
- *   silent <n>                              the next n requests get no answer
+ *   forbid <function>...                    these functions get exception 1 (none: all are known)
+ *   silent <n>                              the next n requests get no answer, and nothing is done
+ *   mute <n>                                the next n requests are carried out, and their answers are lost
+ *   astray <n>                              the next n writes go to the neighbouring address, and their answers say so
  *   delay <ms> <n>                          the next n answers come that much later
  *   stale <n>                               before each of the next n answers, one with an earlier transaction id
  *   transaction <n>                         the next n answers carry another transaction id
@@ -61,8 +64,9 @@ static int client_count;
 static long connections_seen;
 static uint8_t units[256];
 static int units_limited;
+static uint8_t forbidden[256];
 static int fail_code, fail_left, silent_left, delay_ms, delay_left, stale_left, transaction_left, function_left,
-    unit_left, garbage_bytes, garbage_left, hangup_left;
+    unit_left, garbage_bytes, garbage_left, hangup_left, mute_left, astray_left;
 
 static long long now_ms(void) {
     struct timespec now;
@@ -166,12 +170,15 @@ static void answer_now(int fd, uint8_t *request, int length) {
         send(fd, noise, (size_t)(garbage_bytes < 1024 ? garbage_bytes : 1024), MSG_NOSIGNAL);
         return;
     }
+    if (request[7] >= 5 && astray_left && take(&astray_left)) request[9] ^= 1;
+    if (mute_left && take(&mute_left)) modbus_set_socket(context, -1);
     modbus_reply(context, request, length, cells);
 }
 
 /* The exception that a request is to get: -1 for none, 0 for no answer at all. */
 static int exception_for(const uint8_t *request, int table, int first, int last) {
     if (units_limited && !units[request[6]]) return MODBUS_EXCEPTION_GATEWAY_TARGET;
+    if (forbidden[request[7]]) return MODBUS_EXCEPTION_ILLEGAL_FUNCTION;
     if (fail_left && fail_code && take(&fail_left)) return fail_code;
     for (int i = 0; i < refused_count; i++)
         if (refused[i].table == table && refused[i].first <= last && refused[i].last >= first) return refused[i].code;
@@ -285,6 +292,7 @@ static int obey_fault(const char *verb, char **rest) {
         {"fail", &fail_code, &fail_left}, {"delay", &delay_ms, &delay_left}, {"garbage", &garbage_bytes, &garbage_left},
         {"silent", NULL, &silent_left}, {"stale", NULL, &stale_left}, {"transaction", NULL, &transaction_left},
         {"function", NULL, &function_left}, {"unit", NULL, &unit_left}, {"hangup", NULL, &hangup_left},
+        {"mute", NULL, &mute_left}, {"astray", NULL, &astray_left},
     };
     for (size_t i = 0; i < sizeof faults / sizeof *faults; i++) {
         if (strcmp(verb, faults[i].name)) continue;
@@ -317,6 +325,11 @@ static void obey(char *line) {
         char *word;
         memset(units, 0, sizeof units);
         for (units_limited = 0; (word = strtok_r(NULL, " \n", &rest)); units_limited = 1) units[atoi(word) & 0xFF] = 1;
+        say("ok");
+    } else if (!strcmp(verb, "forbid")) {
+        char *word;
+        memset(forbidden, 0, sizeof forbidden);
+        while ((word = strtok_r(NULL, " \n", &rest))) forbidden[atoi(word) & 0xFF] = 1;
         say("ok");
     } else if (!obey_fault(verb, &rest) && !obey_cells(verb, &rest)) {
         say("error %s", verb);
