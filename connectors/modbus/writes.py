@@ -30,7 +30,7 @@ _REGISTER_MAX: Final = 0xFFFF
 def write_steps(tag: PlannedTag, value: Value, unit_id: int) -> Steps:
     """The requests that write ``value`` to ``tag``; see ``Steps``."""
     if tag.table in ("input", "discrete"):
-        raise ValueError(f"{tag.place} cannot be written: nobody can write to the tables input and discrete")
+        raise ValueError(f"{tag.place}: nobody can write to the tables input and discrete")
     if tag.table == "coil":
         return _coil(tag, encoded_bit(tag, value), unit_id)
     if tag.bit is not None:
