@@ -18,7 +18,7 @@ _FLOAT_FORMATS: Final = {DataType.FLOAT: "<f", DataType.DOUBLE: "<d"}
 
 
 def raw_number(
-    value: bool | float | str, datatype: DataType, *, scale: float = 1.0, offset: float = 0.0
+    value: bool | int | float | str, datatype: DataType, *, scale: float = 1.0, offset: float = 0.0
 ) -> int | float:
     """The ``raw`` of ``datatype`` for which ``raw * scale + offset`` is ``value``: of whole numbers the nearest one.
 
@@ -27,7 +27,7 @@ def raw_number(
     """
     if isinstance(value, bool | str):
         raise ValueError(f"{value!r} is not a number, and the type is {datatype.label}")
-    if not math.isfinite(value):
+    if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"{value!r} is not a number that a device can be given")
     is_scaled = scale != 1.0 or offset != 0.0
     raw = (Fraction(value) - Fraction(offset)) / Fraction(scale) if is_scaled else Fraction(value)
@@ -38,20 +38,20 @@ def raw_number(
     whole, limits = round(raw), np.iinfo(dtype_of(datatype))
     if not limits.min <= whole <= limits.max:
         without = f" is {_shown(whole)} without scale and offset, which" if is_scaled else ""
-        raise ValueError(f"{value!r}{without} does not fit {datatype.label} ({limits.min} to {limits.max})")
+        raise ValueError(f"{_shown(value)}{without} does not fit {datatype.label} ({limits.min} to {limits.max})")
     return whole
 
 
-def _real(value: float, raw: Fraction, datatype: DataType) -> float:
+def _real(value: int | float, raw: Fraction, datatype: DataType) -> float:
     try:
         real = float(raw)
         struct.pack(_FLOAT_FORMATS[datatype], real)
     except OverflowError as exc:
-        raise ValueError(f"{value!r} does not fit {datatype.label}") from exc
+        raise ValueError(f"{_shown(value)} does not fit {datatype.label}") from exc
     return real
 
 
-def _shown(whole: int) -> str:
-    return (
-        str(whole) if abs(whole) < 1 << 64 else f"{'-' if whole < 0 else ''}a number of {len(str(abs(whole)))} digits"
-    )
+def _shown(number: int | float) -> str:
+    if isinstance(number, float) or abs(number) < 1 << 64:
+        return repr(number)
+    return f"a number of {len(str(abs(number)))} digits"

@@ -57,10 +57,11 @@ class OpcUaDriver:
         async with self._connected() as client:
             try:
                 await self._subscribe_and_publish(client, acquisition)
-            except* (TimeoutError, UaError, OSError) as group:
+            except* (TimeoutError, UaError, OSError, DeviceUnavailable) as group:
+                said, _others = group.split(DeviceUnavailable)  # who noticed it first may not be the first in the group
+                if said is not None:
+                    raise _first(said) from group
                 raise self._unavailable(loss_reason, _first(group)) from group
-            except* DeviceUnavailable as group:
-                raise _first(group) from group
             finally:
                 self._session = None
 
@@ -96,11 +97,10 @@ class OpcUaDriver:
         session.bind(binding.bound.values())
         await self._report(acquisition, binding)
         self._session = session
+        if await self._monitor(subscriptions, publishing, list(binding.bound.values()), binding):
+            await self._report(acquisition, binding)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(session.watch(), name=f"{self._device.name} answers")
-            refused = await self._monitor(subscriptions, publishing, list(binding.bound.values()), binding)
-            if refused:
-                await self._report(acquisition, binding)
             tasks.create_task(publishing.run(subscriptions), name=f"{self._device.name} publishing")
             tasks.create_task(
                 self._retry_problems(client, acquisition, subscriptions, publishing, binding),

@@ -114,9 +114,15 @@ class OpcUaSession:
         try:
             return await result_of(self._client, request, response_type, what, self._device.timeout_s)
         except NoAnswer as exc:
-            if not self._lost.done():
-                self._lost.set_result(exc.reason)
+            self._lose(exc.reason)
             raise
+        except asyncio.CancelledError:
+            self._lose(f"{what}: it was given up while there was no answer")
+            raise
+
+    def _lose(self, reason: str) -> None:
+        if not self._lost.done():
+            self._lost.set_result(reason)
 
     async def _asked(self, ask: Callable[[], Awaitable[T]], what: str) -> T:
         """What ``ask``, which changes nothing, has found. Raises ``DeviceUnavailable`` where there was no answer."""
