@@ -9,6 +9,7 @@ from typing import Any, Final
 from asyncua import ua
 from asyncua.client.client import Client
 from asyncua.ua.attribute_ids import AttributeIds
+from asyncua.ua.uaprotocol_auto import Argument as DecodedArgument
 
 from connectors.opcua.binding import declared_type, parse_node_id, read_attributes
 from connectors.opcua.node_ids import split_method
@@ -87,7 +88,7 @@ async def _arguments(client: Client, method: ua.NodeId) -> tuple[Argument, ...]:
             continue
         (value,) = await read_attributes(client, [_plain(reference.NodeId)], [AttributeIds.Value])
         found = value.Value.Value if value.Value is not None else None
-        if not isinstance(found, list) or not all(isinstance(each, ua.Argument) for each in found):
+        if not isinstance(found, list) or not all(isinstance(each, DecodedArgument) for each in found):
             raise ValueError("the server does not say which arguments the method takes")
         return tuple([Argument(str(each.Name), await _built_in(client, each)) for each in found])
     return ()

@@ -87,10 +87,10 @@ def _time(value: Value) -> datetime:
         raise ValueError(f"{value!r} is not a time in whole milliseconds since 1970, and the type is DateTime")
     try:
         when = _YEAR_1970 + timedelta(milliseconds=value)
-    except OverflowError as exc:
-        raise ValueError(f"{value!r} milliseconds since 1970 are beyond the year 9999") from exc
+    except OverflowError:
+        when = _YEAR_1601
     if when <= _YEAR_1601:
-        raise ValueError(f"{value!r} milliseconds since 1970 are not after 1601, where an OPC UA DateTime begins")
+        raise ValueError(f"{value!r} milliseconds since 1970 are not between the years 1601 and 9999")
     return when
 
 

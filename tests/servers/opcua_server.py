@@ -159,8 +159,6 @@ class CommandedServer:
             case {"read": name}:
                 data = await self._server.read(f"ns=1;s={name}", valueOnly=False)
                 return type(data.value).__name__, plain(data.value), str(data.sourceTimestamp)
-            case {"object": name}:
-                await self._server.addObject(name, self._server.objectsNode, nodeId=f"ns=1;s={name}")
             case {"method": name, "object": owner, "inputs": inputs}:
                 await self._server.addMethod(
                     name,
@@ -170,6 +168,8 @@ class CommandedServer:
                     outputArgs=arguments(command.get("outputs", inputs)),
                     nodeId=o6.NodeId(f"ns=1;s={name}"),
                 )
+            case {"object": name}:
+                await self._server.addObject(name, self._server.objectsNode, nodeId=f"ns=1;s={name}")
             case {"calls": _}:
                 return self._calls
             case {"remove": name}:
