@@ -14,13 +14,13 @@ from asyncua import ua
 from connectors.model.datatypes import DataType
 from connectors.model.raw_values import raw_number
 from connectors.model.texts import storable
-from connectors.opcua.wire_types import WIRE_TYPES, plain_value
+from connectors.opcua.wire_types import TICKS_FROM_EPOCH_MAX, WIRE_TYPES, plain_value
 from connectors.ports.device import Value
 
 NUMBERS: Final = frozenset(range(2, 12))
 """SByte to Double (Part 6, 5.1.2)."""
+MS_FROM_EPOCH_MAX: Final = TICKS_FROM_EPOCH_MAX // 10_000
 
-_YEAR_1601: Final = datetime(1601, 1, 1, tzinfo=UTC)
 _YEAR_1970: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -85,13 +85,9 @@ def _text(value: Value) -> str:
 def _time(value: Value) -> datetime:
     if isinstance(value, bool) or not isinstance(value, int):
         raise ValueError(f"{value!r} is not a time in whole milliseconds since 1970, and the type is DateTime")
-    try:
-        when = _YEAR_1970 + timedelta(milliseconds=value)
-    except OverflowError:
-        when = _YEAR_1601
-    if when <= _YEAR_1601:
-        raise ValueError(f"{value!r} milliseconds since 1970 are not between the years 1601 and 9999")
-    return when
+    if abs(value) > MS_FROM_EPOCH_MAX:  # further from now a reading could not say it
+        raise ValueError(f"{value!r} milliseconds since 1970 are not between the years 1677 and 2262")
+    return _YEAR_1970 + timedelta(milliseconds=value)
 
 
 def _guid(value: Value) -> UUID:

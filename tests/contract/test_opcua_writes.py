@@ -95,8 +95,8 @@ async def test_a_variable_without_a_value_has_the_type_that_the_server_or_the_de
         ("Guid", GUID, "no guid", "'no guid' is not a GUID such as"),
         ("ByteString", "", "not base64", "'not base64' is not base64"),
         ("DateTime", 0, 1.5, "1.5 is not a time in whole milliseconds since 1970"),
-        ("DateTime", 0, -(1 << 50), "not between the years 1601 and 9999"),
-        ("DateTime", 0, 1 << 60, "not between the years 1601 and 9999"),
+        ("DateTime", 0, -(1 << 50), "not between the years 1677 and 2262"),
+        ("DateTime", 0, 1 << 60, "not between the years 1677 and 2262"),
     ],
 )
 async def test_what_cannot_be_written_is_refused_with_a_sentence_and_never_sent(
