@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any
@@ -185,3 +186,28 @@ async def test_a_write_under_way_when_the_driver_is_stopped_is_uncertain(make_be
         with pytest.raises(WriteUncertain):
             await writing
         assert bench.written() == 1
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_whatever_becomes_of_the_connection_no_write_is_ever_sent_twice(make_bench: MakeBench, seed: int) -> None:
+    draw = random.Random(seed)
+    done = uncertain = 0
+    async with make_bench() as bench, bench.acquiring():
+        for value in range(1, 25):
+            bench.wire.after_write = draw.choice([AfterWrite.PASS, AfterWrite.CUT, AfterWrite.LOSE, AfterWrite.PASS])
+            before = bench.written()
+            try:
+                await bench.driver.write(INT32, value)
+            except WriteUncertain:
+                uncertain += 1
+            except DeviceUnavailable:
+                assert bench.written() == before
+                await bench.reading(INT32)
+                continue
+            else:
+                done += 1
+                assert bench.held(INT32) == value
+            assert bench.written() == before + 1
+            await until(lambda value=value: bench.held(INT32) == value)  # type: ignore[misc]  the device got it
+        assert bench.written() == done + uncertain
+        assert min(done, uncertain) > 0
