@@ -8,8 +8,11 @@ from typing import Any
 
 import pytest
 
+from connectors.modbus.command import Command
 from connectors.modbus.connection import COMMANDS_WAITING_MAX
 from connectors.modbus.driver import ModbusDriver
+from connectors.modbus.plan import planned_tags
+from connectors.modbus.writes import write_steps
 from connectors.model.errors import DeviceUnavailable, WriteRefused, WriteUncertain
 from connectors.model.quality import BAD_NODE_ID_UNKNOWN
 from connectors.ports.clock import SystemClock
@@ -265,6 +268,46 @@ async def test_a_write_that_finds_the_connection_broken_waits_for_the_next_one(m
         modbus_unit.command("reset")
         await driver.write(0, 5)
         assert (writes(modbus_unit), modbus_unit.get("holding", 4), driver.counters.connects) == ([(6, 4, 1)], [5], 2)
+
+
+async def test_a_write_that_is_given_up_under_way_ends_the_connection_with_its_answer(
+    modbus_unit: ModbusServer,
+) -> None:
+    recorder = Recorder()
+    driver = driver_of(modbus_unit, {"at": "holding 4"}, {"at": "holding 6"}, poll="10s", timeout="5s")
+    async with acquiring(driver, recorder) as task:
+        await polls(recorder, 1, task)
+        modbus_unit.command("reset")
+        modbus_unit.command("delay 1000 1")
+        writing = asyncio.create_task(driver.write(0, 5))
+        await until(lambda: writes(modbus_unit))
+        writing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await writing
+        await driver.write(1, 6)
+        assert writes(modbus_unit) == [(6, 4, 1), (6, 6, 1)]
+        assert (driver.counters.connects, driver.counters.time_outs, driver.counters.late_replies) == (2, 0, 0)
+
+
+async def test_a_driver_that_stops_says_of_each_command_whether_it_was_sent(modbus_unit: ModbusServer) -> None:
+    recorder = Recorder()
+    driver = driver_of(modbus_unit, {"at": "holding 4"}, poll="10s", timeout="5s")
+    async with acquiring(driver, recorder) as task:
+        await polls(recorder, 1, task)
+        assert driver._at_work is not None
+        connection = driver._at_work[0]
+        modbus_unit.command("reset")
+        modbus_unit.command("silent 1")
+        commands = [asyncio.create_task(work) for work in (driver.write(0, 5), driver.write(0, 6), driver.read(0))]
+        await until(lambda: writes(modbus_unit))
+    sent, waiting, reading = await asyncio.gather(*commands, return_exceptions=True)
+    assert (type(sent), type(waiting), type(reading)) == (WriteUncertain, DeviceUnavailable, DeviceUnavailable)
+    assert str(waiting).endswith("the connection was closed; nothing was written")
+    assert writes(modbus_unit) == [(6, 4, 1)]
+    command = Command(write_steps(planned_tags(driver._settings)[0], 7, 1))
+    with pytest.raises(DeviceUnavailable, match="the connection was closed; nothing was written"):
+        async with asyncio.timeout(2):
+            await connection.execute(command)
 
 
 async def test_no_more_commands_wait_than_can_be_remembered(modbus_unit: ModbusServer) -> None:
