@@ -304,6 +304,14 @@ static int obey_fault(const char *verb, char **rest) {
     return 0;
 }
 
+/* Reads numbers into a set; how many there were. */
+static int read_set(uint8_t *set, char **rest) {
+    char *word;
+    int count = 0;
+    for (memset(set, 0, 256); (word = strtok_r(NULL, " \n", rest)); count++) set[atoi(word) & 0xFF] = 1;
+    return count;
+}
+
 static void obey(char *line) {
     char *rest = NULL;
     char *verb = strtok_r(line, " \n", &rest);
@@ -322,14 +330,10 @@ static void obey(char *line) {
         refused_count = 0;
         say("ok");
     } else if (!strcmp(verb, "units")) {
-        char *word;
-        memset(units, 0, sizeof units);
-        for (units_limited = 0; (word = strtok_r(NULL, " \n", &rest)); units_limited = 1) units[atoi(word) & 0xFF] = 1;
+        units_limited = read_set(units, &rest);
         say("ok");
     } else if (!strcmp(verb, "forbid")) {
-        char *word;
-        memset(forbidden, 0, sizeof forbidden);
-        while ((word = strtok_r(NULL, " \n", &rest))) forbidden[atoi(word) & 0xFF] = 1;
+        read_set(forbidden, &rest);
         say("ok");
     } else if (!obey_fault(verb, &rest) && !obey_cells(verb, &rest)) {
         say("error %s", verb);
