@@ -62,9 +62,8 @@ static long requests_seen;
 static int clients[CLIENTS_MAX];
 static int client_count;
 static long connections_seen;
-static uint8_t units[256];
+static uint8_t units[256], forbidden[256];
 static int units_limited;
-static uint8_t forbidden[256];
 static int fail_code, fail_left, silent_left, delay_ms, delay_left, stale_left, transaction_left, function_left,
     unit_left, garbage_bytes, garbage_left, hangup_left, mute_left, astray_left;
 
@@ -91,11 +90,9 @@ static int take(int *left) {
 }
 
 static int table_named(const char *name) {
-    if (!name) return 0;
-    if (!strcmp(name, "coil")) return COIL;
-    if (!strcmp(name, "discrete")) return DISCRETE;
-    if (!strcmp(name, "holding")) return HOLDING;
-    if (!strcmp(name, "input")) return INPUT;
+    static const char *const names[] = {"", "coil", "discrete", "holding", "input"};
+    for (int table = COIL; name && table <= INPUT; table++)
+        if (!strcmp(name, names[table])) return table;
     return 0;
 }
 
@@ -304,11 +301,12 @@ static int obey_fault(const char *verb, char **rest) {
     return 0;
 }
 
-/* Reads numbers into a set; how many there were. */
+/* Reads numbers into a set, and says ok; how many there were. */
 static int read_set(uint8_t *set, char **rest) {
     char *word;
     int count = 0;
     for (memset(set, 0, 256); (word = strtok_r(NULL, " \n", rest)); count++) set[atoi(word) & 0xFF] = 1;
+    say("ok");
     return count;
 }
 
@@ -323,18 +321,13 @@ static void obey(char *line) {
     } else if (!strcmp(verb, "reset")) {
         requests_seen = 0;
         say("ok");
-    } else if (!strcmp(verb, "count") && rest && !strncmp(rest, "clear", 5)) {
-        counting_count = 0;
-        say("ok");
-    } else if (!strcmp(verb, "refuse") && rest && !strncmp(rest, "clear", 5)) {
-        refused_count = 0;
+    } else if (rest && !strncmp(rest, "clear", 5)) {
+        *(!strcmp(verb, "count") ? &counting_count : &refused_count) = 0;
         say("ok");
     } else if (!strcmp(verb, "units")) {
         units_limited = read_set(units, &rest);
-        say("ok");
     } else if (!strcmp(verb, "forbid")) {
         read_set(forbidden, &rest);
-        say("ok");
     } else if (!obey_fault(verb, &rest) && !obey_cells(verb, &rest)) {
         say("error %s", verb);
     }
