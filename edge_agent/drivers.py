@@ -6,13 +6,14 @@ Only their settings are imported with this module, so that checking a configurat
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
 from connectors.modbus.settings import ModbusDevice
+from connectors.model.errors import DeviceUnavailable
 from connectors.opcua.settings import OpcUaDevice
 from connectors.ports.clock import Clock
-from connectors.ports.device import Acquisition, DeviceDriver
+from connectors.ports.device import Acquisition, DeviceDriver, Reading, Value
 from connectors.ports.settings import DriverType
 
 
@@ -41,6 +42,23 @@ class LoadedLater:
         if self._driver is None:
             self._driver = await asyncio.to_thread(self._make)
         await self._driver.acquire(acquisition)
+
+    async def write(self, tag: int, value: Value) -> None:
+        """See ``DeviceDriver``."""
+        await self._loaded().write(tag, value)
+
+    async def read(self, tag: int) -> Reading:
+        """See ``DeviceDriver``."""
+        return await self._loaded().read(tag)
+
+    async def call(self, method: str, arguments: Sequence[Value]) -> tuple[Value, ...]:
+        """See ``DeviceDriver``."""
+        return await self._loaded().call(method, arguments)
+
+    def _loaded(self) -> DeviceDriver:
+        if self._driver is None:
+            raise DeviceUnavailable(f"{self._settings.name}: not connected yet")
+        return self._driver
 
 
 def _opcua(settings: OpcUaDevice, clock: Clock) -> DeviceDriver:

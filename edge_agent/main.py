@@ -16,7 +16,6 @@ from connectors.mqtt.session import MqttOptions, MqttSession
 from connectors.observability.events import emit
 from connectors.observability.version import lineside_version
 from connectors.ports.clock import Clock, SystemClock
-from connectors.ports.device import DeviceDriver, DeviceWriter
 from connectors.ports.settings import DeviceSettings, DriverType
 from connectors.sparkplug.birth import CurrentValue, NodeProperty
 from connectors.sparkplug.delivery import format_epoch
@@ -30,7 +29,7 @@ from edge_agent.buffer.sealing import PLAIN, Sealing
 from edge_agent.buffer.writer import OutboxReader, OutboxWriter, check_beside
 from edge_agent.commands.executor import Switches
 from edge_agent.commands.journal_thread import JournalThread
-from edge_agent.commands.plant import IndexedDevice, LivePlant, TagsByName
+from edge_agent.commands.plant import LivePlant
 from edge_agent.commands.service import Commands
 from edge_agent.commands.targets import Targets
 from edge_agent.config.models import AgentConfig, OutboxSettings, UplinkSettings
@@ -115,7 +114,7 @@ class Agent:
         journal = JournalThread(
             config.commands.journal, format_epoch(writer.epoch), lambda: clock.now_ns() // 1_000_000
         )
-        plant = LivePlant(devices, _writers(config, made), clock)
+        plant = LivePlant(devices, clock)
         commands = _commands(config, journal, collector, plant, clock)
         uplink = Uplink(
             _uplink_options(config),
@@ -286,12 +285,6 @@ def _commands(
 def _elapsed_s() -> float:
     """Seconds that go on while the box sleeps, as those of the monotonic clock do not (clock_gettime(2))."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
-
-
-def _writers(config: AgentConfig, made: Mapping[str, DeviceDriver]) -> dict[str, DeviceWriter]:
-    """How each device is written, for those whose driver can."""
-    names = {device.name: [tag.name for tag in device.tags] for device in config.devices}
-    return {name: TagsByName(driver, names[name]) for name, driver in made.items() if isinstance(driver, IndexedDevice)}
 
 
 def _collector_settings(config: AgentConfig) -> CollectorSettings:

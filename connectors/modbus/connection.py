@@ -4,7 +4,7 @@ Up to ``in_flight`` requests are on the wire at once. The next ones leave in the
 write, so a scan of many blocks costs one future and one switch of tasks. A request that is not answered properly
 closes the connection: whatever the unit still sends for it can then never be taken for the answer to another one. Of
 several in flight only the one at fault counts as failed (the oldest one, where no reply says which); the others are
-asked again.
+asked again. A command is alone on the wire, and a request of it is never sent twice.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ from collections.abc import Mapping
 from typing import Final
 
 from connectors.configuration.setting_names import listed
+from connectors.modbus.command import Command
 from connectors.modbus.counters import ModbusCounters
 from connectors.modbus.decode import NOT_READ
 from connectors.modbus.exception_codes import UNIT_ABSENT, absence_sentence
-from connectors.modbus.link import ModbusLink, connect
+from connectors.modbus.link import ModbusLink, Request, connect
 from connectors.modbus.request_queue import Priority, RequestQueue
-from connectors.modbus.scan import BlockRead, NoAnswer, Scan
+from connectors.modbus.scan import BlockRead, Scan
 from connectors.modbus.settings import ModbusDevice
 from connectors.model.errors import DeviceUnavailable
 from connectors.ports.clock import Clock
@@ -27,6 +28,7 @@ from connectors.ports.clock import Clock
 PORT_DEFAULT: Final = 502
 CONNECT_S_MIN: Final = 2.0
 """A connect may always take this long: a short ``timeout`` is meant for replies of the unit, not for the network."""
+COMMANDS_WAITING_MAX: Final = 64
 STRANGER_ADVICE: Final = (
     "check that the port is that of a Modbus/TCP server, unit_id, and that the device has a connection left (some "
     "allow only one)"
@@ -48,7 +50,7 @@ class ModbusConnection:
         self._now_ns = clock.now_ns
         self._now_s = clock.monotonic_s
         self._counters = counters
-        self._queue: RequestQueue[Scan] = RequestQueue()
+        self._queue: RequestQueue[Scan | Command] = RequestQueue()
         self._transaction = 1
         self._link: ModbusLink | None = None
         self._link_wanted = asyncio.Event()
@@ -59,6 +61,7 @@ class ModbusConnection:
         self._timer: asyncio.TimerHandle | None = None
         self._pause: asyncio.TimerHandle | None = None
         self._unit_answered = False
+        self._is_closed = False
 
     async def open(self) -> None:
         """Connect. Raises ``DeviceUnavailable`` with a sentence that says what to check."""
@@ -77,12 +80,19 @@ class ModbusConnection:
             self.send_waiting()
 
     async def close(self) -> None:
-        """Close the connection in an orderly way and give up what is queued."""
+        """Close the connection in an orderly way and give up what is under way or queued."""
+        self._is_closed = True
         for timer in (self._timer, self._pause):
             if timer is not None:
                 timer.cancel()
-        self._queue.clear()
         link, self._link = self._link, None
+        reason = f"{self._name()}: the connection was closed"
+        under_way = [] if link is None else list(link.in_flight.values())
+        for request in under_way:
+            request.failed(reason)
+        for job in [*(request.job for request in under_way), *self._queue.clear()]:
+            job.abandon(reason)
+            _finish(job)
         if link is not None:
             await link.close()
 
@@ -94,47 +104,63 @@ class ModbusConnection:
         has never answered itself, because a gateway says that it cannot be reached.
         """
         scan.begin(priority, attempts_max or self._attempts_max)
-        if not scan.blocks:
-            return
-        scan.done = self._loop.create_future()
-        self._queue.add(scan, priority)
-        self.send_waiting()
-        try:
-            await scan.done
-        except asyncio.CancelledError:
-            self._forget(scan)
-            raise
-        if not self._unit_answered:
+        if scan.blocks:
+            await self._done(scan)
+        if scan.blocks and not self._unit_answered:
             self._look_who_answered(scan)
 
-    def answered(self, read: BlockRead, code: int) -> None:
+    async def execute(self, command: Command) -> None:
+        """Carry out ``command``, each request of it once.
+
+        Raises how it ended, as ``DeviceDriver.write`` says. When it is cancelled while a request of it is under way,
+        the connection is made anew.
+        """
+        await self._done(command)
+        if command.failure is not None:
+            raise command.failure
+
+    async def _done(self, job: Scan | Command) -> None:
+        if self._is_closed or (job.priority is Priority.COMMAND and self._queue.commands >= COMMANDS_WAITING_MAX):
+            job.abandon(
+                f"{self._name()}: {'the connection was closed' if self._is_closed else 'too many commands wait'}"
+            )
+            return
+        job.done = self._loop.create_future()
+        self._queue.add(job, job.priority)
+        self.send_waiting()
+        try:
+            await job.done
+        except asyncio.CancelledError:
+            self._forget(job)
+            raise
+
+    def answered(self, request: Request, code: int) -> None:
         """See ``LinkOwner``."""
-        scan = read.scan
-        scan.codes[read.number] = code
-        scan.arrived_ns[read.number] = self._now_ns()
-        scan.arrived_s[read.number] = self._now_s()
-        scan.unanswered -= 1
+        goes_on = request.answered(code, self._now_ns(), self._now_s())
         if code:
             self._counters.exception_replies += 1
-        if not scan.unanswered:
-            _finish(scan)
+        job = request.job
+        if job.has_ended:
+            _finish(job)
+        elif goes_on:
+            self._queue.add_first(job, job.priority)
         if self._pause_s:
             self._pause = self._loop.call_later(self._pause_s, self._end_pause)
 
-    def failed(self, link: ModbusLink, reason: str, blamed: BlockRead | None = None) -> None:
+    def failed(self, link: ModbusLink, reason: str, blamed: Request | None = None) -> None:
         """See ``LinkOwner``."""
         self._fail(link, reason if self._has_answered(link) else f"{reason}; {STRANGER_ADVICE}", blamed)
 
-    def _fail(self, link: ModbusLink, reason: str, blamed: BlockRead | None = None) -> None:
+    def _fail(self, link: ModbusLink, reason: str, blamed: Request | None = None) -> None:
         if link is not self._link:
             return
         self._link = self._oldest = None
         link.abort()
-        reads = list(link.in_flight.values())
-        if reads:
-            self._blame(blamed or reads[0], reason)
-        for read in reversed(reads):
-            self._ask_again(read)
+        requests = list(link.in_flight.values())
+        if requests:
+            self._blame(blamed or requests[0], reason)
+        for request in reversed(requests):
+            self._ask_again(request)
         self.send_waiting()
 
     def send_waiting(self) -> None:
@@ -147,52 +173,51 @@ class ModbusConnection:
                 self._link_wanted.set()
             return
         room = self._in_flight_max - len(link.in_flight)
-        if room > 0 and (reads := self._next_reads(link.in_flight, room)):
-            link.send(reads, self._transaction)
-            self._transaction += len(reads)
-            self._counters.requests += len(reads)
+        if room > 0 and (requests := self._next_requests(link.in_flight, room)):
+            link.send(requests, self._transaction)
+            self._transaction += len(requests)
+            self._counters.requests += len(requests)
         self._watch_oldest(link)
 
-    def _next_reads(self, in_flight: Mapping[int, BlockRead], room: int) -> list[BlockRead]:
+    def _next_requests(self, in_flight: Mapping[int, Request], room: int) -> list[Request]:
         """The next requests, at most ``room``; a command is alone on the wire."""
-        reads: list[BlockRead] = []
-        if in_flight and next(iter(in_flight.values())).scan.priority is Priority.COMMAND:
-            return reads
+        requests: list[Request] = []
+        if in_flight and next(iter(in_flight.values())).job.priority is Priority.COMMAND:
+            return requests
         busy = bool(in_flight)
-        while len(reads) < room and (scan := self._queue.next(busy=busy)) is not None:
-            reads.append(scan.unasked.popleft())
-            if not scan.unasked:
-                self._queue.remove(scan)
-            if scan.priority is Priority.COMMAND:
+        while len(requests) < room and (job := self._queue.next(busy=busy)) is not None:
+            requests.append(job.unasked.popleft())
+            if not job.unasked:
+                self._queue.remove(job)
+            if job.priority is Priority.COMMAND:
                 break
             busy = True
-        return reads
+        return requests
 
-    def _blame(self, read: BlockRead, reason: str) -> None:
-        scan = read.scan
-        failed = scan.attempts_failed[read.number] = scan.attempts_failed.get(read.number, 0) + 1
-        if failed >= scan.attempts_max:
-            times = "" if failed == 1 else f", tried {failed} times"
-            scan.failure = NoAnswer(read.block, f"{self._name()}: {reason} (read of {read.block.place}{times})")
-            self._queue.remove(scan)
-            _finish(scan)
+    def _blame(self, request: Request, reason: str) -> None:
+        if request.failed(f"{self._name()}: {reason}"):
+            self._queue.remove(request.job)
+            _finish(request.job)
 
-    def _ask_again(self, read: BlockRead) -> None:
-        """Put the read back where it was, unless its scan has ended."""
-        scan = read.scan
-        if scan.failure is not None:
+    def _ask_again(self, request: Request) -> None:
+        """Put a read back where it was, unless its scan has ended; a request of a command is never sent twice."""
+        if not isinstance(request, BlockRead) or request.job.has_ended:
             return
+        scan = request.job
         if not scan.unasked:
             self._queue.add(scan, scan.priority)
-        scan.unasked.appendleft(read)
+        scan.unasked.appendleft(request)
 
-    def _forget(self, scan: Scan) -> None:
-        """Nobody waits for the replies to this scan any more; when they come, they are late ones."""
-        self._queue.remove(scan)
-        if self._link is not None:
-            for transaction, read in list(self._link.in_flight.items()):
-                if read.scan is scan:
-                    self._link.forget(transaction)
+    def _forget(self, job: Scan | Command) -> None:
+        """Nobody waits for the replies to this job any more; when they come, they are late ones."""
+        self._queue.remove(job)
+        if (link := self._link) is not None:
+            transactions = [transaction for transaction, request in link.in_flight.items() if request.job is job]
+            if transactions and isinstance(job, Command):
+                self._fail(link, "the command was given up")
+            else:
+                for transaction in transactions:
+                    link.forget(transaction)
         self.send_waiting()
 
     def _end_pause(self) -> None:
@@ -235,8 +260,8 @@ class ModbusConnection:
 
     def _has_answered(self, link: ModbusLink) -> bool:
         """Whether anything was read of the unit, so that address, port and unit id are right."""
-        scans = {id(read.scan): read.scan for read in link.in_flight.values()}
-        return self._unit_answered or any(code != NOT_READ for scan in scans.values() for code in scan.codes)
+        jobs = {id(request.job): request.job for request in link.in_flight.values()}
+        return self._unit_answered or any(job.has_answers for job in jobs.values())
 
     def _look_who_answered(self, scan: Scan) -> None:
         codes = [code for code in scan.codes if code != NOT_READ]
@@ -251,6 +276,6 @@ class ModbusConnection:
         return await connect(self._host, self._port, max(self._timeout_s, CONNECT_S_MIN), self, self._counters)
 
 
-def _finish(scan: Scan) -> None:
-    if scan.done is not None and not scan.done.done():
-        scan.done.set_result(None)
+def _finish(job: Scan | Command) -> None:
+    if job.done is not None and not job.done.done():
+        job.done.set_result(None)

@@ -70,7 +70,7 @@ class _TypeColumns:
     ) -> None:
         parts: dict[tuple[DataType, bool, bool], list[tuple[int, PlannedTag]]] = defaultdict(list)
         for number, tag in members:
-            parts[(tag.datatype, tag.is_scaled, tag.order in _BYTES_SWAPPED)].append((number, tag))
+            parts[(tag.datatype, tag.is_scaled, tag.order in BYTES_SWAPPED)].append((number, tag))
         self._datatype = members[0][1].reported
         self._parts: list[_Numbers | _Bits | _Texts] = []
         ordered: list[tuple[int, PlannedTag]] = []
@@ -100,8 +100,8 @@ class _TypeColumns:
         return np.concatenate([part.values() for part in self._parts])
 
 
-_BYTES_SWAPPED: Final[frozenset[Order]] = frozenset({"BADC", "DCBA"})
-_WORDS_SWAPPED: Final[frozenset[Order]] = frozenset({"CDAB", "DCBA"})
+BYTES_SWAPPED: Final[frozenset[Order]] = frozenset({"BADC", "DCBA"})
+WORDS_SWAPPED: Final[frozenset[Order]] = frozenset({"CDAB", "DCBA"})
 """A, B, C, D are the bytes of 32 bits from the most significant on, in the order in which the unit sends them. 64 bits
 follow the same pattern (CDAB is GHEFCDAB); of a single register only the order of its two bytes is left."""
 
@@ -111,7 +111,7 @@ class _Place:
 
     def __init__(self, block: Block, start: int, tag: PlannedTag) -> None:
         self.tag = tag
-        self.swaps_bytes = tag.order in _BYTES_SWAPPED
+        self.swaps_bytes = tag.order in BYTES_SWAPPED
         self._distance = tag.address - block.address
         self._start = start
         self._in_bits = block.is_bits
@@ -124,7 +124,7 @@ class _Place:
         """
         first = self._start // 2 + self._distance
         words = range(first, first + self.tag.count)
-        return list(words if self.swaps_bytes == (self.tag.order in _WORDS_SWAPPED) else reversed(words))
+        return list(words if self.swaps_bytes == (self.tag.order in WORDS_SWAPPED) else reversed(words))
 
     def characters(self) -> list[int]:
         """Positions of the bytes of a string; their order within a register follows the order of the tag."""

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import asdict
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
+from connectors.modbus.command import Command
 from connectors.modbus.connection import ModbusConnection
 from connectors.modbus.counters import ModbusCounters
+from connectors.modbus.exception_codes import meaning_of
+from connectors.modbus.plan import block_of, planned_tags
+from connectors.modbus.request_queue import Priority
+from connectors.modbus.scan import Scan
 from connectors.modbus.session import ModbusSession
 from connectors.modbus.settings import ModbusDevice
-from connectors.model.errors import DeviceUnavailable, LinesideError
+from connectors.modbus.writes import write_steps
+from connectors.model.errors import DeviceUnavailable, LinesideError, WriteRefused, WriteUncertain
 from connectors.ports.clock import Clock
-from connectors.ports.device import Acquisition
+from connectors.ports.device import Acquisition, Reading, Value
+
+T = TypeVar("T")
 
 
 class ModbusDriver:
@@ -29,6 +37,8 @@ class ModbusDriver:
         self._settings = settings
         self._clock = clock
         self.counters = ModbusCounters()
+        self._tags = planned_tags(settings)
+        self._at_work: tuple[ModbusConnection, ModbusSession] | None = None
 
     @property
     def lag_s_max(self) -> float:
@@ -43,12 +53,53 @@ class ModbusDriver:
         """See ``DeviceDriver``."""
         connection = ModbusConnection(self._settings, self._clock, self.counters)
         session = ModbusSession(self._settings, self._clock, connection, acquisition, self.counters)
+        self._at_work = connection, session
         try:
-            await self._run(connection, session)
+            await self._named(self._run(connection, session))
+        finally:
+            self._at_work = None
+            await connection.close()
+
+    async def write(self, tag: int, value: Value) -> None:
+        """See ``DeviceDriver``.
+
+        One bit of a register is changed by mask (function 22); where the unit does not know that, its register is read
+        and written, with no request of this connection between: what others change meanwhile is lost then.
+        """
+        command = Command(write_steps(self._tags[tag], value, self._settings.unit_id))
+        await self._named(self._connection().execute(command))
+
+    async def read(self, tag: int) -> Reading:
+        """See ``DeviceDriver``."""
+        return await self._named(self._read(self._connection(), tag))
+
+    async def call(self, method: str, arguments: Sequence[Value]) -> tuple[Value, ...]:  # noqa: ARG002  there is none
+        """See ``DeviceDriver``: a Modbus unit has no methods. Raises ``ValueError``."""
+        raise ValueError(f"{method!r} cannot be called: a Modbus unit has no methods; write a coil or a register")
+
+    async def _read(self, connection: ModbusConnection, tag: int) -> Reading:
+        scan = Scan([block_of([self._tags[tag]])], self._settings.unit_id)
+        await connection.run(scan, Priority.COMMAND)
+        if scan.failure is not None:
+            raise DeviceUnavailable(scan.failure.reason)
+        rows = [row for batch in scan.batches() for row in batch.rows()]
+        for _tag, time_ns, value, quality in rows:
+            return Reading(value, quality, time_ns)
+        return Reading(None, meaning_of(scan.codes[0]).quality, scan.arrived_ns[0])
+
+    def _connection(self) -> ModbusConnection:
+        if self._at_work is None or not self._at_work[1].is_online:
+            raise DeviceUnavailable(f"{self._settings.name}: there is no connection to the unit")
+        return self._at_work[0]
+
+    async def _named(self, work: Awaitable[T]) -> T:
+        """What comes of ``work``; its errors begin with the name of the device."""
+        try:
+            return await work
         except DeviceUnavailable as exc:
             raise DeviceUnavailable(f"{self._settings.name}: {exc.reason}", exc.retry_after_s) from exc
-        finally:
-            await connection.close()
+        except (WriteRefused, WriteUncertain) as exc:
+            raise type(exc)(f"{self._settings.name}: {exc.reason}") from exc
 
     async def _run(self, connection: ModbusConnection, session: ModbusSession) -> None:
         try:

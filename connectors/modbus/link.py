@@ -5,26 +5,30 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Iterable, Mapping
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
+from connectors.modbus.command import CommandRequest
 from connectors.modbus.counters import ModbusCounters
 from connectors.modbus.frames import ReplyInvalid, ReplyReader
 from connectors.modbus.scan import BlockRead
 from connectors.model.errors import DeviceUnavailable
 
+Request: TypeAlias = BlockRead | CommandRequest
+"""What a connection carries: a read of a scan, or a request of a command."""
+
 
 class LinkOwner(Protocol):
     """Who owns the connection, and is told what comes over it; called in the event loop."""
 
-    def answered(self, read: BlockRead, code: int) -> None:
-        """The reply to ``read`` is there: 0, its data are where they belong; else the exception code of the unit."""
+    def answered(self, request: Request, code: int) -> None:
+        """The reply to ``request`` is there: 0, its data are where they belong; else the exception code of the unit."""
         ...
 
     def send_waiting(self) -> None:
         """All replies that have come are handed over: there may be room for further requests."""
         ...
 
-    def failed(self, link: ModbusLink, reason: str, blamed: BlockRead | None = None) -> None:
+    def failed(self, link: ModbusLink, reason: str, blamed: Request | None = None) -> None:
         """``link`` cannot be used any more, because of the reply to ``blamed`` where one is named."""
         ...
 
@@ -35,9 +39,9 @@ class ModbusLink(asyncio.BufferedProtocol):
     def __init__(self, owner: LinkOwner, counters: ModbusCounters) -> None:
         self._owner = owner
         self._counters = counters
-        self._reader: ReplyReader[BlockRead] = ReplyReader(counters)
+        self._reader: ReplyReader[Request] = ReplyReader(counters)
         self._space = self._reader.space
-        self.in_flight: Mapping[int, BlockRead] = self._reader.in_flight
+        self.in_flight: Mapping[int, Request] = self._reader.in_flight
         """The requests that wait for their replies, by transaction, the oldest first."""
         self._transport: asyncio.Transport | None = None
         self._closed = asyncio.get_running_loop().create_future()
@@ -66,8 +70,8 @@ class ModbusLink(asyncio.BufferedProtocol):
     def buffer_updated(self, nbytes: int) -> None:
         """See ``asyncio``."""
         try:
-            for read, code in self._reader.received(nbytes):
-                self._owner.answered(read, code)
+            for request, code in self._reader.received(nbytes):
+                self._owner.answered(request, code)
         except ReplyInvalid as exc:
             self._counters.invalid_replies += 1
             blamed = None if exc.transaction is None else self.in_flight.get(exc.transaction)
@@ -75,13 +79,13 @@ class ModbusLink(asyncio.BufferedProtocol):
         else:
             self._owner.send_waiting()
 
-    def send(self, reads: Iterable[BlockRead], first_transaction: int) -> None:
+    def send(self, requests: Iterable[Request], first_transaction: int) -> None:
         """Send requests in one write, with transactions that count up from ``first_transaction`` modulo 65536."""
         parts: list[bytes] = []
-        for number, read in enumerate(reads, first_transaction):
+        for number, request in enumerate(requests, first_transaction):
             transaction = number & 0xFFFF
-            self._reader.expect(transaction, read)
-            parts += (transaction.to_bytes(2, "big"), read.request_tail)
+            self._reader.expect(transaction, request)
+            parts += (transaction.to_bytes(2, "big"), request.request_tail)
         if self._transport is not None:
             self._transport.write(b"".join(parts))
 

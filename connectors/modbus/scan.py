@@ -20,14 +20,33 @@ from connectors.model.samples import Int32Array, Int64Array, SampleBatch
 
 
 class BlockRead(ReadFrame):
-    """The read of block ``number`` of ``scan``; on the wire once at a time."""
+    """The read of block ``number`` of the scan ``job``; on the wire once at a time."""
 
-    __slots__ = ("number", "scan")
+    __slots__ = ("job", "number")
 
     def __init__(self, scan: Scan, number: int, unit_id: int, into: memoryview) -> None:
         super().__init__(scan.blocks[number], unit_id, into)
-        self.scan = scan
+        self.job = scan
         self.number = number
+
+    def answered(self, code: int, arrived_ns: int, arrived_s: float) -> bool:
+        """The reply has come. False: nothing has to be asked because of it."""
+        scan = self.job
+        scan.codes[self.number] = code
+        scan.arrived_ns[self.number] = arrived_ns
+        scan.arrived_s[self.number] = arrived_s
+        scan.unanswered -= 1
+        return False
+
+    def failed(self, reason: str) -> bool:
+        """There was no proper answer. True when the scan ends with it, false when the read is to be tried again."""
+        scan = self.job
+        failed = scan.attempts_failed[self.number] = scan.attempts_failed.get(self.number, 0) + 1
+        if failed < scan.attempts_max:
+            return False
+        times = "" if failed == 1 else f", tried {failed} times"
+        scan.failure = NoAnswer(self.block, f"{reason} (read of {self.place}{times})")
+        return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +60,9 @@ class NoAnswer:
 class Scan:
     """Some blocks of one unit, read together again and again: requests, reply area and decode plan are made once.
 
-    A connection takes reads from ``unasked`` and fills in ``codes``, ``arrived_ns`` and ``arrived_s`` (by the monotonic
-    clock), until ``unanswered`` is 0. A run ends early when a block gets no answer: then that is its ``failure``. One
-    run at a time.
+    A connection takes reads from ``unasked``, whose answers fill in ``codes``, ``arrived_ns`` and ``arrived_s`` (by the
+    monotonic clock), until ``unanswered`` is 0. A run ends early when a block gets no answer: then that is its
+    ``failure``. One run at a time.
     """
 
     __slots__ = (
@@ -88,6 +107,21 @@ class Scan:
         self.attempts_failed: dict[int, int] = {}
         """By number of the block, for those that failed at all."""
         self.failure: NoAnswer | None = None
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether all blocks are answered, or one was given up."""
+        return not self.unanswered or self.failure is not None
+
+    @property
+    def has_answers(self) -> bool:
+        """Whether the unit has answered anything in this run."""
+        return any(code != NOT_READ for code in self.codes)
+
+    def abandon(self, reason: str) -> None:
+        """What waits is not asked any more. Nothing happens when the run has ended."""
+        if not self.has_ended:
+            self.failure = NoAnswer(self.blocks[0], reason)
 
     def batches(self) -> list[SampleBatch]:
         """The samples of the run; see ``DecodePlan.decode``."""

@@ -78,6 +78,8 @@ class ModbusSession:
         # Bounded by the number of blocks: a block is suspected once, when it leaves its scan class.
         self._suspects: list[tuple[ScanClass, Block]] = []
         self._suspected = asyncio.Event()
+        self.is_online = False
+        """Whether the unit has been read, so that the address is right and it is a unit that answers."""
 
     async def run(self) -> None:
         """Report ``online``, then hand over samples until cancelled. Raises ``DeviceUnavailable``.
@@ -253,6 +255,7 @@ class ModbusSession:
         self._declare(self._times.overdue(parted, self._clock.monotonic_s(), self._clock.now_ns()))
         self._times.forget(parted)
         types = [tag_type for tag_type in self._types if tag_type.index not in left_out]
+        self.is_online = True
         await self._acquisition.online(types, [problem for entry in self._set_aside for problem in entry.problems])
 
 

@@ -19,11 +19,19 @@ class DeviceUnavailable(LinesideError):
 
 
 class WriteRefused(LinesideError):
-    """The device said no to a write or a call, and holds what it held: the caller says so, and does not try again."""
+    """The device said no, and nothing has changed: the caller says so, and does not write this again by itself."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 class WriteUncertain(LinesideError):
-    """A write or a call was sent, and no answer came: the caller reads what the device holds, and never repeats it."""
+    """It was sent, and nobody knows whether the device did it: the caller never writes it again, and reads it back."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 class BrokerUnavailable(LinesideError):

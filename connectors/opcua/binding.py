@@ -23,7 +23,7 @@ from connectors.model.tags import TagName, TagType
 from connectors.opcua.node_ids import NAMESPACE_INDEX_MAX, parse_written
 from connectors.opcua.settings import OpcUaTag
 from connectors.opcua.status import tag_reason
-from connectors.opcua.wire_types import ABSTRACT_AND_DERIVED, WIRE_TYPES
+from connectors.opcua.wire_types import ABSTRACT_AND_DERIVED, BUILT_IN, WIRE_TYPES
 from connectors.ports.device import TagProblem
 
 T = TypeVar("T")
@@ -45,12 +45,22 @@ class OperationLimits:
 
 @dataclass(frozen=True, slots=True)
 class BoundTag:
-    """A tag with its node; ``raw`` is the type on the wire, ``type`` what is reported."""
+    """A tag with its node; ``raw`` is the type of its values, ``type`` what is reported.
+
+    ``built_in`` is the type that the server itself gives them (Part 6, 5.1.2); ``None`` when they are arrays.
+    """
 
     index: int
     node: ua.NodeId
     raw: DataType
     type: TagType
+    built_in: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _WireType:
+    raw: DataType
+    built_in: int | None
 
 
 @dataclass(slots=True)
@@ -63,7 +73,7 @@ class Binding:
 
 async def read_limits(client: Client) -> OperationLimits:
     """The server's operation limits; those it does not name, or sets to 0 (no limit), are Lineside's own."""
-    values = await _read(client, [_MAX_NODES_PER_READ, _MAX_ITEMS_PER_CALL], [AttributeIds.Value])
+    values = await read_attributes(client, [_MAX_NODES_PER_READ, _MAX_ITEMS_PER_CALL], [AttributeIds.Value])
     found = [
         value.Value.Value if value.Value is not None and isinstance(value.Value.Value, int) else 0 for value in values
     ]
@@ -73,7 +83,7 @@ async def read_limits(client: Client) -> OperationLimits:
 
 async def read_state(client: Client) -> None:
     """Ask the server for its state, whatever it says: a sign of life. Raises what asyncua raises when none comes."""
-    await _read(client, [_SERVER_STATE], [AttributeIds.Value])
+    await read_attributes(client, [_SERVER_STATE], [AttributeIds.Value])
 
 
 async def bind_tags(
@@ -81,7 +91,7 @@ async def bind_tags(
 ) -> Binding:
     """Bind the tags at the indices ``chosen``. Raises what asyncua raises when the connection is lost."""
     binding = Binding()
-    namespaces = await _namespaces(client)
+    namespaces = await read_namespaces(client)
     nodes: dict[int, ua.NodeId] = {}
     for index in chosen:
         try:
@@ -90,9 +100,9 @@ async def bind_tags(
             binding.problems[index] = TagProblem(TagName(tags[index].name), str(exc), BAD_NODE_ID_UNKNOWN)
     attributes = [AttributeIds.Value, AttributeIds.DataType]
     for part in chunks(list(nodes.items()), max(1, limits.nodes_per_read // len(attributes))):
-        values = await _read(client, [node for _, node in part], attributes)
+        values = await read_attributes(client, [node for _, node in part], attributes)
         for (index, node), value, datatype in zip(part, values[::2], values[1::2], strict=True):
-            found = _raw_type(tags[index], value, datatype)
+            found = _wire_type(tags[index], value, datatype)
             if isinstance(found, TagProblem):
                 binding.problems[index] = found
             else:
@@ -122,15 +132,19 @@ def chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
         yield items[at : at + size]
 
 
-async def _namespaces(client: Client) -> list[str]:
-    (value,) = await _read(client, [ua.NodeId(ua.Int32(2255), ua.Int16(0))], [AttributeIds.Value])
+async def read_namespaces(client: Client) -> list[str]:
+    """The namespaces of the server, by index. Raises what asyncua raises."""
+    (value,) = await read_attributes(client, [ua.NodeId(ua.Int32(2255), ua.Int16(0))], [AttributeIds.Value])
     names = value.Value.Value if value.Value is not None else None
     if not isinstance(names, list):
         return ["http://opcfoundation.org/UA/"]
     return [str(name) for name in names[: NAMESPACE_INDEX_MAX + 1]]
 
 
-async def _read(client: Client, nodes: Sequence[ua.NodeId], attributes: Sequence[AttributeIds]) -> list[ua.DataValue]:
+async def read_attributes(
+    client: Client, nodes: Sequence[ua.NodeId], attributes: Sequence[AttributeIds]
+) -> list[ua.DataValue]:
+    """Each attribute of each node, without times. Raises what asyncua raises."""
     params = ua.ReadParameters(TimestampsToReturn=ua.TimestampsToReturn.Neither)
     params.NodesToRead = [
         ua.ReadValueId(NodeId=node, AttributeId=attribute) for node in nodes for attribute in attributes
@@ -138,24 +152,24 @@ async def _read(client: Client, nodes: Sequence[ua.NodeId], attributes: Sequence
     return await client.uaclient.read(params)
 
 
-def _raw_type(tag: OpcUaTag, value: ua.DataValue, datatype: ua.DataValue) -> DataType | TagProblem:
+def _wire_type(tag: OpcUaTag, value: ua.DataValue, datatype: ua.DataValue) -> _WireType | TagProblem:
     name = TagName(tag.name)
     status = int(value.StatusCode.value) if value.StatusCode is not None else 0
-    declared = _declared_type(datatype)
+    declared = declared_type(datatype.Value.Value if datatype.Value is not None else None)
     if status >> 30 == 2 and declared is None:
         return TagProblem(name, tag_reason(status), status >> 16)
     variant = value.Value
     if variant is not None and variant.Value is not None:
         if variant.is_array or isinstance(variant.Value, list):
-            return DataType.STRING
-        wire = WIRE_TYPES.get(int(variant.VariantType.value))
-        if wire is None:
+            return _WireType(DataType.STRING, None)
+        built_in = int(variant.VariantType.value)
+        if built_in not in WIRE_TYPES:
             return TagProblem(name, f"values of type {variant.VariantType.name} are not supported", BAD_NOT_SUPPORTED)
-        return wire.datatype
-    if declared is not None and declared in WIRE_TYPES:
-        return WIRE_TYPES[declared].datatype
+        return _WireType(WIRE_TYPES[built_in].datatype, built_in)
+    if declared is not None:
+        return _WireType(WIRE_TYPES[declared].datatype, declared)
     if tag.datatype is not None:
-        return tag.datatype
+        return _WireType(tag.datatype, BUILT_IN[tag.datatype])
     return TagProblem(
         name,
         "the server does not say the type of this value while it has none; add type: to the tag, such as type: double",
@@ -163,15 +177,15 @@ def _raw_type(tag: OpcUaTag, value: ua.DataValue, datatype: ua.DataValue) -> Dat
     )
 
 
-def _declared_type(datatype: ua.DataValue) -> int | None:
-    """The built-in type behind a DataType attribute, or ``None`` when the server gave none that is well known."""
-    node = datatype.Value.Value if datatype.Value is not None else None
+def declared_type(node: Any) -> int | None:
+    """The built-in type behind the data type ``node``, or ``None`` when it is none that is well known."""
     if not isinstance(node, ua.NodeId) or node.NamespaceIndex != 0 or not isinstance(node.Identifier, int):
         return None
     number = ABSTRACT_AND_DERIVED.get(node.Identifier, node.Identifier)
     return number if number in WIRE_TYPES else None
 
 
-def _bound(tag: OpcUaTag, index: int, node: ua.NodeId, raw: DataType) -> BoundTag:
-    reported = tag.reported_datatype(raw)
-    return BoundTag(index, node, raw, TagType(index, TagName(tag.name), reported, tag.unit, tag.description))
+def _bound(tag: OpcUaTag, index: int, node: ua.NodeId, wire: _WireType) -> BoundTag:
+    reported = tag.reported_datatype(wire.raw)
+    tag_type = TagType(index, TagName(tag.name), reported, tag.unit, tag.description)
+    return BoundTag(index, node, wire.raw, tag_type, wire.built_in)

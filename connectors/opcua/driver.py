@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Final
 from urllib.parse import urlparse
 
@@ -14,11 +14,12 @@ from asyncua.ua.uaerrors import UaError
 from connectors.model.errors import DeviceUnavailable
 from connectors.opcua.binding import Binding, BoundTag, bind_tags, read_limits
 from connectors.opcua.publishing import Publishing
+from connectors.opcua.session import OpcUaSession
 from connectors.opcua.settings import OpcUaDevice
 from connectors.opcua.status import connect_reason, loss_reason
 from connectors.opcua.subscriptions import Subscriptions
 from connectors.ports.clock import Clock
-from connectors.ports.device import Acquisition, TagProblem
+from connectors.ports.device import Acquisition, Reading, TagProblem, Value
 
 SESSION_TIMEOUT_MS: Final = 60_000
 """A session that a killed agent left behind holds a place on the server for this long."""
@@ -37,6 +38,7 @@ class OpcUaDriver:
         self._device = settings
         self._clock = clock
         self._publishing: Publishing | None = None
+        self._session: OpcUaSession | None = None
         self._overflows_before = 0
         self._lag_s: Callable[[], float] = lambda: 0.0
 
@@ -55,10 +57,34 @@ class OpcUaDriver:
         async with self._connected() as client:
             try:
                 await self._subscribe_and_publish(client, acquisition)
-            except* (TimeoutError, UaError, OSError) as group:
+            except* (TimeoutError, UaError, OSError, DeviceUnavailable) as group:
+                said, _others = group.split(DeviceUnavailable)  # who noticed it first may not be the first in the group
+                if said is not None:
+                    raise _first(said) from group
                 raise self._unavailable(loss_reason, _first(group)) from group
-            except* DeviceUnavailable as group:
-                raise _first(group) from group
+            finally:
+                self._session = None
+
+    async def write(self, tag: int, value: Value) -> None:
+        """See ``DeviceDriver``."""
+        await self._connected_session().write(tag, value)
+
+    async def read(self, tag: int) -> Reading:
+        """See ``DeviceDriver``."""
+        return await self._connected_session().read(tag)
+
+    async def call(self, method: str, arguments: Sequence[Value]) -> tuple[Value, ...]:
+        """See ``DeviceDriver``.
+
+        ``method`` is the node id of a method, or those of its object and itself as ``object / method``, which has to be
+        where several objects have it.
+        """
+        return await self._connected_session().call(method, arguments)
+
+    def _connected_session(self) -> OpcUaSession:
+        if self._session is None:
+            raise DeviceUnavailable(f"{self._device.name}: there is no session with the server")
+        return self._session
 
     async def _subscribe_and_publish(self, client: Client, acquisition: Acquisition) -> None:
         limits = await read_limits(client)
@@ -67,11 +93,14 @@ class OpcUaDriver:
         self._lag_s = lambda: subscriptions.lag_s_max
         publishing = Publishing(client, self._device, self._clock, acquisition)
         self._overflows_before, self._publishing = self.counts()["queue_overflows"], publishing
+        session = OpcUaSession(client, self._device, self._clock, binding)
+        session.bind(binding.bound.values())
         await self._report(acquisition, binding)
+        self._session = session
+        if await self._monitor(subscriptions, publishing, list(binding.bound.values()), binding):
+            await self._report(acquisition, binding)
         async with asyncio.TaskGroup() as tasks:
-            refused = await self._monitor(subscriptions, publishing, list(binding.bound.values()), binding)
-            if refused:
-                await self._report(acquisition, binding)
+            tasks.create_task(session.watch(), name=f"{self._device.name} answers")
             tasks.create_task(publishing.run(subscriptions), name=f"{self._device.name} publishing")
             tasks.create_task(
                 self._retry_problems(client, acquisition, subscriptions, publishing, binding),
@@ -119,6 +148,8 @@ class OpcUaDriver:
                 binding.problems.pop(index, None)
             binding.bound.update(again.bound)
             binding.problems.update(again.problems)
+            if self._session is not None:
+                self._session.bind(again.bound.values())
             await self._report_if_new(acquisition, binding, before, again)
             if again.bound and await self._monitor(subscriptions, publishing, list(again.bound.values()), binding):
                 await self._report(acquisition, binding)

@@ -18,6 +18,8 @@ _SHAPE: Final = re.compile(r"(?:(?:ns=(?P<index>[0-9]+)|nsu=(?P<uri>[^;]+));)?(?
 _NUMBER: Final = re.compile(r"[0-9]{1,10}")
 _GUID: Final = re.compile(r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 
+_BETWEEN: Final = re.compile(r" / (?=(?:ns=|nsu=|i=|s=|g=|b=))")
+
 
 @dataclass(frozen=True, slots=True)
 class WrittenNodeId:
@@ -37,6 +39,20 @@ def parse_written(at: str) -> WrittenNodeId:
     return WrittenNodeId(
         found["uri"] or _index(at, found["index"] or "0"), _identifier(at, found["kind"], found["rest"])
     )
+
+
+def split_method(written: str) -> tuple[str | None, str]:
+    """The node ids of object and method of which ``object / method`` is written; of the method alone no object.
+
+    Raises ``ValueError`` when that is no node id, or two.
+    """
+    for between in _BETWEEN.finditer(written):
+        owner, method = written[: between.start()], written[between.end() :]
+        parse_written(owner)
+        parse_written(method)
+        return owner, method
+    parse_written(written)
+    return None, written
 
 
 def _index(at: str, digits: str) -> int:

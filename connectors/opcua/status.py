@@ -34,6 +34,48 @@ _SERVICE_ADVICE: Final = {
 }
 
 
+_WRITE_ADVICE: Final = {
+    "BadNotWritable": "the server does not let this value be written",
+    "BadWriteNotSupported": "the server does not take a value without status and times for this node",
+    "BadUserAccessDenied": "the user may not do this; check security.user, and what the server allows it",
+    "BadTypeMismatch": "the server takes a value of another type",
+    "BadOutOfRange": "the value is out of the range that the server takes",
+    "BadNodeIdUnknown": "the server has no such node; check the spelling and the namespace",
+    "BadMethodInvalid": "the object has no such method; check the node ids of both",
+    "BadNotExecutable": "the server does not let this method be called",
+    "BadInvalidState": "the device cannot do this in its present state",
+    "BadInvalidArgument": "the server does not take one of the arguments",
+    "BadArgumentsMissing": "the method takes more arguments",
+    "BadTooManyArguments": "the method takes fewer arguments",
+    "BadNoCommunication": "the server has no connection to the device behind it",
+}
+
+_UNDECIDED: Final = frozenset(
+    {
+        "BadCommunicationError",
+        "BadConnectionClosed",
+        "BadDeviceFailure",
+        "BadInternalError",
+        "BadRequestInterrupted",
+        "BadRequestTimeout",
+        "BadTimeout",
+        "BadUnexpectedError",
+    }
+)
+"""What a server says that has begun, or has passed it on to a device, and does not know what has become of it."""
+
+
+def is_undecided(code: int) -> bool:
+    """Whether this answer to a write or a call leaves open whether it was done: an uncertain one, and some bad ones."""
+    return code >> 30 == 1 or status_name(code) in _UNDECIDED
+
+
+def write_reason(code: int) -> str:
+    """What a status code says about a write or a call that did not end well."""
+    advice = _WRITE_ADVICE.get(status_name(code))
+    return f"{advice} ({status_text(code)})" if advice else f"the server answered {status_text(code)}"
+
+
 def status_name(code: int) -> str:
     """The name of a status code as the specification spells it, or the code in hexadecimal."""
     return STATUS_NAMES.get(code >> 16) or f"0x{code:08X}"

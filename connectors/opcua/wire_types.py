@@ -56,6 +56,9 @@ WIRE_TYPES: Final = {
     21: WireType(DataType.STRING, None),
 }
 
+BUILT_IN: Final = {wire.datatype: number for number, wire in reversed(WIRE_TYPES.items())} | {DataType.TEXT: 12}
+"""The built-in type that a data type has where only a device file says it."""
+
 ABSTRACT_AND_DERIVED: Final = {
     26: 11,  # Number
     27: 8,  # Integer

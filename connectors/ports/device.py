@@ -4,10 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from connectors.model.samples import Int32Array, Int64Array, SampleBatch
 from connectors.model.tags import TagName, TagType
+
+Value: TypeAlias = bool | int | float | str
+"""One value of a tag or an argument. Of a DateTime the milliseconds since 1970, UTC; of Bytes the base64 text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a device has answered to ``DeviceDriver.read``.
+
+    ``value`` is in the engineering units of the tag and of the type that its samples have; ``None`` where there is
+    none, and then ``quality`` (the upper half of an OPC UA status code) is not good. ``time_ns`` is the source time.
+    """
+
+    value: Value | None
+    quality: int
+    time_ns: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,22 +36,6 @@ class TagProblem:
     tag: TagName
     reason: str
     quality: int
-
-
-Value = bool | int | float | str
-"""What is written to a tag, or given to a method."""
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """What a tag holds now: in its engineering units; ``value`` is ``None`` where the device has none to give.
-
-    ``quality`` is the upper half of an OPC UA status code, ``time_ns`` the source time.
-    """
-
-    value: Value | None
-    quality: int
-    time_ns: int
 
 
 class DeviceWriter(Protocol):
@@ -118,6 +118,38 @@ class DeviceDriver(Protocol):
         Raises ``DeviceUnavailable`` when the device cannot be reached or the connection is lost, with a sentence for
         the operator; the caller waits and calls again. A cancellation closes the connection in an orderly way. One
         wrong tag is a ``TagProblem``, never an exception.
+        """
+        ...
+
+    async def write(self, tag: int, value: Value) -> None:
+        """Write ``value`` to the tag with this index, once; returns when the device has said that it has taken it.
+
+        The value is in the engineering units of the tag: scale and offset are undone, and a register of whole numbers
+        gets the nearest one. It goes before polls, and polls go on around it. It is never sent again, by whatever
+        lies between. The same errors for all of it, and for ``call``:
+
+        * ``ValueError``: the value cannot be written to this tag (its type, its range, a table or a type of the device
+          that nobody can write); a sentence, nothing was sent;
+        * ``DeviceUnavailable``: there is no connection, or too much waits for it; nothing was sent;
+        * ``WriteRefused``: the device said no, with its code;
+        * ``WriteUncertain``: it was sent, and there was no answer, or one that does not say what has become of it.
+          Where no answer came the connection is made anew, so that one that comes late is taken for no other's.
+
+        When it is cancelled after it was sent, that is as uncertain.
+        """
+        ...
+
+    async def read(self, tag: int) -> Reading:
+        """The value of the tag with this index, from the device, now; before polls.
+
+        A tag that the device does not let be read has a ``Reading`` without value. Raises ``DeviceUnavailable``.
+        """
+        ...
+
+    async def call(self, method: str, arguments: Sequence[Value]) -> tuple[Value, ...]:
+        """Call a method of the device, once; what it returns.
+
+        ``method`` names it as the driver's device files do. Raises what ``write`` raises.
         """
         ...
 

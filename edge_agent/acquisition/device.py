@@ -18,7 +18,7 @@ from connectors.model.samples import Int32Array, Int64Array, SampleBatch, batch_
 from connectors.model.tags import DeviceDefinition, DeviceName, TagType
 from connectors.observability.events import emit
 from connectors.ports.clock import Clock
-from connectors.ports.device import DeviceDriver, TagProblem
+from connectors.ports.device import DeviceDriver, Reading, TagProblem, Value
 from connectors.sparkplug.birth import CurrentValue
 from edge_agent.acquisition.absences import Absences
 from edge_agent.acquisition.collector import Collector
@@ -136,6 +136,28 @@ class DeviceAcquisition:
             if count != before:  # the first time a zero too, so that every series is there from the start
                 self._counted[event] = count
                 emit(DriverCounted(self.name, event, count - (before or 0)))
+
+    async def write(self, tag: str, value: Value) -> None:
+        """Write to the tag of this name: see ``DeviceDriver.write``, whose errors it raises."""
+        await self._connected().write(self._index_of(tag), value)
+
+    async def read(self, tag: str) -> Reading:
+        """Read the tag of this name: see ``DeviceDriver.read``. Raises ``ValueError`` for a name that there is not."""
+        return await self._connected().read(self._index_of(tag))
+
+    async def call(self, method: str, arguments: Sequence[Value]) -> tuple[Value, ...]:
+        """Call a method: see ``DeviceDriver.call``, whose errors it raises."""
+        return await self._connected().call(method, arguments)
+
+    def _connected(self) -> DeviceDriver:
+        if not self.is_online:
+            raise DeviceUnavailable(self.offline_reason)
+        return self._driver
+
+    def _index_of(self, tag: str) -> int:
+        if tag not in self.tag_names:
+            raise ValueError(f"{self.name} has no tag {tag!r}")
+        return self.tag_names.index(tag)
 
     async def run(self) -> None:
         """Keep the driver running until cancelled."""

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Final, Protocol, runtime_checkable
+from collections.abc import Iterable, Mapping
+from typing import Final, Protocol
 
 from connectors.commands.expression import TagPlace
 from connectors.model.datatypes import DataType
-from connectors.model.errors import DeviceUnavailable, WriteRefused
-from connectors.model.tags import DeviceName, TagName
+from connectors.model.errors import DeviceUnavailable
+from connectors.model.tags import DeviceName
 from connectors.ports.clock import Clock
-from connectors.ports.device import DeviceWriter, Reading, Value
+from connectors.ports.device import DeviceWriter, Reading
 from edge_agent.acquisition.device import DeviceAcquisition
 
 READ_S_MAX: Final = 10.0
@@ -50,66 +50,16 @@ async def read_anew(plant: Plant, places: Iterable[tuple[TagPlace, float]]) -> d
     return found
 
 
-@runtime_checkable
-class IndexedDevice(Protocol):
-    """A driver that can write: see ``DeviceDriver``. Tags are meant by their place in the device file."""
-
-    async def write(self, tag: int, value: Value) -> None:
-        """Write once."""
-        ...
-
-    async def read(self, tag: int) -> Reading:
-        """What the tag holds now."""
-        ...
-
-    async def call(self, method: str, arguments: Sequence[Value]) -> tuple[Value, ...]:
-        """Call a method once."""
-        ...
-
-
-class TagsByName:
-    """Implements ``DeviceWriter`` on a driver."""
-
-    def __init__(self, device: IndexedDevice, tag_names: Sequence[str]) -> None:
-        self._device = device
-        self._indices = {name: index for index, name in enumerate(tag_names)}
-
-    async def write(self, tag: TagName, value: Value) -> None:
-        """See ``DeviceWriter``."""
-        await self._device.write(self._index(tag), value)
-
-    async def read(self, tag: TagName) -> Reading:
-        """See ``DeviceWriter``."""
-        return await self._device.read(self._index(tag))
-
-    async def call(self, method: str, arguments: Sequence[Value]) -> tuple[Value, ...]:
-        """See ``DeviceWriter``."""
-        return await self._device.call(method, arguments)
-
-    def _index(self, tag: TagName) -> int:
-        if tag not in self._indices:
-            raise WriteRefused(f"the device has no tag {tag!r}")
-        return self._indices[tag]
-
-
 class LivePlant:
     """Implements ``Plant`` on the running acquisition."""
 
-    def __init__(
-        self, devices: Mapping[DeviceName, DeviceAcquisition], writers: Mapping[str, DeviceWriter], clock: Clock
-    ) -> None:
+    def __init__(self, devices: Mapping[DeviceName, DeviceAcquisition], clock: Clock) -> None:
         self._devices = devices
-        self._writers = writers
         self._clock = clock
-        self._indices = {
-            TagPlace(name, TagName(tag)): index
-            for name, device in devices.items()
-            for index, tag in enumerate(device.tag_names)
-        }
 
     def writer(self, device: str) -> DeviceWriter | None:
         """See ``Plant``."""
-        return self._writers.get(device)
+        return self._devices.get(DeviceName(device))
 
     def datatypes(self, device: str) -> Mapping[str, DataType]:
         """See ``Plant``."""
@@ -119,10 +69,10 @@ class LivePlant:
 
     def current(self, place: TagPlace, age_s_max: float) -> Reading | None:
         """See ``Plant``."""
-        index, acquisition = self._indices.get(place), self._devices.get(place.device)
-        if index is None or acquisition is None or not acquisition.is_online:
+        acquisition = self._devices.get(place.device)
+        if acquisition is None or not acquisition.is_online or place.tag not in acquisition.tag_names:
             return None
-        value = acquisition.current.of(index)
+        value = acquisition.current.of(acquisition.tag_names.index(place.tag))
         if value is None or abs(self._clock.now_ns() - value.time_ns) > age_s_max * 1e9:
             return None
         is_plain = isinstance(value.value, bool | int | float | str)

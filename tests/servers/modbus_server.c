@@ -9,7 +9,10 @@
  *                                           -1: this range is not refused any more
  *   refuse clear
  *   fail <code> <n>                         the next n requests get exception <code> (-1: all, until "fail 0 0")
- *   silent <n>                              the next n requests get no answer
+ *   forbid <function>...                    these functions get exception 1 (none: all are known)
+ *   silent <n>                              the next n requests get no answer, and nothing is done
+ *   mute <n>                                the next n requests are carried out, and their answers are lost
+ *   astray <n>                              the next n writes go to the neighbouring address, and their answers say so
  *   delay <ms> <n>                          the next n answers come that much later
  *   stale <n>                               before each of the next n answers, one with an earlier transaction id
  *   transaction <n>                         the next n answers carry another transaction id
@@ -59,10 +62,10 @@ static long requests_seen;
 static int clients[CLIENTS_MAX];
 static int client_count;
 static long connections_seen;
-static uint8_t units[256];
+static uint8_t units[256], forbidden[256];
 static int units_limited;
 static int fail_code, fail_left, silent_left, delay_ms, delay_left, stale_left, transaction_left, function_left,
-    unit_left, garbage_bytes, garbage_left, hangup_left;
+    unit_left, garbage_bytes, garbage_left, hangup_left, mute_left, astray_left;
 
 static long long now_ms(void) {
     struct timespec now;
@@ -87,11 +90,9 @@ static int take(int *left) {
 }
 
 static int table_named(const char *name) {
-    if (!name) return 0;
-    if (!strcmp(name, "coil")) return COIL;
-    if (!strcmp(name, "discrete")) return DISCRETE;
-    if (!strcmp(name, "holding")) return HOLDING;
-    if (!strcmp(name, "input")) return INPUT;
+    static const char *const names[] = {"", "coil", "discrete", "holding", "input"};
+    for (int table = COIL; name && table <= INPUT; table++)
+        if (!strcmp(name, names[table])) return table;
     return 0;
 }
 
@@ -166,12 +167,15 @@ static void answer_now(int fd, uint8_t *request, int length) {
         send(fd, noise, (size_t)(garbage_bytes < 1024 ? garbage_bytes : 1024), MSG_NOSIGNAL);
         return;
     }
+    if (request[7] >= 5 && astray_left && take(&astray_left)) request[9] ^= 1;
+    if (mute_left && take(&mute_left)) modbus_set_socket(context, -1);
     modbus_reply(context, request, length, cells);
 }
 
 /* The exception that a request is to get: -1 for none, 0 for no answer at all. */
 static int exception_for(const uint8_t *request, int table, int first, int last) {
     if (units_limited && !units[request[6]]) return MODBUS_EXCEPTION_GATEWAY_TARGET;
+    if (forbidden[request[7]]) return MODBUS_EXCEPTION_ILLEGAL_FUNCTION;
     if (fail_left && fail_code && take(&fail_left)) return fail_code;
     for (int i = 0; i < refused_count; i++)
         if (refused[i].table == table && refused[i].first <= last && refused[i].last >= first) return refused[i].code;
@@ -285,6 +289,7 @@ static int obey_fault(const char *verb, char **rest) {
         {"fail", &fail_code, &fail_left}, {"delay", &delay_ms, &delay_left}, {"garbage", &garbage_bytes, &garbage_left},
         {"silent", NULL, &silent_left}, {"stale", NULL, &stale_left}, {"transaction", NULL, &transaction_left},
         {"function", NULL, &function_left}, {"unit", NULL, &unit_left}, {"hangup", NULL, &hangup_left},
+        {"mute", NULL, &mute_left}, {"astray", NULL, &astray_left},
     };
     for (size_t i = 0; i < sizeof faults / sizeof *faults; i++) {
         if (strcmp(verb, faults[i].name)) continue;
@@ -294,6 +299,15 @@ static int obey_fault(const char *verb, char **rest) {
         return 1;
     }
     return 0;
+}
+
+/* Reads numbers into a set, and says ok; how many there were. */
+static int read_set(uint8_t *set, char **rest) {
+    char *word;
+    int count = 0;
+    for (memset(set, 0, 256); (word = strtok_r(NULL, " \n", rest)); count++) set[atoi(word) & 0xFF] = 1;
+    say("ok");
+    return count;
 }
 
 static void obey(char *line) {
@@ -307,17 +321,13 @@ static void obey(char *line) {
     } else if (!strcmp(verb, "reset")) {
         requests_seen = 0;
         say("ok");
-    } else if (!strcmp(verb, "count") && rest && !strncmp(rest, "clear", 5)) {
-        counting_count = 0;
-        say("ok");
-    } else if (!strcmp(verb, "refuse") && rest && !strncmp(rest, "clear", 5)) {
-        refused_count = 0;
+    } else if (rest && !strncmp(rest, "clear", 5)) {
+        *(!strcmp(verb, "count") ? &counting_count : &refused_count) = 0;
         say("ok");
     } else if (!strcmp(verb, "units")) {
-        char *word;
-        memset(units, 0, sizeof units);
-        for (units_limited = 0; (word = strtok_r(NULL, " \n", &rest)); units_limited = 1) units[atoi(word) & 0xFF] = 1;
-        say("ok");
+        units_limited = read_set(units, &rest);
+    } else if (!strcmp(verb, "forbid")) {
+        read_set(forbidden, &rest);
     } else if (!obey_fault(verb, &rest) && !obey_cells(verb, &rest)) {
         say("error %s", verb);
     }

@@ -72,6 +72,11 @@ class OpcUaServer:
         """Give a variable a value; ``status`` is its status code, ``time_ns`` the source time."""
         self.command(write=name, type=kind, value=value, **more)
 
+    def read(self, name: str) -> tuple[str, Any, str]:
+        """What the server has in a variable: the type by o6's name, the value, and its source time as text."""
+        kind, value, when = self.command(read=name)
+        return kind, value, when
+
     def remove(self, name: str) -> None:
         """Take a variable away."""
         self.command(remove=name)

@@ -6,6 +6,11 @@ it never outlives the test that started it; o6 itself ends after ten minutes.
 * ``add``: identifier, type, value (a list: an array; ``None``: none yet), and perhaps ``writable`` and ``datatype``
   (the node id of its declared type); the node id is ``ns=1;s=identifier``
 * ``write``: identifier, type, value (``None``: none), and perhaps ``status`` (a code) and ``time_ns`` (source time)
+* ``read``: identifier; (type, value, source time) as the server has them, the time as text
+* ``object``: identifier
+* ``method``: identifier, object (its identifier), inputs (name, type id and value rank of each), and perhaps
+  ``outputs`` and ``status`` (a code, that it answers with); it returns its inputs
+* ``calls``: the inputs of each call of a method
 * ``remove``: identifier
 * ``user``, ``password``: nobody else is let in from now on
 * ``sessions``: how many there are
@@ -18,6 +23,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import os
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any, Final
 
@@ -25,6 +31,7 @@ for _stream in (1, 2):
     os.dup2(os.open(os.devnull, os.O_WRONLY), _stream)
 
 import o6  # noqa: E402
+from o6.ns.ns0.datatypes import Argument  # noqa: E402
 
 EPOCH_TICKS: Final = 116_444_736_000_000_000
 NAMESPACE: Final = "urn:lineside:tests:press"
@@ -78,10 +85,23 @@ def value_of(kind: str, value: Any) -> Any:
     return [make(part) for part in value] if isinstance(value, list) else make(value)
 
 
+def plain(value: Any) -> Any:
+    """A value of o6 as any process can read it."""
+    if hasattr(value, "item"):
+        return value.item()
+    return value if isinstance(value, (bool, int, float, str, bytes)) or value is None else str(value)
+
+
+def arguments(described: Any) -> list[Any]:
+    """The arguments of a method, of (name, type id, value rank) each."""
+    return [Argument(name=name, dataType=f"i={kind}", valueRank=rank) for name, kind, rank in described]
+
+
 class CommandedServer:
     """The server and what it can be told."""
 
     def __init__(self, port: int) -> None:
+        self._calls: list[tuple[Any, ...]] = []
         self._door = Doorkeeper()
         self._server = o6.Server(
             port=port, applicationUri=NAMESPACE, accessControl=self._door, allowNonePolicyPassword=True
@@ -103,6 +123,13 @@ class CommandedServer:
                 except EOFError:
                     return
                 commands.send(await self._obeyed(command))
+
+    def _method(self, status: int) -> Callable[..., tuple[Any, ...]]:
+        def called(node: Any, *inputs: Any) -> tuple[Any, ...]:
+            self._calls.append(tuple(plain(value) for value in inputs))
+            return (o6.StatusCode(status), *inputs)
+
+        return called
 
     async def _obeyed(self, command: dict[str, Any]) -> dict[str, Any]:
         try:
@@ -129,6 +156,22 @@ class CommandedServer:
                 if "time_ns" in command:
                     data.sourceTimestamp = o6.DateTime(EPOCH_TICKS + command["time_ns"] // 100)
                 (await self._server.write(f"ns=1;s={name}", data)).check()
+            case {"read": name}:
+                data = await self._server.read(f"ns=1;s={name}", valueOnly=False)
+                return type(data.value).__name__, plain(data.value), str(data.sourceTimestamp)
+            case {"method": name, "object": owner, "inputs": inputs}:
+                await self._server.addMethod(
+                    name,
+                    f"ns=1;s={owner}",
+                    self._method(command.get("status", 0)),
+                    inputArgs=arguments(inputs),
+                    outputArgs=arguments(command.get("outputs", inputs)),
+                    nodeId=o6.NodeId(f"ns=1;s={name}"),
+                )
+            case {"object": name}:
+                await self._server.addObject(name, self._server.objectsNode, nodeId=f"ns=1;s={name}")
+            case {"calls": _}:
+                return self._calls
             case {"remove": name}:
                 (await self._server.deleteNode(f"ns=1;s={name}")).check()
             case {"user": user, "password": password}:

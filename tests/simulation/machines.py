@@ -9,17 +9,18 @@ from __future__ import annotations
 import asyncio
 import math
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
 
 from connectors.model.datatypes import DataType
-from connectors.model.errors import DeviceUnavailable
+from connectors.model.errors import DeviceUnavailable, WriteRefused
+from connectors.model.quality import BAD_WAITING_FOR_INITIAL_DATA, GOOD
 from connectors.model.samples import batch_of_rows
 from connectors.model.tags import TagName, TagType
-from connectors.ports.device import Acquisition
+from connectors.ports.device import Acquisition, Reading, Value
 from tests.virtual_time import START_NS
 
 KEPT_MAX: Final = 12
@@ -119,6 +120,25 @@ class MachineDriver:
                 definition = machine.definition
                 await self._online(acquisition)
             await self._poll(acquisition)
+
+    async def write(self, tag: int, value: Value) -> None:
+        """See ``DeviceDriver``: these machines only speak."""
+        self._check()
+        raise WriteRefused(f"{self._machine.name}: {self._machine.tags[tag].name} cannot be written")
+
+    async def read(self, tag: int) -> Reading:
+        """See ``DeviceDriver``: what was said last."""
+        self._check()
+        spoken = self._machine.tags[tag]
+        said = self._machine.said(spoken, asyncio.get_running_loop().time())
+        if not said:
+            return Reading(None, BAD_WAITING_FOR_INITIAL_DATA, START_NS)
+        return Reading(spoken.value(said[-1]), GOOD, spoken.time_ns(said[-1]))
+
+    async def call(self, method: str, arguments: Sequence[Value]) -> tuple[Value, ...]:
+        """See ``DeviceDriver``: these machines have no methods."""
+        self._check()
+        raise WriteRefused(f"{self._machine.name}: {method} cannot be called")
 
     async def _online(self, acquisition: Acquisition) -> None:
         types = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -16,7 +16,7 @@ from connectors.model.errors import DeviceUnavailable
 from connectors.model.report_by_exception import ReportRule
 from connectors.model.samples import SampleBatch
 from connectors.model.tags import DefinitionHash, DeviceDefinition, DeviceName, TagName, TagType
-from connectors.ports.device import Acquisition
+from connectors.ports.device import Acquisition, Reading, Value
 from edge_agent.acquisition.collector import Collector, CollectorSettings
 from edge_agent.acquisition.device import DeviceAcquisition
 from edge_agent.buffer.feed import Feed
@@ -38,12 +38,31 @@ class PlayedDriver:
         self.acts = list(acts)
         self.connects_s: list[float] = []
         self.lag_s_max = 0.0
+        self.written: list[tuple[int, Value]] = []
+        self.called: list[tuple[str, tuple[Value, ...]]] = []
+        self.answer: Exception | None = None
+        """What a write or a call is answered with, instead of success."""
 
     async def acquire(self, acquisition: Acquisition) -> None:
         self.connects_s.append(asyncio.get_running_loop().time())
         if self.acts:
             await self.acts.pop(0)(acquisition)
         await asyncio.Event().wait()
+
+    async def write(self, tag: int, value: Value) -> None:
+        self.written.append((tag, value))
+        if self.answer is not None:
+            raise self.answer
+
+    async def read(self, tag: int) -> Reading:
+        written = [value for index, value in self.written if index == tag]
+        return Reading(written[-1] if written else 0.0, 0, now_ns())
+
+    async def call(self, method: str, arguments: Sequence[Value]) -> tuple[Value, ...]:
+        self.called.append((method, tuple(arguments)))
+        if self.answer is not None:
+            raise self.answer
+        return tuple(arguments)
 
     def counts(self) -> Mapping[str, int]:
         return {}

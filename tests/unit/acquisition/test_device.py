@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from connectors.model.datatypes import DataType
+from connectors.model.errors import DeviceUnavailable, WriteUncertain
 from connectors.model.quality import BAD_NODE_ID_UNKNOWN
 from connectors.model.report_by_exception import ReportRule
 from connectors.model.tags import DeviceDefinition, TagName
@@ -21,6 +22,7 @@ from connectors.sparkplug.definition import read_definition
 from edge_agent.acquisition.device import RETRY_LONGEST_S, STEADY_S
 from edge_agent.buffer.rows import Kind
 from tests.unit.acquisition.device_at_work import (
+    TAGS,
     Bench,
     PlayedDriver,
     connected,
@@ -247,3 +249,35 @@ async def test_values_of_a_device_that_is_away_are_stale_in_a_birth(tmp_path: Pa
         assert [(value.value, value.stale) for value in bench.device.values().values()] == [(7.0, False)]
         await asyncio.sleep(5.0)
         assert [(value.value, value.stale) for value in bench.device.values().values()] == [(7.0, True)]
+
+
+@virtual_time
+async def test_a_write_goes_to_the_tag_by_its_name_and_a_call_as_it_is(tmp_path: Path) -> None:
+    driver = PlayedDriver(connected(1.0))
+    bench = Bench(tmp_path, driver)
+    async with running(bench):
+        await asyncio.sleep(1.0)
+        await bench.device.write("state", 7)
+        assert (driver.written, (await bench.device.read("state")).value) == ([(TAGS.index("state"), 7)], 7)
+        assert await bench.device.call("s=Press.Start", [3, "slow"]) == (3, "slow")
+        assert driver.called == [("s=Press.Start", (3, "slow"))]
+        for work in (bench.device.write("forc", 1.0), bench.device.read("forc")):
+            with pytest.raises(ValueError, match="press has no tag 'forc'"):
+                await work
+        driver.answer = WriteUncertain("press: no answer")
+        with pytest.raises(WriteUncertain, match="no answer"):
+            await bench.device.write("force", 2.0)
+
+
+@virtual_time
+async def test_nothing_is_sent_to_a_device_that_is_not_connected(tmp_path: Path) -> None:
+    driver = PlayedDriver(lost(1.0), refused())
+    bench = Bench(tmp_path, driver)
+    async with running(bench):
+        with pytest.raises(DeviceUnavailable, match="not connected yet"):
+            await bench.device.write("force", 2.0)
+        await asyncio.sleep(1.1)
+        for work in (bench.device.write("force", 2.0), bench.device.read("force"), bench.device.call("s=Start", [])):
+            with pytest.raises(DeviceUnavailable, match="the cable is out"):
+                await work
+    assert (driver.written, driver.called) == ([], [])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
@@ -15,26 +14,29 @@ from connectors.model.errors import DeviceUnavailable
 from connectors.model.quality import BAD, GOOD
 from connectors.model.samples import SampleBatch
 from connectors.model.tags import DeviceName, TagName, TagType
-from connectors.ports.device import DeviceWriter, Reading, Value
+from connectors.ports.device import Reading, Value
 from edge_agent.acquisition.current_values import CurrentValues
 from edge_agent.acquisition.device import DeviceAcquisition
-from edge_agent.commands.plant import LivePlant, TagsByName, read_anew
+from edge_agent.commands.plant import LivePlant, read_anew
 from tests.virtual_time import START_NS, VirtualClock, virtual_time
 
 STATE = TagPlace(DeviceName("press"), TagName("state"))
 
 
-class PlayedDriver:
-    """What a driver is asked for, by index."""
+class PlayedDevice:
+    """What a device is asked for."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[Any, ...]] = []
         self.is_away = False
+        self.tag_names = ("other", "state")
+        self.current = CurrentValues(2)
+        self.is_online = True
 
-    async def write(self, tag: int, value: Value) -> None:
+    async def write(self, tag: str, value: Value) -> None:
         self.asked.append(("write", tag, value))
 
-    async def read(self, tag: int) -> Reading:
+    async def read(self, tag: str) -> Reading:
         self.asked.append(("read", tag))
         if self.is_away:
             raise DeviceUnavailable("press: away")
@@ -45,56 +47,53 @@ class PlayedDriver:
         return (7,)
 
 
-def plant(driver: PlayedDriver, *, age_s: float = 0.0, quality: int = GOOD, is_online: bool = True) -> LivePlant:
+def plant(device: PlayedDevice, *, age_s: float = 0.0, quality: int = GOOD, is_online: bool = True) -> LivePlant:
     """A press whose state was acquired so long ago."""
-    current = CurrentValues(2)
-    current.bind([TagType(1, TagName("state"), DataType.UINT16)])
+    device.current.bind([TagType(1, TagName("state"), DataType.UINT16)])
     time_ns = np.array([START_NS - round(age_s * 1e9)])
-    qualities = np.array([quality], np.uint16)
-    current.update(SampleBatch(DataType.UINT16, np.array([1], np.int32), time_ns, np.array([3], np.uint16), qualities))
-    device = SimpleNamespace(tag_names=("other", "state"), current=current, is_online=is_online)
-    devices = {DeviceName("press"): cast(DeviceAcquisition, device)}
-    writers: dict[str, DeviceWriter] = {"press": TagsByName(driver, device.tag_names)}
-    return LivePlant(devices, writers, VirtualClock())
+    qualities, value = np.array([quality], np.uint16), np.array([3], np.uint16)
+    device.current.update(SampleBatch(DataType.UINT16, np.array([1], np.int32), time_ns, value, qualities))
+    device.is_online = is_online
+    return LivePlant({DeviceName("press"): cast(DeviceAcquisition, device)}, VirtualClock())
 
 
 @virtual_time
 async def test_a_fresh_value_of_a_device_that_is_there_is_taken_as_it_is() -> None:
-    driver = PlayedDriver()
-    found = await read_anew(plant(driver, age_s=4.0, quality=BAD), [(STATE, 5.0)])
+    device = PlayedDevice()
+    found = await read_anew(plant(device, age_s=4.0, quality=BAD), [(STATE, 5.0)])
     assert found == {STATE: Reading(3, BAD, START_NS - 4_000_000_000)}
-    assert driver.asked == []
+    assert device.asked == []
 
 
 @pytest.mark.parametrize("known", [{"age_s": 6.0}, {"age_s": -6.0}, {"is_online": False}])
 def test_any_other_is_read_now(known: dict[str, Any]) -> None:
     @virtual_time
     async def scene() -> None:
-        driver = PlayedDriver()
-        assert await read_anew(plant(driver, **known), [(STATE, 5.0)]) == {STATE: Reading(42, GOOD, START_NS)}
-        assert driver.asked == [("read", 1)]
+        device = PlayedDevice()
+        assert await read_anew(plant(device, **known), [(STATE, 5.0)]) == {STATE: Reading(42, GOOD, START_NS)}
+        assert device.asked == [("read", "state")]
 
     scene()
 
 
 @virtual_time
 async def test_what_cannot_be_read_is_not_known() -> None:
-    driver = PlayedDriver()
-    driver.is_away = True
+    device = PlayedDevice()
+    device.is_away = True
     nowhere = TagPlace(DeviceName("oven"), TagName("x"))
-    found = await read_anew(plant(driver, age_s=60.0), [(STATE, 5.0), (nowhere, 5.0)])
+    found = await read_anew(plant(device, age_s=60.0), [(STATE, 5.0), (nowhere, 5.0)])
     assert found == {STATE: None, nowhere: None}
 
 
 @virtual_time
 async def test_tags_are_written_by_their_names_and_their_types_are_known() -> None:
-    driver = PlayedDriver()
-    live = plant(driver)
+    device = PlayedDevice()
+    live = plant(device)
     writer = live.writer("press")
     assert writer is not None
     await writer.write(TagName("state"), 5)
     assert await writer.call("ns=2;s=Begin", [1, "a"]) == (7,)
-    assert driver.asked == [("write", 1, 5), ("call", "ns=2;s=Begin", 1, "a")]
+    assert device.asked == [("write", "state", 5), ("call", "ns=2;s=Begin", 1, "a")]
     assert live.datatypes("press") == {"state": DataType.UINT16}
     assert live.datatypes("oven") == {}
     assert live.writer("oven") is None

@@ -1,0 +1,80 @@
+"""Values to registers: what ``decode`` does, the other way round, for one tag."""
+
+from __future__ import annotations
+
+import struct
+from typing import Final
+
+from connectors.modbus.decode import BYTES_SWAPPED, WORDS_SWAPPED
+from connectors.modbus.plan import PlannedTag
+from connectors.model.datatypes import DataType
+from connectors.model.raw_values import raw_number
+from connectors.ports.device import Value
+
+REGISTERS_PER_WRITE_MAX: Final = 123
+"""Modbus Application Protocol 1.1b3, section 6.12."""
+
+_FORMATS: Final = {
+    DataType.INT16: ">h",
+    DataType.UINT16: ">H",
+    DataType.INT32: ">i",
+    DataType.UINT32: ">I",
+    DataType.INT64: ">q",
+    DataType.UINT64: ">Q",
+    DataType.FLOAT: ">f",
+    DataType.DOUBLE: ">d",
+}
+
+
+def encoded_bit(tag: PlannedTag, value: Value) -> bool:
+    """What a coil, or a bit of a register, is to be. Raises ``ValueError`` when ``value`` is not true or false."""
+    if not isinstance(value, bool):
+        raise ValueError(f"{tag.place}: {value!r} is not true or false, and the type is Boolean")
+    return value
+
+
+def register_bit(tag: PlannedTag) -> int:
+    """Which bit of the register as it is sent belongs to ``tag``; 0 is the lowest."""
+    number = tag.bit or 0
+    return number ^ 8 if tag.order in BYTES_SWAPPED else number
+
+
+def encoded_registers(tag: PlannedTag, value: Value) -> list[int]:
+    """The registers of a number or a text, as they are sent. Raises ``ValueError`` with a sentence."""
+    if tag.count > REGISTERS_PER_WRITE_MAX:
+        raise ValueError(
+            f"{tag.place}: the tag takes {tag.count} registers, and one request can write {REGISTERS_PER_WRITE_MAX}; "
+            "the unit would see it in parts"
+        )
+    data = _text(tag, value) if tag.datatype is DataType.STRING else _number(tag, value)
+    words = list(struct.unpack(f">{tag.count}H", data))
+    if tag.order in WORDS_SWAPPED and tag.datatype is not DataType.STRING:
+        words.reverse()
+    if tag.order in BYTES_SWAPPED:
+        words = [word >> 8 | (word & 0xFF) << 8 for word in words]
+    return words
+
+
+def _text(tag: PlannedTag, value: Value) -> bytes:
+    if not isinstance(value, str):
+        raise ValueError(f"{tag.place}: {value!r} is not a text, and the type is String")
+    try:
+        data = value.encode("latin-1")
+    except UnicodeEncodeError as exc:
+        strange = value[exc.start]
+        raise ValueError(
+            f"{tag.place}: {strange!r} is no character of Latin-1, and its bytes are such characters"
+        ) from exc
+    if b"\0" in data:
+        raise ValueError(f"{tag.place}: the text holds the character NUL, which would end it")
+    if len(data) > tag.length_bytes:
+        raise ValueError(f"{tag.place}: the text has {len(data)} characters, and the tag {tag.length_bytes} bytes")
+    return data.ljust(2 * tag.count, b"\0")
+
+
+def _number(tag: PlannedTag, value: Value) -> bytes:
+    try:
+        raw = raw_number(value, tag.datatype, scale=tag.scale, offset=tag.scaling_offset)
+    except ValueError as exc:
+        raise ValueError(f"{tag.place}: {exc}") from exc
+    return struct.pack(_FORMATS[tag.datatype], raw)
