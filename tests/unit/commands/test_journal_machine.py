@@ -11,11 +11,11 @@ import asyncio
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import hypothesis.strategies as st
 from hypothesis import settings
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from connectors.commands.envelope import Envelope
 from connectors.commands.reports import CommandReport, Hello
@@ -30,6 +30,9 @@ from tests.virtual_time import run
 SCENE_S, TURN_S = 8.0, 0.05
 EXPIRES_MS = START_MS + 86_400_000
 """Time begins anew with each start; what was sent once can always come again."""
+
+
+SELDOM: Final = st.integers(0, 90).map(lambda number: number if number <= 30 else None)
 
 
 class Ended(BaseException):
@@ -81,14 +84,15 @@ class PlayedCloud:
 
 
 class CommandMachine(RuleBasedStateMachine):
-    """Each rule is one start of the agent, which ends orderly or is cut off; or its disk is set back."""
+    """Each rule is one start of the agent, which ends orderly or is cut off; before it, its disk may be set back."""
 
     @initialize()
     def begin(self) -> None:
         self.place = tempfile.TemporaryDirectory()
         self.path = Path(self.place.name) / "data"
         self.path.mkdir()
-        self.image: Path | None = None
+        self.image = Path(self.place.name) / "image"
+        self.image.mkdir()
         self.press = CutPress()
         self.cloud = PlayedCloud()
         self.starts = 0
@@ -99,34 +103,30 @@ class CommandMachine(RuleBasedStateMachine):
         if hasattr(self, "place"):
             self.place.cleanup()
 
-    @rule()
-    def keep_an_image_of_the_disk(self) -> None:
-        self.image = Path(self.place.name) / "image"
-        shutil.rmtree(self.image, ignore_errors=True)
-        shutil.copytree(self.path, self.image)
-
-    @precondition(lambda self: self.image is not None)
-    @rule()
-    def restore_the_image(self) -> None:
-        assert self.image is not None
-        shutil.rmtree(self.path)
-        shutil.copytree(self.image, self.path)
+    def _touch_disk(self, what: str) -> None:
+        """Keep an image of the disk, or set it back to the one that was kept."""
+        target, source = (self.image, self.path) if what == "keep" else (self.path, self.image)
+        if what:
+            shutil.rmtree(target)
+            shutil.copytree(source, target)
 
     @rule(
+        disk=st.sampled_from(["", "keep", "restore"]),
         fresh=st.integers(0, 3),
-        again=st.lists(st.integers(0, 20), max_size=6),
-        cut_call=st.none() | st.integers(0, 30),
+        again=st.lists(st.integers(0, 20), min_size=1, max_size=6),
+        cut_call=SELDOM,
         cut_after=st.booleans(),
-        cut_write=st.sampled_from(["", "", "before", "after"]),
+        cut_write=st.sampled_from(["", "", "", "before", "after"]),
         answers=st.booleans(),
         lost=st.booleans(),
-        full=st.none() | st.integers(0, 30),
+        full=SELDOM,
         tells_time=st.sampled_from([True, True, False]),
     )
     def one_start(
-        self, fresh: int, again: list[int], cut_call: int | None, cut_after: bool, cut_write: str, answers: bool,
-        lost: bool, full: int | None, tells_time: bool,
+        self, disk: str, fresh: int, again: list[int], cut_call: int | None, cut_after: bool, cut_write: str,
+        answers: bool, lost: bool, full: int | None, tells_time: bool,
     ) -> None:  # fmt: skip
+        self._touch_disk(disk)
         self.press.cut, self.press.answers, self.press.is_lost_before = cut_write, answers, lost
         try:
             run(self._scene(fresh, again, cut_call, cut_after, full, tells_time))
