@@ -258,7 +258,11 @@ class CommandIntake:
         Where that cannot be kept on disk, or nobody can say whether the journal has it, nothing is said: the cloud
         sends it again until its time is up.
         """
-        fresh = {entry.envelope.id: entry for entry in entries if entry.envelope.id not in self._turned_away}
+        fresh = {
+            entry.envelope.id: entry
+            for entry in entries
+            if entry.envelope.id not in self._turned_away and entry.code is not Refusal.JOURNAL_MISMATCH
+        }  # of another journal's, nobody can say that it was not done
         latest = self._cloud_now()
         latest_ms = 0.0 if latest is None else latest.time_ms - latest.uncertainty_ms
 

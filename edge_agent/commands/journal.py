@@ -220,7 +220,7 @@ class Journal(JournalReading):
             (envelope.id, intake.source, intake.actor, text, target_of(envelope), CommandState.SENT, now_ms, now_ms,
              envelope.expires_ms),
         )  # fmt: skip
-        if envelope.id in self._turned_away:  # before a crash: the cloud was told so
+        if envelope.id in self._turned_away and intake.code is not Refusal.JOURNAL_MISMATCH:  # the cloud was told so
             intake = Intake(envelope, intake.source, intake.actor, Refusal.JOURNAL_UNAVAILABLE, "it was refused before")
         state = CommandState.RECEIVED if intake.code is None else ended_with(intake.code)
         command = self._command(connection, "id", envelope.id)

@@ -261,6 +261,18 @@ async def test_a_journal_on_a_full_disk(tmp_path: Path) -> None:
 
 
 @virtual_time
+async def test_a_full_disk_makes_no_refusal_of_what_another_journal_may_have_done(tmp_path: Path) -> None:
+    async with running(Line(tmp_path)) as line:
+        line.journal.is_full = True
+        envelope = line.send(line.envelope(number=17))
+        await asyncio.sleep(5.0)
+        assert line.states(envelope.id) == []
+        line.journal.is_full = False
+        line.send(envelope)
+        assert (await line.done(envelope.id)).state is CommandState.UNKNOWN
+
+
+@virtual_time
 async def test_a_disk_that_is_full_when_the_write_is_about_to_begin(tmp_path: Path) -> None:
     async with running(Line(tmp_path)) as line:
         envelope = line.envelope()
