@@ -32,11 +32,15 @@ PRECONDITION_AGE_S: Final = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Authority:
-    """What is known of this agent and its journal when a command comes. ``number``: the newest in the journal."""
+    """What is known of this agent and its journal when a command comes.
+
+    ``number``: the newest in the journal; ``is_anew``: another journal was here before.
+    """
 
     agent: str
     journal: str
     number: int
+    is_anew: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +91,8 @@ def refuse_time(envelope: Envelope, now: CloudNow | None) -> Refused | None:
 
 def refuse_journal(envelope: Envelope, known: Authority) -> Refused | None:
     """Whether the cloud knows the journal as it is: otherwise the disk was restored, and old commands look new."""
+    if not envelope.journal and known.is_anew:
+        return Refused(Refusal.JOURNAL_MISMATCH, "it names no journal, and the first one of this agent is lost")
     if envelope.journal and envelope.journal != known.journal:
         said = f"the cloud knows the journal {envelope.journal}, and this is {known.journal}"
         return Refused(Refusal.JOURNAL_MISMATCH, said)

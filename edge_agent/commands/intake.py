@@ -98,11 +98,14 @@ class CommandIntake:
         self._waiting.append(message)
         self._something.set()
 
-    async def run(self, clock_known: asyncio.Event) -> None:
+    async def run(self, hello_told: asyncio.Event, clock_known: asyncio.Event) -> None:
         """Take what comes until cancelled.
 
-        The first commands after a start wait a moment for the answer to the question what time it is.
+        Nothing is said of a command before the cloud was told of this start: from that it knows whether the journal is
+        an older state of itself, so that what it says of commands is to be believed. The first commands then wait a
+        moment for the answer, which tells the time.
         """
+        await hello_told.wait()
         while True:
             await self._something.wait()
             self._something.clear()
@@ -148,9 +151,9 @@ class CommandIntake:
         if (refused := refuse_stranger(envelope, known)) is not None:
             return [_Stranger(message.topic, refused)]
         refused = (
-            plain_problem(message, envelope)
+            refuse_journal(envelope, known)  # first: any other refusal says that it was not done, in this journal
+            or plain_problem(message, envelope)
             or refuse_time(envelope, self._cloud_now())
-            or refuse_journal(envelope, known)
         )
         code, detail = (None, "") if refused is None else (refused.code, refused.detail)
         return [Intake(envelope, "cloud", envelope.issuer, code, detail)]
@@ -255,7 +258,11 @@ class CommandIntake:
         Where that cannot be kept on disk, or nobody can say whether the journal has it, nothing is said: the cloud
         sends it again until its time is up.
         """
-        fresh = {entry.envelope.id: entry for entry in entries if entry.envelope.id not in self._turned_away}
+        fresh = {
+            entry.envelope.id: entry
+            for entry in entries
+            if entry.envelope.id not in self._turned_away and entry.code is not Refusal.JOURNAL_MISMATCH
+        }  # of another journal's, nobody can say that it was not done
         latest = self._cloud_now()
         latest_ms = 0.0 if latest is None else latest.time_ms - latest.uncertainty_ms
 

@@ -65,6 +65,8 @@ class Journal(JournalReading):
         with self._transaction() as connection:
             if self._meta(connection, "journal") is None:
                 self._set_meta(connection, "journal", secrets.token_hex(16))
+            if any(path.parent.glob(f"{path.name}.damaged-*")):
+                self._set_meta(connection, "anew", 1)
             connection.execute("INSERT INTO start (epoch, time_ms) VALUES (?,?)", (start, now_ms))
             connection.execute("DELETE FROM start WHERE number <= (SELECT max(number) FROM start) - 1000")
             prune(connection, now_ms)
@@ -147,6 +149,11 @@ class Journal(JournalReading):
         with self._transaction() as connection:
             connection.executemany("UPDATE step SET told = 1 WHERE row = ?", [(row,) for row in rows])
 
+    def hello_told(self) -> None:
+        """The cloud is told of this start. Raises ``JournalUnavailable``."""
+        with self._transaction() as connection:
+            connection.execute("UPDATE start SET told = 1 WHERE number = (SELECT max(number) FROM start)")
+
     def tell_again(self, number: int) -> None:
         """The newest step of a command is to be told once more. Raises ``JournalUnavailable``."""
         query = "UPDATE step SET told = 0 WHERE row = (SELECT max(row) FROM step WHERE command = ? AND step.step > 0)"
@@ -161,6 +168,7 @@ class Journal(JournalReading):
         journal = secrets.token_hex(16)
         with self._transaction() as connection:
             self._set_meta(connection, "journal", journal)
+            self._set_meta(connection, "anew", 1)
             for command in self.unfinished():
                 self._advance(connection, command, CommandState.UNKNOWN, now_ms, AGENT, None, reason, None, None)
             details = {"reason": reason}
@@ -212,7 +220,7 @@ class Journal(JournalReading):
             (envelope.id, intake.source, intake.actor, text, target_of(envelope), CommandState.SENT, now_ms, now_ms,
              envelope.expires_ms),
         )  # fmt: skip
-        if envelope.id in self._turned_away:  # before a crash: the cloud was told so
+        if envelope.id in self._turned_away and intake.code is not Refusal.JOURNAL_MISMATCH:  # the cloud was told so
             intake = Intake(envelope, intake.source, intake.actor, Refusal.JOURNAL_UNAVAILABLE, "it was refused before")
         state = CommandState.RECEIVED if intake.code is None else ended_with(intake.code)
         command = self._command(connection, "id", envelope.id)

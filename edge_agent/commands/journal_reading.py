@@ -90,14 +90,17 @@ class JournalReading:
         with self._named("read"):
             connection = self._opened()
             number = connection.execute("SELECT coalesce(max(number), 0) FROM command").fetchone()[0]
-            starts = connection.execute("SELECT epoch FROM start ORDER BY number DESC LIMIT 2").fetchall()
+            told = connection.execute(
+                "SELECT epoch FROM start WHERE told = 1 AND epoch <> ? ORDER BY number DESC LIMIT 1", (self.start,)
+            ).fetchone()
             journal = str(self._meta(connection, "journal"))
+            is_anew = self._meta(connection, "anew") is not None
             last = audit_log.last_entry(connection)
         ids = tuple(command.id for command in self.unfinished()[:OPEN_TOLD_MAX])
         locks = tuple(lock.line for lock in self.locks())
-        previous = starts[1][0] if len(starts) > 1 else ""
+        previous = "" if told is None else told[0]
         audit = (0, "") if last is None else (last.number, last.hash)
-        return JournalFacts(journal, number, self.start, previous, ids, *audit, locks)
+        return JournalFacts(journal, is_anew, number, self.start, previous, ids, *audit, locks)
 
     def locks(self) -> tuple[Lock, ...]:
         """All locks, by line. Raises ``JournalUnavailable``."""

@@ -21,8 +21,11 @@ AGENT_LINE: Final = "agent"
 
 SCHEMA: Final = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
--- one row a start of the agent, newest last
-CREATE TABLE start (number INTEGER PRIMARY KEY AUTOINCREMENT, epoch TEXT NOT NULL, time_ms INTEGER NOT NULL);
+-- one row a start of the agent, newest last; told once the outbox has a hello of it
+CREATE TABLE start (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, epoch TEXT NOT NULL, time_ms INTEGER NOT NULL,
+    told INTEGER NOT NULL DEFAULT 0
+);
 CREATE TABLE command (
     number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, source TEXT NOT NULL, actor TEXT NOT NULL,
     envelope TEXT NOT NULL, target TEXT NOT NULL, state TEXT NOT NULL, step INTEGER NOT NULL,
@@ -141,9 +144,14 @@ class Untold:
 
 @dataclass(frozen=True, slots=True)
 class JournalFacts:
-    """What a hello says of the journal. ``open``: ids without a final state."""
+    """What a hello says of the journal. ``open``: ids without a final state.
+
+    ``is_anew``: another journal was here before, which is lost. ``previous``: the newest start before this one of which
+    the cloud was told.
+    """
 
     journal: str
+    is_anew: bool
     number: int
     start: str
     previous: str
@@ -154,7 +162,12 @@ class JournalFacts:
 
 
 def ended_with(code: Refusal) -> CommandState:
-    """The state of a command that is not done for this reason."""
+    """The state of a command that is not done for this reason.
+
+    In a journal that is not the one of the cloud's, nobody can say whether it was done before.
+    """
+    if code is Refusal.JOURNAL_MISMATCH:
+        return CommandState.UNKNOWN
     return CommandState.EXPIRED if code is Refusal.EXPIRED else CommandState.REFUSED
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -84,6 +85,7 @@ class Commands:
         self._time = CloudTime()
         self._clock_known = asyncio.Event()
         self._hello_due = asyncio.Event()
+        self._hello_told = asyncio.Event()
         self._documents: deque[tuple[SignedReceived, float]] = deque(maxlen=DOCUMENTS_MAX)
         self._document_came = asyncio.Event()
         self._authority = Authority(agent, NO_JOURNAL, 0)
@@ -140,7 +142,7 @@ class Commands:
             tasks.create_task(self.executor.run(), name="commands executor")
             tasks.create_task(self.telling.run(), name="commands telling")
             tasks.create_task(self._recovery.run(self._clock_known, open_commands), name="commands recovery")
-            tasks.create_task(self._intake.run(self._clock_known), name="commands intake")
+            tasks.create_task(self._intake.run(self._hello_told, self._clock_known), name="commands intake")
             tasks.create_task(self._read_documents(), name="commands documents")
             tasks.create_task(self._say_hello(), name="commands hello")
             tasks.create_task(self._keep_keys(), name="commands keys")
@@ -170,11 +172,11 @@ class Commands:
 
     async def _learn(self) -> None:
         facts = await self._journal.call(lambda journal: journal.facts())
-        self._authority = Authority(self._authority.agent, facts.journal, facts.number)
+        self._authority = Authority(self._authority.agent, facts.journal, facts.number, facts.is_anew)
 
     def _count(self, number: int) -> None:
         if number > self._authority.number:
-            self._authority = Authority(self._authority.agent, self._authority.journal, number)
+            self._authority = replace(self._authority, number=number)
 
     # -- the cloud's time --------------------------------------------------------------------------------------------
 
@@ -208,6 +210,9 @@ class Commands:
             locks=facts.locks,
         )  # fmt: skip
         await self._records.tell([hello.to_json()])
+        if not self._hello_told.is_set():
+            self._hello_told.set()
+            await self._journal.call(lambda journal: journal.hello_told())
 
     async def _read_documents(self) -> None:
         while True:

@@ -221,7 +221,9 @@ def test_a_journal_that_the_cloud_knows_otherwise(tmp_path: Path, known: dict[st
     @virtual_time
     async def scene() -> None:
         async with running(Line(tmp_path)) as line:
-            assert (await refused(line, line.envelope(**known))).code is Refusal.JOURNAL_MISMATCH
+            report = await refused(line, line.envelope(**known))
+            assert report.code is Refusal.JOURNAL_MISMATCH
+            assert report.state is CommandState.UNKNOWN, "it may have been done before the disk was restored"
 
     scene()
 
@@ -256,6 +258,18 @@ async def test_a_journal_on_a_full_disk(tmp_path: Path) -> None:
         assert command is not None
         assert command.code is Refusal.JOURNAL_UNAVAILABLE
         assert (await line.done(line.send(line.envelope()).id)).state is CommandState.SUCCEEDED
+
+
+@virtual_time
+async def test_a_full_disk_makes_no_refusal_of_what_another_journal_may_have_done(tmp_path: Path) -> None:
+    async with running(Line(tmp_path)) as line:
+        line.journal.is_full = True
+        envelope = line.send(line.envelope(number=17))
+        await asyncio.sleep(5.0)
+        assert line.states(envelope.id) == []
+        line.journal.is_full = False
+        line.send(envelope)
+        assert (await line.done(envelope.id)).state is CommandState.UNKNOWN
 
 
 @virtual_time
