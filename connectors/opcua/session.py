@@ -39,7 +39,7 @@ class OpcUaSession:
         self._clock = clock
         self._binding = binding
         self._tags: dict[int, BoundTag] = {}
-        self._methods: dict[str, Method] = {}
+        self._methods: dict[str, Method] = {}  # as many as the commands of the device file name
         self._lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
     def bind(self, tags: Iterable[BoundTag]) -> None:
