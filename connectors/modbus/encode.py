@@ -11,9 +11,6 @@ from connectors.model.datatypes import DataType
 from connectors.model.raw_values import raw_number
 from connectors.ports.device import Value
 
-REGISTERS_PER_WRITE_MAX: Final = 123
-"""Modbus Application Protocol 1.1b3, section 6.12."""
-
 _FORMATS: Final = {
     DataType.INT16: ">h",
     DataType.UINT16: ">H",
@@ -41,11 +38,6 @@ def register_bit(tag: PlannedTag) -> int:
 
 def encoded_registers(tag: PlannedTag, value: Value) -> list[int]:
     """The registers of a number or a text, as they are sent. Raises ``ValueError`` with a sentence."""
-    if tag.count > REGISTERS_PER_WRITE_MAX:
-        raise ValueError(
-            f"{tag.place}: the tag takes {tag.count} registers, and one request can write {REGISTERS_PER_WRITE_MAX}; "
-            "the unit would see it in parts"
-        )
     data = _text(tag, value) if tag.datatype is DataType.STRING else _number(tag, value)
     words = list(struct.unpack(f">{tag.count}H", data))
     if tag.order in WORDS_SWAPPED and tag.datatype is not DataType.STRING:

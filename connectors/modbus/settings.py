@@ -54,6 +54,8 @@ REGISTERS: Final = {
     DataType.DOUBLE: 4,
 }
 STRING_REGISTERS_MAX: Final = 125
+REGISTERS_PER_WRITE_MAX: Final = 123
+"""Modbus Application Protocol 1.1b3, section 6.12."""
 IN_FLIGHT_MAX: Final = 16
 
 
@@ -73,6 +75,18 @@ def _as_the_wire_counts(at: Any) -> Any:
         f"{at!r} is the way in which manuals count, from 1 and with the table as the first digit.",
         f"Write {place}: Lineside names the table and counts from 0, as on the wire.",
     )
+
+
+def why_unwritable(table: Table, register_count: int) -> str:
+    """Why nobody can write so much into this table, in a sentence; empty when that can be."""
+    if table in ("input", "discrete"):
+        return "nobody can write to the tables input and discrete"
+    if register_count > REGISTERS_PER_WRITE_MAX:
+        return (
+            f"the tag takes {register_count} registers, and one request can write {REGISTERS_PER_WRITE_MAX}; the unit "
+            "would see it in parts"
+        )
+    return ""
 
 
 class ModbusTag(TagSettings):
@@ -206,6 +220,11 @@ class ModbusTag(TagSettings):
         if self.datatype is not None:
             return self.datatype
         return DataType.BOOLEAN if self.is_bit else DataType.UINT16
+
+    @property
+    def unwritable_reason(self) -> str:
+        """See ``TagSettings``."""
+        return why_unwritable(self.table, self.register_count)
 
     @property
     def register_count(self) -> int:

@@ -21,6 +21,7 @@ from connectors.modbus.encode import encoded_bit, encoded_registers, register_bi
 from connectors.modbus.exception_codes import ILLEGAL_FUNCTION, UNDECIDED, refusal_sentence, write_sentence
 from connectors.modbus.frames import COMPLETE, ReadFrame, WriteFrame
 from connectors.modbus.plan import READ_FUNCTIONS, PlannedTag, block_of
+from connectors.modbus.settings import why_unwritable
 from connectors.model.errors import WriteRefused, WriteUncertain
 from connectors.ports.device import Value
 
@@ -29,8 +30,8 @@ _REGISTER_MAX: Final = 0xFFFF
 
 def write_steps(tag: PlannedTag, value: Value, unit_id: int) -> Steps:
     """The requests that write ``value`` to ``tag``; see ``Steps``."""
-    if tag.table in ("input", "discrete"):
-        raise ValueError(f"{tag.place}: nobody can write to the tables input and discrete")
+    if reason := why_unwritable(tag.table, tag.count):
+        raise ValueError(f"{tag.place}: {reason}")
     if tag.table == "coil":
         return _coil(tag, encoded_bit(tag, value), unit_id)
     if tag.bit is not None:

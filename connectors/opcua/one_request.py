@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from asyncua.client.client import Client
@@ -17,6 +20,20 @@ class NoAnswer(WriteUncertain):
     """There was no answer, or none that can be read: the caller makes the connection anew."""
 
 
+@contextmanager
+def plain_cancellation() -> Iterator[None]:
+    """Let a cancellation out as any other, when it comes together with an answer.
+
+    asyncua then raises one of a kind of its own, which ``asyncio.timeout`` does not take for the end of its time.
+    """
+    try:
+        yield
+    except asyncio.CancelledError as exc:
+        if type(exc) is asyncio.CancelledError:
+            raise
+        raise asyncio.CancelledError from exc
+
+
 async def result_of(client: Client, request: Any, response_type: type[Any], what: str, timeout_s: float) -> Any:
     """Send ``request``, which asks for one thing, once; the one result that the server answers with.
 
@@ -28,7 +45,8 @@ async def result_of(client: Client, request: Any, response_type: type[Any], what
     if protocol is None or transport is None or transport.is_closing():
         raise DeviceUnavailable(f"{what}: the connection is closed, nothing was sent")
     try:
-        data = await protocol.send_request(request)
+        with plain_cancellation():
+            data = await protocol.send_request(request)
         response: Any = struct_from_binary(response_type, data)
         response.ResponseHeader.ServiceResult.check()
         results = response.Results

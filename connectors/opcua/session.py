@@ -19,7 +19,7 @@ from connectors.model.errors import DeviceUnavailable
 from connectors.model.quality import BAD, BAD_TYPE_MISMATCH, BAD_WAITING_FOR_INITIAL_DATA, is_good
 from connectors.opcua.binding import Binding, BoundTag, read_namespaces
 from connectors.opcua.methods import Method, arguments_of, find_method
-from connectors.opcua.one_request import NoAnswer, judge, result_of
+from connectors.opcua.one_request import NoAnswer, judge, plain_cancellation, result_of
 from connectors.opcua.settings import OpcUaDevice
 from connectors.opcua.status import service_reason
 from connectors.opcua.values import shown_value, value_of, variant_of
@@ -39,7 +39,7 @@ class OpcUaSession:
         self._clock = clock
         self._binding = binding
         self._tags: dict[int, BoundTag] = {}
-        self._methods: dict[str, Method] = {}
+        self._methods: dict[str, Method] = {}  # as many as the commands of the device file name
         self._lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
     def bind(self, tags: Iterable[BoundTag]) -> None:
@@ -127,7 +127,8 @@ class OpcUaSession:
     async def _asked(self, ask: Callable[[], Awaitable[T]], what: str) -> T:
         """What ``ask``, which changes nothing, has found. Raises ``DeviceUnavailable`` where there was no answer."""
         try:
-            return await ask()
+            with plain_cancellation():
+                return await ask()
         except (TimeoutError, UaError, OSError) as exc:
             is_late = isinstance(exc, TimeoutError)
             reason = f"no answer within {self._device.timeout_s:g} s" if is_late else service_reason(exc)

@@ -159,3 +159,22 @@ class DeviceDriver(Protocol):
         A count never falls; a name that is not there has not happened yet.
         """
         ...
+
+
+class DeviceWriter(Protocol):
+    """A device as commands see it: by the names of its tags. The same errors as ``DeviceDriver``.
+
+    ``ValueError`` also for a name that there is not, ``DeviceUnavailable`` also before the device is online.
+    """
+
+    async def write(self, tag: str, value: Value) -> None:
+        """See ``DeviceDriver.write``."""
+        ...
+
+    async def read(self, tag: str) -> Reading:
+        """See ``DeviceDriver.read``."""
+        ...
+
+    async def call(self, method: str, arguments: Sequence[Value]) -> tuple[Value, ...]:
+        """See ``DeviceDriver.call``."""
+        ...

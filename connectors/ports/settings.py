@@ -148,6 +148,11 @@ class TagSettings(Settings):
                 raise SettingInvalid(f"it does nothing to a {datatype.label}.", "Remove it.", (key,))
 
     @property
+    def unwritable_reason(self) -> str:
+        """Why nobody can write to this tag, in a sentence, as far as its settings tell; empty when they do not."""
+        return ""
+
+    @property
     def is_scaled(self) -> bool:
         """Whether the raw value is changed by scale or offset."""
         return self.scale != 1.0 or self.scaling_offset != 0.0

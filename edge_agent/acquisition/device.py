@@ -61,7 +61,7 @@ class DeviceListener(Protocol):
 
 
 class DeviceAcquisition:
-    """The acquisition of one device; implements the port ``Acquisition`` for its driver."""
+    """The acquisition of one device; implements the port ``Acquisition`` for its driver, and ``DeviceWriter``."""
 
     def __init__(
         self,
@@ -138,15 +138,15 @@ class DeviceAcquisition:
                 emit(DriverCounted(self.name, event, count - (before or 0)))
 
     async def write(self, tag: str, value: Value) -> None:
-        """Write to the tag of this name: see ``DeviceDriver.write``, whose errors it raises."""
+        """See ``DeviceWriter``."""
         await self._connected().write(self._index_of(tag), value)
 
     async def read(self, tag: str) -> Reading:
-        """Read the tag of this name: see ``DeviceDriver.read``. Raises ``ValueError`` for a name that there is not."""
+        """See ``DeviceWriter``."""
         return await self._connected().read(self._index_of(tag))
 
     async def call(self, method: str, arguments: Sequence[Value]) -> tuple[Value, ...]:
-        """Call a method: see ``DeviceDriver.call``, whose errors it raises."""
+        """See ``DeviceWriter``."""
         return await self._connected().call(method, arguments)
 
     def _connected(self) -> DeviceDriver:

@@ -38,7 +38,8 @@ WRITES = (5, 6, 15, 16, 22)
 
 
 def driver_of(server: ModbusServer, *tags: dict[str, Any], **more: Any) -> ModbusDriver:
-    return ModbusDriver(device_settings(server.endpoint, list(tags), **more), SystemClock())
+    settings = {"timeout": "500ms"} | more
+    return ModbusDriver(device_settings(server.endpoint, list(tags), **settings), SystemClock())
 
 
 def writes(server: ModbusServer) -> list[tuple[int, int, int]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from lineside.machines.oven import SETPOINT_RANGE_C, Oven
 from lineside.machines.oven_server import REGISTERS
@@ -57,21 +59,21 @@ async def test_the_oven_takes_its_set_points_and_no_temperature() -> None:
 
 async def test_a_simulated_unit_takes_every_kind_of_write() -> None:
     port = free_port()
-    described = [
+    described: list[dict[str, Any]] = [
         {"name": "lamp", "at": "coil 3"},
         {"name": "start", "at": "holding 4.7"},
         {"name": "stop", "at": "holding 4.8"},
         {"name": "recipe", "at": "holding 6", "type": "string", "length": 7, "order": "BADC"},
         {"name": "target", "at": "holding 10", "type": "int64", "order": "DCBA"},
     ]
-    values = [True, True, False, "R 12", -(1 << 40)]
+    values: list[Any] = [True, True, False, "R 12", -(1 << 40)]
     async with SimulatedModbusUnit([ModbusTag.model_validate(tag) for tag in described], port=port) as unit:
         await unit.set({"stop": True})
-        driver = ModbusDriver(device_settings(f"tcp://127.0.0.1:{port}", [*described]), SystemClock())
+        driver = ModbusDriver(device_settings(f"tcp://127.0.0.1:{port}", described), SystemClock())
         recorder = Recorder()
         async with modbus_acquisition.acquiring(driver, recorder) as task:
             await until(lambda: len(recorder.last()) == len(described), task)
             for index, value in enumerate(values):
                 await driver.write(index, value)
-                assert await unit.value(str(described[index]["name"])) == (await driver.read(index)).value == value
-            assert [await unit.value(str(tag["name"])) for tag in described] == values
+                assert await unit.value(described[index]["name"]) == (await driver.read(index)).value == value
+            assert [await unit.value(tag["name"]) for tag in described] == values

@@ -17,7 +17,7 @@ from connectors.model.errors import DeviceUnavailable, WriteUncertain
 from connectors.model.quality import BAD_NODE_ID_UNKNOWN
 from connectors.model.report_by_exception import ReportRule
 from connectors.model.tags import DeviceDefinition, TagName
-from connectors.ports.device import Acquisition, TagProblem
+from connectors.ports.device import Acquisition, DeviceWriter, TagProblem
 from connectors.sparkplug.definition import read_definition
 from edge_agent.acquisition.device import RETRY_LONGEST_S, STEADY_S
 from edge_agent.buffer.rows import Kind
@@ -257,8 +257,9 @@ async def test_a_write_goes_to_the_tag_by_its_name_and_a_call_as_it_is(tmp_path:
     bench = Bench(tmp_path, driver)
     async with running(bench):
         await asyncio.sleep(1.0)
-        await bench.device.write("state", 7)
-        assert (driver.written, (await bench.device.read("state")).value) == ([(TAGS.index("state"), 7)], 7)
+        device: DeviceWriter = bench.device
+        await device.write("state", 7)
+        assert (driver.written, (await device.read("state")).value) == ([(TAGS.index("state"), 7)], 7)
         assert await bench.device.call("s=Press.Start", [3, "slow"]) == (3, "slow")
         assert driver.called == [("s=Press.Start", (3, "slow"))]
         for work in (bench.device.write("forc", 1.0), bench.device.read("forc")):

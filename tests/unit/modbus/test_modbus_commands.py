@@ -11,7 +11,7 @@ from connectors.modbus.counters import ModbusCounters
 from connectors.modbus.frames import ReplyInvalid, ReplyReader
 from connectors.modbus.plan import planned_tags
 from connectors.modbus.request_queue import Priority, RequestQueue
-from connectors.modbus.settings import ModbusDevice
+from connectors.modbus.settings import ModbusDevice, ModbusTag
 from connectors.modbus.writes import write_steps
 from connectors.model.errors import DeviceUnavailable, WriteRefused, WriteUncertain
 
@@ -140,3 +140,32 @@ def test_a_command_that_goes_on_is_before_all_others_even_those_that_have_waited
         assert (queue.next(), queue.commands) == ("first", 2)
         queue.remove("first")
     assert sorted(queue.clear()) == ["probe", "scan", "second"]
+
+
+@pytest.mark.parametrize(
+    ("tag", "reason"),
+    [
+        ({"at": "input 4"}, "nobody can write to the tables input and discrete"),
+        ({"at": "input 4.2"}, "nobody can write to the tables input and discrete"),
+        ({"at": "discrete 4"}, "nobody can write to the tables input and discrete"),
+        (
+            {"at": "holding 4", "type": "string", "length": 247},
+            "the tag takes 124 registers, and one request can write 123; the unit would see it in parts",
+        ),
+        ({"at": "holding 4", "type": "string", "length": 246}, ""),
+        ({"at": "holding 4.2"}, ""),
+        ({"at": "coil 4"}, ""),
+    ],
+)
+def test_what_nobody_can_write_is_said_by_the_settings_and_before_anything_is_sent(
+    tag: dict[str, Any], reason: str
+) -> None:
+    settings = ModbusTag.model_validate({"name": "t"} | tag)
+    value = "text" if settings.length > 2 else settings.is_bit or 1
+    assert settings.unwritable_reason == reason
+    if not reason:
+        assert len(command(value, **tag).unasked) == 1
+        return
+    with pytest.raises(ValueError) as caught:  # noqa: PT011  the whole sentence is compared
+        command(value, **tag)
+    assert str(caught.value) == f"{settings.at}: {reason}"

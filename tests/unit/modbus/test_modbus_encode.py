@@ -163,11 +163,6 @@ def test_the_bit_that_is_written_is_the_bit_that_is_read(bit: int, order: str, v
             "a\0b",
             "holding 7: the text holds the character NUL, which would end it",
         ),
-        (
-            {"type": "string", "length": 250},
-            "a",
-            "holding 7: the tag takes 125 registers, and one request can write 123; the unit would see it in parts",
-        ),
     ],
 )
 def test_what_does_not_fit_is_said_before_anything_is_sent(tag: dict[str, Any], value: Any, sentence: str) -> None:

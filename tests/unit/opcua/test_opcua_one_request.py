@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, cast
 
 import pytest
@@ -28,7 +29,7 @@ class PlayedTransport:
 class PlayedProtocol:
     """Answers with bytes, or raises; ``closes``: the connection ends with it."""
 
-    def __init__(self, answer: bytes | Exception, *, closes: bool = False) -> None:
+    def __init__(self, answer: bytes | BaseException, *, closes: bool = False) -> None:
         self.transport = PlayedTransport()
         self.sent = 0
         self._answer = answer
@@ -37,7 +38,7 @@ class PlayedProtocol:
     async def send_request(self, request: Any) -> Buffer:
         self.sent += 1
         self.transport.closing = self._closes
-        if isinstance(self._answer, Exception):
+        if isinstance(self._answer, BaseException):
             raise self._answer
         return Buffer(self._answer)
 
@@ -95,6 +96,17 @@ async def test_every_end_has_its_word(
     assert type(caught.value) is error
     assert str(caught.value).startswith(sentence)
     assert protocol.sent == 1
+
+
+async def test_a_cancellation_that_comes_with_an_answer_is_one_like_any_other() -> None:
+    """``asyncio.timeout`` knows no other."""
+
+    class WithAnswer(asyncio.CancelledError):
+        pass
+
+    with pytest.raises(asyncio.CancelledError) as caught:
+        await outcome(PlayedProtocol(WithAnswer()))
+    assert type(caught.value) is asyncio.CancelledError
 
 
 async def test_on_a_connection_that_closes_nothing_is_sent() -> None:
