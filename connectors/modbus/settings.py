@@ -162,12 +162,6 @@ class ModbusTag(TagSettings):
         datatype, given = self.raw_datatype, self.model_fields_set
         self.refuse_arithmetic(datatype)
         self.refuse_limits(datatype)
-        if self.writable is not None and self.table in ("discrete", "input"):
-            raise SettingInvalid(
-                f"nothing can be written to {self.at!r}: Modbus has no request for it.",
-                "Use a coil or a holding register, or remove it.",
-                ("writable",),
-            )
         if "length" in given and datatype is not DataType.STRING:
             raise SettingInvalid("only a string has a length.", "Remove it, or write 'type: string'.", ("length",))
         if "order" in given and self.is_bit and (self.bit is None or self.order == "CDAB"):

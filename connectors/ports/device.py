@@ -38,26 +38,6 @@ class TagProblem:
     quality: int
 
 
-class DeviceWriter(Protocol):
-    """The device as commands see it: its tags by their names. One call at a time."""
-
-    async def write(self, tag: TagName, value: Value) -> None:
-        """Write once, in engineering units.
-
-        Raises ``DeviceUnavailable`` or ``ValueError`` (nothing was sent), ``WriteRefused`` (the device said no),
-        ``WriteUncertain`` (it was sent, and no answer came).
-        """
-        ...
-
-    async def read(self, tag: TagName) -> Reading:
-        """What the device holds now. Raises ``DeviceUnavailable``."""
-        ...
-
-    async def call(self, method: str, arguments: Sequence[Value]) -> tuple[Value, ...]:
-        """Call a method once; its results. Raises as ``write``."""
-        ...
-
-
 class Acquisition(Protocol):
     """What a driver reports to while it is connected: the acquisition of its device."""
 

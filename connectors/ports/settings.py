@@ -132,6 +132,8 @@ class TagSettings(Settings):
         """Raises ``SettingInvalid`` when a number has no limits, or something else has."""
         if self.writable is None:
             return
+        if self.unwritable_reason:
+            raise SettingInvalid(f"{self.unwritable_reason}.", "Remove it.", ("writable",))
         if is_numeric(datatype) and self.writable.limits is None:
             raise SettingInvalid(
                 f"a {datatype.label} is written within limits only.", "Write {min: …, max: …}.", ("writable",)

@@ -38,10 +38,7 @@ CASES: dict[str, Case] = {
     ),
     "a table that nobody can write": (
         OVEN % "{name: x, at: input 1, writable: {min: 0, max: 1}}",
-        [
-            "4:96: 'writable' of tag 'x': nothing can be written to 'input 1': Modbus has no request for it. Use a "
-            "coil or a holding register, or remove it."
-        ],
+        ["4:96: 'writable' of tag 'x': nobody can write to the tables input and discrete. Remove it."],
     ),
     "a tag of a safety function": (
         OVEN % "{name: x, at: coil 1, safety: true, writable: true}",
