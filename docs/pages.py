@@ -14,10 +14,11 @@ from typing import Any, Final
 
 from prometheus_client import CollectorRegistry
 
-import cloud_ingest.observability.command_events as command_events
+import cloud_ingest.observability.command_events as cloud_command_events
 import cloud_ingest.observability.events as cloud_events
 import cloud_ingest.observability.ingest_events as ingest_events
 import cloud_ingest.observability.metrics as cloud_metrics
+import edge_agent.observability.command_events as edge_command_events
 import edge_agent.observability.metrics as edge_metrics
 from connectors.observability.events import Event, event_name
 from docs import conformance
@@ -29,8 +30,12 @@ EVENTS_PAGE: Final = DOCS / "reference" / "events.md"
 CONFORMANCE_PAGE: Final = DOCS / "reference" / "sparkplug-conformance.md"
 BENCHMARKS_PAGE: Final = DOCS / "benchmarks.md"
 PROGRAMS: Final[tuple[tuple[str, tuple[ModuleType, ...], CollectorRegistry], ...]] = (
-    ("edge-agent", (agent_events, device_events, outbox_events, uplink_events), edge_metrics.REGISTRY),
-    ("cloud-ingest", (cloud_events, ingest_events, command_events), cloud_metrics.REGISTRY),
+    (
+        "edge-agent",
+        (agent_events, device_events, outbox_events, uplink_events, edge_command_events),
+        edge_metrics.REGISTRY,
+    ),
+    ("cloud-ingest", (cloud_events, ingest_events, cloud_command_events), cloud_metrics.REGISTRY),
 )
 """Each program with the modules of its events, and its metrics."""
 _BEGIN, _END = "<!-- tables: made by docs/pages.py -->\n", "<!-- end of tables -->\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 import traceback
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Final
@@ -14,10 +15,11 @@ from connectors.model.tags import DeviceName
 from connectors.mqtt.session import MqttOptions, MqttSession
 from connectors.observability.events import emit
 from connectors.observability.version import lineside_version
-from connectors.ports.clock import Clock
+from connectors.ports.clock import Clock, SystemClock
 from connectors.ports.settings import DeviceSettings, DriverType
 from connectors.sparkplug.birth import CurrentValue, NodeProperty
 from connectors.sparkplug.delivery import format_epoch
+from connectors.sparkplug.edge_session import Phase
 from edge_agent.acquisition.collector import Collector, CollectorSettings
 from edge_agent.acquisition.device import DeviceAcquisition
 from edge_agent.buffer.bounds import OutboxBounds, WhenFull
@@ -25,7 +27,13 @@ from edge_agent.buffer.feed import Feed
 from edge_agent.buffer.rows import GapReason, Lane, OpenGap
 from edge_agent.buffer.sealing import PLAIN, Sealing
 from edge_agent.buffer.writer import OutboxReader, OutboxWriter, check_beside
+from edge_agent.commands.executor import Switches
+from edge_agent.commands.journal_thread import JournalThread
+from edge_agent.commands.plant import LivePlant
+from edge_agent.commands.service import Commands
+from edge_agent.commands.targets import Targets
 from edge_agent.config.models import AgentConfig, OutboxSettings, UplinkSettings
+from edge_agent.local_api.command_calls import CommandCalls
 from edge_agent.local_api.server import LocalApi
 from edge_agent.local_api.views import AgentFacts, AgentView
 from edge_agent.observability.agent_events import AgentStarted, AgentStopped, Fault
@@ -35,6 +43,7 @@ from edge_agent.uplink.uplink import Uplink
 
 WINDOW_BYTES_MAX: Final = 8 * 1024 * 1024
 LAST_COMMIT_S_MAX: Final = 20.0
+LAST_COMMAND_S_MAX: Final = 5.0
 GOODBYE_S_MAX: Final = 5.0
 STEADY_S: Final = 60.0
 """A part that ran for longer before its defect showed is started again soon."""
@@ -53,6 +62,8 @@ class Agent:
         uplink: Uplink,
         api: LocalApi,
         view: AgentView,
+        commands: Commands,
+        journal: JournalThread,
     ) -> None:
         self._writer = writer
         self._reader = reader
@@ -61,6 +72,8 @@ class Agent:
         self._uplink = uplink
         self._api = api
         self._view = view
+        self._commands = commands
+        self._journal = journal
 
     @classmethod
     async def assemble(
@@ -97,6 +110,12 @@ class Agent:
         feed = Feed(reader, monotonic_s=clock.monotonic_s)
         collector = Collector(writer, feed, _collector_settings(config), clock)
         devices: dict[DeviceName, DeviceAcquisition] = {}
+        made = {device.name: drivers[device.driver].create(device, clock) for device in config.devices}
+        journal = JournalThread(
+            config.commands.journal, format_epoch(writer.epoch), lambda: clock.now_ns() // 1_000_000
+        )
+        plant = LivePlant(devices, clock)
+        commands = _commands(config, journal, collector, plant, clock)
         uplink = Uplink(
             _uplink_options(config),
             MqttSession(_mqtt_options(config.uplink)),
@@ -106,13 +125,14 @@ class Agent:
             values=lambda name: _values(devices, name),
             changed=lambda name: devices[name].changed() if name in devices else [],
             clock=clock,
+            commands=commands,
         )
         for settings in config.devices:
             name = DeviceName(settings.name)
             devices[name] = DeviceAcquisition(
                 name,
                 [tag.name for tag in settings.tags],
-                drivers[settings.driver].create(settings, clock),
+                made[name],
                 settings.report_rules(),
                 writer=writer,
                 feed=feed,
@@ -121,19 +141,13 @@ class Agent:
                 clock=clock,
                 alarms=settings.alarm_tags(),
             )
+        commands.is_connected = lambda: uplink.state.phase == Phase.BORN.value
         await _resume(devices, writer, collector)
-        view = AgentView(facts_of(config, clock), list(devices.values()), collector, reader, uplink, clock)
-        handlers = {"status": view.status, "tags": view.tags, "watch": view.watch}
+        view = AgentView(facts_of(config, clock), list(devices.values()), collector, reader, uplink, clock, commands)
+        own = {"status": view.status, "tags": view.tags, "watch": view.watch}
+        handlers = {**own, **CommandCalls(commands).handlers}
         api = LocalApi(config.local_api.socket, config.local_api.mode, handlers)
-        emit(
-            AgentStarted(
-                str(_uplink_options(config).agent),
-                lineside_version(),
-                format_epoch(writer.epoch),
-                len(devices),
-                sum(len(device.tag_names) for device in devices.values()),
-            )
-        )
+        _announce(config, writer)
         return cls(
             writer=writer,
             reader=reader,
@@ -142,6 +156,8 @@ class Agent:
             uplink=uplink,
             api=api,
             view=view,
+            commands=commands,
+            journal=journal,
         )
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -156,6 +172,7 @@ class Agent:
             asyncio.create_task(supervised("local api", self._api.run), name="local api"),
             asyncio.create_task(supervised("status", self._view.run), name="status"),
         ]
+        commanding = asyncio.create_task(supervised("commands", self._commands.run), name="commands")
         sending = asyncio.create_task(supervised("uplink", self._uplink.run), name="uplink")
         acquiring = [
             asyncio.create_task(supervised(f"device {device.name}", device.run), name=device.name)
@@ -164,8 +181,9 @@ class Agent:
         stopping = asyncio.create_task(stop.wait(), name="stop")
         failing = asyncio.create_task(damage.found.wait(), name="damage")
         checking = asyncio.create_task(self._check(), name="check of the outbox")
-        everything = [collecting, sending, *serving, *acquiring, stopping, failing]
+        everything = [collecting, sending, *serving, *acquiring, commanding, stopping, failing]
         await asyncio.wait(everything, return_when=asyncio.FIRST_COMPLETED)
+        await cancel_all([commanding], LAST_COMMAND_S_MAX)  # before the devices: a pulse that has begun is ended
         await cancel_all([*acquiring, checking], GOODBYE_S_MAX)
         if not damage.found.is_set():
             self._collector.stop()
@@ -173,6 +191,7 @@ class Agent:
         lost = self._collector.samples_pending
         await cancel_all([sending, *serving, collecting, stopping, failing], GOODBYE_S_MAX)
         self._reader.close()
+        await self._journal.close()
         await self._writer.close()
         if damage.found.is_set():
             emit(OutboxFailed(damage.reason, lost))
@@ -234,6 +253,38 @@ async def cancel_all(tasks: Sequence[asyncio.Task[Any]], longest_s: float) -> No
         task.cancel()
     if tasks:
         await asyncio.wait(tasks, timeout=longest_s)
+
+
+def _announce(config: AgentConfig, writer: OutboxWriter) -> None:
+    tags = sum(len(device.tags) for device in config.devices)
+    agent, epoch = str(_uplink_options(config).agent), format_epoch(writer.epoch)
+    emit(AgentStarted(agent, lineside_version(), epoch, len(config.devices), tags))
+
+
+def _journal(config: AgentConfig, writer: OutboxWriter, clock: Clock) -> JournalThread:
+    epoch = format_epoch(writer.epoch)
+    return JournalThread(config.commands.journal, epoch, lambda: clock.now_ns() // 1_000_000)
+
+
+def _commands(
+    config: AgentConfig, journal: JournalThread, collector: Collector, plant: LivePlant, clock: Clock
+) -> Commands:
+    return Commands(
+        journal,
+        collector,
+        plant,
+        Targets(config.devices),
+        agent=f"{config.agent.group}/{config.agent.name}",
+        switches=Switches(config.agent.remote_commands, config.agent.commissioning),
+        keys_file=config.commands.trusted_keys,
+        clock=clock,
+        elapsed_s=_elapsed_s if isinstance(clock, SystemClock) else None,
+    )
+
+
+def _elapsed_s() -> float:
+    """Seconds that go on while the box sleeps, as those of the monotonic clock do not (clock_gettime(2))."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def _collector_settings(config: AgentConfig) -> CollectorSettings:

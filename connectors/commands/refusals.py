@@ -14,12 +14,12 @@ class Refusal(StrEnum):
     BAD_SIGNATURE = "bad_signature"
     UNKNOWN_KEY = "unknown_key"
     WRONG_AGENT = "wrong_agent"
+    JOURNAL_MISMATCH = "journal_mismatch"
     PLAIN_DIFFERS = "plain_differs"
     PLAIN_NOT_ALLOWED = "plain_not_allowed"
     CLOCK_UNKNOWN = "clock_unknown"
     EXPIRED = "expired"
     REPLAYED = "replayed"
-    JOURNAL_MISMATCH = "journal_mismatch"
     TOO_MANY = "too_many"
     JOURNAL_UNAVAILABLE = "journal_unavailable"
     REMOTE_OFF = "remote_off"
@@ -50,7 +50,8 @@ MEANING: Final = {
     Refusal.CLOCK_UNKNOWN: "The agent does not know the cloud's time well enough to tell whether it has expired.",
     Refusal.EXPIRED: "Its time was up before it could be done.",
     Refusal.REPLAYED: "The agent has had a command of this id before, with another content.",
-    Refusal.JOURNAL_MISMATCH: "The agent's journal is not the one that the cloud knows: its disk was restored.",
+    Refusal.JOURNAL_MISMATCH: "The agent's journal is not the one that the cloud knows, as its disk was restored: "
+    "nothing is done now, and nobody can say whether it was done before.",
     Refusal.TOO_MANY: "So many commands wait already that this one is not taken. Send it again later.",
     Refusal.JOURNAL_UNAVAILABLE: "The journal cannot be written (disk full, for example), so nothing is done.",
     Refusal.REMOTE_OFF: "Remote commands are switched off on this agent (agent.remote_commands).",

@@ -1,7 +1,7 @@
 """What an agent says of a command: one record a step, through the outbox, so that it is delivered like a sample.
 
 Beside it the hello of each start, and what the cloud answers: its time, signed, and whether the journal is the one
-it knows.
+it knows; and how the cloud takes a command back.
 """
 
 from __future__ import annotations
@@ -83,6 +83,17 @@ class TimeAnswer(_Record):
     journal: JournalId
     number: Annotated[int, Field(ge=0, lt=1 << 53)]
     restored: bool = False
+
+
+class Cancellation(_Record):
+    """The cloud takes a command back; it is cancelled unless the device is being written already."""
+
+    version: Literal[1] = 1
+    agent: Annotated[str, Field(max_length=511)]
+    id: Ulid
+    issuer: Name
+    reason: Annotated[str, Field(max_length=1000)] = ""
+    issued_ms: Milliseconds
 
 
 _Kind = TypeVar("_Kind", bound=_Record)

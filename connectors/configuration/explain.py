@@ -275,6 +275,7 @@ SENTENCES: Final[dict[str, Callable[[_Mistake], _Sentence]]] = {
     "bool_type": _type("boolean"),
     "tuple_type": _type("list"),
     "model_type": _type("group"),
+    "dict_type": _type("group"),
     "greater_than": _bound("more than", "gt"),
     "greater_than_equal": _bound("at least", "ge"),
     "less_than": _bound("less than", "lt"),

@@ -49,8 +49,8 @@ class Setting:
 
     @property
     def is_single(self) -> bool:
-        """Whether the setting is one value: no group, no list."""
-        return self.model is None and get_origin(self.annotation) is not tuple
+        """Whether the setting is one value: no group, no list, no names with settings."""
+        return self.model is None and get_origin(self.annotation) not in (tuple, dict)
 
     @property
     def choices(self) -> tuple[Any, ...]:
@@ -62,7 +62,9 @@ def setting_at(model: type[BaseModel], path: Sequence[str | int]) -> Setting | N
     """The setting that ``path`` below ``model`` leads to; ``None`` when there is no such setting."""
     setting = Setting(model, frozenset(), True, "")
     for step in path:
-        if isinstance(step, str):
+        if isinstance(step, str) and get_origin(setting.annotation) is dict:
+            setting = _plain(get_args(setting.annotation)[1], (), True, "")
+        elif isinstance(step, str):
             field = _field(setting.model, step)
             if field is None:
                 return None

@@ -162,6 +162,7 @@ class ModbusTag(TagSettings):
         """No setting is taken that would do nothing: who wrote it expects something of it."""
         datatype, given = self.raw_datatype, self.model_fields_set
         self.refuse_arithmetic(datatype)
+        self.refuse_limits(datatype)
         if "length" in given and datatype is not DataType.STRING:
             raise SettingInvalid("only a string has a length.", "Remove it, or write 'type: string'.", ("length",))
         if "order" in given and self.is_bit and (self.bit is None or self.order == "CDAB"):

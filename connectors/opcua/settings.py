@@ -41,6 +41,7 @@ class OpcUaTag(TagSettings):
     def _has_effect(self) -> OpcUaTag:
         if self.datatype is not None:
             self.refuse_arithmetic(self.datatype)
+            self.refuse_limits(self.datatype)
         return self
 
     @field_validator("at")

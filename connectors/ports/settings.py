@@ -6,60 +6,35 @@ aliases, names in the code carry the unit.
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from connectors.model.datatypes import IEC_SPELLINGS, SPELLINGS, DataType, is_numeric, parse_datatype
 from connectors.model.report_by_exception import ReportRule
 from connectors.ports.clock import Clock
+from connectors.ports.command_settings import NamedCommandSettings, WritableSettings, read_writable
 from connectors.ports.device import DeviceDriver
+from connectors.ports.setting_model import Duration, SettingInvalid, Settings, Size, parse_duration, parse_size
 
-_DURATION: Final = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*(ms|s|m|min|h|d)\s*\Z")
-_DURATION_UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86_400.0}
-_SIZE: Final = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*(B|kB|KB|MB|GB|KiB|MiB|GiB)\s*\Z")
-_SIZE_UNITS: Final = {
-    "B": 1,
-    "kB": 1000,
-    "KB": 1000,
-    "MB": 1000**2,
-    "GB": 1000**3,
-    "KiB": 1024,
-    "MiB": 1024**2,
-    "GiB": 1024**3,
-}
-
-
-def parse_duration(value: Any) -> float:
-    """Seconds from ``100ms``, ``1.5s``, ``5m``, ``2h`` or ``7d``. A bare number has no unit and is refused."""
-    found = _DURATION.match(value) if isinstance(value, str) else None
-    duration_s = float(found[1]) * _DURATION_UNITS[found[2]] if found else math.inf
-    if math.isinf(duration_s):
-        raise ValueError(f"{value!r} is not a duration; write a number with a unit, such as 100ms, 5s, 2m, 1h or 7d")
-    return duration_s
-
-
-def parse_size(value: Any) -> int:
-    """Bytes from ``64KiB``, ``500MB`` or ``2GB``. A bare number has no unit and is refused."""
-    found = _SIZE.match(value) if isinstance(value, str) else None
-    size = float(found[1]) * _SIZE_UNITS[found[2]] if found else math.inf
-    if math.isinf(size):
-        raise ValueError(f"{value!r} is not a size; write a number with a unit, such as 64KiB, 500MB or 2GB")
-    return int(size)
-
-
-Duration = Annotated[float, BeforeValidator(parse_duration, json_schema_input_type=str)]
-Size = Annotated[int, BeforeValidator(parse_size, json_schema_input_type=str)]
-
-
-class Settings(BaseModel):
-    """A part of the configuration: parsed once, never changed, no unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=False, allow_inf_nan=False)
+__all__ = [
+    "DataTypeReader",
+    "DataTypeSetting",
+    "Deadband",
+    "DeviceSettings",
+    "DriverType",
+    "DuplicateTag",
+    "Duration",
+    "SettingInvalid",
+    "Settings",
+    "Size",
+    "TagSettings",
+    "parse_deadband",
+    "parse_duration",
+    "parse_size",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +83,12 @@ class TagSettings(Settings):
         Literal["samples", "alarms"],
         Field(description="alarms: delivered before samples, and given up after them when the outbox is full"),
     ] = "samples"
+    writable: Annotated[
+        WritableSettings | None,
+        BeforeValidator(read_writable, json_schema_input_type=bool | WritableSettings | None),
+        Field(description="Commands may write it: {min: 0, max: 250}, or true for a truth value or a text"),
+    ] = None
+    safety: Annotated[bool, Field(description="Part of a safety function: it can never be made writable")] = False
 
     @field_validator("name")
     @classmethod
@@ -135,6 +116,30 @@ class TagSettings(Settings):
                 ("min_interval",),
             )
         return self
+
+    @model_validator(mode="after")
+    def _safety_stays(self) -> TagSettings:
+        if self.safety and self.writable is not None:
+            raise SettingInvalid(
+                "a tag with 'safety: true' cannot be made writable: Lineside is no safety function (ISO 13849, "
+                "IEC 62061).",
+                "Remove 'writable'.",
+                ("writable",),
+            )
+        return self
+
+    def refuse_limits(self, datatype: DataType) -> None:
+        """Raises ``SettingInvalid`` when a number has no limits, or something else has."""
+        if self.writable is None:
+            return
+        if self.unwritable_reason:
+            raise SettingInvalid(f"{self.unwritable_reason}.", "Remove it.", ("writable",))
+        if is_numeric(datatype) and self.writable.limits is None:
+            raise SettingInvalid(
+                f"a {datatype.label} is written within limits only.", "Write {min: …, max: …}.", ("writable",)
+            )
+        if not is_numeric(datatype) and self.writable.limits is not None:
+            raise SettingInvalid(f"a {datatype.label} has no limits.", "Remove 'min' and 'max'.", ("writable",))
 
     def refuse_arithmetic(self, datatype: DataType) -> None:
         """Raises ``SettingInvalid`` when a setting that only means something for a number stands at another type."""
@@ -164,6 +169,14 @@ class DeviceSettings(Settings):
 
     name: Annotated[str, Field(min_length=1, max_length=255, description="Sparkplug device id, unique on the agent")]
     driver: str
+    plain_commands: Annotated[
+        Literal["refuse", "allow"],
+        Field(description="allow: Sparkplug commands of any host are taken, without signature and expiry"),
+    ] = "refuse"
+    commands: Annotated[
+        dict[str, NamedCommandSettings],
+        Field(default_factory=dict, max_length=1000, description="Sequences that are run by their names"),
+    ]
     tags: Annotated[tuple[TagSettings, ...], Field(min_length=1)]
 
     @model_validator(mode="after")
@@ -173,6 +186,14 @@ class DeviceSettings(Settings):
             if tag.name in seen:
                 raise DuplicateTag(tag.name, seen[tag.name], index)
             seen[tag.name] = index
+        return self
+
+    @model_validator(mode="after")
+    def _commands_fit(self) -> DeviceSettings:
+        writable = {tag.name: tag.writable for tag in self.tags}
+        for name, command in self.commands.items():
+            if (problem := command.problem(writable)) is not None:
+                raise SettingInvalid(problem.message, problem.suggestion, ("commands", name, *problem.path))
         return self
 
     @property
@@ -197,14 +218,6 @@ class DeviceSettings(Settings):
             interval_s_min=tag.report_interval_s_min,
             interval_s_max=tag.report_interval_s_max,
         )
-
-
-class SettingInvalid(ValueError):
-    """A setting that does not fit another one: a sentence, what to do, and where below the model it is."""
-
-    def __init__(self, message: str, suggestion: str, path: tuple[str | int, ...] = ()) -> None:
-        super().__init__(f"{message} {suggestion}")
-        self.message, self.suggestion, self.path = message, suggestion, path
 
 
 class DuplicateTag(ValueError):

@@ -50,6 +50,11 @@ NODE_METRICS: Final = {
     GAP: DataType.STRING,
     EPOCH_START: DataType.STRING,
     ACK: DataType.STRING,
+    COMMAND: DataType.STRING,
+    TIME: DataType.STRING,
+    CANCEL: DataType.STRING,
+    COMMAND_REPORT: DataType.STRING,
+    HELLO: DataType.STRING,
 }
 """What the NBIRTH lists beside bdSeq and Rebirth: all that NDATA or NCMD of the session may carry."""
 
@@ -59,8 +64,9 @@ DEVICE_METRICS: Final = {
     DEFINITION: DataType.STRING,
     COUNT: DataType.INT32,
     TICKS: DataType.BYTES,
+    COMMAND: DataType.STRING,
 }
-"""What a DBIRTH lists beside the tags of the device."""
+"""What a DBIRTH lists beside the tags of the device: all else that DDATA or DCMD of the session may carry."""
 
 _TIMESTAMP: Final = 0x08
 """The tag of a payload's first field."""

@@ -34,10 +34,19 @@ from connectors.sparkplug.birth import (
     node_death,
 )
 from connectors.sparkplug.delivery import ACK, Acknowledgement, Delivery, data_message, decode_acknowledgements
+from connectors.sparkplug.device_command import (
+    SIGNED,
+    CommandReceived,
+    SignedReceived,
+    read_device_command,
+    read_signed,
+)
 from connectors.sparkplug.state import decode_state
 from connectors.sparkplug.topics import Topic, Verb, parse_topic, state_topic
 
 BD_SEQ_COUNT: Final = 256
+NCMD_BYTES_MAX: Final = 1024 * 1024
+"""An acknowledgement of as many ranges as one may name is half of that."""
 PACKET_HEAD_BYTES_MAX: Final = 8
 """What a PUBLISH of QoS 0 has beside topic and payload: type, length of the rest, of the topic, of no properties."""
 
@@ -101,7 +110,10 @@ class BirthTooLarge:
     reason: str
 
 
-Effect = Publish | Subscribe | Disconnect | Born | Acknowledged | HostChanged | Refused | BirthTooLarge
+Effect = (
+    Publish | Subscribe | Disconnect | Born | Acknowledged | HostChanged | Refused | BirthTooLarge | CommandReceived
+    | SignedReceived
+)  # fmt: skip
 Values = Callable[[DeviceName], dict[int, CurrentValue]]
 
 
@@ -218,9 +230,12 @@ class EdgeSession:
             parsed = parse_topic(topic)
             if parsed.verb is Verb.NCMD and parsed.agent == self.agent:
                 return self._command(topic, payload, now_ms)
+            if parsed.verb is Verb.DCMD and parsed.agent == self.agent:
+                device = DeviceName(parsed.device)
+                return [read_device_command(topic, device, payload, self._devices.get(device))]
         except PayloadInvalid as exc:
             return [Refused(topic, str(exc))]
-        return [Refused(topic, "commands to devices are not enabled on this agent")]
+        return [Refused(topic, "this agent does not listen to that")]
 
     def _state(self, payload: bytes, now_ms: int) -> list[Effect]:
         state = decode_state(payload)
@@ -242,6 +257,8 @@ class EdgeSession:
         return effects
 
     def _command(self, topic: str, payload: bytes, now_ms: int) -> list[Effect]:
+        if len(payload) > NCMD_BYTES_MAX:
+            raise PayloadInvalid(f"the command has {len(payload):,} bytes; {NCMD_BYTES_MAX:,} is the limit")
         try:
             command = pb.Payload.FromString(payload)
         except DecodeError as exc:
@@ -254,6 +271,8 @@ class EdgeSession:
             elif metric.name == REBIRTH:
                 if metric.boolean_value and self.phase is Phase.BORN:
                     effects += self._births(now_ms)
+            elif metric.name in SIGNED:
+                effects.append(read_signed(topic, metric))
             else:
                 name = metric.name or f"alias {metric.alias}"
                 effects.append(Refused(topic, f"this agent takes no command named {name[:80]!r}"))

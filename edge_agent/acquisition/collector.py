@@ -153,6 +153,11 @@ class Collector:
         self._work.refused.append((epoch, number, reason))
         self._something.set()
 
+    async def tell(self, records: Sequence[bytes]) -> None:
+        """Commit records of commands now, in a transaction of their own. Raises ``OutboxUnavailable``: then none is."""
+        telling = Commit(told=tuple(records), now_ns=self._clock.now_ns(), now_s=self._clock.monotonic_s())
+        self._note(telling, await self._writer.commit(telling))
+
     async def run(self) -> None:
         """Commit until ``stop``; the last commit is made before this returns."""
         while True:

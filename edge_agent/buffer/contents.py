@@ -221,4 +221,6 @@ def _record_kind(record: bytes, definition: str) -> Kind:
     """What a record is that was set aside: its kind is not stored there."""
     if definition:
         return Kind.DEFINITION
+    if record.startswith((b'{"kind":"report"', b'{"kind":"hello"')):
+        return Kind.COMMAND
     return Kind.GAP if b'"reason"' in record else Kind.EPOCH_START

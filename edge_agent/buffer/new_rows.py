@@ -58,7 +58,7 @@ class NewRows:
         record: bytes,
         now_ms: int,
     ) -> StoredBatch:
-        """Write a definition, a gap or an epoch start."""
+        """Write whatever is no samples."""
         number = self._take_number()
         payload = self._sealing.seal_batch(record, self._epoch, number, Lane.RECORDS)
         row = (number, self._epoch, kind, device, definition, now_ms, 0, payload, Lane.RECORDS)

@@ -60,6 +60,8 @@ class Commit:
     opened_gaps: list[OpenGap] = field(default_factory=list)
     closed_gaps: dict[DeviceName, int] = field(default_factory=dict)
     declared_gaps: list[Gap] = field(default_factory=list)
+    told: tuple[bytes, ...] = ()
+    """Records of the kind ``COMMAND``."""
     acknowledged: dict[Epoch, BatchRanges] = field(default_factory=dict)
     refused: list[tuple[Epoch, int, str]] = field(default_factory=list)
     now_ns: int = 0
@@ -71,8 +73,8 @@ class Commit:
     """Filled by the outbox: something was lost that a later commit will tell of, were it an empty one."""
 
     def __bool__(self) -> bool:
-        gaps = self.opened_gaps or self.closed_gaps or self.declared_gaps
-        return bool(self.batches or gaps or self.acknowledged or self.refused)
+        records = self.opened_gaps or self.closed_gaps or self.declared_gaps or self.told
+        return bool(self.batches or records or self.acknowledged or self.refused)
 
 
 class Outbox:
@@ -334,6 +336,7 @@ class Outbox:
         for device, last_ns in work.closed_gaps.items():
             self._close_gap(device, last_ns, now_ms, rows)
         self._add_gaps(work.declared_gaps, now_ms, rows)
+        rows += [self._add_record(Kind.COMMAND, _NO_DEVICE, _NO_DEFINITION, told, now_ms) for told in work.told]
         if work.batches and (taken := self._relief.takes(work.batches, now_ms, work.now_s)):
             rows += self._new_rows.add_batches(self._connection, taken, work.now_ns)
         work.given_up += relieved.given_up

@@ -19,6 +19,8 @@ class Kind(IntEnum):
     DEFINITION = 1
     GAP = 2
     SAMPLES = 3
+    COMMAND = 4
+    """What is told of commands: a report of one, or a hello (``connectors.commands.reports``)."""
 
 
 class Lane(IntEnum):

@@ -115,6 +115,8 @@ class Verification:
             document = json.loads(batch.record)
             if batch.kind is Kind.GAP:
                 self._note_gap(document)
+            elif batch.kind is Kind.COMMAND:
+                return "" if document["kind"] in ("report", "hello") else "it is none that tells of commands"
             elif parse_epoch(document["epoch"]) != batch.epoch:
                 return "it tells of another start of the agent"
         except (ValueError, KeyError, TypeError, AttributeError, PayloadInvalid) as exc:

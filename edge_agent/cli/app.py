@@ -78,7 +78,7 @@ def run(config: ConfigOption = DEFAULT_CONFIG) -> None:
         _print_problems(exc)
         raise typer.Exit(EXIT_PROBLEM) from exc
     except (AlreadyRunning, OutboxTooNew) as exc:
-        _fail(str(exc), EXIT_CANNOT_START)
+        fail(str(exc), EXIT_CANNOT_START)
 
 
 @app.command()
@@ -113,7 +113,7 @@ def status(config: ConfigOption = DEFAULT_CONFIG, socket: SocketOption = None, a
     from edge_agent.cli.screens import status_screen
     from edge_agent.cli.terminal import print_screen
 
-    answer = _ask(_socket(config, socket), "status")
+    answer = ask(socket_of(config, socket), "status")
     if as_json:
         print_json(answer)
     else:
@@ -137,7 +137,7 @@ def tags(
     from edge_agent.cli.tags_table import TagsTable
     from edge_agent.cli.terminal import print_screen
 
-    answer = _ask(_socket(config, socket), "tags", device=device, search=search)
+    answer = ask(socket_of(config, socket), "tags", device=device, search=search)
     if as_json:
         print_json(answer)
     else:
@@ -157,12 +157,13 @@ def watch(
     from edge_agent.cli.watching import watch_forever
 
     try:
-        _run(watch_forever(_socket(config, socket), device, search, interval, as_json=as_json))
+        _run(watch_forever(socket_of(config, socket), device, search, interval, as_json=as_json))
     except KeyboardInterrupt:
         raise typer.Exit from None
 
 
-def _ask(socket: Path, name: str, **args: Any) -> Any:
+def ask(socket: Path, name: str, **args: Any) -> Any:
+    """The answer of the agent at ``socket``; ends the command with a sentence when there is none."""
     from edge_agent.local_api.protocol import call
 
     return _run(call(socket, name, **args))
@@ -174,12 +175,12 @@ def _run(work: Coroutine[Any, Any, T]) -> T:
     try:
         return asyncio.run(work)
     except AgentNotRunning as exc:
-        _fail(str(exc), EXIT_NOT_RUNNING)
+        fail(str(exc), EXIT_NOT_RUNNING)
     except LinesideError as exc:
-        _fail(str(exc), EXIT_PROBLEM)
+        fail(str(exc), EXIT_PROBLEM)
 
 
-def _socket(config: Path, socket: Path | None) -> Path:
+def socket_of(config: Path, socket: Path | None) -> Path:
     """The socket that was named, or the one that the agent's file says; a file that is not valid will do."""
     from edge_agent.config.places import socket_path
 
@@ -200,14 +201,17 @@ def _print_problems(error: ConfigInvalid) -> None:
     typer.echo(counted(len(error.problems), "problem"), err=True)
 
 
-def _fail(message: str, code: int) -> NoReturn:
+def fail(message: str, code: int) -> NoReturn:
+    """End the command with a sentence."""
     typer.echo(message, err=True)
     raise typer.Exit(code)
 
 
 def main() -> None:
     """Entry point of the console script."""
-    from edge_agent.cli import buffer
+    from edge_agent.cli import audit, buffer, operate
 
     app.add_typer(buffer.app, name="buffer")
+    app.add_typer(audit.app, name="audit")
+    operate.add_to(app)
     app()

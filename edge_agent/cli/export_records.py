@@ -87,6 +87,8 @@ class Exporter:
             if takes_device:
                 named = {"device": batch.device, "definition": batch.definition}
                 self._writer.record({"record": "definition", **named, **_own(batch)})
+        elif batch.kind is Kind.COMMAND:
+            self._writer.record({"record": "command", "said": batch.record.decode("utf-8", "replace"), **_own(batch)})
         else:
             self._writer.record({"record": "epoch_start", **_own(batch)})
 

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from connectors.configuration.setting_names import counted
 from edge_agent.cli.terminal import Sentence
-from edge_agent.cli.words import duration, quality_text, size
+from edge_agent.cli.words import clock_time, duration, quality_text, size
 
 PROBLEMS_MAX: Final = 10
 """So many problems of a device are shown; ``edge-agent tags`` lists all of them."""
@@ -41,6 +41,7 @@ def status_screen(status: dict[str, Any]) -> RenderableType:
     for device in status["devices"]:
         lines += _device_lines(device)
     lines += [Text(), *_uplink_lines(status["uplink"]), *_outbox_lines(status["outbox"])]
+    lines += _command_lines(status.get("commands"))
     lines.append(Sentence("promise  ", status["promise"], "dim"))
     lines += [Sentence("insecure ", text, "yellow") for text in insecure_sentences(status)]
     return Group(*lines)
@@ -137,6 +138,26 @@ def _outbox_lines(outbox: dict[str, Any]) -> Iterator[RenderableType]:
         yield Sentence("         ", text, "yellow")
     if outbox["blocked"]:
         yield Sentence("         ", f"BLOCKED: {outbox['blocked']}", "bold red")
+
+
+def _command_lines(commands: dict[str, Any] | None) -> Iterator[RenderableType]:
+    """Which lines are locked, and why commands are not done."""
+    if commands is None:
+        return
+    for lock in commands["locks"]:
+        since = clock_time(lock["time_ms"] * 1_000_000)
+        text = f"{lock['line']} by {lock['actor']} since {since} UTC: {lock['reason']}"
+        yield Sentence("LOCKED   ", text, "bold yellow")
+    if commands["problem"]:
+        yield Sentence("commands ", f"NONE IS DONE: {commands['problem']}", "bold red")
+    elif not commands["remote"]:
+        yield Sentence("commands ", "those of the cloud are switched off (agent.remote_commands)", "yellow")
+    elif not commands["trusted_keys"]:
+        yield Sentence("commands ", "those of the cloud are refused: no key of it is trusted yet", "dim")
+    elif not commands["clock_known"]:
+        yield Sentence("commands ", "those of the cloud are refused: its time is not known yet", "yellow")
+    else:
+        yield Sentence("commands ", f"{counted(commands['held'], 'command')} waiting or being done")
 
 
 FULL_PART: Final = 0.9

@@ -111,6 +111,9 @@ def problem_sentences(tags: Sequence[dict[str, Any]]) -> list[Sentence]:
         Sentence(f"{device}: ", f"{_named(names)}: {what}", "yellow", indent=2)
         for (device, what), names in found.items()
     ]
+    locked = {tag["device"]: tag["locked"] for tag in tags if tag.get("locked")}
+    for device, by in locked.items():
+        sentences.insert(0, Sentence(f"{device}: ", f"LOCKED by {by}", "bold yellow", indent=2))
     if offline:
         away = Sentence("offline: ", f"{_named(list(offline))}; edge-agent status says why", "yellow", indent=2)
         sentences.insert(0, away)

@@ -24,6 +24,7 @@ from connectors.model.errors import ConfigInvalid, Problem
 from connectors.ports.secrets import SOURCE_IN_CONTEXT, SecretSource
 from connectors.ports.settings import DeviceSettings, DriverType, SettingInvalid
 from connectors.sparkplug.topics import id_problem
+from edge_agent.config.conditions import condition_problems, note_tags
 from edge_agent.config.models import AgentConfig
 
 FILES_MAX: Final = 1000
@@ -61,6 +62,7 @@ class _Loading:
     problems: list[Problem] = field(default_factory=list)
     _files: list[str] = field(default_factory=list)
     _device_places: dict[str, tuple[Document, NodePath]] = field(default_factory=dict)
+    _tags: dict[str, set[str]] = field(default_factory=dict)
 
     def load(self) -> AgentConfig | None:
         """The configuration; when there are ``problems``, what is returned means nothing."""
@@ -72,6 +74,8 @@ class _Loading:
             return None
         documents = [main, *self._included(main)]
         devices = [device for document in documents for device in self._devices(document)]
+        for document in documents:
+            self.problems += condition_problems(document, self._tags)
         sections = {key: value for key, value in main.value.items() if key != "devices"}
         if not self.problems:
             sections["devices"] = tuple(devices)
@@ -173,6 +177,7 @@ class _Loading:
                 self.problems.append(wrong_type(document, path, "group"))
                 continue
             self._check_names(document, path, entry)
+            note_tags(entry, self._tags)
             driver = self._driver(document, path, entry)
             if driver is None:
                 continue

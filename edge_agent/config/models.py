@@ -56,6 +56,9 @@ class AgentSettings(Settings):
     commissioning: Annotated[
         bool, Field(description="Read-only: nothing is written to any device, whatever else is configured")
     ] = False
+    remote_commands: Annotated[
+        bool, Field(description="Take commands of the cloud and of other hosts; local ones are taken all the same")
+    ] = True
 
     @field_validator("group")
     @classmethod
@@ -161,6 +164,17 @@ class OutboxSettings(Settings):
         return encryption
 
 
+class CommandSettings(Settings):
+    """Commands from the cloud, and the journal of all that is written."""
+
+    trusted_keys: Annotated[DataPath, Field(description="Public keys of the cloud; relative to agent.data_dir")] = Path(
+        "trusted-keys.json"
+    )
+    journal: Annotated[DataPath, Field(description="The command journal; relative to agent.data_dir")] = Path(
+        "commands.db"
+    )
+
+
 class LocalApiSettings(Settings):
     """The socket that the ``edge-agent`` command speaks to."""
 
@@ -189,6 +203,7 @@ class AgentConfig(Settings):
     agent: Annotated[AgentSettings, Field(description="{group: plant-7, name: line-3}")]
     uplink: Annotated[UplinkSettings, Field(description="{brokers: [mqtts://host:8883]}")]
     outbox: Annotated[OutboxSettings, Field(validate_default=True)] = OutboxSettings()
+    commands: Annotated[CommandSettings, Field(validate_default=True)] = CommandSettings()
     local_api: Annotated[LocalApiSettings, Field(validate_default=True)] = LocalApiSettings()
     observability: ObservabilitySettings = ObservabilitySettings()
     include: Annotated[
@@ -210,6 +225,15 @@ class AgentConfig(Settings):
     def _outbox_in_data_dir(cls, outbox: OutboxSettings, info: ValidationInfo) -> OutboxSettings:
         agent = _agent(info.data)
         return outbox if agent is None else outbox.model_copy(update={"path": agent.data_dir / outbox.path})
+
+    @field_validator("commands")
+    @classmethod
+    def _commands_in_data_dir(cls, commands: CommandSettings, info: ValidationInfo) -> CommandSettings:
+        agent = _agent(info.data)
+        paths = {"trusted_keys": commands.trusted_keys, "journal": commands.journal}
+        if agent is None:
+            return commands
+        return commands.model_copy(update={key: agent.data_dir / path for key, path in paths.items()})
 
     @field_validator("local_api")
     @classmethod

@@ -18,7 +18,7 @@ from connectors.configuration.yaml_nodes import Document
 from connectors.model.errors import ConfigInvalid, Problem
 from connectors.ports.secrets import SOURCE_IN_CONTEXT, SecretSource
 from edge_agent.config.encryption import EncryptionSettings
-from edge_agent.config.models import AgentSettings, LocalApiSettings, OutboxSettings
+from edge_agent.config.models import AgentSettings, CommandSettings, LocalApiSettings, OutboxSettings
 
 
 def socket_path(config: Path) -> Path:
@@ -29,6 +29,11 @@ def socket_path(config: Path) -> Path:
 def outbox_path(config: Path) -> Path:
     """The outbox of the agent. Raises ``ConfigInvalid`` when the file cannot be read as YAML."""
     return _place(config, "outbox", "path", OutboxSettings().path)
+
+
+def journal_path(config: Path) -> Path:
+    """The command journal of the agent. Raises ``ConfigInvalid`` when the file cannot be read as YAML."""
+    return _place(config, "commands", "journal", CommandSettings().journal)
 
 
 def data_dir(config: Path) -> Path:

@@ -116,7 +116,7 @@ def _with_parts(models: list[type[BaseModel]]) -> Iterator[type[BaseModel]]:
         seen.add(model)
         yield model
         for key in keys_of(model):
-            for path in ((key,), (key, 0)):
+            for path in ((key,), (key, 0), (key, "name")):
                 setting = setting_at(model, path)
                 if setting is not None and setting.model is not None:
                     waiting.append(setting.model)

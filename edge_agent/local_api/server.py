@@ -16,6 +16,7 @@ from connectors.model.back_off import BackOff
 from connectors.model.errors import AlreadyRunning, LinesideError
 from connectors.model.texts import storable
 from connectors.observability.events import emit
+from edge_agent.local_api.callers import CALLER, user_of
 from edge_agent.local_api.protocol import REQUEST_BYTES_MAX, parse_request
 from edge_agent.observability.agent_events import Fault, SocketUnavailable
 
@@ -84,6 +85,7 @@ class LocalApi:
         task = asyncio.current_task()
         assert task is not None  # noqa: S101  a client always has a task
         self._clients.add(task)
+        CALLER.set(user_of(writer.get_extra_info("socket")))
         try:
             if len(self._clients) > CLIENTS_MAX:
                 await _write(writer, {"error": f"{CLIENTS_MAX} commands are connected already; try again later"})

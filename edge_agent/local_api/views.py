@@ -19,6 +19,8 @@ from edge_agent.acquisition.collector import Collector
 from edge_agent.acquisition.device import DeviceAcquisition
 from edge_agent.buffer.set_aside import damaged_files
 from edge_agent.buffer.writer import OutboxReader
+from edge_agent.commands.service import Commands
+from edge_agent.local_api.command_status import commands_status, lock_of
 from edge_agent.local_api.outbox_files import outbox_files, waiting_bytes
 from edge_agent.observability.metrics import (
     OUTBOX_BATCHES,
@@ -68,7 +70,9 @@ class AgentView:
         reader: OutboxReader,
         uplink: Uplink,
         clock: Clock,
+        commands: Commands | None = None,
     ) -> None:
+        self._commands = commands
         self._facts = facts
         self._devices = devices
         self._collector = collector
@@ -115,6 +119,7 @@ class AgentView:
             "delivery": uplink.options.delivery.value,
             "promise": PROMISES[uplink.options.delivery],
             "insecure": list(facts.insecure),
+            "commands": commands_status(self._commands),
             "devices": [self._device(device) for device in self._devices],
             "uplink": {
                 "broker": uplink.state.broker,
@@ -166,13 +171,13 @@ class AgentView:
         Not as they were: they got a sample, a problem (or lost it), or their device came or went.
         """
         interval_s, search = _interval_s(args), _search(args)
-        seen: dict[tuple[str, str], tuple[int, str, bool]] = {}
+        seen: dict[tuple[str, str], tuple[int, str, bool, str]] = {}
         while True:
             changed: list[dict[str, Any]] = []
             for device in self._chosen(args):
                 for tag in self._tags(device, search):
                     key = (tag["device"], tag["tag"])
-                    mark = (tag["samples"], tag["problem"], tag["stale"])
+                    mark = (tag["samples"], tag["problem"], tag["stale"], tag["locked"])
                     if seen.get(key) != mark:
                         seen[key] = mark
                         changed.append(tag)
@@ -206,6 +211,7 @@ class AgentView:
 
     def _tags(self, device: DeviceAcquisition, search: str) -> list[dict[str, Any]]:
         problems = {str(problem.tag): problem for problem in device.problems}
+        locked = lock_of(self._commands, device.name)
         rows: list[dict[str, Any]] = []
         for index, name in enumerate(device.tag_names):
             if search not in name.casefold():
@@ -227,6 +233,7 @@ class AgentView:
                     "stale": not device.is_online,
                     "samples": int(device.current.sample_count[index]),
                     "problem": "" if problem is None else problem.reason,
+                    "locked": locked,
                 }
             )
         return rows

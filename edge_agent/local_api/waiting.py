@@ -17,7 +17,8 @@ class WaitingView:
 
     def __init__(self, facts: AgentFacts, outbox: Path, clock: Clock) -> None:
         self.reason = "the outbox is being opened"
-        self.handlers: Mapping[str, Handler] = {"status": self.status, "tags": self.refuse, "watch": self.refuse}
+        others = ("tags", "watch", "lock", "unlock", "commands", "command", "approve", "write", "run")
+        self.handlers: Mapping[str, Handler] = {"status": self.status, **dict.fromkeys(others, self.refuse)}
         self._facts = facts
         self._outbox = outbox
         self._clock = clock
@@ -40,7 +41,7 @@ class WaitingView:
         }
 
     async def refuse(self, _args: Mapping[str, Any]) -> AsyncIterator[Any]:
-        """There are no values: nothing is acquired that could not be stored."""
+        """There are no values, and no commands: nothing is acquired or done that could not be stored."""
         if self.reason:
             raise OutboxUnavailable(f"the agent acquires nothing yet, as it waits for its outbox: {self.reason}")
         yield {}

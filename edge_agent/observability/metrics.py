@@ -91,3 +91,14 @@ MESSAGES_REFUSED: Final = Counter(
     "lineside_messages_refused_total", "Messages from the broker that the agent cannot follow", registry=REGISTRY
 )
 FAULTS: Final = Counter("lineside_faults_total", "Unexpected errors of a supervised task", ["task"], registry=REGISTRY)
+COMMANDS_ENDED: Final = Counter(
+    "lineside_commands_ended_total", "Commands that have come to an end", ["state"], registry=REGISTRY
+)
+COMMANDS_REFUSED: Final = Counter(
+    "lineside_commands_refused_total", "Commands that were not done, by why", ["code"], registry=REGISTRY
+)
+COMMANDS_WAITING: Final = Gauge("lineside_commands_waiting", "Commands that wait or are being done", registry=REGISTRY)
+JOURNAL_BLOCKED: Final = Gauge(
+    "lineside_command_journal_blocked", "1 while the command journal cannot be written", registry=REGISTRY
+)
+LINES_LOCKED: Final = Gauge("lineside_lines_locked", "Lines that operators have locked", registry=REGISTRY)

@@ -18,9 +18,11 @@ from connectors.sparkplug.bulk_encode import (
     sub_millisecond_ticks,
 )
 from connectors.sparkplug.delivery import (
+    COMMAND_REPORT,
     DEFINITION_BODY,
     EPOCH_START,
     GAP,
+    HELLO,
     MESSAGE_OVERHEAD_BYTES_MAX,
     TICK_BYTES,
     Delivery,
@@ -28,6 +30,8 @@ from connectors.sparkplug.delivery import (
 from edge_agent.buffer.rows import Kind, StoredBatch
 
 TOPIC_BYTES_MAX: Final = 512
+_HELLO_BEGINS: Final = b'{"kind":"hello"'
+"""As ``Hello.to_json`` writes it."""
 
 
 def samples_message(batch: StoredBatch, *, historical: bool) -> tuple[Delivery, bytes]:
@@ -48,7 +52,7 @@ def preview_message(epoch: Epoch, definition: DefinitionHash, parts: Sequence[Sa
 
 
 def record_message(batch: StoredBatch) -> Delivery:
-    """The delivery metrics of a definition, a gap or an epoch start, with the record itself."""
+    """The delivery metrics of a record, with the record itself."""
     records: dict[str, str | bytes]
     match batch.kind:
         case Kind.DEFINITION:
@@ -57,6 +61,9 @@ def record_message(batch: StoredBatch) -> Delivery:
             records = {GAP: batch.record.decode()}
         case Kind.EPOCH_START:
             records = {EPOCH_START: batch.record.decode()}
+        case Kind.COMMAND:
+            name = HELLO if batch.record.startswith(_HELLO_BEGINS) else COMMAND_REPORT
+            records = {name: batch.record.decode()}
         case Kind.SAMPLES:
             raise ValueError("samples are not a record")
     return Delivery(batch.epoch, batch.number, batch.definition, 0, records=dict(records))

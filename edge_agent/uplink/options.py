@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import Protocol
 
 from connectors.model.delivery import AgentName
 from connectors.sparkplug.birth import NodeProperty
+from connectors.sparkplug.device_command import CommandReceived, SignedReceived
 from connectors.sparkplug.edge_session import Phase
 
 
@@ -17,6 +19,22 @@ class Delivery(Enum):
     """A batch is kept and sent until the cloud says that its event log has it."""
     SPARKPLUG = "sparkplug"
     """A batch is kept until it has left for a broker on which the primary host is online: store and forward."""
+
+
+class CommandListener(Protocol):
+    """Who takes what the agent is asked to do. Every method returns at once."""
+
+    def received(self, message: CommandReceived) -> None:
+        """A command has come."""
+        ...
+
+    def signed(self, message: SignedReceived) -> None:
+        """A signed document for the agent itself has come: the time, or that a command is taken back."""
+        ...
+
+    def connected(self) -> None:
+        """The births are out: the cloud can be asked for its time."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

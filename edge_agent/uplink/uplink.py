@@ -17,6 +17,7 @@ from connectors.model.tags import DeviceDefinition, DeviceName
 from connectors.observability.events import emit
 from connectors.ports.broker import BrokerLimits, BrokerSession, Message
 from connectors.ports.clock import Clock
+from connectors.sparkplug.device_command import CommandReceived, SignedReceived
 from connectors.sparkplug.edge_session import (
     Acknowledged,
     BirthTooLarge,
@@ -42,7 +43,7 @@ from edge_agent.observability.uplink_events import (
     UplinkWaiting,
 )
 from edge_agent.uplink.host_clock import HostClock
-from edge_agent.uplink.options import UplinkOptions, UplinkState
+from edge_agent.uplink.options import CommandListener, UplinkOptions, UplinkState
 from edge_agent.uplink.preview import Changed
 from edge_agent.uplink.sender import Sender, Values
 
@@ -66,6 +67,7 @@ class Uplink:
         values: Values,
         clock: Clock,
         changed: Changed = lambda _device: [],
+        commands: CommandListener | None = None,
     ) -> None:
         self.options = options
         self.state = UplinkState()
@@ -74,6 +76,7 @@ class Uplink:
         self._writer = writer
         self._feed = feed
         self._clock = clock
+        self._commands = commands
         self._session = EdgeSession(
             options.agent,
             epoch=writer.epoch,
@@ -225,12 +228,22 @@ class Uplink:
                         self._leave.set_result(effect.next_broker)
                 case Refused():
                     emit(MessageRefused(effect.topic, effect.reason))
+                case CommandReceived() | SignedReceived():
+                    self._asked(effect)
                 case BirthTooLarge():
                     emit(DeviceUnborn(effect.device, effect.reason))
                 case Subscribe():
                     raise AssertionError("subscriptions are made when a connection begins")
                 case _:
                     assert_never(effect)
+
+    def _asked(self, effect: CommandReceived | SignedReceived) -> None:
+        if self._commands is None:
+            emit(MessageRefused(effect.topic, "this agent takes no commands"))
+        elif isinstance(effect, CommandReceived):
+            self._commands.received(effect)
+        else:
+            self._commands.signed(effect)
 
     def _publish(self, effect: Publish) -> None:
         with contextlib.suppress(BrokerUnavailable):  # the task on the connection notices the loss
@@ -241,6 +254,8 @@ class Uplink:
             self._sender.note_birth(device)
         self.state.phase, self.state.reason = Phase.BORN.value, ""
         emit(UplinkOnline(self.state.broker))
+        if self._commands is not None:
+            self._commands.connected()
         self._feed.changed.set()
 
     def _host_changed(self, *, online: bool) -> None:

@@ -207,6 +207,26 @@ class NoSocket:
         await asyncio.Event().wait()
 
 
+class NoCommands:
+    """In place of the command part and its journal: nobody commands these machines. It is explored by itself, in
+    ``tests/unit/commands/test_journal_machine.py``.
+    """
+
+    def __init__(self, *_: Any, **__: Any) -> None:
+        self.operators: Any = None
+        self.is_connected: Any = None
+
+    async def run(self) -> None:
+        """Do nothing."""
+        await asyncio.Event().wait()
+
+    def connected(self) -> None:
+        """See ``CommandListener``."""
+
+    async def close(self) -> None:
+        """See ``JournalThread``."""
+
+
 def _config(name: str, plan: Plan, machines: list[Machine]) -> AgentConfig:
     devices = tuple(
         MachineSettings(

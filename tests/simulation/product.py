@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from edge_agent.buffer.damage import _CONSTANTS
 from edge_agent.buffer.feed import Feed
-from tests.simulation.agents import UNSENT_BYTES_MAX, NoSocket
+from tests.simulation.agents import UNSENT_BYTES_MAX, NoCommands, NoSocket
 from tests.simulation.disk import SimulatedOs
 from tests.simulation.event_loop import current_process
 from tests.simulation.plan import Plan
@@ -39,6 +39,8 @@ def simulated(plan: Plan, trace: Trace) -> Iterator[None]:
         ),
         ("edge_agent.main", "MqttSession"): lambda options: _box().session,
         ("edge_agent.main", "LocalApi"): NoSocket,
+        ("edge_agent.main", "Commands"): NoCommands,
+        ("edge_agent.main", "JournalThread"): NoCommands,
         ("edge_agent.main", "Feed"): functools.partial(Feed, fresh_bytes_max=plan.fresh_bytes_max),
         ("edge_agent.main", "WINDOW_BYTES_MAX"): plan.window_bytes_max,
         ("edge_agent.main", "lineside_version"): lambda: "simulated",

@@ -93,7 +93,12 @@ class MosquittoBroker:
         return self.process.log()
 
     def _configuration(self) -> list[str]:
-        lines = [f"listener {self.port} {LOOPBACK}", "log_dest stderr", "connection_messages true"]
+        lines = [
+            f"listener {self.port} {LOOPBACK}",
+            "log_dest stderr",
+            "connection_messages true",
+            "set_tcp_nodelay true",
+        ]
         if os.geteuid() == 0:
             lines.append("user root")  # otherwise it becomes a user who cannot write its folder
         if self.authority is None:

@@ -27,6 +27,8 @@ OWN_KINDS: dict[str, set[str]] = {
     "bool": {"bool_type"},
     "literal": {"literal_error"},
     "tuple": {"tuple_type"},
+    "dict": {"dict_type"},
+    "any": set(),
     "model": {"model_type"},
     "model-fields": {"missing", "extra_forbidden"},
     "function-before": {"value_error"},
@@ -38,7 +40,11 @@ OWN_KINDS: dict[str, set[str]] = {
     "definition-ref": set(),
 }
 BOUNDS = {"gt": "greater_than", "ge": "greater_than_equal", "lt": "less_than", "le": "less_than_equal"}
-LENGTHS = {"str": ("string_too_short", "string_too_long"), "tuple": ("too_short", "too_long")}
+LENGTHS = {
+    "str": ("string_too_short", "string_too_long"),
+    "tuple": ("too_short", "too_long"),
+    "dict": ("too_short", "too_long"),
+}
 TREATED_IN_EXPLAIN = {"missing", "extra_forbidden", "default_factory_not_called"}
 
 
@@ -57,6 +63,8 @@ def kinds_of(schema: dict[str, Any]) -> Iterator[str]:
         if bound in schema:
             yield complaint
     inside: list[dict[str, Any]] = [*schema.get("items_schema", ()), *schema.get("definitions", ())]
+    if kind == "dict":
+        inside += [schema["keys_schema"], schema["values_schema"]]
     if kind == "model-fields":
         inside += schema["fields"].values()
     elif "schema" in schema:

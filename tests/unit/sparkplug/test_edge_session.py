@@ -287,8 +287,9 @@ def test_acknowledgements_and_refusals_are_handed_on() -> None:
         (NCMD, b"\xff\xff", "the command is not a Sparkplug payload"),
         (STATE, b"online", "not a STATE message"),
         (STATE, b'{"online": 1, "timestamp": 5}', "a STATE message with values of a wrong type"),
-        ("spBv1.0/plant/DCMD/line/press", b"", "commands to devices are not enabled"),
-        ("spBv1.0/plant/NCMD/other", b"", "commands to devices are not enabled"),
+        ("spBv1.0/plant/DCMD/line/press", b"", "the command has no metrics"),
+        ("spBv1.0/plant/NCMD/other", b"", "this agent does not listen to that"),
+        ("spBv1.0/plant/DCMD/other/press", b"", "this agent does not listen to that"),
         ("some/topic", b"", "not a Sparkplug topic"),
     ],
 )

@@ -1,0 +1,77 @@
+"""Commands for people: a table of many, and all of one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from edge_agent.cli.terminal import Sentence
+from edge_agent.cli.words import clock_time, value_text
+
+COLOURS: Final = {"succeeded": "green", "received": "", "executing": "", "unknown": "bold red", "failed": "red"}
+
+
+def commands_table(commands: Sequence[dict[str, Any]]) -> RenderableType:
+    """The answer to ``commands``."""
+    if not commands:
+        return Text("the journal has no commands")
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for heading in ("time (UTC)", "id", "target", "asked for", "by", "state"):
+        table.add_column(heading, no_wrap=heading == "id")
+    for command in commands:
+        state = Text(_state(command), COLOURS.get(command["state"], "yellow"))
+        time = clock_time(command["received_ms"] * 1_000_000)
+        table.add_row(time, command["id"], command["target"], asked(command), command["issuer"], state)
+    return table
+
+
+def command_screen(command: dict[str, Any]) -> RenderableType:
+    """The answer to ``command``."""
+    lines: list[RenderableType] = [
+        Text.assemble((command["target"], "bold"), f"  {asked(command)}  {_state(command)}"),
+        Sentence("asked by ", f"{command['issuer']} ({command['source']}): {command['reason'] or '-'}"),
+    ]
+    if command["approvers"]:
+        lines.append(Sentence("approved ", ", ".join(command["approvers"])))
+    if command["meaning"]:
+        lines.append(Sentence("meaning  ", command["meaning"], "yellow"))
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for heading in ("time (UTC)", "step", "by", "before", "after", "detail"):
+        table.add_column(heading)
+    for step in command["steps"]:
+        name = step["state"] if step["step"] else "writing"
+        values = (value_text(step["before"]), value_text(step["after"]))
+        table.add_row(clock_time(step["time_ms"] * 1_000_000), name, step["actor"], *values, _detail(step))
+    return Group(*lines, Text(), table)
+
+
+def end_sentence(command: dict[str, Any]) -> str:
+    """What came of a command that somebody has just given."""
+    target, state = command["target"], command["state"]
+    if command["waits_for_approval"]:
+        return f"{target} waits until somebody else agrees: edge-agent commands approve {command['id']}"
+    held = f", and holds {value_text(command['after'])}" if command["after"] is not None else ""
+    if state == "succeeded":
+        return f"{target}: done{held}"
+    why = f"{command['meaning']} {command['detail']}".strip()
+    return f"{target}: {state}{held}. {why}"
+
+
+def asked(command: dict[str, Any]) -> str:
+    """What is to be done, in a few words."""
+    action = command["action"]
+    if action["do"] == "write":
+        return f":= {value_text(action['value'])}"
+    return ", ".join(f"{name} = {value_text(value)}" for name, value in action["arguments"].items())
+
+
+def _state(command: dict[str, Any]) -> str:
+    return f"{command['state']} ({command['code']})" if command["code"] else str(command["state"])
+
+
+def _detail(step: dict[str, Any]) -> str:
+    return f"{step['code']}: {step['detail']}" if step["code"] else str(step["detail"])

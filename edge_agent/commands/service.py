@@ -1,0 +1,298 @@
+"""The command part of the agent, put together: what comes from the broker, what people do, and what the cloud hears.
+
+Until the journal can be opened, nothing is taken; it is tried again, and ``status`` says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from connectors.commands.reports import Cancellation, Hello, TimeAnswer, read_record
+from connectors.model.errors import OutboxUnavailable, PayloadInvalid
+from connectors.observability.events import emit
+from connectors.ports.clock import Clock
+from connectors.sparkplug.delivery import CANCEL, TIME
+from connectors.sparkplug.device_command import CommandReceived, SignedReceived
+from edge_agent.commands.checks import Authority
+from edge_agent.commands.cloud_time import CloudTime
+from edge_agent.commands.executor import Executor, Switches
+from edge_agent.commands.intake import CommandIntake
+from edge_agent.commands.journal_file import JournalUnavailable
+from edge_agent.commands.journal_rows import Command
+from edge_agent.commands.journal_thread import JournalAccess
+from edge_agent.commands.operators import Operators
+from edge_agent.commands.pinned_keys import KeysUnreadable, read_pinned_keys
+from edge_agent.commands.plant import Plant
+from edge_agent.commands.recovery import Recovery
+from edge_agent.commands.targets import Targets
+from edge_agent.commands.telling import Records, Telling
+from edge_agent.observability.command_events import (
+    CommandNotTaken,
+    JournalBegunAnew,
+    JournalBlocked,
+    JournalRecovered,
+    TrustedKeysRead,
+    TrustedKeysUnreadable,
+)
+
+if TYPE_CHECKING:
+    from connectors.commands.signing import TrustedKeys
+
+HELLO_S: Final = 300.0
+HELLO_UNKNOWN_S: Final = 10.0
+"""While the cloud's time is not known, it is asked for this often."""
+RETRY_S: Final = 1.0
+DOCUMENTS_MAX: Final = 256
+"""So many signed documents wait to be read; of more, the oldest are dropped, and asked for again."""
+KEYS_LOOK_S: Final = 10.0
+NO_JOURNAL: Final = "0" * 32
+RESTORED: Final = "the journal is an older state of itself: its disk was restored, and this command may have been done"
+
+
+class Commands:
+    """See the module; implements ``CommandListener`` for the uplink.
+
+    ``elapsed_s`` is a clock that goes on while the box sleeps.
+    """
+
+    def __init__(
+        self,
+        journal: JournalAccess,
+        records: Records,
+        plant: Plant,
+        targets: Targets,
+        *,
+        agent: str,
+        switches: Switches,
+        keys_file: Path,
+        clock: Clock,
+        elapsed_s: Callable[[], float] | None = None,
+    ) -> None:
+        self._journal = journal
+        self._records = records
+        self._keys_file = keys_file
+        self._clock = clock
+        self._elapsed_s = elapsed_s or clock.monotonic_s
+        self.is_connected: Callable[[], bool] = lambda: True
+        """Whether the cloud can be asked for its time; the uplink knows."""
+        self._keys: TrustedKeys | None = None
+        self._keys_seen: Any = None
+        self._time = CloudTime()
+        self._clock_known = asyncio.Event()
+        self._hello_due = asyncio.Event()
+        self._hello_told = asyncio.Event()
+        self._documents: deque[tuple[SignedReceived, float]] = deque(maxlen=DOCUMENTS_MAX)
+        self._document_came = asyncio.Event()
+        self._authority = Authority(agent, NO_JOURNAL, 0)
+        self.switches = switches
+        self.problem = "the command journal is not open yet"
+        self.telling = Telling(journal, records)
+        self.executor = Executor(
+            journal, plant, targets, switches=switches, cloud_now=self._cloud_now, locks=lambda: self.operators.locks,
+            told=self.telling.wake, clock=clock,
+        )  # fmt: skip
+        self.operators = Operators(
+            journal, self.executor, self.telling, targets, plant, agent=agent, said=self._hello_due.set, clock=clock
+        )
+        self._intake = CommandIntake(
+            journal, self.executor, self.telling, targets, keys=self._trusted, authority=lambda: self._authority,
+            cloud_now=self._cloud_now, clock=clock, taken=self._count,
+        )  # fmt: skip
+        self._recovery = Recovery(journal, self.executor, plant, targets, clock)
+
+    @property
+    def is_clock_known(self) -> bool:
+        """Whether the cloud's time is known well enough for its commands."""
+        now = self._cloud_now()
+        return now is not None and now.is_known
+
+    @property
+    def key_count(self) -> int:
+        """How many keys of the cloud are trusted."""
+        return 0 if self._keys is None else len(self._keys)
+
+    # -- CommandListener ---------------------------------------------------------------------------------------------
+
+    def received(self, message: CommandReceived) -> None:
+        """See ``CommandListener``."""
+        self._intake.received(message)
+
+    def signed(self, message: SignedReceived) -> None:
+        """See ``CommandListener``."""
+        self._documents.append((message, self._elapsed_s()))
+        self._document_came.set()
+
+    def connected(self) -> None:
+        """See ``CommandListener``."""
+        self._hello_due.set()
+
+    # ----------------------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        self._look_at_keys()
+        self.executor.reset()
+        open_commands = await self._open()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.executor.run(), name="commands executor")
+            tasks.create_task(self.telling.run(), name="commands telling")
+            tasks.create_task(self._recovery.run(self._clock_known, open_commands), name="commands recovery")
+            tasks.create_task(self._intake.run(self._hello_told, self._clock_known), name="commands intake")
+            tasks.create_task(self._read_documents(), name="commands documents")
+            tasks.create_task(self._say_hello(), name="commands hello")
+            tasks.create_task(self._keep_keys(), name="commands keys")
+
+    async def _open(self) -> list[Command]:
+        """Open the journal, however long the disk does not let it; what an earlier start has left open."""
+        has_failed = False
+        while True:
+            try:
+                set_aside = await self._journal.call(lambda journal: journal.set_aside)
+                await self._learn()
+                await self.operators.resume()
+                await self.executor.resume()
+                found = await self._journal.call(lambda journal: journal.unfinished())
+            except JournalUnavailable as exc:
+                if not has_failed:
+                    emit(JournalBlocked(str(exc)))
+                has_failed, self.problem = True, str(exc)
+                await asyncio.sleep(RETRY_S)
+                continue
+            if has_failed:
+                emit(JournalRecovered())
+            if set_aside is not None:
+                emit(JournalBegunAnew(self._authority.journal, f"it was damaged, and is set aside as {set_aside}"))
+            self.problem = ""
+            return found
+
+    async def _learn(self) -> None:
+        facts = await self._journal.call(lambda journal: journal.facts())
+        self._authority = Authority(self._authority.agent, facts.journal, facts.number, facts.is_anew)
+
+    def _count(self, number: int) -> None:
+        if number > self._authority.number:
+            self._authority = replace(self._authority, number=number)
+
+    # -- the cloud's time --------------------------------------------------------------------------------------------
+
+    def _cloud_now(self) -> Any:
+        return self._time.now(self._elapsed_s())
+
+    async def _say_hello(self) -> None:
+        """At the start, at each connect, and then every few minutes."""
+        self._hello_due.set()
+        while True:
+            due_s = HELLO_S if self.is_clock_known else HELLO_UNKNOWN_S
+            try:
+                async with asyncio.timeout(due_s):
+                    await self._hello_due.wait()
+                is_asked = True
+            except TimeoutError:
+                is_asked = False
+            self._hello_due.clear()
+            if not is_asked and not self.is_connected():
+                continue  # it would wait in the outbox, and its answer would say nothing
+            try:
+                await self._hello()
+            except (JournalUnavailable, OutboxUnavailable):
+                await asyncio.sleep(RETRY_S)
+
+    async def _hello(self) -> None:
+        facts = await self._journal.call(lambda journal: journal.facts())
+        hello = Hello(
+            nonce=self._time.question(self._elapsed_s()), journal=facts.journal, number=facts.number, start=facts.start,
+            previous=facts.previous, open=facts.open, audit_number=facts.audit_number, audit_hash=facts.audit_hash,
+            locks=facts.locks,
+        )  # fmt: skip
+        await self._records.tell([hello.to_json()])
+        if not self._hello_told.is_set():
+            self._hello_told.set()
+            await self._journal.call(lambda journal: journal.hello_told())
+
+    async def _read_documents(self) -> None:
+        while True:
+            await self._document_came.wait()
+            self._document_came.clear()
+            while self._documents:
+                message, heard_s = self._documents.popleft()
+                try:
+                    await self._document(message, heard_s)
+                except JournalUnavailable as exc:
+                    emit(JournalBlocked(str(exc)))
+                    await asyncio.sleep(RETRY_S)
+
+    async def _document(self, message: SignedReceived, heard_s: float) -> None:
+        """A signed document came at ``heard_s``: the time, or that a command is taken back."""
+        from connectors.commands.signing import SignatureRefused
+
+        try:
+            if message.metric == TIME:
+                sealed = self._trusted().verify("lineside-time", message.jws)
+                await self._told_time(read_record(TimeAnswer, sealed), heard_s)
+            elif message.metric == CANCEL:
+                sealed = self._trusted().verify("lineside-cancel", message.jws)
+                await self._cancelled(read_record(Cancellation, sealed))
+        except SignatureRefused as exc:
+            emit(CommandNotTaken(message.topic, exc.code.value, f"{message.metric}: {exc}"))
+        except PayloadInvalid as exc:
+            emit(CommandNotTaken(message.topic, "malformed", f"{message.metric}: {exc}"))
+
+    async def _told_time(self, answer: TimeAnswer, heard_s: float) -> None:
+        if answer.agent != self._authority.agent or not self._time.answered(answer, heard_s):
+            return
+        if answer.restored and answer.journal == self._authority.journal:
+            now_ms = self._clock.now_ns() // 1_000_000
+            try:
+                journal = await self._journal.call(lambda journal: journal.begin_anew(now_ms, RESTORED))
+            except JournalUnavailable:
+                self._time = CloudTime()  # without a new journal nothing may be done, so nobody knows the time
+                self._hello_due.set()
+                raise
+            emit(JournalBegunAnew(journal, RESTORED))
+            await self._learn()
+            self.telling.wake()
+            self._hello_due.set()
+        if self.is_clock_known:
+            self._clock_known.set()
+
+    async def _cancelled(self, cancellation: Cancellation) -> None:
+        if cancellation.agent == self._authority.agent:
+            await self.executor.cancel(cancellation.id, cancellation.issuer, cancellation.reason)
+
+    # -- keys --------------------------------------------------------------------------------------------------------
+
+    def _trusted(self) -> TrustedKeys:
+        if self._keys is None:
+            from connectors.commands.signing import TrustedKeys
+
+            self._keys = TrustedKeys()
+        return self._keys
+
+    async def _keep_keys(self) -> None:
+        """Enrolment writes the file while the agent runs."""
+        while True:
+            await asyncio.sleep(KEYS_LOOK_S)
+            self._look_at_keys()
+
+    def _look_at_keys(self) -> None:
+        """Read the keys, if their file has changed since they were read."""
+        try:
+            stat = self._keys_file.stat()
+            seen: Any = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
+        except OSError as exc:
+            seen = type(exc).__name__
+        if seen == self._keys_seen:
+            return
+        self._keys_seen = seen
+        try:
+            self._keys = None if seen == FileNotFoundError.__name__ else read_pinned_keys(self._keys_file)
+            emit(TrustedKeysRead(str(self._keys_file), self.key_count))
+            self._hello_due.set()
+        except KeysUnreadable as exc:
+            self._keys = None
+            emit(TrustedKeysUnreadable(str(exc)))

@@ -1,0 +1,32 @@
+"""What ``status`` and ``watch`` say of commands: whether they are taken, and which lines are locked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from edge_agent.commands.journal_rows import AGENT_LINE
+from edge_agent.commands.service import Commands
+
+
+def commands_status(commands: Commands | None) -> dict[str, Any] | None:
+    """Of the whole agent; ``None`` where there is no part for commands."""
+    if commands is None:
+        return None
+    locks = commands.operators.locks.values()
+    return {
+        "remote": commands.switches.remote_commands,
+        "clock_known": commands.is_clock_known,
+        "trusted_keys": commands.key_count,
+        "held": commands.executor.held,
+        "problem": commands.problem or commands.executor.blocked_reason,
+        "locks": [
+            {"line": lock.line, "reason": lock.reason, "actor": lock.actor, "time_ms": lock.time_ms} for lock in locks
+        ],
+    }
+
+
+def lock_of(commands: Commands | None, device: str) -> str:
+    """Who has locked a device, or the whole agent, and why; empty when nobody has."""
+    locks = {} if commands is None else commands.operators.locks
+    lock = locks.get(device) or locks.get(AGENT_LINE)
+    return "" if lock is None else f"{lock.actor}: {lock.reason}"

@@ -1,0 +1,125 @@
+"""Events of commands: what was done and refused, the journal, and what operators do.
+
+The names are part of the product: alerts depend on them (docs/reference/events.md).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from connectors.observability.events import Event
+from edge_agent.observability.metrics import (
+    COMMANDS_ENDED,
+    COMMANDS_REFUSED,
+    JOURNAL_BLOCKED,
+    LINES_LOCKED,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class CommandEnded(Event):
+    """A command has come to an end; ``state`` is unknown where nobody can say whether the device was written."""
+
+    id: str
+    target: str
+    state: str
+    code: str
+    detail: str
+    actor: str
+
+    def measure(self) -> None:
+        """See ``Event``."""
+        COMMANDS_ENDED.labels(self.state).inc()
+        if self.code:
+            COMMANDS_REFUSED.labels(self.code).inc()
+
+
+@dataclass(frozen=True, slots=True)
+class CommandNotTaken(Event):
+    """A message that asked for something is not one of the cloud for this agent, or there was no room for it."""
+
+    level: ClassVar[str] = "warning"
+    topic: str
+    code: str
+    detail: str
+
+    def measure(self) -> None:
+        """See ``Event``."""
+        COMMANDS_REFUSED.labels(self.code).inc()
+
+
+@dataclass(frozen=True, slots=True)
+class JournalBlocked(Event):
+    """The command journal cannot be written: no command is done until it can."""
+
+    level: ClassVar[str] = "error"
+    reason: str
+
+    def measure(self) -> None:
+        """See ``Event``."""
+        JOURNAL_BLOCKED.set(1)
+
+
+@dataclass(frozen=True, slots=True)
+class JournalRecovered(Event):
+    """The command journal can be written again."""
+
+    def measure(self) -> None:
+        """See ``Event``."""
+        JOURNAL_BLOCKED.set(0)
+
+
+@dataclass(frozen=True, slots=True)
+class JournalBegunAnew(Event):
+    """The journal was an older state of itself, or damaged: what had not ended is unknown, and it has a new id."""
+
+    level: ClassVar[str] = "warning"
+    journal: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class TrustedKeysRead(Event):
+    """The public keys of the cloud were read; with none, every command of the cloud is refused."""
+
+    path: str
+    keys: int
+
+
+@dataclass(frozen=True, slots=True)
+class TrustedKeysUnreadable(Event):
+    """The public keys of the cloud cannot be read: every command of the cloud is refused."""
+
+    level: ClassVar[str] = "error"
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class LineLocked(Event):
+    """An operator has locked a line: no command is done there."""
+
+    level: ClassVar[str] = "warning"
+    line: str
+    reason: str
+    actor: str
+
+
+@dataclass(frozen=True, slots=True)
+class LineUnlocked(Event):
+    """An operator has unlocked a line."""
+
+    line: str
+    actor: str
+
+
+@dataclass(frozen=True, slots=True)
+class LocksCounted(Event):
+    """How many lines are locked now."""
+
+    level: ClassVar[str] = ""
+    count: int
+
+    def measure(self) -> None:
+        """See ``Event``."""
+        LINES_LOCKED.set(self.count)
