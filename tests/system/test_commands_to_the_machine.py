@@ -1,0 +1,156 @@
+"""From the API to the machine and back, nothing played: cloud, broker, agent, a Modbus unit and an OPC UA server."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from lineside.servers.mosquitto import MosquittoBroker
+
+from edge_agent.commands.pinned_keys import write_pinned_keys
+from tests.servers.modbus import ModbusServer
+from tests.servers.opcua import OpcUaServer
+from tests.system.cloud_process import Cloud
+from tests.system.edge_agent_steps import AgentProcess
+
+WAIT_S_MAX = 30.0
+TAGS = 4
+DEVICES = """
+- name: oven
+  driver: modbus
+  endpoint: {oven}
+  poll: 100ms
+  tags:
+  - {{name: setpoint, at: holding 1, writable: {{min: 0, max: 250}}}}
+  - {{name: temperature, at: holding 2}}
+- name: press
+  driver: opcua
+  endpoint: {press}
+  insecure: true
+  tags:
+  - {{name: speed, at: ns=1;s=speed, writable: {{min: 0, max: 100, readback: 0.01}}}}
+  - {{name: state, at: ns=1;s=state}}
+"""
+
+
+class Factory:
+    """All of it, and somebody with a token."""
+
+    def __init__(self, cloud: Cloud, agent: AgentProcess, oven: ModbusServer, press: OpcUaServer, token: str) -> None:
+        self.cloud, self.agent, self.oven, self.press = cloud, agent, oven, press
+        self._token = token
+
+    def ask(self, method: str, path: str, body: Any = None, key: str = "") -> httpx.Response:
+        headers = {"Authorization": f"Bearer {self._token}"} | ({"Idempotency-Key": key} if key else {})
+        url = f"http://127.0.0.1:{self.cloud.port}/api/v1/commands{path}"
+        return httpx.request(method, url, headers=headers, json=body, timeout=40.0, trust_env=False)
+
+    def post(self, device: str, tag: str, value: Any, **more: Any) -> httpx.Response:
+        """Ask for a write."""
+        action = {"do": "write", "device": device, "tag": tag, "value": value}
+        body = {"agent": "plant/line", "action": action, "reason": "new recipe", **more}
+        return self.ask("POST", "", body, key=f"{device} {tag} {value} {time.monotonic_ns()}")
+
+    def send(self, device: str, tag: str, value: Any, **more: Any) -> str:
+        """Ask for a write; the id of the command."""
+        answer = self.post(device, tag, value, **more)
+        assert answer.status_code == httpx.codes.ACCEPTED, answer.text
+        return str(answer.json()["id"])
+
+    def end_of(self, command: str) -> dict[str, Any]:
+        """What became of a command, once nothing more will."""
+        deadline_s = time.monotonic() + WAIT_S_MAX
+        while True:
+            found = dict(self.ask("GET", f"/{command}").json())
+            if found["state"] in ("succeeded", "failed", "refused", "expired", "cancelled", "unknown"):
+                return found
+            assert time.monotonic() < deadline_s, f"{found}\n{self.agent.process.log_tail()}"
+            time.sleep(0.05)
+
+
+@pytest.fixture
+def factory(tmp_path: Path, mosquitto: MosquittoBroker, database_dsn: str) -> Iterator[Factory]:
+    cloud = Cloud(tmp_path / "cloud", mosquitto.url, database_dsn)
+    cloud.add("commands", {"signing_key": str(tmp_path / "signing.jwk")})
+    assert cloud.command("migrate").returncode == 0
+    assert cloud.command("keys", "create").returncode == 0
+    token = cloud.command("token", "create", "anna", "--role", "operator").stdout.strip()
+    press = OpcUaServer()
+    press.start()
+    with ModbusServer() as oven:
+        oven.set("holding", 1, 180, 175)
+        press.add("speed", "Double", 40.0, writable=True)
+        press.add("state", "String", "idle")
+        agent = AgentProcess(tmp_path / "agent", mosquitto, DEVICES.format(oven=oven.endpoint, press=press.endpoint))
+        keys = json.loads(cloud.command("keys", "export").stdout)["keys"]
+        (agent.folder / "data").mkdir()
+        write_pinned_keys(agent.folder / "data" / "trusted-keys.json", keys)
+        process = cloud.process("ingest,historian,commands,gateway")
+        try:
+            cloud.wait_ready(process)
+            agent.start()
+            deadline_s = time.monotonic() + WAIT_S_MAX
+            while len(cloud.get("/api/v1/tags").json()["tags"]) < TAGS:
+                assert time.monotonic() < deadline_s, agent.process.log_tail()
+                time.sleep(0.1)
+            yield Factory(cloud, agent, oven, press, token)
+        finally:
+            agent.stop()
+            process.kill()
+            press.kill()
+
+
+@pytest.mark.slow
+def test_a_command_reaches_the_machine_and_what_the_machine_holds_comes_back(factory: Factory) -> None:
+    found = factory.end_of(factory.send("oven", "setpoint", 200))
+    assert (found["state"], found["before"], found["after"]) == ("succeeded", 180, 200)
+    assert [state["state"] for state in found["states"]] == ["requested", "sent", "received", "executing", "succeeded"]
+    assert factory.oven.get("holding", 1) == [200]
+    found = factory.end_of(factory.send("press", "speed", 62.5))
+    assert (found["state"], found["before"], found["after"]) == ("succeeded", 40.0, 62.5)
+    assert factory.press.read("speed")[1] == 62.5
+    assert factory.cloud.command("audit", "verify").returncode == 0
+    assert factory.agent.command("audit", "verify").code == 0
+
+
+@pytest.mark.slow
+def test_what_is_not_allowed_is_refused_by_its_code_and_the_machine_is_as_it_was(factory: Factory) -> None:
+    factory.end_of(factory.send("oven", "setpoint", 190))  # the agent knows the cloud's time from here on
+    for device, tag, value, more, code in (
+        ("oven", "setpoint", 251, {}, "out_of_limits"),
+        ("oven", "temperature", 1, {}, "not_writable"),
+        ("press", "speed", 10.0, {"precondition": "press/state == running"}, "precondition"),
+    ):
+        found = factory.end_of(factory.send(device, tag, value, **more))
+        assert (found["state"], found["code"]) == ("refused", code), found
+    for device, tag, value, code in (("oven", "lid", 1, "unknown_target"), ("press", "speed", "fast", "wrong_type")):
+        answer = factory.post(device, tag, value)
+        assert (answer.is_client_error, answer.json()["code"]) == (True, code), "the cloud knows tags and their types"
+    assert factory.agent.command("lock", "oven", "--reason", "the door is open").code == 0
+    found = factory.end_of(factory.send("oven", "setpoint", 210))
+    assert (found["state"], found["code"]) == ("refused", "locked")
+    assert "the door is open" in json.dumps(found)
+    assert factory.oven.get("holding", 1, 2) == [190, 175]
+    assert factory.press.read("speed")[1] == 40.0
+    assert factory.agent.command("unlock", "oven").code == 0
+    assert factory.end_of(factory.send("oven", "setpoint", 210))["state"] == "succeeded"
+    assert factory.oven.get("holding", 1) == [210]
+
+
+@pytest.mark.slow
+def test_a_command_for_an_agent_that_is_off_waits_for_it_and_one_whose_time_is_up_never_happens(
+    factory: Factory,
+) -> None:
+    factory.end_of(factory.send("oven", "setpoint", 190))
+    factory.agent.stop()
+    waiting, short = factory.send("oven", "setpoint", 220), factory.send("oven", "setpoint", 230, expires_s=1)
+    assert factory.end_of(short)["state"] == "expired"
+    assert factory.oven.get("holding", 1) == [190]
+    factory.agent.start()
+    assert factory.end_of(waiting)["state"] == "succeeded"
+    assert factory.oven.get("holding", 1) == [220]
