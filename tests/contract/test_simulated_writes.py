@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from lineside.machines.oven import SETPOINT_RANGE_C, Oven
 from lineside.machines.oven_server import REGISTERS
-from lineside.machines.press import Press
-from lineside.machines.press_server import NAMESPACE, press_nodes
+from lineside.machines.press import NAMESPACE, Press
+from lineside.machines.press_server import press_nodes
 from lineside.servers.child_process import free_port
 
 from connectors.modbus.driver import ModbusDriver
