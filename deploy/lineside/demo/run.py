@@ -159,6 +159,7 @@ class DemoRun:
                 lines = screen.lines(console.width, console.height, now_s - begun_s, end_s - now_s)
                 live.update(Group(*lines), refresh=True)
                 self._rest(now_s + LOOK_EVERY_S, end_s)
+                self._printed = len(self._three.shown)  # on the screen; the summary repeats them
 
     def _show_lines(self, begun_s: float, end_s: float) -> None:
         """Where there is no terminal: a line every few seconds."""
@@ -219,7 +220,7 @@ def command_line(shown: Shown) -> Text:
     mark = ("✗", "bold red") if shown.problem else ("✓", "green")
     line = Text.assemble("  ", mark, f" {shown.title:<9} {shown.asked}: ", (shown.became, "bold"))
     if shown.holds is not None:
-        line.append(f"; the press holds {shown.holds:g}")
+        line.append(f"; press holds {shown.holds:g}")
     return line
 
 

@@ -322,8 +322,8 @@ def _command(command: Mapping[str, Any], shown: Shown | None) -> Text:
     became = f"{state}, {code}" if code and code != state else state
     line = Text.assemble(f"{time} ", _fitted(_asked(command), _ASKED_WIDTH), " ", (_printable(became), style))
     if shown is not None and shown.holds is not None:
-        line.append(f"; the press holds {shown.holds:g} ")
-        line.append("✗" if shown.problem else "✓", "bold red" if shown.problem else _GOOD)
+        line.append(" ✗" if shown.problem else " ✓", "bold red" if shown.problem else _GOOD)
+        line.append(f" press holds {shown.holds:g}")
     if command["detail"]:
         line.append(_printable(f"  {command['detail']}"), _DIM)
     return _fact("command", line)

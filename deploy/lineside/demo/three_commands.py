@@ -64,8 +64,8 @@ class Wanted:
 
 
 DONE: Final = Wanted(CommandState.SUCCEEDED, "", "")
-LOCKED: Final = Wanted(CommandState.REFUSED, "locked", ", locked by an operator")
-LATE: Final = Wanted(CommandState.EXPIRED, "", ", 1 s to live, held up on its way")
+LOCKED: Final = Wanted(CommandState.REFUSED, "locked", " under a lock")
+LATE: Final = Wanted(CommandState.EXPIRED, "", ", good for 1 s, late")
 
 
 class Stopped(LinesideError):
@@ -235,7 +235,8 @@ def _shown(line: Commanding, title: str, ended: dict[str, Any], wanted: Wanted, 
         problems.append(f"it should be {wanted.state} and is {became}: {ended['detail']}".rstrip(": "))
     if holds != should_hold:
         problems.append(f"the press should hold {should_hold:g} and holds {holds:g}")
-    return Shown(title, ended["id"], asked_text(ended) + wanted.circumstances, became, holds, "; ".join(problems))
+    asked = asked_text(ended).removeprefix(f"{DEVICE}/") + wanted.circumstances
+    return Shown(title, ended["id"], asked, became, holds, "; ".join(problems))
 
 
 def asked_text(command: Mapping[str, Any]) -> str:

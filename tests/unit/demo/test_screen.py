@@ -101,7 +101,7 @@ def write(value: float) -> dict[str, Any]:
     return {"do": "write", "device": "press", "tag": "ram/setpoint", "value": value}
 
 
-SHOWN = Shown("done", "demo-1", "press/ram/setpoint := 32", "succeeded", 32.0, "")
+SHOWN = Shown("done", "demo-1", "ram/setpoint := 32", "succeeded", 32.0, "")
 
 
 @given(st.integers(0, 2**32), st.integers(1, 300), st.integers(1, 80), st.floats(0, 1e7))
@@ -166,7 +166,7 @@ def test_the_newest_commands_say_what_became_of_them_and_what_the_press_holds() 
     lines = [line.plain.rstrip() for line in screen.lines(80, 24, 0.0, math.inf)]
     assert lines[-4].endswith("press/ram/setpoint := 50 succeeded")
     assert " press/ram/setpoint := 4… refused, locked  anna has locke" in lines[-3]
-    assert lines[-2].endswith("press/ram/setpoint := 32 succeeded; the press holds 32 ✓")
+    assert lines[-2].endswith("press/ram/setpoint := 32 succeeded ✓ press holds 32")
     assert "setpoint := 1 " not in "\n".join(lines), "three are enough on a small screen"
 
 

@@ -110,9 +110,9 @@ def test_all_three_come_out_as_they_should() -> None:
     line.silent_for = 2
     shown = shown_by(line)
     assert [command_line(one).plain for one in shown] == [
-        "  ✓ done      press/ram/setpoint := 32: succeeded; the press holds 32",
-        "  ✓ locked    press/ram/setpoint := 45, locked by an operator: refused, locked; the press holds 32",
-        "  ✓ too late  press/ram/setpoint := 12, 1 s to live, held up on its way: expired; the press holds 32",
+        "  ✓ done      ram/setpoint := 32: succeeded; press holds 32",
+        "  ✓ locked    ram/setpoint := 45 under a lock: refused, locked; press holds 32",
+        "  ✓ too late  ram/setpoint := 12, good for 1 s, late: expired; press holds 32",
     ]
     assert commands_problems(shown, was_stopped=False) == []
     assert line.lock_list == []
@@ -121,7 +121,7 @@ def test_all_three_come_out_as_they_should() -> None:
 def test_a_press_that_holds_the_speed_already_gets_another() -> None:
     line = PlayedLine()
     line.held = 32.0
-    assert shown_by(line)[0].asked == "press/ram/setpoint := 36"
+    assert shown_by(line)[0].asked == "ram/setpoint := 36"
 
 
 def _locks_unheeded(line: PlayedLine) -> None:
