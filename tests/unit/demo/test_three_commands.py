@@ -214,6 +214,19 @@ def test_a_stop_under_a_lock_takes_the_command_back_before_the_lock_is_gone(monk
     assert commands_problems(three.shown, was_stopped=True) == []
 
 
+def test_a_stop_does_not_let_the_late_command_through_in_time() -> None:
+    line = PlayedLine()
+    three = three_of(line)
+    three.start()
+    deadline_s = time.monotonic() + JOIN_S_MAX
+    while len(line.commands) < 3:
+        assert time.monotonic() < deadline_s
+        time.sleep(0.01)
+    three.stop()
+    assert [command["state"] for command in line.commands.values()] == ["succeeded", "refused", "expired"]
+    assert line.held == 32.0
+
+
 def test_commands_that_nobody_has_shown_are_wrong() -> None:
     assert commands_problems((), was_stopped=False) == [
         "the commands ended by themselves before these were shown: done, locked, too late"
