@@ -63,7 +63,9 @@ class PlayedHost:
 
     def __init__(self, port: int, group: str = "plant", name: str = "line", *, acknowledges: bool = True) -> None:
         self.acknowledges = acknowledges
-        self.refuses: dict[int, str] = {}
+        self.refuses_samples = ""
+        """Why the next batch of samples is refused; empty: none is."""
+        self.refused: dict[int, str] = {}
         self.seen: list[Seen] = []
         self._node = f"{group}/%s/{name}"
         self._subscribed = threading.Event()
@@ -130,8 +132,10 @@ class PlayedHost:
         if not seen.batch:
             return
         document: dict[str, Any] = {"epoch": seen.epoch, "batches": [[seen.batch, seen.batch]]}
-        if seen.batch in self.refuses:
-            document = {"epoch": seen.epoch, "batches": [], "refused": [[seen.batch, self.refuses[seen.batch]]]}
+        if seen.verb == "DDATA" and self.refuses_samples:
+            self.refused[seen.batch], self.refuses_samples = self.refuses_samples, ""
+        if seen.batch in self.refused:
+            document = {"epoch": seen.epoch, "batches": [], "refused": [[seen.batch, self.refused[seen.batch]]]}
         self.command("Lineside/Ack", datatype=12, string_value=json.dumps([document]))
 
 
