@@ -145,15 +145,15 @@ def _post(place: Place, body: bytes, ca_file: Path | None) -> tuple[int, bytes]:
         raise EnrolmentFailed(f"{place.address!r} is not an address: {exc}") from exc
     try:
         connection.request("POST", place.path, body, {"Content-Type": "application/json", "Accept": "application/json"})
-        answer = connection.getresponse()
-        found = answer.read(ANSWER_BYTES_MAX + 1)
+        with connection.getresponse() as answer:
+            status, found = answer.status, answer.read(ANSWER_BYTES_MAX + 1)
     except (OSError, http.client.HTTPException, ValueError) as exc:
         raise EnrolmentFailed(_away(place, exc)) from exc
     finally:
         connection.close()
     if len(found) > ANSWER_BYTES_MAX:
         raise EnrolmentFailed(f"{place.address} answers with more than {ANSWER_BYTES_MAX:,} bytes")
-    return answer.status, found
+    return status, found
 
 
 def _away(place: Place, error: Exception) -> str:
