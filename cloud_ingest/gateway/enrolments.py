@@ -10,6 +10,8 @@ from cloud_ingest.gateway.answers import Answer, ProblemAnswer
 from cloud_ingest.gateway.parameters import only_known_parameters
 from connectors.commands.enrolment import PATH, SEALED_CHARS_MAX
 
+ADDRESS_CHARS_MAX: Final = 100
+"""A proxy may have written anything."""
 _MEANING: Final = {
     400: "The request cannot be read, or is not signed with its own key",
     401: "The token is none of this cloud's",
@@ -57,7 +59,7 @@ def enrolment_routes(enrolments: Enrolments) -> APIRouter:
 
         The same request again, when its answer was lost, gets the same answer.
         """
-        address = "" if request.client is None else request.client.host
+        address = "" if request.client is None else request.client.host[:ADDRESS_CHARS_MAX]
         return Enrolled.model_validate((await enrolments.enrol(asked.request, address)).model_dump())
 
     return api

@@ -173,6 +173,16 @@ def test_a_token_is_of_no_use_a_second_time_and_to_another_agent(plant: Plant, t
     said = plant.agent.command("enrol", url, "--token-file", str(tmp_path / "token"), "--insecure")
     assert (said.code, "for another agent" in said.err) == (1, True), said
     assert keys.read_bytes() == before
+    listed = plant.cloud.command("agent-keys", "list").stdout
+    own = json.loads((plant.agent.folder / "data" / "agent-key.jwk").read_text())["kid"]
+    assert "trusts the cloud's keys" in listed
+    assert (own in listed, "plant/another" in listed) == (True, False)
+    assert plant.cloud.command("agent-keys", "revoke", own).returncode == 0
+    (key,) = json.loads(plant.cloud.command("agent-keys", "list", "--json").stdout)
+    assert (key["key_id"], key["retired"] is not None) == (own, True)
+    assert plant.cloud.command("agent-keys", "revoke", own).returncode == 1
+    assert plant.cloud.command("enrol", "line").returncode == 1
+    assert plant.cloud.command("enrol", "plant/line", "--valid", "soon").returncode == 2
     exported = [json.loads(line) for line in plant.cloud.command("audit", "export").stdout.splitlines()]
     refused = [entry["details"]["code"] for entry in exported if entry["action"] == "enrolment refused"]
     assert refused == ["token_used", "other_agent"]
