@@ -12,13 +12,13 @@ import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Final, NamedTuple
-
-from lark import Lark, Token, Tree
-from lark.exceptions import LarkError, UnexpectedInput, UnexpectedToken
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from connectors.model.errors import LinesideError
 from connectors.model.tags import DeviceName, TagName
+
+if TYPE_CHECKING:
+    from lark import Lark, Token, Tree
 
 TEXT_CHARS_MAX: Final = 1000
 NESTING_MAX: Final = 50
@@ -111,6 +111,8 @@ class Expression:
 
 def parse_expression(text: str) -> Expression:
     """The expression in ``text``. Raises ``ExpressionInvalid`` with what was expected, and where."""
+    from lark.exceptions import LarkError, UnexpectedInput, UnexpectedToken
+
     if len(text) > TEXT_CHARS_MAX:
         raise ExpressionInvalid(f"an expression has at most {TEXT_CHARS_MAX} characters; this one has {len(text)}")
     try:
@@ -130,6 +132,8 @@ def parse_expression(text: str) -> Expression:
 
 @lru_cache(maxsize=1)
 def _parser() -> Lark:
+    from lark import Lark  # an agent without conditions does not load it
+
     return Lark(_GRAMMAR, parser="lalr", maybe_placeholders=False)
 
 
@@ -138,7 +142,7 @@ def _depth(tree: Tree[Token]) -> int:
     while waiting:
         node, depth = waiting.pop()
         deepest = max(deepest, depth)
-        waiting += [(child, depth + 1) for child in node.children if isinstance(child, Tree)]
+        waiting += [(child, depth + 1) for child in node.children if not isinstance(child, str)]
     return deepest
 
 
@@ -166,7 +170,7 @@ def _literal(node: Tree[Token], kind: str) -> Value:
 
 
 def _computed(node: Tree[Token], kind: str, values: Mapping[TagPlace, Value]) -> Value:
-    parts = [child if isinstance(child, Token) else _evaluate(child, values) for child in node.children]
+    parts = [child if isinstance(child, str) else _evaluate(child, values) for child in node.children]
     if kind in ("either", "both"):
         truths = [_truth(part) for part in parts]  # all of them: a mistake shows whatever the others are
         return any(truths) if kind == "either" else all(truths)

@@ -6,7 +6,7 @@ aliases, names in the code carry the unit.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -186,6 +186,7 @@ class DeviceSettings(Settings):
             if tag.name in seen:
                 raise DuplicateTag(tag.name, seen[tag.name], index)
             seen[tag.name] = index
+        _share_fields_set(self.tags)
         return self
 
     @model_validator(mode="after")
@@ -218,6 +219,14 @@ class DeviceSettings(Settings):
             interval_s_min=tag.report_interval_s_min,
             interval_s_max=tag.report_interval_s_max,
         )
+
+
+def _share_fields_set(tags: Iterable[TagSettings]) -> None:
+    """Thousands of tags name the same few settings: let them have one set that says which, and not one each."""
+    sets: dict[frozenset[str], set[str]] = {}
+    for tag in tags:
+        shared = sets.setdefault(frozenset(tag.model_fields_set), tag.model_fields_set)
+        object.__setattr__(tag, "__pydantic_fields_set__", shared)  # a frozen model: nobody adds to it
 
 
 class DuplicateTag(ValueError):

@@ -44,11 +44,15 @@ class Targets:
 
     def __init__(self, devices: Iterable[DeviceSettings]) -> None:
         self.devices: Mapping[str, DeviceSettings] = {device.name: device for device in devices}
-        self._tags = {(name, tag.name): tag for name, device in self.devices.items() for tag in device.tags}
+        writable = ((name, tag) for name, device in self.devices.items() for tag in device.tags if tag.writable)
+        self._writable = {(name, tag.name): tag for name, tag in writable}  # of thousands of tags, a few
 
     def tag(self, device: str, tag: str) -> TagSettings | None:
         """The settings of a tag; ``None`` when there is none of that name."""
-        return self._tags.get((device, tag))
+        found = self._writable.get((device, tag))
+        if found is None and device in self.devices:
+            found = next((one for one in self.devices[device].tags if one.name == tag), None)
+        return found
 
     def named(self, device: str, command: str) -> NamedCommandSettings | None:
         """The settings of a named command; ``None`` when there is none of that name."""
@@ -82,7 +86,7 @@ class Targets:
         """What the device file asks for before the action; only for an action without ``problem``."""
         found: WritableSettings | NamedCommandSettings
         if isinstance(action, WriteTag):
-            tag = self._tags[action.device, action.tag]
+            tag = self._writable[action.device, action.tag]
             found = tag.writable or WritableSettings()
         else:
             found = self.devices[action.device].commands[action.command]
@@ -103,7 +107,7 @@ class Targets:
 
     def value_problem(self, device: str, tag: str, value: Value, datatype: DataType | None) -> Refused | None:
         """What is wrong with a value for a writable tag; ``datatype`` is what the device says, if it is known."""
-        settings = self._tags[device, tag]
+        settings = self._writable[device, tag]
         place, writable = f"{device}/{tag}", settings.writable or WritableSettings()
         if datatype is not None and (problem := type_problem(value, datatype)):
             return Refused(Refusal.WRONG_TYPE, f"{place} is a {datatype.label}: {problem}")
@@ -128,7 +132,7 @@ class Targets:
             return False
         if isinstance(wanted, bool | str) or isinstance(seen, str):
             return wanted == seen
-        settings = self._tags[device, tag]
+        settings = self._writable[device, tag]
         tolerance = settings.writable.readback if settings.writable is not None else 0.0
         if settings.is_scaled:
             tolerance = max(tolerance, abs(settings.scale) / 2)  # a raw value is a whole number of these steps

@@ -11,7 +11,8 @@ _PROGRAM = "import sys; import edge_agent.main; from edge_agent.drivers import b
 
 
 @pytest.mark.parametrize(
-    "module", ["rich", "sqlite_utils", "asyncua", "pyarrow", "asyncpg", "aiokafka", "fastapi", "cloud_ingest"]
+    "module",
+    ["rich", "sqlite_utils", "asyncua", "pyarrow", "asyncpg", "aiokafka", "fastapi", "joserfc", "lark", "cloud_ingest"],
 )
 def test_an_agent_loads_nothing_that_it_does_not_need(module: str) -> None:
     program = _PROGRAM + f"print({module!r} in sys.modules)"
