@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import ssl
 import threading
 from collections.abc import Callable, Iterator
@@ -138,6 +139,16 @@ def test_a_pending_key_that_the_disk_has_lost_is_made_anew(tmp_path: Path, conte
     (tmp_path / "agent-key.jwk.new").write_text(content)
     with serving() as cloud:
         assert ask(cloud.url, tmp_path).key_id == own_key(tmp_path).key_id
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_what_root_writes_belongs_to_whom_the_folder_does(tmp_path: Path) -> None:
+    os.chown(tmp_path, 12345, 12346)
+    with serving() as cloud:
+        ask(cloud.url, tmp_path)
+    for name, mode in (("agent-key.jwk", 0o600), ("trusted-keys.json", 0o644)):
+        stat = (tmp_path / name).stat()
+        assert (stat.st_uid, stat.st_gid, stat.st_mode & 0o777) == (12345, 12346, mode)
 
 
 def test_a_pending_key_that_others_may_have_read_is_made_anew(tmp_path: Path) -> None:
