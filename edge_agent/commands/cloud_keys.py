@@ -6,6 +6,7 @@ stays so: what was recorded earlier, or is for another agent, changes nothing, a
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
@@ -48,6 +49,7 @@ class CloudKeys:
         self._changed = changed
         self._keys: TrustedKeys | None = None
         self._seen: Any = None
+        self._not_written: tuple[str, ...] = ()
         self._asked: deque[str] = deque(maxlen=QUESTIONS_MAX)
 
     @property
@@ -122,6 +124,11 @@ class CloudKeys:
             raise SignatureRefused(Refusal.BAD_SIGNATURE, f"the key {signed_by} would end the trust in itself")
         self._asked.remove(answer.nonce)
         if told.ids == self.ids:
+            return
+        if not os.access(self._path.parent, os.W_OK):
+            if self._not_written != told.ids:  # an engineer may want it so, and every hello is answered with them
+                emit(TrustedKeysNotWritten(f"{self._path.parent} is not to be written by the agent's user"))
+            self._not_written = told.ids
             return
         details = {**_difference(self.ids, told.ids), "signed_by": signed_by}
         now_ms = self._clock.now_ns() // 1_000_000

@@ -145,6 +145,25 @@ async def test_a_file_that_cannot_be_written_leaves_the_keys_as_they_were_and_th
 
 
 @virtual_time
+async def test_where_the_agent_may_not_write_the_file_keys_stay_and_that_is_said_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[Any] = []
+    monkeypatch.setattr(cloud_keys, "emit", said.append)
+    monkeypatch.setattr(cloud_keys.os, "access", lambda path, _mode: path != tmp_path)  # root may write anything
+    async with running(Line(tmp_path)) as line:
+        for _ in range(3):
+            hellos = len(line.hellos)
+            say(line, answer(line, KEY, NEXT))
+            line.commands.connected()
+            await until(lambda hellos=hellos: len(line.hellos) > hellos)
+            line.tell_time()
+        assert (trusted(line, tmp_path), changes(line)) == ({KEY.key_id}, [])
+    not_written = [event for event in said if isinstance(event, cloud_keys.TrustedKeysNotWritten)]
+    assert len(not_written) == 1
+
+
+@virtual_time
 async def test_without_room_for_the_audit_log_no_key_changes(tmp_path: Path) -> None:
     async with running(Line(tmp_path)) as line:
         line.journal.is_full = True
