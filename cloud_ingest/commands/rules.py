@@ -43,8 +43,14 @@ def permitted(party: Party, later: CommandState, earlier: CommandState) -> bool:
             if later is CommandState.UNKNOWN:
                 return earlier not in UNSENT
             return earlier in UNSENT and later in (CommandState.SENT, CommandState.EXPIRED)
-        case Party.AGENT:
-            return later not in (CommandState.REQUESTED, CommandState.APPROVED, CommandState.SENT)
+        case (
+            Party.AGENT
+        ):  # what was not sent, no agent has: whoever reports on it is none, or it was sent by somebody else
+            return earlier not in UNSENT and later not in (
+                CommandState.REQUESTED,
+                CommandState.APPROVED,
+                CommandState.SENT,
+            )
         case _:
             assert_never(party)
 

@@ -158,6 +158,10 @@ class Executor:
             self._ended.pop(command.id, None)
         return await self._journal.call(lambda journal: journal.command(command.id) or command)
 
+    def waits_for_approval(self, id_: str) -> bool:
+        """Whether nothing but the approval of somebody keeps a command from its turn."""
+        return id_ in self._unapproved
+
     def approved(self, id_: str, approver: str) -> bool:
         """Somebody has agreed to a command; false when it does not wait for that."""
         command = self._unapproved.pop(id_, None)

@@ -49,9 +49,11 @@ class Operators:
         *,
         agent: str,
         said: Callable[[], None],
+        taken: Callable[[int], None],
         clock: Clock,
     ) -> None:
-        """``said`` is called when the cloud is to hear of a change at once."""
+        """``said`` is called when the cloud is to hear of a change, ``taken`` with each number of the journal."""
+        self._taken = taken
         self._journal = journal
         self._executor = executor
         self._telling = telling
@@ -120,10 +122,12 @@ class Operators:
             raise NotPossible(f"{actor} has asked for it: somebody else has to agree")
         if command.state in ENDED:
             raise NotPossible(f"it is {command.state.value} already")
+        if not self._executor.waits_for_approval(command.id):
+            raise NotPossible("it does not wait for an approval")
         now_ms = self._now_ms()
         await self._journal.call(lambda journal: journal.approve(command.number, actor, now_ms))
         if not self._executor.approved(command.id, actor):
-            raise NotPossible("it does not wait for an approval")
+            raise NotPossible("it has ended in the meantime")
         return command.to_json()
 
     async def write(self, device: str, tag: str, value: Value, reason: str, actor: str, armed: str = "") -> Any:
@@ -163,8 +167,9 @@ class Operators:
         full = Refusal.TOO_MANY if self._executor.room <= 0 else None
         intake = Intake(envelope, "local", actor, full, "" if full is None else MEANING[full])
         taken = await self._journal.call(lambda journal: journal.take([intake], now_ms))
-        self._telling.wake()
         command = taken[0].command
+        self._taken(command.number)
+        self._telling.wake()
         if command.state is CommandState.RECEIVED:
             command = await self._executor.ended(command)
         return self._answer(command)

@@ -91,7 +91,15 @@ class Commands:
             told=self.telling.wake, clock=clock,
         )  # fmt: skip
         self.operators = Operators(
-            journal, self.executor, self.telling, targets, plant, agent=agent, said=self._hello_due.set, clock=clock
+            journal,
+            self.executor,
+            self.telling,
+            targets,
+            plant,
+            agent=agent,
+            said=self._hello_due.set,
+            taken=self._count,
+            clock=clock,
         )
         self._intake = CommandIntake(
             journal, self.executor, self.telling, targets, keys=self._keys.trusted, authority=lambda: self._authority,

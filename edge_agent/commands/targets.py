@@ -83,14 +83,24 @@ class Targets:
         return None
 
     def conditions(self, action: Action) -> Conditions:
-        """What the device file asks for before the action; only for an action without ``problem``."""
-        found: WritableSettings | NamedCommandSettings
+        """What the device file asks for before the action; only for an action without ``problem``.
+
+        A named command needs what any tag needs that it writes; the interlocks of those are looked at step by step.
+        """
         if isinstance(action, WriteTag):
-            tag = self._writable[action.device, action.tag]
-            found = tag.writable or WritableSettings()
-        else:
-            found = self.devices[action.device].commands[action.command]
-        return Conditions(found.interlock or "", found.interlock_age_s, found.interval_s, found.approve, found.arm_s)
+            one = self._writable[action.device, action.tag].writable or WritableSettings()
+            return Conditions(one.interlock or "", one.interlock_age_s, one.interval_s, one.approve, one.arm_s)
+        named = self.devices[action.device].commands[action.command]
+        written = (self._writable.get((action.device, step.write or "")) for step in named.steps)
+        tags = [tag.writable for tag in written if tag is not None and tag.writable is not None]
+        arms_s = [arm_s for arm_s in (named.arm_s, *(tag.arm_s for tag in tags)) if arm_s is not None]
+        return Conditions(
+            named.interlock or "",
+            named.interlock_age_s,
+            max([named.interval_s, *(tag.interval_s for tag in tags)]),
+            named.approve or any(tag.approve for tag in tags),
+            min(arms_s, default=None),
+        )
 
     def arguments_problem(self, device: str, command: str, arguments: Mapping[str, Value]) -> Refused | None:
         """What is wrong with the arguments of a named command."""

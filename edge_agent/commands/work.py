@@ -71,13 +71,20 @@ class Work:
             return Refused(Refusal.DEVICE_UNAVAILABLE, f"{device}/{tag} cannot be read: {before}")
         said = "" if pulse is None else f", for {pulse.after_s:g} s, then {pulse.back_to!r}"
         await self._begin(command, before[0], f"{tag} := {action.value!r}{said}")
-        outcome = await self._once(writer, device, tag, action.value, before[0])
-        if pulse is None or outcome.state is CommandState.FAILED:
+        return await self._written(writer, device, tag, action.value, before[0])
+
+    async def _written(
+        self, writer: DeviceWriter, device: str, tag: str, value: Value, before: Value | None
+    ) -> Outcome:
+        """Write once, and what is a pulse back again after its time."""
+        pulse = self._writable(device, tag).pulse
+        outcome = await self._once(writer, device, tag, value, before)
+        if pulse is None or value != pulse.value or outcome.state is CommandState.FAILED:
             return outcome
         try:
             await asyncio.sleep(pulse.after_s)
         finally:  # also when the agent stops: a button must not stay pressed
-            back = await self._once(writer, device, tag, pulse.back_to, action.value)
+            back = await self._once(writer, device, tag, pulse.back_to, value)
         if not outcome.is_done:
             return Outcome(outcome.state, f"{outcome.detail}; then back to {pulse.back_to!r}: {back.state}", back.after)
         said = f"a pulse of {pulse.after_s:g} s" if back.is_done else f"not back to {pulse.back_to!r}: {back.detail}"
@@ -137,7 +144,7 @@ class Work:
             return Outcome(CommandState.FAILED, f"{tag} cannot be read, and was not written: {before}")
         value = with_arguments(step.value, action.arguments)
         await self._begin(command, before[0], f"{tag} := {value!r}")
-        return await self._once(writer, action.device, tag, value, before[0])
+        return await self._written(writer, action.device, tag, value, before[0])
 
     async def _wait(self, condition: str, within_s: float) -> Outcome:
         end_s = self._clock.monotonic_s() + within_s

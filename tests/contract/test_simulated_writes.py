@@ -7,14 +7,15 @@ from typing import Any
 import pytest
 from lineside.machines.oven import SETPOINT_RANGE_C, Oven
 from lineside.machines.oven_server import REGISTERS
-from lineside.machines.press import Press
-from lineside.machines.press_server import NAMESPACE, press_nodes
+from lineside.machines.press import NAMESPACE, SETPOINT, Press
+from lineside.machines.press_server import press_nodes
 from lineside.servers.child_process import free_port
 
 from connectors.modbus.driver import ModbusDriver
 from connectors.modbus.settings import ModbusTag
 from connectors.modbus.simulated_server import SimulatedModbusUnit
-from connectors.model.errors import WriteRefused
+from connectors.model.errors import DeviceUnavailable, WriteRefused
+from connectors.opcua.one_value import read_one_value
 from connectors.opcua.simulated_server import SimulatedOpcUaServer
 from connectors.ports.clock import SystemClock
 from tests.contract import modbus_acquisition, opcua_acquisition
@@ -35,6 +36,22 @@ async def test_the_press_takes_its_speed_and_no_count() -> None:
             with pytest.raises(WriteRefused, match=r"\(Bad(NotWritable|UserAccessDenied) "):
                 await driver.write(1, 40)
             assert await server.value("Cycles") == 0
+
+
+async def test_whoever_looks_at_the_press_itself_sees_what_was_written() -> None:
+    endpoint = f"opc.tcp://127.0.0.1:{free_port()}"
+    with pytest.raises(DeviceUnavailable, match=f"{endpoint} does not say what {SETPOINT} is: "):
+        await read_one_value(endpoint, NAMESPACE, SETPOINT)
+    press = Press(1)
+    async with SimulatedOpcUaServer(NAMESPACE, press_nodes(press), port=int(endpoint.rpartition(":")[2])) as server:
+        assert await read_one_value(endpoint, NAMESPACE, SETPOINT) == 25.0
+        press.speed_setpoint = 40.0
+        await server.set(press.values())
+        assert await read_one_value(endpoint, NAMESPACE, SETPOINT) == 40.0
+        with pytest.raises(DeviceUnavailable, match="BadNodeIdUnknown"):
+            await read_one_value(endpoint, NAMESPACE, "Ram.Colour")
+        with pytest.raises(DeviceUnavailable, match="has no namespace http://example"):
+            await read_one_value(endpoint, "http://example", SETPOINT)
 
 
 async def test_the_oven_takes_its_set_points_and_no_temperature() -> None:

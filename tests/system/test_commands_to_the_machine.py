@@ -140,6 +140,9 @@ def test_what_is_not_allowed_is_refused_by_its_code_and_the_machine_is_as_it_was
     assert factory.agent.command("unlock", "oven").code == 0
     assert factory.end_of(factory.send("oven", "setpoint", 210))["state"] == "succeeded"
     assert factory.oven.get("holding", 1) == [210]
+    assert factory.agent.command("write", "oven/setpoint", "205", "--reason", "by hand").code == 0
+    assert factory.end_of(factory.send("oven", "setpoint", 215))["state"] == "succeeded"
+    assert factory.oven.get("holding", 1) == [215]
 
 
 @pytest.mark.slow

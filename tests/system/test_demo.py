@@ -16,7 +16,9 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import httpx
 import psutil
 import pytest
 
@@ -25,6 +27,11 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("demo"), pytest.mark.tim
 LINESIDE = Path(sys.executable).with_name("lineside")
 RUNNING_S_MAX = 60.0
 GONE_S_MAX = 10.0
+DONE = "  ✓ done      ram/setpoint := 32: succeeded; press holds 32"
+LOCKED = "  ✓ locked    ram/setpoint := 45 under a lock: refused, locked; press holds 32"
+LATE = "  ✓ too late  ram/setpoint := 12, good for 1 s, late: expired; press holds 32"
+NEVER = (45.0, 12.0)
+"""The speeds of the commands that must not be done."""
 PARTS = ("lineside machine press", "lineside machine oven", "postgres -D", "cloud-ingest run", "edge-agent run")
 
 
@@ -62,6 +69,28 @@ class Demo:
 
     def part(self, words: str) -> psutil.Process:
         return next(process for process in self.family() if words in " ".join(process.cmdline()))
+
+    def ask(self, path: str, **parameters: str) -> Any:
+        """An answer of the API, to the token of the demo."""
+        port = json.loads((self.folder / "ports.json").read_text())["api"]
+        token = (self.folder / "access" / "token").read_text()
+        headers = {"Authorization": f"Bearer {token}"}
+        url = f"http://127.0.0.1:{port}/api/v1/{path}"
+        return (
+            httpx.get(url, params=parameters, headers=headers, timeout=20.0, trust_env=False).raise_for_status().json()
+        )
+
+    def stored(self, tag: str) -> list[Any]:
+        """Every value of a tag of the press that PostgreSQL has, in order of time."""
+        (found,) = [one for one in self.ask("tags")["tags"] if (one["device"], one["tag"]) == ("press", tag)]
+        span = {"from": "2020-01-01T00:00:00Z", "to": "2100-01-01T00:00:00Z"}
+        return [one["value"] for one in self.ask("samples", tag_id=str(found["tag_id"]), **span)["samples"]]
+
+    def at_the_box(self, *arguments: str) -> None:
+        """Run ``edge-agent`` as an operator does."""
+        command = [str(LINESIDE.with_name("edge-agent")), *arguments, "--config", str(self.folder / "agent.yaml")]
+        said = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+        assert said.returncode == 0, said.stderr
 
     def send(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
@@ -146,6 +175,9 @@ def test_the_demo_stops_by_itself_and_accounts_for_every_sample(demo: Callable[.
     assert run.rows()["press"] > 20
     assert run.rows()["oven"] > 20
     assert "\x1b" not in run.text, "no control sequences where there is no terminal"
+    for line in (DONE, LOCKED, LATE):
+        assert run.text.splitlines().count(line) == 2, "as it is done, and in the summary"
+    assert "WRONG" not in run.text
     assert cycles(folder) > 0
 
 
@@ -159,6 +191,7 @@ def test_the_demo_needs_no_broker_that_is_installed(tmp_path: Path) -> None:
     finally:
         run.end()
     assert "missing 0\n" in run.text
+    assert run.text.splitlines().count(LATE) == 2, "this broker stands still, too"
     assert min(run.rows().values()) > 10
 
 
@@ -171,12 +204,40 @@ def test_the_second_run_goes_on_with_the_data_and_ctrl_c_stops_everything(
     second = subprocess.run([LINESIDE, "demo", "--data", folder], capture_output=True, text=True, check=False)
     assert second.returncode == 4
     assert f"a demo runs already in {folder}" in second.stdout
+    run.wait_for(lambda: LATE in run.text, RUNNING_S_MAX)
+    assert "signing key" not in run.text, "they are those of the first run"
+    ours = run.ask("commands", issuer="demo")["commands"]
+    ends = [(one["action"]["value"], one["state"], one["code"]) for one in ours]
+    assert ends == [(12.0, "expired", "expired"), (45.0, "refused", "locked"), (32.0, "succeeded", None)] * 2
+    late = run.ask(f"commands/{ours[0]['id']}")["states"]
+    assert [(state["state"], state["actor"]) for state in late][-2:] == [("sent", "lineside"), ("expired", "agent")]
+    speeds = run.stored("ram/setpoint")
+    assert 32.0 in speeds
+    assert not set(speeds) & set(NEVER)
     run.wait_for(lambda: cycles(folder) > before, 20.0)
     run.send(signal.SIGINT)
     assert run.ended() == 0, run.text
     assert "of 2 starts arrived" in run.text
     assert "missing 0\n" in run.text
     assert min(run.rows().values()) > 40
+
+
+def test_a_lock_of_an_operator_holds_over_the_next_start_and_is_said(demo: Callable[..., Demo], folder: Path) -> None:
+    """The demo takes no lock of somebody else away: it sends nothing, and says so."""
+    run = demo()
+    run.wait_for(lambda: LATE in run.text, RUNNING_S_MAX)
+    run.at_the_box("lock", "press", "--reason", "the door is open")
+    run.send(signal.SIGINT)
+    assert run.ended() == 0, run.text
+    again = demo()
+    again.wait_for(lambda: "✗ done" in again.text, RUNNING_S_MAX)
+    assert len(again.ask("commands", issuer="demo")["commands"]) == 9, "those of the three runs before"
+    again.at_the_box("unlock", "press")
+    again.send(signal.SIGINT)
+    assert again.ended() == 1, again.text
+    assert "WRONG: command 'done': press is locked by " in again.text
+    assert "(the door is open); 'edge-agent unlock' unlocks it" in again.text
+    assert "Every sample that the agent has read is accounted for." in again.text
 
 
 def test_a_batch_that_vanished_from_the_outbox_is_found_missing(demo: Callable[..., Demo], folder: Path) -> None:

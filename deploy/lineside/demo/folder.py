@@ -52,6 +52,10 @@ class DemoFolder:
         self.postgres = self.path / "postgres"
         self.broker = self.path / "broker"
         self.machines = self.path / "machines"
+        self.access = self.path / "access"
+        self.signing_key = self.access / "signing.jwk"
+        self.token = self.access / "token"
+        self.trusted_keys = self.path / "agent" / "trusted-keys.json"
         self._ports_file = self.path / "ports.json"
 
     @property

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Final, Literal, Protocol
 
 from connectors.model.errors import LinesideError
+from lineside.demo.access import Access, AccessNotMade
 from lineside.demo.folder import DemoFolder, Ports
 from lineside.demo.questions import Questions
+from lineside.demo.three_commands import held
 from lineside.servers.child_process import (
     LOOPBACK,
     ChildProcess,
@@ -81,6 +83,7 @@ class Plant:
     ) -> None:
         self._folder = folder
         self._ports = ports
+        self._access = Access(folder, program("cloud-ingest"))
         self._steps = steps
         self._stops_asked = stops_asked
         logs = folder.logs
@@ -102,10 +105,12 @@ class Plant:
         """Start everything, and wait until each part does its work.
 
         The machines take longest, so they are started first. Raises ``StopAsked``, ``ProcessEnded``,
-        ``ServerNotStarted`` or ``ProgramMissing``; ``stop`` is due then, too.
+        ``AccessNotMade``, ``ServerNotStarted`` or ``ProgramMissing``; ``stop`` is due then, too.
         """
         ports, step = self._ports, self._steps.step
         begun_s = time.monotonic()
+        if not self._folder.postgres.exists():
+            self._access.forget()
         for machine, port in ((self._press, ports.press), (self._oven, ports.oven)):
             memory = self._folder.machines / f"{machine.name}.json"
             arguments = ["machine", machine.name, "--port", str(port), "--memory", str(memory)]
@@ -114,6 +119,9 @@ class Plant:
             self._postgres.start()
             self._running.append(self._postgres.process)
             self._postgres.ensure_database(DATABASE)
+        if not self._access.is_made:
+            with step("signing key, token", "and the agent trusts the key"):
+                self._make_access()
         with step(f"MQTT broker {self.broker_name}", self._broker.url):
             self._broker.start()
             self._running.append(self._broker.process)
@@ -127,6 +135,10 @@ class Plant:
         with step("edge-agent", f"metrics on http://{LOOPBACK}:{ports.agent_metrics}"):
             self._launch(self._agent, [program("edge-agent"), "run", "--config", str(self._folder.agent_config)])
             self._wait(self._agent, questions.agent_is_ready)
+
+    def broker_stands_still(self) -> contextlib.AbstractContextManager[None]:
+        """While it is entered, the broker does nothing: nothing is lost, and everything is late."""
+        return held(self._broker.process.pause, self._broker.process.resume)
 
     def check(self) -> None:
         """Raise ``ProcessEnded`` when a process has ended that nobody told to."""
@@ -167,6 +179,14 @@ class Plant:
         for process in (self._agent, self._press, self._oven, self._cloud, self._broker.process):
             self._stop(process)
         self._stop(self._postgres.process, signal.SIGINT)  # a fast shutdown: connections are closed
+
+    def _make_access(self) -> None:
+        try:
+            self._access.make()
+        except AccessNotMade as exc:
+            if self._stops_asked():
+                raise StopAsked("stopped before everything was running") from exc
+            raise
 
     def _launch(self, process: ChildProcess, command: list[str]) -> None:
         process.launch(command)

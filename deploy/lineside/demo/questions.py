@@ -21,6 +21,7 @@ from lineside.servers.child_process import LOOPBACK
 AGENT: Final = "demo-plant/line-1"
 ANSWER_S_MAX: Final = 3.0
 COUNT_S_MAX: Final = 60.0
+COMMANDS_MAX: Final = 10
 _TAGS_MAX: Final = 10_000
 _BROKER_ONLINE: Final = "lineside_ingest_broker_online 1.0"
 _BEGIN: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -41,16 +42,22 @@ class Look:
     """As ``edge-agent tags --json``."""
     ledger: dict[str, Any] | None
     """As ``GET /api/v1/ledger``, of our agent."""
+    commands: list[dict[str, Any]] | None = None
+    """As ``GET /api/v1/commands``, of our agent: the newest first."""
 
 
 class Questions:
     """Asks the agent and the cloud side of one demo; for one thread."""
 
-    def __init__(self, socket: Path, api_port: int, ledger_command: Sequence[str]) -> None:
-        """``ledger_command`` prints the ledger as JSON: ``cloud-ingest ledger --json``, with its configuration."""
+    def __init__(self, socket: Path, api_port: int, ledger_command: Sequence[str], token: Path) -> None:
+        """``ledger_command`` prints the ledger as JSON: ``cloud-ingest ledger --json``, with its configuration.
+
+        ``token`` is the file with the token of the API; it is read when it is needed.
+        """
         self.api_url = f"http://{LOOPBACK}:{api_port}"
         self._socket = socket
         self._ledger_command = ledger_command
+        self._token = token
         self._runner = asyncio.Runner()
         # A proxy that the environment names has no business with this machine's own addresses.
         self._http = httpx.Client(base_url=self.api_url, timeout=ANSWER_S_MAX, trust_env=False)
@@ -95,7 +102,17 @@ class Questions:
     def look(self) -> Look:
         """Everything that the live view shows."""
         tags = self._ask_agent("tags")
-        return Look(self.status(), tags if isinstance(tags, list) else [], self.ledger())
+        return Look(self.status(), tags if isinstance(tags, list) else [], self.ledger(), self.commands())
+
+    def commands(self) -> list[dict[str, Any]] | None:
+        """The newest commands of our agent; ``None`` when the API does not answer."""
+        try:
+            headers = {"Authorization": f"Bearer {self._token.read_text()}"}
+            params = {"agent": AGENT, "limit": str(COMMANDS_MAX)}
+            answer = self._http.get("/api/v1/commands", params=params, headers=headers)
+            return list(answer.raise_for_status().json()["commands"])
+        except (httpx.HTTPError, OSError, ValueError):
+            return None
 
     def stored_rows(self) -> dict[str, int]:
         """How many rows PostgreSQL has of each device, counted, not remembered. Raises ``NoAnswer``."""

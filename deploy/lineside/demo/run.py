@@ -7,7 +7,7 @@ import math
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Final
@@ -16,13 +16,16 @@ from rich.console import Group
 from rich.live import Live
 from rich.text import Text
 
+from lineside.demo.access import AccessNotMade
+from lineside.demo.commanding import Commanding
 from lineside.demo.console import Output
 from lineside.demo.folder import DemoFolder, FolderInUse, FolderUnusable
 from lineside.demo.plant import Plant, ProcessEnded, StopAsked, chosen_broker, program
-from lineside.demo.questions import NoAnswer, Questions
+from lineside.demo.questions import AGENT, NoAnswer, Questions
 from lineside.demo.screen import Scene, Screen, counted, plain_line
+from lineside.demo.three_commands import TITLES, Shown, ThreeCommands
 from lineside.demo.verdict import Verdict, make_verdict
-from lineside.servers.child_process import ProgramMissing, ServerNotStarted
+from lineside.servers.child_process import LOOPBACK, ProgramMissing, ServerNotStarted
 
 EXIT_PROBLEM: Final = 1
 EXIT_CANNOT_START: Final = 4
@@ -71,9 +74,15 @@ def run_demo(data: Path, seconds: float | None, broker: str) -> int:
             ports = folder.choose_ports()
             folder.write_configuration(ports)
             ledger_command = [program("cloud-ingest"), "ledger", "--config", str(folder.cloud_config), "--json"]
-            with Questions(folder.agent_socket, ports.api, ledger_command) as questions:
+            with Questions(folder.agent_socket, ports.api, ledger_command, folder.token) as questions:
                 plant = Plant(folder, ports, kind, output, lambda: signals.count)
-                return DemoRun(output, folder, plant, questions, signals).run(seconds)
+                press = f"opc.tcp://{LOOPBACK}:{ports.press}"
+
+                def connect() -> Commanding:
+                    return Commanding(questions.api_url, folder.token.read_text(), folder.agent_socket, press)
+
+                three = ThreeCommands(connect, plant.broker_stands_still)
+                return DemoRun(output, folder, plant, questions, signals, three).run(seconds)
     except (FolderInUse, FolderUnusable, ProgramMissing) as exc:
         output.line(f"lineside demo: {exc}")
         return EXIT_CANNOT_START
@@ -83,13 +92,21 @@ class DemoRun:
     """The course of one run."""
 
     def __init__(
-        self, output: Output, folder: DemoFolder, plant: Plant, questions: Questions, signals: StopSignals
+        self,
+        output: Output,
+        folder: DemoFolder,
+        plant: Plant,
+        questions: Questions,
+        signals: StopSignals,
+        three: ThreeCommands,
     ) -> None:
         self._output = output
         self._folder = folder
         self._plant = plant
         self._questions = questions
         self._signals = signals
+        self._three = three
+        self._printed = 0
 
     def run(self, seconds: float | None) -> int:
         """Start, show, stop; the exit code."""
@@ -98,26 +115,33 @@ class DemoRun:
         output.line(Text.assemble(("Lineside demo", "bold"), f"  data, configuration and logs are in {where}"))
         verdict: Verdict | None = None
         failure = ""
+        was_stopped = False
         try:
             self._plant.start(self._questions)
-            self._show(seconds)
+            try:
+                self._three.start()
+                self._show(seconds)
+            finally:
+                was_stopped = not self._three.is_over
+                self._three.stop()
             verdict = self._finish()
-        except (StopAsked, ProcessEnded, ServerNotStarted, NoAnswer) as exc:
+        except (StopAsked, ProcessEnded, ServerNotStarted, NoAnswer, AccessNotMade) as exc:
             failure = str(exc)
         finally:
             with output.step("everything else stopped" if verdict else "everything stopped"):
                 self._plant.stop()
         if verdict is not None:
-            for line in summary_lines(verdict):
+            shown = self._three.shown
+            for line in [*commands_lines(shown, was_stopped=was_stopped), *summary_lines(verdict)]:
                 output.line(line)
-            return EXIT_PROBLEM if verdict.problems() else 0
+            return EXIT_PROBLEM if verdict.problems() or commands_problems(shown, was_stopped=was_stopped) else 0
         output.line(Text(failure, "bold red"))
         return EXIT_INTERRUPTED if self._signals.count else EXIT_PROBLEM
 
     # -- while it runs -------------------------------------------------------------------------------------------------
 
     def _show(self, seconds: float | None) -> None:
-        """Show the plant until it is time to stop. Raises ``ProcessEnded``."""
+        """Show the plant until it is time to stop, and the three commands are over. Raises ``ProcessEnded``."""
         begun_s = time.monotonic()
         end_s = math.inf if seconds is None else begun_s + seconds
         if self._output.is_live:
@@ -131,25 +155,34 @@ class DemoRun:
         with Live(console=console, screen=True, auto_refresh=False) as live:
             while not self._is_over(end_s):
                 now_s = time.monotonic()
-                screen.take(self._questions.look())
+                screen.take(self._questions.look(), self._three.shown)
                 lines = screen.lines(console.width, console.height, now_s - begun_s, end_s - now_s)
                 live.update(Group(*lines), refresh=True)
-                self._rest(min(now_s + LOOK_EVERY_S, end_s))
+                self._rest(now_s + LOOK_EVERY_S, end_s)
+                self._printed = len(self._three.shown)  # on the screen; the summary repeats them
 
     def _show_lines(self, begun_s: float, end_s: float) -> None:
         """Where there is no terminal: a line every few seconds."""
         while not self._is_over(end_s):
             now_s = time.monotonic()
             self._output.line(plain_line(self._questions.look(), now_s - begun_s))
-            self._rest(min(now_s + PLAIN_EVERY_S, end_s))
+            self._rest(now_s + PLAIN_EVERY_S, end_s, self._print_commands)
+        self._print_commands()
+
+    def _print_commands(self) -> None:
+        """Print those of the three commands that have ended since."""
+        shown = self._three.shown
+        for one in shown[self._printed :]:
+            self._output.line(command_line(one))
+        self._printed = len(shown)
 
     def _is_over(self, end_s: float) -> bool:
         self._plant.check()
-        return bool(self._signals.count) or time.monotonic() >= end_s
+        return bool(self._signals.count) or (time.monotonic() >= end_s and self._three.is_over)
 
-    def _rest(self, until_s: float) -> None:
-        while time.monotonic() < until_s and not self._signals.count:
-            self._plant.check()
+    def _rest(self, until_s: float, end_s: float, meanwhile: Callable[[], None] = lambda: None) -> None:
+        while time.monotonic() < until_s and not self._is_over(end_s):
+            meanwhile()
             time.sleep(max(0.0, min(_POLL_S, until_s - time.monotonic())))
 
     def _scene(self) -> Scene:
@@ -158,7 +191,8 @@ class DemoRun:
             f"{_short(Path(program('edge-agent')))} status -c {agent}",
             f"{_short(Path(program('edge-agent')))} watch -c {agent}",
             f"{_short(Path(program('cloud-ingest')))} ledger -c {cloud}",
-            f"curl '{self._questions.api_url}/api/v1/ledger'",
+            f"{_short(Path(program('edge-agent')))} lock press --reason 'a look inside' -c {agent}",
+            f"{_short(Path(program('cloud-ingest')))} command send {AGENT} press ram/setpoint 25 -c {cloud}",
         )
         return Scene(self._plant.broker_name, self._questions.api_url, commands)
 
@@ -179,6 +213,32 @@ class DemoRun:
         with step("rows counted"):
             ledger, unassigned = self._questions.whole_ledger()
             return make_verdict(status, ledger, self._questions.stored_rows(), unassigned)
+
+
+def command_line(shown: Shown) -> Text:
+    """One of the three commands: what was asked, what became of it, what the press holds."""
+    mark = ("✗", "bold red") if shown.problem else ("✓", "green")
+    line = Text.assemble("  ", mark, f" {shown.title:<9} {shown.asked}: ", (shown.became, "bold"))
+    if shown.holds is not None:
+        line.append(f"; press holds {shown.holds:g}")
+    return line
+
+
+def commands_lines(shown: Sequence[Shown], *, was_stopped: bool) -> list[Text]:
+    """The three commands for a person, with what is wrong."""
+    lines = [Text(), Text("  command", "bright_black"), *map(command_line, shown)]
+    problems = commands_problems(shown, was_stopped=was_stopped)
+    if len(shown) < len(TITLES) and not problems:
+        lines.append(Text(f"  - stopped before it was shown: {', '.join(TITLES[len(shown) :])}", "yellow"))
+    return [*lines, *(Text(f"  WRONG: {problem}", "bold red") for problem in problems)]
+
+
+def commands_problems(shown: Sequence[Shown], *, was_stopped: bool) -> list[str]:
+    """What did not come out as it should, in sentences; commands that a stop has left out are no problem."""
+    problems = [f"command {one.title!r}: {one.problem}" for one in shown if one.problem]
+    if len(shown) < len(TITLES) and not was_stopped and not problems:
+        problems.append(f"the commands ended by themselves before these were shown: {', '.join(TITLES[len(shown) :])}")
+    return problems
 
 
 def summary_lines(verdict: Verdict) -> list[Text]:

@@ -14,6 +14,7 @@ from rich.cells import cell_len
 from rich.text import Text
 
 from lineside.demo.questions import Look
+from lineside.demo.three_commands import Shown, asked_text
 from lineside.machines.press import PressState
 
 TREND_LOOKS_MAX: Final = 120
@@ -24,6 +25,7 @@ WIDE: Final = 110
 TALL: Final = 36
 """From this many lines on there is room for the commands to try."""
 _UNIT_WIDTH: Final = 5
+_ASKED_WIDTH: Final = 24
 _QUALITY_WIDTH: Final = 4
 _BARS: Final = "▁▂▃▄▅▆▇█"
 _STATE_BAR: Final = "■"
@@ -84,16 +86,19 @@ class Screen:
         self._scene = scene
         self._trends = Trends()
         self._look = Look(None, [], None)
+        self._shown: dict[str, Shown] = {}
 
-    def take(self, look: Look) -> None:
-        """Show this from now on."""
+    def take(self, look: Look, shown: Sequence[Shown] = ()) -> None:
+        """Show this from now on; ``shown``: those of the demo's own commands that are over."""
         self._look = look
+        self._shown = {one.command: one for one in shown}
         self._trends.note(look.tags)
 
     def lines(self, width: int, height: int, running_s: float, left_s: float) -> list[Text]:
         """The whole screen. The demo stops by itself in ``left_s`` (infinite: never)."""
         head = [_title(width, running_s, left_s), self._path(), Text()]
-        foot = [Text(), *self._facts(), *self._places(tall=height >= TALL)]
+        tall = height >= TALL
+        foot = [Text(), *self._facts(), *self._commands(6 if tall else 3), *self._places(tall=tall)]
         room = max(0, height - len(head) - len(foot))
         lines = [*head, *self._devices(width, room), *foot]
         for line in lines:
@@ -195,6 +200,17 @@ class Screen:
             book.append(f", {ledger['dead_letters']} dead letters", "bold red")
         return [_fact("stored", stored), _fact("ledger", book), _fact("gaps", _gaps(ledger["gaps"]))]
 
+    def _commands(self, count: int) -> list[Text]:
+        """What is locked, and the newest commands: at most ``count`` lines, and at least one."""
+        status, commands = self._look.status or {}, self._look.commands
+        locks = (status.get("commands") or {}).get("locks") or []
+        lines = [_lock(lock) for lock in locks[: max(1, count // 2)]]
+        lines += [_fact("command", _not_taken(one)) for command, one in self._shown.items() if not command]
+        if commands is None:
+            return [*lines, _fact("command", Text("?"))][:count]
+        lines += [_command(command, self._shown.get(command["id"])) for command in commands]
+        return lines[:count] or [_fact("command", Text("none yet"))]
+
     def _places(self, *, tall: bool) -> list[Text]:
         api = f"{self._scene.api_url}/api/docs"
         last = Text.assemble(
@@ -288,6 +304,34 @@ def _gaps(gaps: Sequence[Mapping[str, Any]]) -> Text:
     first, last = (datetime.fromisoformat(newest[key]).astimezone().strftime("%H:%M:%S") for key in ("first", "last"))
     reason = newest["reason"].replace("_", " ")
     return Text(_printable(f"{len(gaps)} declared, the newest: {newest['device']}, {reason} {first} to {last}"))
+
+
+def _lock(lock: Mapping[str, Any]) -> Text:
+    return _fact("locked", Text(_printable(f"{lock['line']} by {lock['actor']}: {lock['reason']}"), "yellow"))
+
+
+def _not_taken(shown: Shown) -> Text:
+    return Text(_printable(f"✗ {shown.title}: {shown.problem}"), "bold red")
+
+
+def _command(command: Mapping[str, Any], shown: Shown | None) -> Text:
+    """A command, and what became of it; of one of the demo's own, also what the press holds, read from the press."""
+    time = datetime.fromisoformat(command["changed"]).astimezone().strftime("%H:%M:%S")
+    state, code = command["state"], command["code"]
+    style = _GOOD if state == "succeeded" else "bold red" if state in ("failed", "unknown") else "yellow"
+    became = f"{state}, {code}" if code and code != state else state
+    line = Text.assemble(f"{time} ", _fitted(_asked(command), _ASKED_WIDTH), " ", (_printable(became), style))
+    if shown is not None and shown.holds is not None:
+        line.append(" ✗" if shown.problem else " ✓", "bold red" if shown.problem else _GOOD)
+        line.append(f" press holds {shown.holds:g}")
+    if command["detail"]:
+        line.append(_printable(f"  {command['detail']}"), _DIM)
+    return _fact("command", line)
+
+
+def _asked(command: Mapping[str, Any]) -> str:
+    """What was asked for; the cloud does not hear that of what people do at the machine."""
+    return asked_text(command) if command["action"] else f"at the machine, by {command['issuer']}"
 
 
 def _fact(name: str, fact: Text) -> Text:

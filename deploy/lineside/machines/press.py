@@ -26,6 +26,9 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Final
 
+NAMESPACE: Final = "http://lineside.example/press"
+SETPOINT: Final = "Ram.SpeedSetpoint"
+"""The one value that a client may write."""
 STROKE_MM: Final = 250.0
 CONTACT_MM: Final = 45.0
 """Height of the ram above its lowest point at which it meets the part."""
@@ -150,7 +153,7 @@ class Press:
             "Ram.PeakForce": round(self._last_peak_kn, 2),
             "Ram.Position": round(self._position_mm(), 1),
             "Ram.Speed": round(self._speed, 2) if self._speed >= 0.05 else 0.0,
-            "Ram.SpeedSetpoint": self._speed_setpoint,
+            SETPOINT: self._speed_setpoint,
             "Oil.Temperature": round(self._oil_c + noise(0.0, 0.015), 1),
             "Door.Closed": self._state not in (PressState.STOPPED, PressState.HELD),
             "Fault.Text": self._fault,

@@ -8,10 +8,9 @@ from typing import Final
 from connectors.model.datatypes import DataType
 from connectors.opcua.simulated_server import SimulatedNode, SimulatedOpcUaServer
 from lineside.machines.controller import Controller
-from lineside.machines.press import Press, restored_press
+from lineside.machines.press import NAMESPACE, SETPOINT, Press, restored_press
 from lineside.machines.retentive_memory import RetentiveMemory
 
-NAMESPACE: Final = "http://lineside.example/press"
 INTERVAL_S: Final = 0.1
 
 _TYPES: Final = {
@@ -23,12 +22,11 @@ _TYPES: Final = {
     "Ram.PeakForce": DataType.DOUBLE,
     "Ram.Position": DataType.DOUBLE,
     "Ram.Speed": DataType.DOUBLE,
-    "Ram.SpeedSetpoint": DataType.DOUBLE,
+    SETPOINT: DataType.DOUBLE,
     "Oil.Temperature": DataType.FLOAT,
     "Door.Closed": DataType.BOOLEAN,
     "Fault.Text": DataType.STRING,
 }
-_SETPOINT: Final = "Ram.SpeedSetpoint"
 
 
 async def run_press(port: int, *, seed: int, memory: Path | None) -> None:
@@ -39,7 +37,7 @@ async def run_press(port: int, *, seed: int, memory: Path | None) -> None:
     async with SimulatedOpcUaServer(NAMESPACE, press_nodes(press), port=port) as server:
 
         async def show() -> None:
-            press.speed_setpoint = float(await server.value(_SETPOINT))
+            press.speed_setpoint = float(await server.value(SETPOINT))
             await server.set(press.values())
 
         await controller.run(press.step, show, press.retained)
@@ -48,6 +46,6 @@ async def run_press(port: int, *, seed: int, memory: Path | None) -> None:
 def press_nodes(press: Press) -> list[SimulatedNode]:
     """The variables of the server, with the values of now."""
     return [
-        SimulatedNode(identifier, _TYPES[identifier], value, writable=identifier == _SETPOINT)
+        SimulatedNode(identifier, _TYPES[identifier], value, writable=identifier == SETPOINT)
         for identifier, value in press.values().items()
     ]

@@ -56,6 +56,11 @@ def test_once_it_was_sent_only_the_agent_ends_a_command(earlier: CommandState, l
     assert permitted(Party.AGENT, later, earlier) == (earlier not in FINAL)
 
 
+@given(st.sampled_from(sorted(UNSENT)), STATES)
+def test_nobody_can_report_on_what_was_not_sent(earlier: CommandState, later: CommandState) -> None:
+    assert not permitted(Party.AGENT, later, earlier)
+
+
 @given(STATES)
 def test_what_is_unknown_is_resolved_by_the_agent_alone(later: CommandState) -> None:
     assert permitted(Party.AGENT, later, CommandState.UNKNOWN) == (later in FINAL)

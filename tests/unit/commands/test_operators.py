@@ -123,6 +123,29 @@ async def test_an_approval_of_a_command_that_waits_survives_a_restart(tmp_path: 
 
 
 @virtual_time
+async def test_the_cloud_may_command_after_what_was_done_at_the_box(tmp_path: Path) -> None:
+    """Its next command names the number that the journal has now."""
+    async with running(Line(tmp_path)) as line:
+        await line.commands.operators.write("press", "speed", 7, "a test", "carla")
+        facts = line.journal.journal.facts()
+        envelope = line.send(line.envelope("speed", 8, journal=facts.journal, number=facts.number))
+        assert (await line.done(envelope.id)).state is CommandState.SUCCEEDED
+    assert line.press.writes == [("speed", 7), ("speed", 8)]
+
+
+@virtual_time
+async def test_an_approval_that_nothing_waits_for_is_not_kept_for_later(tmp_path: Path) -> None:
+    async with running(Line(tmp_path)) as line:
+        line.press.write_s = 5.0
+        envelope = line.send(line.envelope("speed", 7))
+        await until(lambda: "executing" in line.states(envelope.id))
+        with pytest.raises(NotPossible, match="does not wait for an approval"):
+            await line.commands.operators.approve(envelope.id, "dora")
+        number = line.journal.journal.commands(1)[0].number
+        assert line.journal.journal.approvers(number) == ()
+
+
+@virtual_time
 async def test_what_cannot_be_done_is_said(tmp_path: Path) -> None:
     async with running(Line(tmp_path)) as line:
         operators = line.commands.operators

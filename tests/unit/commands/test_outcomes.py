@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from connectors.commands.envelope import RunCommand
+from connectors.commands.refusals import Refusal
 from connectors.commands.states import CommandState
 from connectors.ports.device import Value
 from tests.unit.commands.played_line import Line, running
@@ -119,6 +121,37 @@ async def test_a_pulse_that_is_not_answered_is_not_repeated_but_ended(tmp_path: 
         report = await line.done(line.send(line.envelope("go", True)).id)
     assert report.state is CommandState.UNKNOWN
     assert line.press.writes == []
+
+
+STEPS_OF_OTHER_TAGS = {
+    "commands": {
+        "kick": {"steps": ({"write": "go", "value": True}, {"write": "lamp", "value": True})},
+        "share": {"steps": ({"write": "shared", "value": 7},)},
+        "aim": {"steps": ({"write": "armed", "value": 7},)},
+    }
+}
+
+
+@virtual_time
+async def test_a_pulse_in_a_named_command_comes_back_before_the_next_step(tmp_path: Path) -> None:
+    async with running(Line(tmp_path, device=STEPS_OF_OTHER_TAGS)) as line:
+        kick = RunCommand(device="press", command="kick")
+        report = await line.done(line.send(line.envelope(action=kick)).id)
+    assert report.state is CommandState.SUCCEEDED
+    assert line.press.writes == [("go", True), ("go", False), ("lamp", True)]
+
+
+@virtual_time
+async def test_a_named_command_needs_what_the_tags_need_that_it_writes(tmp_path: Path) -> None:
+    async with running(Line(tmp_path, device=STEPS_OF_OTHER_TAGS)) as line:
+        aimed = await line.done(line.send(line.envelope(action=RunCommand(device="press", command="aim"))).id)
+        assert aimed.code is Refusal.NOT_ARMED
+        shared = line.send(line.envelope(action=RunCommand(device="press", command="share")))
+        await asyncio.sleep(5.0)
+        assert line.states(shared.id) == ["received"], "it waits for a second person"
+        await line.commands.operators.approve(shared.id, "dora")
+        assert (await line.done(shared.id)).state is CommandState.SUCCEEDED
+    assert line.press.writes == [("shared", 7)]
 
 
 @virtual_time

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lineside.demo.questions import Look
 from lineside.demo.screen import Scene, Screen, clock, counted, plain_line, value_text
+from lineside.demo.three_commands import Shown
 from rich.console import Console, Group
 
 SCENE = Scene("Mosquitto", "http://127.0.0.1:12345", ["edge-agent status", "edge-agent watch"])
@@ -72,7 +73,35 @@ def drawn_look(random: Random) -> Look:
     count = 10 ** random.randrange(19)
     book = ledger(samples=count, missing=choice((0, count)), dead_letters=choice((0, count)), gaps=[gap])
     answers = status(*found, phase=choice(("born", "offline")), reason=choice(texts))
-    return Look(choice((None, answers, answers)), tags, choice((None, book, book)))
+    answers["commands"] = choice((None, {"locks": [drawn_lock(random, texts) for _ in range(random.randrange(5))]}))
+    commands = [drawn_command(random, texts) for _ in range(random.randrange(9))]
+    return Look(choice((None, answers, answers)), tags, choice((None, book, book)), choice((None, commands)))
+
+
+def drawn_lock(random: Random, texts: tuple[str, ...]) -> dict[str, Any]:
+    return {key: random.choice(texts) for key in ("line", "actor", "reason")}
+
+
+def drawn_command(random: Random, texts: tuple[str, ...]) -> dict[str, Any]:
+    choice = random.choice
+    write = {"do": "write", "device": choice(texts), "tag": choice(texts), "value": choice((1e300, True, 7, *texts))}
+    run = {"do": "run", "device": choice(texts), "command": choice(texts), "arguments": {}}
+    return command(
+        choice(("demo-1", "other")), choice((None, write, run)), issuer=choice(texts), detail=choice(texts),
+        code=choice((None, *texts)), state=choice(("succeeded", "unknown", "refused")),
+    )  # fmt: skip
+
+
+def command(id_: str, action: Any, **more: Any) -> dict[str, Any]:
+    known = {"id": id_, "action": action, "changed": "2026-01-02T03:04:05+00:00", "state": "succeeded", "code": None}
+    return {**known, "detail": "", "issuer": "demo", **more}
+
+
+def write(value: float) -> dict[str, Any]:
+    return {"do": "write", "device": "press", "tag": "ram/setpoint", "value": value}
+
+
+SHOWN = Shown("done", "demo-1", "ram/setpoint := 32", "succeeded", 32.0, "")
 
 
 @given(st.integers(0, 2**32), st.integers(1, 300), st.integers(1, 80), st.floats(0, 1e7))
@@ -80,8 +109,9 @@ def test_nothing_is_ever_wider_or_higher_than_the_terminal(
     seed: int, width: int, height: int, running_s: float
 ) -> None:
     random = Random(seed)
-    taken = [drawn_look(random) for _ in range(3)]
-    lines = screen_of(*taken).lines(width, height, running_s, math.inf)
+    screen = screen_of(*(drawn_look(random) for _ in range(3)))
+    screen.take(drawn_look(random), random.choice(((), (SHOWN,))))
+    lines = screen.lines(width, height, running_s, math.inf)
     assert len(lines) <= height
     assert all(line.cell_len <= width for line in lines)
     file = io.StringIO()
@@ -124,8 +154,37 @@ def test_the_facts_are_always_in_sight(width: int, height: int) -> None:
 def test_tags_that_do_not_fit_are_counted() -> None:
     tags = [tag(f"tag{number:02}", number) for number in range(18)]
     text = "\n".join(shown(Look(status(device()), tags, ledger())))
-    assert sum(f"tag{number:02}" in text for number in range(18)) == 12
-    assert "+6 tags" in text
+    assert sum(f"tag{number:02}" in text for number in range(18)) == 11
+    assert "+7 tags" in text
+
+
+def test_the_newest_commands_say_what_became_of_them_and_what_the_press_holds() -> None:
+    refused = {"state": "refused", "code": "locked", "detail": "anna has locked press: the door is open"}
+    commands = [command("3", write(50.0)), command("2", write(45.5), **refused), command("demo-1", write(32.0))]
+    screen = screen_of()
+    screen.take(Look(status(device()), [], ledger(), [*commands, command("0", write(1.0))]), [SHOWN])
+    lines = [line.plain.rstrip() for line in screen.lines(80, 24, 0.0, math.inf)]
+    assert lines[-4].endswith("press/ram/setpoint := 50 succeeded")
+    assert " press/ram/setpoint := 4… refused, locked  anna has locke" in lines[-3]
+    assert lines[-2].endswith("press/ram/setpoint := 32 succeeded ✓ press holds 32")
+    assert "setpoint := 1 " not in "\n".join(lines), "three are enough on a small screen"
+
+
+def test_a_lock_is_in_sight_with_its_reason_and_so_is_what_went_wrong() -> None:
+    locked = status(device())
+    locked["commands"] = {"locks": [{"line": "press", "actor": "anna", "reason": "the door is open"}]}
+    screen = screen_of()
+    wrong = Shown("done", "", "a new set-point", "not taken", None, "the API: no")
+    screen.take(Look(locked, [], ledger(), [command(str(number), write(1.0)) for number in range(9)]), [wrong])
+    text = "\n".join(line.plain for line in screen.lines(80, 24, 0.0, math.inf))
+    assert "locked  press by anna: the door is open" in text
+    assert "✗ done: the API: no" in text
+    assert text.count("setpoint := 1") == 1
+
+
+def test_what_people_did_at_the_machine_is_said_to_be_theirs() -> None:
+    lines = shown(Look(status(device()), [], ledger(), [command("1", None, issuer="anna")]))
+    assert "at the machine, by anna  succeeded" in lines[-2]
 
 
 def test_alarms_are_named_even_where_their_tags_do_not_fit() -> None:
