@@ -104,17 +104,27 @@ def refuse_journal(envelope: Envelope, known: Authority) -> Refused | None:
 
 def refuse(envelope: Envelope, source: Source, now: Situation, targets: Targets) -> Refused | None:
     """Every check but those of conditions, when the command has its turn."""
-    if source == "cloud" and (late := refuse_time(envelope, now.cloud_now)) is not None:
+    if (refused := refuse_now(envelope, source, now)) is not None:
+        return refused
+    action = envelope.action
+    return targets.problem(action) or _refuse_values(action, now, targets) or _refuse_order(envelope, now, targets)
+
+
+def refuse_now(envelope: Envelope, source: Source, now: Situation, *, has_begun: bool = False) -> Refused | None:
+    """What may change until the very moment of a write: the time that is left, the switches, and the locks.
+
+    A sequence that has begun in time may end later, but not against a lock.
+    """
+    if source == "cloud" and not has_begun and (late := refuse_time(envelope, now.cloud_now)) is not None:
         return late
     if source != "local" and not now.remote_commands:
         return Refused(Refusal.REMOTE_OFF, "agent.remote_commands is false")
     if now.commissioning:
         return Refused(Refusal.COMMISSIONING, "agent.commissioning is true")
-    action = envelope.action
-    for line in (action.device, AGENT_LINE):
+    for line in (envelope.action.device, AGENT_LINE):
         if (lock := now.locks.get(line)) is not None:
             return Refused(Refusal.LOCKED, f"{lock.actor} has locked {line}: {lock.reason}")
-    return targets.problem(action) or _refuse_values(action, now, targets) or _refuse_order(envelope, now, targets)
+    return None
 
 
 def _refuse_values(action: Action, now: Situation, targets: Targets) -> Refused | None:

@@ -19,7 +19,7 @@ from connectors.commands.states import CommandState
 from connectors.observability.events import emit
 from connectors.ports.clock import Clock
 from connectors.ports.device import Value
-from edge_agent.commands.checks import Armed, Situation, conditions_needed, refuse, refuse_conditions
+from edge_agent.commands.checks import Armed, Situation, conditions_needed, refuse, refuse_conditions, refuse_now
 from edge_agent.commands.cloud_time import CloudNow
 from edge_agent.commands.journal import AGENT
 from edge_agent.commands.journal_file import JournalUnavailable
@@ -236,7 +236,7 @@ class Executor:
     async def _worked(self, command: Command) -> Outcome | Refused:
         """Do it; what is begun is in the journal, and what is not in the journal is not begun."""
         try:
-            return await self.work.do(command)
+            return await self.work.do(command, lambda has_begun: self._refused_now(command, has_begun=has_begun))
         except JournalUnavailable as exc:
             self._blocked(str(exc))
             if self.work.begun(command):
@@ -257,6 +257,10 @@ class Executor:
         if refused is None and needed:  # that took its time, in which somebody may have locked the line
             return refuse(envelope, command.source, self._situation(command), self._targets)
         return refused
+
+    def _refused_now(self, command: Command, *, has_begun: bool) -> Refused | None:
+        """Whether it may not be written any more: reading what is there before has taken its time."""
+        return refuse_now(command.envelope, command.source, self._situation(command), has_begun=has_begun)
 
     def _situation(self, command: Command) -> Situation:
         envelope, now_s = command.envelope, self._clock.monotonic_s()

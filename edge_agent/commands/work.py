@@ -6,7 +6,8 @@ Each write and each call is in the journal before it begins, and begins once.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final
 
 from connectors.commands.envelope import RunCommand, WriteTag
@@ -24,6 +25,7 @@ from edge_agent.commands.plant import Plant, read_anew
 from edge_agent.commands.targets import Refused, Targets
 from edge_agent.commands.writing import Holds, Outcome, call_once, read_now, write_once
 
+RefusedNow = Callable[[bool], Refused | None]
 WAIT_LOOK_S: Final = 0.1
 DEVICE_AWAY: Final = "it is not connected, or its driver cannot write"
 
@@ -46,9 +48,11 @@ class Work:
         """The command has ended."""
         self._begun.pop(command.id, None)
 
-    async def do(self, command: Command) -> Outcome | Refused:
-        """Do it. ``Refused``: nothing was written, as the device is away. Raises ``JournalUnavailable``.
+    async def do(self, command: Command, refused_now: RefusedNow) -> Outcome | Refused:
+        """Do it. ``Refused``: nothing was written. Raises ``JournalUnavailable``.
 
+        ``refused_now`` is asked directly before each write, with whether anything was written before: reading what a
+        tag holds takes its time, in which a line may be locked and a command's own time be up.
         When the journal takes no more in the middle of a sequence, what was not begun is not done.
         """
         action = command.envelope.action
@@ -56,21 +60,27 @@ class Work:
         if writer is None:
             return Refused(Refusal.DEVICE_UNAVAILABLE, f"{action.device}: {DEVICE_AWAY}")
         if isinstance(action, RunCommand):
-            return await self._run(command, writer, action)
-        return await self._write(command, writer, action)
+            return await self._run(command, writer, action, refused_now)
+        return await self._write(command, writer, action, refused_now)
 
     def holds(self, device: str, tag: str, wanted: Value) -> Holds:
         """Whether a value that was read of a tag is the one that was asked for."""
         datatype = self._plant.datatypes(device).get(tag)
         return lambda seen: self._targets.is_held(device, tag, wanted, seen, datatype)
 
-    async def _write(self, command: Command, writer: DeviceWriter, action: WriteTag) -> Outcome | Refused:
+    async def _write(
+        self, command: Command, writer: DeviceWriter, action: WriteTag, refused_now: RefusedNow
+    ) -> Outcome | Refused:
         device, tag, pulse = action.device, action.tag, self._writable(action.device, action.tag).pulse
         before = await self._before(writer, tag)
         if isinstance(before, str):
             return Refused(Refusal.DEVICE_UNAVAILABLE, f"{device}/{tag} cannot be read: {before}")
         said = "" if pulse is None else f", for {pulse.after_s:g} s, then {pulse.back_to!r}"
+        if (refused := refused_now(False)) is not None:
+            return refused
         await self._begin(command, before[0], f"{tag} := {action.value!r}{said}")
+        if (refused := refused_now(False)) is not None:  # the journal took its time, too
+            return refused
         return await self._written(writer, device, tag, action.value, before[0])
 
     async def _written(
@@ -90,14 +100,22 @@ class Work:
         said = f"a pulse of {pulse.after_s:g} s" if back.is_done else f"not back to {pulse.back_to!r}: {back.detail}"
         return Outcome(back.state, said, back.after)
 
-    async def _run(self, command: Command, writer: DeviceWriter, action: RunCommand) -> Outcome | Refused:
+    async def _run(
+        self, command: Command, writer: DeviceWriter, action: RunCommand, refused_now: RefusedNow
+    ) -> Outcome | Refused:
         named = self._targets.devices[action.device].commands[action.command]
         for step in named.steps:
             if step.write is not None and isinstance(before := await self._before(writer, step.write), str):
                 return Refused(Refusal.DEVICE_UNAVAILABLE, f"{action.device}/{step.write} cannot be read: {before}")
         begun = False
         for number, step in enumerate(named.steps, 1):
-            outcome = await self._step(command, writer, action, step)
+            outcome = await self._step(command, writer, action, step, partial(refused_now, begun))
+            if isinstance(outcome, Refused):
+                if not begun:
+                    return outcome
+                # nor is 'otherwise' done: who locks a line stands beside it
+                said = f"before step {number} of {len(named.steps)}: {outcome.detail}; 'otherwise' is not done either"
+                return Outcome(CommandState.FAILED, said)
             begun = begun or step.wait is None
             if outcome.is_done:
                 continue
@@ -113,8 +131,8 @@ class Work:
         """Do the steps that are for the case of a failure; each is tried, also when one before it has failed."""
         problems = []
         for number, step in enumerate(steps, 1):
-            outcome = await self._step(command, writer, action, step, checks_interlock=False)
-            if not outcome.is_done:
+            outcome = await self._step(command, writer, action, step, None)
+            if isinstance(outcome, Refused) or not outcome.is_done:
                 problems.append(f"step {number}: {outcome.detail}")
         return f"'otherwise' has failed, {'; '.join(problems)}" if problems else "'otherwise' is done"
 
@@ -124,18 +142,20 @@ class Work:
         writer: DeviceWriter,
         action: RunCommand,
         step: StepSettings,
-        *,
-        checks_interlock: bool = True,
-    ) -> Outcome:
+        refused_now: Callable[[], Refused | None] | None,
+    ) -> Outcome | Refused:
+        """One step. ``refused_now`` is ``None`` for one that is for the case of a failure: nothing keeps it back."""
         if step.wait is not None:
             return await self._wait(step.wait, step.within_s)
         if step.call is not None:
             arguments = [with_arguments(value, action.arguments) for value in step.arguments]
+            if refused_now is not None and (refused := refused_now()) is not None:
+                return refused
             await self._begin(command, None, f"call {step.call} with {arguments!r}")
             return await call_once(writer, step.call, arguments)
         tag = step.write or ""
         settings = self._writable(action.device, tag)
-        if checks_interlock and settings.interlock is not None:
+        if refused_now is not None and settings.interlock is not None:
             problem = await self._condition_problem(settings.interlock, settings.interlock_age_s)
             if problem is not None:
                 return Outcome(CommandState.FAILED, f"the interlock of {tag}: {problem}")
@@ -143,6 +163,8 @@ class Work:
         if isinstance(before, str):
             return Outcome(CommandState.FAILED, f"{tag} cannot be read, and was not written: {before}")
         value = with_arguments(step.value, action.arguments)
+        if refused_now is not None and (refused := refused_now()) is not None:
+            return refused
         await self._begin(command, before[0], f"{tag} := {value!r}")
         return await self._written(writer, action.device, tag, value, before[0])
 

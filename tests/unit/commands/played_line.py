@@ -90,7 +90,7 @@ class PlayedPress:
         self.keeps = False
         """Whether it holds what it held, although it says that it was written."""
         self.quality = GOOD
-        self.write_s = 0.0
+        self.write_s = self.read_s = 0.0
         self.when_written: Callable[[], None] = lambda: None
 
     async def write(self, tag: TagName, value: Value) -> None:
@@ -108,6 +108,7 @@ class PlayedPress:
             raise WriteUncertain("no answer within 2 s")
 
     async def read(self, tag: TagName) -> Reading:
+        await asyncio.sleep(self.read_s)
         if self.is_away:
             raise DeviceUnavailable("press: the connection is lost")
         return Reading(self.holds[tag], self.quality, START_NS)

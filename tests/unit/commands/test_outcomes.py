@@ -155,6 +155,43 @@ async def test_a_named_command_needs_what_the_tags_need_that_it_writes(tmp_path:
 
 
 @virtual_time
+async def test_a_lock_holds_also_for_what_has_passed_its_checks_and_reads_the_tag_before_it_writes(
+    tmp_path: Path,
+) -> None:
+    async with running(Line(tmp_path)) as line:
+        line.press.read_s = 5.0
+        envelope = line.send(line.envelope("speed", 7))
+        await asyncio.sleep(2.0)
+        await line.commands.operators.lock("press", "the door is open", "carla")
+        report = await line.done(envelope.id)
+    assert (report.state, report.code) == (CommandState.REFUSED, Refusal.LOCKED)
+    assert line.press.writes == []
+
+
+@virtual_time
+async def test_a_command_whose_time_is_up_while_the_tag_is_read_is_not_done(tmp_path: Path) -> None:
+    async with running(Line(tmp_path)) as line:
+        line.press.read_s = 5.0
+        report = await line.done(line.send(line.envelope("speed", 7, expires_ms=line.now_ms() + 3_000)).id)
+    assert report.state is CommandState.EXPIRED
+    assert line.press.writes == []
+
+
+@virtual_time
+async def test_a_lock_stops_a_named_command_before_its_next_step(tmp_path: Path) -> None:
+    async with running(Line(tmp_path)) as line:
+        envelope = line.send(line.start(3))
+        await asyncio.sleep(2.0)
+        assert line.press.writes == [("speed", 3)], "it waits"
+        await line.commands.operators.lock("press", "the door is open", "carla")
+        line.press.holds["state"] = 2
+        report = await line.done(envelope.id)
+    assert report.state is CommandState.FAILED
+    assert "carla has locked press: the door is open; 'otherwise' is not done either" in report.detail
+    assert line.press.writes == [("speed", 3)]
+
+
+@virtual_time
 async def test_a_named_command_does_its_steps_in_their_order(tmp_path: Path) -> None:
     async with running(Line(tmp_path)) as line:
         envelope = line.send(line.start(3))
