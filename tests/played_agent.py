@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from connectors.commands.envelope import Envelope, read_envelope
-from connectors.commands.reports import CommandReport, Hello, TimeAnswer, read_record
+from connectors.commands.reports import CommandReport, Hello, KeysAnswer, TimeAnswer, read_record
 from connectors.commands.signing import TrustedKeys
 from connectors.model.datatypes import DataType
 from connectors.model.delivery import AgentName, BatchRanges, Epoch, new_epoch
@@ -28,6 +28,7 @@ from connectors.sparkplug.delivery import (
     EPOCH_START,
     GAP,
     HELLO,
+    KEYS,
     TIME,
     Delivery,
     data_message,
@@ -197,6 +198,7 @@ class Commanded(NamedTuple):
     command: Envelope | None = None
     time: TimeAnswer | None = None
     cancel: dict[str, Any] | None = None
+    keys: KeysAnswer | None = None
 
 
 def commanded(payload: bytes, keys: TrustedKeys) -> Commanded:
@@ -209,6 +211,8 @@ def commanded(payload: bytes, keys: TrustedKeys) -> Commanded:
         elif metric.name == TIME:
             sealed = keys.verify("lineside-time", metric.string_value)
             found = found._replace(time=read_record(TimeAnswer, sealed))
+        elif metric.name == KEYS:
+            found = found._replace(keys=read_record(KeysAnswer, keys.verify("lineside-keys", metric.string_value)))
         elif metric.name == CANCEL:
             found = found._replace(cancel=json.loads(keys.verify("lineside-cancel", metric.string_value)))
         else:

@@ -97,6 +97,25 @@ def keys_screen(keys: Sequence[dict[str, Any]]) -> RenderableType:
     return table
 
 
+def agent_keys_screen(keys: Sequence[dict[str, Any]]) -> RenderableType:
+    """The keys of agents, and those of the cloud that their agents trust."""
+    if not keys:
+        return Text("no agent was enrolled yet; 'cloud-ingest enrol GROUP/NAME' makes a token for one")
+    table = table_of("agent", "key", "enrolled (UTC)", "token by", "retired (UTC)", "by", "trusts the cloud's keys")
+    for key in keys:
+        trusts = "not said" if key["trusts"] is None else ", ".join(key["trusts"]) or "none"
+        table.add_row(
+            Text(plain(key["agent"])),
+            key["key_id"],
+            time_text(key["enrolled"]),
+            Text(plain(key["token_by"])),
+            time_text(key["retired"]),
+            Text(plain(key["retired_by"] or "")),
+            Text(plain("" if key["retired"] else trusts)),
+        )
+    return table
+
+
 def tokens_screen(tokens: Sequence[dict[str, Any]]) -> RenderableType:
     """The tokens, without themselves."""
     if not tokens:

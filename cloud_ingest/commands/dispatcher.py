@@ -126,7 +126,7 @@ class Dispatcher:
             await self._publish(await due_commands(self._database, key, now_ms, due), sent)
         if not (sent.commands or sent.again or sent.cancellations or sent.times):
             return False
-        emit(CommandMessagesSent(sent.commands, sent.again, sent.cancellations, sent.times))
+        emit(CommandMessagesSent(sent.commands, sent.again, sent.cancellations, sent.times, sent.keys))
         return True
 
     async def _publish(self, found: Outgoing, sent: Outgoing) -> None:
@@ -137,6 +137,7 @@ class Dispatcher:
         sent.again += found.again
         sent.cancellations += found.cancellations
         sent.times += found.times
+        sent.keys += found.keys
         await self._broker.drained(UNSENT_BYTES_MAX)
 
     async def _follow(self, url: str, key: SigningKey) -> None:

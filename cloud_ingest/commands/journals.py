@@ -43,15 +43,17 @@ async def take_hello(session: Session, head: audit.Head, agent: KnownAgent, told
     await _write(session, agent, hello, told, restored=restored)
     number = await _number(session, agent, hello.journal)
     await session.execute(
-        "INSERT INTO time_request (agent_id, tenant_id, nonce, journal, number, restored) VALUES ($1,$2,$3,$4,$5,$6) "
+        "INSERT INTO time_request (agent_id, tenant_id, nonce, journal, number, restored, trusted) "
+        "VALUES ($1,$2,$3,$4,$5,$6,$7) "
         "ON CONFLICT (agent_id) DO UPDATE SET nonce = excluded.nonce, journal = excluded.journal, "
-        "number = excluded.number, restored = excluded.restored",
+        "number = excluded.number, restored = excluded.restored, trusted = excluded.trusted",
         agent.agent_id,
         agent.tenant_id,
         hello.nonce,
         hello.journal,
         number,
         restored,
+        None if hello.trusted is None else list(hello.trusted),
     )
     is_news = finding is Finding.OTHER or (restored and known is not None and not known.restored)
     await audit.append(session, head, _deeds(agent, hello, told, finding if is_news else None, audit_hash))
@@ -107,10 +109,11 @@ async def _is_beyond_end(session: Session, agent: KnownAgent, previous: str) -> 
 async def _write(session: Session, agent: KnownAgent, hello: Hello, told: Told, *, restored: bool) -> None:
     await session.execute(
         "INSERT INTO command_journal (agent_id, tenant_id, journal, start, heard_ms, restored, "
-        "audit_number, audit_hash, locks) VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9) ON CONFLICT (agent_id) DO UPDATE SET "
+        "audit_number, audit_hash, locks, trusted) VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10) "
+        "ON CONFLICT (agent_id) DO UPDATE SET "
         "journal = excluded.journal, start = excluded.start, "
         "heard_ms = excluded.heard_ms, restored = excluded.restored, audit_number = excluded.audit_number, "
-        "audit_hash = excluded.audit_hash, locks = excluded.locks",
+        "audit_hash = excluded.audit_hash, locks = excluded.locks, trusted = excluded.trusted",
         agent.agent_id,
         agent.tenant_id,
         hello.journal,
@@ -120,6 +123,7 @@ async def _write(session: Session, agent: KnownAgent, hello: Hello, told: Told, 
         hello.audit_number,
         hello.audit_hash,
         list(hello.locks),
+        None if hello.trusted is None else list(hello.trusted),
     )
 
 

@@ -127,9 +127,14 @@ async def listed(database: Database) -> list[dict[str, Any]]:
     return [{**dict(row), "public_key": json.loads(row["public_key"])} for row in rows]
 
 
+async def holding(database: Database) -> dict[str, dict[str, Any]]:
+    """The public halves of the keys that hold, by their ids."""
+    return {row["key_id"]: row["public_key"] for row in await listed(database) if row["retired"] is None}
+
+
 async def trusted(database: Database) -> TrustedKeys:
     """The keys that hold."""
-    return TrustedKeys({row["key_id"]: row["public_key"] for row in await listed(database) if row["retired"] is None})
+    return TrustedKeys(await holding(database))
 
 
 async def usable_key(database: Database, path: Path) -> SigningKey:

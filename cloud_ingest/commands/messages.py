@@ -9,14 +9,14 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from connectors.commands.envelope import Action, Envelope, WriteTag
-from connectors.commands.reports import TimeAnswer
+from connectors.commands.reports import KeysAnswer, TimeAnswer
 from connectors.commands.signing import SigningKey
 from connectors.model.datatypes import DataType
 from connectors.model.delivery import AgentName
 from connectors.ports.broker import Message
 from connectors.sparkplug import sparkplug_b_pb2 as pb
 from connectors.sparkplug.birth import set_value
-from connectors.sparkplug.delivery import CANCEL, COMMAND, TIME
+from connectors.sparkplug.delivery import CANCEL, COMMAND, KEYS, TIME
 from connectors.sparkplug.topics import Topic, Verb
 
 _ACTION: TypeAdapter[Action] = TypeAdapter(Action)
@@ -62,6 +62,11 @@ def command_message(agent: AgentName, action: Action, datatype: int | None, seal
 def time_message(agent: AgentName, key: SigningKey, answer: TimeAnswer) -> Message:
     """The NCMD that answers a hello."""
     return _to_node(agent, TIME, key.sign("lineside-time", answer.to_json()), answer.time_ms)
+
+
+def keys_message(agent: AgentName, key: SigningKey, answer: KeysAnswer) -> Message:
+    """The NCMD that tells an agent which keys hold."""
+    return _to_node(agent, KEYS, key.sign("lineside-keys", answer.to_json()), answer.time_ms)
 
 
 def cancel_message(agent: AgentName, key: SigningKey, asked: str, time_ms: int) -> Message:

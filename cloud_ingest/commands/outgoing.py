@@ -12,11 +12,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from cloud_ingest.commands import audit, book
+from cloud_ingest.commands import audit, book, keys
 from cloud_ingest.commands.book import Change
-from cloud_ingest.commands.messages import action_of, cancel_message, command_message, envelope_of, time_message
+from cloud_ingest.commands.messages import (
+    action_of,
+    cancel_message,
+    command_message,
+    envelope_of,
+    keys_message,
+    time_message,
+)
 from cloud_ingest.commands.rules import ended_by_time, resend_after_ms
-from connectors.commands.reports import TimeAnswer
+from connectors.commands.reports import KeysAnswer, TimeAnswer
 from connectors.commands.signing import SigningKey
 from connectors.commands.states import CommandState
 from connectors.model.delivery import AgentName
@@ -67,6 +74,7 @@ class Outgoing:
     again: int = 0
     cancellations: int = 0
     times: int = 0
+    keys: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,17 +105,25 @@ async def look(database: Database, now_ms: int) -> Due:
 
 
 async def due_times(database: Database, key: SigningKey, now_ms: int) -> Outgoing:
-    """Answers to the hellos that wait; each is given once: an agent that did not get it says hello again."""
+    """Answers to the hellos that wait; each is given once: an agent that did not get it says hello again.
+
+    An agent that trusts ``key``, but not just those that hold, is told of them before the time.
+    """
     async with database.session() as session:
         rows = await session.fetch(
             "DELETE FROM time_request USING agent WHERE time_request.agent_id = agent.agent_id AND agent.agent_id IN "
             "(SELECT agent_id FROM time_request ORDER BY agent_id LIMIT $1) "
-            "RETURNING group_name, agent.name, nonce, journal, number, restored",
+            "RETURNING group_name, agent.name, nonce, journal, number, restored, trusted",
             AT_ONCE_MAX,
         )
-    messages = []
+    holding = await keys.holding(database) if any(row["trusted"] for row in rows) else {}
+    messages: list[Message] = []
     for row in rows:
         agent = _agent(row)
+        trusted = set(row["trusted"] or ())
+        if key.key_id in trusted and key.key_id in holding and trusted != holding.keys():
+            told = KeysAnswer(agent=str(agent), nonce=row["nonce"], time_ms=now_ms, keys=holding)
+            messages.append(keys_message(agent, key, told))
         answer = TimeAnswer(
             agent=str(agent),
             nonce=row["nonce"],
@@ -117,7 +133,7 @@ async def due_times(database: Database, key: SigningKey, now_ms: int) -> Outgoin
             restored=row["restored"],
         )
         messages.append(time_message(agent, key, answer))
-    return Outgoing(messages, times=len(messages))
+    return Outgoing(messages, times=len(rows), keys=len(messages) - len(rows))
 
 
 async def due_commands(database: Database, key: SigningKey, now_ms: int, due: Due) -> Outgoing:

@@ -12,6 +12,7 @@ from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from starlette.exceptions import HTTPException
 
+from cloud_ingest.commands.enrolment import Enrolments
 from cloud_ingest.commands.refused import RequestRefused, Why
 from cloud_ingest.commands.requests import Requests
 from cloud_ingest.gateway import intervals, queries
@@ -29,6 +30,7 @@ from cloud_ingest.gateway.answers import (
 from cloud_ingest.gateway.body_limit import BodyLimit
 from cloud_ingest.gateway.commands import command_routes
 from cloud_ingest.gateway.documentation import ASSETS_PATH, assets, documentation
+from cloud_ingest.gateway.enrolments import enrolment_routes
 from cloud_ingest.gateway.parameters import only_known_parameters
 from cloud_ingest.gateway.span import QuestionInvalid, asked_bucket, asked_span
 from cloud_ingest.historian.dead_letters import letters
@@ -75,6 +77,7 @@ def make_app(
     app.include_router(_api(database))
     app.add_middleware(BodyLimit, bytes_max=BODY_BYTES_MAX)
     app.include_router(command_routes(database, requests or Requests(database, SystemClock())))
+    app.include_router(enrolment_routes(Enrolments(database, SystemClock())))
     app.include_router(_operations(database, registry, obstacles))
     app.include_router(documentation())
     app.mount(ASSETS_PATH, assets(), name="assets")

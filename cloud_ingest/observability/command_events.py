@@ -36,18 +36,37 @@ class CommandChanged(Event):
 
 @dataclass(frozen=True, slots=True)
 class CommandMessagesSent(Event):
-    """Commands, cancellations and answers to hellos were published; those that were sent again are counted, too."""
+    """Commands, cancellations, answers to hellos and new keys were published; what was sent again is counted, too."""
 
     level: ClassVar[str] = "debug"
     commands: int
     again: int
     cancellations: int
     times: int
+    keys: int = 0
 
     def measure(self) -> None:
         """See ``Event``."""
-        for kind in ("commands", "again", "cancellations", "times"):
+        for kind in ("commands", "again", "cancellations", "times", "keys"):
             COMMAND_MESSAGES.labels(kind).inc(getattr(self, kind))
+
+
+@dataclass(frozen=True, slots=True)
+class AgentEnrolled(Event):
+    """An agent has shown its one-time token, and has the keys of the cloud; ``key`` is its own."""
+
+    agent: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class EnrolmentRefused(Event):
+    """Somebody has tried to enrol an agent, and must not."""
+
+    level: ClassVar[str] = "warning"
+    agent: str
+    code: str
+    address: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,7 +88,7 @@ COMMAND_STATES: Final = Counter(
     "lineside_command_states_total", "States that commands came into", ["state"], registry=REGISTRY
 )
 COMMAND_MESSAGES: Final = Counter(
-    "lineside_command_messages_total", "Messages to agents: commands, again, cancellations, times", ["kind"],
+    "lineside_command_messages_total", "Messages to agents: commands, again, cancellations, times, keys", ["kind"],
     registry=REGISTRY,
 )  # fmt: skip
 COMMAND_REPORTS: Final = Counter(

@@ -19,9 +19,13 @@ DETAIL_CHARS_MAX: Final = 2000
 Value = StrictBool | StrictInt | StrictFloat | StrictStr | None
 JournalId = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 Epoch = Annotated[str, Field(pattern=r"^([0-9a-f]{16})?$")]
+KeyId = Annotated[str, Field(pattern=r"^[0-9A-Za-z_-]{43}$")]
+"""The thumbprint of a key (RFC 7638)."""
 
 
-class _Record(BaseModel):
+class Record(BaseModel):
+    """What both sides know, as JSON; fields that are not known are left out, so that later versions can add some."""
+
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
     def to_json(self) -> bytes:
@@ -29,7 +33,7 @@ class _Record(BaseModel):
         return self.model_dump_json(exclude_none=True).encode()
 
 
-class CommandReport(_Record):
+class CommandReport(Record):
     """A step of one command. Times are milliseconds of Unix time, UTC, by the agent's clock.
 
     ``number`` is the command's in the agent's journal, 0 for one that never got into it; ``step`` counts the reports of
@@ -50,11 +54,12 @@ class CommandReport(_Record):
     after: Value = None
 
 
-class Hello(_Record):
+class Hello(Record):
     """What an agent says at each start and then every few minutes: it asks for the time, and shows its journal.
 
     ``start`` is the epoch of this start, ``previous`` that of the start before it as the journal has it: another one
-    than the cloud knows means that the disk was restored. ``open`` are the ids without a final state in the journal.
+    than the cloud knows means that the disk was restored. ``open`` are the ids without a final state in the journal,
+    ``trusted`` those of the cloud's keys that it trusts; an agent that is told of none names none.
     """
 
     kind: Literal["hello"] = "hello"
@@ -68,9 +73,10 @@ class Hello(_Record):
     audit_number: Annotated[int, Field(ge=0)] = 0
     audit_hash: Annotated[str, Field(max_length=64)] = ""
     locks: Annotated[tuple[str, ...], Field(max_length=1000)] = ()
+    trusted: Annotated[tuple[KeyId, ...], Field(max_length=100)] | None = None
 
 
-class TimeAnswer(_Record):
+class TimeAnswer(Record):
     """The cloud's answer to a hello: its time when it answered, and what it knows of the journal.
 
     ``restored``: the journal is behind what the cloud has seen of it; the agent begins a new one.
@@ -85,7 +91,20 @@ class TimeAnswer(_Record):
     restored: bool = False
 
 
-class Cancellation(_Record):
+class KeysAnswer(Record):
+    """The cloud's answer to a hello that names other keys than hold: these, and no others, are to be trusted.
+
+    The key that has signed it is among them, so that no key ever ends the trust in itself, or in all of them.
+    """
+
+    version: Literal[1] = 1
+    agent: Annotated[str, Field(max_length=511)]
+    nonce: JournalId
+    time_ms: Milliseconds
+    keys: Annotated[dict[KeyId, dict[str, Any]], Field(min_length=1, max_length=10)]
+
+
+class Cancellation(Record):
     """The cloud takes a command back; it is cancelled unless the device is being written already."""
 
     version: Literal[1] = 1
@@ -96,7 +115,7 @@ class Cancellation(_Record):
     issued_ms: Milliseconds
 
 
-_Kind = TypeVar("_Kind", bound=_Record)
+_Kind = TypeVar("_Kind", bound=Record)
 
 
 def read_record(kind: type[_Kind], document: bytes) -> _Kind:

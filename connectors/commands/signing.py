@@ -17,7 +17,7 @@ from connectors.commands.refusals import Refusal
 from connectors.model.errors import LinesideError
 
 ALGORITHM: Final = "Ed25519"
-Kind = Literal["lineside-command", "lineside-time", "lineside-cancel", "lineside-keys"]
+Kind = Literal["lineside-command", "lineside-time", "lineside-cancel", "lineside-keys", "lineside-enrolment"]
 
 
 class SignatureRefused(LinesideError):
@@ -69,6 +69,18 @@ class SigningKey:
         return jws.serialize_compact(header, document, self.private, algorithms=[ALGORITHM])
 
 
+def unverified(sealed: str) -> tuple[str, bytes]:
+    """The id of the key that ``sealed`` names, and its document: what anybody may have written.
+
+    Raises ``SignatureRefused`` when it is no signed document.
+    """
+    try:
+        found = jws.extract_compact(sealed.encode())
+        return str(found.headers().get("kid")), found.payload
+    except (JoseError, ValueError, TypeError, AttributeError, KeyError, RecursionError) as exc:
+        raise SignatureRefused(Refusal.MALFORMED, "it is not a signed document (RFC 7515)") from exc
+
+
 class TrustedKeys:
     """Public keys by their ids."""
 
@@ -89,6 +101,11 @@ class TrustedKeys:
 
     def __len__(self) -> int:
         return len(self._keys)
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Their ids, in alphabetical order."""
+        return tuple(sorted(self._keys))
 
     def verify(self, kind: Kind, sealed: str) -> bytes:
         """The document in ``sealed``. Raises ``SignatureRefused``: of another kind, by an unknown key, or changed."""

@@ -36,6 +36,7 @@ ACK: Final = "Lineside/Ack"
 COMMAND: Final = "Lineside/Command"
 TIME: Final = "Lineside/Time"
 CANCEL: Final = "Lineside/Cancel"
+KEYS: Final = "Lineside/Keys"
 COMMAND_REPORT: Final = "Lineside/Command Report"
 HELLO: Final = "Lineside/Hello"
 RECORDS: Final = (DEFINITION_BODY, GAP, EPOCH_START, COMMAND_REPORT, HELLO)
@@ -53,6 +54,7 @@ NODE_METRICS: Final = {
     COMMAND: DataType.STRING,
     TIME: DataType.STRING,
     CANCEL: DataType.STRING,
+    KEYS: DataType.STRING,
     COMMAND_REPORT: DataType.STRING,
     HELLO: DataType.STRING,
 }

@@ -75,7 +75,7 @@ def run(config: ConfigOption = DEFAULT_CONFIG) -> None:
         configure_logs(settings.observability.log_level, settings.observability.log_format)
         asyncio.run(run_agent(settings, drivers))
     except ConfigInvalid as exc:
-        _print_problems(exc)
+        print_problems(exc)
         raise typer.Exit(EXIT_PROBLEM) from exc
     except (AlreadyRunning, OutboxTooNew) as exc:
         fail(str(exc), EXIT_CANNOT_START)
@@ -98,7 +98,7 @@ def check(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) ->
             ]
             print_json({"valid": False, "problems": problems})
         else:
-            _print_problems(exc)
+            print_problems(exc)
         raise typer.Exit(EXIT_PROBLEM) from exc
     tags = sum(len(device.tags) for device in settings.devices)
     if as_json:
@@ -189,11 +189,12 @@ def socket_of(config: Path, socket: Path | None) -> Path:
     try:
         return socket_path(config)
     except ConfigInvalid as exc:
-        _print_problems(exc)
+        print_problems(exc)
         raise typer.Exit(EXIT_PROBLEM) from exc
 
 
-def _print_problems(error: ConfigInvalid) -> None:
+def print_problems(error: ConfigInvalid) -> None:
+    """Say all that is wrong with a configuration, with how much that is."""
     from connectors.configuration.setting_names import counted
 
     for problem in error.problems:
@@ -209,9 +210,10 @@ def fail(message: str, code: int) -> NoReturn:
 
 def main() -> None:
     """Entry point of the console script."""
-    from edge_agent.cli import audit, buffer, operate
+    from edge_agent.cli import audit, buffer, enrol, operate
 
     app.add_typer(buffer.app, name="buffer")
     app.add_typer(audit.app, name="audit")
     operate.add_to(app)
+    app.command()(enrol.enrol)
     app()

@@ -10,15 +10,16 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from connectors.commands.reports import Cancellation, Hello, TimeAnswer, read_record
 from connectors.model.errors import OutboxUnavailable, PayloadInvalid
 from connectors.observability.events import emit
 from connectors.ports.clock import Clock
-from connectors.sparkplug.delivery import CANCEL, TIME
+from connectors.sparkplug.delivery import CANCEL, KEYS, TIME
 from connectors.sparkplug.device_command import CommandReceived, SignedReceived
 from edge_agent.commands.checks import Authority
+from edge_agent.commands.cloud_keys import CloudKeys
 from edge_agent.commands.cloud_time import CloudTime
 from edge_agent.commands.executor import Executor, Switches
 from edge_agent.commands.intake import CommandIntake
@@ -26,7 +27,6 @@ from edge_agent.commands.journal_file import JournalUnavailable
 from edge_agent.commands.journal_rows import Command
 from edge_agent.commands.journal_thread import JournalAccess
 from edge_agent.commands.operators import Operators
-from edge_agent.commands.pinned_keys import KeysUnreadable, read_pinned_keys
 from edge_agent.commands.plant import Plant
 from edge_agent.commands.recovery import Recovery
 from edge_agent.commands.targets import Targets
@@ -36,12 +36,7 @@ from edge_agent.observability.command_events import (
     JournalBegunAnew,
     JournalBlocked,
     JournalRecovered,
-    TrustedKeysRead,
-    TrustedKeysUnreadable,
 )
-
-if TYPE_CHECKING:
-    from connectors.commands.signing import TrustedKeys
 
 HELLO_S: Final = 300.0
 HELLO_UNKNOWN_S: Final = 10.0
@@ -50,6 +45,7 @@ RETRY_S: Final = 1.0
 DOCUMENTS_MAX: Final = 256
 """So many signed documents wait to be read; of more, the oldest are dropped, and asked for again."""
 KEYS_LOOK_S: Final = 10.0
+TRUSTED_MAX: Final = 100
 NO_JOURNAL: Final = "0" * 32
 RESTORED: Final = "the journal is an older state of itself: its disk was restored, and this command may have been done"
 
@@ -75,19 +71,17 @@ class Commands:
     ) -> None:
         self._journal = journal
         self._records = records
-        self._keys_file = keys_file
         self._clock = clock
         self._elapsed_s = elapsed_s or clock.monotonic_s
         self.is_connected: Callable[[], bool] = lambda: True
         """Whether the cloud can be asked for its time; the uplink knows."""
-        self._keys: TrustedKeys | None = None
-        self._keys_seen: Any = None
         self._time = CloudTime()
         self._clock_known = asyncio.Event()
         self._hello_due = asyncio.Event()
         self._hello_told = asyncio.Event()
         self._documents: deque[tuple[SignedReceived, float]] = deque(maxlen=DOCUMENTS_MAX)
         self._document_came = asyncio.Event()
+        self._keys = CloudKeys(keys_file, journal, clock, agent, self._hello_due.set)
         self._authority = Authority(agent, NO_JOURNAL, 0)
         self.switches = switches
         self.problem = "the command journal is not open yet"
@@ -108,7 +102,7 @@ class Commands:
             clock=clock,
         )
         self._intake = CommandIntake(
-            journal, self.executor, self.telling, targets, keys=self._trusted, authority=lambda: self._authority,
+            journal, self.executor, self.telling, targets, keys=self._keys.trusted, authority=lambda: self._authority,
             cloud_now=self._cloud_now, clock=clock, taken=self._count,
         )  # fmt: skip
         self._recovery = Recovery(journal, self.executor, plant, targets, clock)
@@ -122,7 +116,7 @@ class Commands:
     @property
     def key_count(self) -> int:
         """How many keys of the cloud are trusted."""
-        return 0 if self._keys is None else len(self._keys)
+        return len(self._keys.ids)
 
     # -- CommandListener ---------------------------------------------------------------------------------------------
 
@@ -143,7 +137,7 @@ class Commands:
 
     async def run(self) -> None:
         """Work until cancelled."""
-        self._look_at_keys()
+        self._keys.look()
         self.executor.reset()
         open_commands = await self._open()
         async with asyncio.TaskGroup() as tasks:
@@ -212,10 +206,12 @@ class Commands:
 
     async def _hello(self) -> None:
         facts = await self._journal.call(lambda journal: journal.facts())
+        nonce = self._time.question(self._elapsed_s())
+        self._keys.asked(nonce)
         hello = Hello(
-            nonce=self._time.question(self._elapsed_s()), journal=facts.journal, number=facts.number, start=facts.start,
+            nonce=nonce, journal=facts.journal, number=facts.number, start=facts.start,
             previous=facts.previous, open=facts.open, audit_number=facts.audit_number, audit_hash=facts.audit_hash,
-            locks=facts.locks,
+            locks=facts.locks, trusted=self._keys.ids[:TRUSTED_MAX],
         )  # fmt: skip
         await self._records.tell([hello.to_json()])
         if not self._hello_told.is_set():
@@ -235,16 +231,18 @@ class Commands:
                     await asyncio.sleep(RETRY_S)
 
     async def _document(self, message: SignedReceived, heard_s: float) -> None:
-        """A signed document came at ``heard_s``: the time, or that a command is taken back."""
+        """A signed document came at ``heard_s``: the time, other keys, or that a command is taken back."""
         from connectors.commands.signing import SignatureRefused
 
         try:
             if message.metric == TIME:
-                sealed = self._trusted().verify("lineside-time", message.jws)
+                sealed = self._keys.trusted().verify("lineside-time", message.jws)
                 await self._told_time(read_record(TimeAnswer, sealed), heard_s)
             elif message.metric == CANCEL:
-                sealed = self._trusted().verify("lineside-cancel", message.jws)
+                sealed = self._keys.trusted().verify("lineside-cancel", message.jws)
                 await self._cancelled(read_record(Cancellation, sealed))
+            elif message.metric == KEYS:
+                await self._keys.told(message.jws)
         except SignatureRefused as exc:
             emit(CommandNotTaken(message.topic, exc.code.value, f"{message.metric}: {exc}"))
         except PayloadInvalid as exc:
@@ -272,35 +270,8 @@ class Commands:
         if cancellation.agent == self._authority.agent:
             await self.executor.cancel(cancellation.id, cancellation.issuer, cancellation.reason)
 
-    # -- keys --------------------------------------------------------------------------------------------------------
-
-    def _trusted(self) -> TrustedKeys:
-        if self._keys is None:
-            from connectors.commands.signing import TrustedKeys
-
-            self._keys = TrustedKeys()
-        return self._keys
-
     async def _keep_keys(self) -> None:
         """Enrolment writes the file while the agent runs."""
         while True:
             await asyncio.sleep(KEYS_LOOK_S)
-            self._look_at_keys()
-
-    def _look_at_keys(self) -> None:
-        """Read the keys, if their file has changed since they were read."""
-        try:
-            stat = self._keys_file.stat()
-            seen: Any = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
-        except OSError as exc:
-            seen = type(exc).__name__
-        if seen == self._keys_seen:
-            return
-        self._keys_seen = seen
-        try:
-            self._keys = None if seen == FileNotFoundError.__name__ else read_pinned_keys(self._keys_file)
-            emit(TrustedKeysRead(str(self._keys_file), self.key_count))
-            self._hello_due.set()
-        except KeysUnreadable as exc:
-            self._keys = None
-            emit(TrustedKeysUnreadable(str(exc)))
+            await self._keys.look_and_note()

@@ -36,6 +36,11 @@ def journal_path(config: Path) -> Path:
     return _place(config, "commands", "journal", CommandSettings().journal)
 
 
+def trusted_keys_path(config: Path) -> Path:
+    """The file of trusted keys of the agent. Raises ``ConfigInvalid`` when the file cannot be read as YAML."""
+    return _place(config, "commands", "trusted_keys", CommandSettings().trusted_keys)
+
+
 def data_dir(config: Path) -> Path:
     """The folder that a running agent holds. Raises ``ConfigInvalid`` when the file cannot be read as YAML."""
     named = _text(_read(config).value, "agent", "data_dir")

@@ -96,6 +96,24 @@ class TrustedKeysUnreadable(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class TrustedKeysChanged(Event):
+    """Other keys of the cloud are trusted from now on, by their ids; ``by`` is the key that says so, or the file."""
+
+    level: ClassVar[str] = "warning"
+    added: list[str]
+    removed: list[str]
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class TrustedKeysNotWritten(Event):
+    """The cloud has changed its keys, and the file of trusted keys cannot be written: those of before stay trusted."""
+
+    level: ClassVar[str] = "error"
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class LineLocked(Event):
     """An operator has locked a line: no command is done there."""
 
