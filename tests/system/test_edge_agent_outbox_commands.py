@@ -76,7 +76,8 @@ def test_what_waits_is_sealed_on_the_disk_exported_while_the_agent_runs_and_deli
         assert list(checked.json["keys"]) == [key_id_of(KEY)]
         assert checked.json["file_checked"] is False, "the agent runs"
         assert f"sealed with the key {key_id_of(KEY)}" in agent.command("buffer", "status").out
-        shown = agent.command("buffer", "show", "2")
+        rows = agent.command("buffer", "list", "--json").json
+        shown = agent.command("buffer", "show", str(next(row["batch"] for row in rows if row["kind"] == "definition")))
         assert (shown.code, TAG in shown.out) == (0, True)
         for command in ("compact", "reseal"):
             refused = agent.command("buffer", command)
