@@ -180,7 +180,7 @@ end:
      window.py: acknowledge), or with a gap (edge_agent/buffer/refusing.py: set_aside; giving_up.py: remove). */
   :: d_step { committed & ~(outbox | durable | given_up | lost_with_disk) ->
        nothing_is_lost = false; assert(nothing_is_lost) }
-  /* What is acknowledged is durable: in the log (intake.py: _append, _durable), or, where the log can lose its end,
+  /* What is acknowledged is durable: in the log (ingest/intake.py: _append, _durable), or, where the log can lose its end,
      stored by the historian (confirming.py: confirmed). */
   :: d_step { acks & ~name(durable) -> acked_is_durable = false; assert(acked_is_durable) }
   /* An epoch and a number together are given once (model/delivery.py: new_epoch; outbox.py: _take_number). */

@@ -3,7 +3,7 @@
  * when the ledger has it (confirming.py: confirmed).
  */
 
-inline append(b) {                     /* intake.py: _append, _append_alone */
+inline append(b) {                     /* ingest/intake.py: _append, _append_alone */
   if
   :: b & unloggable -> dead_letters = dead_letters | b
 #ifndef REFUSAL_NOT_TOLD
