@@ -38,7 +38,7 @@ SILENT_S_MAX: Final = 2.0
 
 M_ARENA_MAX: Final = -8
 """malloc.h of glibc; mallopt(3)."""
-TRIM_FIRST_S, TRIM_EVERY_S = 15.0, 60.0
+TRIM_EVERY_S: Final = 5.0
 
 
 async def run_agent(config: AgentConfig, drivers: Mapping[str, DriverType], clock: Clock | None = None) -> None:
@@ -76,11 +76,9 @@ async def _give_memory_back() -> None:
         trim = library.malloc_trim
     except (OSError, AttributeError):
         return
-    wait_s = TRIM_FIRST_S
     while True:
-        await asyncio.sleep(wait_s)
+        await asyncio.sleep(TRIM_EVERY_S)
         trim(0)
-        wait_s = TRIM_EVERY_S
 
 
 async def _live(config: AgentConfig, drivers: Mapping[str, DriverType], clock: Clock, stop: asyncio.Event) -> None:
