@@ -32,7 +32,7 @@ def raw_number(
     is_scaled = scale != 1.0 or offset != 0.0
     raw = (Fraction(value) - Fraction(offset)) / Fraction(scale) if is_scaled else Fraction(value)
     if family_of(datatype) is ValueFamily.FLOAT:
-        return _real(value, raw, datatype)
+        return _real(value, raw if is_scaled else value, datatype)
     if not is_scaled and raw.denominator != 1:
         raise ValueError(f"{value!r} is not a whole number, and the type is {datatype.label}")
     whole, limits = round(raw), np.iinfo(dtype_of(datatype))
@@ -42,8 +42,8 @@ def raw_number(
     return whole
 
 
-def _real(value: int | float, raw: Fraction, datatype: DataType) -> float:
-    try:
+def _real(value: int | float, raw: Fraction | int | float, datatype: DataType) -> float:
+    try:  # an unscaled value goes as it is: a fraction has no negative zero
         real = float(raw)
         struct.pack(_FLOAT_FORMATS[datatype], real)
     except OverflowError as exc:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from connectors.modbus.decode import DecodePlan
@@ -68,6 +68,7 @@ def test_a_float_is_read_back_as_it_is(value: float, order: str) -> None:
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False), st.sampled_from(ORDERS))
+@example(-0.0, "ABCD")
 def test_a_double_is_read_back_to_the_last_bit(value: float, order: str) -> None:
     tag = planned(type="double", order=order)
     assert struct.pack(">d", decoded(tag, encoded_registers(tag, value))) == struct.pack(">d", value)
