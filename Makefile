@@ -1,6 +1,8 @@
 # Lineside: make demo, make test, make check, make bench NAME=edge-opcua
 SHELL := /bin/sh
 PY := .venv/bin/python
+# Compiled modules are kept, whatever the environment says: the tests start some hundred processes that load them.
+unexport PYTHONDONTWRITEBYTECODE
 .DEFAULT_GOAL := help
 # Tests, the demo and benchmarks start hundreds of processes: each would compile every module anew.
 unexport PYTHONDONTWRITEBYTECODE
@@ -19,11 +21,7 @@ test: servers ## Everything: lint, types, unit, contract, system and fault tests
 
 .PHONY: check
 check: dev ## The inner loop: lint, types, import contracts, unit tests (under a minute)
-	@$(PY) -m ruff format --check .
-	@$(PY) -m ruff check .
-	@.venv/bin/lint-imports --no-logo
-	@$(PY) -m mypy
-	@HYPOTHESIS_PROFILE=check $(PY) -m pytest tests/unit -q -n 2 -p no:cacheprovider
+	@sh tests/check.sh
 
 .PHONY: dev
 dev: ## A virtual environment with everything that development needs
