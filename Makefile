@@ -1,8 +1,6 @@
 # Lineside: make demo, make test, make check, make bench NAME=edge-opcua
 SHELL := /bin/sh
 PY := .venv/bin/python
-# Compiled modules are kept, whatever the environment says: the tests start some hundred processes that load them.
-unexport PYTHONDONTWRITEBYTECODE
 .DEFAULT_GOAL := help
 # Tests, the demo and benchmarks start hundreds of processes: each would compile every module anew.
 unexport PYTHONDONTWRITEBYTECODE
