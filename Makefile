@@ -19,11 +19,7 @@ test: servers ## Everything: lint, types, unit, contract, system and fault tests
 
 .PHONY: check
 check: dev ## The inner loop: lint, types, import contracts, unit tests (under a minute)
-	@$(PY) -m ruff format --check .
-	@$(PY) -m ruff check .
-	@.venv/bin/lint-imports --no-logo
-	@$(PY) -m mypy
-	@HYPOTHESIS_PROFILE=check $(PY) -m pytest tests/unit -q -n 2 -p no:cacheprovider
+	@sh tests/check.sh
 
 .PHONY: dev
 dev: ## A virtual environment with everything that development needs

@@ -21,6 +21,7 @@ from tests.contract.event_log_steps import (
     record,
 )
 from tests.contract.logs_under_test import RECORD_BYTES_MAX, SLOW, LogUnderTest
+from tests.patience import WAIT_S_MAX
 
 
 async def test_records_come_back_as_they_were_appended(log_server: LogUnderTest) -> None:
@@ -239,7 +240,7 @@ async def test_a_reader_misses_and_reorders_nothing_while_many_append(log_server
                     found += await reader.read(5.0, 100_000)
             return found
 
-        async with asyncio.timeout(60), asyncio.TaskGroup() as group:
+        async with asyncio.timeout(WAIT_S_MAX), asyncio.TaskGroup() as group:
             reading = group.create_task(read())
             for task in range(tasks):
                 group.create_task(append(task))
