@@ -14,6 +14,7 @@ from connectors.model.errors import AlreadyRunning, OutboxDamaged
 from connectors.model.tags import DeviceName
 from connectors.mqtt.session import MqttOptions, MqttSession
 from connectors.observability.events import emit
+from connectors.observability.logs import configure_logs
 from connectors.observability.version import lineside_version
 from connectors.ports.clock import Clock, SystemClock
 from connectors.ports.settings import DeviceSettings, DriverType
@@ -27,6 +28,7 @@ from edge_agent.buffer.feed import Feed
 from edge_agent.buffer.rows import GapReason, Lane, OpenGap
 from edge_agent.buffer.sealing import PLAIN, Sealing
 from edge_agent.buffer.writer import OutboxReader, OutboxWriter, check_beside
+from edge_agent.commands.agent_actions import AgentWork, Restarting, agent_works
 from edge_agent.commands.executor import Switches
 from edge_agent.commands.journal_thread import JournalThread
 from edge_agent.commands.plant import LivePlant
@@ -77,9 +79,16 @@ class Agent:
 
     @classmethod
     async def assemble(
-        cls, config: AgentConfig, drivers: Mapping[str, DriverType], clock: Clock, suspicion: str = ""
+        cls,
+        config: AgentConfig,
+        drivers: Mapping[str, DriverType],
+        clock: Clock,
+        suspicion: str = "",
+        restart: Callable[[str], None] = lambda _why: None,
     ) -> Agent:
         """Open the outbox and connect the parts; nothing runs yet. ``suspicion``: why it is thought to be damaged.
+
+        ``restart`` is told when the agent is to end and begin anew, and why.
 
         Raises ``OutboxUnavailable``, ``OutboxTooNew``.
         """
@@ -88,7 +97,7 @@ class Agent:
         writer = await OutboxWriter.open(outbox.path, outbox.durability, now_ms, _bounds(outbox), sealing, suspicion)
         try:
             _report(writer)
-            return await cls._of(config, drivers, clock, writer, sealing)
+            return await cls._of(config, drivers, clock, writer, sealing, restart)
         except BaseException:
             await writer.close()
             raise
@@ -101,6 +110,7 @@ class Agent:
         clock: Clock,
         writer: OutboxWriter,
         sealing: Sealing,
+        restart: Callable[[str], None],
     ) -> Agent:
         outbox = config.outbox
         reader = OutboxReader(outbox.path, writer.epoch, sealing, writer.damage)
@@ -111,11 +121,17 @@ class Agent:
         collector = Collector(writer, feed, _collector_settings(config), clock)
         devices: dict[DeviceName, DeviceAcquisition] = {}
         made = {device.name: drivers[device.driver].create(device, clock) for device in config.devices}
-        journal = JournalThread(
-            config.commands.journal, format_epoch(writer.epoch), lambda: clock.now_ns() // 1_000_000
+        journal = _journal(config, writer, clock)
+        logs = config.observability
+        restarting = Restarting(restart)
+        actions = agent_works(
+            restarting,
+            lambda: uplink.rebirth(),  # noqa: PLW0108  there is none yet
+            lambda level: configure_logs(level, logs.log_format),
+            logs.log_level,
         )
-        plant = LivePlant(devices, clock)
-        commands = _commands(config, journal, collector, plant, clock)
+        commands = _commands(config, journal, collector, LivePlant(devices, clock), clock, actions)
+        restarting.being_done = commands.executor.being_done
         uplink = Uplink(
             _uplink_options(config),
             MqttSession(_mqtt_options(config.uplink)),
@@ -267,8 +283,9 @@ def _journal(config: AgentConfig, writer: OutboxWriter, clock: Clock) -> Journal
 
 
 def _commands(
-    config: AgentConfig, journal: JournalThread, collector: Collector, plant: LivePlant, clock: Clock
-) -> Commands:
+    config: AgentConfig, journal: JournalThread, collector: Collector, plant: LivePlant, clock: Clock,
+    actions: Mapping[str, AgentWork],
+) -> Commands:  # fmt: skip
     return Commands(
         journal,
         collector,
@@ -279,6 +296,7 @@ def _commands(
         keys_file=config.commands.trusted_keys,
         clock=clock,
         elapsed_s=_elapsed_s if isinstance(clock, SystemClock) else None,
+        actions=actions,
     )
 
 

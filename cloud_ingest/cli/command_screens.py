@@ -141,6 +141,12 @@ def what(command: dict[str, Any]) -> str:
     arms = "arm " if command["stage"] == "arm" else ""
     if action["do"] == "write":
         return f"{arms}{action['device']}/{action['tag']} = {action['value']}"
+    if action["do"] == "log_level":
+        return f"{arms}log level {action['level']} for {action['for_s']} s"
+    if action["do"] == "apply_file":
+        return f"{arms}file {action['name']} version {action['version']}"
+    if action["do"] != "run":
+        return f"{arms}{action['do']}"
     given = ", ".join(f"{name}={value}" for name, value in action["arguments"].items())
     return f"{arms}{action['device']}: {action['command']}({given})"
 

@@ -17,7 +17,7 @@ from cloud_ingest.commands.refused import RequestRefused, Why
 from cloud_ingest.commands.rules import Cancelling, approval_problem, cancelling, needs_approval
 from cloud_ingest.commands.values import fitted
 from connectors.commands.audit_chain import canonical
-from connectors.commands.envelope import TEXT_MAX, Action, Ulid, WriteTag
+from connectors.commands.envelope import TEXT_MAX, Action, AgentAction, Ulid, WriteTag, told
 from connectors.commands.expression import ExpressionInvalid, parse_expression
 from connectors.commands.states import CommandState
 from connectors.ports.clock import Clock
@@ -27,7 +27,8 @@ from connectors.sparkplug.topics import id_problem
 EXPIRES_S_MAX: Final = 30 * 86_400
 OPEN_MAX: Final = 1000
 """So many commands of one agent may wait or be under way."""
-ACTION_BYTES_MAX: Final = 32 * 1024
+ACTION_BYTES_MAX: Final = 44 * 1024
+"""Signed, it is a third larger, and has to fit into an envelope."""
 KEY_CHARS_MAX: Final = 255
 NO_KEY: Final = "no command can be signed yet: 'cloud-ingest keys create' makes the key"
 
@@ -124,7 +125,7 @@ class Requests:
                 return earlier
             asked = {
                 "agent": request.agent,
-                "action": action.model_dump(),
+                "action": told(action),
                 "stage": request.stage,
                 "approval": needed,
             }
@@ -250,7 +251,7 @@ async def _target(session: Session, request: CommandRequest) -> Row:
 def _fitting(request: CommandRequest, target: Row) -> Action:
     """The action with its value as the tag's type has it. Raises ``RequestRefused``."""
     action = request.action
-    if problem := id_problem(action.device):
+    if not isinstance(action, AgentAction) and (problem := id_problem(action.device)):
         raise RequestRefused(Why.INVALID, "malformed", f"{action.device[:40]!r} cannot be a device: {problem}")
     if len(action.model_dump_json()) > ACTION_BYTES_MAX:
         raise RequestRefused(Why.INVALID, "oversized", f"an action has at most {ACTION_BYTES_MAX} bytes as JSON")

@@ -9,7 +9,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from cloud_ingest.commands import questions, tokens
 from cloud_ingest.commands.refused import RequestRefused, Why
 from cloud_ingest.commands.requests import CommandRequest, Requests
-from cloud_ingest.commands.rules import Deed, may
+from cloud_ingest.commands.rules import Deed, deed_of, may
 from cloud_ingest.commands.tokens import Holder
 from cloud_ingest.gateway.answers import ProblemAnswer
 from cloud_ingest.gateway.command_answers import CommandedAgent, CommandPage, CommandWithStates, Decision
@@ -66,6 +66,7 @@ def command_routes(database: Database, requests: Requests) -> APIRouter:
 
         After an error or a time-out, ask again with the same Idempotency-Key: it is never done twice.
         """
+        _check_deed(holder, deed_of(command.action))
         taken = await requests.take(command, issuer=holder.name, key=key)
         response.headers["Location"] = f"/api/v1/commands/{taken.command}"
         return await _one(database, taken.command)
@@ -149,8 +150,12 @@ async def _shown(database: Database, token: str | None, deed: Deed) -> Holder:
     holder = await tokens.holder_of(database, token)
     if holder is None:
         raise RequestRefused(Why.NO_TOKEN, "unknown_token", "this token is none, or was revoked")
+    _check_deed(holder, deed)
+    return holder
+
+
+def _check_deed(holder: Holder, deed: Deed) -> None:
     if not may(holder.role, deed):
         raise RequestRefused(
             Why.FORBIDDEN, "not_your_role", f"{holder.name!r} has the role {holder.role}, which may not {deed}"
         )
-    return holder

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import sys
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Annotated, Any, Final, NoReturn, TypeVar
@@ -73,12 +74,21 @@ def run(config: ConfigOption = DEFAULT_CONFIG) -> None:
     try:
         settings = load_config(config, drivers)
         configure_logs(settings.observability.log_level, settings.observability.log_format)
-        asyncio.run(run_agent(settings, drivers))
+        begins_anew = asyncio.run(run_agent(settings, drivers))
     except ConfigInvalid as exc:
         print_problems(exc)
         raise typer.Exit(EXIT_PROBLEM) from exc
     except (AlreadyRunning, OutboxTooNew) as exc:
         fail(str(exc), EXIT_CANNOT_START)
+    if begins_anew:
+        _begin_anew()
+
+
+def _begin_anew() -> NoReturn:
+    """Begin this program anew in the same process: whoever has started it sees no end, and nothing of it is left."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606  this program again
 
 
 @app.command()

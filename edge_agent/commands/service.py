@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -18,6 +18,7 @@ from connectors.observability.events import emit
 from connectors.ports.clock import Clock
 from connectors.sparkplug.delivery import CANCEL, KEYS, TIME
 from connectors.sparkplug.device_command import CommandReceived, SignedReceived
+from edge_agent.commands.agent_actions import AgentWork
 from edge_agent.commands.checks import Authority
 from edge_agent.commands.cloud_keys import CloudKeys
 from edge_agent.commands.cloud_time import CloudTime
@@ -53,7 +54,7 @@ RESTORED: Final = "the journal is an older state of itself: its disk was restore
 class Commands:
     """See the module; implements ``CommandListener`` for the uplink.
 
-    ``elapsed_s`` is a clock that goes on while the box sleeps.
+    ``elapsed_s`` is a clock that goes on while the box sleeps; ``actions`` do what is for the agent itself.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class Commands:
         keys_file: Path,
         clock: Clock,
         elapsed_s: Callable[[], float] | None = None,
+        actions: Mapping[str, AgentWork] | None = None,
     ) -> None:
         self._journal = journal
         self._records = records
@@ -88,7 +90,7 @@ class Commands:
         self.telling = Telling(journal, records)
         self.executor = Executor(
             journal, plant, targets, switches=switches, cloud_now=self._cloud_now, locks=lambda: self.operators.locks,
-            told=self.telling.wake, clock=clock,
+            told=self.telling.wake, clock=clock, actions=actions,
         )  # fmt: skip
         self.operators = Operators(
             journal,

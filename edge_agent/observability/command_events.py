@@ -141,3 +141,21 @@ class LocksCounted(Event):
     def measure(self) -> None:
         """See ``Event``."""
         LINES_LOCKED.set(self.count)
+
+
+@dataclass(frozen=True, slots=True)
+class RestartAsked(Event):
+    """The agent ends, and begins anew: a command asks for that."""
+
+    level: ClassVar[str] = "warning"
+    id: str
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class LogLevelChanged(Event):
+    """Another level of the log holds; ``for_s`` is 0 for that of the agent's file."""
+
+    level: ClassVar[str] = "warning"
+    to: str
+    for_s: int
