@@ -20,6 +20,8 @@ from connectors.observability.events import emit
 from connectors.ports.clock import Clock, SystemClock
 from connectors.ports.settings import DriverType
 from edge_agent.buffer.folder_lock import only_one
+from edge_agent.command_parts import Surroundings
+from edge_agent.config.device_files import DeviceFiles
 from edge_agent.config.models import AgentConfig
 from edge_agent.local_api.server import LocalApi
 from edge_agent.local_api.waiting import WaitingView
@@ -62,10 +64,16 @@ class _Ending:
             self.stop.set()
 
 
-async def run_agent(config: AgentConfig, drivers: Mapping[str, DriverType], clock: Clock | None = None) -> bool:
+async def run_agent(
+    config: AgentConfig,
+    drivers: Mapping[str, DriverType],
+    clock: Clock | None = None,
+    files: DeviceFiles | None = None,
+) -> bool:
     """Run the agent until SIGTERM or SIGINT; then everything that was acquired is on disk.
 
-    Whether the caller is to begin it anew: a command has asked for a restart.
+    ``files`` are those that the cloud may send other versions of. Whether the caller is to begin it anew: a command has
+    asked for a restart.
 
     It stays, whatever the disk is like: while the outbox cannot be opened nothing is acquired, and ``status`` says why.
     An outbox that turns out to be damaged is opened anew, with all that depends on it.
@@ -82,7 +90,7 @@ async def run_agent(config: AgentConfig, drivers: Mapping[str, DriverType], cloc
         asyncio.create_task(supervised("memory", _give_memory_back), name="memory"),
     ]
     try:
-        await _live(config, drivers, clock, ending)
+        await _live(config, drivers, clock, ending, files)
     finally:
         await cancel_all(beside, GOODBYE_S_MAX)
     return ending.begins_anew
@@ -105,12 +113,14 @@ async def _give_memory_back() -> None:
         trim(0)
 
 
-async def _live(config: AgentConfig, drivers: Mapping[str, DriverType], clock: Clock, ending: _Ending) -> None:
+async def _live(
+    config: AgentConfig, drivers: Mapping[str, DriverType], clock: Clock, ending: _Ending, files: DeviceFiles | None
+) -> None:
     """One life after the other, until it is to end."""
     stop = ending.stop
     back_off = BackOff(RETRY_FIRST_S, RETRY_LONGEST_S)
     with contextlib.ExitStack() as folder:
-        start = _Start(config, drivers, clock, folder, ending)
+        start = _Start(config, drivers, clock, folder, ending, files)
         suspicion = ""
         while (agent := await start.agent(suspicion)) is not None:
             gc.freeze()  # what was loaded so far stays: the collector need not look at it, now or later
@@ -136,6 +146,7 @@ class _Start:
         clock: Clock,
         folder: contextlib.ExitStack,
         ending: _Ending,
+        files: DeviceFiles | None,
     ) -> None:
         self._config = config
         self._drivers = drivers
@@ -143,6 +154,7 @@ class _Start:
         self._folder = folder
         self._holds_folder = False
         self._ending = ending
+        self._files = files
         self._stop = ending.stop
         self._view = WaitingView(facts_of(config, clock), config.outbox.path, clock)
 
@@ -180,7 +192,8 @@ class _Start:
         if not self._holds_folder:
             self._folder.enter_context(only_one(self._config.agent.data_dir))
             self._holds_folder = True
-        return await Agent.assemble(self._config, self._drivers, self._clock, suspicion, self._ending.restart)
+        around = Surroundings(self._ending.restart, self._files)
+        return await Agent.assemble(self._config, self._drivers, self._clock, suspicion, around)
 
     async def _serve_while_waiting(self) -> None:
         """Answer at the socket when a start takes longer than usual."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 import traceback
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Final
@@ -14,9 +13,8 @@ from connectors.model.errors import AlreadyRunning, OutboxDamaged
 from connectors.model.tags import DeviceName
 from connectors.mqtt.session import MqttOptions, MqttSession
 from connectors.observability.events import emit
-from connectors.observability.logs import configure_logs
 from connectors.observability.version import lineside_version
-from connectors.ports.clock import Clock, SystemClock
+from connectors.ports.clock import Clock
 from connectors.ports.settings import DeviceSettings, DriverType
 from connectors.sparkplug.birth import CurrentValue, NodeProperty
 from connectors.sparkplug.delivery import format_epoch
@@ -28,12 +26,8 @@ from edge_agent.buffer.feed import Feed
 from edge_agent.buffer.rows import GapReason, Lane, OpenGap
 from edge_agent.buffer.sealing import PLAIN, Sealing
 from edge_agent.buffer.writer import OutboxReader, OutboxWriter, check_beside
-from edge_agent.commands.agent_actions import AgentWork, Restarting, agent_works
-from edge_agent.commands.executor import Switches
+from edge_agent.command_parts import CommandParts, Surroundings, command_parts
 from edge_agent.commands.journal_thread import JournalThread
-from edge_agent.commands.plant import LivePlant
-from edge_agent.commands.service import Commands
-from edge_agent.commands.targets import Targets
 from edge_agent.config.models import AgentConfig, OutboxSettings, UplinkSettings
 from edge_agent.local_api.command_calls import CommandCalls
 from edge_agent.local_api.server import LocalApi
@@ -64,7 +58,7 @@ class Agent:
         uplink: Uplink,
         api: LocalApi,
         view: AgentView,
-        commands: Commands,
+        parts: CommandParts,
         journal: JournalThread,
     ) -> None:
         self._writer = writer
@@ -74,8 +68,9 @@ class Agent:
         self._uplink = uplink
         self._api = api
         self._view = view
-        self._commands = commands
+        self._commands = parts.commands
         self._journal = journal
+        self._applying = parts.applying
 
     @classmethod
     async def assemble(
@@ -84,11 +79,9 @@ class Agent:
         drivers: Mapping[str, DriverType],
         clock: Clock,
         suspicion: str = "",
-        restart: Callable[[str], None] = lambda _why: None,
+        around: Surroundings | None = None,
     ) -> Agent:
         """Open the outbox and connect the parts; nothing runs yet. ``suspicion``: why it is thought to be damaged.
-
-        ``restart`` is told when the agent is to end and begin anew, and why.
 
         Raises ``OutboxUnavailable``, ``OutboxTooNew``.
         """
@@ -97,7 +90,7 @@ class Agent:
         writer = await OutboxWriter.open(outbox.path, outbox.durability, now_ms, _bounds(outbox), sealing, suspicion)
         try:
             _report(writer)
-            return await cls._of(config, drivers, clock, writer, sealing, restart)
+            return await cls._of(config, drivers, clock, writer, sealing, around or Surroundings())
         except BaseException:
             await writer.close()
             raise
@@ -110,7 +103,7 @@ class Agent:
         clock: Clock,
         writer: OutboxWriter,
         sealing: Sealing,
-        restart: Callable[[str], None],
+        around: Surroundings,
     ) -> Agent:
         outbox = config.outbox
         reader = OutboxReader(outbox.path, writer.epoch, sealing, writer.damage)
@@ -122,16 +115,16 @@ class Agent:
         devices: dict[DeviceName, DeviceAcquisition] = {}
         made = {device.name: drivers[device.driver].create(device, clock) for device in config.devices}
         journal = _journal(config, writer, clock)
-        logs = config.observability
-        restarting = Restarting(restart)
-        actions = agent_works(
-            restarting,
+        parts = command_parts(
+            config,
+            around,
+            journal,
+            collector,
+            devices,
             lambda: uplink.rebirth(),  # noqa: PLW0108  there is none yet
-            lambda level: configure_logs(level, logs.log_format),
-            logs.log_level,
+            clock,
         )
-        commands = _commands(config, journal, collector, LivePlant(devices, clock), clock, actions)
-        restarting.being_done = commands.executor.being_done
+        commands = parts.commands
         uplink = Uplink(
             _uplink_options(config),
             MqttSession(_mqtt_options(config.uplink)),
@@ -172,7 +165,7 @@ class Agent:
             uplink=uplink,
             api=api,
             view=view,
-            commands=commands,
+            parts=parts,
             journal=journal,
         )
 
@@ -189,6 +182,8 @@ class Agent:
             asyncio.create_task(supervised("status", self._view.run), name="status"),
         ]
         commanding = asyncio.create_task(supervised("commands", self._commands.run), name="commands")
+        if self._applying is not None:
+            serving.append(asyncio.create_task(supervised("device files", self._applying.run), name="device files"))
         sending = asyncio.create_task(supervised("uplink", self._uplink.run), name="uplink")
         acquiring = [
             asyncio.create_task(supervised(f"device {device.name}", device.run), name=device.name)
@@ -280,29 +275,6 @@ def _announce(config: AgentConfig, writer: OutboxWriter) -> None:
 def _journal(config: AgentConfig, writer: OutboxWriter, clock: Clock) -> JournalThread:
     epoch = format_epoch(writer.epoch)
     return JournalThread(config.commands.journal, epoch, lambda: clock.now_ns() // 1_000_000)
-
-
-def _commands(
-    config: AgentConfig, journal: JournalThread, collector: Collector, plant: LivePlant, clock: Clock,
-    actions: Mapping[str, AgentWork],
-) -> Commands:  # fmt: skip
-    return Commands(
-        journal,
-        collector,
-        plant,
-        Targets(config.devices),
-        agent=f"{config.agent.group}/{config.agent.name}",
-        switches=Switches(config.agent.remote_commands, config.agent.commissioning),
-        keys_file=config.commands.trusted_keys,
-        clock=clock,
-        elapsed_s=_elapsed_s if isinstance(clock, SystemClock) else None,
-        actions=actions,
-    )
-
-
-def _elapsed_s() -> float:
-    """Seconds that go on while the box sleeps, as those of the monotonic clock do not (clock_gettime(2))."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def _collector_settings(config: AgentConfig) -> CollectorSettings:

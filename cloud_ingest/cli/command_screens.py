@@ -81,6 +81,34 @@ def commanded_agents_screen(agents: Sequence[dict[str, Any]]) -> RenderableType:
     return table
 
 
+def files_screen(files: Sequence[dict[str, Any]], versions: Sequence[dict[str, Any]]) -> RenderableType:
+    """The device files of an agent, and below them the versions that were asked for."""
+    used = table_of("file", "version", "newest", "", "SHA-256", "")
+    for one in files:
+        style = {"in_sync": "green", "failed": "bold red", "out_of_sync": "yellow"}.get(one["sync"], "")
+        used.add_row(
+            Text(plain(one["name"])),
+            str(one["version"] or one["state"]),
+            str(one["newest"] or ""),
+            Text(one["sync"].replace("_", " "), style),
+            one["sha256"],
+            Text(plain(one["message"])),
+        )
+    sent = table_of("file", "version", "state", "by", "since (UTC)", "command", "")
+    for one in versions:
+        sent.add_row(
+            Text(plain(one["name"])),
+            str(one["version"]),
+            one["state"].replace("_", " "),
+            Text(plain(one["issuer"])),
+            time_text(one["changed"]),
+            one["command"],
+            Text(plain(one["message"])),
+        )
+    nothing = Text("the agent has told of no device file")
+    return Group(used if files else nothing, Text(), sent if versions else Text("no version was asked for yet"))
+
+
 def keys_screen(keys: Sequence[dict[str, Any]]) -> RenderableType:
     """The signing keys, by their public halves."""
     if not keys:

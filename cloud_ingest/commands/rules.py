@@ -75,6 +75,23 @@ def deed_of(action: Action) -> Deed:
     return "configure" if isinstance(action, AgentAction) else "send"
 
 
+FileState = Literal["desired", "applied", "refused", "rolled_back", "unknown"]
+Sync = Literal["in_sync", "out_of_sync", "failed", "local"]
+
+
+def sync_of(used: int, state: str, newest: int, newest_state: FileState | None) -> Sync:
+    """Whether an agent has the newest version of a file that was asked for.
+
+    ``used`` is the version that it has, 0 for none, in the ``state`` that it tells; ``newest`` is the one that was
+    asked for last. ``local``: none ever was.
+    """
+    if newest_state is None:
+        return "local"
+    if newest_state in ("refused", "rolled_back"):
+        return "failed"
+    return "in_sync" if used == newest and state == "in_use" else "out_of_sync"
+
+
 class Cancelling(Enum):
     """What to take a command back means, by where it stands."""
 

@@ -29,6 +29,7 @@ from cloud_ingest.gateway.answers import (
 )
 from cloud_ingest.gateway.body_limit import BodyLimit
 from cloud_ingest.gateway.commands import command_routes
+from cloud_ingest.gateway.device_files import device_file_routes
 from cloud_ingest.gateway.documentation import ASSETS_PATH, assets, documentation
 from cloud_ingest.gateway.enrolments import enrolment_routes
 from cloud_ingest.gateway.parameters import only_known_parameters
@@ -77,6 +78,7 @@ def make_app(
     app.include_router(_api(database))
     app.add_middleware(BodyLimit, bytes_max=BODY_BYTES_MAX)
     app.include_router(command_routes(database, requests or Requests(database, SystemClock())))
+    app.include_router(device_file_routes(database))
     app.include_router(enrolment_routes(Enrolments(database, SystemClock())))
     app.include_router(_operations(database, registry, obstacles))
     app.include_router(documentation())

@@ -31,7 +31,7 @@ _MEANING: Final = {
     429: "Too many commands are open",
     503: "The database cannot be used now, or there is no signing key",
 }
-_PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
+PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
     status: {"model": ProblemAnswer, "description": meaning} for status, meaning in _MEANING.items()
 }
 
@@ -51,7 +51,7 @@ def command_routes(database: Database, requests: Requests) -> APIRouter:
     api = APIRouter(
         prefix="/api/v1/commands",
         tags=["Commands"],
-        responses=_PROBLEMS,
+        responses=PROBLEMS,
     )
     known = [Depends(only_known_parameters)]
 
@@ -59,7 +59,7 @@ def command_routes(database: Database, requests: Requests) -> APIRouter:
     async def send(
         response: Response,
         command: CommandRequest,
-        holder: Annotated[Holder, Depends(_who_may(database, "send"))],
+        holder: Annotated[Holder, Depends(who_may(database, "send"))],
         key: KeyHeader = "",
     ) -> CommandWithStates:
         """Ask for a command. It is taken, not done: its states say what becomes of it.
@@ -71,7 +71,7 @@ def command_routes(database: Database, requests: Requests) -> APIRouter:
         response.headers["Location"] = f"/api/v1/commands/{taken.command}"
         return await _one(database, taken.command)
 
-    @api.get("", dependencies=[*known, Depends(_who_may(database, "read"))])
+    @api.get("", dependencies=[*known, Depends(who_may(database, "read"))])
     async def commands(
         agent: Annotated[str | None, Query(description="group/name", examples=["plant-7/line-3"])] = None,
         state: CommandState | None = None,
@@ -84,7 +84,7 @@ def command_routes(database: Database, requests: Requests) -> APIRouter:
         rows = await questions.commands(database, choice)
         return CommandPage.model_validate({"commands": rows, "next": rows[-1]["id"] if len(rows) == limit else None})
 
-    @api.get("/agents", dependencies=[*known, Depends(_who_may(database, "read"))])
+    @api.get("/agents", dependencies=[*known, Depends(who_may(database, "read"))])
     async def agents() -> list[CommandedAgent]:
         """The agents that take commands: whether their journals are whole, and what operators have locked."""
         return [CommandedAgent.model_validate(row) for row in await questions.agents(database)]
@@ -102,7 +102,7 @@ def command_routes(database: Database, requests: Requests) -> APIRouter:
 def _add_one(api: APIRouter, database: Database, requests: Requests) -> None:
     known = [Depends(only_known_parameters)]
 
-    @api.get("/{id}", dependencies=[*known, Depends(_who_may(database, "read"))])
+    @api.get("/{id}", dependencies=[*known, Depends(who_may(database, "read"))])
     async def command(id: CommandId) -> CommandWithStates:  # noqa: A002  the name is the API's
         """One command with all its states."""
         return await _one(database, id)
@@ -110,7 +110,7 @@ def _add_one(api: APIRouter, database: Database, requests: Requests) -> None:
     @api.post("/{id}/approve", dependencies=known)
     async def approve(
         id: CommandId,  # noqa: A002
-        holder: Annotated[Holder, Depends(_who_may(database, "approve"))],
+        holder: Annotated[Holder, Depends(who_may(database, "approve"))],
         decision: Decision | None = None,
     ) -> CommandWithStates:
         """Agree to a command that somebody else has asked for."""
@@ -120,7 +120,7 @@ def _add_one(api: APIRouter, database: Database, requests: Requests) -> None:
     @api.post("/{id}/cancel", dependencies=known)
     async def cancel(
         id: CommandId,  # noqa: A002
-        holder: Annotated[Holder, Depends(_who_may(database, "cancel"))],
+        holder: Annotated[Holder, Depends(who_may(database, "cancel"))],
         decision: Decision | None = None,
     ) -> CommandWithStates:
         """Take a command back: at once while it was not sent, else by its agent, which tells what became of it."""
@@ -132,7 +132,7 @@ async def _one(database: Database, command: str) -> CommandWithStates:
     return CommandWithStates.model_validate(await questions.command(database, command))
 
 
-def _who_may(database: Database, deed: Deed) -> Callable[..., Awaitable[Holder]]:
+def who_may(database: Database, deed: Deed) -> Callable[..., Awaitable[Holder]]:
     """The dependency that finds out who asks, and refuses who may not do ``deed``."""
 
     async def holder(shown: Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)]) -> Holder:

@@ -66,15 +66,20 @@ def run(config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Run the agent in the foreground, until it is told to stop (SIGTERM, Ctrl-C)."""
     gc.disable()  # a start makes a million objects that all stay; the agent turns it on when it has started
     from connectors.observability.logs import configure_logs
-    from edge_agent.config.load import load_config
+    from edge_agent.buffer.folder_lock import is_held
+    from edge_agent.config.device_files import DeviceFiles
+    from edge_agent.config.starting import load_for_start
     from edge_agent.drivers import built_in_drivers
     from edge_agent.lives import run_agent
 
     drivers = built_in_drivers()
     try:
-        settings = load_config(config, drivers)
+        settings, notes = load_for_start(config, drivers, is_held)
         configure_logs(settings.observability.log_level, settings.observability.log_format)
-        begins_anew = asyncio.run(run_agent(settings, drivers))
+        for note in notes:
+            typer.echo(note, err=True)
+        files = DeviceFiles(config, settings.agent.data_dir, drivers)
+        begins_anew = asyncio.run(run_agent(settings, drivers, files=files))
     except ConfigInvalid as exc:
         print_problems(exc)
         raise typer.Exit(EXIT_PROBLEM) from exc

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Final, Protocol
+from typing import Final, NoReturn, Protocol
 
 from connectors.commands.envelope import SetLogLevel
 from connectors.commands.refusals import Refusal
@@ -67,11 +67,20 @@ class Restarting:
         said = ", ".join(self.being_done(command.id)[:5])
         return Refused(Refusal.BUSY, f"after {QUIET_S_MAX:g} s still being done: {said}") if said else None
 
-    def ask(self, command: Command) -> None:
-        """The agent ends soon; whoever works on ``command`` is cancelled."""
-        said = f"{command.envelope.issuer}: {command.target}"
-        emit(RestartAsked(command.id, said))
-        self._restart(said)
+    def ask(self, id_: str, why: str) -> None:
+        """The agent ends soon, for the command with this id; whoever works on it is cancelled."""
+        emit(RestartAsked(id_, why))
+        self._restart(why)
+
+
+async def ended() -> NoReturn:
+    """Wait for the end of the agent, which cancels the caller."""
+    await asyncio.Future[None]()
+    raise AssertionError("a future that nobody sets")
+
+
+def _by(command: Command) -> str:
+    return f"{command.envelope.issuer}: {command.target}"
 
 
 def agent_works(
@@ -101,14 +110,13 @@ class RestartWork:
         if (refused := await begin("restart")) is not None:
             return refused
         self._begun.add(command.id)  # one: then the agent ends
-        self._restarting.ask(command)
-        await asyncio.Future[None]()
-        raise AssertionError("a future that nobody sets")
+        self._restarting.ask(command.id, _by(command))
+        return await ended()
 
     async def recovered(self, command: Command) -> Outcome | None:
         """See ``AgentWork``. Whether it ended by this or by a power cut a moment later: it has begun anew."""
         if command.id in self._begun:  # the same start, after a defect elsewhere
-            self._restarting.ask(command)
+            self._restarting.ask(command.id, _by(command))
             return None
         return Outcome(CommandState.SUCCEEDED, "the agent has begun anew")
 

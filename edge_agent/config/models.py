@@ -60,6 +60,11 @@ class AgentSettings(Settings):
         bool, Field(description="Take commands of the cloud and of other hosts; local ones are taken all the same")
     ] = True
 
+    remote_files: Annotated[
+        Literal["refuse", "narrow", "any"],
+        Field(description="Device files that the cloud sends: none; such as allow no more than before; or any"),
+    ] = "narrow"
+
     @field_validator("group")
     @classmethod
     def _free_for_groups(cls, group: str) -> str:

@@ -159,3 +159,30 @@ class LogLevelChanged(Event):
     level: ClassVar[str] = "warning"
     to: str
     for_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceFileTried(Event):
+    """The agent has begun with another version of a device file: it has so long to read what it read before."""
+
+    name: str
+    version: int
+    health_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceFileKept(Event):
+    """Another version of a device file is good, and in use."""
+
+    name: str
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceFileRolledBack(Event):
+    """A version of a device file was not good: the file is as it was before."""
+
+    level: ClassVar[str] = "error"
+    name: str
+    version: int
+    reason: str

@@ -33,8 +33,9 @@ CREATE TABLE device_file_in_use (
     sha256 text NOT NULL,
     -- 0: no version of the cloud's
     version integer NOT NULL,
-    -- in_use; changed: not what the version was; trial
+    -- in_use, trial, changed (at the box), local (never had a version), failed (the newest one could not be used)
     state text NOT NULL,
+    message text NOT NULL,
     heard_ms bigint NOT NULL,
     PRIMARY KEY (agent_id, name)
 );
