@@ -30,6 +30,7 @@ from edge_agent.command_parts import CommandParts, Surroundings, command_parts
 from edge_agent.commands.journal_thread import JournalThread
 from edge_agent.config.models import AgentConfig, OutboxSettings, UplinkSettings
 from edge_agent.local_api.command_calls import CommandCalls
+from edge_agent.local_api.file_calls import file_handlers
 from edge_agent.local_api.server import LocalApi
 from edge_agent.local_api.views import AgentFacts, AgentView
 from edge_agent.observability.agent_events import AgentStarted, AgentStopped, Fault
@@ -154,7 +155,7 @@ class Agent:
         await _resume(devices, writer, collector)
         view = AgentView(facts_of(config, clock), list(devices.values()), collector, reader, uplink, clock, commands)
         own = {"status": view.status, "tags": view.tags, "watch": view.watch}
-        handlers = {**own, **CommandCalls(commands).handlers}
+        handlers = {**own, **CommandCalls(commands).handlers, **file_handlers(commands, parts.applying)}
         api = LocalApi(config.local_api.socket, config.local_api.mode, handlers)
         _announce(config, writer)
         return cls(

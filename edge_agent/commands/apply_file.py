@@ -60,7 +60,7 @@ class ApplyFileWork:
         changed: Callable[[], None] = lambda: None,
         in_thread: Callable[..., Awaitable[Any]] = asyncio.to_thread,
     ) -> None:
-        self._files = files
+        self.files = self._files = files
         self._running = running
         self._restarting = restarting
         self._read = read
@@ -93,7 +93,10 @@ class ApplyFileWork:
     async def refused(self, command: Command) -> Refused | None:
         """See ``AgentWork``."""
         action = _action(command)
-        content = action.content.encode()
+        try:
+            content = await self._in_thread(self._content, command)
+        except OSError as exc:
+            return Refused(Refusal.FILE_DIFFERS, f"it is not kept here: {exc}")
         if action.sha256 != hashlib.sha256(content).hexdigest() or (not action.version and command.source == "cloud"):
             return Refused(Refusal.MALFORMED, "the content is not the one of its SHA-256, or it has no version")
         if command.source == "cloud" and self._running.agent.remote_files == "refuse":
@@ -123,7 +126,8 @@ class ApplyFileWork:
                 command=command.id, name=action.name, version=action.version, sha256=action.sha256, before=before,
                 health_s=action.health_s, begun_ms=now_ms, read=tuple(sorted(self._read())),
             )  # fmt: skip
-            await self._in_thread(store.begin, trial, action.content.encode())
+            content = await self._in_thread(self._content, command)
+            await self._in_thread(store.begin, trial, content)
         except OSError as exc:
             return await self._not_written(command, str(exc))
         self._restarting.ask(command.id, f"{command.envelope.issuer}: {command.target}")
@@ -141,7 +145,7 @@ class ApplyFileWork:
             if now == action.sha256:
                 return Outcome(CommandState.SUCCEEDED, f"{action.name} has this content")
             return Outcome(CommandState.FAILED, f"the agent ended before it had touched {action.name}")
-        what = f"{action.name} version {action.version}"
+        what = f"{action.name} version {action.version}" if action.version else f"{action.name} as it was"
         match trial.ending:
             case "kept":
                 return Outcome(CommandState.SUCCEEDED, f"{what} is in use")
@@ -151,6 +155,12 @@ class ApplyFileWork:
                 return Outcome(CommandState.FAILED, f"{what} is not in use: {trial.reason or trial.ending}")
 
     # ------------------------------------------------------------------------------------------------------------------
+
+    def _content(self, command: Command) -> bytes:
+        """What comes with the command; or, asked for at the box, what was kept under this SHA-256."""
+        action = _action(command)
+        is_kept = command.source == "local" and not action.content
+        return self._files.store.content(action.sha256) if is_kept else action.content.encode()
 
     def _looked_into(self, action: ApplyDeviceFile, content: bytes, is_remote: bool) -> Refused | None:
         """The checks that read files; in a thread."""

@@ -82,10 +82,20 @@ class Records(_Record):
     def used(self, name: str, content: Content, before: Content | None) -> Records:
         """With ``content`` as what holds, and ``before`` as the newest of those before it."""
         known = self.of(name)
-        kept = tuple(one for one in known.before if one.sha256 not in (content.sha256, before and before.sha256))
-        earlier = () if before is None or before.sha256 == content.sha256 else (before,)
-        record = FileRecord(current=content, before=(*earlier, *kept)[:KEPT_MAX], failure=None)
+        earlier: dict[str, Content] = {}
+        for one in (before, known.current, *known.before):
+            if one is not None and one.sha256 != content.sha256:
+                earlier.setdefault(one.sha256, one)
+        record = FileRecord(current=content, before=tuple(earlier.values())[:KEPT_MAX], failure=None)
         return self.model_copy(update={"files": {**self.files, name: record}})
+
+    def earlier(self, name: str, now: str, wanted: str = "") -> Content | None:
+        """The newest content of a file that is not the one with the SHA-256 ``now``; or the ``wanted`` one."""
+        record = self.of(name)
+        held = [one for one in (record.current, *record.before) if one is not None]
+        if wanted:
+            return next((one for one in held if one.sha256.startswith(wanted)), None)
+        return next((one for one in held if one.sha256 != now), None)
 
     def failed(self, name: str, failure: Failure) -> Records:
         """With ``failure`` as the newest one of the file."""

@@ -148,6 +148,19 @@ class FileStore:
         self._write(records.used(name, content, records.of(name).current))
 
     @_alone
+    def use(self, name: str, content: Content, now_ms: int) -> None:
+        """Use a content that is kept, without a trial: no agent runs. What is there now is kept."""
+        self._make_folder()
+        records, now = self.records(), self.sha256(name)
+        before = records.of(name).current
+        if now:
+            self._keep(_bytes(self.path(name)), now)
+            if before is None or before.sha256 != now:
+                before = Content(version=0, sha256=now, since_ms=now_ms)
+        self._put(name, self.content(content.sha256))
+        self._write(records.used(name, content.model_copy(update={"since_ms": now_ms}), before if now else None))
+
+    @_alone
     def roll_back(self, reason: str) -> None:
         """The version on trial is not good: the file is as it was before."""
         records = self.records()

@@ -163,7 +163,7 @@ def test_a_good_file_is_used_and_a_bad_one_refused_and_one_without_its_machine_p
 
 
 @pytest.mark.slow
-def test_a_change_at_the_box_is_seen_and_the_engineer_there_can_go_back(plant: Plant) -> None:
+def test_a_change_at_the_box_is_seen_and_the_engineer_there_can_go_back_to_the_version(plant: Plant) -> None:
     faster = plant.good.replace("100ms", "50ms")
     assert plant.end_of(plant.version(faster, replaces=sha(plant.good)))["state"] == "succeeded"
     plant.file.write_text(faster + "# by hand\n")
@@ -176,7 +176,7 @@ def test_a_change_at_the_box_is_seen_and_the_engineer_there_can_go_back(plant: P
     assert [(one["version"], one["sha256"]) for one in shown["before"]] == [(0, sha(plant.good))]
     back = plant.agent.command("config", "rollback", NAME, "--reason", "as it was")
     assert back.code == 0, back.err
-    plant.until(lambda: plant.file.read_text() == plant.good)
+    plant.until(lambda: plant.file.read_text() == faster)
     plant.until(lambda: plant.agent.command("commands", "list", "--json").json[0]["state"] == "succeeded")
 
 
