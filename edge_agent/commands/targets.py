@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from connectors.commands.envelope import Action, AgentAction, DeviceAction, WriteTag
+from connectors.commands.envelope import Action, AgentAction, DeviceAction, Restart, WriteTag
 from connectors.commands.refusals import Refusal
 from connectors.model.datatypes import DataType, ValueFamily, dtype_of, family_of
 from connectors.ports.command_settings import ArgumentSettings, NamedCommandSettings, WritableSettings
@@ -18,6 +18,8 @@ from connectors.ports.settings import DeviceSettings, TagSettings
 
 AGENT_INTERVAL_S: Final = 2.0
 """Between two of the same that are for the agent itself."""
+RESTART_S: Final = 30.0
+"""Whoever can ask for restarts must not be able to keep an agent from acquiring."""
 FLOAT32_PART: Final = 1e-6
 """A 32-bit float holds no value more exactly than this part of it."""
 
@@ -90,7 +92,7 @@ class Targets:
         A named command needs what any tag needs that it writes; the interlocks of those are looked at step by step.
         """
         if isinstance(action, AgentAction):
-            return Conditions("", 0.0, AGENT_INTERVAL_S, False, None)
+            return Conditions("", 0.0, RESTART_S if isinstance(action, Restart) else AGENT_INTERVAL_S, False, None)
         if isinstance(action, WriteTag):
             one = self._writable[action.device, action.tag].writable or WritableSettings()
             return Conditions(one.interlock or "", one.interlock_age_s, one.interval_s, one.approve, one.arm_s)

@@ -58,7 +58,7 @@ class Desk:
 @asynccontextmanager
 async def desk(dsn: str) -> AsyncIterator[Desk]:
     async with office(dsn) as here:
-        people = {"anna": "operator", "berta": "approver", "carl": "viewer"}
+        people = {"anna": "operator", "berta": "approver", "carl": "viewer", "eva": "engineer"}
         held = {
             name: await tokens.create(here.database, here.clock, name, role, by="test")  # type: ignore[arg-type]
             for name, role in people.items()

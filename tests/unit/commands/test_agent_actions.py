@@ -107,6 +107,7 @@ async def test_a_restart_waits_for_what_is_being_done_and_is_refused_when_that_t
         await until(lambda: agent.restarts)
         assert agent.states(first.id)[-1] == "succeeded"
     async with running(Agent(tmp_path, start=2)) as again:
+        await asyncio.sleep(40.0)
         again.press.write_s = 20.0
         again.send(again.envelope("speed", 2))
         await asyncio.sleep(3.0)
@@ -114,6 +115,19 @@ async def test_a_restart_waits_for_what_is_being_done_and_is_refused_when_that_t
         assert (report.state, report.code) == (CommandState.REFUSED, Refusal.BUSY)
         assert "press/speed" in report.detail
         assert again.restarts == []
+
+
+@virtual_time
+async def test_restarts_are_half_a_minute_apart_also_over_a_restart(tmp_path: Path) -> None:
+    async with running(Agent(tmp_path)) as agent:
+        agent.ask(Restart())
+        await until(lambda: agent.restarts)
+    async with running(Agent(tmp_path, start=2)) as again:
+        await asyncio.sleep(10.0)
+        assert (await again.done(again.ask(Restart()))).code is Refusal.TOO_OFTEN
+        await asyncio.sleep(30.0)
+        again.ask(Restart())
+        await until(lambda: again.restarts)
 
 
 @virtual_time
