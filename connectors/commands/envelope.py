@@ -19,7 +19,7 @@ ULID_PATTERN: Final = r"^[0-7][0-9A-HJKMNP-TV-Z]{25}$"
 """https://github.com/ulid/spec: 26 characters of Crockford's Base32, the first at most 7."""
 
 LOG_LEVEL_S_MAX: Final = 86_400
-HEALTH_S_MAX: Final = 3600
+HEALTH_S_MAX: Final = 600
 FILE_CHARS_MAX: Final = 30_000
 """What an envelope has room for; larger files are divided by ``include``."""
 FILE_NAME_PATTERN: Final = r"^([A-Za-z0-9_][A-Za-z0-9_.-]*/){0,4}[A-Za-z0-9_][A-Za-z0-9_.-]*\.ya?ml$"

@@ -82,6 +82,9 @@ def rollback(
     config: ConfigOption = DEFAULT_CONFIG,
     socket: SocketOption = None,
     to: Annotated[str, typer.Option("--to", help="The first characters of the SHA-256 of the content to use")] = "",
+    health: Annotated[
+        int, typer.Option("--health", min=5, max=600, help="Seconds to read again what was read before")
+    ] = 60,
     as_json: JsonOption = False,
 ) -> None:
     """Go back to the content before. A running agent begins anew with it, and puts it back when it is no good."""
@@ -90,7 +93,7 @@ def rollback(
         _use(here, name, to)
         typer.echo(f"{name} is as it was: the agent begins with it")
         return
-    answer = ask(socket_of(config, socket), "file_rollback", file=name, to=to, reason=reason)
+    answer = ask(socket_of(config, socket), "file_rollback", file=name, to=to, reason=reason, health_s=health)
     if as_json:
         print_json(answer)
     elif answer["state"] in ("executing", "succeeded"):

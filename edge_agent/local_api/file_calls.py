@@ -55,7 +55,10 @@ class _FileCalls:
         yield await asyncio.to_thread(described, self._files, str(args.get("file")))
 
     async def roll_back(self, args: Mapping[str, Any]) -> AsyncIterator[Any]:
-        """Use the content before of ``file``, or the one whose SHA-256 begins with ``to``; for a ``reason``."""
+        """Use the content before of ``file``, or the one whose SHA-256 begins with ``to``; for a ``reason``.
+
+        It is tried for ``health_s``.
+        """
         name, reason = str(args.get("file")), str(args.get("reason") or "")
         now = await asyncio.to_thread(self._files.store.sha256, name)
         records = await asyncio.to_thread(self._files.store.records)
@@ -63,6 +66,11 @@ class _FileCalls:
         if content is None:
             raise NotPossible(f"no other content of {name} is kept; 'edge-agent config show {name}' lists them")
         action = ApplyDeviceFile(
-            name=name, version=content.version, content="", sha256=content.sha256, replaces=now
-        )  # fmt: skip
+            name=name,
+            version=content.version,
+            content="",
+            sha256=content.sha256,
+            replaces=now,
+            health_s=args.get("health_s", 60),
+        )
         yield await self._operators.begin(action, reason, CALLER.get())

@@ -77,6 +77,11 @@ class Plant:
         (agent,) = self.cloud.get("/api/v1/agents").json()
         return dict(agent["files"][0]) if agent["files"] else {}
 
+    def newest_at_box(self) -> dict[str, Any]:
+        """The newest command in the agent's journal; nothing while it begins anew."""
+        said = self.agent.command("commands", "list", "--json")
+        return dict(said.json[0]) if said.code == 0 else {}
+
     def starts(self) -> int:
         return len(self.agent.events("agent_started"))
 
@@ -116,6 +121,7 @@ def plant(tmp_path: Path, mosquitto: MosquittoBroker, database_dsn: str) -> Iter
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(400)
 def test_a_good_file_is_used_and_a_bad_one_refused_and_one_without_its_machine_put_back(plant: Plant) -> None:
     faster = plant.good.replace("100ms", "50ms")
     found = plant.end_of(plant.version(faster))
@@ -157,12 +163,13 @@ def test_a_good_file_is_used_and_a_bad_one_refused_and_one_without_its_machine_p
     ]  # fmt: skip
     kept = plant.ask("GET", "device-files/content", agent="plant/line", name=NAME, version=2)
     assert kept.text == faster
-    plant.until(lambda: plant.agent.command("tags", "--json").json[0]["value"] == 175)
+    plant.until(lambda: '"value": 175' in plant.agent.command("tags", "--json").out, "the oven is read again")
     assert plant.agent.command("audit", "verify").code == 0
     assert plant.cloud.command("audit", "verify").returncode == 0
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(400)
 def test_a_change_at_the_box_is_seen_and_the_engineer_there_can_go_back_to_the_version(plant: Plant) -> None:
     faster = plant.good.replace("100ms", "50ms")
     assert plant.end_of(plant.version(faster, replaces=sha(plant.good)))["state"] == "succeeded"
@@ -174,13 +181,37 @@ def test_a_change_at_the_box_is_seen_and_the_engineer_there_can_go_back_to_the_v
     assert listed.json[0]["state"] == "changed"
     shown = plant.agent.command("config", "show", NAME, "--json").json
     assert [(one["version"], one["sha256"]) for one in shown["before"]] == [(0, sha(plant.good))]
-    back = plant.agent.command("config", "rollback", NAME, "--reason", "as it was")
+    back = plant.agent.command("config", "rollback", NAME, "--reason", "as it was", "--health", "5")
     assert back.code == 0, back.err
     plant.until(lambda: plant.file.read_text() == faster)
-    plant.until(lambda: plant.agent.command("commands", "list", "--json").json[0]["state"] == "succeeded")
+    plant.until(lambda: plant.newest_at_box().get("state") == "succeeded", "the rollback")
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_killed_in_the_trial_the_file_is_put_back_before_it_is_read_and_the_report_says_so(plant: Plant) -> None:
+    faster = plant.good.replace("100ms", "50ms")
+    answer = plant.post(plant.version(faster, replaces=sha(plant.good), health_s=120))
+    assert answer.status_code == httpx.codes.ACCEPTED, answer.text
+    plant.until(lambda: plant.agent.events("device_file_tried"), "the trial")
+    assert plant.file.read_text() == faster
+    plant.agent.kill()
+    plant.agent.start()
+    assert plant.file.read_text() == plant.good
+    found: dict[str, Any] = {}
+
+    def ended() -> bool:
+        found.update(plant.ask("GET", f"commands/{answer.json()['id']}").json())
+        return found["state"] not in ("requested", "sent", "received", "executing")
+
+    plant.until(ended, found)
+    assert found["state"] == "failed"
+    assert "the agent ended in the trial without having been asked to" in found["detail"]
+    assert plant.starts() == 1, "since it was killed"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
 def test_a_restart_is_one_and_reported_by_the_next_start_and_it_keeps_its_process(plant: Plant) -> None:
     before, process = plant.starts(), plant.agent.process._process
     assert process is not None
@@ -196,6 +227,7 @@ def test_a_restart_is_one_and_reported_by_the_next_start_and_it_keeps_its_proces
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(400)
 def test_a_rebirth_a_log_level_and_who_may_ask_for_them(plant: Plant) -> None:
     assert plant.end_of({"do": "rebirth"})["state"] == "succeeded"
     assert len(plant.agent.events("uplink_online")) == 2
