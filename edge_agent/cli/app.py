@@ -78,7 +78,7 @@ def run(config: ConfigOption = DEFAULT_CONFIG) -> None:
         configure_logs(settings.observability.log_level, settings.observability.log_format)
         for note in notes:
             typer.echo(note, err=True)
-        files = DeviceFiles(config, settings.agent.data_dir, drivers)
+        files = DeviceFiles(config, settings.agent.data_dir, drivers, include=settings.include)
         begins_anew = asyncio.run(run_agent(settings, drivers, files=files))
     except ConfigInvalid as exc:
         print_problems(exc)

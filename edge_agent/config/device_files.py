@@ -40,7 +40,10 @@ class FileNow:
 
 
 class DeviceFiles:
-    """See the module. ``path`` is the agent's own file; ``environ`` is where secrets are looked up."""
+    """See the module. ``path`` is the agent's own file; ``environ`` is where secrets are looked up.
+
+    ``include`` is what the agent's file includes, as it was loaded; without it, as it stands there now.
+    """
 
     def __init__(
         self,
@@ -48,11 +51,14 @@ class DeviceFiles:
         data_dir: Path,
         drivers: Mapping[str, DriverType],
         environ: Mapping[str, str] | None = None,
+        include: tuple[str, ...] | None = None,
     ) -> None:
         self._path = path
         self._drivers = drivers
         self._environ = os.environ if environ is None else environ
+        self._include = include
         self.store = FileStore(path.parent, data_dir)
+        self._seen: dict[str, tuple[tuple[int, int, int], str]] = {}
         self._loaded = {name: self._sha256(name) for name in self._names()}
 
     def naming_problem(self, name: str, include: tuple[str, ...]) -> str:
@@ -94,7 +100,10 @@ class DeviceFiles:
     def now(self, records: Records | None = None) -> list[FileNow]:
         """Every file, by name."""
         records = self.store.records() if records is None else records
-        return [self._now(name, records) for name in self._names()]
+        names = self._names()
+        for gone in self._seen.keys() - set(names):
+            self._seen.pop(gone, None)
+        return [self._now(name, records) for name in names]
 
     def _now(self, name: str, records: Records) -> FileNow:
         sha256, record = self._sha256(name), records.of(name)
@@ -114,19 +123,30 @@ class DeviceFiles:
 
     def _names(self) -> list[str]:
         """What is included and lies below the folder of the agent's own file."""
-        try:
-            include = _value(self._path.read_bytes(), self._path.name).get("include", ())
-        except (OSError, ConfigInvalid, AttributeError):
-            return []
         folder, found = self._path.parent, set[str]()
-        for pattern in include if isinstance(include, tuple) else ():
+        for pattern in self._patterns():
             if isinstance(pattern, str) and not any(char in str(PurePath(pattern).parent) for char in "*?["):
                 found |= _matching(folder, PurePath(pattern))
         return sorted(found)[:FILES_MAX]
 
-    def _sha256(self, name: str) -> str:
+    def _patterns(self) -> tuple[object, ...]:
+        if self._include is not None:
+            return self._include
         try:
-            return self.store.sha256(name)
+            include = _value(self._path.read_bytes(), self._path.name).get("include", ())
+        except (OSError, ConfigInvalid):
+            return ()
+        return include if isinstance(include, tuple) else ()
+
+    def _sha256(self, name: str) -> str:
+        """Of a file that is looked at again and again: read only when it is another one, or was written to."""
+        try:
+            found = self.store.path(name).lstat()
+            mark = (found.st_ino, found.st_mtime_ns, found.st_size)
+            seen = self._seen.get(name)
+            if seen is None or seen[0] != mark:
+                seen = self._seen[name] = (mark, self.store.sha256(name))
+            return seen[1]
         except OSError:
             return ""
 

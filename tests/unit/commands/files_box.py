@@ -87,7 +87,7 @@ class Start(Line):
         self.restarts: list[str] = []
         self.hellos_due = 0
         restarting = Restarting(self.restarts.append)
-        self.files = DeviceFiles(box.config, config.agent.data_dir, drivers)
+        self.files = DeviceFiles(box.config, config.agent.data_dir, drivers, include=config.include)
         super().__init__(box.folder / "data", start=box.starts, switches=switches)
         self.work = ApplyFileWork(
             self.files,
