@@ -52,7 +52,7 @@ class ModbusDriver:
     async def acquire(self, acquisition: Acquisition) -> None:
         """See ``DeviceDriver``."""
         connection = ModbusConnection(self._settings, self._clock, self.counters)
-        session = ModbusSession(self._settings, self._clock, connection, acquisition, self.counters)
+        session = ModbusSession(self._settings, self._tags, self._clock, connection, acquisition, self.counters)
         self._at_work = connection, session
         try:
             await self._named(self._run(connection, session))

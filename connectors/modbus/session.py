@@ -18,7 +18,7 @@ from connectors.modbus.counters import ModbusCounters
 from connectors.modbus.exception_codes import REFUSALS, meaning_of, refusal_sentence
 from connectors.modbus.fixed_rate import FixedRate
 from connectors.modbus.late_polls import LatePoll, PollTimes
-from connectors.modbus.plan import READ_FUNCTIONS, Block, PlannedTag, block_of, planned_tags, scan_classes, tag_types
+from connectors.modbus.plan import READ_FUNCTIONS, Block, PlannedTag, block_of, scan_classes, tag_types
 from connectors.modbus.refused_tags import find_refused
 from connectors.modbus.request_queue import Priority
 from connectors.modbus.scan import NoAnswer, Scan, ScanClass
@@ -57,11 +57,13 @@ class ModbusSession:
     def __init__(
         self,
         settings: ModbusDevice,
+        planned: Sequence[PlannedTag],
         clock: Clock,
         connection: ModbusConnection,
         acquisition: Acquisition,
         counters: ModbusCounters,
     ) -> None:
+        self._settings = settings
         self._device = settings.name
         self._unit_id = settings.unit_id
         self._clock = clock
@@ -69,8 +71,6 @@ class ModbusSession:
         self._acquisition = acquisition
         self._counters = counters
         self._retry_s = settings.retry_s
-        self._types = tag_types(settings)
-        planned = planned_tags(settings)
         self._times = PollTimes([tag.poll_s for tag in planned])
         classes = scan_classes(planned)
         self._classes = [ScanClass(interval_s, tags, settings) for interval_s, tags in classes.items()]
@@ -254,7 +254,7 @@ class ModbusSession:
         parted = np.array(sorted(left_out), np.int32)
         self._declare(self._times.overdue(parted, self._clock.monotonic_s(), self._clock.now_ns()))
         self._times.forget(parted)
-        types = [tag_type for tag_type in self._types if tag_type.index not in left_out]
+        types = [tag_type for tag_type in tag_types(self._settings) if tag_type.index not in left_out]
         self.is_online = True
         await self._acquisition.online(types, [problem for entry in self._set_aside for problem in entry.problems])
 
