@@ -22,7 +22,7 @@ import edge_agent.observability.command_events as edge_command_events
 import edge_agent.observability.metrics as edge_metrics
 from connectors.observability.events import Event, event_name
 from docs import conformance
-from edge_agent.observability import agent_events, device_events, outbox_events, uplink_events
+from edge_agent.observability import agent_events, device_events, outbox_events, release_events, uplink_events
 
 DOCS: Final = Path(__file__).parent
 RESULTS: Final = DOCS.parent / "benchmarks" / "results"
@@ -32,7 +32,7 @@ BENCHMARKS_PAGE: Final = DOCS / "benchmarks.md"
 PROGRAMS: Final[tuple[tuple[str, tuple[ModuleType, ...], CollectorRegistry], ...]] = (
     (
         "edge-agent",
-        (agent_events, device_events, outbox_events, uplink_events, edge_command_events),
+        (agent_events, device_events, outbox_events, uplink_events, edge_command_events, release_events),
         edge_metrics.REGISTRY,
     ),
     ("cloud-ingest", (cloud_events, ingest_events, cloud_command_events), cloud_metrics.REGISTRY),

@@ -97,6 +97,20 @@ def _begin_anew() -> NoReturn:
 
 
 @app.command()
+def launch(config: ConfigOption = DEFAULT_CONFIG) -> None:
+    """Run the agent of the newest release, and go to other releases and back; else like 'run', also for systemd."""
+    from edge_agent.config.places import releases_path
+
+    try:
+        folder = releases_path(config).absolute()
+    except ConfigInvalid as exc:
+        print_problems(exc)
+        raise typer.Exit(EXIT_PROBLEM) from exc
+    launcher = [sys.executable, "-m", "edge_agent.releases.launcher", "--releases", str(folder)]
+    os.execv(sys.executable, [*launcher, "--", "run", "--config", str(config)])  # noqa: S606  it stays, and is small
+
+
+@app.command()
 def check(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
     """Check the configuration and the files that it names; say all that is wrong, with file, line and column."""
     from connectors.configuration.setting_names import counted
