@@ -3,9 +3,8 @@
 ``python -m edge_agent.releases.launcher --releases FOLDER [--base PROGRAM] -- run -c FILE``. It is a process that
 stays, small, of the base installation, and needs nothing but the standard library.
 
-Faults that it survives: an agent that
-crashes, hangs, or never gets healthy; a release that cannot be run or was removed; its own end, by whatever, at any
-step: each step is on the disk before it is done, and the next start goes on from there.
+Faults that it survives: an agent that crashes, hangs, or never gets healthy; a release that cannot be run or was
+removed; its own end, by whatever, at any step: each step is on the disk before it is done, and the next start goes on.
 
 Exit codes: 0 told to stop; 4 another launcher works in the folder, or the folder cannot be used.
 """
