@@ -94,7 +94,9 @@ def _wheel_of(found: Distribution, folder: Path) -> Path:
         files[name] = content
         if name.endswith(".dist-info/WHEEL"):
             tags = [line.partition(": ")[2] for line in content.decode().splitlines() if line.startswith("Tag: ")]
-            tag = "-".join(".".join(sorted(set(part))) for part in zip(*(each.split("-") for each in tags), strict=True))
+            tag = "-".join(
+                ".".join(sorted(set(part))) for part in zip(*(each.split("-") for each in tags), strict=True)
+            )
     stem = record.partition(".dist-info")[0]
     return _zip(folder / f"{stem}-{tag}.whl", files, record)
 
