@@ -239,11 +239,12 @@ def fail(message: str, code: int) -> NoReturn:
 
 def main() -> None:
     """Entry point of the console script."""
-    from edge_agent.cli import audit, buffer, device_files, enrol, operate
+    from edge_agent.cli import audit, buffer, device_files, enrol, operate, releases
 
     app.add_typer(buffer.app, name="buffer")
     app.add_typer(audit.app, name="audit")
     app.add_typer(device_files.app, name="config")
     operate.add_to(app)
     app.command()(enrol.enrol)
+    app.command()(releases.releases)
     app()

@@ -89,7 +89,11 @@ class InstallWork:
             return Outcome(CommandState.FAILED, f"installed, and not used: {refused.detail}")
         emit(ReleaseInstalled(name))
         order = Order(command.id, name, float(action.health_s), tuple(self._online()))
-        await asyncio.to_thread(folder.give_order, order)
+        try:
+            await asyncio.to_thread(folder.give_order, order)
+        except OSError as exc:
+            if folder.order() != order:
+                return Outcome(CommandState.FAILED, f"installed, and not used: the launcher's order: {exc}")
         await asyncio.Future[None]()  # the launcher ends this agent
         raise AssertionError("a future that nobody sets")
 

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
+from typer.testing import CliRunner
 
 from connectors.commands.envelope import Envelope, InstallRelease
 from connectors.commands.refusals import Refusal
@@ -18,6 +20,7 @@ from connectors.commands.states import CommandState
 from connectors.releases.manifest import Schemas
 from connectors.releases.package import file_sha256
 from edge_agent.buffer.schema import SCHEMA_VERSION
+from edge_agent.cli.releases import releases
 from edge_agent.commands import release_work
 from edge_agent.commands.agent_actions import Restarting
 from edge_agent.commands.journal_file import SCHEMA_VERSION as JOURNAL_VERSION
@@ -258,3 +261,27 @@ def test_releases_beyond_the_bound_and_what_was_broken_off_are_removed_and_those
     clear(folder, replace(state, trial=Order(ID, "1.4-e", 1.0)), 1)
     assert folder.installed() == ["1.0-a", "1.1-b", "1.4-e"]
     assert folder.state() == state
+
+
+def test_the_operator_sees_which_release_runs_and_why_the_last_one_was_left(tmp_path: Path) -> None:
+    config = tmp_path / "agent.yaml"
+    config.write_text("agent: {group: plant, name: line, data_dir: data}\n")
+    folder = ReleaseFolder(tmp_path / "data" / "releases")
+    folder.root.mkdir(parents=True)
+    app = typer.Typer()
+    app.command()(releases)
+
+    def said(*words: str) -> str:
+        done = CliRunner().invoke(app, ["--config", str(config), *words])
+        assert done.exit_code == 0, done.output
+        return done.stdout
+
+    assert said() == "runs: the base installation\n"
+    trial = ordered(State(current="1.0.0-a"), Order(ID, "1.1.0-b", 60.0), "", 1)
+    folder.keep(trial)
+    assert "runs: 1.1.0-b (on trial)\ncounts until that has proved itself: 1.0.0-a\n" in said()
+    folder.keep(given_up(trial, "it hangs", 2))
+    assert "runs: 1.0.0-a\n" in said()
+    assert "1.1.0-b was left again: it hangs" in said()
+    document = json.loads(said("--json"))
+    assert (document["runs"], document["outcome"]["succeeded"]) == ("1.0.0-a", False)
