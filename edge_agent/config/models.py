@@ -185,7 +185,10 @@ class ReleaseSettings(Settings):
 
     url: Annotated[
         str,
-        Field(pattern=r"^https?://[^/?#@]+[^?#]*$", description="The cloud's gateway, such as https://cloud.example"),
+        Field(
+            pattern=r"^https?://[^/?#@\s]+(/[^?#@\s]*)?$",
+            description="The cloud's gateway, such as https://cloud.example",
+        ),
     ]
     insecure: Annotated[
         bool, Field(validate_default=True, description="Allow http: others on the way see what is installed")

@@ -21,7 +21,7 @@ from connectors.commands.signing import TrustedKeys
 from connectors.model.errors import LinesideError
 from connectors.releases.manifest import ReleaseInvalid, ReleaseManifest, Schemas
 from connectors.releases.package import unpack
-from edge_agent.releases.layout import COMPLETE, PROGRAM, ReleaseFolder, sync_folder, write_whole
+from edge_agent.releases.layout import COMPLETE, ENV_PYTHON, PROGRAM, ReleaseFolder, sync_folder, write_whole
 from edge_agent.releases.switching import State
 
 PIP_S_MAX: Final = 600.0
@@ -126,8 +126,7 @@ async def install(folder: ReleaseFolder, package: Path, keys: TrustedKeys, *, sh
 
 
 async def _make(place: Path, manifest: ReleaseManifest, wheels: Sequence[Path]) -> None:
-    await _run([sys.executable, "-m", "venv", str(place)], PIP_S_MAX)
-    pip = [str(place / "bin" / "python"), "-I", "-m", "pip", "--disable-pip-version-check", "--no-input"]
+    pip = [*await _environment(place), "--disable-pip-version-check", "--no-input"]
     options = ["--no-index", "--no-deps", "--no-compile", "--no-cache-dir", "--quiet"]
     await _run([*pip, "install", *options, *map(str, wheels)], PIP_S_MAX)
     await _run([*pip, "check"], PIP_S_MAX)
@@ -135,6 +134,22 @@ async def _make(place: Path, manifest: ReleaseManifest, wheels: Sequence[Path]) 
     if said != f"lineside {manifest.version}":
         raise InstallationFailed(f"it says that it is {said[:80]!r}, and not {manifest.version}")
     await asyncio.to_thread(os.sync)  # thousands of files: all of them are on the disk before it counts as complete
+
+
+async def _environment(place: Path) -> list[str]:
+    """Make the virtual environment; the command that installs into it: pip of the base installation, if that has one.
+
+    Raises ``InstallationFailed``, ``OSError``.
+    """
+    base, inside = os.environ.get(ENV_PYTHON) or sys.executable, str(place / "bin" / "python")
+    own = [base, "-I", "-m", "pip"]
+    try:
+        await _run([*own, "--version"], VERSION_S_MAX)
+    except InstallationFailed:
+        await _run([base, "-I", "-m", "venv", str(place)], PIP_S_MAX)
+        return [inside, "-I", "-m", "pip"]
+    await _run([base, "-I", "-m", "venv", "--without-pip", str(place)], PIP_S_MAX)
+    return [*own, "--python", inside]
 
 
 async def _run(command: Sequence[str], longest_s: float) -> str:

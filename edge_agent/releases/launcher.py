@@ -12,6 +12,7 @@ Exit codes: 0 told to stop; 4 another launcher works in the folder, or the folde
 from __future__ import annotations
 
 import argparse
+import contextlib
 import ctypes
 import fcntl
 import json
@@ -26,7 +27,7 @@ from pathlib import Path
 from types import FrameType
 from typing import IO, Any, Final
 
-from edge_agent.releases.layout import ENV_FOLDER, ENV_RELEASE, ENV_TRIAL, ReleaseFolder
+from edge_agent.releases.layout import ENV_FOLDER, ENV_PYTHON, ENV_RELEASE, ENV_TRIAL, ReleaseFolder
 from edge_agent.releases.switching import STARTS_MAX, State, given_up, ordered, proved, starting, unusable
 
 LOOK_S: Final = 0.25
@@ -146,7 +147,7 @@ class Launcher:
 
     def _environment(self) -> dict[str, str]:
         environ = {key: value for key, value in os.environ.items() if key != ENV_TRIAL}
-        environ |= {ENV_FOLDER: str(self._folder.root), ENV_RELEASE: self._state.runs}
+        environ |= {ENV_FOLDER: str(self._folder.root), ENV_RELEASE: self._state.runs, ENV_PYTHON: sys.executable}
         if self._state.trial is not None:
             environ[ENV_TRIAL] = self._state.trial.order
         return environ
@@ -266,8 +267,9 @@ def _now_ms() -> int:
 def _say(event: str, **fields: Any) -> None:
     """One line of JSON, as the agent writes its own."""
     stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    sys.stderr.write(json.dumps({"event": event, "time": stamp, "part": "launcher", **fields}) + "\n")
-    sys.stderr.flush()
+    with contextlib.suppress(OSError):  # nobody reads it any more: no reason to leave the line alone
+        sys.stderr.write(json.dumps({"event": event, "timestamp": stamp, "part": "launcher", **fields}) + "\n")
+        sys.stderr.flush()
 
 
 def _locked(root: Path) -> IO[str]:

@@ -29,6 +29,8 @@ ENV_FOLDER: Final = "LINESIDE_RELEASES"
 """Set by the launcher: the folder; an agent without it has no launcher."""
 ENV_RELEASE: Final = "LINESIDE_RELEASE"
 ENV_TRIAL: Final = "LINESIDE_TRIAL"
+ENV_PYTHON: Final = "LINESIDE_BASE_PYTHON"
+"""That of the base installation, which makes the environments of releases: none depends on another."""
 
 
 class ReleaseFolder:

@@ -140,7 +140,7 @@ def has_ended(box: Box, name: str) -> bool:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize(("does", "succeeds"), [(GOOD, True), (CRASHES, False)])
 def test_the_launcher_is_killed_at_each_step_and_the_next_one_ends_the_same(
     tmp_path: Path, does: str, succeeds: bool
