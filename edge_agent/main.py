@@ -118,7 +118,10 @@ class Agent:
         devices: dict[DeviceName, DeviceAcquisition] = {}
         made = {device.name: drivers[device.driver].create(device, clock) for device in config.devices}
         journal = _journal(config, writer, clock)
-        rebirth = lambda: uplink.rebirth()  # noqa: E731, PLW0108  there is none yet
+
+        def rebirth() -> bool:
+            return uplink.rebirth()
+
         parts = command_parts(config, around, journal, collector, devices, rebirth, clock)
         commands = parts.commands
         uplink = Uplink(

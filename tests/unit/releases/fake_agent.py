@@ -111,6 +111,12 @@ class Box:
         lives = self.lives()
         return bool(lives) and lives[-1].split()[:2] == [name, "start"]
 
+    def has_ended(self, name: str) -> bool:
+        """Whether nothing is left to do, and ``name`` runs."""
+        link, state = self.root / "current", self.state()
+        is_decided = state.outcome is not None and state.current == name and link.is_symlink()
+        return is_decided and link.readlink() == Path(name) and self.folder.order() is None and self.is_running(name)
+
     def kill(self) -> None:
         for process in self.launchers:
             process.kill()

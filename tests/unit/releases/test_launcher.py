@@ -14,8 +14,6 @@ from edge_agent.releases.layout import ReleaseFolder
 from edge_agent.releases.switching import STARTS_MAX, State
 from tests.unit.releases.fake_agent import CRASHES, DIES_ONCE, GOOD, HANGS, NEVER_HEALTHY, Box, until
 
-STEPS_MAX = 60
-
 
 @pytest.fixture
 def box(tmp_path: Path) -> Iterator[Box]:
@@ -47,7 +45,7 @@ def test_a_good_release_takes_over_and_stays_over_a_restart(box: Box) -> None:
     process = box.launch()
     until(lambda: box.is_running("base"))
     box.order("A", "1.1-b")
-    until(lambda: has_ended(box, "1.1-b"))
+    until(lambda: box.has_ended("1.1-b"))
     assert box.outcome() == ("A", True)
     assert [line.split()[:2] for line in box.lives()] == [["base", "start"], ["base", "stop"], ["1.1-b", "start"]]
     process.terminate()
@@ -130,43 +128,3 @@ def test_a_damaged_state_is_what_the_link_says(tmp_path: Path, damage: str) -> N
     folder.keep(State(current="1.0-a", previous="0.9-z"))
     (tmp_path / "state.json").write_text(damage)
     assert folder.state() == State(current="1.0-a")
-
-
-def has_ended(box: Box, name: str) -> bool:
-    """Whether nothing is left to do, and ``name`` runs."""
-    link, state = box.root / "current", box.state()
-    is_decided = state.outcome is not None and state.current == name and link.is_symlink()
-    return is_decided and link.readlink() == Path(name) and box.folder.order() is None and box.is_running(name)
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(600)
-@pytest.mark.parametrize(("does", "succeeds"), [(GOOD, True), (CRASHES, False)])
-def test_the_launcher_is_killed_at_each_step_and_the_next_one_ends_the_same(
-    tmp_path: Path, does: str, succeeds: bool
-) -> None:
-    kills = 0
-    expected = "1.1-b" if succeeds else "1.0-a"
-    for step in range(1, STEPS_MAX):
-        folder = tmp_path / str(step)
-        folder.mkdir()
-        box = Box(folder)
-        try:
-            box.install("1.0-a", GOOD)
-            box.install("1.1-b", does)
-            box.folder.keep(State(current="1.0-a"))
-            box.order("A", "1.1-b")
-            process = box.launch(killed_at=step)
-            until(lambda box=box, process=process: process.poll() is not None or has_ended(box, expected))
-            is_over = process.poll() is None
-            if not is_over:
-                kills += 1
-                box.launch()
-            until(lambda box=box: has_ended(box, expected))
-            assert box.outcome() == ("A", succeeds)
-            assert box.starts().count("1.1-b") <= STARTS_MAX + 1
-        finally:
-            box.kill()
-        if is_over:
-            break
-    assert 8 < kills < STEPS_MAX - 1, "each step was reached, and then one had none left"
