@@ -65,7 +65,8 @@ def command_parts(
         return {str(name) for name, device in devices.items() if device.is_read}
 
     actions = agent_works(restarting, rebirth, set_level, logs.log_level)
-    actions["install_release"] = InstallWork(config, Releases(os.environ), restarting, lambda: sorted(read()))
+    installing = InstallWork(config, Releases(os.environ), restarting, lambda: sorted(read()))
+    actions["install_release"] = installing
     applying = None
     if around.files is not None:
         applying = ApplyFileWork(around.files, config, restarting, read=read, clock=clock)
@@ -84,6 +85,7 @@ def command_parts(
         files=None if applying is None else lambda: applying.now,
     )
     restarting.being_done = commands.executor.being_done
+    installing.locks = lambda: commands.operators.locks
     if applying is not None:
         applying.locks, applying.changed = lambda: commands.operators.locks, commands.say_hello
     return CommandParts(commands, applying)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from connectors.commands.envelope import InstallRelease
@@ -18,7 +18,7 @@ from connectors.model.errors import LinesideError
 from connectors.observability.events import emit
 from edge_agent.commands.agent_actions import Begin, Restarting
 from edge_agent.commands.journal_file import SCHEMA_VERSION as JOURNAL_FORMAT
-from edge_agent.commands.journal_rows import Command
+from edge_agent.commands.journal_rows import AGENT_LINE, Command, Lock
 from edge_agent.commands.pinned_keys import KeysUnreadable, read_pinned_keys
 from edge_agent.commands.targets import Refused
 from edge_agent.commands.writing import Outcome
@@ -45,6 +45,8 @@ class InstallWork:
         self._releases = releases
         self._restarting = restarting
         self._online = online
+        self.locks: Callable[[], Mapping[str, Lock]] = dict
+        """The lines that operators have locked; the operators know."""
 
     async def refused(self, _command: Command) -> Refused | None:
         """See ``AgentWork``."""
@@ -83,6 +85,8 @@ class InstallWork:
             return Outcome(CommandState.FAILED, f"not installed, and nothing has changed: {exc}")
         if name == self._releases.name:
             return Outcome(CommandState.SUCCEEDED, f"{name} runs already")
+        if (lock := self.locks().get(AGENT_LINE)) is not None:  # since the download began
+            return Outcome(CommandState.FAILED, f"installed, and not used: {lock.actor} has locked the agent")
         if (busy := await self._restarting.quiet(command)) is not None:
             return Outcome(CommandState.FAILED, f"installed, and not used: {busy.detail}")
         if (refused := await begin(f"go to {name}")) is not None:

@@ -24,7 +24,7 @@ from edge_agent.cli.releases import releases
 from edge_agent.commands import release_work
 from edge_agent.commands.agent_actions import Restarting
 from edge_agent.commands.journal_file import SCHEMA_VERSION as JOURNAL_VERSION
-from edge_agent.commands.journal_rows import Command
+from edge_agent.commands.journal_rows import AGENT_LINE, Command, Lock
 from edge_agent.commands.release_work import InstallWork
 from edge_agent.commands.targets import Refused
 from edge_agent.commands.writing import Outcome
@@ -107,6 +107,19 @@ async def test_a_good_release_is_installed_and_the_launcher_gets_its_order(
     assert [path.name for path in agent.root.glob("*/*") if "downloads" in path.parts] == []
     doing.cancel()
     await asyncio.wait([doing])
+
+
+async def test_an_operator_who_locks_the_agent_meanwhile_keeps_it_from_going_there(
+    tmp_path: Path, packed: tuple[Server, str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, url, sha256 = packed
+    monkeypatch.setattr(installation, "_make", fake_make)
+    agent = Agent(tmp_path, url)
+    agent.work.locks = lambda: {AGENT_LINE: Lock(AGENT_LINE, "night shift", "karl", 1)}
+    outcome = await agent.work.do(command(sha256=sha256), agent.begin)
+    assert isinstance(outcome, Outcome)
+    assert (outcome.state, "karl has locked" in outcome.detail) == (CommandState.FAILED, True)
+    assert agent.folder.order() is None
 
 
 @pytest.mark.parametrize(
