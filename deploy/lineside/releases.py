@@ -94,12 +94,18 @@ def describe(wheels: Sequence[Path], schemas: Schemas, *, source: str = "") -> t
 
 
 def sign_anew(package: Path, signed: Path, key: SigningKey) -> str:
-    """Write the same release, signed by ``key``: on a machine that alone has it. Raises ``ReleaseInvalid``."""
+    """Write the same release, signed by ``key``: on a machine that alone has it.
+
+    Raises ``ReleaseInvalid``, ``ReleaseNotMade``.
+    """
     _, manifest = look_into(package)
     with tempfile.TemporaryDirectory(prefix="lineside-release-") as temporary:
         place = Path(temporary)
-        with zipfile.ZipFile(package) as archive:
-            archive.extractall(place, manifest.files)  # their names are those of wheels: checked with the manifest
+        try:
+            with zipfile.ZipFile(package) as archive:
+                archive.extractall(place, manifest.files)  # their names are those of wheels: checked with the manifest
+        except zipfile.BadZipFile as exc:
+            raise ReleaseNotMade(f"{package}: {exc}") from exc
         for name, file in manifest.files.items():
             if file_sha256(place / name) != file.sha256:
                 raise ReleaseNotMade(f"{name} is not what the manifest says")
