@@ -113,30 +113,31 @@ class InstallWork:
 
         state = folder.state()
         await asyncio.to_thread(installation.clear, folder, state, settings.keep - 1, but=action.sha256)
-        self._check_disk(folder, settings.package_bytes_max)
         package = folder.root / installation.DOWNLOADS / action.sha256
+        room_bytes = self._room_bytes(folder, 0)
         stop = threading.Event()
         try:
-            gateway = Gateway(settings.url, settings.ca_file, settings.package_bytes_max)
+            gateway = Gateway(settings.url, settings.ca_file, min(settings.package_bytes_max, room_bytes))
             await asyncio.to_thread(download, gateway, action.sha256, package, stop)
         finally:
             stop.set()
         manifest = await asyncio.to_thread(verified, package, keys, sha256=action.sha256)
         if manifest.version != action.version:
             raise ReleaseInvalid(f"it is {manifest.version}, and not {action.version} as the command says")
-        self._check_disk(folder, installation.bytes_needed(manifest))
+        self._room_bytes(folder, installation.bytes_needed(manifest))
         box = installation.Box.here(Schemas(outbox=SCHEMA_VERSION, journal=JOURNAL_FORMAT))
         name = await installation.install(folder, package, keys, sha256=action.sha256, box=box)
         package.unlink()
         return name
 
-    def _check_disk(self, folder: ReleaseFolder, needed_bytes: int) -> None:
-        """Raises ``InstallationFailed`` unless the outbox keeps what it needs."""
+    def _room_bytes(self, folder: ReleaseFolder, needed_bytes: int) -> int:
+        """What the disk has left beside ``needed_bytes`` and the outbox. Raises ``InstallationFailed`` for nothing."""
         from edge_agent.releases.installation import InstallationFailed, free_bytes
 
         left = free_bytes(folder.root) - needed_bytes - self._outbox.free_disk_bytes_min
         if left < 0:
             raise InstallationFailed(f"the disk of {folder.root} lacks {-left:,} bytes for it, beside the outbox")
+        return left
 
     async def recovered(self, command: Command) -> Outcome | None:
         """See ``AgentWork``."""
