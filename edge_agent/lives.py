@@ -20,6 +20,8 @@ from connectors.observability.events import emit
 from connectors.ports.clock import Clock, SystemClock
 from connectors.ports.settings import DriverType
 from edge_agent.buffer.folder_lock import only_one
+from edge_agent.command_parts import Surroundings
+from edge_agent.config.device_files import DeviceFiles
 from edge_agent.config.models import AgentConfig
 from edge_agent.local_api.server import LocalApi
 from edge_agent.local_api.waiting import WaitingView
@@ -41,8 +43,37 @@ M_ARENA_MAX: Final = -8
 TRIM_EVERY_S: Final = 5.0
 
 
-async def run_agent(config: AgentConfig, drivers: Mapping[str, DriverType], clock: Clock | None = None) -> None:
+class _Ending:
+    """Whether the agent is to end, and whether it is to begin anew then: a signal is the last word."""
+
+    def __init__(self) -> None:
+        self.stop = asyncio.Event()
+        self.begins_anew = False
+
+    def signalled(self, number: signal.Signals) -> None:
+        """Somebody at the box, or systemd, ends it."""
+        emit(AgentStopping(number.name))
+        self.begins_anew = False
+        self.stop.set()
+
+    def restart(self, why: str) -> None:
+        """A command asks for it."""
+        if not self.stop.is_set():
+            emit(AgentStopping(why))
+            self.begins_anew = True
+            self.stop.set()
+
+
+async def run_agent(
+    config: AgentConfig,
+    drivers: Mapping[str, DriverType],
+    clock: Clock | None = None,
+    files: DeviceFiles | None = None,
+) -> bool:
     """Run the agent until SIGTERM or SIGINT; then everything that was acquired is on disk.
+
+    ``files`` are those that the cloud may send other versions of. Whether the caller is to begin it anew: a command has
+    asked for a restart.
 
     It stays, whatever the disk is like: while the outbox cannot be opened nothing is acquired, and ``status`` says why.
     An outbox that turns out to be damaged is opened anew, with all that depends on it.
@@ -50,18 +81,19 @@ async def run_agent(config: AgentConfig, drivers: Mapping[str, DriverType], cloc
     Raises ``AlreadyRunning`` when another agent uses the same data folder or socket, ``OutboxTooNew``.
     """
     clock = clock or SystemClock()
-    stop = asyncio.Event()
+    ending = _Ending()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, _request_stop, stop, number)
+        loop.add_signal_handler(number, ending.signalled, number)
     beside = [
         asyncio.create_task(supervised("metrics", lambda: _serve_metrics(config)), name="metrics"),
         asyncio.create_task(supervised("memory", _give_memory_back), name="memory"),
     ]
     try:
-        await _live(config, drivers, clock, stop)
+        await _live(config, drivers, clock, ending, files)
     finally:
         await cancel_all(beside, GOODBYE_S_MAX)
+    return ending.begins_anew
 
 
 async def _give_memory_back() -> None:
@@ -81,11 +113,14 @@ async def _give_memory_back() -> None:
         trim(0)
 
 
-async def _live(config: AgentConfig, drivers: Mapping[str, DriverType], clock: Clock, stop: asyncio.Event) -> None:
-    """One life after the other, until ``stop`` is set."""
+async def _live(
+    config: AgentConfig, drivers: Mapping[str, DriverType], clock: Clock, ending: _Ending, files: DeviceFiles | None
+) -> None:
+    """One life after the other, until it is to end."""
+    stop = ending.stop
     back_off = BackOff(RETRY_FIRST_S, RETRY_LONGEST_S)
     with contextlib.ExitStack() as folder:
-        start = _Start(config, drivers, clock, folder, stop)
+        start = _Start(config, drivers, clock, folder, ending, files)
         suspicion = ""
         while (agent := await start.agent(suspicion)) is not None:
             gc.freeze()  # what was loaded so far stays: the collector need not look at it, now or later
@@ -110,14 +145,17 @@ class _Start:
         drivers: Mapping[str, DriverType],
         clock: Clock,
         folder: contextlib.ExitStack,
-        stop: asyncio.Event,
+        ending: _Ending,
+        files: DeviceFiles | None,
     ) -> None:
         self._config = config
         self._drivers = drivers
         self._clock = clock
         self._folder = folder
         self._holds_folder = False
-        self._stop = stop
+        self._ending = ending
+        self._files = files
+        self._stop = ending.stop
         self._view = WaitingView(facts_of(config, clock), config.outbox.path, clock)
 
     async def agent(self, suspicion: str) -> Agent | None:
@@ -154,7 +192,8 @@ class _Start:
         if not self._holds_folder:
             self._folder.enter_context(only_one(self._config.agent.data_dir))
             self._holds_folder = True
-        return await Agent.assemble(self._config, self._drivers, self._clock, suspicion)
+        around = Surroundings(self._ending.restart, self._files)
+        return await Agent.assemble(self._config, self._drivers, self._clock, suspicion, around)
 
     async def _serve_while_waiting(self) -> None:
         """Answer at the socket when a start takes longer than usual."""
@@ -169,11 +208,6 @@ async def _pause(stop: asyncio.Event, longest_s: float) -> None:
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(longest_s):
             await stop.wait()
-
-
-def _request_stop(stop: asyncio.Event, number: signal.Signals) -> None:
-    emit(AgentStopping(number.name))
-    stop.set()
 
 
 async def _serve_metrics(config: AgentConfig) -> None:

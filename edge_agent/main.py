@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import time
+import os
 import traceback
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Final
@@ -15,7 +15,7 @@ from connectors.model.tags import DeviceName
 from connectors.mqtt.session import MqttOptions, MqttSession
 from connectors.observability.events import emit
 from connectors.observability.version import lineside_version
-from connectors.ports.clock import Clock, SystemClock
+from connectors.ports.clock import Clock
 from connectors.ports.settings import DeviceSettings, DriverType
 from connectors.sparkplug.birth import CurrentValue, NodeProperty
 from connectors.sparkplug.delivery import format_epoch
@@ -27,17 +27,16 @@ from edge_agent.buffer.feed import Feed
 from edge_agent.buffer.rows import GapReason, Lane, OpenGap
 from edge_agent.buffer.sealing import PLAIN, Sealing
 from edge_agent.buffer.writer import OutboxReader, OutboxWriter, check_beside
-from edge_agent.commands.executor import Switches
+from edge_agent.command_parts import CommandParts, Surroundings, command_parts
 from edge_agent.commands.journal_thread import JournalThread
-from edge_agent.commands.plant import LivePlant
-from edge_agent.commands.service import Commands
-from edge_agent.commands.targets import Targets
 from edge_agent.config.models import AgentConfig, OutboxSettings, UplinkSettings
 from edge_agent.local_api.command_calls import CommandCalls
+from edge_agent.local_api.file_calls import file_handlers
 from edge_agent.local_api.server import LocalApi
 from edge_agent.local_api.views import AgentFacts, AgentView
 from edge_agent.observability.agent_events import AgentStarted, AgentStopped, Fault
 from edge_agent.observability.outbox_events import BatchesLost, OutboxFailed, OutboxKeyMissing, OutboxSalvaged
+from edge_agent.releases.trial import Releases, missing_of
 from edge_agent.uplink.options import Delivery, UplinkOptions
 from edge_agent.uplink.uplink import Uplink
 
@@ -62,7 +61,7 @@ class Agent:
         uplink: Uplink,
         api: LocalApi,
         view: AgentView,
-        commands: Commands,
+        parts: CommandParts,
         journal: JournalThread,
     ) -> None:
         self._writer = writer
@@ -72,12 +71,18 @@ class Agent:
         self._uplink = uplink
         self._api = api
         self._view = view
-        self._commands = commands
+        self._commands = parts.commands
         self._journal = journal
+        self._applying = parts.applying
 
     @classmethod
     async def assemble(
-        cls, config: AgentConfig, drivers: Mapping[str, DriverType], clock: Clock, suspicion: str = ""
+        cls,
+        config: AgentConfig,
+        drivers: Mapping[str, DriverType],
+        clock: Clock,
+        suspicion: str = "",
+        around: Surroundings | None = None,
     ) -> Agent:
         """Open the outbox and connect the parts; nothing runs yet. ``suspicion``: why it is thought to be damaged.
 
@@ -88,7 +93,7 @@ class Agent:
         writer = await OutboxWriter.open(outbox.path, outbox.durability, now_ms, _bounds(outbox), sealing, suspicion)
         try:
             _report(writer)
-            return await cls._of(config, drivers, clock, writer, sealing)
+            return await cls._of(config, drivers, clock, writer, sealing, around or Surroundings())
         except BaseException:
             await writer.close()
             raise
@@ -101,6 +106,7 @@ class Agent:
         clock: Clock,
         writer: OutboxWriter,
         sealing: Sealing,
+        around: Surroundings,
     ) -> Agent:
         outbox = config.outbox
         reader = OutboxReader(outbox.path, writer.epoch, sealing, writer.damage)
@@ -111,11 +117,13 @@ class Agent:
         collector = Collector(writer, feed, _collector_settings(config), clock)
         devices: dict[DeviceName, DeviceAcquisition] = {}
         made = {device.name: drivers[device.driver].create(device, clock) for device in config.devices}
-        journal = JournalThread(
-            config.commands.journal, format_epoch(writer.epoch), lambda: clock.now_ns() // 1_000_000
-        )
-        plant = LivePlant(devices, clock)
-        commands = _commands(config, journal, collector, plant, clock)
+        journal = _journal(config, writer, clock)
+
+        def rebirth() -> bool:
+            return uplink.rebirth()
+
+        parts = command_parts(config, around, journal, collector, devices, rebirth, clock)
+        commands = parts.commands
         uplink = Uplink(
             _uplink_options(config),
             MqttSession(_mqtt_options(config.uplink)),
@@ -145,7 +153,7 @@ class Agent:
         await _resume(devices, writer, collector)
         view = AgentView(facts_of(config, clock), list(devices.values()), collector, reader, uplink, clock, commands)
         own = {"status": view.status, "tags": view.tags, "watch": view.watch}
-        handlers = {**own, **CommandCalls(commands).handlers}
+        handlers = {**own, **CommandCalls(commands).handlers, **file_handlers(commands, parts.applying)}
         api = LocalApi(config.local_api.socket, config.local_api.mode, handlers)
         _announce(config, writer)
         return cls(
@@ -156,7 +164,7 @@ class Agent:
             uplink=uplink,
             api=api,
             view=view,
-            commands=commands,
+            parts=parts,
             journal=journal,
         )
 
@@ -173,6 +181,8 @@ class Agent:
             asyncio.create_task(supervised("status", self._view.run), name="status"),
         ]
         commanding = asyncio.create_task(supervised("commands", self._commands.run), name="commands")
+        if self._applying is not None:
+            serving.append(asyncio.create_task(supervised("device files", self._applying.run), name="device files"))
         sending = asyncio.create_task(supervised("uplink", self._uplink.run), name="uplink")
         acquiring = [
             asyncio.create_task(supervised(f"device {device.name}", device.run), name=device.name)
@@ -181,10 +191,12 @@ class Agent:
         stopping = asyncio.create_task(stop.wait(), name="stop")
         failing = asyncio.create_task(damage.found.wait(), name="damage")
         checking = asyncio.create_task(self._check(), name="check of the outbox")
+        missing = missing_of(self._devices, self._uplink.state, Phase.BORN.value)
+        proving = asyncio.create_task(supervised("trial", lambda: Releases(os.environ).prove(missing)), name="trial")
         everything = [collecting, sending, *serving, *acquiring, commanding, stopping, failing]
         await asyncio.wait(everything, return_when=asyncio.FIRST_COMPLETED)
         await cancel_all([commanding], LAST_COMMAND_S_MAX)  # before the devices: a pulse that has begun is ended
-        await cancel_all([*acquiring, checking], GOODBYE_S_MAX)
+        await cancel_all([*acquiring, checking, proving], GOODBYE_S_MAX)
         if not damage.found.is_set():
             self._collector.stop()
             await asyncio.wait([collecting, failing], timeout=LAST_COMMIT_S_MAX, return_when=asyncio.FIRST_COMPLETED)
@@ -264,27 +276,6 @@ def _announce(config: AgentConfig, writer: OutboxWriter) -> None:
 def _journal(config: AgentConfig, writer: OutboxWriter, clock: Clock) -> JournalThread:
     epoch = format_epoch(writer.epoch)
     return JournalThread(config.commands.journal, epoch, lambda: clock.now_ns() // 1_000_000)
-
-
-def _commands(
-    config: AgentConfig, journal: JournalThread, collector: Collector, plant: LivePlant, clock: Clock
-) -> Commands:
-    return Commands(
-        journal,
-        collector,
-        plant,
-        Targets(config.devices),
-        agent=f"{config.agent.group}/{config.agent.name}",
-        switches=Switches(config.agent.remote_commands, config.agent.commissioning),
-        keys_file=config.commands.trusted_keys,
-        clock=clock,
-        elapsed_s=_elapsed_s if isinstance(clock, SystemClock) else None,
-    )
-
-
-def _elapsed_s() -> float:
-    """Seconds that go on while the box sleeps, as those of the monotonic clock do not (clock_gettime(2))."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def _collector_settings(config: AgentConfig) -> CollectorSettings:

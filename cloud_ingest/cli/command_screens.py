@@ -81,6 +81,34 @@ def commanded_agents_screen(agents: Sequence[dict[str, Any]]) -> RenderableType:
     return table
 
 
+def files_screen(files: Sequence[dict[str, Any]], versions: Sequence[dict[str, Any]]) -> RenderableType:
+    """The device files of an agent, and below them the versions that were asked for."""
+    used = table_of("file", "version", "newest", "", "SHA-256", "")
+    for one in files:
+        style = {"in_sync": "green", "failed": "bold red", "out_of_sync": "yellow"}.get(one["sync"], "")
+        used.add_row(
+            Text(plain(one["name"])),
+            str(one["version"] or one["state"]),
+            str(one["newest"] or ""),
+            Text(one["sync"].replace("_", " "), style),
+            one["sha256"],
+            Text(plain(one["message"])),
+        )
+    sent = table_of("file", "version", "state", "by", "since (UTC)", "command", "")
+    for one in versions:
+        sent.add_row(
+            Text(plain(one["name"])),
+            str(one["version"]),
+            one["state"].replace("_", " "),
+            Text(plain(one["issuer"])),
+            time_text(one["changed"]),
+            one["command"],
+            Text(plain(one["message"])),
+        )
+    nothing = Text("the agent has told of no device file")
+    return Group(used if files else nothing, Text(), sent if versions else Text("no version was asked for yet"))
+
+
 def keys_screen(keys: Sequence[dict[str, Any]]) -> RenderableType:
     """The signing keys, by their public halves."""
     if not keys:
@@ -141,6 +169,14 @@ def what(command: dict[str, Any]) -> str:
     arms = "arm " if command["stage"] == "arm" else ""
     if action["do"] == "write":
         return f"{arms}{action['device']}/{action['tag']} = {action['value']}"
+    if action["do"] == "log_level":
+        return f"{arms}log level {action['level']} for {action['for_s']} s"
+    if action["do"] == "apply_file":
+        return f"{arms}file {action['name']} version {action['version']}"
+    if action["do"] == "install_release":
+        return f"{arms}release {action['version']} ({action['sha256'][:12]})"
+    if action["do"] != "run":
+        return f"{arms}{action['do']}"
     given = ", ".join(f"{name}={value}" for name, value in action["arguments"].items())
     return f"{arms}{action['device']}: {action['command']}({given})"
 

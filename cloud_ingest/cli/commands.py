@@ -10,6 +10,7 @@ import asyncio
 import json
 import secrets
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
@@ -70,28 +71,22 @@ def send(
         action = {"do": "write", "device": device, "tag": name, "value": value if text else _value(value)}
     elif value is not None:
         raise typer.BadParameter("a named command has no VALUE; write --argument name=value")
-    request = _request(
+    request = request_of(
         {
             "agent": agent,
             "action": action,
             "reason": reason,
             "precondition": precondition,
-            "expires_s": _seconds(expires, "--expires"),
+            "expires_s": seconds(expires, "--expires"),
             "approval": approval,
             "stage": "arm" if arm else "execute",
             "armed": armed,
             "plain": plain,
         }
     )
-    wait_s = 0.0 if wait is None else _seconds(wait, "--wait")
+    wait_s = 0.0 if wait is None else seconds(wait, "--wait")
     patterns = load(config).commands.approve
-
-    async def work(database: Database) -> dict[str, Any]:
-        taken = await _requests(database, patterns).take(request, issuer=user(), key=key or secrets.token_hex(16))
-        return await _settled(database, taken.command, wait_s)
-
-    found = ask(config, work)
-    _print(found, as_json)
+    found = send_and_show(config, request, patterns, key or secrets.token_hex(16), wait_s, as_json=as_json)
     if wait is not None and found["state"] != "succeeded":
         raise typer.Exit(EXIT_PROBLEM)
 
@@ -167,6 +162,20 @@ def cancel(
     _print(ask(config, work), as_json)
 
 
+def send_and_show(
+    config: Path, request: CommandRequest, approve: tuple[str, ...], key: str, wait_s: float, *, as_json: bool
+) -> dict[str, Any]:
+    """Ask for a command, wait for its end at most so long, and show it as it is then."""
+
+    async def work(database: Database) -> dict[str, Any]:
+        taken = await _requests(database, approve).take(request, issuer=user(), key=key)
+        return await _settled(database, taken.command, wait_s)
+
+    found = ask(config, work)
+    _print(found, as_json)
+    return found
+
+
 def _requests(database: Database, approve: tuple[str, ...] = ()) -> Requests:
     from cloud_ingest.commands.requests import Requests
     from connectors.ports.clock import SystemClock
@@ -187,7 +196,8 @@ async def _settled(database: Database, command: str, wait_s: float) -> dict[str,
     return found
 
 
-def _request(document: dict[str, Any]) -> CommandRequest:
+def request_of(document: dict[str, Any]) -> CommandRequest:
+    """The request in ``document``; ends the command with what is wrong with it."""
     from pydantic import ValidationError
 
     from cloud_ingest.commands.requests import CommandRequest
@@ -215,7 +225,8 @@ def _value(text: str) -> Any:
     return found if isinstance(found, bool | int | float) else text
 
 
-def _seconds(text: str, option: str) -> float:
+def seconds(text: str, option: str) -> float:
+    """A length of time that somebody has typed."""
     from connectors.ports.settings import parse_duration
 
     try:

@@ -16,7 +16,10 @@ def create(
     name: Annotated[str, typer.Argument(help="Whose it is: it stands as issuer or approver of commands")],
     config: ConfigOption = DEFAULT_CONFIG,
     role: Annotated[
-        str, typer.Option(help="viewer (read), operator (and send, cancel), approver (and approve)")
+        str,
+        typer.Option(
+            help="viewer (read), operator (and send, cancel), approver (and approve), engineer (and configure)"
+        ),
     ] = "operator",
     as_json: JsonOption = False,
 ) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from cloud_ingest.commands import audit
+from cloud_ingest.commands import audit, files
 from cloud_ingest.commands.incoming import Told
 from cloud_ingest.commands.rules import Finding, KnownJournal, KnownStart, judge
 from cloud_ingest.historian.work import KnownAgent
@@ -41,6 +41,8 @@ async def take_hello(session: Session, head: audit.Head, agent: KnownAgent, told
         return None
     restored = finding is Finding.RESTORED
     await _write(session, agent, hello, told, restored=restored)
+    if hello.files is not None:
+        await files.in_use(session, agent, hello.files, told.received_ms)
     number = await _number(session, agent, hello.journal)
     await session.execute(
         "INSERT INTO time_request (agent_id, tenant_id, nonce, journal, number, restored, trusted) "

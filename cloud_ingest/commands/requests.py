@@ -11,13 +11,13 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field
 from ulid import ULID
 
-from cloud_ingest.commands import audit, book
+from cloud_ingest.commands import audit, book, files
 from cloud_ingest.commands.book import Change
 from cloud_ingest.commands.refused import RequestRefused, Why
 from cloud_ingest.commands.rules import Cancelling, approval_problem, cancelling, needs_approval
 from cloud_ingest.commands.values import fitted
 from connectors.commands.audit_chain import canonical
-from connectors.commands.envelope import TEXT_MAX, Action, Ulid, WriteTag
+from connectors.commands.envelope import TEXT_MAX, Action, AgentAction, ApplyDeviceFile, Ulid, WriteTag, told
 from connectors.commands.expression import ExpressionInvalid, parse_expression
 from connectors.commands.states import CommandState
 from connectors.ports.clock import Clock
@@ -27,7 +27,8 @@ from connectors.sparkplug.topics import id_problem
 EXPIRES_S_MAX: Final = 30 * 86_400
 OPEN_MAX: Final = 1000
 """So many commands of one agent may wait or be under way."""
-ACTION_BYTES_MAX: Final = 32 * 1024
+ACTION_BYTES_MAX: Final = 40 * 1024
+"""Signed, it is a third larger, and has to fit into an envelope."""
 KEY_CHARS_MAX: Final = 255
 NO_KEY: Final = "no command can be signed yet: 'cloud-ingest keys create' makes the key"
 
@@ -48,7 +49,27 @@ class CommandRequest(BaseModel):
                     "reason": "new recipe",
                     "precondition": "press/state == idle",
                     "expires_s": 60,
-                }
+                },
+                {"agent": "plant-7/line-3", "action": {"do": "restart"}, "reason": "new certificate"},
+                {"agent": "plant-7/line-3", "action": {"do": "rebirth"}},
+                {
+                    "agent": "plant-7/line-3",
+                    "action": {"do": "log_level", "level": "debug", "for_s": 600},
+                    "reason": "the oven is lost now and then",
+                },
+                {
+                    "agent": "plant-7/line-3",
+                    "action": {
+                        "do": "apply_file",
+                        "name": "devices/oven.yaml",
+                        "content": "devices:\n- name: oven\n  driver: modbus\n  endpoint: tcp://10.0.0.5:502\n  tags:\n"
+                        "  - {name: zone1, at: holding 100}\n",
+                        "replaces": "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+                        "health_s": 60,
+                    },
+                    "reason": "the oven's new address",
+                    "expires_s": 3600,
+                },
             ]
         },
     )
@@ -116,15 +137,19 @@ class Requests:
             await _check_room(session, target["agent_id"])
             if request.armed is not None:
                 await _check_armed(session, request.armed, target["agent_id"], action)
+            if isinstance(action, ApplyDeviceFile):
+                action = await files.numbered(session, target["agent_id"], action)
             now_ms = self._now_ms()
             command = str(ULID.from_timestamp(now_ms / 1000))
             if not await _insert(session, command, request, action, target, now_ms, issuer, key, digest, needed):
                 earlier = await _earlier(session, issuer, key, digest)
                 assert earlier is not None  # noqa: S101  it was taken while we looked at the target
                 return earlier
+            if isinstance(action, ApplyDeviceFile):
+                await files.note(session, target["agent_id"], action, command)
             asked = {
                 "agent": request.agent,
-                "action": action.model_dump(),
+                "action": told(action),
                 "stage": request.stage,
                 "approval": needed,
             }
@@ -250,9 +275,9 @@ async def _target(session: Session, request: CommandRequest) -> Row:
 def _fitting(request: CommandRequest, target: Row) -> Action:
     """The action with its value as the tag's type has it. Raises ``RequestRefused``."""
     action = request.action
-    if problem := id_problem(action.device):
+    if not isinstance(action, AgentAction) and (problem := id_problem(action.device)):
         raise RequestRefused(Why.INVALID, "malformed", f"{action.device[:40]!r} cannot be a device: {problem}")
-    if len(action.model_dump_json()) > ACTION_BYTES_MAX:
+    if len(action.model_dump_json().encode()) > ACTION_BYTES_MAX:
         raise RequestRefused(Why.INVALID, "oversized", f"an action has at most {ACTION_BYTES_MAX} bytes as JSON")
     if request.precondition:
         try:
@@ -263,6 +288,8 @@ def _fitting(request: CommandRequest, target: Row) -> Action:
         raise RequestRefused(Why.INVALID, "malformed", "'armed' belongs to what is executed, not to what arms it")
     if request.plain and (not isinstance(action, WriteTag) or request.stage == "arm" or request.precondition):
         raise RequestRefused(Why.INVALID, "malformed", "a plain metric is a value for a tag, and nothing beside it")
+    if isinstance(action, ApplyDeviceFile):
+        return files.complete(action, request.stage)
     if not isinstance(action, WriteTag):
         return action
     try:

@@ -12,7 +12,7 @@ from enum import Enum
 from fnmatch import fnmatchcase
 from typing import Final, Literal, assert_never
 
-from connectors.commands.envelope import Action, WriteTag
+from connectors.commands.envelope import Action, AgentAction, RunCommand, WriteTag
 from connectors.commands.reports import Hello
 from connectors.commands.states import FINAL, UNSENT, CommandState, may_follow
 
@@ -55,18 +55,41 @@ def permitted(party: Party, later: CommandState, earlier: CommandState) -> bool:
             assert_never(party)
 
 
-TokenRole = Literal["viewer", "operator", "approver"]
-Deed = Literal["read", "send", "approve", "cancel"]
+TokenRole = Literal["viewer", "operator", "approver", "engineer"]
+Deed = Literal["read", "send", "approve", "cancel", "configure"]
 _MAY: Final[Mapping[TokenRole, frozenset[Deed]]] = {
     "viewer": frozenset({"read"}),
     "operator": frozenset({"read", "send", "cancel"}),
     "approver": frozenset({"read", "send", "cancel", "approve"}),
+    "engineer": frozenset({"read", "send", "cancel", "configure"}),
 }
 
 
 def may(role: TokenRole, deed: Deed) -> bool:
     """Whether a token with ``role`` is good for ``deed``."""
     return deed in _MAY[role]
+
+
+def deed_of(action: Action) -> Deed:
+    """What asking for ``action`` is: to operate a machine, or to configure the agent beside it."""
+    return "configure" if isinstance(action, AgentAction) else "send"
+
+
+FileState = Literal["desired", "applied", "refused", "rolled_back", "unknown"]
+Sync = Literal["in_sync", "out_of_sync", "failed", "local"]
+
+
+def sync_of(used: int, state: str, newest: int, newest_state: FileState | None) -> Sync:
+    """Whether an agent has the newest version of a file that was asked for.
+
+    ``used`` is the version that it has, 0 for none, in the ``state`` that it tells; ``newest`` is the one that was
+    asked for last. ``local``: none ever was.
+    """
+    if newest_state is None:
+        return "local"
+    if newest_state in ("refused", "rolled_back"):
+        return "failed"
+    return "in_sync" if used == newest and state == "in_use" else "out_of_sync"
 
 
 class Cancelling(Enum):
@@ -90,9 +113,17 @@ def cancelling(state: CommandState) -> Cancelling:
 def needs_approval(agent: str, action: Action, asked: bool, patterns: Collection[str]) -> bool:
     """Whether a second person has to agree: it was asked for, or one of ``patterns`` names what is commanded.
 
-    A pattern is ``group/name/device/tag`` (or the named command in the last place) with ``*`` and ``?``.
+    A pattern is ``group/name/device/tag`` (or the named command in the last place) with ``*`` and ``?``. What is for
+    the agent itself has no device, and its kind in the last place: ``group/name//apply_file``.
     """
-    target = f"{agent}/{action.device}/{action.tag if isinstance(action, WriteTag) else action.command}"
+    match action:
+        case WriteTag():
+            last = action.tag
+        case RunCommand():
+            last = action.command
+        case _:
+            last = action.do
+    target = f"{agent}/{action.device}/{last}"
     return asked or any(fnmatchcase(target, pattern) for pattern in patterns)
 
 

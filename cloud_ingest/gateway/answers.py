@@ -22,6 +22,18 @@ class DeviceAnswer(Answer):
     since: datetime | None
 
 
+class FileAnswer(Answer):
+    """A device file of an agent, as it has said last."""
+
+    name: Annotated[str, Field(description="Path from the folder of the agent's file", examples=["devices/oven.yaml"])]
+    sha256: Annotated[str, Field(description="Of what is on the box")]
+    version: Annotated[int, Field(description="The version that this is; 0: none that was sent from here")]
+    state: Annotated[str, Field(description="in_use, trial, changed (at the box), local, failed", examples=["in_use"])]
+    newest: Annotated[int | None, Field(description="The version that was asked for last")]
+    sync: Literal["in_sync", "out_of_sync", "failed", "local"]
+    message: str
+
+
 class AgentAnswer(Answer):
     """An agent, or any other Sparkplug node."""
 
@@ -41,6 +53,7 @@ class AgentAnswer(Answer):
     last_seen: datetime
     tags: int
     devices: list[DeviceAnswer]
+    files: list[FileAnswer] = []
 
 
 class TagAnswer(Answer):

@@ -9,7 +9,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from cloud_ingest.commands import questions, tokens
 from cloud_ingest.commands.refused import RequestRefused, Why
 from cloud_ingest.commands.requests import CommandRequest, Requests
-from cloud_ingest.commands.rules import Deed, may
+from cloud_ingest.commands.rules import Deed, deed_of, may
 from cloud_ingest.commands.tokens import Holder
 from cloud_ingest.gateway.answers import ProblemAnswer
 from cloud_ingest.gateway.command_answers import CommandedAgent, CommandPage, CommandWithStates, Decision
@@ -31,7 +31,7 @@ _MEANING: Final = {
     429: "Too many commands are open",
     503: "The database cannot be used now, or there is no signing key",
 }
-_PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
+PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
     status: {"model": ProblemAnswer, "description": meaning} for status, meaning in _MEANING.items()
 }
 
@@ -51,7 +51,7 @@ def command_routes(database: Database, requests: Requests) -> APIRouter:
     api = APIRouter(
         prefix="/api/v1/commands",
         tags=["Commands"],
-        responses=_PROBLEMS,
+        responses=PROBLEMS,
     )
     known = [Depends(only_known_parameters)]
 
@@ -59,18 +59,19 @@ def command_routes(database: Database, requests: Requests) -> APIRouter:
     async def send(
         response: Response,
         command: CommandRequest,
-        holder: Annotated[Holder, Depends(_who_may(database, "send"))],
+        holder: Annotated[Holder, Depends(who_may(database, "send"))],
         key: KeyHeader = "",
     ) -> CommandWithStates:
         """Ask for a command. It is taken, not done: its states say what becomes of it.
 
         After an error or a time-out, ask again with the same Idempotency-Key: it is never done twice.
         """
+        _check_deed(holder, deed_of(command.action))
         taken = await requests.take(command, issuer=holder.name, key=key)
         response.headers["Location"] = f"/api/v1/commands/{taken.command}"
         return await _one(database, taken.command)
 
-    @api.get("", dependencies=[*known, Depends(_who_may(database, "read"))])
+    @api.get("", dependencies=[*known, Depends(who_may(database, "read"))])
     async def commands(
         agent: Annotated[str | None, Query(description="group/name", examples=["plant-7/line-3"])] = None,
         state: CommandState | None = None,
@@ -83,7 +84,7 @@ def command_routes(database: Database, requests: Requests) -> APIRouter:
         rows = await questions.commands(database, choice)
         return CommandPage.model_validate({"commands": rows, "next": rows[-1]["id"] if len(rows) == limit else None})
 
-    @api.get("/agents", dependencies=[*known, Depends(_who_may(database, "read"))])
+    @api.get("/agents", dependencies=[*known, Depends(who_may(database, "read"))])
     async def agents() -> list[CommandedAgent]:
         """The agents that take commands: whether their journals are whole, and what operators have locked."""
         return [CommandedAgent.model_validate(row) for row in await questions.agents(database)]
@@ -101,7 +102,7 @@ def command_routes(database: Database, requests: Requests) -> APIRouter:
 def _add_one(api: APIRouter, database: Database, requests: Requests) -> None:
     known = [Depends(only_known_parameters)]
 
-    @api.get("/{id}", dependencies=[*known, Depends(_who_may(database, "read"))])
+    @api.get("/{id}", dependencies=[*known, Depends(who_may(database, "read"))])
     async def command(id: CommandId) -> CommandWithStates:  # noqa: A002  the name is the API's
         """One command with all its states."""
         return await _one(database, id)
@@ -109,7 +110,7 @@ def _add_one(api: APIRouter, database: Database, requests: Requests) -> None:
     @api.post("/{id}/approve", dependencies=known)
     async def approve(
         id: CommandId,  # noqa: A002
-        holder: Annotated[Holder, Depends(_who_may(database, "approve"))],
+        holder: Annotated[Holder, Depends(who_may(database, "approve"))],
         decision: Decision | None = None,
     ) -> CommandWithStates:
         """Agree to a command that somebody else has asked for."""
@@ -119,7 +120,7 @@ def _add_one(api: APIRouter, database: Database, requests: Requests) -> None:
     @api.post("/{id}/cancel", dependencies=known)
     async def cancel(
         id: CommandId,  # noqa: A002
-        holder: Annotated[Holder, Depends(_who_may(database, "cancel"))],
+        holder: Annotated[Holder, Depends(who_may(database, "cancel"))],
         decision: Decision | None = None,
     ) -> CommandWithStates:
         """Take a command back: at once while it was not sent, else by its agent, which tells what became of it."""
@@ -131,7 +132,7 @@ async def _one(database: Database, command: str) -> CommandWithStates:
     return CommandWithStates.model_validate(await questions.command(database, command))
 
 
-def _who_may(database: Database, deed: Deed) -> Callable[..., Awaitable[Holder]]:
+def who_may(database: Database, deed: Deed) -> Callable[..., Awaitable[Holder]]:
     """The dependency that finds out who asks, and refuses who may not do ``deed``."""
 
     async def holder(shown: Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)]) -> Holder:
@@ -149,8 +150,12 @@ async def _shown(database: Database, token: str | None, deed: Deed) -> Holder:
     holder = await tokens.holder_of(database, token)
     if holder is None:
         raise RequestRefused(Why.NO_TOKEN, "unknown_token", "this token is none, or was revoked")
+    _check_deed(holder, deed)
+    return holder
+
+
+def _check_deed(holder: Holder, deed: Deed) -> None:
     if not may(holder.role, deed):
         raise RequestRefused(
             Why.FORBIDDEN, "not_your_role", f"{holder.name!r} has the role {holder.role}, which may not {deed}"
         )
-    return holder

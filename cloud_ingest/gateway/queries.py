@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from cloud_ingest.commands import files
 from connectors.model.errors import LinesideError
 from connectors.model.quality import name_of
 from connectors.ports.database import Database, Row, Session
@@ -57,6 +58,7 @@ async def agents(database: Database, agent: str | None = None) -> list[dict[str,
         devices = await session.fetch(
             "SELECT agent_id, name, online, online_changed FROM device ORDER BY agent_id, name"
         )
+        used = await files.used(session)
     by_agent: dict[int, list[dict[str, Any]]] = {}
     for row in devices:
         device = {"device": row["name"], "online": row["online"], "since": row["online_changed"]}
@@ -74,6 +76,7 @@ async def agents(database: Database, agent: str | None = None) -> list[dict[str,
             "last_seen": row["last_seen"],
             "tags": row["tags"],
             "devices": by_agent.get(row["agent_id"], []),
+            "files": used.get(row["agent_id"], []),
         }
         for row in rows
     ]

@@ -6,7 +6,7 @@ how to move to those is in docs/protocol/commands.md.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr, ValidationError
 
@@ -17,6 +17,13 @@ ENVELOPE_BYTES_MAX: Final = 64 * 1024
 TEXT_MAX: Final = 1000
 ULID_PATTERN: Final = r"^[0-7][0-9A-HJKMNP-TV-Z]{25}$"
 """https://github.com/ulid/spec: 26 characters of Crockford's Base32, the first at most 7."""
+
+LOG_LEVEL_S_MAX: Final = 86_400
+HEALTH_S_MAX: Final = 600
+FILE_CHARS_MAX: Final = 30_000
+"""What an envelope has room for; larger files are divided by ``include``."""
+FILE_NAME_PATTERN: Final = r"^([A-Za-z0-9_][A-Za-z0-9_.-]*/){0,4}[A-Za-z0-9_][A-Za-z0-9_.-]*\.ya?ml$"
+"""Never hidden, never above the folder."""
 
 Ulid = Annotated[str, Field(pattern=ULID_PATTERN)]
 Value = StrictBool | StrictInt | StrictFloat | StrictStr
@@ -46,7 +53,68 @@ class RunCommand(_Strict):
     arguments: dict[Name, Value] = Field(default_factory=dict, max_length=100)
 
 
-Action = Annotated[WriteTag | RunCommand, Field(discriminator="do")]
+class _OfAgent(_Strict):
+    device: ClassVar[str] = ""
+    """None: it is for the agent itself, and comes in an NCMD."""
+
+
+class Restart(_OfAgent):
+    """End in the order in which nothing is lost, and begin anew, with the files as they are then."""
+
+    do: Literal["restart"] = "restart"
+
+
+class Rebirth(_OfAgent):
+    """Publish all birth certificates again."""
+
+    do: Literal["rebirth"] = "rebirth"
+
+
+class SetLogLevel(_OfAgent):
+    """Log from another level on, for so long; then from that of the agent's file again."""
+
+    do: Literal["log_level"] = "log_level"
+    level: Literal["debug", "info", "warning", "error"]
+    for_s: Annotated[int, Field(ge=1, le=LOG_LEVEL_S_MAX)] = 600
+
+
+class ApplyDeviceFile(_OfAgent):
+    """Use another version of a file that the agent's own file includes, on trial for ``health_s``.
+
+    ``name`` is its path from the folder of the agent's file. ``replaces`` is the SHA-256 of what may be replaced
+    (empty: there is none yet); without it, only what came as a version before may be. ``version`` and ``sha256`` are
+    filled in by the cloud where they are not given.
+    """
+
+    do: Literal["apply_file"] = "apply_file"
+    name: Annotated[str, Field(pattern=FILE_NAME_PATTERN, max_length=200)]
+    version: Annotated[int, Field(ge=0, lt=1 << 31)] = 0
+    content: Annotated[str, Field(max_length=FILE_CHARS_MAX)]
+    sha256: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")] = ""
+    replaces: Annotated[str | None, Field(pattern=r"^([0-9a-f]{64})?$")] = None
+    health_s: Annotated[int, Field(ge=5, le=HEALTH_S_MAX)] = 60
+
+
+class InstallRelease(_OfAgent):
+    """Install a release beside the one that runs, and go to it, on trial for ``health_s``.
+
+    ``sha256`` is that of the package, which the box fetches itself; what it takes, its release keys say.
+    """
+
+    do: Literal["install_release"] = "install_release"
+    version: Annotated[str, Field(pattern=r"^[0-9][0-9a-z.+]{0,39}$")]
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    health_s: Annotated[int, Field(ge=5, le=HEALTH_S_MAX)] = 300
+
+
+DeviceAction = WriteTag | RunCommand
+AgentAction = Restart | Rebirth | SetLogLevel | ApplyDeviceFile | InstallRelease
+Action = Annotated[DeviceAction | AgentAction, Field(discriminator="do")]
+
+
+def told(action: Action) -> dict[str, Any]:
+    """The action as logs, audits and lists tell it: without the content of a file, which its SHA-256 stands for."""
+    return action.model_dump(exclude={"content"})
 
 
 class Envelope(_Strict):

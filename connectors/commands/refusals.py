@@ -35,6 +35,11 @@ class Refusal(StrEnum):
     INTERLOCKED = "interlocked"
     PRECONDITION = "precondition"
     DEVICE_UNAVAILABLE = "device_unavailable"
+    BUSY = "busy"
+    FILE_INVALID = "file_invalid"
+    FILE_DIFFERS = "file_differs"
+    FILE_TOO_WIDE = "file_too_wide"
+    NO_RELEASES = "no_releases"
 
 
 MEANING: Final = {
@@ -67,5 +72,10 @@ MEANING: Final = {
     Refusal.INTERLOCKED: "The interlock of the tag does not hold now, or one of its tags is not known well enough.",
     Refusal.PRECONDITION: "The precondition of the command does not hold, or one of its tags is not known well enough.",
     Refusal.DEVICE_UNAVAILABLE: "The device is not connected.",
+    Refusal.BUSY: "Commands are being done that must not be cut off. Send it again later.",
+    Refusal.FILE_INVALID: "The configuration would not be valid with this file.",
+    Refusal.FILE_DIFFERS: "The file on the box is not the one that this version may replace: somebody has changed it.",
+    Refusal.FILE_TOO_WIDE: "A file that comes from the cloud may not allow more than the one that it replaces.",
+    Refusal.NO_RELEASES: "The box takes no releases: its file has no release keys, or the agent has no launcher.",
 }
 """A sentence for each; a refusal brings its own details beside it."""

@@ -16,6 +16,8 @@ from connectors.commands.states import CommandState
 from connectors.model.errors import PayloadInvalid
 
 DETAIL_CHARS_MAX: Final = 2000
+FILE_MESSAGE_CHARS_MAX: Final = 300
+FILES_TOLD_MAX: Final = 200
 Value = StrictBool | StrictInt | StrictFloat | StrictStr | None
 JournalId = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 Epoch = Annotated[str, Field(pattern=r"^([0-9a-f]{16})?$")]
@@ -54,12 +56,28 @@ class CommandReport(Record):
     after: Value = None
 
 
+class FileFact(Record):
+    """A device file of an agent as it is now; ``version`` is 0 for what is no version of the cloud's.
+
+    ``state``: in_use, trial, changed (at the box, since its last version), local (never had one), failed (the newest
+    version could not be used, as ``message`` says). ``loaded`` is false until the agent has begun with this content.
+    """
+
+    name: Annotated[str, Field(max_length=255)]
+    sha256: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")]
+    version: Annotated[int, Field(ge=0, lt=1 << 31)] = 0
+    state: Annotated[str, Field(max_length=20)]
+    loaded: bool = True
+    message: Annotated[str, Field(max_length=FILE_MESSAGE_CHARS_MAX)] = ""
+
+
 class Hello(Record):
     """What an agent says at each start and then every few minutes: it asks for the time, and shows its journal.
 
     ``start`` is the epoch of this start, ``previous`` that of the start before it as the journal has it: another one
     than the cloud knows means that the disk was restored. ``open`` are the ids without a final state in the journal,
-    ``trusted`` those of the cloud's keys that it trusts; an agent that is told of none names none.
+    ``trusted`` those of the cloud's keys that it trusts; an agent that is told of none names none. ``files`` are its
+    device files; an agent that knows none of that says nothing of them.
     """
 
     kind: Literal["hello"] = "hello"
@@ -74,6 +92,7 @@ class Hello(Record):
     audit_hash: Annotated[str, Field(max_length=64)] = ""
     locks: Annotated[tuple[str, ...], Field(max_length=1000)] = ()
     trusted: Annotated[tuple[KeyId, ...], Field(max_length=100)] | None = None
+    files: Annotated[tuple[FileFact, ...], Field(max_length=FILES_TOLD_MAX)] | None = None
 
 
 class TimeAnswer(Record):

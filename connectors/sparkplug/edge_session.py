@@ -201,6 +201,10 @@ class EdgeSession:
         topic = self._topic(Verb.DDEATH, device)
         return [Publish(topic, device_death(self._next_seq(), now_ms))]
 
+    def rebirth(self, now_ms: int) -> list[Effect]:
+        """All births again; without a session there is nothing to be born in, and the next one begins with them."""
+        return self._births(now_ms) if self.phase is Phase.BORN else []
+
     def is_born(self, device: DeviceName) -> bool:
         """Whether DDATA of ``device`` may be sent now."""
         return self.phase is Phase.BORN and device in self._devices and device not in self.unborn
@@ -269,8 +273,8 @@ class EdgeSession:
                 acks = tuple(decode_acknowledgements(metric.string_value))
                 effects.append(Acknowledged(acks, command.timestamp))
             elif metric.name == REBIRTH:
-                if metric.boolean_value and self.phase is Phase.BORN:
-                    effects += self._births(now_ms)
+                if metric.boolean_value:
+                    effects += self.rebirth(now_ms)
             elif metric.name in SIGNED:
                 effects.append(read_signed(topic, metric))
             else:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from connectors.model.datatypes import DataType, dtype_of
-from connectors.model.quality import GOOD
+from connectors.model.quality import GOOD, UNCERTAIN
 from connectors.model.samples import SampleBatch
 from connectors.model.tags import TagType
 from connectors.sparkplug.birth import CurrentValue
@@ -50,6 +50,11 @@ class CurrentValues:
         self._null[tag] = False if batch.null is None else batch.null
         self.has_value[tag] = True
         self.sample_count[tag] += 1
+
+    def has_good(self) -> bool:
+        """Whether any tag has a good value."""
+        is_good = self._quality < UNCERTAIN  # by the severity bits
+        return bool((self.has_value & ~self._null & is_good).any())
 
     def changed(self) -> list[SampleBatch]:
         """The newest samples of the tags that have got one since the last call, a batch a data type."""

@@ -112,6 +112,11 @@ class DeviceAcquisition:
         """Whether the device is connected."""
         return self.online_since_ns is not None
 
+    @property
+    def is_read(self) -> bool:
+        """Whether it is connected, and has given a good value of any tag since the start."""
+        return self.is_online and self.current.has_good()
+
     def resume(self, definition: DeviceDefinition | None, newest_ns: int | None, stored_ns: int | None) -> None:
         """Go on after a restart: what an earlier start knew and stored last of this device."""
         if definition is not None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import sys
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Annotated, Any, Final, NoReturn, TypeVar
@@ -65,20 +66,48 @@ def run(config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Run the agent in the foreground, until it is told to stop (SIGTERM, Ctrl-C)."""
     gc.disable()  # a start makes a million objects that all stay; the agent turns it on when it has started
     from connectors.observability.logs import configure_logs
-    from edge_agent.config.load import load_config
+    from edge_agent.buffer.folder_lock import is_held
+    from edge_agent.config.device_files import DeviceFiles
+    from edge_agent.config.starting import load_for_start
     from edge_agent.drivers import built_in_drivers
     from edge_agent.lives import run_agent
 
     drivers = built_in_drivers()
     try:
-        settings = load_config(config, drivers)
+        settings, notes = load_for_start(config, drivers, is_held)
         configure_logs(settings.observability.log_level, settings.observability.log_format)
-        asyncio.run(run_agent(settings, drivers))
+        for note in notes:
+            typer.echo(note, err=True)
+        files = DeviceFiles(config, settings.agent.data_dir, drivers, include=settings.include)
+        begins_anew = asyncio.run(run_agent(settings, drivers, files=files))
     except ConfigInvalid as exc:
         print_problems(exc)
         raise typer.Exit(EXIT_PROBLEM) from exc
     except (AlreadyRunning, OutboxTooNew) as exc:
         fail(str(exc), EXIT_CANNOT_START)
+    if begins_anew:
+        _begin_anew()
+
+
+def _begin_anew() -> NoReturn:
+    """Begin this program anew in the same process: whoever has started it sees no end, and nothing of it is left."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606  this program again
+
+
+@app.command()
+def launch(config: ConfigOption = DEFAULT_CONFIG) -> None:
+    """Run the agent of the newest release, and go to other releases and back; else like 'run', also for systemd."""
+    from edge_agent.config.places import releases_path
+
+    try:
+        folder = releases_path(config).absolute()
+    except ConfigInvalid as exc:
+        print_problems(exc)
+        raise typer.Exit(EXIT_PROBLEM) from exc
+    launcher = [sys.executable, "-m", "edge_agent.releases.launcher", "--releases", str(folder)]
+    os.execv(sys.executable, [*launcher, "--", "run", "--config", str(config)])  # noqa: S606  it stays, and is small
 
 
 @app.command()
@@ -210,10 +239,12 @@ def fail(message: str, code: int) -> NoReturn:
 
 def main() -> None:
     """Entry point of the console script."""
-    from edge_agent.cli import audit, buffer, enrol, operate
+    from edge_agent.cli import audit, buffer, device_files, enrol, operate, releases
 
     app.add_typer(buffer.app, name="buffer")
     app.add_typer(audit.app, name="audit")
+    app.add_typer(device_files.app, name="config")
     operate.add_to(app)
     app.command()(enrol.enrol)
+    app.command()(releases.releases)
     app()

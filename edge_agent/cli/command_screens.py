@@ -66,6 +66,12 @@ def asked(command: dict[str, Any]) -> str:
     action = command["action"]
     if action["do"] == "write":
         return f":= {value_text(action['value'])}"
+    if action["do"] == "apply_file":
+        return f"version {action['version']}" if action["version"] else action["sha256"][:12]
+    if action["do"] == "log_level":
+        return f"for {action['for_s']} s"
+    if action["do"] != "run":
+        return ""
     return ", ".join(f"{name} = {value_text(value)}" for name, value in action["arguments"].items())
 
 

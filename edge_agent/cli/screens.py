@@ -141,9 +141,12 @@ def _outbox_lines(outbox: dict[str, Any]) -> Iterator[RenderableType]:
 
 
 def _command_lines(commands: dict[str, Any] | None) -> Iterator[RenderableType]:
-    """Which lines are locked, and why commands are not done."""
+    """Which lines are locked, which device files are not as they should be, and why commands are not done."""
     if commands is None:
         return
+    for file in commands.get("files", ()):
+        text, style = file_sentence(file)
+        yield Sentence("file     ", text, style)
     for lock in commands["locks"]:
         since = clock_time(lock["time_ms"] * 1_000_000)
         text = f"{lock['line']} by {lock['actor']} since {since} UTC: {lock['reason']}"
@@ -158,6 +161,21 @@ def _command_lines(commands: dict[str, Any] | None) -> Iterator[RenderableType]:
         yield Sentence("commands ", "those of the cloud are refused: its time is not known yet", "yellow")
     else:
         yield Sentence("commands ", f"{counted(commands['held'], 'command')} waiting or being done")
+
+
+def file_sentence(file: dict[str, Any]) -> tuple[str, str]:
+    """A device file for a person, and how it is to look."""
+    version = f"version {file['version']}" if file["version"] else file["sha256"][:12]
+    said = {
+        "in_use": (f"{version} is in use", "dim"),
+        "local": (f"made here ({version})", "dim"),
+        "trial": (f"{version} is on trial", "yellow"),
+        "changed": (f"changed here since its last version ({version})", "yellow"),
+        "failed": (f"{version} is in use; {file['message']}", "bold red"),
+    }
+    text, style = said.get(file["state"], (file["state"], ""))
+    later = "" if file["loaded"] else "; the agent reads it with its next start"
+    return f"{file['name']}: {text}{later}", style
 
 
 FULL_PART: Final = 0.9

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from connectors.commands.envelope import Action, Envelope, WriteTag
+from connectors.commands.envelope import Action, AgentAction, DeviceAction, Envelope, WriteTag
 from connectors.commands.expression import (
     Expression,
     ExpressionFailed,
@@ -107,19 +107,22 @@ def refuse(envelope: Envelope, source: Source, now: Situation, targets: Targets)
     if (refused := refuse_now(envelope, source, now)) is not None:
         return refused
     action = envelope.action
+    if isinstance(action, AgentAction):  # nothing is written to a device: what it needs, it looks for itself
+        return _refuse_order(envelope, now, targets)
     return targets.problem(action) or _refuse_values(action, now, targets) or _refuse_order(envelope, now, targets)
 
 
 def refuse_now(envelope: Envelope, source: Source, now: Situation, *, has_begun: bool = False) -> Refused | None:
     """What may change until the very moment of a write: the time that is left, the switches, and the locks.
 
-    A sequence that has begun in time may end later, but not against a lock.
+    A sequence that has begun in time may end later, but not against a lock. Commissioning keeps devices from being
+    written, not the agent from being set up: what is for the agent itself is done, unless the agent is locked.
     """
     if source == "cloud" and not has_begun and (late := refuse_time(envelope, now.cloud_now)) is not None:
         return late
     if source != "local" and not now.remote_commands:
         return Refused(Refusal.REMOTE_OFF, "agent.remote_commands is false")
-    if now.commissioning:
+    if now.commissioning and not isinstance(envelope.action, AgentAction):
         return Refused(Refusal.COMMISSIONING, "agent.commissioning is true")
     for line in (envelope.action.device, AGENT_LINE):
         if (lock := now.locks.get(line)) is not None:
@@ -127,7 +130,7 @@ def refuse_now(envelope: Envelope, source: Source, now: Situation, *, has_begun:
     return None
 
 
-def _refuse_values(action: Action, now: Situation, targets: Targets) -> Refused | None:
+def _refuse_values(action: DeviceAction, now: Situation, targets: Targets) -> Refused | None:
     if isinstance(action, WriteTag):
         return targets.value_problem(action.device, action.tag, action.value, now.datatypes.get(action.tag))
     if (problem := targets.arguments_problem(action.device, action.command, action.arguments)) is not None:

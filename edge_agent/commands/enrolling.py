@@ -21,7 +21,8 @@ from connectors.commands.enrolment import PATH, TOKEN_PREFIX, EnrolmentAnswer, c
 from connectors.commands.reports import read_record
 from connectors.commands.signing import SigningKey
 from connectors.model.errors import LinesideError, PayloadInvalid
-from edge_agent.commands.pinned_keys import sync_folder, write_new_file, write_pinned_keys
+from edge_agent.commands.pinned_keys import write_pinned_keys
+from edge_agent.config.durable_files import sync_folder, write_new_file
 
 KEY_FILE: Final = "agent-key.jwk"
 TIME_OUT_S: Final = 30.0

@@ -13,12 +13,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from connectors.commands.envelope import Action, Envelope
+from connectors.commands.envelope import Action, AgentAction, Envelope
 from connectors.commands.refusals import Refusal
 from connectors.commands.states import CommandState
 from connectors.observability.events import emit
 from connectors.ports.clock import Clock
 from connectors.ports.device import Value
+from edge_agent.commands.agent_actions import AgentWork
 from edge_agent.commands.checks import Armed, Situation, conditions_needed, refuse, refuse_conditions, refuse_now
 from edge_agent.commands.cloud_time import CloudNow
 from edge_agent.commands.journal import AGENT
@@ -40,8 +41,10 @@ UNAPPROVED_MAX: Final = 32
 ARMED_MAX: Final = 256
 SETTLE_S: Final = 1.0
 """How often an end that the journal has not taken is offered to it again, and what waits for approval looked at."""
-_NOWHERE: Final = ""
-"""The queue of commands to devices that there are not: their checks say so."""
+FOR_AGENT: Final = ""
+"""The queue of what is for the agent itself."""
+NOWHERE: Final = "#"
+"""The queue of commands to devices that there are not: their checks say so. No device can be called so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +79,7 @@ class Executor:
         locks: Callable[[], Mapping[str, Lock]],
         told: Callable[[], None],
         clock: Clock,
+        actions: Mapping[str, AgentWork] | None = None,
     ) -> None:
         self._journal = journal
         self._plant = plant
@@ -85,9 +89,9 @@ class Executor:
         self._locks = locks
         self._told = told
         self._clock = clock
-        self.work = Work(journal, plant, targets, clock)
+        self.work = Work(journal, plant, targets, clock, actions)
         self._queues: dict[str, deque[Command]] = {
-            name: deque() for name in (*targets.devices, _NOWHERE)
+            name: deque() for name in (*targets.devices, FOR_AGENT, NOWHERE)
         }  # HELD_MAX in all
         self._free = {name: asyncio.Event() for name in self._queues}
         self._held: dict[str, Command] = {}
@@ -110,6 +114,10 @@ class Executor:
     def held(self) -> int:
         """How many wait or are being done."""
         return len(self._held)
+
+    def being_done(self, but: str) -> list[str]:
+        """The targets of commands that have begun, but for the one with the id ``but``."""
+        return [self._held[id_].target for id_ in sorted(self._begun) if id_ != but and id_ in self._held]
 
     def holds(self, id_: str) -> bool:
         """Whether a command is waiting or being done."""
@@ -142,7 +150,7 @@ class Executor:
         device = command.envelope.action.device
         self._held[command.id] = command
         self._approvers[command.id] = approvers
-        queue = device if device in self._queues else _NOWHERE
+        queue = device if device in self._queues else NOWHERE
         self._queues[queue].append(command)
         self._wake[queue].set()
         COMMANDS_WAITING.set(len(self._held))
@@ -254,7 +262,10 @@ class Executor:
             return needed
         places = [(place, each.age_s_max) for each in needed for place in sorted(each.expression.tags)]
         refused = refuse_conditions(needed, await read_anew(self._plant, places))
-        if refused is None and needed:  # that took its time, in which somebody may have locked the line
+        is_slow = bool(needed)
+        if refused is None and isinstance(envelope.action, AgentAction):
+            refused, is_slow = await self.work.refused(command), True
+        if refused is None and is_slow:  # that took its time, in which somebody may have locked the line
             return refuse(envelope, command.source, self._situation(command), self._targets)
         return refused
 

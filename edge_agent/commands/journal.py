@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from connectors.commands.envelope import Envelope
+from connectors.commands.envelope import Envelope, told
 from connectors.commands.refusals import Refusal
 from connectors.commands.states import ENDED, CommandState, may_follow
 from connectors.ports.device import Value
@@ -280,7 +280,7 @@ class Journal(JournalReading):
         named = {"id": command.id, "target": command.target, **details}
         if command.step == 0:  # what was asked for, and by whom
             envelope = command.envelope
-            named |= {"action": envelope.action.model_dump(), "issuer": envelope.issuer, "reason": envelope.reason}
+            named |= {"action": told(envelope.action), "issuer": envelope.issuer, "reason": envelope.reason}
         self.note(connection, now_ms, actor, action, f"command {command.number}", named)
 
     def _set_meta(self, connection: sqlite3.Connection, key: str, value: Any) -> None:

@@ -7,7 +7,16 @@ import math
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from connectors.commands.envelope import Envelope, read_envelope
+from connectors.commands.envelope import (
+    ApplyDeviceFile,
+    Envelope,
+    InstallRelease,
+    RunCommand,
+    SetLogLevel,
+    WriteTag,
+    read_envelope,
+    told,
+)
 from connectors.commands.refusals import Refusal
 from connectors.commands.reports import DETAIL_CHARS_MAX, CommandReport
 from connectors.commands.states import CommandState
@@ -97,7 +106,7 @@ class Command:
             "id": self.id,
             "state": self.state.value,
             "target": self.target,
-            "action": envelope.action.model_dump(),
+            "action": told(envelope.action),
             "source": self.source,
             "actor": self.actor,
             "issuer": envelope.issuer,
@@ -172,9 +181,20 @@ def ended_with(code: Refusal) -> CommandState:
 
 
 def target_of(envelope: Envelope) -> str:
-    """What a command acts on, in one word: ``press/speed``, or ``press/start()`` for a named command."""
-    action = envelope.action
-    return f"{action.device}/{action.tag}" if action.do == "write" else f"{action.device}/{action.command}()"
+    """What a command acts on, in one word: ``press/speed``, ``press/start()``, ``restart()`` for the agent itself."""
+    match envelope.action:
+        case WriteTag() as action:
+            return f"{action.device}/{action.tag}"
+        case RunCommand() as action:
+            return f"{action.device}/{action.command}()"
+        case ApplyDeviceFile() as action:
+            return f"{action.do}({action.name})"
+        case InstallRelease() as action:
+            return f"{action.do}({action.version})"
+        case SetLogLevel() as action:
+            return f"{action.do}({action.level})"
+        case action:
+            return f"{action.do}()"
 
 
 def cut(detail: str) -> str:

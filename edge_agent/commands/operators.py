@@ -5,11 +5,12 @@ A local write is a command like any other: the same checks (but for signature an
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from connectors.commands.envelope import Action, Envelope, RunCommand, WriteTag
+from connectors.commands.envelope import Action, AgentAction, Envelope, RunCommand, WriteTag
 from connectors.commands.refusals import MEANING, Refusal
 from connectors.commands.states import ENDED, CommandState
 from connectors.commands.ulid import new_ulid
@@ -29,6 +30,8 @@ from edge_agent.observability.command_events import LineLocked, LineUnlocked, Lo
 LOCAL_S: Final = 300.0
 """So long a local command may wait for approval, or for its turn."""
 LISTED_MAX: Final = 1000
+BEGIN_S_MAX: Final = 20.0
+BEGIN_LOOK_S: Final = 0.02
 REASON_CHARS_MAX: Final = 1000
 
 
@@ -156,7 +159,25 @@ class Operators:
         """Run a named command; what came of it. Raises ``NotPossible``, ``JournalUnavailable``."""
         return await self._do(RunCommand(device=device, command=command, arguments=arguments), reason, actor, "")
 
+    async def begin(self, action: AgentAction, reason: str, actor: str) -> dict[str, Any]:
+        """Ask for what may end the agent: how it stands once it was begun, or has ended. Raises as ``write``."""
+        command = await self._take(action, reason, actor, "")
+        if command.state is CommandState.RECEIVED:
+            self._executor.submit(command)
+        for _ in range(round(BEGIN_S_MAX / BEGIN_LOOK_S)):
+            command = await self._known(command.id)
+            if command.state is not CommandState.RECEIVED:
+                break
+            await asyncio.sleep(BEGIN_LOOK_S)
+        return {**self._answer(command), "waits_for_approval": False}
+
     async def _do(self, action: Action, reason: str, actor: str, armed: str) -> Any:
+        command = await self._take(action, reason, actor, armed)
+        if command.state is CommandState.RECEIVED:
+            command = await self._executor.ended(command)
+        return self._answer(command)
+
+    async def _take(self, action: Action, reason: str, actor: str, armed: str) -> Command:
         if not reason.strip() or len(reason) > REASON_CHARS_MAX:
             raise NotPossible(f"it needs a reason of at most {REASON_CHARS_MAX} characters, for the journal")
         now_ms = self._now_ms()
@@ -170,9 +191,7 @@ class Operators:
         command = taken[0].command
         self._taken(command.number)
         self._telling.wake()
-        if command.state is CommandState.RECEIVED:
-            command = await self._executor.ended(command)
-        return self._answer(command)
+        return command
 
     def _answer(self, command: Command) -> dict[str, Any]:
         waits = command.state not in ENDED

@@ -7,11 +7,11 @@ of the cloud can be known for one, and every one is refused.
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from connectors.model.errors import LinesideError
+from edge_agent.config.durable_files import replace_file
 
 if TYPE_CHECKING:
     from connectors.commands.signing import TrustedKeys
@@ -51,35 +51,6 @@ def write_pinned_keys(path: Path, keys: dict[str, dict[str, Any]]) -> None:
     TrustedKeys(_keys(text))
     beside = path.with_name(f"{path.name}.new")
     replace_file(beside, path, text, mode=0o644)
-
-
-def replace_file(beside: Path, path: Path, content: bytes, *, mode: int) -> None:
-    """Write ``content`` to ``beside``, and have it be ``path`` once it is on the disk. Raises ``OSError``."""
-    beside.unlink(missing_ok=True)
-    write_new_file(beside, content, mode=mode)
-    beside.replace(path)
-    sync_folder(path.parent)
-
-
-def write_new_file(path: Path, content: bytes, *, mode: int) -> None:
-    """Write the new file ``path`` to the disk; root gives it to whom the folder belongs. Raises ``OSError``."""
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
-        if os.geteuid() == 0:
-            folder = path.parent.stat()
-            os.fchown(file.fileno(), folder.st_uid, folder.st_gid)
-        os.fchmod(file.fileno(), mode)
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def sync_folder(folder: Path) -> None:
-    """Have the names in ``folder`` be on the disk. Raises ``OSError``."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _keys(text: bytes) -> dict[str, dict[str, Any]]:

@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-from connectors.commands.envelope import WriteTag
+from connectors.commands.envelope import AgentAction, WriteTag
 from connectors.commands.states import CommandState
 from connectors.model.tags import TagName
 from connectors.ports.clock import Clock
 from connectors.ports.device import Reading, Value
-from edge_agent.commands.executor import Executor
+from edge_agent.commands.executor import FOR_AGENT, NOWHERE, Executor
 from edge_agent.commands.journal_file import JournalUnavailable
 from edge_agent.commands.journal_rows import Command
 from edge_agent.commands.journal_thread import JournalAccess
@@ -63,7 +63,7 @@ class Recovery:
         for command in open_commands:
             if command.writes:
                 begun.setdefault(command.envelope.action.device, []).append(command)
-        self._executor.free(*[device for device in (*self._targets.devices, "") if device not in begun])
+        self._executor.free(*[device for device in (*self._targets.devices, FOR_AGENT, NOWHERE) if device not in begun])
         async with asyncio.TaskGroup() as tasks:
             for device, commands in begun.items():
                 tasks.create_task(self._look_all(device, commands), name=f"recovery of {device}")
@@ -84,11 +84,20 @@ class Recovery:
     async def _look_all(self, device: str, commands: list[Command]) -> None:
         """No other command to the device is done before: what it then held would say nothing."""
         for command in commands:
-            await self._look(command)
+            if not await self._look(command):
+                return  # the agent ends, or somebody has to come: nothing else is done before
         self._executor.free(device)
 
-    async def _look(self, command: Command) -> None:
+    async def _look(self, command: Command) -> bool:
+        """Settle a command; false when that is left to a later start."""
         action = command.envelope.action
+        if isinstance(action, AgentAction):
+            work = self._executor.work.actions.get(action.do)
+            unknown = Outcome(CommandState.UNKNOWN, f"this agent cannot do {action.do!r}, and an earlier one had begun")
+            outcome = unknown if work is None else await work.recovered(command)
+            if outcome is not None:
+                await self._executor.settle(command, outcome)
+            return outcome is not None
         is_pulse = False
         holds: Holds = _nothing_holds
         reading: Reading | str = "it is a sequence"
@@ -101,6 +110,7 @@ class Recovery:
             else:
                 reading = "the device file has it no more"
         await self._executor.settle(command, outcome_of(command, reading, holds, is_pulse=is_pulse))
+        return True
 
     async def _read(self, device: str, tag: str) -> Reading | str:
         end_s = self._clock.monotonic_s() + DEVICE_S_MAX

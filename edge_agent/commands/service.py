@@ -7,17 +7,25 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from connectors.commands.reports import Cancellation, Hello, TimeAnswer, read_record
+from connectors.commands.reports import (
+    FILE_MESSAGE_CHARS_MAX,
+    Cancellation,
+    FileFact,
+    Hello,
+    TimeAnswer,
+    read_record,
+)
 from connectors.model.errors import OutboxUnavailable, PayloadInvalid
 from connectors.observability.events import emit
 from connectors.ports.clock import Clock
 from connectors.sparkplug.delivery import CANCEL, KEYS, TIME
 from connectors.sparkplug.device_command import CommandReceived, SignedReceived
+from edge_agent.commands.agent_actions import AgentWork
 from edge_agent.commands.checks import Authority
 from edge_agent.commands.cloud_keys import CloudKeys
 from edge_agent.commands.cloud_time import CloudTime
@@ -31,6 +39,7 @@ from edge_agent.commands.plant import Plant
 from edge_agent.commands.recovery import Recovery
 from edge_agent.commands.targets import Targets
 from edge_agent.commands.telling import Records, Telling
+from edge_agent.config.device_files import FileNow
 from edge_agent.observability.command_events import (
     CommandNotTaken,
     JournalBegunAnew,
@@ -53,7 +62,8 @@ RESTORED: Final = "the journal is an older state of itself: its disk was restore
 class Commands:
     """See the module; implements ``CommandListener`` for the uplink.
 
-    ``elapsed_s`` is a clock that goes on while the box sleeps.
+    ``elapsed_s`` is a clock that goes on while the box sleeps; ``actions`` do what is for the agent itself; ``files``
+    are its device files.
     """
 
     def __init__(
@@ -68,11 +78,14 @@ class Commands:
         keys_file: Path,
         clock: Clock,
         elapsed_s: Callable[[], float] | None = None,
+        actions: Mapping[str, AgentWork] | None = None,
+        files: Callable[[], Sequence[FileNow]] | None = None,
     ) -> None:
         self._journal = journal
         self._records = records
         self._clock = clock
         self._elapsed_s = elapsed_s or clock.monotonic_s
+        self.files = files
         self.is_connected: Callable[[], bool] = lambda: True
         """Whether the cloud can be asked for its time; the uplink knows."""
         self._time = CloudTime()
@@ -88,7 +101,7 @@ class Commands:
         self.telling = Telling(journal, records)
         self.executor = Executor(
             journal, plant, targets, switches=switches, cloud_now=self._cloud_now, locks=lambda: self.operators.locks,
-            told=self.telling.wake, clock=clock,
+            told=self.telling.wake, clock=clock, actions=actions,
         )  # fmt: skip
         self.operators = Operators(
             journal,
@@ -131,6 +144,10 @@ class Commands:
 
     def connected(self) -> None:
         """See ``CommandListener``."""
+        self.say_hello()
+
+    def say_hello(self) -> None:
+        """There is something new that a hello tells."""
         self._hello_due.set()
 
     # ----------------------------------------------------------------------------------------------------------------
@@ -212,6 +229,7 @@ class Commands:
             nonce=nonce, journal=facts.journal, number=facts.number, start=facts.start,
             previous=facts.previous, open=facts.open, audit_number=facts.audit_number, audit_hash=facts.audit_hash,
             locks=facts.locks, trusted=self._keys.ids[:TRUSTED_MAX],
+            files=None if self.files is None else tuple(_fact(file) for file in self.files()),
         )  # fmt: skip
         await self._records.tell([hello.to_json()])
         if not self._hello_told.is_set():
@@ -275,3 +293,10 @@ class Commands:
         while True:
             await asyncio.sleep(KEYS_LOOK_S)
             await self._keys.look_and_note()
+
+
+def _fact(file: FileNow) -> FileFact:
+    return FileFact(
+        name=file.name, sha256=file.sha256, version=file.version, state=file.state, loaded=file.loaded,
+        message=file.message[:FILE_MESSAGE_CHARS_MAX],
+    )  # fmt: skip

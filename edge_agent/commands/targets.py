@@ -9,13 +9,17 @@ from typing import Final
 
 import numpy as np
 
-from connectors.commands.envelope import Action, WriteTag
+from connectors.commands.envelope import Action, AgentAction, DeviceAction, Restart, WriteTag
 from connectors.commands.refusals import Refusal
 from connectors.model.datatypes import DataType, ValueFamily, dtype_of, family_of
 from connectors.ports.command_settings import ArgumentSettings, NamedCommandSettings, WritableSettings
 from connectors.ports.device import Value
 from connectors.ports.settings import DeviceSettings, TagSettings
 
+AGENT_INTERVAL_S: Final = 2.0
+"""Between two of the same that are for the agent itself."""
+RESTART_S: Final = 30.0
+"""Whoever can ask for restarts must not be able to keep an agent from acquiring."""
 FLOAT32_PART: Final = 1e-6
 """A 32-bit float holds no value more exactly than this part of it."""
 
@@ -64,7 +68,7 @@ class Targets:
         settings = self.devices.get(device)
         return settings is not None and settings.plain_commands == "allow"
 
-    def problem(self, action: Action) -> Refused | None:
+    def problem(self, action: DeviceAction) -> Refused | None:
         """Why there is nothing that the action could act on, or why it may not."""
         if action.device not in self.devices:
             return Refused(Refusal.UNKNOWN_TARGET, f"there is no device {action.device!r}")
@@ -87,6 +91,8 @@ class Targets:
 
         A named command needs what any tag needs that it writes; the interlocks of those are looked at step by step.
         """
+        if isinstance(action, AgentAction):
+            return Conditions("", 0.0, RESTART_S if isinstance(action, Restart) else AGENT_INTERVAL_S, False, None)
         if isinstance(action, WriteTag):
             one = self._writable[action.device, action.tag].writable or WritableSettings()
             return Conditions(one.interlock or "", one.interlock_age_s, one.interval_s, one.approve, one.arm_s)

@@ -6,11 +6,11 @@ Each write and each call is in the journal before it begins, and begins once.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Final
 
-from connectors.commands.envelope import RunCommand, WriteTag
+from connectors.commands.envelope import AgentAction, RunCommand, WriteTag
 from connectors.commands.expression import parse_expression
 from connectors.commands.refusals import Refusal
 from connectors.commands.states import CommandState
@@ -18,6 +18,7 @@ from connectors.model.tags import TagName
 from connectors.ports.clock import Clock
 from connectors.ports.command_settings import StepSettings, WritableSettings
 from connectors.ports.device import DeviceWriter, Value
+from edge_agent.commands.agent_actions import AgentWork
 from edge_agent.commands.checks import condition_problem, with_arguments
 from edge_agent.commands.journal_rows import Command
 from edge_agent.commands.journal_thread import JournalAccess
@@ -31,9 +32,20 @@ DEVICE_AWAY: Final = "it is not connected, or its driver cannot write"
 
 
 class Work:
-    """Does commands, one at a time a device; the caller sees to that."""
+    """Does commands, one at a time a device; the caller sees to that.
 
-    def __init__(self, journal: JournalAccess, plant: Plant, targets: Targets, clock: Clock) -> None:
+    ``actions``: who does what is for the agent itself, by the action's ``do``.
+    """
+
+    def __init__(
+        self,
+        journal: JournalAccess,
+        plant: Plant,
+        targets: Targets,
+        clock: Clock,
+        actions: Mapping[str, AgentWork] | None = None,
+    ) -> None:
+        self.actions: Mapping[str, AgentWork] = actions or {}
         self._journal = journal
         self._plant = plant
         self._targets = targets
@@ -56,12 +68,33 @@ class Work:
         When the journal takes no more in the middle of a sequence, what was not begun is not done.
         """
         action = command.envelope.action
+        if isinstance(action, AgentAction):
+            return await self._do_for_agent(command, action, refused_now)
         writer = self._plant.writer(action.device)
         if writer is None:
             return Refused(Refusal.DEVICE_UNAVAILABLE, f"{action.device}: {DEVICE_AWAY}")
         if isinstance(action, RunCommand):
             return await self._run(command, writer, action, refused_now)
         return await self._write(command, writer, action, refused_now)
+
+    async def refused(self, command: Command) -> Refused | None:
+        """What a command for the agent itself finds that is in its way; of others, nothing is asked here."""
+        action = command.envelope.action
+        if not isinstance(action, AgentAction):
+            return None
+        if (work := self.actions.get(action.do)) is None:
+            return Refused(Refusal.UNKNOWN_TARGET, f"this agent cannot do {action.do!r}")
+        return await work.refused(command)
+
+    async def _do_for_agent(self, command: Command, action: AgentAction, refused_now: RefusedNow) -> Outcome | Refused:
+        async def begin(detail: str) -> Refused | None:
+            has_begun = self.begun(command) > 0
+            if (refused := refused_now(has_begun)) is not None and not has_begun:
+                return refused
+            await self._begin(command, None, detail)
+            return None
+
+        return await self.actions[action.do].do(command, begin)
 
     def holds(self, device: str, tag: str, wanted: Value) -> Holds:
         """Whether a value that was read of a tag is the one that was asked for."""

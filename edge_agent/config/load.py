@@ -19,7 +19,7 @@ from connectors.configuration.explain import duplicate_tag, explain, missing_key
 from connectors.configuration.files import read_document
 from connectors.configuration.setting_names import called, counted, listed, nearest, shown
 from connectors.configuration.setting_types import FILES_CHECKED_IN_CONTEXT, FOLDER_IN_CONTEXT
-from connectors.configuration.yaml_nodes import Document, NodePath
+from connectors.configuration.yaml_nodes import Document, NodePath, decode_yaml, read_yaml
 from connectors.model.errors import ConfigInvalid, Problem
 from connectors.ports.secrets import SOURCE_IN_CONTEXT, SecretSource
 from connectors.ports.settings import DeviceSettings, DriverType, SettingInvalid
@@ -37,16 +37,18 @@ def load_config(
     *,
     environ: Mapping[str, str] | None = None,
     files_checked: bool = False,
+    instead: Mapping[Path, bytes] | None = None,
 ) -> AgentConfig:
     """The configuration in the file ``path`` and in the files that it includes, secrets resolved.
 
     ``drivers`` are the known drivers by name; ``environ`` is where ``${env:…}`` and systemd's credentials are looked
     up (this process's own environment unless said otherwise). With ``files_checked`` a certificate or key that cannot
-    be read now is a problem; a running agent rather acquires, and says so until the file is there. Raises
+    be read now is a problem; a running agent rather acquires, and says so until the file is there. ``instead`` are
+    contents that included files would have, by their resolved paths, whether or not they are there now. Raises
     ``ConfigInvalid`` with all problems, in the order of the files and lines, or the first ``PROBLEMS_MAX`` of them and
     how many there are besides.
     """
-    loading = _Loading(path, drivers, os.environ if environ is None else environ, files_checked)
+    loading = _Loading(path, drivers, os.environ if environ is None else environ, files_checked, instead or {})
     config = loading.load()
     if loading.problems or config is None:
         raise ConfigInvalid(loading.sorted_problems())
@@ -59,6 +61,7 @@ class _Loading:
     drivers: Mapping[str, DriverType]
     environ: Mapping[str, str]
     files_checked: bool = False
+    instead: Mapping[Path, bytes] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     _files: list[str] = field(default_factory=list)
     _device_places: dict[str, tuple[Document, NodePath]] = field(default_factory=dict)
@@ -109,7 +112,8 @@ class _Loading:
     def _read(self, path: Path, where: str) -> Document | None:
         self._files.append(where)
         try:
-            document = read_document(path, where)
+            given = self.instead.get(path.resolve())
+            document = read_document(path, where) if given is None else read_yaml(decode_yaml(given, where), where)
         except OSError as exc:
             self.problems.append(Problem(where, 0, 0, f"the file cannot be read: {exc.strerror or exc}."))
             return None
@@ -131,6 +135,7 @@ class _Loading:
                 continue
             try:
                 paths = _matching(self.path.parent, pattern)
+                paths = sorted({*paths, *(path for path in self.instead if self._means(pattern, path))})
             except SettingInvalid as exc:
                 self.problems.append(problem_at(main, ("include", at), exc.message, exc.suggestion))
                 continue
@@ -147,6 +152,11 @@ class _Loading:
                 if document is not None and self._holds_devices(document):
                     documents.append(document)
         return documents
+
+    def _means(self, pattern: str, path: Path) -> bool:
+        """Whether ``include`` means a file that may not be there yet, and is not meant in another spelling already."""
+        wanted = self.path.parent.resolve() / pattern
+        return path.parent == wanted.parent and fnmatch.fnmatchcase(path.name, wanted.name) and not path.exists()
 
     def _holds_devices(self, document: Document) -> bool:
         """Whether an included file has what it may have; one in which everything is commented out has nothing."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from edge_agent.commands.journal_rows import AGENT_LINE
@@ -18,11 +19,17 @@ def commands_status(commands: Commands | None) -> dict[str, Any] | None:
         "clock_known": commands.is_clock_known,
         "trusted_keys": commands.key_count,
         "held": commands.executor.held,
+        "files": files_status(commands),
         "problem": commands.problem or commands.executor.blocked_reason,
         "locks": [
             {"line": lock.line, "reason": lock.reason, "actor": lock.actor, "time_ms": lock.time_ms} for lock in locks
         ],
     }
+
+
+def files_status(commands: Commands) -> list[dict[str, Any]]:
+    """The device files: which version each is, and whether the agent has begun with it."""
+    return [] if commands.files is None else [asdict(file) for file in commands.files()]
 
 
 def lock_of(commands: Commands | None, device: str) -> str:

@@ -141,3 +141,48 @@ class LocksCounted(Event):
     def measure(self) -> None:
         """See ``Event``."""
         LINES_LOCKED.set(self.count)
+
+
+@dataclass(frozen=True, slots=True)
+class RestartAsked(Event):
+    """The agent ends, and begins anew: a command asks for that."""
+
+    level: ClassVar[str] = "warning"
+    id: str
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class LogLevelChanged(Event):
+    """Another level of the log holds; ``for_s`` is 0 for that of the agent's file."""
+
+    level: ClassVar[str] = "warning"
+    to: str
+    for_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceFileTried(Event):
+    """The agent has begun with another version of a device file: it has so long to read what it read before."""
+
+    name: str
+    version: int
+    health_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceFileKept(Event):
+    """Another version of a device file is good, and in use."""
+
+    name: str
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceFileRolledBack(Event):
+    """A version of a device file was not good: the file is as it was before."""
+
+    level: ClassVar[str] = "error"
+    name: str
+    version: int
+    reason: str

@@ -130,6 +130,12 @@ class Uplink:
         self._sender.device_offline(device)
         self._do(self._session.device_offline(device, self._now_ms()))
 
+    def rebirth(self) -> bool:
+        """Publish all births again; false without a session, which begins with them."""
+        effects = self._session.rebirth(self._now_ms())
+        self._do(effects)
+        return bool(effects)
+
     async def run(self) -> None:
         """Connect and deliver until cancelled; then the NDEATH is published and the connection closed."""
         await self._sender.prepare()

@@ -42,7 +42,9 @@ def edge_agent(config: Path, *words: str, within_s: float = WAIT_S_MAX) -> Said:
 class AgentProcess:
     """One agent with its files in ``folder``; started again, it goes on with its outbox."""
 
-    def __init__(self, folder: Path, broker: MosquittoBroker, devices: str, *, uplink: str = "") -> None:
+    def __init__(
+        self, folder: Path, broker: MosquittoBroker, devices: str, *, uplink: str = "", within: str = ""
+    ) -> None:
         self.config = folder / "agent.yaml"
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
@@ -50,7 +52,7 @@ class AgentProcess:
             "agent: {group: plant, name: line, data_dir: data}\n"
             f"uplink: {{brokers: ['{broker.url}'], insecure: true, resend_after: 1s{uplink}}}\n"
             "outbox: {commit_interval: 50ms}\n"
-            f"devices:\n{devices}"
+            f"{within}" + (f"devices:\n{devices}" if devices else "")
         )
         self.process = ChildProcess("edge-agent", folder / "agent.log")
 
@@ -73,6 +75,10 @@ class AgentProcess:
     def command(self, *words: str) -> Said:
         """Run an ``edge-agent`` command on its file."""
         return edge_agent(self.config, *words)
+
+    def check(self, config: Path) -> Said:
+        """Have another file checked."""
+        return edge_agent(config, "check")
 
     def watch(self, *words: str) -> subprocess.Popen[str]:
         """A command that goes on until it is ended; it hears SIGINT also where the tests themselves ignore it."""

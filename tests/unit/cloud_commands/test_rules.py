@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -17,16 +18,27 @@ from cloud_ingest.commands.rules import (
     KnownJournal,
     KnownStart,
     Party,
+    TokenRole,
     approval_problem,
     cancelling,
+    deed_of,
     ended_by_time,
     judge,
     may,
     needs_approval,
     permitted,
     resend_after_ms,
+    sync_of,
 )
-from connectors.commands.envelope import RunCommand, WriteTag
+from connectors.commands.envelope import (
+    Action,
+    ApplyDeviceFile,
+    Rebirth,
+    Restart,
+    RunCommand,
+    SetLogLevel,
+    WriteTag,
+)
 from connectors.commands.reports import Hello
 from connectors.commands.states import FINAL, UNSENT, CommandState, may_follow
 
@@ -121,6 +133,46 @@ def test_a_viewer_reads_an_operator_sends_and_an_approver_approves() -> None:
     assert [may("viewer", deed) for deed in ("read", "send", "cancel", "approve")] == [True, False, False, False]
     assert [may("operator", deed) for deed in ("read", "send", "cancel", "approve")] == [True, True, True, False]
     assert [may("approver", deed) for deed in ("read", "send", "cancel", "approve")] == [True, True, True, True]
+
+
+def test_what_is_for_the_agent_itself_is_configuring_and_needs_an_engineer() -> None:
+    actions: list[Action] = [
+        Restart(),
+        Rebirth(),
+        SetLogLevel(level="debug"),
+        ApplyDeviceFile(name="a.yaml", content=""),
+    ]
+    assert {deed_of(action) for action in actions} == {"configure"}
+    assert deed_of(WriteTag(device="press", tag="setpoint", value=1.0)) == "send"
+    roles: list[TokenRole] = ["viewer", "operator", "approver", "engineer"]
+    assert [may(role, "configure") for role in roles] == [False, False, False, True]
+    assert [may("engineer", deed) for deed in ("read", "send", "cancel", "approve")] == [True, True, True, False]
+
+
+def test_approval_of_what_is_for_the_agent_itself_is_asked_for_by_its_kind() -> None:
+    file = ApplyDeviceFile(name="devices/press.yaml", content="")
+    assert needs_approval("plant/line-1", file, False, ["*//apply_file"])
+    assert not needs_approval("plant/line-1", file, False, ["*//restart", "plant/line-1/press/*"])
+    assert needs_approval("plant/line-1", Restart(), False, ["plant/line-1/*"])
+
+
+@pytest.mark.parametrize(
+    ("used", "state", "newest", "newest_state", "sync"),
+    [
+        (0, "local", 0, None, "local"),
+        (3, "in_use", 3, "applied", "in_sync"),
+        (3, "trial", 3, "desired", "out_of_sync"),
+        (2, "in_use", 3, "desired", "out_of_sync"),
+        (0, "changed", 3, "applied", "out_of_sync"),
+        (2, "failed", 3, "rolled_back", "failed"),
+        (2, "in_use", 3, "refused", "failed"),
+        (2, "in_use", 3, "unknown", "out_of_sync"),
+    ],
+)
+def test_a_file_is_in_sync_when_the_agent_has_the_version_that_was_asked_for_last(
+    used: int, state: str, newest: int, newest_state: Any, sync: str
+) -> None:
+    assert sync_of(used, state, newest, newest_state) == sync
 
 
 @given(st.integers(1, 10_000), st.floats(0, 1))

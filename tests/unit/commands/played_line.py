@@ -23,6 +23,7 @@ from connectors.model.tags import TagName
 from connectors.ports.device import DeviceWriter, Reading, Value
 from connectors.sparkplug.delivery import CANCEL, TIME
 from connectors.sparkplug.device_command import CommandReceived, PlainMetric, SignedReceived
+from edge_agent.commands.agent_actions import AgentWork
 from edge_agent.commands.executor import Switches
 from edge_agent.commands.journal import Journal
 from edge_agent.commands.pinned_keys import write_pinned_keys
@@ -176,7 +177,7 @@ class Line:
 
     def __init__(
         self, folder: Path, press: PlayedPress | None = None, *, start: int = 1, switches: Switches | None = None,
-        device: Mapping[str, Any] | None = None,
+        device: Mapping[str, Any] | None = None, actions: Mapping[str, AgentWork] | None = None,
     ) -> None:  # fmt: skip
         self.press = press or PlayedPress()
         self.clock = VirtualClock()
@@ -189,6 +190,7 @@ class Line:
         self.commands = Commands(
             self.journal, self.records, self.plant, Targets([ModbusDevice.model_validate({**PRESS, **(device or {})})]),
             agent=AGENT, switches=switches or Switches(), keys_file=keys, clock=self.clock,
+            actions=actions,
         )  # fmt: skip
 
     @property
