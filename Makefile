@@ -30,7 +30,7 @@ servers: dev ## The real servers and tools that tests use: Mosquitto, Java, Kafk
 	@sh tests/servers/install.sh
 
 .PHONY: bench
-bench: dev ## Run one benchmark: NAME=edge-opcua | edge-modbus | cloud-ingest | edge-memory
+bench: dev ## Run one benchmark: NAME=edge-opcua | edge-modbus | cloud-ingest | edge-memory | command-latency …
 	@$(PY) -m benchmarks "$(NAME)"
 
 .PHONY: explore
