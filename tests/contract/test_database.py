@@ -359,7 +359,7 @@ async def test_who_waits_on_a_channel_is_woken_by_what_is_committed_on_it(databa
             assert not waiting.done()  # it is not committed
         async with asyncio.timeout(20):
             await waiting
-        async with other.session() as session:
+        async with other.transaction() as session:  # so that both come at once
             await session.execute("SELECT pg_notify('news', '')")
             await session.execute("SELECT pg_notify('news', 'b')")
             await session.execute("SELECT pg_notify('else', '')")
