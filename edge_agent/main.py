@@ -116,15 +116,7 @@ class Agent:
         devices: dict[DeviceName, DeviceAcquisition] = {}
         made = {device.name: drivers[device.driver].create(device, clock) for device in config.devices}
         journal = _journal(config, writer, clock)
-        parts = command_parts(
-            config,
-            around,
-            journal,
-            collector,
-            devices,
-            lambda: uplink.rebirth(),  # noqa: PLW0108  there is none yet
-            clock,
-        )
+        parts = command_parts(config, around, journal, collector, devices, lambda: uplink.rebirth(), clock)  # noqa: PLW0108
         commands = parts.commands
         uplink = Uplink(
             _uplink_options(config),
