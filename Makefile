@@ -19,11 +19,7 @@ test: servers ## Everything: lint, types, unit, contract, system and fault tests
 
 .PHONY: check
 check: dev ## The inner loop: lint, types, import contracts, unit tests (under a minute)
-	@$(PY) -m ruff format --check .
-	@$(PY) -m ruff check .
-	@.venv/bin/lint-imports --no-logo
-	@$(PY) -m mypy
-	@HYPOTHESIS_PROFILE=check $(PY) -m pytest tests/unit -q -n 2 -p no:cacheprovider
+	@sh tests/check.sh
 
 .PHONY: dev
 dev: ## A virtual environment with everything that development needs
@@ -34,7 +30,7 @@ servers: dev ## The real servers and tools that tests use: Mosquitto, Java, Kafk
 	@sh tests/servers/install.sh
 
 .PHONY: bench
-bench: dev ## Run one benchmark: NAME=edge-opcua | edge-modbus | cloud-ingest | edge-memory
+bench: dev ## Run one benchmark: NAME=edge-opcua | edge-modbus | cloud-ingest | edge-memory | command-latency …
 	@$(PY) -m benchmarks "$(NAME)"
 
 .PHONY: explore

@@ -12,6 +12,8 @@ NAMES = {
     "edge-backlog": "benchmarks.edge_backlog",
     "outbox-sealing": "benchmarks.outbox_sealing",
     "cloud-ingest": "benchmarks.cloud_ingest",
+    "command-latency": "benchmarks.command_latency",
+    "command-fleet": "benchmarks.command_fleet",
 }
 
 

@@ -38,6 +38,8 @@ async def run(port: int, nodes: int, hz: float, mixed: bool) -> None:
         node_id = f"ns=1;s=T{node}"
         await server.addVariable(f"T{node}", server.objects, value_of(kind, node, 0), nodeId=node_id)
         known.append((kind, node, o6.NodeId(node_id)))
+    for name in ("command", "echo"):  # these stand still, and can be written
+        await server.addVariable(name, server.objects, o6.Double(0.0), nodeId=f"ns=1;s={name}", writable=True)
     server.start()
     await server.waitReady()
     print("ready", flush=True)

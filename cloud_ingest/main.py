@@ -40,6 +40,7 @@ from cloud_ingest.observability.events import (
 from cloud_ingest.observability.metrics import REGISTRY
 from cloud_ingest.observability.obstacles import OBSTACLES, START
 from cloud_ingest.observability.steadiness import steadily
+from cloud_ingest.releases.rollouts import Rollouts
 from cloud_ingest.store.migrate import migrate
 from cloud_ingest.store.processes import Facts, ProcessBook
 from cloud_ingest.store.timescale import use_timescaledb
@@ -189,7 +190,8 @@ def _commands(config: CloudConfig, database: Database, log: EventLog, topics: di
         options = DispatcherOptions(config.ingest.brokers, config.ingest.host, config.commands.signing_key)
         session = MqttSession(_mqtt_options(config.ingest, client_id=config.commands.client_id))
         dispatcher = Dispatcher(database, session, clock, options)
-    return Commands(database, log, clock, topics, dispatcher)
+    rollouts = Rollouts(database, clock, Requests(database, clock, config.commands.approve))
+    return Commands(database, log, clock, topics, dispatcher, rollouts.run)
 
 
 def _upkeep_options(historian: HistorianSettings) -> UpkeepOptions:

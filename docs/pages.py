@@ -18,11 +18,12 @@ import cloud_ingest.observability.command_events as cloud_command_events
 import cloud_ingest.observability.events as cloud_events
 import cloud_ingest.observability.ingest_events as ingest_events
 import cloud_ingest.observability.metrics as cloud_metrics
+import cloud_ingest.observability.release_events as cloud_release_events
 import edge_agent.observability.command_events as edge_command_events
 import edge_agent.observability.metrics as edge_metrics
 from connectors.observability.events import Event, event_name
 from docs import conformance
-from edge_agent.observability import agent_events, device_events, outbox_events, uplink_events
+from edge_agent.observability import agent_events, device_events, outbox_events, release_events, uplink_events
 
 DOCS: Final = Path(__file__).parent
 RESULTS: Final = DOCS.parent / "benchmarks" / "results"
@@ -32,10 +33,10 @@ BENCHMARKS_PAGE: Final = DOCS / "benchmarks.md"
 PROGRAMS: Final[tuple[tuple[str, tuple[ModuleType, ...], CollectorRegistry], ...]] = (
     (
         "edge-agent",
-        (agent_events, device_events, outbox_events, uplink_events, edge_command_events),
+        (agent_events, device_events, outbox_events, uplink_events, edge_command_events, release_events),
         edge_metrics.REGISTRY,
     ),
-    ("cloud-ingest", (cloud_events, ingest_events, cloud_command_events), cloud_metrics.REGISTRY),
+    ("cloud-ingest", (cloud_events, ingest_events, cloud_command_events, cloud_release_events), cloud_metrics.REGISTRY),
 )
 """Each program with the modules of its events, and its metrics."""
 _BEGIN, _END = "<!-- tables: made by docs/pages.py -->\n", "<!-- end of tables -->\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,11 +16,13 @@ from edge_agent.commands.apply_file import ApplyFileWork
 from edge_agent.commands.executor import Switches
 from edge_agent.commands.journal_thread import JournalThread
 from edge_agent.commands.plant import LivePlant
+from edge_agent.commands.release_work import InstallWork
 from edge_agent.commands.service import Commands
 from edge_agent.commands.targets import Targets
 from edge_agent.commands.telling import Records
 from edge_agent.config.device_files import DeviceFiles
 from edge_agent.config.models import AgentConfig
+from edge_agent.releases.trial import Releases
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +65,8 @@ def command_parts(
         return {str(name) for name, device in devices.items() if device.is_read}
 
     actions = agent_works(restarting, rebirth, set_level, logs.log_level)
+    installing = InstallWork(config, Releases(os.environ), restarting, lambda: sorted(read()))
+    actions["install_release"] = installing
     applying = None
     if around.files is not None:
         applying = ApplyFileWork(around.files, config, restarting, read=read, clock=clock)
@@ -80,6 +85,7 @@ def command_parts(
         files=None if applying is None else lambda: applying.now,
     )
     restarting.being_done = commands.executor.being_done
+    installing.locks = lambda: commands.operators.locks
     if applying is not None:
         applying.locks, applying.changed = lambda: commands.operators.locks, commands.say_hello
     return CommandParts(commands, applying)

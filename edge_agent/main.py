@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import traceback
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Final
@@ -35,6 +36,7 @@ from edge_agent.local_api.server import LocalApi
 from edge_agent.local_api.views import AgentFacts, AgentView
 from edge_agent.observability.agent_events import AgentStarted, AgentStopped, Fault
 from edge_agent.observability.outbox_events import BatchesLost, OutboxFailed, OutboxKeyMissing, OutboxSalvaged
+from edge_agent.releases.trial import Releases, missing_of
 from edge_agent.uplink.options import Delivery, UplinkOptions
 from edge_agent.uplink.uplink import Uplink
 
@@ -116,7 +118,11 @@ class Agent:
         devices: dict[DeviceName, DeviceAcquisition] = {}
         made = {device.name: drivers[device.driver].create(device, clock) for device in config.devices}
         journal = _journal(config, writer, clock)
-        parts = command_parts(config, around, journal, collector, devices, lambda: uplink.rebirth(), clock)  # noqa: PLW0108
+
+        def rebirth() -> bool:
+            return uplink.rebirth()
+
+        parts = command_parts(config, around, journal, collector, devices, rebirth, clock)
         commands = parts.commands
         uplink = Uplink(
             _uplink_options(config),
@@ -185,10 +191,12 @@ class Agent:
         stopping = asyncio.create_task(stop.wait(), name="stop")
         failing = asyncio.create_task(damage.found.wait(), name="damage")
         checking = asyncio.create_task(self._check(), name="check of the outbox")
+        missing = missing_of(self._devices, self._uplink.state, Phase.BORN.value)
+        proving = asyncio.create_task(supervised("trial", lambda: Releases(os.environ).prove(missing)), name="trial")
         everything = [collecting, sending, *serving, *acquiring, commanding, stopping, failing]
         await asyncio.wait(everything, return_when=asyncio.FIRST_COMPLETED)
         await cancel_all([commanding], LAST_COMMAND_S_MAX)  # before the devices: a pulse that has begun is ended
-        await cancel_all([*acquiring, checking], GOODBYE_S_MAX)
+        await cancel_all([*acquiring, checking, proving], GOODBYE_S_MAX)
         if not damage.found.is_set():
             self._collector.stop()
             await asyncio.wait([collecting, failing], timeout=LAST_COMMIT_S_MAX, return_when=asyncio.FIRST_COMPLETED)

@@ -41,7 +41,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
 
 @pytest.fixture(scope="session")
 def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
-    """One PostgreSQL for the whole run. A test that stops or kills it starts it again."""
+    """One PostgreSQL for the whole run, or each of its processes. A test that stops or kills it starts it again."""
     try:
         server = PostgresServer(tmp_path_factory.mktemp("postgres"), settings={"max_connections": "200"})
     except ProgramMissing as exc:
@@ -64,7 +64,7 @@ def database_dsn(postgres_server: PostgresServer) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def kafka_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaServer]:
-    """One Kafka for the whole run. A test that stops or kills it starts it again."""
+    """One Kafka for the whole run, or each of its processes. A test that stops or kills it starts it again."""
     try:
         server = KafkaServer(tmp_path_factory.mktemp("kafka"))
     except ProgramMissing as exc:

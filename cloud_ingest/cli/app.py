@@ -15,7 +15,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import typer
 
-from cloud_ingest.cli import agent_commands, audit, commands, dead_letters, enrolment, keys, ledger, tokens
+from cloud_ingest.cli import agent_commands, audit, commands, dead_letters, enrolment, keys, ledger, releases, tokens
 from cloud_ingest.cli.asking import (
     DEFAULT_CONFIG,
     EXIT_PROBLEM,
@@ -50,6 +50,8 @@ app.add_typer(keys.app, name="keys")
 app.add_typer(tokens.app, name="token")
 app.add_typer(audit.app, name="audit")
 app.add_typer(enrolment.agent_keys, name="agent-keys")
+app.add_typer(releases.release, name="release")
+app.add_typer(releases.rollout, name="rollout")
 app.command()(enrolment.enrol)
 
 

@@ -173,6 +173,8 @@ def what(command: dict[str, Any]) -> str:
         return f"{arms}log level {action['level']} for {action['for_s']} s"
     if action["do"] == "apply_file":
         return f"{arms}file {action['name']} version {action['version']}"
+    if action["do"] == "install_release":
+        return f"{arms}release {action['version']} ({action['sha256'][:12]})"
     if action["do"] != "run":
         return f"{arms}{action['do']}"
     given = ", ".join(f"{name}={value}" for name, value in action["arguments"].items())

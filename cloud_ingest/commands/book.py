@@ -19,7 +19,10 @@ from connectors.observability.events import emit
 from connectors.ports.database import Session
 
 CHANNEL: Final = "lineside_commands"
-"""Notified whenever a command has changed, or an agent waits for an answer."""
+"""Notified whenever a command has changed."""
+DUE: Final = "lineside_commands_due"
+"""Notified when there may be something to send: a command, the end of another before it, or an answer to an agent."""
+_SENDS_NOTHING: Final = frozenset({CommandState.SENT, CommandState.RECEIVED, CommandState.EXECUTING})
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +60,7 @@ _WRITE: Final = (
     "moved AS (UPDATE command SET state = given.state, changed_ms = given.time_ms "
     "    FROM unnest($24::text[], $25::text[], $26::bigint[]) AS given (command_id, state, time_ms) "
     "    WHERE command.command_id = given.command_id) "
-    "SELECT pg_notify($27, '')"
+    "SELECT pg_notify(channel, '') FROM unnest($27::text[]) AS channel"
 )
 
 
@@ -84,7 +87,7 @@ async def write(session: Session, head: audit.Head, changes: Sequence[Change]) -
         list(newest),
         [change.state.value for change in newest.values()],
         [change.time_ms for change in newest.values()],
-        CHANNEL,
+        [CHANNEL] if _SENDS_NOTHING.issuperset(change.state for change in changes) else [CHANNEL, DUE],
     )
 
 
@@ -96,8 +99,8 @@ def tell(changes: Sequence[Change]) -> None:
 
 
 async def wake(session: Session) -> None:
-    """Wake who waits for changes of commands, when the transaction is committed."""
-    await session.execute("SELECT pg_notify($1, '')", CHANNEL)
+    """Wake who sends to agents, when the transaction is committed."""
+    await session.execute("SELECT pg_notify($1, '')", DUE)
 
 
 def _deed(change: Change) -> audit.Deed:

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from cloud_ingest.commands.book import CHANNEL
+from cloud_ingest.commands.book import DUE
 from cloud_ingest.commands.keys import KeyUnusable, usable_key
-from cloud_ingest.commands.outgoing import Outgoing, due_cancellations, due_commands, due_times, look
+from cloud_ingest.commands.outgoing import AT_ONCE_MAX, Outgoing, due_cancellations, due_commands, due_times, look
 from cloud_ingest.observability.command_events import (
     CommandMessagesSent,
     CommandsLost,
@@ -107,14 +107,14 @@ class Dispatcher:
             await self._broker.disconnect()
 
     async def _send_forever(self, key: SigningKey) -> None:
-        async with self._database.notified(CHANNEL) as woken:
+        async with self._database.notified(DUE) as woken:
             while True:
                 while await self._send(key):
                     pass
                 await woken.wait(LOOK_S)
 
     async def _send(self, key: SigningKey) -> bool:
-        """Send what is due; whether that was anything, so that there may be more. The time comes first."""
+        """Send what is due; whether there may be more than could be looked at in one go. The time comes first."""
         now_ms = self._clock.now_ns() // 1_000_000
         due = await look(self._database, now_ms)
         sent = Outgoing([])
@@ -127,7 +127,7 @@ class Dispatcher:
         if not (sent.commands or sent.again or sent.cancellations or sent.times):
             return False
         emit(CommandMessagesSent(sent.commands, sent.again, sent.cancellations, sent.times, sent.keys))
-        return True
+        return max(len(due.first) + len(due.again), sent.times, sent.cancellations) >= AT_ONCE_MAX
 
     async def _publish(self, found: Outgoing, sent: Outgoing) -> None:
         """Publish what was ``found``, and count it in ``sent``."""

@@ -5,6 +5,7 @@ A state is written in the transaction that it belongs to; so the topic has each 
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Final
 
@@ -21,6 +22,8 @@ from connectors.ports.event_log import EventLog, Record
 
 AT_ONCE_MAX: Final = 500
 LOOK_S: Final = 5.0
+GATHER_S: Final = 0.05
+"""A command changes several times within this: one append has it all, and the command itself is not held up."""
 
 
 class Relay:
@@ -35,9 +38,10 @@ class Relay:
         """Publish until cancelled. Raises ``DatabaseUnavailable`` and ``EventLogUnavailable``."""
         async with self._database.notified(CHANNEL) as woken:
             while True:
-                while await self.publish():
+                while await self.publish() == AT_ONCE_MAX:
                     pass
                 await woken.wait(LOOK_S)
+                await asyncio.sleep(GATHER_S)
 
     async def publish(self) -> int:
         """Publish the next states; how many there were."""

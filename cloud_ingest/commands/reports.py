@@ -138,7 +138,7 @@ class ReportProjector:
                     await _take(session, head, work, known, names[one.agent], one)
                 await _write_numbers(session, work)
                 await book.write(session, head, work.changes)
-                if work.hellos and not work.changes:
+                if work.hellos:
                     await book.wake(session)
         self._next = following
         book.tell(work.changes)

@@ -126,9 +126,16 @@ class Requests:
                 Why.INVALID, "no_idempotency_key", "it needs an Idempotency-Key of 1 to 255 characters"
             )
         digest = hashlib.sha256(canonical(request.model_dump(mode="json"))).hexdigest()
+        try:
+            return await self._take(request, issuer, key, digest)
+        except RequestRefused:  # it may have been taken when things stood otherwise
+            async with self._database.session() as session:
+                if (earlier := await _earlier(session, issuer, key, digest)) is not None:
+                    return earlier
+            raise
+
+    async def _take(self, request: CommandRequest, issuer: str, key: str, digest: str) -> Taken:
         async with self._database.session() as session:
-            if (earlier := await _earlier(session, issuer, key, digest)) is not None:
-                return earlier
             target = await _target(session, request)
         action = _fitting(request, target)
         needed = needs_approval(request.agent, action, request.approval, self._approve)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import traceback
+from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 from cloud_ingest.commands.dispatcher import Dispatcher
@@ -47,12 +48,15 @@ class Commands:
         clock: Clock,
         topics: dict[str, TopicSpec],
         dispatcher: Dispatcher | None,
+        beside: Callable[[], Coroutine[Any, Any, None]] | None = None,
     ) -> None:
+        """``beside``: further work that one process at a time does."""
         self._database = database
         self._log = log
         self._clock = clock
         self._topics = topics
         self._dispatcher = dispatcher
+        self._beside = beside
 
     def facts(self) -> dict[str, Any]:
         """What ``cloud-ingest status`` shows of this process."""
@@ -84,6 +88,8 @@ class Commands:
                         tasks.create_task(Relay(self._database, self._log, self._clock).run(), name="commands relay")
                         if self._dispatcher is not None:
                             tasks.create_task(self._dispatcher.run(), name="commands dispatcher")
+                        if self._beside is not None:
+                            tasks.create_task(self._beside(), name="commands rollouts")
                         await lock.lost()
                         raise DatabaseUnavailable("the lock of the role commands in the database was lost")
             await asyncio.sleep(STAND_BY_S)

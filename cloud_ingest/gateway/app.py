@@ -33,6 +33,7 @@ from cloud_ingest.gateway.device_files import device_file_routes
 from cloud_ingest.gateway.documentation import ASSETS_PATH, assets, documentation
 from cloud_ingest.gateway.enrolments import enrolment_routes
 from cloud_ingest.gateway.parameters import only_known_parameters
+from cloud_ingest.gateway.releases import release_routes
 from cloud_ingest.gateway.span import QuestionInvalid, asked_bucket, asked_span
 from cloud_ingest.historian.dead_letters import letters
 from cloud_ingest.observability.obstacles import START, Obstacles
@@ -80,6 +81,7 @@ def make_app(
     app.include_router(command_routes(database, requests or Requests(database, SystemClock())))
     app.include_router(device_file_routes(database))
     app.include_router(enrolment_routes(Enrolments(database, SystemClock())))
+    app.include_router(release_routes(database))
     app.include_router(_operations(database, registry, obstacles))
     app.include_router(documentation())
     app.mount(ASSETS_PATH, assets(), name="assets")

@@ -116,6 +116,7 @@ class Bridge:
         """Be the host until cancelled, or stand by for the one that is. What was taken is appended in any case."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._intake.append_forever(), name="ingest append")
+            tasks.create_task(self._intake.reports.run(), name="ingest reports")
             tasks.create_task(self._intake.watch_lag_forever(), name="ingest lag")
             tasks.create_task(self._intake.pace.watch_forever(), name="ingest pace")
             tasks.create_task(self._intake.refusing.set_aside_forever(), name="ingest refused")

@@ -21,6 +21,7 @@ from cloud_ingest.ingest.lag_guard import LagGuard
 from cloud_ingest.ingest.pace import AppendPace
 from cloud_ingest.ingest.pending import Pending, Taken, batch_of
 from cloud_ingest.ingest.refusing import Refusing
+from cloud_ingest.ingest.reports_ahead import ReportsAhead
 from cloud_ingest.observability.ingest_events import (
     AcknowledgementsSent,
     Appended,
@@ -82,6 +83,7 @@ class Intake:
         self._settled = asyncio.Event()
         self._settled.set()
         self.refusing = Refusing(database, self.acknowledging)
+        self.reports = ReportsAhead(log)
 
     def take(self, taken: Taken) -> None:
         """A message from the broker; it is dropped, and counted, when too many wait.
@@ -99,6 +101,8 @@ class Intake:
             return
         self.pending.add(taken)
         self._arrived.set()
+        if taken.has_report:
+            self.reports.add(taken)
 
     async def prepare(self) -> None:
         """Have the topics, and know when a batch is safe in them. Raises ``EventLogUnavailable``."""
@@ -158,8 +162,10 @@ class Intake:
         except RecordRefused:
             while messages:
                 await self._append_alone(messages[0])
+                self.reports.forget(messages[:1])
                 del messages[0]
             return
+        self.reports.forget(messages)
         for taken, position in zip(messages, positions, strict=True):
             self._durable(taken, position)
         size = sum(len(taken.record.value) for taken in messages)
@@ -169,8 +175,7 @@ class Intake:
         definitions = [record for taken in messages if (record := taken.definition) is not None]
         if definitions:
             await self._log.append(DEFINITIONS, definitions)
-        if reports := [taken.record for taken in messages if taken.has_report]:
-            await self._log.append(REPORTS, reports)
+        await self.reports.appended(messages)
         records = [taken.record for taken in messages]
         if not self._waits_for_projection:
             return await self._log.append(RAW, records)

@@ -95,8 +95,20 @@ class ApplyDeviceFile(_OfAgent):
     health_s: Annotated[int, Field(ge=5, le=HEALTH_S_MAX)] = 60
 
 
+class InstallRelease(_OfAgent):
+    """Install a release beside the one that runs, and go to it, on trial for ``health_s``.
+
+    ``sha256`` is that of the package, which the box fetches itself; what it takes, its release keys say.
+    """
+
+    do: Literal["install_release"] = "install_release"
+    version: Annotated[str, Field(pattern=r"^[0-9][0-9a-z.+]{0,39}$")]
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    health_s: Annotated[int, Field(ge=5, le=HEALTH_S_MAX)] = 300
+
+
 DeviceAction = WriteTag | RunCommand
-AgentAction = Restart | Rebirth | SetLogLevel | ApplyDeviceFile
+AgentAction = Restart | Rebirth | SetLogLevel | ApplyDeviceFile | InstallRelease
 Action = Annotated[DeviceAction | AgentAction, Field(discriminator="do")]
 
 

@@ -39,6 +39,7 @@ class Refusal(StrEnum):
     FILE_INVALID = "file_invalid"
     FILE_DIFFERS = "file_differs"
     FILE_TOO_WIDE = "file_too_wide"
+    NO_RELEASES = "no_releases"
 
 
 MEANING: Final = {
@@ -75,5 +76,6 @@ MEANING: Final = {
     Refusal.FILE_INVALID: "The configuration would not be valid with this file.",
     Refusal.FILE_DIFFERS: "The file on the box is not the one that this version may replace: somebody has changed it.",
     Refusal.FILE_TOO_WIDE: "A file that comes from the cloud may not allow more than the one that it replaces.",
+    Refusal.NO_RELEASES: "The box takes no releases: its file has no release keys, or the agent has no launcher.",
 }
 """A sentence for each; a refusal brings its own details beside it."""

@@ -17,7 +17,9 @@ from connectors.commands.refusals import Refusal
 from connectors.model.errors import LinesideError
 
 ALGORITHM: Final = "Ed25519"
-Kind = Literal["lineside-command", "lineside-time", "lineside-cancel", "lineside-keys", "lineside-enrolment"]
+Kind = Literal[
+    "lineside-command", "lineside-time", "lineside-cancel", "lineside-keys", "lineside-enrolment", "lineside-release"
+]
 
 
 class SignatureRefused(LinesideError):

@@ -138,6 +138,21 @@ def create_piece(topic_id: int, start_s: int, end_s: int) -> str:
     """
 
 
+def insert_records(topic_id: int) -> str:
+    """The statement that draws offsets, as ``DRAW`` does, and adds records to them: all of a small append.
+
+    $4: of each record the place of its partition in $2; $5: how many of that partition come before it.
+    """
+    return f"""
+        WITH drawn AS MATERIALIZED (SELECT event_log.draw($1, $2, $3) AS first_offsets)
+        INSERT INTO {records_table(topic_id)} (partition, "offset", time_ms, key, headers, value)
+        SELECT ($2::int[])[place], first_offsets[place] + nth, time_ms, key, headers, value
+        FROM drawn, unnest($4::int[], $5::bigint[], $6::bigint[], $7::bytea[], $8::bytea[], $9::bytea[])
+            AS record (place, nth, time_ms, key, headers, value)
+        RETURNING partition, "offset"
+    """  # noqa: S608 # the name of the table holds a number, and no text from outside
+
+
 def select_records(topic_id: int) -> str:
     """The query for the next records of partition $1 from offset $2 on: at most $3 rows and $4 bytes of value.
 

@@ -1,4 +1,4 @@
-"""The ``lineside`` command: a complete plant on one machine, to look at and to try things on.
+"""The ``lineside`` command: a complete plant on one machine, to look at and to try things on; and releases, made.
 
 Exit codes: 0 done; 1 something is wrong (a process ended, or something is missing from the ledger); 2 the command was
 used wrongly; 4 a demo runs already in this folder, or the folder cannot be used; 130 stopped before it was running.
@@ -17,6 +17,7 @@ from typing import Annotated, Any
 import typer
 
 from connectors.observability.version import lineside_version
+from lineside import release_cli
 
 app = typer.Typer(
     name="lineside",
@@ -26,6 +27,7 @@ app = typer.Typer(
 )
 machine = typer.Typer(help="Run one simulated machine, until SIGTERM.", no_args_is_help=True)
 app.add_typer(machine, name="machine")
+app.add_typer(release_cli.app, name="release")
 
 PortOption = Annotated[int, typer.Option("--port", min=1, max=65_535, help="Port of 127.0.0.1 to listen on")]
 SeedOption = Annotated[int | None, typer.Option(help="The same seed gives the same course of events")]

@@ -202,7 +202,8 @@ def _known_shape() -> frozenset[tuple[str, ...]]:
 
 
 def _shape(connection: sqlite3.Connection) -> set[tuple[str, ...]]:
-    entries = connection.execute("SELECT type, name, CASE type WHEN 'index' THEN sql END FROM sqlite_master").fetchall()
+    query = "SELECT type, name, CASE WHEN type IN ('index', 'trigger') THEN sql END FROM sqlite_master"
+    entries = connection.execute(query).fetchall()
     found: set[tuple[str, ...]] = set()
     for kind, name, sql in entries:
         found.add((str(kind), str(name), str(sql)))

@@ -97,6 +97,20 @@ def _begin_anew() -> NoReturn:
 
 
 @app.command()
+def launch(config: ConfigOption = DEFAULT_CONFIG) -> None:
+    """Run the agent of the newest release, and go to other releases and back; else like 'run', also for systemd."""
+    from edge_agent.config.places import releases_path
+
+    try:
+        folder = releases_path(config).absolute()
+    except ConfigInvalid as exc:
+        print_problems(exc)
+        raise typer.Exit(EXIT_PROBLEM) from exc
+    launcher = [sys.executable, "-m", "edge_agent.releases.launcher", "--releases", str(folder)]
+    os.execv(sys.executable, [*launcher, "--", "run", "--config", str(config)])  # noqa: S606  it stays, and is small
+
+
+@app.command()
 def check(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
     """Check the configuration and the files that it names; say all that is wrong, with file, line and column."""
     from connectors.configuration.setting_names import counted
@@ -225,11 +239,12 @@ def fail(message: str, code: int) -> NoReturn:
 
 def main() -> None:
     """Entry point of the console script."""
-    from edge_agent.cli import audit, buffer, device_files, enrol, operate
+    from edge_agent.cli import audit, buffer, device_files, enrol, operate, releases
 
     app.add_typer(buffer.app, name="buffer")
     app.add_typer(audit.app, name="audit")
     app.add_typer(device_files.app, name="config")
     operate.add_to(app)
     app.command()(enrol.enrol)
+    app.command()(releases.releases)
     app()

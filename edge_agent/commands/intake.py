@@ -216,7 +216,10 @@ class CommandIntake:
                 await self._journal.call(lambda journal: journal.turned_away_remove(gone))
         for entry, each in zip(entries, taken, strict=True):
             await self._taken(entry, each)
-        self._telling.wake()
+        if all(each.is_new and each.command.state is CommandState.RECEIVED for each in taken):
+            self._telling.wake_soon()
+        else:
+            self._telling.wake()
 
     def _with_room(self, intakes: Sequence[Intake]) -> Iterator[Intake]:
         """What may come into the journal; for which there is no room, as refused."""
@@ -248,7 +251,7 @@ class CommandIntake:
         if command.state is CommandState.RECEIVED and not command.writes and intake.code is None:
             self._executor.submit(command)  # held already, unless a disk that failed had taken it after all
         try:
-            await self._journal.call(lambda journal: journal.tell_again(command.number))
+            await self._telling.tell_again(command.number)
         except JournalUnavailable as exc:
             emit(JournalBlocked(str(exc)))
 

@@ -10,6 +10,7 @@ from typing import Any, Final, Literal
 from connectors.commands.envelope import (
     ApplyDeviceFile,
     Envelope,
+    InstallRelease,
     RunCommand,
     SetLogLevel,
     WriteTag,
@@ -188,6 +189,8 @@ def target_of(envelope: Envelope) -> str:
             return f"{action.device}/{action.command}()"
         case ApplyDeviceFile() as action:
             return f"{action.do}({action.name})"
+        case InstallRelease() as action:
+            return f"{action.do}({action.version})"
         case SetLogLevel() as action:
             return f"{action.do}({action.level})"
         case action:

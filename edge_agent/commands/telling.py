@@ -1,12 +1,14 @@
 """Tells the cloud: every step of the journal, and hellos, as records in the outbox that are committed at once.
 
 A step stays untold in the journal until the outbox has its report, also over a crash; one that is told twice has the
-same identity (id, journal, step).
+same identity (id, journal, step). That it was told is noted a moment later, and of several at once: the disk has more
+urgent things to take while a command is done.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Sequence
 from typing import Final, Protocol
@@ -14,9 +16,15 @@ from typing import Final, Protocol
 from connectors.commands.reports import CommandReport
 from connectors.model.errors import OutboxUnavailable
 from edge_agent.commands.journal_file import JournalUnavailable
+from edge_agent.commands.journal_rows import Untold
 from edge_agent.commands.journal_thread import JournalAccess
 
 TOLD_AT_ONCE: Final = 200
+TOLD_MAX: Final = 200
+"""So many may be told and not noted."""
+NOTE_S: Final = 1.0
+GATHER_S: Final = 0.02
+"""A write takes less than this: that a command was received then leaves together with what came of it."""
 UNJOURNALLED_MAX: Final = 1000
 RETRY_S: Final = 1.0
 
@@ -36,28 +44,50 @@ class Telling:
         self._journal = journal
         self._records = records
         self._something = asyncio.Event()
-        self._told: list[int] = []  # in the outbox, and not yet noted in the journal
+        self._at_once = asyncio.Event()
+        self._told: list[int] = []  # in the outbox, and not yet noted in the journal; TOLD_MAX and one page at most
+        self._note_by_s: float | None = None
         self._unjournalled: deque[CommandReport] = deque(maxlen=UNJOURNALLED_MAX)
 
     def wake(self) -> None:
-        """There is something new in the journal."""
+        """There is something in the journal that the cloud is to hear of now."""
+        self._at_once.set()
+        self._something.set()
+
+    def wake_soon(self) -> None:
+        """There is something in the journal that can wait ``GATHER_S`` for what follows it, to be told with it."""
         self._something.set()
 
     def tell_unjournalled(self, report: CommandReport) -> None:
         """Tell of a command that the journal could not take; of too many, the oldest is never told."""
         self._unjournalled.append(report)
-        self._something.set()
+        self.wake()
+
+    async def tell_again(self, number: int) -> None:
+        """The cloud has not heard of the newest step of a command: tell it once more. Raises ``JournalUnavailable``."""
+        await self._note_told()
+        await self._journal.call(lambda journal: journal.tell_again(number))
+        self.wake()
 
     async def run(self) -> None:
         """Tell until cancelled; first what an earlier start did not come to."""
-        self._something.set()
+        self.wake()
         while True:
-            await self._something.wait()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(self._note_by_s):
+                    await self._something.wait()
+                    async with asyncio.timeout(GATHER_S):
+                        await self._at_once.wait()
+            has_news = self._something.is_set()
             self._something.clear()
+            self._at_once.clear()
             try:
-                await self._tell_all()
+                if has_news:
+                    await self._tell_all()
+                if self._note_by_s is not None and self._note_by_s <= asyncio.get_running_loop().time():
+                    await self._note_told()
             except (JournalUnavailable, OutboxUnavailable):
-                self._something.set()
+                self.wake()
                 await asyncio.sleep(RETRY_S)
 
     async def _tell_all(self) -> None:
@@ -69,14 +99,24 @@ class Telling:
             except OutboxUnavailable:
                 self._unjournalled.extendleft(reversed(waiting))
                 raise
-        await self._note_told()
-        while untold := await self._journal.call(lambda journal: journal.untold(TOLD_AT_ONCE)):
+        while untold := await self._untold():
             await self._records.tell([each.report.to_json() for each in untold])
-            self._told = [each.row for each in untold]
-            await self._note_told()
+            self._told += [each.row for each in untold]
+            if self._note_by_s is None:
+                self._note_by_s = asyncio.get_running_loop().time() + NOTE_S
+            if len(self._told) >= TOLD_MAX:
+                await self._note_told()
+
+    async def _untold(self) -> list[Untold]:
+        """The next steps that the outbox does not have."""
+        told = frozenset(self._told)
+        found = await self._journal.call(lambda journal: journal.untold(TOLD_AT_ONCE + len(told)))
+        return [each for each in found if each.row not in told][:TOLD_AT_ONCE]
 
     async def _note_told(self) -> None:
-        """Note in the journal what the outbox has; until it takes that, nothing further is told."""
-        if rows := self._told:
+        """Note in the journal what the outbox has."""
+        if rows := list(self._told):
             await self._journal.call(lambda journal: journal.told(rows))
-            self._told = []
+            noted = frozenset(rows)
+            self._told = [row for row in self._told if row not in noted]  # others may have been told meanwhile
+        self._note_by_s = asyncio.get_running_loop().time() + NOTE_S if self._told else None

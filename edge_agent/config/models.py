@@ -180,6 +180,36 @@ class CommandSettings(Settings):
     )
 
 
+class ReleaseSettings(Settings):
+    """Where releases of Lineside come from, and whose count. Without this section none is taken."""
+
+    url: Annotated[
+        str,
+        Field(
+            pattern=r"^https?://[^/?#@\s]+(/[^?#@\s]*)?$",
+            description="The cloud's gateway, such as https://cloud.example",
+        ),
+    ]
+    insecure: Annotated[
+        bool, Field(validate_default=True, description="Allow http: others on the way see what is installed")
+    ] = False
+    ca_file: Annotated[
+        FilePath | None, Field(description="Authorities of the gateway's certificate; else the system's")
+    ] = None
+    keys: Annotated[FilePath, Field(description="Public release keys, which the cloud cannot write")]
+    package_bytes_max: Annotated[
+        Size, Field(alias="package_max", ge=1_000_000, le=500_000_000, description="Largest package that is fetched")
+    ] = 300_000_000
+    keep: Annotated[int, Field(ge=2, le=20, description="So many releases stay on the disk")] = 3
+
+    @field_validator("insecure")
+    @classmethod
+    def _encrypted(cls, insecure: bool, info: ValidationInfo) -> bool:
+        if not insecure and str(info.data.get("url", "")).startswith("http://"):
+            raise SettingInvalid("the way to the gateway is not encrypted.", "Write https://, or 'insecure: true'.")
+        return insecure
+
+
 class LocalApiSettings(Settings):
     """The socket that the ``edge-agent`` command speaks to."""
 
@@ -209,6 +239,9 @@ class AgentConfig(Settings):
     uplink: Annotated[UplinkSettings, Field(description="{brokers: [mqtts://host:8883]}")]
     outbox: Annotated[OutboxSettings, Field(validate_default=True)] = OutboxSettings()
     commands: Annotated[CommandSettings, Field(validate_default=True)] = CommandSettings()
+    releases: Annotated[
+        ReleaseSettings | None, Field(description="{url: https://cloud.example, keys: release-keys.json}")
+    ] = None
     local_api: Annotated[LocalApiSettings, Field(validate_default=True)] = LocalApiSettings()
     observability: ObservabilitySettings = ObservabilitySettings()
     include: Annotated[

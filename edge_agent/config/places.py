@@ -41,6 +41,11 @@ def trusted_keys_path(config: Path) -> Path:
     return _place(config, "commands", "trusted_keys", CommandSettings().trusted_keys)
 
 
+def releases_path(config: Path) -> Path:
+    """The folder of the releases of the agent. Raises ``ConfigInvalid`` when the file cannot be read as YAML."""
+    return data_dir(config) / "releases"
+
+
 def data_dir(config: Path) -> Path:
     """The folder that a running agent holds. Raises ``ConfigInvalid`` when the file cannot be read as YAML."""
     named = _text(_read(config).value, "agent", "data_dir")

@@ -11,6 +11,7 @@ from connectors.commands.signing import TrustedKeys
 from connectors.mqtt.session import MqttOptions, MqttSession
 from connectors.ports.broker import Message
 from tests.contract.historian_steps import eventually
+from tests.patience import WAIT_S_MAX
 from tests.played_agent import Commanded, commanded
 
 
@@ -28,7 +29,7 @@ class Ears:
     def ids(self) -> list[str]:
         return [one.command.id for _, one in self.heard() if one.command]
 
-    async def hear(self, condition: Callable[[], object], within_s: float = 15.0) -> None:
+    async def hear(self, condition: Callable[[], object], within_s: float = WAIT_S_MAX) -> None:
         async def holds() -> object:
             return condition()
 

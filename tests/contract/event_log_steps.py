@@ -14,6 +14,7 @@ import pytest
 from connectors.model.errors import EventLogUnavailable
 from connectors.ports.event_log import EventLog, LogRecord, Record, TopicSpec
 from tests.contract.logs_under_test import LogUnderTest
+from tests.patience import WAIT_S_MAX
 
 MEBIBYTE: Final = 1 << 20
 _topic_numbers: Final = count(1)
@@ -61,7 +62,7 @@ async def unavailable(call: Callable[[], Awaitable[object]], within_s: float) ->
     assert time.monotonic() - began_s < within_s
 
 
-async def recovered(call: Callable[[], Awaitable[object]], within_s: float = 20.0) -> None:
+async def recovered(call: Callable[[], Awaitable[object]], within_s: float = WAIT_S_MAX) -> None:
     """Repeat ``call`` until it works again, as every caller does."""
     async with asyncio.timeout(within_s):
         while True:

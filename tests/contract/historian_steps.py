@@ -29,6 +29,7 @@ from connectors.postgres.database import PostgresDatabase, open_database
 from connectors.postgres.event_log import open_event_log as open_postgres_log
 from connectors.sparkplug.delivery import format_epoch
 from tests.contract.logs_under_test import kafka_settings
+from tests.patience import WAIT_S_MAX
 from tests.played_agent import PlayedAgent, Row, Wire
 from tests.servers.kafka import KafkaServer
 
@@ -71,7 +72,7 @@ class RawLogOnKafka:
             names = set(topic_specs(PARTITIONS, 7 * DAY_S)) & set(await admin.list_topics())
             if names:
                 await admin.delete_topics(list(names))
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(WAIT_S_MAX):
                 while names & set(await admin.list_topics()):  # noqa: ASYNC110 # another program's doing
                     await asyncio.sleep(0.02)
         finally:
@@ -146,7 +147,7 @@ class Plant:
             await log.close()
             await database.close()
 
-    async def caught_up(self, within_s: float = 20.0) -> None:
+    async def caught_up(self, within_s: float = WAIT_S_MAX) -> None:
         """Wait until everything in the log is stored."""
         async with asyncio.timeout(within_s):
             ends = await self.log.end_offsets(RAW)
@@ -240,7 +241,7 @@ async def tasks_of(works: Iterable[Coroutine[Any, Any, None]]) -> AsyncIterator[
         task.result()
 
 
-async def eventually(condition: Callable[[], Coroutine[Any, Any, object]], within_s: float = 10.0) -> None:
+async def eventually(condition: Callable[[], Coroutine[Any, Any, object]], within_s: float = WAIT_S_MAX) -> None:
     """Wait until ``condition`` holds."""
     async with asyncio.timeout(within_s):
         while not await condition():  # noqa: ASYNC110 # it is about what another task did

@@ -22,6 +22,7 @@ from connectors.ports.event_log import EventLog
 from connectors.ports.memory_event_log import MemoryEventLog, MemoryLogServer
 from connectors.postgres.database import open_database
 from connectors.postgres.event_log import open_event_log as open_postgres_log
+from tests.patience import WAIT_S_MAX
 from tests.servers.kafka import KafkaServer
 
 RECORD_BYTES_MAX: Final = 100_000
@@ -233,7 +234,7 @@ class KafkaUnderTest:
     async def delete_topic(self, topic: str) -> None:
         async with _admin(self._server) as admin:
             await admin.delete_topics([topic])
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(WAIT_S_MAX):
                 while topic in await admin.list_topics():  # noqa: ASYNC110 # another program's doing
                     await asyncio.sleep(0.05)
 

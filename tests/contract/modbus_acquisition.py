@@ -18,6 +18,7 @@ from connectors.model.errors import DeviceUnavailable
 from connectors.model.samples import Int32Array, Int64Array, SampleBatch
 from connectors.model.tags import TagType
 from connectors.ports.device import TagProblem
+from tests.patience import WAIT_S_MAX
 
 IN_FLIGHT: Final = [pytest.param(1, id="1-in-flight"), pytest.param(8, id="8-in-flight")]
 
@@ -105,7 +106,9 @@ async def acquiring(driver: ModbusDriver, recorder: Recorder) -> AsyncIterator[a
             await task
 
 
-async def until(condition: Callable[[], object], task: asyncio.Task[None] | None = None, limit_s: float = 10) -> None:
+async def until(
+    condition: Callable[[], object], task: asyncio.Task[None] | None = None, limit_s: float = WAIT_S_MAX
+) -> None:
     end_s = time.monotonic() + limit_s
     while not condition():
         if task is not None and task.done():

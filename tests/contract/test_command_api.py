@@ -23,6 +23,7 @@ from cloud_ingest.gateway.server import serve
 from cloud_ingest.observability.obstacles import Obstacles
 from connectors.commands.states import CommandState
 from tests.contract.command_steps import SETPOINT, Office, Reading, office
+from tests.patience import WAIT_S_MAX
 
 BODY = {"agent": "plant/line-1", "action": SETPOINT, "reason": "new recipe"}
 PATH = "/api/v1/commands"
@@ -214,7 +215,7 @@ async def test_what_agents_say_of_themselves_is_told(database_dsn: str) -> None:
 
 
 async def received(connection: ClientConnection, count: int) -> list[dict[str, Any]]:
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(WAIT_S_MAX):
         return [json.loads(await connection.recv()) for _ in range(count)]
 
 

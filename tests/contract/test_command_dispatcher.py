@@ -26,6 +26,7 @@ from connectors.postgres.database import open_database
 from tests.contract.command_ears import Ears, ears
 from tests.contract.command_steps import JOURNAL, Office, log_record, office, reports_log
 from tests.contract.historian_steps import RawLog, RawLogOnPostgres, eventually
+from tests.patience import WAIT_S_MAX
 from tests.played_agent import Commanded, Wire
 
 WAY = (CommandState.RECEIVED, CommandState.EXECUTING, CommandState.SUCCEEDED)
@@ -123,7 +124,7 @@ async def published(log: EventLog, count: int) -> list[dict[str, Any]]:
     """The first ``count`` states in the topic; the agent's partition has them all."""
     number = log.partition_of(COMMANDS, b"plant/line-1")
     found: list[dict[str, Any]] = []
-    async with log.reader(COMMANDS, number, 0) as reader, asyncio.timeout(15):
+    async with log.reader(COMMANDS, number, 0) as reader, asyncio.timeout(WAIT_S_MAX):
         while len(found) < count:
             found += [json.loads(record.value) for record in await reader.read(1.0, 1_000_000)]
     return found

@@ -16,6 +16,7 @@ from connectors.model.samples import SampleBatch
 from tests.contract.modbus_acquisition import until
 from tests.contract.watched_wire import AfterWrite
 from tests.contract.writing_bench import KINDS, LOCKED, SCALED, WritingBench, modbus_bench, opcua_bench
+from tests.patience import WAIT_S_MAX
 
 MakeBench = Callable[[], AbstractAsyncContextManager[WritingBench]]
 INT32, DOUBLE, BOOLEAN, STRING = (KINDS.index(kind) for kind in ("Int32", "Double", "Boolean", "String"))
@@ -88,7 +89,7 @@ async def test_without_a_connection_nothing_is_sent(make_bench: MakeBench) -> No
 async def test_a_device_that_is_gone_gets_no_write_and_no_wait_without_end(make_bench: MakeBench) -> None:
     async with make_bench() as bench, bench.acquiring():
         bench.stop_device()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(WAIT_S_MAX):
             await until(lambda: bench.losses)
             with pytest.raises(DeviceUnavailable):
                 await bench.driver.write(INT32, 7)

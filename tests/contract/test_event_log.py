@@ -21,13 +21,15 @@ from tests.contract.event_log_steps import (
     record,
 )
 from tests.contract.logs_under_test import RECORD_BYTES_MAX, SLOW, LogUnderTest
+from tests.patience import WAIT_S_MAX
 
 
-async def test_records_come_back_as_they_were_appended(log_server: LogUnderTest) -> None:
+@pytest.mark.parametrize("size", [50, 50_000])
+async def test_records_come_back_as_they_were_appended(log_server: LogUnderTest, size: int) -> None:
     records = [
         Record(b"a/b", b"value", 1, (("kind", b"\x00\x01"), ("größe", b""))),
         Record(b"", b"", 1_700_000_000_000),
-        Record("schlüssel".encode(), os.urandom(50_000), 2_000, (("kind", b"x"), ("kind", b"y"))),
+        Record("schlüssel".encode(), os.urandom(size), 2_000, (("kind", b"x"), ("kind", b"y"))),
     ]
     async with opened(log_server) as log:
         topic = await new_topic(log)
@@ -38,8 +40,9 @@ async def test_records_come_back_as_they_were_appended(log_server: LogUnderTest)
     assert found[0].header("kind") == b"\x00\x01"
 
 
-async def test_records_of_one_key_stay_in_order_in_one_partition(log_server: LogUnderTest) -> None:
-    keys = [f"plant/{n}".encode() for n in range(20)]
+@pytest.mark.parametrize("count", [20, 60])
+async def test_records_of_one_key_stay_in_order_in_one_partition(log_server: LogUnderTest, count: int) -> None:
+    keys = [f"plant/{n % 20}".encode() for n in range(count)]
     async with opened(log_server) as log, opened(log_server) as other:
         topic = await new_topic(log, partitions=4)
         appended: defaultdict[int, list[tuple[bytes, bytes]]] = defaultdict(list)
@@ -239,7 +242,7 @@ async def test_a_reader_misses_and_reorders_nothing_while_many_append(log_server
                     found += await reader.read(5.0, 100_000)
             return found
 
-        async with asyncio.timeout(60), asyncio.TaskGroup() as group:
+        async with asyncio.timeout(WAIT_S_MAX), asyncio.TaskGroup() as group:
             reading = group.create_task(read())
             for task in range(tasks):
                 group.create_task(append(task))

@@ -25,6 +25,7 @@ from connectors.kafka.settings import KafkaLog
 from connectors.model.errors import EventLogUnavailable, RecordRefused
 from connectors.ports.event_log import Record, TopicSpec
 from tests.contract.logs_under_test import kafka_settings
+from tests.patience import WAIT_S_MAX
 from tests.servers.kafka import KafkaServer
 
 pytestmark = pytest.mark.kafka
@@ -255,7 +256,7 @@ async def test_tls_and_a_password(tmp_path: Path, caplog: pytest.LogCaptureFixtu
             await log.ensure(TopicSpec(topic, 1))
             await log.append(topic, [Record(b"k", b"v", 1)])
             assert await values(log, topic) == [b"v"]
-            async with log.assigned(topic, "readers") as changes, asyncio.timeout(20):
+            async with log.assigned(topic, "readers") as changes, asyncio.timeout(WAIT_S_MAX):
                 assert await anext(changes) == {0}
         strangers = ThrowawayAuthority(tmp_path / "strangers")
         for wrong in (

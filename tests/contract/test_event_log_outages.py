@@ -20,6 +20,7 @@ from tests.contract.event_log_steps import (
     unavailable,
 )
 from tests.contract.logs_under_test import LogUnderTest, Member, TaskMember
+from tests.patience import WAIT_S_MAX
 
 
 @pytest.mark.slow
@@ -114,10 +115,10 @@ async def test_members_share_the_partitions_and_take_over_from_one_that_dies(log
         topic = await new_topic(log, partitions=4)
         one, other = await log_server.member(topic, "readers"), None
         try:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(WAIT_S_MAX):
                 assert await one.partitions_after(lambda share: len(share) == 4) == {0, 1, 2, 3}
             other = await log_server.member(topic, "readers")
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(WAIT_S_MAX):
                 await members_share(one, other, 4)
             await one.kill()
             async with asyncio.timeout(log_server.timeout_s):
@@ -132,7 +133,7 @@ async def test_a_member_that_leaves_is_replaced_and_groups_are_apart(log_server:
     async with opened(log_server) as log, opened(log_server) as second:
         topic = await new_topic(log, partitions=3)
         one, stranger = TaskMember(log, topic, "readers"), TaskMember(second, topic, "others")
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(WAIT_S_MAX):
             for alone in (one, stranger):
                 assert await alone.partitions_after(bool) == {0, 1, 2}
             other = TaskMember(second, topic, "readers")
@@ -150,7 +151,7 @@ async def test_a_member_can_end_while_the_server_is_away(log_server: LogUnderTes
     async with opened(log_server) as log:
         topic = await new_topic(log, partitions=2)
         member = TaskMember(log, topic, "readers")
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(WAIT_S_MAX):
             assert await member.partitions_after(bool) == {0, 1}
         log_server.kill()
         await asyncio.sleep(1.5)
@@ -159,7 +160,7 @@ async def test_a_member_can_end_while_the_server_is_away(log_server: LogUnderTes
         assert time.monotonic() - began_s < 60.0
         log_server.start()
         member = TaskMember(log, topic, "readers")
-        async with asyncio.timeout(log_server.timeout_s + 20):
+        async with asyncio.timeout(log_server.timeout_s + WAIT_S_MAX):
             assert await member.partitions_after(bool) == {0, 1}
         await member.kill()
 
@@ -168,7 +169,7 @@ async def test_a_member_without_a_partition_knows_it(log_server: LogUnderTest) -
     async with opened(log_server) as log, opened(log_server) as second:
         topic = await new_topic(log, partitions=1)
         members = [TaskMember(one, topic, "readers") for one in (log, second)]
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(WAIT_S_MAX):
             shares = [await member.partitions_after(lambda _share: True) for member in members]
             idle = members[0] if not shares[0] else members[1]
             if all(shares):  # the first came so early that it was alone for a moment

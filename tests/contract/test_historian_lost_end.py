@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from cloud_ingest.event_log.topics import RAW
+from cloud_ingest.historian.storing import Place
 from cloud_ingest.observability.metrics import PLACES_SET_BACK, RECORDS_EXPIRED
 from connectors.model.datatypes import DataType
 from connectors.model.errors import EventLogUnavailable
@@ -102,18 +103,20 @@ async def test_what_came_before_the_historian_noticed_is_read_too(database_dsn: 
     assert (epoch["arrived"], epoch["duplicates"]) == ([(1, 10 + taken)], 0), "nothing else was read again"
 
 
-async def test_a_place_that_another_process_moved_in_the_meantime_is_not_set_back(database_dsn: str) -> None:
+async def test_a_place_that_another_process_moved_in_the_meantime_is_not_set_back(
+    database_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     agent = PlayedAgent()
     async with plant(RawLogOnPostgres(database_dsn), database_dsn) as made:
         partition = await begun(made, agent)
         await lose_end(made, partition, 5)
-        ensure = made.log.ensure
+        set_back = Place.set_back
 
-        async def moved_meanwhile(spec: Any) -> Any:
+        async def moved_before(place: Place, expected: int, offset: int) -> None:
             await made.fetch("UPDATE projection SET next_offset = 4, last_ms = NULL WHERE next_offset = 10 RETURNING 1")
-            return await ensure(spec)
+            await set_back(place, expected, offset)
 
-        made.log.ensure = moved_meanwhile  # type: ignore[method-assign]
+        monkeypatch.setattr(Place, "set_back", moved_before)
         counted = Counted(PLACES_SET_BACK)
         async with made.projecting() as taken_over:
             await made.caught_up()

@@ -26,6 +26,7 @@ from connectors.kafka.settings import KafkaLog
 from connectors.model.errors import EventLogUnavailable
 from connectors.ports.event_log import Cleanup, Record, TopicSpec
 from tests.contract.logs_under_test import kafka_settings
+from tests.patience import WAIT_S_MAX
 from tests.servers.kafka import KafkaServer
 
 pytestmark = pytest.mark.kafka
@@ -193,7 +194,7 @@ async def test_a_group_that_is_not_allowed_is_allowed_as_the_message_says(guarde
         await log.ensure(topic)
 
         async def join() -> frozenset[int]:
-            async with asyncio.timeout(20), log.assigned(topic.name, "lineside.historian") as changes:
+            async with asyncio.timeout(WAIT_S_MAX), log.assigned(topic.name, "lineside.historian") as changes:
                 return await anext(changes)
 
         with pytest.raises(EventLogUnavailable) as caught:

@@ -21,6 +21,7 @@ from connectors.model.errors import BrokerUnavailable, BrokerUnreachable
 from connectors.mqtt.session import MqttOptions, MqttSession
 from connectors.ports.broker import BrokerLimits, Message
 from tests.contract.modbus_acquisition import listening
+from tests.patience import WAIT_S_MAX
 
 
 class Client:
@@ -49,7 +50,7 @@ async def connected(url: str, client_id: str, *filters: str, **more: Any) -> Asy
         await client.session.disconnect()
 
 
-async def until(condition: Callable[[], object], limit_s: float = 10.0) -> None:
+async def until(condition: Callable[[], object], limit_s: float = WAIT_S_MAX) -> None:
     end_s = time.monotonic() + limit_s
     while not condition():
         assert time.monotonic() < end_s, "it did not happen in time"
@@ -327,9 +328,9 @@ async def test_what_the_broker_does_not_take_yet_is_waited_for(mosquitto: Mosqui
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(sender.session.drained(1_000_000), 0.5)
         mosquitto.resume()
-        await asyncio.wait_for(sender.session.drained(0), 20.0)
+        await asyncio.wait_for(sender.session.drained(0), WAIT_S_MAX)
         assert sender.session.unsent_bytes == 0
-        await until(lambda: len(listener.received) == 200, 20.0)
+        await until(lambda: len(listener.received) == 200)
         assert [payload[0] for payload in listener.payloads()] == list(range(200))
 
 

@@ -17,9 +17,9 @@ from pathlib import Path
 from lineside.servers.throwaway_authority import ThrowawayAuthority
 
 from connectors.mqtt.session import READS_MAX, MqttOptions, MqttSession
+from tests.patience import WAIT_S_MAX
 
 CONNACK = bytes([0x20, 2, 0, 0])
-LIMIT_S = 5.0
 """Far less than the keep-alive, with which the next packet would come."""
 
 
@@ -64,7 +64,7 @@ async def subscribed(folder: Path, after_suback: bytes) -> AsyncIterator[tuple[M
 
 
 async def until_there(received: list[bytes], count: int) -> None:
-    end_s = time.monotonic() + LIMIT_S
+    end_s = time.monotonic() + WAIT_S_MAX
     while len(received) < count:
         assert time.monotonic() < end_s, f"{len(received)} of {count} messages"
         await asyncio.sleep(0.01)

@@ -14,10 +14,11 @@ from connectors.model.errors import DeviceUnavailable
 from connectors.model.quality import BAD_TYPE_MISMATCH, GOOD
 from tests.contract.modbus_acquisition import listening
 from tests.contract.opcua_acquisition import Recorder, acquiring, driver, until
+from tests.patience import WAIT_S_MAX
 from tests.servers.opcua import OpcUaServer
 
 
-async def reason_of(task: asyncio.Task[None], within_s: float = 10.0) -> str:
+async def reason_of(task: asyncio.Task[None], within_s: float = WAIT_S_MAX) -> str:
     """Why the device became unavailable."""
     with pytest.raises(DeviceUnavailable) as caught:
         await asyncio.wait_for(task, within_s)

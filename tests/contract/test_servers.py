@@ -27,6 +27,7 @@ from lineside.servers.throwaway_authority import IssuedCertificate, ThrowawayAut
 from paho.mqtt.enums import CallbackAPIVersion
 
 from connectors.postgres.database import open_database
+from tests.patience import WAIT_S_MAX
 
 
 class MqttClient:
@@ -43,17 +44,17 @@ class MqttClient:
             self._client.tls_set(str(authority.certificate), str(own.certificate), str(own.key))
         self._client.connect(LOOPBACK, port)
         self._client.loop_start()
-        assert self._events["connect"].wait(5.0)
+        assert self._events["connect"].wait(WAIT_S_MAX)
 
     def subscribe(self, pattern: str) -> None:
         self._events["subscribe"].clear()
         self._client.subscribe(pattern, qos=1)
-        assert self._events["subscribe"].wait(5.0)
+        assert self._events["subscribe"].wait(WAIT_S_MAX)
 
     def publish(self, topic: str, payload: bytes, **more: Any) -> None:
-        self._client.publish(topic, payload, qos=1, **more).wait_for_publish(5.0)
+        self._client.publish(topic, payload, qos=1, **more).wait_for_publish(WAIT_S_MAX)
 
-    def wait_for(self, count: int, within_s: float = 3.0) -> list[bytes]:
+    def wait_for(self, count: int, within_s: float = WAIT_S_MAX) -> list[bytes]:
         deadline_s = time.monotonic() + within_s
         while len(self.messages) < count and time.monotonic() < deadline_s:
             time.sleep(0.01)
@@ -209,7 +210,7 @@ def test_a_child_that_ended_while_its_parent_was_frozen_keeps_no_other_from_goin
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     parent = ChildProcess("parent", tmp_path / "log")
-    parent.start(["sh", "-c", "sleep 60 & sleep 60 & wait"], lambda: len(parent._children()) == 2, timeout_s=5.0)
+    parent.start(["sh", "-c", "sleep 60 & sleep 60 & wait"], lambda: len(parent._children()) == 2, timeout_s=WAIT_S_MAX)
     try:
         alive_before = parent._children()
         gone = subprocess.Popen(["true"])

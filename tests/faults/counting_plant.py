@@ -301,7 +301,7 @@ class CountingPlant:
 
     def _agent_status(self) -> dict[str, Any] | None:
         command = [str(BIN / "edge-agent"), "status", "--json", "-c", str(self.folder / "agent.yaml")]
-        finished = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+        finished = subprocess.run(command, capture_output=True, text=True, timeout=90, check=False)
         try:
             answer: dict[str, Any] = json.loads(finished.stdout)
         except ValueError:
@@ -350,7 +350,7 @@ class CountingPlant:
     def ledger(self) -> dict[str, Any]:
         """What ``cloud-ingest ledger --json`` says of the agent."""
         command = [str(BIN / "cloud-ingest"), "ledger", "--json", "-c", str(self.folder / "cloud.yaml")]
-        finished = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        finished = subprocess.run(command, capture_output=True, text=True, timeout=90, check=False)
         assert finished.stdout, finished.stderr
         (agent,) = json.loads(finished.stdout)["agents"]
         assert isinstance(agent, dict)

@@ -19,7 +19,7 @@ from tests.servers.kafka import KafkaServer
 
 UNDER_LOAD_S = 2.0
 DEAD_S = 2.0
-RECOVERY_S_MAX = 60.0
+RECOVERY_S_MAX = 180.0
 GAP_MARGIN_S, START_S = 3.0, 15.0
 """A declared gap may begin a second early, and ends with the first sample after the start."""
 
@@ -49,7 +49,7 @@ def kill_and_start(plant: CountingPlant, kill: Callable[[], None], start: Callab
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 def test_kill_9_of_each_part_in_turn_under_load(plant: CountingPlant) -> None:
     dead: list[tuple[float, float]] = []
     with plant:

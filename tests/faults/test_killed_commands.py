@@ -68,7 +68,6 @@ def scene(mosquitto: MosquittoBroker) -> Iterator[Scene]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_kill_9_at_a_step_of_a_command(scene: Scene, moment: str) -> None:
     scene.press.set("holding", 1, BEFORE)

@@ -18,6 +18,7 @@ from lineside.servers.mosquitto import MosquittoBroker
 from connectors.model.datatypes import DataType
 from connectors.postgres.database import open_database
 from connectors.sparkplug import sparkplug_b_pb2 as pb
+from tests.patience import WAIT_S_MAX
 from tests.played_agent import PlayedAgent, Sample, Wire
 from tests.servers.kafka import KafkaServer
 from tests.system.cloud_process import Cloud, Line, eventually, line
@@ -25,7 +26,7 @@ from tests.system.cloud_process import Cloud, Line, eventually, line
 NOW_NS = time.time_ns() // 1_000_000 * 1_000_000
 AGENTS = 6
 BATCHES = 15
-RECOVERY_S_MAX = 45.0
+RECOVERY_S_MAX = 120.0
 
 
 class Plant:
@@ -162,7 +163,7 @@ async def test_processes_that_are_killed_and_added_under_load_lose_and_double_no
     for number in range(2):
         plant.start(f"historian-{number}", "historian")
     for process in plant.ingests():
-        process.wait_until(lambda process=process: "sharing_online" in process.log(), timeout_s=30)
+        process.wait_until(lambda process=process: "sharing_online" in process.log(), timeout_s=WAIT_S_MAX)
     await eventually(lambda: any("host_online" in process.log() for process in plant.ingests()))
 
     async with line(plant.cloud.broker) as connection:

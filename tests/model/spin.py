@@ -14,7 +14,7 @@ from lineside.servers.child_process import find_program
 MODEL: Final = Path(__file__).parents[2] / "docs" / "protocol" / "model" / "delivery.pml"
 DEPTH_MAX: Final = 100_000
 MEMORY_MB_MAX: Final = 2_000
-SEARCH_S_MAX: Final = 100.0
+SEARCH_S_MAX: Final = 250.0
 _HOW_TO_INSTALL: Final = "run: make servers (Debian: apt-get install spin gcc)"
 
 

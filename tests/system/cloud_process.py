@@ -19,10 +19,10 @@ from lineside.servers.child_process import ChildProcess, free_port
 from connectors.mqtt.session import MqttOptions, MqttSession
 from connectors.ports.broker import Message
 from connectors.sparkplug.topics import Verb
+from tests.patience import WAIT_S_MAX
 from tests.played_agent import PlayedAgent, Wire, acknowledged
 
 PROGRAM: Final = Path(sys.executable).with_name("cloud-ingest")
-READY_S_MAX: Final = 30.0
 
 
 class Cloud:
@@ -91,16 +91,16 @@ class Cloud:
 
     def metric_of(self, process: ChildProcess, name: str) -> float:
         """The value of a metric, without labels, of a replica."""
-        text = httpx.get(self._metrics[process.name], timeout=10.0, trust_env=False).text
+        text = httpx.get(self._metrics[process.name], timeout=WAIT_S_MAX, trust_env=False).text
         (line,) = [line for line in text.splitlines() if line.startswith(f"{name} ")]
         return float(line.rpartition(" ")[2])
 
     def wait_ready(self, process: ChildProcess) -> None:
         """Wait until the bridge is online, and what serves requests is ready."""
         if "ingest" in process.name.removeprefix("cloud-ingest"):
-            process.wait_until(lambda: "host_online" in process.log(), timeout_s=READY_S_MAX)
+            process.wait_until(lambda: "host_online" in process.log(), timeout_s=WAIT_S_MAX)
         if "gateway" in process.name:
-            process.wait_until(self._is_ready, timeout_s=READY_S_MAX)
+            process.wait_until(self._is_ready, timeout_s=WAIT_S_MAX)
 
     def _is_ready(self) -> bool:
         try:
@@ -110,7 +110,7 @@ class Cloud:
 
     def get(self, path: str, **parameters: Any) -> httpx.Response:
         """An answer of the API."""
-        return httpx.get(f"http://127.0.0.1:{self.port}{path}", params=parameters, timeout=40.0, trust_env=False)
+        return httpx.get(f"http://127.0.0.1:{self.port}{path}", params=parameters, timeout=WAIT_S_MAX, trust_env=False)
 
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run a command of cloud-ingest to its end."""
@@ -118,7 +118,7 @@ class Cloud:
             [str(PROGRAM), *arguments, "--config", str(self.config)],
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=WAIT_S_MAX,
             check=False,
             env={**os.environ, "COLUMNS": "120", "NO_COLOR": "1"},
         )
@@ -153,7 +153,7 @@ class Line:
         for wire in wires:
             self._session.publish(Message(wire.topic, wire.payload))
 
-    async def deliver(self, agent: PlayedAgent, *wires: Wire, first: int, within_s: float = 30.0) -> None:
+    async def deliver(self, agent: PlayedAgent, *wires: Wire, first: int, within_s: float = WAIT_S_MAX) -> None:
         """Send the batches ``first`` and following of ``agent`` until all are acknowledged."""
         for number, wire in enumerate(wires, first):
             self._unacknowledged[agent.epoch, number] = wire
@@ -179,7 +179,9 @@ async def line(broker: str) -> AsyncIterator[Line]:
         await session.disconnect()
 
 
-async def eventually(condition: Callable[[], object | Coroutine[Any, Any, object]], within_s: float = 20.0) -> None:
+async def eventually(
+    condition: Callable[[], object | Coroutine[Any, Any, object]], within_s: float = WAIT_S_MAX
+) -> None:
     """Wait until ``condition`` holds."""
     async with asyncio.timeout(within_s):
         while True:

@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 from lineside.servers.child_process import ChildProcess
 from lineside.servers.mosquitto import MosquittoBroker
 
+from tests.patience import WAIT_S_MAX
 from tests.servers.modbus import ModbusServer
 from tests.servers.opcua import OpcUaServer
 
@@ -31,7 +32,7 @@ class Said(NamedTuple):
         return json.loads(self.out)
 
 
-def edge_agent(config: Path, *words: str, within_s: float = 30.0) -> Said:
+def edge_agent(config: Path, *words: str, within_s: float = WAIT_S_MAX) -> Said:
     """Run an ``edge-agent`` command on the agent of ``config``."""
     command = [EDGE_AGENT, *words, "-c", str(config)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=within_s, check=False)
@@ -58,11 +59,11 @@ class AgentProcess:
     def start(self) -> None:
         """Start it, and wait until it answers its operator."""
         socket = self.folder / "data" / "agent.sock"
-        self.process.start([EDGE_AGENT, "run", "-c", str(self.config)], socket.exists, timeout_s=30.0)
+        self.process.start([EDGE_AGENT, "run", "-c", str(self.config)], socket.exists, timeout_s=WAIT_S_MAX)
 
     def stop(self) -> int:
         """Ask it to end (SIGTERM); its exit code. Does nothing when it has ended."""
-        self.process.stop(timeout_s=30.0)
+        self.process.stop(timeout_s=WAIT_S_MAX)
         assert self.process._process is not None
         return int(self.process._process.returncode)
 

@@ -13,6 +13,7 @@ import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 
 from connectors.sparkplug import sparkplug_b_pb2 as pb
+from tests.patience import WAIT_S_MAX
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +140,7 @@ class PlayedHost:
         self.command("Lineside/Ack", datatype=12, string_value=json.dumps([document]))
 
 
-def until(condition: Callable[[], Any], within_s: float = 20.0) -> Any:
+def until(condition: Callable[[], Any], within_s: float = WAIT_S_MAX) -> Any:
     """What ``condition`` gives as soon as that is true."""
     end_s = time.monotonic() + within_s
     while not (found := condition()):

@@ -14,6 +14,7 @@ from lineside.servers.mosquitto import MosquittoBroker
 from lineside.servers.postgres import PostgresServer
 
 from connectors.model.datatypes import DataType
+from tests.patience import WAIT_S_MAX
 from tests.played_agent import PlayedAgent, Sample, Wire
 from tests.servers.kafka import KafkaServer
 from tests.system.cloud_process import Cloud, eventually, line
@@ -55,7 +56,7 @@ async def test_each_stage_that_is_away_stops_the_one_before_and_nothing_is_lost(
     agent = PlayedAgent(group="back-pressure")
     metric: Callable[[ChildProcess, str], float] = cloud.metric_of
     try:
-        ingest.wait_until(lambda: "sharing_online" in ingest.log(), timeout_s=30)
+        ingest.wait_until(lambda: "sharing_online" in ingest.log(), timeout_s=WAIT_S_MAX)
         async with line(mosquitto.url) as connection:
             await connection.deliver(agent, *beginning(agent), *(samples(agent) for _ in range(10)), first=1)
 
@@ -67,7 +68,7 @@ async def test_each_stage_that_is_away_stops_the_one_before_and_nothing_is_lost(
             kafka_server.kill()  # nothing is acknowledged, and what waits for the log is bounded
             first, refusing = agent.next, metric(ingest, "lineside_ingest_messages_dropped_total")
             wires = [samples(agent, 50_000) for _ in range(60)]
-            delivering = asyncio.create_task(connection.deliver(agent, *wires, first=first, within_s=60))
+            delivering = asyncio.create_task(connection.deliver(agent, *wires, first=first))
             await eventually(lambda: metric(ingest, "lineside_ingest_messages_dropped_total") > refusing)
             held = metric(ingest, "lineside_ingest_pending_bytes")
             assert 0 < held <= PENDING_BYTES_MAX + 60_000
@@ -79,7 +80,7 @@ async def test_each_stage_that_is_away_stops_the_one_before_and_nothing_is_lost(
             await delivering
             await eventually(lambda: metric(ingest, "lineside_ingest_pending_bytes") == 0)
         own = ("ledger", "--agent", str(agent.name))  # the topic may have messages of other tests
-        await eventually(lambda: f"1-{agent.last} " in cloud.command(*own).stdout, within_s=40)
+        await eventually(lambda: f"1-{agent.last} " in cloud.command(*own).stdout)
         done = cloud.command(*own, "--json")
         (entry,) = json.loads(done.stdout)["agents"]
         assert done.returncode == 0

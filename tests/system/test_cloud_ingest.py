@@ -17,6 +17,7 @@ from lineside.servers.postgres import PostgresServer
 
 from connectors.model.datatypes import DataType
 from connectors.sparkplug.topics import Verb
+from tests.patience import WAIT_S_MAX
 from tests.played_agent import PlayedAgent, Sample, Wire
 from tests.servers.kafka import KafkaServer
 from tests.system.cloud_process import Cloud, Line, eventually, line
@@ -110,7 +111,7 @@ async def test_delivered_samples_are_stored_and_can_be_asked_for(
         await deliver_some(connection, agents, 20)
         await is_complete(cloud, agents)
     for process in processes:
-        process.stop(timeout_s=10)
+        process.stop(timeout_s=30)
         assert process._process is not None
         assert process._process.returncode == 0, process.log_tail()
         assert "cloud_stopped" in process.log()
@@ -165,7 +166,7 @@ async def test_two_processes_of_every_role_share_the_work_and_replace_each_other
     first = start("ingest,historian")
     second = cloud.process("historian,ingest")
     try:
-        second.wait_until(lambda: "host_standby" in second.log(), timeout_s=20)
+        second.wait_until(lambda: "host_standby" in second.log(), timeout_s=WAIT_S_MAX)
         async with line(mosquitto.url) as connection:
             await deliver_some(connection, agents, 5)
             first.kill()
@@ -215,7 +216,7 @@ async def test_a_process_without_its_database_waits_and_says_so(
     def answers() -> bool:
         return cloud.get("/healthz").status_code == 200
 
-    process.wait_until(lambda: "store_waiting" in process.log(), timeout_s=20)
+    process.wait_until(lambda: "store_waiting" in process.log(), timeout_s=WAIT_S_MAX)
     assert answers()
     not_ready = cloud.get("/readyz")
     assert (not_ready.status_code, not_ready.json()["status"]) == (503, "not ready")
@@ -257,7 +258,7 @@ async def test_sigterm_while_samples_come_in_loses_nothing(
         for pause_s in (0.05, 0.15, 0.3):
             delivering = asyncio.create_task(deliver_some(connection, [agent], 40))
             await asyncio.sleep(pause_s)
-            process.stop(signal.SIGTERM, timeout_s=10)
+            process.stop(signal.SIGTERM, timeout_s=30)
             assert process._process is not None
             assert process._process.returncode == 0, process.log_tail()
             process = start()

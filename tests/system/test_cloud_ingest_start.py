@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from lineside.servers.mosquitto import MosquittoBroker
 
+from tests.patience import WAIT_S_MAX
 from tests.system.cloud_process import Cloud
 
 
@@ -35,7 +36,7 @@ def test_a_database_that_is_missing_is_named_wherever_somebody_looks(cloud: Clou
         )
     process = cloud.process()
     try:
-        process.wait_until(lambda: "store_waiting" in process.log(), timeout_s=20)
+        process.wait_until(lambda: "store_waiting" in process.log(), timeout_s=WAIT_S_MAX)
         waiting = next(line for line in map(json.loads, process.log().splitlines()) if line["event"] == "store_waiting")
         assert (waiting["task"], waiting["level"]) == ("start", "warning")
         assert waiting["reason"] == done.stderr.strip()
@@ -49,7 +50,7 @@ def test_a_broker_that_is_away_is_named_in_the_log_and_the_api_answers(cloud: Cl
     change(cloud, "ingest", brokers=["mqtt://127.0.0.1:1"])
     process = cloud.process()
     try:
-        process.wait_until(lambda: "host_lost" in process.log(), timeout_s=20)
+        process.wait_until(lambda: "host_lost" in process.log(), timeout_s=WAIT_S_MAX)
         lost = next(line for line in map(json.loads, process.log().splitlines()) if line["event"] == "host_lost")
         assert lost["broker"] == "mqtt://127.0.0.1:1"
         assert "mqtt://127.0.0.1:1 cannot be reached" in lost["reason"]

@@ -227,11 +227,11 @@ async def test_no_command_is_lost_or_changed_when_the_cloud_is_killed_again_and_
         for round_ in range(4):
             here.process.kill()
             here.process = here.cloud.process(ROLES)
-            await eventually(here.is_ready, within_s=30)
+            await eventually(here.is_ready)
             commands += [here.post(f"{round_} {number}")["id"] for number in range(5)]
             for command in commands[round_ * 5 : round_ * 5 + 5]:
                 await here.report(command, CommandState.RECEIVED)
-        await eventually(lambda: set(commands) <= {one.command.id for one in here.heard() if one.command}, within_s=60)
+        await eventually(lambda: set(commands) <= {one.command.id for one in here.heard() if one.command})
         signed: dict[str, set[str]] = {}
         for one in here.heard():
             if one.command:
@@ -239,7 +239,7 @@ async def test_no_command_is_lost_or_changed_when_the_cloud_is_killed_again_and_
         assert {len(envelopes) for envelopes in signed.values()} == {1}
         for command in commands:
             await here.report(command, CommandState.SUCCEEDED)
-        await eventually(lambda: all(here.states(command)[-1] == "succeeded" for command in commands), within_s=60)
+        await eventually(lambda: all(here.states(command)[-1] == "succeeded" for command in commands))
         for command in commands:
             assert len(set(here.states(command))) == len(here.states(command))
         assert here.cloud.command("audit", "verify").returncode == 0

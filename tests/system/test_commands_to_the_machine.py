@@ -13,12 +13,12 @@ import pytest
 from lineside.servers.mosquitto import MosquittoBroker
 
 from edge_agent.commands.pinned_keys import write_pinned_keys
+from tests.patience import WAIT_S_MAX
 from tests.servers.modbus import ModbusServer
 from tests.servers.opcua import OpcUaServer
 from tests.system.cloud_process import Cloud
 from tests.system.edge_agent_steps import AgentProcess
 
-WAIT_S_MAX = 30.0
 TAGS = 4
 DEVICES = """
 - name: oven

@@ -39,6 +39,12 @@ def rows_of(agent: AgentProcess) -> list[dict[str, Any]]:
     return list(agent.command("buffer", "list", "--json", "-n", "100000").json)
 
 
+def samples_wait(agent: AgentProcess) -> list[dict[str, Any]]:
+    """What waits in the outbox, when samples do; what the agent says of its commands may stand behind them."""
+    rows = rows_of(agent)
+    return rows if any(row["kind"] == "samples" for row in rows) else []
+
+
 def count_up(server: OpcUaServer, first: int, last: int, step_s: float = 0.01) -> None:
     """Give ``force`` the values first…last, slowly enough for the server's queue."""
     for number in range(first, last + 1):
@@ -95,9 +101,10 @@ def test_a_batch_stays_on_disk_and_is_sent_again_until_it_is_acknowledged(
     agent = AgentProcess(folder, mosquitto, press(opcua_server, "force"))
     with running(agent, host):
         until(lambda: len([seen for seen in host.of("NDATA") if seen.batch == 1]) >= 2)
+        until(lambda: samples_wait(agent))  # the first value of the press, before it counts
         count_up(opcua_server, 1, 10)
         assert host.of("DDATA") == [], "samples leave only when the cloud knows their definition"
-        waiting = until(lambda: (rows := rows_of(agent)) and rows[-1]["kind"] == "samples" and rows)
+        waiting = samples_wait(agent)
         assert [row["kind"] for row in waiting if row["kind"] != "command"][:2] == ["epoch_start", "definition"]
         newest = until(lambda: [seen for seen in host.previews() if seen.values(ALIAS_FIRST) == [10]])
         assert newest[0].batch == 0, "whoever looks at the line sees its newest value all the same"
@@ -239,7 +246,7 @@ def test_by_the_rules_of_sparkplug_data_waits_for_the_primary_host(
     agent = AgentProcess(folder, mosquitto, press(opcua_server, "force"), uplink=uplink)
     agent.start()
     try:
-        until(lambda: rows_of(agent)[-1]["kind"] == "samples")
+        until(lambda: samples_wait(agent))
         count_up(opcua_server, 1, 10)
         until(lambda: sum(row["sample_count"] for row in rows_of(agent)) >= 11)
         assert host.of("NBIRTH", "DBIRTH", *DATA) == [], "what leaves is a will, of sessions that were never born"

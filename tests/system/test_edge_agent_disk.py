@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from lineside.servers.mosquitto import MosquittoBroker
 
+from tests.patience import WAIT_S_MAX
 from tests.servers.opcua import OpcUaServer
 from tests.system.edge_agent_steps import EDGE_AGENT, AgentProcess, Said, press
 from tests.system.small_disk import SmallDisk, small_disk
@@ -36,7 +37,7 @@ class DiskAgent(AgentProcess):
         self.process.start(
             [EDGE_AGENT, "run", "-c", str(self.config)],
             self.socket.exists,
-            timeout_s=30.0,
+            timeout_s=WAIT_S_MAX,
             wrapper=self._disk.wrapper,
         )
 
@@ -94,7 +95,7 @@ def test_a_disk_that_another_file_fills_stops_nothing_and_is_said_until_there_is
             count_up(20)
             return blocked(agent)
 
-        said = until(fill_more, within_s=60.0)
+        said = until(fill_more)
         assert "disk is full" in said.out
         assert agent.events("outbox_blocked")
         disk.free()

@@ -20,11 +20,12 @@ from connectors.commands.signing import SigningKey
 from connectors.commands.ulid import new_ulid
 from connectors.model.datatypes import DataType
 from connectors.model.delivery import AgentName
+from tests.patience import WAIT_S_MAX
 from tests.servers.modbus import ModbusServer
 from tests.servers.opcua import OpcUaServer
 from tests.system.cloud_process import Cloud
 from tests.system.edge_agent_steps import AgentProcess
-from tests.system.test_commands_to_the_machine import DEVICES, TAGS, WAIT_S_MAX, Factory
+from tests.system.test_commands_to_the_machine import DEVICES, TAGS, Factory
 
 
 class Plant(Factory):
@@ -112,7 +113,6 @@ def plant(tmp_path: Path, mosquitto: MosquittoBroker, database_dsn: str) -> Iter
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(240)
 def test_an_enrolled_agent_does_commands_and_follows_the_cloud_from_key_to_key(plant: Plant, tmp_path: Path) -> None:
     first = read_key(plant.signing_key)
     said = plant.enrol(tmp_path)

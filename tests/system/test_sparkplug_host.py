@@ -22,6 +22,7 @@ from connectors.sparkplug import sparkplug_b_pb2 as pb
 from connectors.sparkplug.state import HostState, decode_state, encode_state
 from connectors.sparkplug.topics import Topic, Verb
 from tests.mqtt_wire import CONNECT, DISCONNECT, PUBLISH, SESSION_EXPIRY, SUBSCRIBE, Packet, Recorder
+from tests.patience import WAIT_S_MAX
 from tests.played_agent import PlayedAgent, Wire
 from tests.servers.sparkplug_peers import tahu
 from tests.system.cloud_process import Cloud, eventually, line
@@ -97,12 +98,12 @@ async def lived(
             states = len([packet for packet in recorder.of(PUBLISH) if packet.topic == STATE])
             connection.send(Wire(STATE, encode_state(late)))
             await eventually(lambda: len([packet for packet in recorder.of(PUBLISH) if packet.topic == STATE]) > states)
-        process.stop(timeout_s=30.0)
+        process.stop(timeout_s=WAIT_S_MAX)
         process = cloud.process()
         cloud.wait_ready(process)
         stale["host came back"] = {tag["tag"]: tag["stale"] for tag in tags(cloud)}
     finally:
-        process.stop(timeout_s=30.0)
+        process.stop(timeout_s=WAIT_S_MAX)
     return samples, stale
 
 

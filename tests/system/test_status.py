@@ -12,6 +12,7 @@ import pytest
 from lineside.servers.mosquitto import MosquittoBroker
 
 from connectors.model.datatypes import DataType
+from tests.patience import WAIT_S_MAX
 from tests.played_agent import PlayedAgent, Sample, Wire
 from tests.servers.kafka import KafkaServer
 from tests.system.cloud_process import Cloud, eventually, line
@@ -41,22 +42,22 @@ async def test_a_stage_that_stands_still_is_named_until_it_goes_on(
     ingest, historian = cloud.replica("ingest-0", "ingest"), cloud.replica("historian-0", "historian")
     agent = PlayedAgent(group="status")
     try:
-        ingest.wait_until(lambda: "host_online" in ingest.log(), timeout_s=30)
+        ingest.wait_until(lambda: "host_online" in ingest.log(), timeout_s=WAIT_S_MAX)
         async with line(mosquitto.url) as connection:
             await connection.deliver(agent, agent.start(), agent.define("press", {"force": DataType.DOUBLE}), first=1)
-            await eventually(lambda: stages(cloud) == {"code": 0}, within_s=30)
+            await eventually(lambda: stages(cloud) == {"code": 0})
 
             kafka_server.pause()
             first = agent.next
             delivering = asyncio.create_task(connection.deliver(agent, batch(agent), first=first, within_s=90))
-            await eventually(lambda: "event log" in stages(cloud), within_s=30)
+            await eventually(lambda: "event log" in stages(cloud))
             kafka_server.resume()
             await delivering
 
             historian.pause()
             first = agent.next
             await connection.deliver(agent, batch(agent), batch(agent), first=first)
-            await eventually(lambda: "has said nothing for" in stages(cloud).get("historian", ""), within_s=40)
+            await eventually(lambda: "has said nothing for" in stages(cloud).get("historian", ""))
             await eventually(lambda: "not ok" in cloud.command("status").stdout)
             document = json.loads(cloud.command("status", "--json").stdout)
             await eventually(
@@ -68,12 +69,12 @@ async def test_a_stage_that_stands_still_is_named_until_it_goes_on(
             )
             assert [one["silent"] for one in document["processes"] if one["roles"] == ["historian"]] == [True]
             historian.resume()
-            await eventually(lambda: "historian" not in stages(cloud), within_s=40)
+            await eventually(lambda: "historian" not in stages(cloud))
     finally:
         ingest.kill()
         historian.kill()
     again = cloud.replica("ingest-0", "ingest")
     try:
-        await eventually(lambda: "ingest" not in stages(cloud), within_s=40)
+        await eventually(lambda: "ingest" not in stages(cloud))
     finally:
         again.kill()

@@ -21,7 +21,7 @@ def test_the_tables_of_the_benchmarks_are_those_of_the_last_results() -> None:
 def test_every_event_says_when_it_happens() -> None:
     for module in (module for _, modules, _ in pages.PROGRAMS for module in modules):
         events = pages.events_of(module)
-        assert len(events) > 5
+        assert len(events) > 1
         for event in events:
             words = event.__doc__ or ""
             assert words, event

@@ -135,6 +135,8 @@ def emptied_by_bounds(box: Box, path: Path, bounds: OutboxBounds) -> Outbox:
         except OutboxDamaged as exc:  # as the agent does: it is opened anew, and all of it looked at
             outbox.close()
             suspicion = str(exc)
+    if suspicion:  # found in the last of the commits
+        outbox = Outbox(path, "normal", now_ms=later_ns // 1_000_000, bounds=bounds, suspicion=suspicion)
     rows = rows_of(outbox)
     declare_what_is_damaged(outbox, rows)
     there = {(row.epoch, int(row.number)) for row in rows if not row.unreadable}

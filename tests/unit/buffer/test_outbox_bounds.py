@@ -19,6 +19,7 @@ from edge_agent.buffer.outbox import Commit
 from edge_agent.buffer.reading import file_bytes
 from edge_agent.buffer.rows import Kind, Lane
 from edge_agent.buffer.schema import open_reader
+from edge_agent.buffer.telling import QUIET_S, TELL_EVERY_S
 from edge_agent.buffer.thinning import Thinning
 from tests.drawn_batches import plain
 
@@ -90,7 +91,15 @@ def test_what_was_not_taken_before_a_restart_is_told_of_after_it(filling: Made) 
 
 def test_a_long_refusal_is_told_of_while_it_lasts(filling: Made) -> None:
     full = filling(WhenFull.DROP_NEWEST, bytes_max=2 * MEGABYTE)
-    for _ in range(7000):
+    while not full.outbox.relief.refuses:
+        full.commit()
+    since_s = full.now_s
+    while full.now_s < since_s + TELL_EVERY_S - 10.0:
+        full.now_s += 0.8 * QUIET_S  # never so long that it counts as over
+        full.commit()
+    assert full.gaps() == []
+    while full.now_s < since_s + TELL_EVERY_S + 10.0:
+        full.now_s += 0.8 * QUIET_S
         full.commit()
     assert {gap["reason"] for gap in full.gaps()} == {"outbox_full"}
 

@@ -300,3 +300,17 @@ def test_a_lost_write_ahead_log_found_by_a_clock_of_1970_is_declared_in_order() 
         assert all(gap["first_ns"] <= gap["last_ns"] for gap in gaps)
         assert max(gap["last_ns"] for gap in gaps) >= NOW_NS
         outbox.close()
+
+
+@pytest.mark.parametrize("trigger", ["outbox_came", "outbox_left", "outbox_thinned"])
+def test_a_trigger_whose_definition_is_wrong_is_seen_at_the_start_and_nothing_is_lost(
+    folded: Box, trigger: str
+) -> None:
+    with folded.unpacked() as path:
+        damaged = bytearray(path.read_bytes())
+        at = damaged.index(b"UPDATE waiting SET", damaged.index(f"CREATE TRIGGER {trigger}".encode()))
+        damaged[at + len(b"UPDATE ")] ^= 1
+        path.write_bytes(damaged)
+        outbox = opened_as_promised(folded, path)
+        assert outbox.opening.salvaged is not None
+        goes_on(outbox)

@@ -9,11 +9,20 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from lineside.demo import three_commands
 from lineside.demo.commanding import Commanding, NotTaken, NotYet
 from lineside.demo.run import command_line, commands_lines, commands_problems
 from lineside.demo.three_commands import LOCK_REASON, Shown, ThreeCommands
 
 JOIN_S_MAX = 30.0
+
+
+@pytest.fixture(autouse=True)
+def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The late command's second passes sooner. That it is let through after its time, and not before, stays."""
+    monkeypatch.setattr(three_commands, "SHORT_S", 0.1)
+    monkeypatch.setattr(three_commands, "BEYOND_S", 0.05)
+    monkeypatch.setattr(three_commands, "_POLL_S", 0.01)
 
 
 class PlayedLine(Commanding):

@@ -1,0 +1,157 @@
+"""``cloud-ingest release`` and ``rollout``: packages, and agents that are brought to them group by group."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cloud_ingest.cli.asking import (
+    DEFAULT_CONFIG,
+    EXIT_PROBLEM,
+    ConfigOption,
+    JsonOption,
+    ReasonOption,
+    ask,
+    asked_reason,
+    load,
+    print_json,
+    show,
+    user,
+)
+
+release = typer.Typer(help="Packages of releases: add, list.", no_args_is_help=True)
+rollout = typer.Typer(
+    help="Agents brought to a release, group by group: start, list, show, stop.", no_args_is_help=True
+)
+RolloutArgument = Annotated[int, typer.Argument(help="Its number, as 'rollout list' shows it")]
+
+
+@release.command()
+def add(
+    package: Annotated[Path, typer.Argument(help="A package that 'lineside release build' has made")],
+    config: ConfigOption = DEFAULT_CONFIG,
+    as_json: JsonOption = False,
+) -> None:
+    """Take a package, for agents to fetch. Whose signature counts is up to each agent."""
+    from cloud_ingest.releases import packages
+    from connectors.ports.clock import SystemClock
+
+    found = ask(config, lambda database: packages.add(database, SystemClock(), package, by=user()))
+    if as_json:
+        print_json({"version": found.version, "sha256": found.sha256, "bytes": found.size_bytes})
+    else:
+        typer.echo(f"Lineside {found.version}, {found.size_bytes:,} bytes, SHA-256 {found.sha256}")
+
+
+@release.command("list")
+def list_releases(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
+    """List the packages, the newest first."""
+    from cloud_ingest.cli.release_screens import releases_screen
+    from cloud_ingest.releases import packages
+
+    rows = ask(config, packages.listed)
+    if as_json:
+        print_json(rows)
+    else:
+        show(releases_screen(rows))
+
+
+@rollout.command()
+def start(
+    release: Annotated[str, typer.Argument(help="Its version, or the beginning of its SHA-256")],
+    group: Annotated[
+        list[str],
+        typer.Option(
+            "--group", "-g", help="Agents as group/name with * and ?, separated by commas; the canaries first"
+        ),
+    ],
+    config: ConfigOption = DEFAULT_CONFIG,
+    soak: Annotated[
+        str, typer.Option(help="So long a group has to be well before the next, such as 30m or 24h")
+    ] = "1h",
+    failures: Annotated[int, typer.Option(min=0, max=1000, help="So many agents may fail before it halts")] = 0,
+    health: Annotated[str, typer.Option(help="An agent has so long to be well, or it goes back")] = "5m",
+    expires: Annotated[str, typer.Option(help="An agent that is away for longer has failed")] = "1h",
+    as_json: JsonOption = False,
+) -> None:
+    """Bring agents to a release, group by group. It halts by itself when one fails.
+
+    A group's turn comes when every agent of the group before runs the release, has done so for the time to soak, and is
+    still online.
+    """
+    from cloud_ingest.releases import rollouts
+    from connectors.ports.clock import SystemClock
+
+    groups = [[part.strip() for part in each.split(",") if part.strip()] for each in group]
+    asked = rollouts.Asked(
+        release,
+        groups,
+        soak_s=_seconds(soak, "--soak", 0, 30 * 86_400),
+        failures_max=failures,
+        health_s=round(_seconds(health, "--health", 5, 3600)),
+        expires_s=round(_seconds(expires, "--expires", 1, 30 * 86_400)),
+    )
+    number = ask(config, lambda database: rollouts.start(database, SystemClock(), asked, by=user()))
+    if as_json:
+        print_json({"rollout": number})
+    else:
+        typer.echo(f"rollout {number} runs; 'cloud-ingest rollout show {number}' says how far it is")
+
+
+@rollout.command("list")
+def list_rollouts(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
+    """List rollouts, the newest first."""
+    from cloud_ingest.cli.release_screens import rollouts_screen
+    from cloud_ingest.releases import rollouts
+
+    rows = ask(config, rollouts.listed)
+    if as_json:
+        print_json(rows)
+    else:
+        show(rollouts_screen(rows))
+
+
+@rollout.command("show")
+def show_rollout(number: RolloutArgument, config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
+    """Show a rollout with its agents. Exit code 1 when it has halted."""
+    from cloud_ingest.cli.release_screens import rollout_screen
+    from cloud_ingest.releases import rollouts
+
+    found: dict[str, Any] = ask(config, lambda database: rollouts.shown(database, number))
+    if as_json:
+        print_json(found)
+    else:
+        show(rollout_screen(found))
+    if found["state"] == "halted":
+        raise typer.Exit(EXIT_PROBLEM)
+
+
+@rollout.command()
+def stop(number: RolloutArgument, reason: ReasonOption, config: ConfigOption = DEFAULT_CONFIG) -> None:
+    """Send the release to no further agent. Agents that run it keep it."""
+    from cloud_ingest.commands.requests import Requests
+    from cloud_ingest.releases import rollouts
+    from connectors.ports.clock import SystemClock
+
+    why, patterns = asked_reason(reason), load(config).commands.approve
+
+    def work(database: Any) -> Any:
+        requests = Requests(database, SystemClock(), patterns)
+        return rollouts.stop(database, SystemClock(), requests, number, by=user(), reason=why)
+
+    taken_back = ask(config, work)
+    typer.echo(f"rollout {number} is stopped; {taken_back} commands that nobody had yet are taken back")
+
+
+def _seconds(text: str, option: str, least_s: float, most_s: float) -> float:
+    from connectors.ports.settings import parse_duration
+
+    try:
+        seconds = parse_duration(text)
+    except ValueError as exc:
+        raise typer.BadParameter(f"{option}: {text!r} is not a length of time; write it as 30m or 24h") from exc
+    if not least_s <= seconds <= most_s:
+        raise typer.BadParameter(f"{option}: {text!r} is not from {least_s:g} s to {most_s:g} s")
+    return seconds

@@ -1,0 +1,287 @@
+"""Rollouts: started and stopped by people, and carried on by one process at a time, as the rules say.
+
+Every step is in the database before or with what it does, and a command is asked for with a key of its own: a process
+that ends anywhere leaves nothing that another would do twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final, assert_never
+
+from cloud_ingest.commands import audit
+from cloud_ingest.commands.refused import RequestRefused, Why
+from cloud_ingest.commands.requests import CommandRequest, Requests
+from cloud_ingest.observability.release_events import RolloutEnded, RolloutSent
+from cloud_ingest.releases import packages
+from cloud_ingest.releases.rules import (
+    AGENTS_MAX,
+    GROUPS_MAX,
+    End,
+    Member,
+    Plan,
+    Progress,
+    Send,
+    Wait,
+    grouped,
+    next_step,
+    progress_of,
+)
+from connectors.commands.envelope import InstallRelease
+from connectors.commands.states import UNSENT, CommandState
+from connectors.observability.events import emit
+from connectors.ports.clock import Clock
+from connectors.ports.database import Database, Row
+
+LOOK_S: Final = 1.0
+RUNNING_MAX: Final = 20
+_MEMBERS: Final = (
+    "SELECT rollout_agent.*, agent.group_name || '/' || agent.name AS agent, agent.online, agent.version, "
+    "command.state, command.changed_ms, (SELECT reason FROM command_state WHERE command_state.command_id = "
+    "command.command_id AND NOT is_late ORDER BY state_id DESC LIMIT 1) AS said "
+    "FROM rollout_agent JOIN agent USING (agent_id) LEFT JOIN command USING (command_id) "
+    "WHERE rollout_id = $1 ORDER BY group_number, 3"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A rollout as it is asked for: ``release`` is a version or a SHA-256; ``groups`` are patterns of group/name."""
+
+    release: str
+    groups: Sequence[Sequence[str]]
+    soak_s: float
+    failures_max: int = 0
+    health_s: int = 300
+    expires_s: int = 3600
+
+
+async def start(database: Database, clock: Clock, asked: Asked, *, by: str) -> int:
+    """Start a rollout: its number. Raises ``RequestRefused``."""
+    if not asked.groups or len(asked.groups) > GROUPS_MAX:
+        raise RequestRefused(Why.INVALID, "no_groups", f"it needs 1 to {GROUPS_MAX} groups, the canaries first")
+    package = await packages.named(database, asked.release)
+    now_ms = clock.now_ns() // 1_000_000
+    async with database.transaction() as session:
+        head = await audit.lock_head(session)
+        rows = await session.fetch("SELECT agent_id, group_name || '/' || name AS agent FROM agent WHERE acknowledges")
+        found = grouped([str(row["agent"]) for row in rows], asked.groups)
+        for number, patterns in enumerate(asked.groups, 1):
+            if number not in found.values():
+                raise RequestRefused(
+                    Why.UNKNOWN, "empty_group", f"group {number} ({', '.join(patterns)}) names no agent of its own"
+                )
+        if len(found) > AGENTS_MAX:
+            raise RequestRefused(Why.TOO_LARGE, "too_many", f"{len(found)} agents; {AGENTS_MAX} at most")
+        ids = {str(row["agent"]): int(row["agent_id"]) for row in rows}
+        busy = await session.fetch(
+            "SELECT rollout_id FROM rollout JOIN rollout_agent USING (rollout_id) "
+            "WHERE state = 'running' AND agent_id = ANY($1::int[]) LIMIT 1",
+            [ids[agent] for agent in found],
+        )
+        if busy:
+            said = f"rollout {busy[0]['rollout_id']} has some of these agents; stop it before"
+            raise RequestRefused(Why.CONFLICT, "rollout_running", said)
+        (row,) = await session.fetch(
+            "INSERT INTO rollout (tenant_id, sha256, state, soak_ms, failures_max, health_s, expires_s, started_ms, "
+            "started_by, changed_ms) VALUES ($1, $2, 'running', $3, $4, $5, $6, $7, $8, $7) RETURNING rollout_id",
+            audit.TENANT,
+            package.sha256,
+            round(asked.soak_s * 1000),
+            asked.failures_max,
+            asked.health_s,
+            asked.expires_s,
+            now_ms,
+            by,
+        )
+        rollout = int(row["rollout_id"])
+        await session.execute_many(
+            "INSERT INTO rollout_agent (rollout_id, tenant_id, agent_id, group_number) VALUES ($1, $2, $3, $4)",
+            [(rollout, audit.TENANT, ids[agent], number) for agent, number in found.items()],
+        )
+        details = {
+            "version": package.version,
+            "sha256": package.sha256,
+            "groups": [list(each) for each in asked.groups],
+        }
+        await audit.append(session, head, [audit.Deed(now_ms, by, "rollout started", f"rollout {rollout}", details)])
+    return rollout
+
+
+async def stop(database: Database, clock: Clock, requests: Requests, rollout: int, *, by: str, reason: str) -> int:
+    """Send the release to nobody else; commands that wait to be sent are taken back: how many.
+
+    Agents that have it keep it. Raises ``RequestRefused`` unless it runs.
+    """
+    await _end(database, clock, rollout, "stopped", reason, by=by)
+    taken_back = 0
+    async with database.session() as session:
+        rows = await session.fetch(_MEMBERS, rollout)
+    for row in rows:
+        if row["command_id"] is not None and row["state"] in {state.value for state in UNSENT}:
+            try:
+                await requests.cancel(str(row["command_id"]), actor=by, reason=f"rollout {rollout} was stopped")
+            except RequestRefused:
+                continue  # it was sent meanwhile
+            taken_back += 1
+    return taken_back
+
+
+async def _end(database: Database, clock: Clock, rollout: int, state: str, reason: str, *, by: str) -> None:
+    now_ms = clock.now_ns() // 1_000_000
+    async with database.transaction() as session:
+        head = await audit.lock_head(session)
+        ended = await session.execute(
+            "UPDATE rollout SET state = $2, reason = $3, changed_ms = $4 WHERE rollout_id = $1 AND state = 'running'",
+            rollout,
+            state,
+            reason,
+            now_ms,
+        )
+        if not ended:
+            raise RequestRefused(Why.CONFLICT, "not_running", f"there is no rollout {rollout} that runs")
+        deed = audit.Deed(now_ms, by, f"rollout {state}", f"rollout {rollout}", {"reason": reason})
+        await audit.append(session, head, [deed])
+
+
+class Rollouts:
+    """Carries rollouts on, alone; see the module."""
+
+    def __init__(self, database: Database, clock: Clock, requests: Requests) -> None:
+        self._database = database
+        self._clock = clock
+        self._requests = requests
+
+    async def run(self) -> None:
+        """Work until cancelled. Raises ``DatabaseUnavailable``."""
+        while True:
+            await self.look()
+            await asyncio.sleep(LOOK_S)
+
+    async def look(self) -> None:
+        """Take the next step of each rollout that runs."""
+        async with self._database.session() as session:
+            rows = await session.fetch(
+                "SELECT rollout.*, release.version FROM rollout JOIN release USING (tenant_id, sha256) "
+                "WHERE state = 'running' ORDER BY rollout_id LIMIT $1",
+                RUNNING_MAX,
+            )
+        for row in rows:
+            await self._carry_on(row)
+
+    async def _carry_on(self, rollout: Row) -> None:
+        number = int(rollout["rollout_id"])
+        async with self._database.session() as session:
+            rows = await session.fetch(_MEMBERS, number)
+        members = [member_of(row, str(rollout["version"])) for row in rows]
+        plan = Plan(int(rollout["soak_ms"]), int(rollout["failures_max"]))
+        step = next_step(plan, members, self._clock.now_ns() // 1_000_000)
+        match step:
+            case Send():
+                for agent in step.agents:
+                    await self._send(rollout, agent)
+            case Wait():
+                async with self._database.session() as session:
+                    await session.execute(
+                        "UPDATE rollout SET reason = $2 WHERE rollout_id = $1 AND state = 'running' AND reason <> $2",
+                        number,
+                        step.reason,
+                    )
+            case End():
+                state = "halted" if step.halted else "done"
+                try:
+                    await _end(self._database, self._clock, number, state, step.reason, by="cloud")
+                except RequestRefused:
+                    return  # somebody has stopped it just now
+                emit(RolloutEnded(number, state, step.reason))
+            case _:
+                assert_never(step)
+
+    async def _send(self, rollout: Row, agent: str) -> None:
+        number, command, refused = int(rollout["rollout_id"]), None, ""
+        action = InstallRelease(version=rollout["version"], sha256=rollout["sha256"], health_s=int(rollout["health_s"]))
+        expires_s = float(rollout["expires_s"])
+        request = CommandRequest(agent=agent, action=action, reason=f"rollout {number}", expires_s=expires_s)
+        try:
+            key = f"rollout {number} {agent}"[:255]
+            command = (await self._requests.take(request, issuer=str(rollout["started_by"]), key=key)).command
+        except RequestRefused as exc:
+            refused = str(exc)
+        group, _, name = agent.partition("/")
+        async with self._database.session() as session:
+            await session.execute(
+                "UPDATE rollout_agent SET command_id = $2, refused = $3 WHERE rollout_id = $1 AND agent_id = "
+                "(SELECT agent_id FROM agent WHERE group_name = $4 AND name = $5)",
+                number,
+                command,
+                refused,
+                group,
+                name,
+            )
+        emit(RolloutSent(number, agent, command or "", refused))
+
+
+def member_of(row: Row, version: str) -> Member:
+    """An agent of a rollout, as the rules look at it."""
+    state = None if row["state"] is None else CommandState(row["state"])
+    return Member(
+        agent=str(row["agent"]),
+        group=int(row["group_number"]),
+        progress=progress_of(state, str(row["refused"])),
+        since_ms=int(row["changed_ms"] or 0),
+        runs=bool(row["online"]) and row["version"] == version,
+        reason=str(row["refused"] or "") or f"{row['state']}: {row['said'] or ''}",
+    )
+
+
+async def listed(database: Database) -> list[dict[str, Any]]:
+    """All rollouts, the newest first, without their agents."""
+    async with database.session() as session:
+        rows = await session.fetch(
+            "SELECT rollout.*, release.version, (SELECT count(*) FROM rollout_agent "
+            "WHERE rollout_agent.rollout_id = rollout.rollout_id) AS agents "
+            "FROM rollout JOIN release USING (tenant_id, sha256) ORDER BY rollout_id DESC LIMIT 1000"
+        )
+    return [_document(row) for row in rows]
+
+
+async def shown(database: Database, rollout: int) -> dict[str, Any]:
+    """One rollout with its agents. Raises ``RequestRefused`` when there is none."""
+    found = [row for row in await listed(database) if row["rollout"] == rollout]
+    if not found:
+        raise RequestRefused(Why.UNKNOWN, "unknown_rollout", f"there is no rollout {rollout}")
+    async with database.session() as session:
+        rows = await session.fetch(_MEMBERS, rollout)
+    members = [member_of(row, found[0]["version"]) for row in rows]
+    return {
+        **found[0],
+        "members": [
+            {
+                "agent": member.agent,
+                "group": member.group,
+                "progress": member.progress.value,
+                "runs": member.runs,
+                "command": row["command_id"],
+                "reason": member.reason if member.progress is Progress.FAILED else "",
+            }
+            for member, row in zip(members, rows, strict=True)
+        ],
+    }
+
+
+def _document(row: Row) -> dict[str, Any]:
+    return {
+        "rollout": int(row["rollout_id"]),
+        "version": str(row["version"]),
+        "sha256": str(row["sha256"]),
+        "state": str(row["state"]),
+        "reason": str(row["reason"]),
+        "agents": int(row["agents"]),
+        "soak_s": row["soak_ms"] / 1000,
+        "failures_max": int(row["failures_max"]),
+        "started": datetime.fromtimestamp(row["started_ms"] / 1000, UTC),
+        "by": str(row["started_by"]),
+    }

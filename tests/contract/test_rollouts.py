@@ -1,0 +1,219 @@
+"""Packages and rollouts on a real database: taken once, fetched by an agent's downloader, carried on after any end."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from cloud_ingest.commands import audit
+from cloud_ingest.commands.refused import RequestRefused
+from cloud_ingest.gateway.app import make_app
+from cloud_ingest.gateway.server import serve
+from cloud_ingest.observability.obstacles import Obstacles
+from cloud_ingest.releases import packages, rollouts
+from cloud_ingest.releases.rollouts import Asked, Rollouts
+from connectors.commands.states import CommandState
+from connectors.model.delivery import AgentName
+from connectors.releases.package import file_sha256
+from edge_agent.releases.download import DownloadFailed, Gateway, download
+from tests.contract.command_steps import Office, office
+from tests.unit.releases import packages as made
+
+AGENTS = ["plant/line-1", "plant/line-2", "plant/line-3"]
+SOAK_S = 600.0
+
+
+class Fleet:
+    """An office with three agents and a release."""
+
+    def __init__(self, here: Office, sha256: str) -> None:
+        self.here, self.sha256 = here, sha256
+        self.rollouts = Rollouts(here.database, here.clock, here.requests)
+
+    async def start(self, *groups: list[str], failures_max: int = 0) -> int:
+        asked = Asked("1.1.0", groups or ([AGENTS[0]], ["plant/*"]), SOAK_S, failures_max)
+        return await rollouts.start(self.here.database, self.here.clock, asked, by="anna")
+
+    async def asked(self) -> list[str]:
+        """Who was asked to install something, in order."""
+        rows = await self.here.fetch(
+            "SELECT group_name || '/' || name AS agent FROM command JOIN agent USING (agent_id) "
+            "WHERE action LIKE '%install_release%' ORDER BY command_id"
+        )
+        return [row["agent"] for row in rows]
+
+    async def becomes(self, agent: str, state: CommandState, version: str = "1.1.0") -> None:
+        """The agent's command ends so, and it is born with ``version``."""
+        now_ms = self.here.clock.now_ns() // 1_000_000
+        await self.here.fetch(
+            "UPDATE command SET state = $2, changed_ms = $3 FROM agent WHERE agent.agent_id = command.agent_id "
+            "AND group_name || '/' || name = $1 RETURNING 1",
+            agent,
+            state.value,
+            now_ms,
+        )
+        await self.is_online(agent, online=True, version=version)
+
+    async def is_online(self, agent: str, *, online: bool, version: str = "1.1.0") -> None:
+        await self.here.fetch(
+            "UPDATE agent SET online = $2, version = $3 WHERE group_name || '/' || name = $1 RETURNING 1",
+            agent,
+            online,
+            version,
+        )
+
+    async def shown(self, number: int) -> tuple[str, str]:
+        found = await rollouts.shown(self.here.database, number)
+        return found["state"], found["reason"]
+
+    def soaks(self) -> None:
+        self.here.clock.ahead_ms += round(SOAK_S * 1000)
+
+
+@asynccontextmanager
+async def fleet(dsn: str, folder: Path) -> AsyncIterator[Fleet]:
+    async with office(dsn) as here:
+        for name in AGENTS:
+            await here.prepare(AgentName(*name.split("/")))
+        package = await packages.add(here.database, here.clock, made.package(folder), by="anna")
+        yield Fleet(here, package.sha256)
+
+
+async def test_the_canary_first_then_after_the_soak_the_others(database_dsn: str, tmp_path: Path) -> None:
+    async with fleet(database_dsn, tmp_path) as here:
+        number = await here.start()
+        for _ in range(3):
+            await here.rollouts.look()
+        assert await here.asked() == [AGENTS[0]], "once, however often it is looked at"
+        await here.becomes(AGENTS[0], CommandState.SUCCEEDED)
+        await here.rollouts.look()
+        assert await here.asked() == [AGENTS[0]]
+        assert "soaks" in (await here.shown(number))[1]
+        here.soaks()
+        await here.is_online(AGENTS[0], online=False)
+        await here.rollouts.look()
+        assert await here.asked() == [AGENTS[0]], "it is not online any more"
+        await here.is_online(AGENTS[0], online=True, version="1.0.0")
+        await here.rollouts.look()
+        assert await here.asked() == [AGENTS[0]], "it runs another version"
+        await here.is_online(AGENTS[0], online=True)
+        await here.rollouts.look()
+        assert sorted(await here.asked()) == AGENTS
+        for agent in AGENTS[1:]:
+            await here.becomes(agent, CommandState.SUCCEEDED)
+        here.soaks()
+        await here.rollouts.look()
+        assert await here.shown(number) == ("done", "3 of 3 agents run it")
+        assert await audit.verify(here.here.database) == (6, []), "added, started, three asked, done"
+
+
+async def test_a_failed_canary_halts_it_for_good(database_dsn: str, tmp_path: Path) -> None:
+    async with fleet(database_dsn, tmp_path) as here:
+        number = await here.start()
+        await here.rollouts.look()
+        await here.becomes(AGENTS[0], CommandState.FAILED, version="1.0.0")
+        await here.rollouts.look()
+        state, reason = await here.shown(number)
+        assert (state, reason.startswith(f"{AGENTS[0]}: failed")) == ("halted", True)
+        here.soaks()
+        await here.rollouts.look()
+        assert await here.asked() == [AGENTS[0]]
+
+
+async def test_a_process_that_ends_after_asking_asks_nobody_twice(
+    database_dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with fleet(database_dsn, tmp_path) as here:
+        await here.start(["plant/*"])
+        await here.rollouts.look()
+        first = await here.asked()
+        assert sorted(first) == AGENTS
+        await here.here.fetch("UPDATE rollout_agent SET command_id = NULL RETURNING 1")  # not written before its end
+        await Rollouts(here.here.database, here.here.clock, here.here.requests).look()
+        assert await here.asked() == first
+        rows = await here.here.fetch("SELECT command_id FROM rollout_agent")
+        assert all(row["command_id"] for row in rows)
+
+
+async def test_a_stopped_one_takes_back_what_was_not_sent(database_dsn: str, tmp_path: Path) -> None:
+    async with fleet(database_dsn, tmp_path) as here:
+        number = await here.start()
+        await here.rollouts.look()
+        office = here.here
+        taken_back = await rollouts.stop(
+            office.database, office.clock, office.requests, number, by="berta", reason="wrong release"
+        )
+        assert taken_back == 1
+        assert await here.shown(number) == ("stopped", "wrong release")
+        rows = await office.fetch("SELECT state FROM command")
+        assert [row["state"] for row in rows] == ["cancelled"]
+        with pytest.raises(RequestRefused, match="no rollout"):
+            await rollouts.stop(office.database, office.clock, office.requests, number, by="berta", reason="again")
+
+
+async def test_what_cannot_be_started_is_refused(database_dsn: str, tmp_path: Path) -> None:
+    async with fleet(database_dsn, tmp_path) as here:
+        office = here.here
+        for groups, code in (
+            ((), "no_groups"),
+            ((["other/*"],), "empty_group"),
+            ((["plant/*"], ["plant/line-1"]), "empty_group"),
+        ):
+            with pytest.raises(RequestRefused) as caught:
+                await rollouts.start(office.database, office.clock, Asked("1.1.0", groups, SOAK_S), by="anna")
+            assert caught.value.code == code
+        with pytest.raises(RequestRefused, match="no release 2"):
+            await rollouts.start(office.database, office.clock, Asked("2.0.0", [["plant/*"]], SOAK_S), by="anna")
+        await here.start()
+        with pytest.raises(RequestRefused, match="stop it before"):
+            await here.start([AGENTS[0]])
+        assert len(await rollouts.listed(office.database)) == 1
+
+
+async def test_a_package_is_taken_once_and_what_is_none_is_refused(database_dsn: str, tmp_path: Path) -> None:
+    async with fleet(database_dsn, tmp_path) as here:
+        office = here.here
+        await packages.add(office.database, office.clock, tmp_path / "release.zip", by="anna")
+        (row,) = await packages.listed(office.database)
+        assert (row["version"], row["sha256"], row["key"]) == ("1.1.0", here.sha256, made.KEY.key_id)
+        assert (await packages.named(office.database, here.sha256[:8])).sha256 == here.sha256
+        (tmp_path / "text").write_text("no package")
+        for path in (tmp_path / "text", tmp_path / "nothing"):
+            with pytest.raises(RequestRefused):
+                await packages.add(office.database, office.clock, path, by="anna")
+
+
+async def test_an_agent_fetches_it_from_the_gateway_and_goes_on_where_it_broke_off(
+    database_dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packages, "PIECE_BYTES", 100)
+    async with fleet(database_dsn, tmp_path) as here:
+        listening = socket.create_server(("127.0.0.1", 0))
+        app = make_app(here.here.database, CollectorRegistry(), Obstacles(), here.here.requests)
+        serving = asyncio.create_task(serve(listening, app))
+        gateway = Gateway(f"http://127.0.0.1:{listening.getsockname()[1]}", None, 1_000_000)
+        whole = (tmp_path / "release.zip").read_bytes()
+        try:
+            for have in (0, 1, 99, 100, 101, len(whole) - 1, len(whole)):
+                target = tmp_path / f"fetched-{have}"
+                target.write_bytes(whole[:have])
+                await asyncio.to_thread(download, gateway, here.sha256, target, threading.Event())
+                assert target.read_bytes() == whole
+                assert file_sha256(target) == here.sha256
+            with pytest.raises(DownloadFailed, match="no such release"):
+                await asyncio.to_thread(download, gateway, "0" * 64, tmp_path / "none", threading.Event())
+            small = Gateway(gateway.url, None, len(whole) - 1)
+            with pytest.raises(DownloadFailed, match="more than"):
+                await asyncio.to_thread(download, small, here.sha256, tmp_path / "large", threading.Event())
+            assert not (tmp_path / "large").exists()
+        finally:
+            serving.cancel()
+            await asyncio.wait([serving])
+            listening.close()
