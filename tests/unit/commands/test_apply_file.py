@@ -44,7 +44,8 @@ async def test_a_version_is_in_use_when_what_was_read_before_is_read_with_it(tmp
         assert (file.name, file.version, file.sha256, file.loaded) == (NAME, 1, sha(FASTER), True)
     async with living(box.start()) as start:
         await asyncio.sleep(100.0)
-        assert (start.states(id_), start.restarts, box.content) == ([], [], FASTER)
+        assert (start.restarts, box.content) == ([], FASTER)
+        assert set(start.states(id_)) <= {"succeeded"}, "told once more at most, and the same"
 
 
 @virtual_time
@@ -55,7 +56,7 @@ async def test_a_version_with_which_a_device_is_not_read_any_more_is_put_back_by
     async with living(box.start()) as start:
         await until(lambda: start.restarts)
         assert start.clock.monotonic_s() >= 60.0
-        assert start.states(id_) == [], "the file before is not in use yet"
+        assert "failed" not in start.states(id_), "the file before is not in use yet"
     assert box.content == PRESS
     async with living(box.start()) as start:
         report = await start.done(id_)

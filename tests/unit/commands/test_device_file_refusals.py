@@ -185,5 +185,7 @@ async def test_a_device_that_is_away(tmp_path: Path) -> None:
 
 
 def test_every_refusal_has_a_test() -> None:
-    text = "".join(path.read_text() for path in Path(__file__).parent.glob("test_*refusals.py"))
+    here = Path(__file__).parent
+    tests = [*here.glob("test_*refusals.py"), *(here.parent / "releases").glob("test_*.py")]
+    text = "".join(path.read_text() for path in tests)
     assert [code.name for code in Refusal if f"Refusal.{code.name}" not in text] == []
