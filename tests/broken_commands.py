@@ -22,7 +22,8 @@ from edge_agent.commands.writing import Outcome
 
 
 @contextmanager
-def _replaced(owner: Any, name: str, replacement: Any) -> Iterator[None]:
+def replaced(owner: Any, name: str, replacement: Any) -> Iterator[None]:
+    """``owner`` has ``replacement`` in the place of its ``name`` meanwhile."""
     before = owner.__dict__[name]
     setattr(owner, name, replacement)
     try:
@@ -37,7 +38,7 @@ def write_before_the_journal() -> AbstractContextManager[None]:
     async def broken(self: Work, command: Command, before: Any, detail: str) -> None:
         await asyncio.sleep(0)
 
-    return _replaced(Work, "_begin", broken)
+    return replaced(Work, "_begin", broken)
 
 
 def recovery_writes_again() -> AbstractContextManager[None]:
@@ -48,7 +49,7 @@ def recovery_writes_again() -> AbstractContextManager[None]:
         for command in open_commands:
             await self._hand_over(command, clock_known)
 
-    return _replaced(Recovery, "run", broken)
+    return replaced(Recovery, "run", broken)
 
 
 def no_replay_check() -> AbstractContextManager[None]:
@@ -62,7 +63,7 @@ def no_replay_check() -> AbstractContextManager[None]:
             connection.execute("DELETE FROM command WHERE number = ?", row)
         return take(self, connection, intake, now_ms)
 
-    return _replaced(Journal, "_take", broken)
+    return replaced(Journal, "_take", broken)
 
 
 def no_read_back() -> AbstractContextManager[None]:
@@ -84,7 +85,7 @@ def no_read_back() -> AbstractContextManager[None]:
     def both() -> Iterator[None]:
         from edge_agent.commands import work
 
-        with _replaced(writing, "_read_back", broken), _replaced(work, "write_once", noted):
+        with replaced(writing, "_read_back", broken), replaced(work, "write_once", noted):
             yield
 
     return both()
@@ -101,7 +102,7 @@ def locks_are_not_looked_at() -> AbstractContextManager[None]:
         finally:
             self._locks = locks
 
-    return _replaced(Executor, "_situation", broken)
+    return replaced(Executor, "_situation", broken)
 
 
 BUILDS: Final[dict[str, Callable[[], AbstractContextManager[None]]]] = {

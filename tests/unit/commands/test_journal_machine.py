@@ -12,8 +12,8 @@ from hypothesis import Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from edge_agent.commands.audit_log import chain_problems
+from tests.broken_commands import BUILDS
 from tests.exploration import histories
-from tests.unit.commands.broken_commands import BUILDS
 from tests.unit.commands.command_machine import CommandMachine
 from tests.unit.commands.played_line import Line, running
 from tests.virtual_time import run
