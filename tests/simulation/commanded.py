@@ -191,9 +191,10 @@ def problems_of_commands(plant: Plant) -> Iterator[str]:
     for value, count in written.items():
         if count > 1:
             yield f"the command to write {value:g} was written {count} times"
+    made = Counter(float(json.loads(row["action"])["value"]) for row in tables.commands.values())
     for order in plant.orders:
-        if len(order.taken) != 1:
-            yield f"{order.key} is {len(order.taken)} commands"
+        if made[order.value] != 1 or len(order.taken) != 1:
+            yield f"{order.key} is {made[order.value]} commands"
     states: dict[str, list[Row]] = {command: [] for command in tables.commands}
     for row in tables.command_states:
         states[row["command_id"]].append(row)

@@ -18,7 +18,7 @@ LONG_DAY_S: Final = 20.0
 LONG_DAYS: Final = 0.2
 """So many days are long: they find what needs time (retries that have grown slow, an outage after a recovery). A short
 one finds most of the rest, and three of them take no longer than a long one."""
-COMMANDS_EVERY: Final = 10
+COMMANDS_EVERY: Final = 5
 CLOUD_OF_COMMANDS: Final = ("commands-1", "gateway-1")
 FAULT_S_MIN: Final = 2.0
 """So long before the end of the day the last fault begins."""
@@ -79,7 +79,7 @@ class Plan:
     packet_bytes_max: int
     ack_interval_s: float
     has_commands: bool
-    """Whether each agent has a press that is commanded. Such a seed takes longer, so few are."""
+    """Whether each agent has a press that is commanded. Such a seed takes half as long again, so few are."""
     faults: tuple[Fault, ...] = field(default=())
 
     @property

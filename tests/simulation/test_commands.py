@@ -61,7 +61,7 @@ BUILDS: Final[dict[str, tuple[Callable[[], AbstractContextManager[None]], str]]]
     "recovery writes again": (broken_commands.recovery_writes_again, "was written 2 times"),
     "no replay check": (broken_commands.no_replay_check, "was written 2 times"),
     "no read-back": (broken_commands.no_read_back, "which its press has never held"),
-    "two commands for one key": (two_commands_for_one_key, " commands"),
+    "two commands for one key": (two_commands_for_one_key, "is 2 commands"),
     "late reports count": (late_reports_count, "its state has gone back"),
     "what is not published is passed over": (
         what_is_not_published_is_passed_over,
