@@ -18,7 +18,7 @@ LONG_DAY_S: Final = 20.0
 LONG_DAYS: Final = 0.2
 """So many days are long: they find what needs time (retries that have grown slow, an outage after a recovery). A short
 one finds most of the rest, and three of them take no longer than a long one."""
-COMMANDS_EVERY: Final = 5
+COMMANDS_EVERY: Final = 10
 CLOUD_OF_COMMANDS: Final = ("commands-1", "gateway-1")
 FAULT_S_MIN: Final = 2.0
 """So long before the end of the day the last fault begins."""
