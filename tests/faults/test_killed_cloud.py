@@ -25,11 +25,11 @@ from connectors.commands.states import CommandState, may_follow
 from connectors.postgres.event_log import open_event_log
 from edge_agent.commands.pinned_keys import write_pinned_keys
 from tests.faults.test_killed_commands import WRITES
+from tests.patience import WAIT_S_MAX
 from tests.servers.modbus import ModbusServer
 from tests.system.cloud_process import Cloud
 from tests.system.edge_agent_steps import AgentProcess
 
-WAIT_S_MAX: Final = 90.0
 ROLES: Final = ("ingest", "commands", "gateway")
 ENDS: Final = ("succeeded", "failed", "refused", "expired", "cancelled", "unknown")
 DEVICES: Final = """

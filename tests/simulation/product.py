@@ -16,6 +16,7 @@ from typing import Any, Final
 from connectors.commands.ulid import new_ulid
 from edge_agent.buffer.damage import _CONSTANTS
 from edge_agent.buffer.feed import Feed
+from edge_agent.command_parts import CommandParts
 from tests.simulation.agents import UNSENT_BYTES_MAX, NoCommands, NoSocket
 from tests.simulation.disk import SimulatedOs
 from tests.simulation.event_loop import current_process
@@ -81,7 +82,7 @@ def simulated(plan: Plan, trace: Trace) -> Iterator[None]:
 
 
 _NO_COMMANDS: Final[dict[tuple[str, str], Any]] = {
-    ("edge_agent.main", "Commands"): NoCommands,
+    ("edge_agent.main", "command_parts"): lambda *_: CommandParts(NoCommands(), None),  # type: ignore[arg-type]
     ("edge_agent.main", "JournalThread"): NoCommands,
 }
 

@@ -23,12 +23,13 @@ from connectors.commands.states import ENDED, CommandState
 from edge_agent.commands.pinned_keys import write_pinned_keys
 from tests.faults.commanding_cloud import CommandingCloud
 from tests.faults.test_killed_commands import WRITES
+from tests.patience import WAIT_S_MAX
 from tests.servers.modbus import ModbusServer
 from tests.system.edge_agent_steps import EDGE_AGENT, AgentProcess
 from tests.system.small_disk import SmallDisk, small_disk
 
 HELD: Final = [180, 175]
-WAIT_S_MAX: Final = 60.0
+
 DEVICES: Final = """
 - name: oven
   driver: modbus
