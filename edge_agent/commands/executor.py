@@ -273,6 +273,10 @@ class Executor:
         """Whether it may not be written any more: reading what is there before has taken its time."""
         return refuse_now(command.envelope, command.source, self._situation(command), has_begun=has_begun)
 
+    def refused_to_end(self, command: Command) -> Refused | None:
+        """Whether not even what ends a pulse may be written: somebody has locked the line or switched commands off."""
+        return self._refused_now(command, has_begun=True)
+
     def _situation(self, command: Command) -> Situation:
         envelope, now_s = command.envelope, self._clock.monotonic_s()
         written_s = self._written_s.get(target_of(envelope))

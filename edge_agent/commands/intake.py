@@ -29,7 +29,7 @@ from edge_agent.commands.cloud_time import CloudNow
 from edge_agent.commands.executor import Executor
 from edge_agent.commands.journal import AGENT, Journal
 from edge_agent.commands.journal_file import JournalUnavailable
-from edge_agent.commands.journal_rows import Intake, Taken
+from edge_agent.commands.journal_rows import Command, Intake, Taken
 from edge_agent.commands.journal_thread import JournalAccess
 from edge_agent.commands.targets import Refused, Targets
 from edge_agent.commands.telling import Telling
@@ -46,6 +46,8 @@ PLAIN_A_MINUTE: Final = 120
 """Anybody on the broker can write plain commands, and each that is taken has its place in the journal for ever."""
 STRANGERS_AN_HOUR: Final = 60
 CLOCK_S_MAX: Final = 5.0
+DOUBT_S: Final = 1.0
+"""How often the journal is asked again whether it has taken what it said it had not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,8 @@ class CommandIntake:
         self._strangers: deque[float] = deque(maxlen=STRANGERS_AN_HOUR)
         self._plain: deque[float] = deque(maxlen=PLAIN_A_MINUTE)
         self._unaudited = 0
+        self._doubtful: deque[str] = deque(maxlen=WAITING_MAX)
+        """Ids that the journal may have taken, although its disk failed."""
 
     def received(self, message: CommandReceived) -> None:
         """A message has come; it is looked at soon."""
@@ -107,8 +111,11 @@ class CommandIntake:
         """
         await hello_told.wait()
         while True:
-            await self._something.wait()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(DOUBT_S if self._doubtful else None):
+                    await self._something.wait()
             self._something.clear()
+            await self._settle_doubts()
             await self._wait_for(clock_known)
             while self._waiting:
                 messages = [self._waiting.popleft() for _ in range(min(AT_ONCE, len(self._waiting)))]
@@ -248,12 +255,32 @@ class CommandIntake:
             said = f"{command.id} is known with another content"
             await self._note_stranger(_Stranger(command.target, Refused(Refusal.REPLAYED, said)))
             return
-        if command.state is CommandState.RECEIVED and not command.writes and intake.code is None:
-            self._executor.submit(command)  # held already, unless a disk that failed had taken it after all
+        if intake.code is None:
+            self._go_on(command)
         try:
             await self._telling.tell_again(command.number)
         except JournalUnavailable as exc:
             emit(JournalBlocked(str(exc)))
+
+    def _go_on(self, command: Command) -> None:
+        """It is held already, unless a disk that failed had taken it after all."""
+        if command.state is CommandState.RECEIVED and not command.writes:
+            self._count(command.number)
+            self._executor.submit(command)
+
+    async def _settle_doubts(self) -> None:
+        """What the journal has is done: its report may be told, and then nobody sends it again."""
+        ids = list(self._doubtful)
+        if not ids:
+            return
+        try:
+            found = await self._journal.call(lambda journal: [journal.command(id_) for id_ in ids])
+        except JournalUnavailable:
+            return
+        self._doubtful.clear()
+        for command in found:
+            if command is not None:
+                self._go_on(command)
 
     async def _turn_away(self, entries: Sequence[Intake], reason: str, now_ms: int) -> None:
         """The journal takes nothing: what came and was never in it is refused, and stays so whenever it comes again.
@@ -273,6 +300,7 @@ class CommandIntake:
             unknown = [entry.envelope for id_, entry in fresh.items() if journal.command(id_) is None]
             return journal.turn_away(unknown, latest_ms)
 
+        self._doubtful += fresh
         try:
             kept = await self._journal.call(keep)
         except JournalUnavailable:

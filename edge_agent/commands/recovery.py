@@ -1,12 +1,14 @@
 """After a start: what becomes of commands that an earlier start has left without an end.
 
 One of which no write was begun is checked anew when it has its turn, once the cloud has told its time. One of which a
-write was begun is never written again: the tag is read, and says what can be said.
+write was begun is never written again: the tag is read, and says what can be said. Only a pulse that still holds is
+ended, as it would have been.
 """
 
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Final
 
 from connectors.commands.envelope import AgentAction, WriteTag
@@ -19,7 +21,7 @@ from edge_agent.commands.journal_file import JournalUnavailable
 from edge_agent.commands.journal_rows import Command
 from edge_agent.commands.journal_thread import JournalAccess
 from edge_agent.commands.plant import Plant
-from edge_agent.commands.targets import Targets
+from edge_agent.commands.targets import Refused, Targets
 from edge_agent.commands.writing import Holds, Outcome, read_now, resolved
 
 DEVICE_S_MAX: Final = 120.0
@@ -109,8 +111,28 @@ class Recovery:
                 holds = self._executor.work.holds(action.device, action.tag, action.value)
             else:
                 reading = "the device file has it no more"
-        await self._executor.settle(command, outcome_of(command, reading, holds, is_pulse=is_pulse))
+        found = outcome_of(command, reading, holds, is_pulse=is_pulse)
+        if isinstance(action, WriteTag) and is_pulse and not isinstance(reading, str) and holds(reading.value):
+            found = await self._end_pulse(command, action, found, holds)
+        await self._executor.settle(command, found)
         return True
+
+    async def _end_pulse(self, command: Command, action: WriteTag, found: Outcome, holds: Holds) -> Outcome:
+        """A button must not stay pressed: what the pulse has set is written back, once, and by no later start."""
+        if command.before is None or holds(command.before):
+            return replace(found, detail=f"{found.detail}, as it may have done before; it is not written back")
+        if command.writes > 1:
+            return replace(found, detail=f"{found.detail}; it was written back before, or that was begun")
+        try:
+            back = await self._executor.work.end_pulse(
+                command, action, found.after, lambda: self._executor.refused_to_end(command)
+            )
+        except JournalUnavailable as exc:
+            return replace(found, detail=f"{found.detail}; it is not written back: {exc}")
+        if isinstance(back, Refused):
+            return replace(found, detail=f"{found.detail}; it is not written back: {back.detail}")
+        said = "it is written back" if back.is_done else f"it was written back, which is {back.state}: {back.detail}"
+        return replace(found, detail=f"{found.detail}; {said}", after=back.after)
 
     async def _read(self, device: str, tag: str) -> Reading | str:
         end_s = self._clock.monotonic_s() + DEVICE_S_MAX

@@ -133,6 +133,21 @@ class Work:
         said = f"a pulse of {pulse.after_s:g} s" if back.is_done else f"not back to {pulse.back_to!r}: {back.detail}"
         return Outcome(back.state, said, back.after)
 
+    async def end_pulse(
+        self, command: Command, action: WriteTag, held: Value | None, refused_now: Callable[[], Refused | None]
+    ) -> Outcome | Refused:
+        """Write back once what is a pulse, whose agent ended before it did. Raises ``JournalUnavailable``."""
+        writer, pulse = self._plant.writer(action.device), self._writable(action.device, action.tag).pulse
+        if writer is None or pulse is None:
+            return Refused(Refusal.DEVICE_UNAVAILABLE, DEVICE_AWAY)
+        if (refused := refused_now()) is not None:
+            return refused
+        await self._begin(command, held, f"{action.tag} := {pulse.back_to!r}, the end of the pulse")
+        self.forget(command)
+        if (refused := refused_now()) is not None:  # the journal took its time
+            return refused
+        return await self._once(writer, action.device, action.tag, pulse.back_to, held)
+
     async def _run(
         self, command: Command, writer: DeviceWriter, action: RunCommand, refused_now: RefusedNow
     ) -> Outcome | Refused:

@@ -18,6 +18,9 @@ SIMPLIFIED: Final = {
     "INSERT INTO host AS known": "who is the host says nothing about what is delivered",
     "SELECT broker FROM host": "as above",
     "UPDATE host SET": "as above",
+    "SELECT key_id, public_key, created, created_by, retired, retired_by FROM signing_key": "created: another clock",
+    "SELECT pg_notify($1": "nobody listens",
+    "WITH audit AS (INSERT INTO command_audit": "its answer is that of pg_notify",
     "SET LOCAL lock_timeout": "nobody waits for a lock: transactions that write follow one another anyhow",
     "SELECT pg_advisory_xact_lock": "transactions that write follow one another anyhow",
     "CREATE TABLE sample_": "a partition is a name",
@@ -25,6 +28,14 @@ SIMPLIFIED: Final = {
     "WITH moved AS (DELETE FROM sample_default": "no row is in a partition",
 }
 """Statements whose answers are not compared, and why; PostgreSQL takes them all the same."""
+
+ONCE: Final = (
+    "WITH audit AS (INSERT INTO command_audit",
+    "WITH written AS (INSERT INTO command_audit",
+    "INSERT INTO signing_key (",
+    "INSERT INTO command (",
+)
+"""Statements that nobody says a second time: their rows have numbers or names of their own."""
 
 _TIME: Final = "extract(epoch FROM {0})::float8 AS {0}"
 _OWN_NUMBERS: Final = ("tag_id",)
@@ -167,9 +178,36 @@ def _tables(tables: Tables) -> Iterable[tuple[str, list[str], Iterable[Row]]]:
     plain = ["agent_id", "tenant_id", "epoch", "batch", "definition", "topic", "payload"]
     yield "parked_batch", [*plain, received.format("received_ms")], tables.parked.values()
     yield "projection", ["partition", "next_offset", "last_ms"], tables.places.values()
+    yield from _tables_of_commands(tables)
     value = "coalesce(value_double::text, value_int::text, value_bool::text, value_text) AS value"
     samples = [{**sample._asdict(), "tag": sample.tag_id, "value": _text(sample.value)} for sample in tables.samples()]
     yield "sample", ["tag_id AS tag", "tenant_id", "quality", value, us.format("time", "time_us")], samples
+
+
+def _tables_of_commands(tables: Tables) -> Iterable[tuple[str, list[str], Iterable[Row]]]:
+    yield "signing_key", ["key_id", "tenant_id", "public_key", "created_by", "retired_by"], tables.signing_keys.values()
+    plain = [
+        "command_id", "tenant_id", "agent_id", "origin", "action", "datatype", "correlation", "stage", "armed",
+        "precondition", "issuer", "reason", "needs_approval", "approvers", "is_plain", "requested_ms", "expires_ms",
+        "idempotency_key", "request_hash", "state", "changed_ms", "envelope", "sends", "next_send_ms", "cancellation",
+        "next_cancel_ms", "cancels",
+    ]  # fmt: skip
+    yield "command", plain, tables.commands.values()
+    plain = [
+        "state_id", "tenant_id", "command_id", "state", "time_ms", "actor", "reason", "code", "value_before",
+        "value_after", "journal", "number", "step", "is_late",
+    ]  # fmt: skip
+    yield "command_state", plain, tables.command_states
+    relayed = [{"tenant_id": tenant_id, "state_id": state_id} for tenant_id, state_id in tables.command_relay.items()]
+    yield "command_relay", ["tenant_id", "state_id"], relayed
+    plain = ["agent_id", "tenant_id", "journal", "start", "heard_ms", "restored", "audit_number", "audit_hash", "locks"]
+    yield "command_journal", [*plain, "trusted"], tables.command_journals.values()
+    plain = ["agent_id", "tenant_id", "start", "journal", "number", "previous", "last_batch"]
+    yield "command_start", plain, tables.command_starts.values()
+    plain = ["agent_id", "tenant_id", "nonce", "journal", "number", "restored", "trusted"]
+    yield "time_request", plain, tables.time_requests.values()
+    plain = ["tenant_id", "number", "time_ms", "actor", "action", "subject", "details", "before", "hash"]
+    yield "command_audit", plain, [{"tenant_id": 1, **row} for row in tables.command_audit]
 
 
 def _text(value: Any) -> str | None:

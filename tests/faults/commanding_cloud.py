@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from socket import IPPROTO_TCP, TCP_NODELAY
 from types import TracebackType
 from typing import Any, Final
@@ -43,6 +44,8 @@ class CommandingCloud:
         self.hellos: list[Hello] = []
         self.reports: list[CommandReport] = []
         self.acknowledges = True
+        self.restored = False
+        """Whether it says that the first journal it has heard of is behind what it knows of it."""
         self._heard = threading.Condition()
         self._broker = urlparse(url)
         self._client = Client(CallbackAPIVersion.VERSION2, client_id="commanding-cloud")
@@ -61,18 +64,28 @@ class CommandingCloud:
         self._client.disconnect()
         self._client.loop_stop()
 
-    def envelope(self, action: Action, lasts_s: float = 60.0) -> Envelope:
-        """A command that expires after so long."""
+    def envelope(self, action: Action, lasts_s: float = 60.0, **more: Any) -> Envelope:
+        """A command that expires after so long; ``more`` is what its document has besides, or instead."""
         now_ms = time.time_ns() // 1_000_000
-        return Envelope(
-            id=new_ulid(now_ms), agent=f"{GROUP}/{AGENT}", action=action, issuer="anna", reason="a test",
-            issued_ms=now_ms, expires_ms=now_ms + round(lasts_s * 1000),
-        )  # fmt: skip
+        known: dict[str, Any] = {
+            "id": new_ulid(now_ms), "agent": f"{GROUP}/{AGENT}", "action": action, "issuer": "anna", "reason": "a test",
+            "issued_ms": now_ms, "expires_ms": now_ms + round(lasts_s * 1000), **more,
+        }  # fmt: skip
+        return Envelope(**known)
 
     def send(self, envelope: Envelope) -> None:
         """Send it once."""
-        jws = self.key.sign("lineside-command", envelope.to_json())
-        self._publish(f"spBv1.0/{GROUP}/DCMD/{AGENT}/{envelope.action.device}", COMMAND, jws)
+        self.send_sealed(self.key.sign("lineside-command", envelope.to_json()), envelope.action.device)
+
+    def send_sealed(self, jws: str, device: str) -> None:
+        """Send what is said to be a command, as it is."""
+        self._publish(f"spBv1.0/{GROUP}/DCMD/{AGENT}/{device}", COMMAND, jws)
+
+    def send_plain(self, device: str, tag: str, value: float) -> None:
+        """Send a Sparkplug command without an envelope, as any host may."""
+        payload = pb.Payload(timestamp=time.time_ns() // 1_000_000)
+        payload.metrics.add(name=tag, datatype=DataType.DOUBLE, double_value=value)
+        self._client.publish(f"spBv1.0/{GROUP}/DCMD/{AGENT}/{device}", payload.SerializeToString())
 
     def end_of(self, envelope: Envelope, longest_s: float = 60.0) -> CommandReport:
         """Send it again and again until its end is told; that end."""
@@ -83,6 +96,11 @@ class CommandingCloud:
                 if self._heard.wait_for(lambda: self._ends(envelope.id), RESEND_S):
                     return self._ends(envelope.id)[-1]
         raise AssertionError(f"no end of {envelope.id}: {self.reports}")
+
+    def wait_for(self, condition: Callable[[], object], longest_s: float = 60.0) -> None:
+        """Wait until something holds of what was heard."""
+        with self._heard:
+            assert self._heard.wait_for(condition, longest_s), f"it was not heard: {self.reports[-5:]}"
 
     def _ends(self, id_: str) -> list[CommandReport]:
         return [report for report in self.reports if report.id == id_ and report.state in ENDED]
@@ -104,7 +122,7 @@ class CommandingCloud:
         self.hellos.append(hello)
         answer = TimeAnswer(
             agent=f"{GROUP}/{AGENT}", nonce=hello.nonce, time_ms=time.time_ns() // 1_000_000, journal=hello.journal,
-            number=hello.number,
+            number=hello.number, restored=self.restored and hello.journal == self.hellos[0].journal,
         )  # fmt: skip
         self._publish(NCMD, TIME, self.key.sign("lineside-time", answer.to_json()))
 

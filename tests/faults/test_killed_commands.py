@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from lineside.servers.mosquitto import MosquittoBroker
 
-from connectors.commands.envelope import WriteTag
+from connectors.commands.envelope import Envelope, WriteTag
 from connectors.commands.states import CommandState
 from edge_agent.commands.pinned_keys import write_pinned_keys
 from tests.faults.commanding_cloud import CommandingCloud
@@ -32,7 +32,9 @@ devices:
     driver: modbus
     endpoint: {endpoint}
     poll: 200ms
-    tags: [{{name: speed, at: holding 1, writable: {{min: 0, max: 250}}}}]
+    tags:
+      - {{name: speed, at: holding 1, writable: {{min: 0, max: 250}}}}
+      - {{name: go, at: coil 1, writable: {{pulse: {{value: true, back_to: false, after: 300ms}}}}}}
 """
 MOMENTS = [f"commit:{number}:{when}" for number in range(1, 7) for when in ("before", "after")]
 MOMENTS += ["write:before", "write:after"]
@@ -67,12 +69,8 @@ def scene(mosquitto: MosquittoBroker) -> Iterator[Scene]:
         yield Scene(Path(folder), mosquitto, press, cloud)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("moment", MOMENTS)
-def test_kill_9_at_a_step_of_a_command(scene: Scene, moment: str) -> None:
-    scene.press.set("holding", 1, BEFORE)
-    scene.press.command("reset")
-    envelope = scene.cloud.envelope(WriteTag(device="press", tag="speed", value=77))
+def kill(scene: Scene, moment: str, envelope: Envelope) -> None:
+    """Send a command until the agent has killed itself."""
     killed = scene.start(moment)
     ended_early = False
     try:
@@ -87,6 +85,15 @@ def test_kill_9_at_a_step_of_a_command(scene: Scene, moment: str) -> None:
         killed.kill()
         killed.wait()
     assert ended_early, "it was killed by itself, at the moment that was asked for"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_kill_9_at_a_step_of_a_command(scene: Scene, moment: str) -> None:
+    scene.press.set("holding", 1, BEFORE)
+    scene.press.command("reset")
+    envelope = scene.cloud.envelope(WriteTag(device="press", tag="speed", value=77))
+    kill(scene, moment, envelope)
     again = scene.start("never")
     try:
         end = scene.cloud.end_of(envelope)
@@ -100,6 +107,23 @@ def test_kill_9_at_a_step_of_a_command(scene: Scene, moment: str) -> None:
         next_one = scene.cloud.envelope(WriteTag(device="press", tag="speed", value=78))
         assert scene.cloud.end_of(next_one).state is CommandState.SUCCEEDED
         assert scene.press.get("holding", 1) == [78]
+    finally:
+        again.terminate()
+        again.wait(20)
+
+
+@pytest.mark.slow
+def test_kill_9_in_a_pulse_leaves_no_button_pressed(scene: Scene) -> None:
+    scene.press.set("coil", 1, 0)
+    scene.press.command("reset")
+    envelope = scene.cloud.envelope(WriteTag(device="press", tag="go", value=True))
+    kill(scene, "write:after", envelope)
+    assert (scene.press.get("coil", 1), scene.writes()) == ([1], 1)
+    again = scene.start("never")
+    try:
+        end = scene.cloud.end_of(envelope)
+        assert (end.state, end.after) == (CommandState.UNKNOWN, False), end
+        assert (scene.press.get("coil", 1), scene.writes()) == ([0], 2), "pressed once, and released"
     finally:
         again.terminate()
         again.wait(20)

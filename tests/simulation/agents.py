@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,6 +18,7 @@ from edge_agent.config.models import AgentConfig
 from edge_agent.main import Agent
 from edge_agent.uplink.sender import TAKE_BATCHES_MAX
 from tests.simulation.broker import Broker, SimulatedSession
+from tests.simulation.commanded import KEY, SETPOINT, Press, PressDriver
 from tests.simulation.disk import OUTBOX, WAL, Disk, Files, knows_machines
 from tests.simulation.machines import Machine, MachineDriver
 from tests.simulation.plan import Plan
@@ -25,6 +27,9 @@ from tests.simulation.trace import Trace
 from tests.virtual_time import VirtualClock
 
 GROUP: Final = "plant"
+JOURNAL: Final = "commands.db"
+TRUSTED_KEYS: Final = "trusted-keys.json"
+_TRUSTED: Final = {"keys": {KEY.key_id: KEY.public_jwk()}}
 UNSENT_BYTES_MAX: Final = 20_000
 BIRTHS_BYTES_MAX: Final = 20_000
 PUT_SAMPLES_MAX: Final = 40
@@ -49,10 +54,13 @@ class Box:
         trace: Trace,
         draw: random.Random,
         violated: Callable[[str], None],
+        press: Press | None = None,
     ) -> None:
         self.name = name
         self.machines = machines
-        self.files: Files = {}
+        self.press = press
+        """What is commanded, if anything."""
+        self.files: Files = {} if press is None else {TRUSTED_KEYS: json.dumps(_TRUSTED).encode()}
         self.starts = 0
         self.disk: Disk | None = None
         self.slow_s = 0.0
@@ -75,11 +83,13 @@ class Box:
         self._agent: Agent | None = None
         self._backup: Files | None = None
         self._stop = asyncio.Event()
-        self._config = _config(name, plan, machines)
+        self._config = _config(name, plan, machines, press)
         by_name = {machine.name: machine for machine in machines}
-        self._drivers: Mapping[str, DriverType] = {
+        self._drivers: dict[str, DriverType] = {
             "machine": DriverType(MachineSettings, lambda settings, clock: MachineDriver(by_name[settings.name], draw))
         }
+        if press is not None:
+            self._drivers |= {"press": DriverType(MachineSettings, lambda settings, clock: PressDriver(press))}
 
     # -- one life of the agent -----------------------------------------------------------------------------------------
 
@@ -158,7 +168,11 @@ class Box:
         self.session = SimulatedSession(self._broker, process, self._trace, self._draw)
         self.session.published = self._sent
         outbox = self._config.outbox.model_copy(update={"path": self.disk.folder / OUTBOX})
-        config = self._config.model_copy(update={"outbox": outbox})
+        folder = self.disk.folder
+        commands = self._config.commands.model_copy(
+            update={"journal": folder / JOURNAL, "trusted_keys": folder / TRUSTED_KEYS}
+        )
+        config = self._config.model_copy(update={"outbox": outbox, "commands": commands})
         agent = await Agent.assemble(config, self._drivers, self.clock)
         self._agent = agent
         await agent.run(self._stop)
@@ -208,9 +222,7 @@ class NoSocket:
 
 
 class NoCommands:
-    """In place of the command part and its journal: nobody commands these machines. It is explored by itself, in
-    ``tests/unit/commands/test_journal_machine.py``.
-    """
+    """In place of the command part and its journal, where nobody commands anything."""
 
     def __init__(self, *_: Any, **__: Any) -> None:
         self.operators: Any = None
@@ -227,8 +239,8 @@ class NoCommands:
         """See ``JournalThread``."""
 
 
-def _config(name: str, plan: Plan, machines: list[Machine]) -> AgentConfig:
-    devices = tuple(
+def _config(name: str, plan: Plan, machines: list[Machine], press: Press | None) -> AgentConfig:
+    devices: tuple[MachineSettings, ...] = tuple(
         MachineSettings(
             name=machine.name,
             driver="machine",
@@ -238,6 +250,9 @@ def _config(name: str, plan: Plan, machines: list[Machine]) -> AgentConfig:
         )
         for machine in machines
     )
+    if press is not None:
+        setpoint = TagSettings.model_validate({"name": SETPOINT, "writable": {"min": 0, "max": 1000}})
+        devices += (MachineSettings(name=press.name, driver="press", commands={}, tags=(setpoint,)),)
     uplink = {"brokers": ("mqtt://broker:1883",), "insecure": True, "primary_host": plan.waits_for_host}
     config = AgentConfig.model_validate(
         {"agent": {"group": GROUP, "name": name, "data_dir": Path("/nowhere")}, "uplink": uplink, "devices": devices}

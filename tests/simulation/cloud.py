@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Final
 
+from cloud_ingest.commands.dispatcher import Dispatcher, DispatcherOptions
+from cloud_ingest.commands.keys import write_key
+from cloud_ingest.commands.role import Commands
 from cloud_ingest.event_log.topics import topic_specs
 from cloud_ingest.historian.historian import Historian
 from cloud_ingest.ingest.bridge import Bridge, BridgeOptions
 from connectors.ports.clock import Clock
 from tests.simulation.broker import Broker, SimulatedSession
+from tests.simulation.commanded import KEY, Order
 from tests.simulation.database import DatabaseServer, SimulatedDatabase
 from tests.simulation.event_log import LogServer, SimulatedLog
+from tests.simulation.people import Gateway
 from tests.simulation.plan import Plan
 from tests.simulation.process import Process
 from tests.simulation.trace import Trace
@@ -37,7 +43,10 @@ class Cloud:
         trace: Trace,
         draw: random.Random,
         violated: Callable[[str], None],
+        orders: Sequence[Order],
+        folder: Path,
     ) -> None:
+        """``orders`` is what people ask for; ``folder`` is for the key that commands are signed with."""
         self._plan = plan
         self._broker = broker
         self._log = log
@@ -48,6 +57,10 @@ class Cloud:
         self._violated = violated
         self._topics = topic_specs(plan.partitions, 7 * 86_400.0)
         self._bridges: dict[Process, Bridge] = {}
+        self._orders = orders
+        self._signing_key = folder / "signing.jwk"
+        if orders:
+            write_key(self._signing_key, KEY)
 
     async def ingest(self, process: Process) -> None:
         """One life of an ingest."""
@@ -74,6 +87,19 @@ class Cloud:
             publish_samples=self._plan.publishes_samples,
         )
         await historian.run()
+
+    async def commands(self, process: Process) -> None:
+        """One life of the role that sends commands and takes what agents report of them."""
+        database = SimulatedDatabase(self._database, process)
+        session = SimulatedSession(self._broker, process, self._trace, self._draw)
+        options = DispatcherOptions(("mqtt://broker:1883",), HOST, self._signing_key)
+        dispatcher = Dispatcher(database, session, self._clock, options)
+        log = SimulatedLog(self._log, process, self._trace)
+        await Commands(database, log, self._clock, self._topics, dispatcher).run()
+
+    async def gateway(self, process: Process) -> None:
+        """One life of the program that people ask for commands."""
+        await Gateway(self._database, process, self._clock, self._orders).run()
 
     def look(self) -> None:
         """No queue is longer than it may be."""

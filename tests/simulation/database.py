@@ -9,18 +9,24 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from connectors.model.errors import DatabaseUnavailable
 from connectors.ports.clock import Clock
-from tests.simulation import statements_of_agents, statements_of_delivery  # noqa: F401  they register themselves
+from tests.simulation import (  # noqa: F401  they register themselves
+    statements_of_agents,
+    statements_of_commands,
+    statements_of_delivery,
+)
 from tests.simulation.event_log import dead
 from tests.simulation.process import Process
 from tests.simulation.registry import Answer, run_copy, run_statement
 from tests.simulation.tables import Row, Tables
 from tests.simulation.trace import Trace
+
+_NOTIFIES: Final = "SELECT pg_notify("
 
 
 @dataclass(slots=True)
@@ -58,6 +64,7 @@ class DatabaseServer:
         self.heard: Heard = lambda said: None
         """Is told of all that was committed or read, in an order in which PostgreSQL gives the same answers."""
         self.locks: dict[str, _HeldLock] = {}
+        self.wakeups: list[_Wakeup] = []
         self.draw = draw
         self.clock = clock
         self.trace = trace
@@ -68,6 +75,8 @@ class DatabaseServer:
         self.interruptions += 1
         for lock in list(self.locks.values()):
             lock.release()
+        for wakeup in self.wakeups:
+            wakeup.notified()
         self.trace.note("is away", who="database")
 
     def start(self) -> None:
@@ -171,6 +180,31 @@ class _HeldLock:
             self._ended.set()
 
 
+class _Wakeup:
+    """See ``Wakeup``."""
+
+    def __init__(self, server: DatabaseServer, process: Process) -> None:
+        self._server = server
+        self._process = process
+        self._interruptions = server.interruptions
+        self._event = asyncio.Event()
+
+    def notified(self) -> None:
+        """Something was committed that says so, or the connection is lost."""
+        self._event.set()
+
+    async def wait(self, timeout_s: float) -> None:
+        """See ``Wakeup``."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self._event.wait()
+        if not self._process.alive:
+            await dead()
+        self._event.clear()
+        if not self._server.is_up or self._server.interruptions != self._interruptions:
+            raise DatabaseUnavailable("the connection to the database was lost")
+
+
 class SimulatedDatabase:
     """See ``Database``: the connections of one life of a process."""
 
@@ -198,6 +232,9 @@ class SimulatedDatabase:
             server.tables = own
             server.heard(session.said)
             server.trace.note("commits", _said(own))
+            if any(_NOTIFIES in each.sql for each in session.said):
+                for wakeup in server.wakeups:
+                    wakeup.notified()
             if not self._process.touch("store"):
                 await dead()
             if server.faults.answer_lost and server.draw.random() < server.faults.answer_lost:
@@ -219,6 +256,17 @@ class SimulatedDatabase:
         finally:
             if self._process.alive:
                 lock.release()
+
+    @asynccontextmanager
+    async def notified(self, channel: str) -> AsyncIterator[_Wakeup]:
+        """See ``Database``; there is one channel."""
+        await self._connected(None)
+        wakeup = _Wakeup(self._server, self._process)
+        self._server.wakeups.append(wakeup)
+        try:
+            yield wakeup
+        finally:
+            self._server.wakeups.remove(wakeup)
 
     async def close(self) -> None:
         """See ``Database``."""

@@ -228,6 +228,11 @@ class SimulatedOs:
         self._files.pop(descriptor, None)
         os.close(descriptor)
 
+    def close_all(self) -> None:
+        """Close what dead processes have left open."""
+        for descriptor in list(self._files):
+            self.close(descriptor)
+
 
 def _raise_for(code: int) -> None:
     if code != OK:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, assert_never
 from tests.simulation.broker import Weather
 from tests.simulation.database import DatabaseFaults
 from tests.simulation.event_log import LogFaults
-from tests.simulation.plan import Fault
+from tests.simulation.plan import CLOUD_OF_COMMANDS, Fault
 from tests.simulation.process import Crash, Process
 
 if TYPE_CHECKING:
@@ -67,6 +67,12 @@ def mishap(plant: Plant, fault: Fault) -> tuple[Act, Act]:
         case "machine changes":
             machine = plant.machine(fault.target)
             return _set(machine, "definition", machine.definition + 1, machine.definition + round(2 * amount))
+        case "press away":
+            return _set(plant.press(fault.target), "is_up", False, True)
+        case "press moody":
+            return _set(plant.press(fault.target), "is_moody", True, False)
+        case "panel":
+            return plant.press(fault.target).set_at_panel, _nothing
         case "second historian" | "second ingest":
             name = f"{fault.kind.removeprefix('second ')}-2"
             return lambda: plant.want(name, is_wanted=True), lambda: plant.want(name, is_wanted=False)
@@ -80,7 +86,7 @@ def mend(plant: Plant) -> None:
     plant.broker.weather = Weather()
     if not plant.broker.is_up:
         plant.broker.start()
-    for name in (*plant.plan.agent_names, "ingest-1", "ingest-2"):
+    for name in (*plant.plan.agent_names, "ingest-1", "ingest-2", *CLOUD_OF_COMMANDS):
         plant.broker.heal_line(name)
     plant.log.faults, plant.database.faults = LogFaults(), DatabaseFaults()
     plant.log.mend()
@@ -91,6 +97,8 @@ def mend(plant: Plant) -> None:
         _fail_syncs(box, 0)
         box.slow_s = 0.0
         box.clock.jump_ns = 0
+        if box.press is not None:
+            box.press.is_up, box.press.is_moody = True, False
     for machine in plant.machines:
         machine.is_up = True
     for name, place in plant.places.items():

@@ -18,13 +18,16 @@ LONG_DAY_S: Final = 20.0
 LONG_DAYS: Final = 0.2
 """So many days are long: they find what needs time (retries that have grown slow, an outage after a recovery). A short
 one finds most of the rest, and three of them take no longer than a long one."""
+COMMANDS_EVERY: Final = 10
+CLOUD_OF_COMMANDS: Final = ("commands-1", "gateway-1")
 FAULT_S_MIN: Final = 2.0
 """So long before the end of the day the last fault begins."""
 
 Kind = Literal[
     "weather", "line cut", "broker restart", "log away", "log fails", "log loses end", "database away",
     "database fails", "crash", "stop", "disk full", "sync fails", "slow disk", "backup comes back", "log file lost",
-    "frozen", "clock set", "machine away", "machine changes", "second historian", "second ingest",
+    "frozen", "clock set", "machine away", "machine changes", "second historian", "second ingest", "press away",
+    "press moody", "panel",
 ]  # fmt: skip
 
 
@@ -75,6 +78,8 @@ class Plan:
     pending_bytes_max: int
     packet_bytes_max: int
     ack_interval_s: float
+    has_commands: bool
+    """Whether each agent has a press that is commanded. Such a seed takes half as long again, so few are."""
     faults: tuple[Fault, ...] = field(default=())
 
     @property
@@ -116,9 +121,30 @@ def drawn_plan(seed: int) -> Plan:
         pending_bytes_max=draw.choice((8000, 100_000)),
         packet_bytes_max=draw.choices((0, 3000), (3, 1))[0],
         ack_interval_s=draw.choice((0.1, 0.25)),
+        has_commands=seed % COMMANDS_EVERY == 0,
     )
-    object.__setattr__(plan, "faults", tuple(_drawn_faults(draw, plan)))
+    faults = _drawn_faults(draw, plan)
+    if plan.has_commands:
+        faults += _faults_of_commands(random.Random(f"faults of commands {seed}"), plan)
+    object.__setattr__(plan, "faults", tuple(sorted(faults, key=lambda fault: fault.at_s)))
     return plan
+
+
+def _faults_of_commands(draw: random.Random, plan: Plan) -> list[Fault]:
+    """What else goes wrong in a seed with commands: at the press, in the cloud, and while a command is done."""
+    kinds: list[Kind] = ["press away", "press moody", "panel", "crash", "crash", "crash", "stop", "line cut"]
+    found: list[Fault] = []
+    for _ in range(draw.randint(0, 5)):
+        kind, crash = draw.choice(kinds), None
+        at_s, agent = draw.uniform(FAULTS_BEGIN_S, plan.day_s - FAULT_S_MIN), draw.choice(plan.agent_names)
+        target = agent if kind in ("press away", "press moody", "panel") else draw.choice(CLOUD_OF_COMMANDS)
+        if kind == "crash" and draw.random() < 0.5:
+            target, crash = agent, Crash("device", draw.randint(1, 6), power_lost=draw.random() < 0.5)
+        elif kind == "crash":
+            points: tuple[Point, ...] = ("now", "await", "wire", "store")
+            crash = Crash(draw.choice(points), draw.randint(1, draw.choice((3, 60))))
+        found.append(Fault(at_s, kind, target, draw.uniform(0.5, 8.0), draw.random(), crash))
+    return found
 
 
 def _drawn_faults(draw: random.Random, plan: Plan) -> list[Fault]:
@@ -130,8 +156,7 @@ def _drawn_faults(draw: random.Random, plan: Plan) -> list[Fault]:
     if not plan.log_survives_power_loss:
         kinds += ["log loses end", "log loses end"]
     allowed = [kind for kind in kinds if draw.random() < 0.4] or ["crash"]
-    faults = [_drawn_fault(draw, plan, draw.choice(allowed)) for _ in range(draw.randint(1, 8))]
-    return sorted(faults, key=lambda fault: fault.at_s)
+    return [_drawn_fault(draw, plan, draw.choice(allowed)) for _ in range(draw.randint(1, 8))]
 
 
 def _drawn_fault(draw: random.Random, plan: Plan, kind: Kind) -> Fault:

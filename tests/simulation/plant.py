@@ -15,12 +15,13 @@ from tests.simulation import sqlite_hooks
 from tests.simulation.agents import Box
 from tests.simulation.broker import Broker
 from tests.simulation.cloud import Cloud
+from tests.simulation.commanded import Press, drawn_orders
 from tests.simulation.database import DatabaseServer, Heard
 from tests.simulation.event_log import LogServer
 from tests.simulation.event_loop import SimulatedTask, Stuck, run
 from tests.simulation.machines import PERIOD_S_MAX, Machine, drawn_machines
 from tests.simulation.mishaps import mend, mishap
-from tests.simulation.plan import Fault, Plan
+from tests.simulation.plan import CLOUD_OF_COMMANDS, Fault, Plan
 from tests.simulation.process import Leak, Process
 from tests.simulation.product import simulated
 from tests.simulation.trace import Trace
@@ -67,18 +68,22 @@ class Plant:
         self._draw = draw
         self._folder = folder
         clock = VirtualClock()
+        commanding = random.Random(f"commands {plan.seed}")
+        self.orders = drawn_orders(commanding, plan.agent_names, plan.day_s) if plan.has_commands else []
+        """What people ask the cloud for."""
         self.broker = Broker(trace, draw)
         self.broker.packet_bytes_max = plan.packet_bytes_max
         self.log = LogServer(trace, draw, survives_power_loss=plan.log_survives_power_loss)
         self.database = DatabaseServer(trace, draw, clock)
         self.cloud = Cloud(
             plan, broker=self.broker, log=self.log, database=self.database, clock=clock, trace=trace, draw=draw,
-            violated=self.violated,
+            violated=self.violated, orders=self.orders, folder=folder,
         )  # fmt: skip
         self.boxes = [
             Box(
                 name, plan, list(drawn_machines(draw, name, count, long_texts=plan.long_texts, alarms=plan.alarms)),
                 folder=folder, broker=self.broker, trace=trace, draw=draw, violated=self.violated,
+                press=Press(f"{name}-press", commanding) if plan.has_commands else None,
             )
             for name, count in zip(plan.agent_names, plan.machines, strict=True)
         ]  # fmt: skip
@@ -87,8 +92,15 @@ class Plant:
             "ingest-2": _Place("ingest-2", self.cloud.ingest, self.cloud.look, is_wanted=False),
             "historian-1": _Place("historian-1", self.cloud.historian, lambda: None),
             "historian-2": _Place("historian-2", self.cloud.historian, lambda: None, is_wanted=False),
+            **self._places_of_commands(),
             **{box.name: _Place(box.name, box.run, box.look, box) for box in self.boxes},
         }
+
+    def _places_of_commands(self) -> dict[str, _Place]:
+        if not self.plan.has_commands:
+            return {}
+        runs = zip(CLOUD_OF_COMMANDS, (self.cloud.commands, self.cloud.gateway), strict=True)
+        return {name: _Place(name, run, lambda: None) for name, run in runs}
 
     def violated(self, what: str) -> None:
         """Something is not as it was promised."""
@@ -233,6 +245,11 @@ class Plant:
 
     def machine(self, name: str) -> Machine:
         return next(machine for machine in self.machines if machine.name == name)
+
+    def press(self, agent: str) -> Press:
+        press = self.box(agent).press
+        assert press is not None
+        return press
 
     def want(self, name: str, *, is_wanted: bool) -> None:
         """A program is to run, or not any more."""

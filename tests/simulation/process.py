@@ -18,7 +18,7 @@ from tests.simulation.event_loop import NOBODY, SimulatedLoop, SimulatedTask, cu
 from tests.simulation.trace import Trace
 
 T = TypeVar("T")
-Point = Literal["now", "await", "disk", "wire", "store"]
+Point = Literal["now", "await", "disk", "wire", "store", "device"]
 BURIAL_S_MAX: Final = 30.0
 LOOK_EVERY: Final = 16
 

@@ -13,8 +13,10 @@ from itertools import count
 from types import SimpleNamespace
 from typing import Any, Final
 
+from connectors.commands.ulid import new_ulid
 from edge_agent.buffer.damage import _CONSTANTS
 from edge_agent.buffer.feed import Feed
+from edge_agent.command_parts import CommandParts
 from tests.simulation.agents import UNSENT_BYTES_MAX, NoCommands, NoSocket
 from tests.simulation.disk import SimulatedOs
 from tests.simulation.event_loop import current_process
@@ -39,8 +41,6 @@ def simulated(plan: Plan, trace: Trace) -> Iterator[None]:
         ),
         ("edge_agent.main", "MqttSession"): lambda options: _box().session,
         ("edge_agent.main", "LocalApi"): NoSocket,
-        ("edge_agent.main", "Commands"): NoCommands,
-        ("edge_agent.main", "JournalThread"): NoCommands,
         ("edge_agent.main", "Feed"): functools.partial(Feed, fresh_bytes_max=plan.fresh_bytes_max),
         ("edge_agent.main", "WINDOW_BYTES_MAX"): plan.window_bytes_max,
         ("edge_agent.main", "lineside_version"): lambda: "simulated",
@@ -54,8 +54,10 @@ def simulated(plan: Plan, trace: Trace) -> Iterator[None]:
             Connection=sqlite3.Connection,
         ),
     }
+    files = SimulatedOs()
+    replaced |= _commands(plan, files) if plan.has_commands else _NO_COMMANDS
     everywhere = {
-        "os": SimulatedOs(),
+        "os": files,
         "time": SimpleNamespace(sleep=lambda wait_s: None),
         "PAGE_BYTES": plan.page_bytes,
         "WAL_PAGES_MAX": plan.wal_pages_max,
@@ -74,8 +76,39 @@ def simulated(plan: Plan, trace: Trace) -> Iterator[None]:
             setattr(module, name, replacement)
         yield
     finally:
+        files.close_all()
         for module, name, value in before:
             setattr(module, name, value)
+
+
+_NO_COMMANDS: Final[dict[tuple[str, str], Any]] = {
+    ("edge_agent.main", "command_parts"): lambda *_: CommandParts(NoCommands(), None),  # type: ignore[arg-type]
+    ("edge_agent.main", "JournalThread"): NoCommands,
+}
+
+
+def _commands(plan: Plan, files: SimulatedOs) -> dict[tuple[str, str], Any]:
+    """The journal on the simulated disk, in a simulated thread; and chance."""
+    chance = random.Random(f"chance of commands {plan.seed}")
+    secrets = SimpleNamespace(
+        token_hex=lambda size_bytes: f"{chance.getrandbits(8 * size_bytes):0{2 * size_bytes}x}",
+        randbits=chance.getrandbits,
+    )
+    errors = {name: getattr(sqlite3, name) for name in ("Connection", "DatabaseError", "Error", "OperationalError")}
+    return {
+        ("edge_agent.commands.journal_thread", "ThreadPoolExecutor"): SimulatedThread,
+        ("edge_agent.commands.journal_file", "sqlite3"): SimpleNamespace(
+            connect=lambda path, **options: _box().disk.connect(str(path), options), **errors
+        ),
+        ("edge_agent.commands.turned_away", "os"): files,
+        ("edge_agent.commands.journal", "secrets"): secrets,
+        ("edge_agent.commands.cloud_time", "secrets"): secrets,
+        ("connectors.commands.ulid", "secrets"): secrets,
+        ("cloud_ingest.commands.requests", "ULID"): SimpleNamespace(
+            from_timestamp=lambda seconds: new_ulid(round(seconds * 1000))
+        ),
+        ("cloud_ingest.commands.outgoing", "random"): chance,
+    }
 
 
 @contextmanager

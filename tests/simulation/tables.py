@@ -43,6 +43,15 @@ class Tables:
     days: dict[str, None] = field(default_factory=dict)
     copies: list[bytes] = field(default_factory=list)
     """COPY streams of samples, as they came."""
+    signing_keys: dict[str, Row] = field(default_factory=dict)
+    commands: dict[str, Row] = field(default_factory=dict)
+    command_states: list[Row] = field(default_factory=list)
+    command_journals: dict[int, Row] = field(default_factory=dict)
+    command_starts: dict[tuple[int, str, str], Row] = field(default_factory=dict)
+    time_requests: dict[int, Row] = field(default_factory=dict)
+    command_audit: list[Row] = field(default_factory=list)
+    command_relay: dict[int, int] = field(default_factory=lambda: {1: 0})
+    """By tenant, the last state that is published."""
 
     def copy(self) -> Tables:
         """For a transaction."""

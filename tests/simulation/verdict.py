@@ -8,6 +8,7 @@
 * Nothing is missing from the ledger, and it counts as many samples as are stored.
 * Numbers of one tag are in order, from batch to batch.
 * No node is asked for its births twice within a second.
+* What ``commanded`` says of commands.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from cloud_ingest.event_log.topics import RAW, SAMPLES
 from cloud_ingest.historian import samples_pb2
 from cloud_ingest.historian.ledger_book import parse_multirange
 from edge_agent.buffer.rows import GapReason
+from tests.simulation.commanded import problems_of_commands, unended
 from tests.simulation.disk import OUTBOX
 from tests.simulation.machines import Machine, Tag
 from tests.simulation.tables import Row, numbers
@@ -60,11 +62,11 @@ def unsettled(plant: Plant) -> str:
                     return f"number {said[-1]} of {machine.name}/{tag.name} is not committed"
         if waiting := _waiting(box):
             return f"{waiting} rows wait in the outbox of {box.name}"
-    places = {row["partition"]: row["next_offset"] for row in plant.database.tables.places.values()}
+    places = {key[3]: row["next_offset"] for key, row in plant.database.tables.places.items() if key[1] == RAW}
     for number, partition in enumerate(plant.log.topics[RAW].partitions):
         if places.get(number, 0) < partition.next_offset:
             return f"the historian is at {places.get(number, 0)} of {partition.next_offset} in partition {number}"
-    return ""
+    return unended(plant) if plant.plan.has_commands else ""
 
 
 def _waiting(box: Box) -> int:
@@ -108,6 +110,8 @@ def _problems(plant: Plant) -> Iterator[str]:
         yield f"{len(tables.parked)} batches are parked"
     if plant.plan.publishes_samples:
         yield from _of_order(plant)
+    if plant.plan.has_commands:
+        yield from problems_of_commands(plant)
 
 
 def _stored(plant: Plant) -> tuple[dict[tuple[str, str], Counter[tuple[int, int]]], Counter[int]]:

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from connectors.commands.states import CommandState
+from edge_agent.commands.journal_file import JournalUnavailable
+from edge_agent.commands.journal_rows import Taken
 from tests.unit.commands.played_line import Line, running, until
 from tests.virtual_time import virtual_time
 
@@ -94,3 +96,25 @@ async def test_keys_that_enrolment_writes_while_the_agent_runs_are_trusted_soon(
         line.tell_time()
         await until(lambda: line.commands.is_clock_known)
         assert (await line.done(line.send(line.envelope()).id)).state is CommandState.SUCCEEDED
+
+
+@virtual_time
+async def test_a_command_that_a_failing_disk_has_taken_after_all_is_done_though_nobody_sends_it_again(
+    tmp_path: Path,
+) -> None:
+    """The cloud hears that it was received, and sends it no more."""
+    line = Line(tmp_path)
+    async with running(line):
+        journal = line.journal.journal
+        take = journal.take
+
+        def taken_after_all(*args: Any) -> list[Taken]:
+            journal.take = take  # type: ignore[method-assign]
+            take(*args)
+            raise JournalUnavailable("disk I/O error")
+
+        journal.take = taken_after_all  # type: ignore[method-assign]
+        sent = line.send(line.envelope("speed", 7))
+        assert (await line.done(sent.id, 10.0)).state is CommandState.SUCCEEDED
+        assert line.states(sent.id) == ["received", "executing", "succeeded"]
+        assert line.press.writes == [("speed", 7)]

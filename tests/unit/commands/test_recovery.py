@@ -120,14 +120,64 @@ async def test_a_device_that_does_not_come_leaves_it_unknown(tmp_path: Path) -> 
 
 
 @virtual_time
-async def test_a_pulse_that_was_cut_off_is_unknown_and_not_repeated(tmp_path: Path) -> None:
+async def test_a_pulse_that_was_cut_off_is_unknown_not_repeated_and_ended(tmp_path: Path) -> None:
     id_ = journalled(Line(tmp_path), writes=1, tag="go", before=False)
     press = PlayedPress()
     press.holds["go"] = True
     async with running(Line(tmp_path, press, start=2)) as line:
         report = await line.done(id_)
-    assert (report.state, report.after) == (CommandState.UNKNOWN, True)
-    assert press.writes == []
+    assert (report.state, report.after) == (CommandState.UNKNOWN, False)
+    assert "it is written back" in report.detail
+    assert press.writes == [("go", False)]
+
+
+@virtual_time
+@pytest.mark.parametrize(
+    ("writes", "before", "held", "said"),
+    [
+        (1, False, False, "the tag holds False"),
+        (1, True, True, "as it may have done before"),
+        (1, None, True, "as it may have done before"),
+        (2, False, True, "it was written back before, or that was begun"),
+    ],
+    ids=["it has come back", "it was pressed before", "nobody knows what it was", "its end was begun"],
+)
+async def test_a_pulse_that_was_cut_off_is_left_as_it_is_where_its_end_is_not_owed(
+    tmp_path: Path, writes: int, before: bool | None, held: bool, said: str
+) -> None:
+    id_ = journalled(Line(tmp_path), writes=writes, tag="go", before=before)
+    press = PlayedPress()
+    press.holds["go"] = held
+    async with running(Line(tmp_path, press, start=2)) as line:
+        report = await line.done(id_)
+    assert (report.state, report.after, press.writes) == (CommandState.UNKNOWN, held, [])
+    assert said in report.detail
+
+
+@virtual_time
+async def test_a_pulse_that_was_cut_off_on_a_line_that_is_locked_is_left_as_it_is(tmp_path: Path) -> None:
+    earlier = Line(tmp_path)
+    earlier.journal.journal.lock("press", "the door is open", "carl", earlier.now_ms())
+    id_ = journalled(earlier, writes=1, tag="go", before=False)
+    press = PlayedPress()
+    press.holds["go"] = True
+    async with running(Line(tmp_path, press, start=2)) as line:
+        report = await line.done(id_)
+    assert (report.state, report.after, press.writes) == (CommandState.UNKNOWN, True, [])
+    assert "carl has locked press" in report.detail
+
+
+@virtual_time
+async def test_the_end_of_a_pulse_is_in_the_journal_before_it_is_written(tmp_path: Path) -> None:
+    id_ = journalled(Line(tmp_path), writes=1, tag="go", before=False)
+    press = PlayedPress()
+    press.holds["go"] = True
+    line = Line(tmp_path, press, start=2)
+    begun: list[int] = []
+    press.when_written = lambda: begun.append(line.journal.journal.unfinished()[0].writes)
+    async with running(line):
+        await line.done(id_)
+    assert begun == [2]
 
 
 @virtual_time

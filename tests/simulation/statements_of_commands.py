@@ -1,0 +1,381 @@
+"""Commands, their states and audit log, and journals of agents: what each statement does to the tables in memory."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+from cloud_ingest.historian.ledger_book import parse_multirange
+from connectors.commands.states import ENDED
+from tests.simulation.registry import Answer, row_of, statement
+from tests.simulation.tables import Row, Tables, numbers
+
+_OPEN_STATES: Final = frozenset({"requested", "approved", "sent", "received", "executing"})
+_UNDER_WAY_MAX: Final = 32
+assert _OPEN_STATES.isdisjoint(state.value for state in ENDED)
+
+
+# -- keys and audit ----------------------------------------------------------------------------------------------------
+
+
+@statement("SELECT key_id FROM signing_key WHERE tenant_id")
+def _holding_keys(tables: Tables, sql: str, args: Sequence[Any], now_s: float) -> Answer:
+    return list(tables.signing_keys.values())
+
+
+@statement("INSERT INTO signing_key (")
+def _enter_key(tables: Tables, sql: str, args: Sequence[Any], now_s: float) -> Answer:
+    tables.signing_keys[args[0]] = {**row_of(sql, args), "created": now_s, "retired": None, "retired_by": None}
+    return 1
+
+
+@statement("SELECT key_id, public_key, created, created_by, retired, retired_by FROM signing_key")
+def _keys(tables: Tables, sql: str, args: Sequence[Any], now_s: float) -> Answer:
+    return list(tables.signing_keys.values())
+
+
+@statement("SELECT number, hash FROM command_audit_head WHERE tenant_id")
+def _audit_head(tables: Tables, sql: str, args: Sequence[Any], now_s: float) -> Answer:
+    last = tables.command_audit[-1] if tables.command_audit else {"number": 0, "hash": ""}
+    return [{"number": last["number"], "hash": last["hash"]}]
+
+
+@statement("WITH written AS (INSERT INTO command_audit")
+def _append_audit(tables: Tables, sql: str, args: Sequence[Any], now_s: float) -> Answer:
+    names = ("number", "time_ms", "actor", "action", "subject", "details", "before", "hash")
+    tables.command_audit += _rows(names, args[1:9])
+    return 1
+
+
+@statement("SELECT pg_notify($1")
+def _notify(tables: Tables, sql: str, args: Sequence[Any], now_s: float) -> Answer:
+    return 1
+
+
+# -- states ------------------------------------------------------------------------------------------------------------
+
+
+@statement("WITH audit AS (INSERT INTO command_audit")
+def _write_states(tables: Tables, sql: str, args: Sequence[Any], now_s: float) -> Answer:
+    _append_audit(tables, sql, args, now_s)
+    names = (
+        "command_id", "state", "time_ms", "actor", "reason", "code", "value_before", "value_after", "journal", "number",
+        "step", "is_late",
+    )  # fmt: skip
+    for row in _rows(names, args[11:23]):
+        tables.command_states.append({"state_id": len(tables.command_states) + 1, "tenant_id": args[0], **row})
+    for command, state, time_ms in zip(*args[23:26], strict=True):
+        tables.commands[command] = {**tables.commands[command], "state": state, "changed_ms": time_ms}
+    return 1
+
+
+@statement("SELECT state_id FROM command_relay WHERE tenant_id")
+def _relayed(tables: Tables, sql: str, args: Sequence[Any], now_s: float) -> Answer:
+    return [{"state_id": tables.command_relay[args[0]]}]
+
+
+@statement("SELECT state_id, command_state.command_id")
+def _states_after(tables: Tables, sql: str, args: Sequence[Any], now_s: float) -> Answer:
+    found: list[Row] = []
+    for row in tables.command_states[args[0] : args[0] + args[1]]:
+        command = tables.commands[row["command_id"]]
+        of_command = {name: command[name] for name in ("origin", "correlation", "action")}
+        found.append({**row, **of_command, "agent": _name(tables, command["agent_id"])})
+    return found
+
+
+@statement("UPDATE command_relay SET state_id")
+def _relay(tables: Tables, sql: str, args: Sequence[Any], now_s: float) -> Answer:
+    if tables.command_relay[args[0]] >= args[1]:
+        return 0
+    tables.command_relay[args[0]] = args[1]
+    return 1
+
+
+# -- requests ----------------------------------------------------------------------------------------------------------
+
+
+@statement("SELECT command_id, request_hash FROM command WHERE")
+def _earlier(tables: Tables, sql: str, args: Sequence[Any], now_s: float) -> Answer:
+    return [row for row in tables.commands.values() if _key(row) == tuple(args)]
+
+
+def _key(row: Row) -> tuple[Any, ...]:
+    return (row["tenant_id"], row["issuer"], row["idempotency_key"])
+
+
+@statement("SELECT agent.agent_id, acknowledges, tag.datatype")
+def _target(tables: Tables, sql: str, args: Sequence[Any], now_s: float) -> Answer:
+    found: list[Row] = []
+    for row in tables.agents.values():
+        if (row["group_name"], row["name"]) == tuple(args[:2]):
+            tag = tables.tags.get((row["agent_id"], args[2], args[3]))
+            about = {name: row[name] for name in ("agent_id", "acknowledges")}
+            datatype = None if tag is None else tag["datatype"]
+            found.append({**about, "datatype": datatype, "has_key": bool(tables.signing_keys)})
+    return found
+
+
+@statement("SELECT count(*) AS n FROM command WHERE agent_id")
+def _count_open(tables: Tables, sql: str, args: Sequence[Any], now_s: float) -> Answer:
+    return [{"n": sum(row["agent_id"] == args[0] and row["state"] in _OPEN_STATES for row in tables.commands.values())}]
+
+
+@statement("INSERT INTO command (command_id, tenant_id, agent_id, origin, action, datatype")
+def _insert(tables: Tables, sql: str, args: Sequence[Any], now_s: float) -> Answer:
+    names = (
+        "command_id", "tenant_id", "agent_id", "action", "datatype", "correlation", "stage", "armed", "precondition",
+        "issuer", "reason", "needs_approval", "is_plain", "requested_ms", "expires_ms", "idempotency_key",
+        "request_hash",
+    )  # fmt: skip
+    row: Row = dict(zip(names, args, strict=True))
+    if any(_key(row) == _key(one) for one in tables.commands.values()):
+        return 0
+    tables.commands[row["command_id"]] = {
+        **row, "origin": "cloud", "state": "requested", "changed_ms": row["requested_ms"], "approvers": (),
+        "envelope": None, "sends": 0, "next_send_ms": 0, "cancellation": None, "next_cancel_ms": 0, "cancels": 0,
+    }  # fmt: skip
+    return 1
+
+
+@statement("SELECT command.*, group_name || '/' || name AS agent FROM command")
+def _command(tables: Tables, sql: str, args: Sequence[Any], now_s: float) -> Answer:
+    row = tables.commands.get(args[0])
+    return [] if row is None else [{**row, "agent": _name(tables, row["agent_id"])}]
+
+
+@statement("UPDATE command SET approvers")
+def _approve(tables: Tables, sql: str, args: Sequence[Any], now_s: float) -> Answer:
+    row = tables.commands[args[0]]
+    tables.commands[args[0]] = {**row, "approvers": (*row["approvers"], args[1])}
+    return 1
+
+
+@statement("UPDATE command SET cancellation = $2")
+def _ask_to_cancel(tables: Tables, sql: str, args: Sequence[Any], now_s: float) -> Answer:
+    tables.commands[args[0]] = {**tables.commands[args[0]], "cancellation": args[1], "next_cancel_ms": 0}
+    return 1
+
+
+# -- what is due -------------------------------------------------------------------------------------------------------
+
+
+@statement("SELECT command_id, state, times, cancellations FROM (")
+def _due(tables: Tables, sql: str, args: Sequence[Any], now_s: float) -> Answer:
+    now_ms, count_max, hello_s = args
+    sent = [row for row in tables.commands.values() if row["state"] in ("sent", "received")]
+    asked = {
+        "times": bool(tables.time_requests), "cancellations": any(row["cancellation"] is not None for row in sent),
+    }  # fmt: skip
+    found: list[Row] = []
+    for agent_id in tables.agents:
+        under_way = [
+            row for row in _in_order(tables) if row["agent_id"] == agent_id and _may_go(tables, row, now_s, hello_s)
+        ]
+        for row in under_way[:_UNDER_WAY_MAX]:
+            again = row["state"] == "sent" and row["next_send_ms"] <= now_ms and row["cancellation"] is None
+            if row["expires_ms"] > now_ms and (row["state"] in ("requested", "approved") or again):
+                found.append({"command_id": row["command_id"], "state": row["state"], **asked})
+    found.sort(key=lambda row: str(row["command_id"]))
+    return found[:count_max] or [{"command_id": None, "state": None, **asked}]
+
+
+def _may_go(tables: Tables, row: Row, now_s: float, hello_s: float) -> bool:
+    """Whether a command is open, and its agent is born and has said hello since, or had the time to."""
+    agent = tables.agents[row["agent_id"]]
+    if row["state"] not in _OPEN_STATES or (row["state"] == "requested" and row["needs_approval"]):
+        return False
+    changed_s, journal = agent["online_changed"], tables.command_journals.get(row["agent_id"])
+    heard = journal is not None and changed_s is not None and journal["heard_ms"] >= round(changed_s * 1000)
+    return agent["online"] and (changed_s is None or changed_s < now_s - hello_s or heard)
+
+
+@statement("DELETE FROM time_request USING agent")
+def _take_time_requests(tables: Tables, sql: str, args: Sequence[Any], now_s: float) -> Answer:
+    found: list[Row] = []
+    for agent_id in sorted(tables.time_requests)[: args[0]]:
+        agent = tables.agents[agent_id]
+        found.append({**tables.time_requests.pop(agent_id), "group_name": agent["group_name"], "name": agent["name"]})
+    return found
+
+
+@statement("SELECT command.*, group_name, agent.name, ")
+def _to_send(tables: Tables, sql: str, args: Sequence[Any], now_s: float) -> Answer:
+    again = sql.endswith("AND command.state = 'sent' ORDER BY command_id")
+    found: list[Row] = []
+    for row in _in_order(tables):
+        first = row["state"] == "approved" or (row["state"] == "requested" and not row["needs_approval"])
+        if row["command_id"] not in args[0] or not (row["state"] == "sent" if again else first):
+            continue
+        agent = tables.agents[row["agent_id"]]
+        journal = tables.command_journals.get(row["agent_id"], {"journal": ""})["journal"]
+        number = _highest(tables, row["agent_id"], journal)
+        names = {"group_name": agent["group_name"], "name": agent["name"], "agent": _name(tables, row["agent_id"])}
+        found.append({**row, **names, "journal": journal, "number": number})
+    return found
+
+
+@statement("UPDATE command SET envelope = given.envelope")
+def _note_first(tables: Tables, sql: str, args: Sequence[Any], now_s: float) -> Answer:
+    for command, envelope, next_ms in zip(*args, strict=True):
+        row = tables.commands[command]
+        tables.commands[command] = {**row, "envelope": envelope, "sends": 1, "next_send_ms": next_ms}
+    return len(args[0])
+
+
+@statement("UPDATE command SET sends = given.sends")
+def _note_again(tables: Tables, sql: str, args: Sequence[Any], now_s: float) -> Answer:
+    touched = 0
+    for command, sends, next_ms in zip(*args, strict=True):
+        row = tables.commands[command]
+        if row["state"] == "sent":
+            touched += 1
+            tables.commands[command] = {**row, "sends": sends, "next_send_ms": next_ms}
+    return touched
+
+
+@statement("SELECT command_id, cancellation, cancels, group_name")
+def _cancellations(tables: Tables, sql: str, args: Sequence[Any], now_s: float) -> Answer:
+    found: list[Row] = []
+    for row in _in_order(tables):
+        agent = tables.agents[row["agent_id"]]
+        asked = row["cancellation"] is not None and row["next_cancel_ms"] <= args[0] < row["expires_ms"]
+        if asked and agent["online"] and row["state"] in ("sent", "received"):
+            found.append({**row, "group_name": agent["group_name"], "name": agent["name"]})
+    return found[: args[1]]
+
+
+@statement("UPDATE command SET cancels = given.cancels")
+def _note_cancels(tables: Tables, sql: str, args: Sequence[Any], now_s: float) -> Answer:
+    for command, cancels, next_ms in zip(*args, strict=True):
+        tables.commands[command] = {**tables.commands[command], "cancels": cancels, "next_cancel_ms": next_ms}
+    return len(args[0])
+
+
+@statement("SELECT command_id, state, expires_ms FROM command ")
+def _over(tables: Tables, sql: str, args: Sequence[Any], now_s: float) -> Answer:
+    found = [row for row in _in_order(tables) if row["state"] in _OPEN_STATES and row["expires_ms"] <= args[0]]
+    return sorted(found, key=lambda row: int(row["expires_ms"]))[: args[1]]
+
+
+# -- reports and journals ----------------------------------------------------------------------------------------------
+
+
+@statement("SELECT command_id, command.state, agent_id, command_state.journal")
+def _known(tables: Tables, sql: str, args: Sequence[Any], now_s: float) -> Answer:
+    found: list[Row] = []
+    for command in set(args[0]) & tables.commands.keys():
+        row = tables.commands[command]
+        about = {name: row[name] for name in ("command_id", "state", "agent_id")}
+        states = [each for each in tables.command_states if each["command_id"] == command]
+        steps = [{"journal": each["journal"], "step": each["step"]} for each in states]
+        found += [{**about, **step} for step in steps or [{"journal": None, "step": None}]]
+    return found
+
+
+@statement("SELECT command_id FROM command WHERE agent_id = $1 AND state IN ('sent'")
+def _under_way(tables: Tables, sql: str, args: Sequence[Any], now_s: float) -> Answer:
+    return [
+        {"command_id": row["command_id"]}
+        for row in _in_order(tables)
+        if row["agent_id"] == args[0] and row["state"] in ("sent", "received", "executing")
+    ]
+
+
+@statement("INSERT INTO command_start AS known (agent_id, tenant_id, start, journal, number) ")
+def _take_numbers(tables: Tables, sql: str, args: Sequence[Any], now_s: float) -> Answer:
+    for agent_id, tenant_id, start, journal, number in zip(*args, strict=True):
+        _start(tables, agent_id, tenant_id, start, journal, number)
+    return len(args[0])
+
+
+@statement("INSERT INTO command_start AS known (agent_id, tenant_id, start, journal, number, previous")
+def _write_start(tables: Tables, sql: str, args: Sequence[Any], now_s: float) -> Answer:
+    *start, previous, last_batch = args
+    row = _start(tables, *start)
+    row |= {"previous": previous, "last_batch": max(row["last_batch"], last_batch)}
+    return 1
+
+
+def _start(tables: Tables, agent_id: int, tenant_id: int, start: str, journal: str, number: int) -> Row:
+    key = (agent_id, start, journal)
+    before = tables.command_starts.get(key, {"number": 0, "previous": "", "last_batch": 0})
+    named = {"agent_id": agent_id, "tenant_id": tenant_id, "start": start, "journal": journal}
+    row = tables.command_starts[key] = {**before, **named, "number": max(before["number"], number)}
+    return row
+
+
+@statement("INSERT INTO time_request (")
+def _ask_time(tables: Tables, sql: str, args: Sequence[Any], now_s: float) -> Answer:
+    row = row_of(sql, args)
+    tables.time_requests[row["agent_id"]] = row
+    return 1
+
+
+@statement("SELECT journal, start, restored, audit_hash FROM command_journal")
+def _journal(tables: Tables, sql: str, args: Sequence[Any], now_s: float) -> Answer:
+    return [tables.command_journals[args[0]]] if args[0] in tables.command_journals else []
+
+
+@statement("SELECT start, max(previous) AS previous")
+def _starts(tables: Tables, sql: str, args: Sequence[Any], now_s: float) -> Answer:
+    by_start: dict[str, list[Row]] = {}
+    for row in tables.command_starts.values():
+        if row["agent_id"] == args[0]:
+            by_start.setdefault(row["start"], []).append(row)
+    return [
+        {
+            "start": start,
+            "previous": max(row["previous"] for row in rows),
+            "last_batch": max(row["last_batch"] for row in rows),
+            "number": max((row["number"] for row in rows if row["journal"] == args[1]), default=0),
+        }
+        for start, rows in by_start.items()
+    ]
+
+
+@statement("SELECT coalesce(max(number), 0) AS number FROM command_start")
+def _number(tables: Tables, sql: str, args: Sequence[Any], now_s: float) -> Answer:
+    return [{"number": _highest(tables, args[0], args[1])}]
+
+
+@statement("SELECT FROM ledger WHERE agent_id = $1 AND epoch = $2 AND upper(arrived)")
+def _beyond_end(tables: Tables, sql: str, args: Sequence[Any], now_s: float) -> Answer:
+    row = tables.ledger.get((args[0], args[1]))
+    if row is None or row["last_batch"] is None:
+        return []
+    return [{}] if max(numbers(parse_multirange(row["arrived"])), default=0) > row["last_batch"] else []
+
+
+@statement("INSERT INTO command_journal (")
+def _write_journal(tables: Tables, sql: str, args: Sequence[Any], now_s: float) -> Answer:
+    row = row_of(sql, args)
+    tables.command_journals[row["agent_id"]] = row
+    return 1
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+def _rows(names: Sequence[str], columns: Sequence[Sequence[Any]]) -> Iterable[Row]:
+    return [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
+
+
+def _in_order(tables: Tables) -> list[Row]:
+    return [tables.commands[command] for command in sorted(tables.commands)]
+
+
+def _name(tables: Tables, agent_id: int) -> str:
+    agent = tables.agents[agent_id]
+    return f"{agent['group_name']}/{agent['name']}"
+
+
+def _highest(tables: Tables, agent_id: int, journal: str) -> int:
+    starts = tables.command_starts.values()
+    return max((row["number"] for row in starts if (row["agent_id"], row["journal"]) == (agent_id, journal)), default=0)
+
+
+def value_of(row: Row, name: str) -> Any:
+    """A value of a state, which is kept as JSON."""
+    return None if row[name] is None else json.loads(row[name])
