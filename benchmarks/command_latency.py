@@ -101,6 +101,7 @@ class Plant:
     def __init__(self, folder: Path, cloud: CommandedCloud, stack: ExitStack) -> None:
         self._folder = folder
         self._cloud = cloud
+        self._tags = 0
         self.opcua_port = free_port()
         server = python("benchmarks.opcua_server", str(self.opcua_port), str(NODES), str(HZ), "double",
                         log=folder / "opcua.log")  # fmt: skip
@@ -126,6 +127,8 @@ class Plant:
         agent = Program([str(BIN / "edge-agent"), "run", "-c", str(config)], folder / "agent.log")
         socket = folder / "data" / "agent.sock"
         agent.wait_until(lambda: committed(socket) > 0, "commit a sample", 60.0)
+        self._tags += UNITS * (round(FIELDS * share) + 1) + FAN * tags + 1
+        self._cloud.wait_for_tags(self._tags)
         return agent, socket
 
     def _modbus(self, number: int, fields: int) -> str:
