@@ -99,13 +99,15 @@ class Telling:
             except OutboxUnavailable:
                 self._unjournalled.extendleft(reversed(waiting))
                 raise
-        while untold := await self._untold():
+        while True:
+            if len(self._told) >= TOLD_MAX:
+                await self._note_told()
+            if not (untold := await self._untold()):
+                return
             await self._records.tell([each.report.to_json() for each in untold])
             self._told += [each.row for each in untold]
             if self._note_by_s is None:
                 self._note_by_s = asyncio.get_running_loop().time() + NOTE_S
-            if len(self._told) >= TOLD_MAX:
-                await self._note_told()
 
     async def _untold(self) -> list[Untold]:
         """The next steps that the outbox does not have."""
