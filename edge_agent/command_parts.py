@@ -15,6 +15,7 @@ from edge_agent.commands.agent_actions import Restarting, agent_works
 from edge_agent.commands.apply_file import ApplyFileWork
 from edge_agent.commands.executor import Switches
 from edge_agent.commands.journal_thread import JournalThread
+from edge_agent.commands.own_key import KEY_FILE
 from edge_agent.commands.plant import LivePlant
 from edge_agent.commands.release_work import InstallWork
 from edge_agent.commands.service import Commands
@@ -79,6 +80,7 @@ def command_parts(
         agent=f"{config.agent.group}/{config.agent.name}",
         switches=Switches(config.agent.remote_commands, config.agent.commissioning),
         keys_file=config.commands.trusted_keys,
+        own_key_file=config.agent.data_dir / KEY_FILE,
         clock=clock,
         elapsed_s=_elapsed_s if isinstance(clock, SystemClock) else None,
         actions=actions,

@@ -10,8 +10,9 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from connectors.commands.envelope import Envelope, read_envelope
-from connectors.commands.reports import CommandReport, Hello, KeysAnswer, TimeAnswer, read_record
-from connectors.commands.signing import TrustedKeys
+from connectors.commands.reports import Approval, CommandReport, Hello, KeysAnswer, TimeAnswer, read_record
+from connectors.commands.sealed import seal
+from connectors.commands.signing import SigningKey, TrustedKeys
 from connectors.model.datatypes import DataType
 from connectors.model.delivery import AgentName, BatchRanges, Epoch, new_epoch
 from connectors.model.samples import batch_of_rows
@@ -21,6 +22,7 @@ from connectors.sparkplug.bulk_encode import encode_metrics, sub_millisecond_tic
 from connectors.sparkplug.definition import make_definition
 from connectors.sparkplug.delivery import (
     ACK,
+    APPROVAL,
     CANCEL,
     COMMAND,
     COMMAND_REPORT,
@@ -78,6 +80,8 @@ class PlayedAgent:
         self.name = AgentName(group, name)
         self.epoch = new_epoch() if epoch is None else epoch
         self.first = first
+        self.key: SigningKey | None = None
+        """With which it signs what it says of commands."""
         self.next = first
         self.definitions: dict[str, DeviceDefinition] = {}
         self.rows: dict[int, list[Row]] = {}
@@ -114,13 +118,16 @@ class PlayedAgent:
 
     def report(self, report: CommandReport) -> Wire:
         """What it says of a command."""
-        return self.record({COMMAND_REPORT: report.to_json().decode()})
+        return self.record({COMMAND_REPORT: self._said(report)})
 
     def hello(self, journal: str, *, number: int = 0, previous: str = "", nonce: str = "0" * 32, **more: Any) -> Wire:
         """The hello of this start."""
         start = format_epoch(self.epoch)
         hello = Hello(nonce=nonce, journal=journal, number=number, start=start, previous=previous, **more)
-        return self.record({HELLO: hello.to_json().decode()})
+        return self.record({HELLO: self._said(hello)})
+
+    def _said(self, record: CommandReport | Hello) -> str:
+        return (record.to_json() if self.key is None else seal(record, self.key)).decode()
 
     def record(self, records: dict[str, Any], *, definition: str = "") -> Wire:
         """An NDATA with ``records``."""
@@ -199,6 +206,7 @@ class Commanded(NamedTuple):
     time: TimeAnswer | None = None
     cancel: dict[str, Any] | None = None
     keys: KeysAnswer | None = None
+    approval: Approval | None = None
 
 
 def commanded(payload: bytes, keys: TrustedKeys) -> Commanded:
@@ -213,6 +221,9 @@ def commanded(payload: bytes, keys: TrustedKeys) -> Commanded:
             found = found._replace(time=read_record(TimeAnswer, sealed))
         elif metric.name == KEYS:
             found = found._replace(keys=read_record(KeysAnswer, keys.verify("lineside-keys", metric.string_value)))
+        elif metric.name == APPROVAL:
+            sealed = keys.verify("lineside-approval", metric.string_value)
+            found = found._replace(approval=read_record(Approval, sealed))
         elif metric.name == CANCEL:
             found = found._replace(cancel=json.loads(keys.verify("lineside-cancel", metric.string_value)))
         else:

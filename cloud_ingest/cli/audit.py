@@ -1,17 +1,18 @@
 """``cloud-ingest audit``: the hash-chained log of what was done with commands, keys and tokens.
 
-Exit codes of ``verify``: 0 the chain is whole; 1 an entry was changed, is missing, or was moved.
+Exit codes of ``verify``: 0 the chain is whole; 1 an entry was changed, is missing, or was moved, or the audit log of an
+agent is not the one that was known of it (until ``close-alarm``).
 """
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TextIO
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
-from cloud_ingest.cli.asking import DEFAULT_CONFIG, EXIT_PROBLEM, ConfigOption, JsonOption, ask, fail, print_json
+from cloud_ingest.cli.asking import DEFAULT_CONFIG, EXIT_PROBLEM, ConfigOption, JsonOption, ask, fail, print_json, user
 
 if TYPE_CHECKING:
     from connectors.ports.database import Database
@@ -21,18 +22,37 @@ app = typer.Typer(help="The audit log of commands, keys and tokens: verify, expo
 
 @app.command()
 def verify(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
-    """Find any changed, missing or reordered entry. Exit code 1 when there is one."""
-    from cloud_ingest.commands import audit
+    """Find any changed, missing or reordered entry, here and in what agents tell of theirs. Exit code 1 for one."""
+    from cloud_ingest.commands import audit, audit_heads
 
-    count, found = ask(config, audit.verify)
+    async def work(database: Database) -> tuple[int, list[str], list[dict[str, Any]]]:
+        return *await audit.verify(database), await audit_heads.alarms(database)
+
+    count, found, alarms = ask(config, work)
     if as_json:
-        print_json({"entries": count, "problems": found})
+        print_json({"entries": count, "problems": found, "agents": alarms})
     else:
+        for alarm in alarms:
+            typer.echo(f"the audit log of {alarm['agent']}, on {alarm['time']:%Y-%m-%d %H:%M}: {alarm['reason']}")
         for problem in found:
             typer.echo(problem)
         typer.echo(f"{count} entries, " + ("the chain is whole" if not found else f"{len(found)} problems"))
-    if found:
+    if found or alarms:
         raise typer.Exit(EXIT_PROBLEM)
+
+
+@app.command("close-alarm")
+def close_alarm(
+    agent: Annotated[str, typer.Argument(metavar="GROUP/NAME", help="The agent whose audit log was looked at")],
+    reason: Annotated[str, typer.Option("--reason", help="What was found; kept for ever")],
+    config: ConfigOption = DEFAULT_CONFIG,
+) -> None:
+    """Say that somebody has looked at the alarms of an agent's audit log: they are shown no more."""
+    from cloud_ingest.commands import audit_heads
+    from connectors.ports.clock import SystemClock
+
+    count = ask(config, lambda database: audit_heads.close(database, SystemClock(), agent, reason=reason, by=user()))
+    typer.echo(f"closed {count} of {agent}")
 
 
 @app.command()

@@ -8,9 +8,14 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from cloud_ingest.cli.screens import plain, table_of, time_text
+from cloud_ingest.cli.screens import lock_sentence, plain, standing_sentences, table_of, time_text
 from connectors.commands.states import ENDED
 
+_PLACES = {
+    "local": " (at the machine)",
+    "plain": " (by a Sparkplug host, without signature)",
+    "cloud": " (signed by the cloud, not asked for here)",
+}
 _STYLES = {"succeeded": "green", "failed": "bold red", "unknown": "bold red", "refused": "red", "expired": "yellow"}
 
 
@@ -21,6 +26,8 @@ def commands_screen(commands: Sequence[dict[str, Any]]) -> RenderableType:
     table = table_of("id", "agent", "what", "by", "state", "since (UTC)", "")
     for one in commands:
         why = one["code"] or (one["detail"] if one["state"] in ENDED else "")
+        if one["waits_for_approval"]:
+            why = "waits for approval"
         table.add_row(
             one["id"],
             Text(plain(one["agent"])),
@@ -44,6 +51,7 @@ def command_screen(command: dict[str, Any]) -> RenderableType:
         "precondition": command["precondition"],
         "issuer": command["issuer"],
         "approved by": ", ".join(command["approvers"]) or ("nobody yet" if command["approval"] else ""),
+        "came from": "" if command["origin"] == "cloud" else command["source"] or "its agent does not say",
         "expires (UTC)": time_text(command["expires"]) if command["origin"] == "cloud" else "",
     }
     for name, value in facts.items():
@@ -76,8 +84,10 @@ def commanded_agents_screen(agents: Sequence[dict[str, Any]]) -> RenderableType:
             Text("restored", "bold red") if agent["restored"] else Text(agent["journal"][:8]),
             f"{agent['number']:,}",
             time_text(agent["heard"]),
-            Text(plain(", ".join(agent["locks"])), "yellow"),
+            Text(plain("; ".join(lock_sentence(lock) for lock in agent["locked"])), "yellow"),
         )
+        for sentence in standing_sentences(agent):
+            table.add_row(Text(f"  {plain(sentence)}", "bold red"), "", "", "", "", "")
     return table
 
 
@@ -167,18 +177,27 @@ def what(command: dict[str, Any]) -> str:
     if action is None:
         return "at the machine"
     arms = "arm " if command["stage"] == "arm" else ""
-    if action["do"] == "write":
-        return f"{arms}{action['device']}/{action['tag']} = {action['value']}"
-    if action["do"] == "log_level":
-        return f"{arms}log level {action['level']} for {action['for_s']} s"
-    if action["do"] == "apply_file":
-        return f"{arms}file {action['name']} version {action['version']}"
-    if action["do"] == "install_release":
-        return f"{arms}release {action['version']} ({action['sha256'][:12]})"
-    if action["do"] != "run":
-        return f"{arms}{action['do']}"
-    given = ", ".join(f"{name}={value}" for name, value in action["arguments"].items())
-    return f"{arms}{action['device']}: {action['command']}({given})"
+    return f"{arms}{_deed(action)}{_PLACES.get(command['source'] or '', '') if command['origin'] == 'agent' else ''}"
+
+
+def _deed(action: dict[str, Any]) -> str:
+    """An action in a few words; one that an agent has reported may be of a kind that is not known here."""
+    match action.get("do"):
+        case "write":
+            return f"{action.get('device')}/{action.get('tag')} = {action.get('value', '…')}"
+        case "run":
+            arguments = action.get("arguments", {})
+            is_known = isinstance(arguments, dict)
+            given = ", ".join(f"{name}={value}" for name, value in arguments.items()) if is_known else "…"
+            return f"{action.get('device')}: {action.get('command')}({given})"
+        case "log_level":
+            return f"log level {action.get('level')} for {action.get('for_s')} s"
+        case "apply_file":
+            return f"file {action.get('name')} version {action.get('version')}"
+        case "install_release":
+            return f"release {action.get('version')} ({str(action.get('sha256'))[:12]})"
+        case other:
+            return str(other)
 
 
 def _held(value: Any) -> Text:

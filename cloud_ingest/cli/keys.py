@@ -29,7 +29,7 @@ def create(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Make a key.
+    """Make a key. If one holds already, the new one is signed with that, which commands.signing_key names.
 
     To change keys, make one --to another file, have the agents trust it, name that file as commands.signing_key, and
     retire the old one. Two hold at a time.
@@ -37,10 +37,12 @@ def create(
     from cloud_ingest.commands import keys
     from connectors.ports.clock import SystemClock
 
-    path = to or load(config).commands.signing_key
+    current = load(config).commands.signing_key
+    path = to or current
     if path is None:
         raise typer.BadParameter("name the file: --to FILE, or commands.signing_key in the configuration")
-    key_id = ask(config, lambda database: keys.create(database, SystemClock(), path, by=user()))
+    voucher = None if path == current else current
+    key_id = ask(config, lambda database: keys.create(database, SystemClock(), path, by=user(), voucher=voucher))
     if as_json:
         print_json({"key": key_id, "file": str(path)})
     else:

@@ -31,10 +31,27 @@ def agents_screen(agents: list[dict[str, Any]]) -> RenderableType:
         if abs(error_s := agent["clock_error_s"] or 0.0) > CLOCK_ERROR_S_MAX:
             where = "ahead" if error_s > 0 else "behind"
             table.add_row(Text(f"  its clock is {duration(abs(error_s))} {where}", "bold red"), "", "", "", "")
+        for sentence in standing_sentences(agent):
+            table.add_row(Text(f"  {plain(sentence)}", "bold red"), "", "", "", "")
+        for lock in agent["locked"]:
+            table.add_row(Text(f"  {plain(lock_sentence(lock))}", "yellow"), "", "", "", time_text(lock["since"]))
         for device in agent["devices"]:
             state = Text("online", "green") if device["online"] else Text("offline", "red")
             table.add_row(Text(f"  {plain(device['device'])}"), state, "", "", time_text(device["since"]))
     return table
+
+
+def lock_sentence(lock: dict[str, Any]) -> str:
+    """Who has locked what, and why."""
+    return f"{lock['line']} is locked" + (f" by {lock['actor']}: {lock['reason']}" if lock["actor"] else "")
+
+
+def standing_sentences(agent: dict[str, Any]) -> list[str]:
+    """Why not all that comes under the name of an agent is to be believed; nothing when it is."""
+    found = [f"its audit log: {reason}" for reason in agent["audit_alarms"]]
+    if agent["forged"]:
+        found.append(f"{counted(agent['forged'], 'message')} under its name not believed: {agent['forged_reason']}")
+    return found
 
 
 def status_screen(status: dict[str, Any]) -> RenderableType:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from cloud_ingest.commands.approving import due_approvals
 from cloud_ingest.commands.book import DUE
 from cloud_ingest.commands.keys import KeyUnusable, usable_key
 from cloud_ingest.commands.outgoing import AT_ONCE_MAX, Outgoing, due_cancellations, due_commands, due_times, look
@@ -122,12 +123,15 @@ class Dispatcher:
             await self._publish(await due_times(self._database, key, self._clock.now_ns() // 1_000_000), sent)
         if due.cancellations:
             await self._publish(await due_cancellations(self._database, key, now_ms), sent)
+        if due.approvals:
+            await self._publish(await due_approvals(self._database, key, now_ms), sent)
         if due.first or due.again:
             await self._publish(await due_commands(self._database, key, now_ms, due), sent)
-        if not (sent.commands or sent.again or sent.cancellations or sent.times):
+        if not (sent.commands or sent.again or sent.cancellations or sent.times or sent.approvals):
             return False
-        emit(CommandMessagesSent(sent.commands, sent.again, sent.cancellations, sent.times, sent.keys))
-        return max(len(due.first) + len(due.again), sent.times, sent.cancellations) >= AT_ONCE_MAX
+        emit(CommandMessagesSent(sent.commands, sent.again, sent.cancellations, sent.times, sent.keys, sent.approvals))
+        most = max(len(due.first) + len(due.again), sent.times, sent.cancellations, sent.approvals)
+        return most >= AT_ONCE_MAX
 
     async def _publish(self, found: Outgoing, sent: Outgoing) -> None:
         """Publish what was ``found``, and count it in ``sent``."""
@@ -138,6 +142,7 @@ class Dispatcher:
         sent.cancellations += found.cancellations
         sent.times += found.times
         sent.keys += found.keys
+        sent.approvals += found.approvals
         await self._broker.drained(UNSENT_BYTES_MAX)
 
     async def _follow(self, url: str, key: SigningKey) -> None:

@@ -234,14 +234,15 @@ async def _enter(session: Session, token: Row, request: EnrolmentRequest, key_id
         now_ms,
     )
     entered = await session.execute(
-        "INSERT INTO agent_key (tenant_id, key_id, agent, public_key, enrolled_ms, token_id) "
-        "VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING",
+        "INSERT INTO agent_key (tenant_id, key_id, agent, public_key, enrolled_ms, token_id, signs) "
+        "VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING",
         audit.TENANT,
         key_id,
         agent,
         json.dumps({**{name: request.key[name] for name in ("kty", "crv", "x")}, "kid": key_id}),
         now_ms,
         number,
+        request.signs,
     )
     if not entered:
         raise RequestRefused(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 
-from cloud_ingest.commands import audit, files
+from cloud_ingest.commands import audit, audit_heads, files
 from cloud_ingest.commands.incoming import Told
 from cloud_ingest.commands.rules import Finding, KnownJournal, KnownStart, judge
 from cloud_ingest.historian.work import KnownAgent
@@ -27,28 +28,34 @@ async def take_numbers(session: Session, numbers: Mapping[tuple[KnownAgent, str,
     )
 
 
-async def take_hello(session: Session, head: audit.Head, agent: KnownAgent, told: Told) -> Finding | None:
-    """Take a hello: it is answered, and the journal is known. What it found, where commands become unknown by it."""
+async def take_hello(
+    session: Session, head: audit.Head, agent: KnownAgent, told: Told, *, is_signed: bool
+) -> tuple[Finding | None, str]:
+    """Take a hello: it is answered, and the journal is known.
+
+    What it found, where commands become unknown by it; and why the agent's audit log is not the one that was known.
+    """
     hello = told.hello
     assert hello is not None  # noqa: S101  the caller has looked
     if not hello.start:
         hello = hello.model_copy(update={"start": told.start})
     known, audit_hash = await _known(session, agent)
     beyond = known is not None and known.start != hello.start and await _is_beyond_end(session, agent, hello.previous)
-    finding = judge(hello, told.batch, known, beyond_end=beyond)
-    await _write_start(session, agent, hello, told.batch)
+    finding = judge(hello, told.batch, known, beyond_end=beyond, is_signed=is_signed)
+    await _write_start(session, agent, hello, 0 if is_signed else told.batch, hello.count if is_signed else 0)
     if finding is Finding.STALE:
-        return None
+        return None, ""
     restored = finding is Finding.RESTORED
     await _write(session, agent, hello, told, restored=restored)
     if hello.files is not None:
         await files.in_use(session, agent, hello.files, told.received_ms)
     number = await _number(session, agent, hello.journal)
     await session.execute(
-        "INSERT INTO time_request (agent_id, tenant_id, nonce, journal, number, restored, trusted) "
-        "VALUES ($1,$2,$3,$4,$5,$6,$7) "
+        "INSERT INTO time_request (agent_id, tenant_id, nonce, journal, number, restored, trusted, audit_number) "
+        "VALUES ($1,$2,$3,$4,$5,$6,$7,$8) "
         "ON CONFLICT (agent_id) DO UPDATE SET nonce = excluded.nonce, journal = excluded.journal, "
-        "number = excluded.number, restored = excluded.restored, trusted = excluded.trusted",
+        "number = excluded.number, restored = excluded.restored, trusted = excluded.trusted, "
+        "audit_number = excluded.audit_number",
         agent.agent_id,
         agent.tenant_id,
         hello.nonce,
@@ -56,10 +63,12 @@ async def take_hello(session: Session, head: audit.Head, agent: KnownAgent, told
         number,
         restored,
         None if hello.trusted is None else list(hello.trusted),
+        hello.audit_number,
     )
     is_news = finding is Finding.OTHER or (restored and known is not None and not known.restored)
     await audit.append(session, head, _deeds(agent, hello, told, finding if is_news else None, audit_hash))
-    return finding if is_news else None
+    alarm = await audit_heads.take(session, head, agent, hello, told.received_ms)
+    return finding if is_news else None, alarm
 
 
 async def _known(session: Session, agent: KnownAgent) -> tuple[KnownJournal | None, str]:
@@ -71,7 +80,7 @@ async def _known(session: Session, agent: KnownAgent) -> tuple[KnownJournal | No
     if not rows:
         return None, ""
     starts: Sequence[Row] = await session.fetch(
-        "SELECT start, max(previous) AS previous, max(last_batch) AS last_batch, "
+        "SELECT start, max(previous) AS previous, max(last_batch) AS last_batch, max(last_count) AS last_count, "
         "coalesce(max(number) FILTER (WHERE journal = $2), 0) AS number "
         "FROM command_start WHERE agent_id = $1 GROUP BY start",
         agent.agent_id,
@@ -82,7 +91,10 @@ async def _known(session: Session, agent: KnownAgent) -> tuple[KnownJournal | No
         str(row["journal"]),
         str(row["start"]),
         bool(row["restored"]),
-        {str(one["start"]): KnownStart(one["previous"], one["last_batch"], one["number"]) for one in starts},
+        {
+            str(one["start"]): KnownStart(one["previous"], one["last_batch"], one["number"], one["last_count"])
+            for one in starts
+        },
     )
     return known, str(row["audit_hash"])
 
@@ -111,11 +123,11 @@ async def _is_beyond_end(session: Session, agent: KnownAgent, previous: str) -> 
 async def _write(session: Session, agent: KnownAgent, hello: Hello, told: Told, *, restored: bool) -> None:
     await session.execute(
         "INSERT INTO command_journal (agent_id, tenant_id, journal, start, heard_ms, restored, "
-        "audit_number, audit_hash, locks, trusted) VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10) "
+        "audit_number, audit_hash, locks, trusted, held) VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11) "
         "ON CONFLICT (agent_id) DO UPDATE SET "
         "journal = excluded.journal, start = excluded.start, "
         "heard_ms = excluded.heard_ms, restored = excluded.restored, audit_number = excluded.audit_number, "
-        "audit_hash = excluded.audit_hash, locks = excluded.locks, trusted = excluded.trusted",
+        "audit_hash = excluded.audit_hash, locks = excluded.locks, trusted = excluded.trusted, held = excluded.held",
         agent.agent_id,
         agent.tenant_id,
         hello.journal,
@@ -126,16 +138,18 @@ async def _write(session: Session, agent: KnownAgent, hello: Hello, told: Told, 
         hello.audit_hash,
         list(hello.locks),
         None if hello.trusted is None else list(hello.trusted),
+        json.dumps([lock.model_dump() for lock in hello.held], ensure_ascii=False),
     )
 
 
-async def _write_start(session: Session, agent: KnownAgent, hello: Hello, batch: int) -> None:
+async def _write_start(session: Session, agent: KnownAgent, hello: Hello, batch: int, count: int) -> None:
     """What a hello says of its start holds also when it comes late."""
     await session.execute(
-        "INSERT INTO command_start AS known (agent_id, tenant_id, start, journal, number, previous, last_batch) "
-        "VALUES ($1,$2,$3,$4,$5,$6,$7) ON CONFLICT (agent_id, start, journal) DO UPDATE SET "
+        "INSERT INTO command_start AS known (agent_id, tenant_id, start, journal, number, previous, last_batch, "
+        "last_count) VALUES ($1,$2,$3,$4,$5,$6,$7,$8) ON CONFLICT (agent_id, start, journal) DO UPDATE SET "
         "number = greatest(known.number, excluded.number), previous = excluded.previous, "
-        "last_batch = greatest(known.last_batch, excluded.last_batch)",
+        "last_batch = greatest(known.last_batch, excluded.last_batch), "
+        "last_count = greatest(known.last_count, excluded.last_count)",
         agent.agent_id,
         agent.tenant_id,
         hello.start,
@@ -143,6 +157,7 @@ async def _write_start(session: Session, agent: KnownAgent, hello: Hello, batch:
         hello.number,
         hello.previous,
         batch,
+        count,
     )
 
 

@@ -2,17 +2,21 @@
 
 Two may hold at a time. To change keys: make the new one in another file, have the agents trust it, name that file in
 the configuration, and retire the old one when nothing that it has signed is under way any more.
+
+The new key is signed with the old one, which is in a file: agents take no key for that alone that the table names it.
 """
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from cloud_ingest.commands import audit
 from cloud_ingest.commands.refused import RequestRefused, Why
+from connectors.commands.reports import KeyVoucher
 from connectors.commands.signing import SigningKey, TrustedKeys
 from connectors.ports.clock import Clock
 from connectors.ports.database import Database
@@ -63,12 +67,15 @@ def write_key(path: Path, key: SigningKey) -> None:
         os.fsync(file.fileno())
 
 
-async def create(database: Database, clock: Clock, path: Path, *, by: str) -> str:
-    """A new key, its private half in ``path``: its id. Raises ``RequestRefused``."""
+async def create(database: Database, clock: Clock, path: Path, *, by: str, voucher: Path | None = None) -> str:
+    """A new key, its private half in ``path``: its id. Raises ``RequestRefused``.
+
+    Where one holds already, ``voucher`` is the file of one that does.
+    """
     key = SigningKey.generate()
     write_key(path, key)
     try:
-        await _enter(database, clock, path, key, by)
+        await _enter(database, clock, path, key, by, voucher)
     except BaseException:
         _remove(path)
         raise
@@ -80,7 +87,8 @@ def _remove(path: Path) -> None:
     path.unlink(missing_ok=True)
 
 
-async def _enter(database: Database, clock: Clock, path: Path, key: SigningKey, by: str) -> None:
+async def _enter(database: Database, clock: Clock, path: Path, key: SigningKey, by: str, voucher: Path | None) -> None:
+    now_ms = clock.now_ns() // 1_000_000
     async with database.transaction() as session:
         head = await audit.lock_head(session)
         rows = await session.fetch(
@@ -89,15 +97,39 @@ async def _enter(database: Database, clock: Clock, path: Path, key: SigningKey, 
         if len(rows) >= KEYS_MAX:
             ids = " and ".join(str(row["key_id"]) for row in rows)
             raise RequestRefused(Why.CONFLICT, "too_many_keys", f"two keys hold already: retire one of {ids} first")
+        old = _voucher(voucher, [str(row["key_id"]) for row in rows])
+        vouched = None if old is None else _vouched(old, key, now_ms)
         await session.execute(
-            "INSERT INTO signing_key (key_id, tenant_id, public_key, created_by) VALUES ($1, $2, $3, $4)",
+            "INSERT INTO signing_key (key_id, tenant_id, public_key, created_by, vouched) VALUES ($1, $2, $3, $4, $5)",
             key.key_id,
             audit.TENANT,
             json.dumps(key.public_jwk()),
             by,
+            vouched,
         )
-        deed = audit.Deed(clock.now_ns() // 1_000_000, by, "key created", key.key_id, {"file": str(path)})
-        await audit.append(session, head, [deed])
+        about = {"file": str(path), **({} if old is None else {"signed_by": old.key_id})}
+        await audit.append(session, head, [audit.Deed(now_ms, by, "key created", key.key_id, about)])
+
+
+def _voucher(path: Path | None, holding: Sequence[str]) -> SigningKey | None:
+    """The private key that signs a new one; ``None`` for the first one. Raises ``RequestRefused``."""
+    if not holding:
+        return None
+    what_to_do = (
+        f"the new key has to be signed with one that holds ({' or '.join(holding)}), whose file is "
+        "commands.signing_key; if it is lost, retire it, make a new one, and enrol the agents anew"
+    )
+    try:
+        key = None if path is None else read_key(path)
+    except KeyUnusable as exc:
+        raise RequestRefused(Why.CONFLICT, "no_voucher", f"{exc}; {what_to_do}") from exc
+    if key is None or key.key_id not in holding:
+        raise RequestRefused(Why.CONFLICT, "no_voucher", what_to_do)
+    return key
+
+
+def _vouched(old: SigningKey, key: SigningKey, now_ms: int) -> str:
+    return old.sign("lineside-key", KeyVoucher(key_id=key.key_id, issued_ms=now_ms).to_json())
 
 
 async def retire(database: Database, clock: Clock, key_id: str, *, by: str) -> None:
@@ -130,6 +162,16 @@ async def listed(database: Database) -> list[dict[str, Any]]:
 async def holding(database: Database) -> dict[str, dict[str, Any]]:
     """The public halves of the keys that hold, by their ids."""
     return {row["key_id"]: row["public_key"] for row in await listed(database) if row["retired"] is None}
+
+
+async def vouchers(database: Database) -> dict[str, str]:
+    """Of the keys that hold and followed another one, by their ids, what that one says (``KeyVoucher``)."""
+    async with database.session() as session:
+        rows = await session.fetch(
+            "SELECT key_id, vouched FROM signing_key WHERE tenant_id = $1 AND retired IS NULL AND vouched IS NOT NULL",
+            audit.TENANT,
+        )
+    return {str(row["key_id"]): str(row["vouched"]) for row in rows}
 
 
 async def trusted(database: Database) -> TrustedKeys:

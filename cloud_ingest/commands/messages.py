@@ -9,14 +9,14 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from connectors.commands.envelope import Action, Envelope, WriteTag
-from connectors.commands.reports import KeysAnswer, TimeAnswer
+from connectors.commands.reports import Approval, KeysAnswer, TimeAnswer, read_record
 from connectors.commands.signing import SigningKey
 from connectors.model.datatypes import DataType
 from connectors.model.delivery import AgentName
 from connectors.ports.broker import Message
 from connectors.sparkplug import sparkplug_b_pb2 as pb
 from connectors.sparkplug.birth import set_value
-from connectors.sparkplug.delivery import CANCEL, COMMAND, KEYS, TIME
+from connectors.sparkplug.delivery import APPROVAL, CANCEL, COMMAND, KEYS, TIME
 from connectors.sparkplug.topics import Topic, Verb
 
 _ACTION: TypeAdapter[Action] = TypeAdapter(Action)
@@ -73,6 +73,12 @@ def cancel_message(agent: AgentName, key: SigningKey, asked: str, time_ms: int) 
     """The NCMD that takes a command back; ``asked`` is JSON: agent, id, issuer, reason, issued_ms."""
     document = json.dumps(json.loads(asked), ensure_ascii=False, separators=(",", ":"))
     return _to_node(agent, CANCEL, key.sign("lineside-cancel", document.encode()), time_ms)
+
+
+def approval_message(agent: AgentName, key: SigningKey, agreed: str, time_ms: int) -> Message:
+    """The NCMD that says that somebody agrees; ``agreed`` is the JSON of an ``Approval``."""
+    approval = read_record(Approval, agreed.encode())
+    return _to_node(agent, APPROVAL, key.sign("lineside-approval", approval.to_json()), time_ms)
 
 
 def _to_node(agent: AgentName, name: str, text: str, time_ms: int) -> Message:

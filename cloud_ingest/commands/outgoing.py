@@ -41,15 +41,16 @@ _OPEN: Final = (
     "SELECT command.command_id, command.state, is_plain, next_send_ms, expires_ms, cancellation, agent_id, "
     "group_name, agent.name, row_number() OVER (PARTITION BY agent_id ORDER BY command.command_id) AS place "
     "FROM command JOIN agent USING (agent_id) LEFT JOIN command_journal USING (agent_id) "
-    "WHERE command.state IN ('requested', 'approved', 'sent', 'received', 'executing') "
+    "WHERE command.state IN ('requested', 'approved', 'sent', 'received', 'executing') AND origin = 'cloud' "
     "AND NOT (command.state = 'requested' AND needs_approval) AND agent.online "
     "AND (is_plain OR agent.online_changed IS NULL OR agent.online_changed < now() - $3::int * interval '1 second' "
     "    OR command_journal.heard_ms >= (extract(epoch FROM agent.online_changed) * 1000)::bigint)"
 )
 _DUE: Final = (
-    "SELECT command_id, state, times, cancellations FROM ("  # noqa: S608  of our own
+    "SELECT command_id, state, times, cancellations, approvals FROM ("  # noqa: S608  of our own
     "    SELECT EXISTS (SELECT FROM time_request) AS times, EXISTS (SELECT FROM command "
-    "    WHERE cancellation IS NOT NULL AND state IN ('sent', 'received')) AS cancellations) AS asked "
+    "    WHERE cancellation IS NOT NULL AND state IN ('sent', 'received')) AS cancellations, "
+    "    EXISTS (SELECT FROM command WHERE approval IS NOT NULL AND state = 'received') AS approvals) AS asked "
     f"LEFT JOIN (SELECT * FROM ({_OPEN}) AS open WHERE place <= {UNDER_WAY_MAX} AND expires_ms > $1 "
     "    AND (state IN ('requested', 'approved') OR (state = 'sent' AND next_send_ms <= $1 AND NOT is_plain "
     "        AND cancellation IS NULL)) "
@@ -61,7 +62,7 @@ _ROW: Final = (
     "(SELECT coalesce(max(command_start.number), 0) FROM command_start WHERE command_start.agent_id = command.agent_id "
     "    AND command_start.journal = command_journal.journal) AS number "
     "FROM command JOIN agent USING (agent_id) LEFT JOIN command_journal USING (agent_id) "
-    "WHERE command_id = ANY($1::text[])"
+    "WHERE command_id = ANY($1::text[]) AND origin = 'cloud'"
 )
 
 
@@ -75,6 +76,7 @@ class Outgoing:
     cancellations: int = 0
     times: int = 0
     keys: int = 0
+    approvals: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +84,12 @@ class Due:
     """What there is to send.
 
     ``times``: whether any hello waits for an answer; ``cancellations``: whether any agent is to take a command back;
-    commands for the ``first`` time, and ``again``.
+    ``approvals``: whether any is to hear that somebody agrees; commands for the ``first`` time, and ``again``.
     """
 
     times: bool
     cancellations: bool
+    approvals: bool
     first: list[str]
     again: list[str]
 
@@ -99,6 +102,7 @@ async def look(database: Database, now_ms: int) -> Due:
     return Due(
         bool(rows[0]["times"]),
         bool(rows[0]["cancellations"]),
+        bool(rows[0]["approvals"]),
         [command for command, state in commands if state != CommandState.SENT],
         [command for command, state in commands if state == CommandState.SENT],
     )
@@ -113,16 +117,18 @@ async def due_times(database: Database, key: SigningKey, now_ms: int) -> Outgoin
         rows = await session.fetch(
             "DELETE FROM time_request USING agent WHERE time_request.agent_id = agent.agent_id AND agent.agent_id IN "
             "(SELECT agent_id FROM time_request ORDER BY agent_id LIMIT $1) "
-            "RETURNING group_name, agent.name, nonce, journal, number, restored, trusted",
+            "RETURNING group_name, agent.name, nonce, journal, number, restored, trusted, audit_number",
             AT_ONCE_MAX,
         )
-    holding = await keys.holding(database) if any(row["trusted"] for row in rows) else {}
+    says_keys = any(row["trusted"] for row in rows)
+    holding = await keys.holding(database) if says_keys else {}
+    vouchers = await keys.vouchers(database) if says_keys else {}
     messages: list[Message] = []
     for row in rows:
         agent = _agent(row)
         trusted = set(row["trusted"] or ())
         if key.key_id in trusted and key.key_id in holding and trusted != holding.keys():
-            told = KeysAnswer(agent=str(agent), nonce=row["nonce"], time_ms=now_ms, keys=holding)
+            told = KeysAnswer(agent=str(agent), nonce=row["nonce"], time_ms=now_ms, keys=holding, vouched=vouchers)
             messages.append(keys_message(agent, key, told))
         answer = TimeAnswer(
             agent=str(agent),
@@ -131,6 +137,7 @@ async def due_times(database: Database, key: SigningKey, now_ms: int) -> Outgoin
             journal=row["journal"],
             number=row["number"],
             restored=row["restored"],
+            audit_number=row["audit_number"],
         )
         messages.append(time_message(agent, key, answer))
     return Outgoing(messages, times=len(rows), keys=len(messages) - len(rows))

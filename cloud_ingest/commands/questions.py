@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from cloud_ingest.commands.refused import RequestRefused, Why
+from cloud_ingest.commands.standing import standing
+from connectors.commands.states import CommandState
 from connectors.ports.database import Database, Row, Session
 
 _COMMAND: Final = "SELECT command.*, group_name || '/' || agent.name AS agent FROM command JOIN agent USING (agent_id) "
@@ -61,12 +63,13 @@ async def agents(database: Database) -> list[dict[str, Any]]:
     """What every agent that takes commands has said of its journal last: whether it was restored, and its locks."""
     async with database.session() as session:
         rows = await session.fetch(
-            "SELECT group_name || '/' || agent.name AS agent, agent.online, command_journal.journal, "
+            "SELECT agent_id, group_name || '/' || agent.name AS agent, agent.online, command_journal.journal, "
             "command_journal.start, heard_ms, restored, audit_number, audit_hash, locks, "
             "(SELECT coalesce(max(number), 0) FROM command_start WHERE command_start.agent_id = agent.agent_id "
             "    AND command_start.journal = command_journal.journal) AS number "
-            "FROM command_journal JOIN agent USING (agent_id) ORDER BY 1"
+            "FROM command_journal JOIN agent USING (agent_id) ORDER BY 2"
         )
+        stands = await standing(session)
     return [
         {
             "agent": row["agent"],
@@ -79,6 +82,7 @@ async def agents(database: Database) -> list[dict[str, Any]]:
             "locks": list(row["locks"]),
             "audit_number": row["audit_number"],
             "audit_hash": row["audit_hash"],
+            **stands[row["agent_id"]],
         }
         for row in rows
     ]
@@ -108,6 +112,8 @@ def _command(row: Row, newest: Row | None) -> dict[str, Any]:
         "approvers": list(row["approvers"]),
         "reason": row["reason"],
         "plain": row["is_plain"],
+        "source": _source(row),
+        "waits_for_approval": _waits_for_approval(row),
         "requested": _time(row["requested_ms"]),
         "expires": _time(row["expires_ms"]),
         "state": row["state"],
@@ -119,6 +125,19 @@ def _command(row: Row, newest: Row | None) -> dict[str, Any]:
         "before": None if newest is None else _value(newest["value_before"]),
         "after": None if newest is None else _value(newest["value_after"]),
     }
+
+
+def _source(row: Row) -> str | None:
+    """How it came, or comes, to the agent."""
+    if row["origin"] == "agent":
+        return None if row["source"] is None else str(row["source"])
+    return "plain" if row["is_plain"] else "cloud"
+
+
+def _waits_for_approval(row: Row) -> bool:
+    if row["state"] == CommandState.REQUESTED:
+        return bool(row["needs_approval"])
+    return bool(row["state"] == CommandState.RECEIVED and row["waits"] and row["approval"] is None)
 
 
 def _state(row: Row) -> dict[str, Any]:
@@ -161,7 +180,7 @@ async def states_after(session: Session, after: int, count_max: int) -> list[Row
     """The states after ``after``, in their order, as ``lineside.commands.v1`` and the stream tell them."""
     rows = await session.fetch(
         "SELECT state_id, command_state.command_id, command_state.state, time_ms, actor, command_state.reason, code, "
-        "value_before, value_after, is_late, origin, command.correlation, action, "
+        "value_before, value_after, is_late, origin, command.correlation, action, source, is_plain, "
         "group_name || '/' || agent.name AS agent "
         "FROM command_state JOIN command USING (command_id) JOIN agent USING (agent_id) "
         "WHERE state_id > $1 ORDER BY state_id LIMIT $2",
@@ -179,6 +198,7 @@ def state_document(row: Row) -> dict[str, Any]:
         "id": row["command_id"],
         "agent": row["agent"],
         "origin": row["origin"],
+        "source": _source(row),
         "correlation": row["correlation"],
         "action": _action(row["action"]),
         "state": row["state"],

@@ -1,7 +1,8 @@
 """What agents report of commands, from one partition of ``lineside.reports.v1`` into the tables: exactly once.
 
-The place in the log and what was reported are one transaction. A report that comes again is known by (id, journal,
-step), a hello by its start and batch; so after the log has lost its end everything in it is simply read once more.
+What an agent has not said itself (``genuine``) is set aside, and changes nothing. The place in the log and what was
+reported are one transaction. A report that comes again is known by (id, journal, step), a hello by its start and count
+(or batch, when it is not signed); so after the log has lost its end everything in it is simply read once more.
 """
 
 from __future__ import annotations
@@ -13,15 +14,24 @@ from typing import Final
 
 from cloud_ingest.commands import audit, book
 from cloud_ingest.commands.book import Change
+from cloud_ingest.commands.genuine import Judged, judge_all, note_signing, set_aside
 from cloud_ingest.commands.incoming import Told, read_told
 from cloud_ingest.commands.journals import take_hello, take_numbers
+from cloud_ingest.commands.reported import actor_of, asked_at_the_box, enter, learn_action, note_waiting, waits
 from cloud_ingest.commands.rules import Party, permitted
 from cloud_ingest.event_log.topics import REPORTS
 from cloud_ingest.historian.failures import Cause, cause_of, reason_of
 from cloud_ingest.historian.identities import Identities
 from cloud_ingest.historian.storing import Place
 from cloud_ingest.historian.work import KnownAgent
-from cloud_ingest.observability.command_events import JournalRestored, ReportRefused, ReportsTaken
+from cloud_ingest.observability.command_events import (
+    AuditAlarm,
+    CommandNotAskedFor,
+    JournalRestored,
+    ReportForged,
+    ReportRefused,
+    ReportsTaken,
+)
 from cloud_ingest.observability.events import StoreReached, StoreWaiting
 from cloud_ingest.observability.obstacles import OBSTACLES, commands_partition
 from connectors.commands.states import CommandState
@@ -57,6 +67,8 @@ class _Known:
     states: dict[str, CommandState]
     agents: dict[str, int]
     steps: set[tuple[str, str, int]]
+    nameless: set[str]
+    """Those of which nobody has said yet what they do."""
 
 
 class ReportProjector:
@@ -127,6 +139,7 @@ class ReportProjector:
 
     async def _store(self, told: Sequence[Told], last: LogRecord, refused: Sequence[Event]) -> None:
         names: dict[AgentName, KnownAgent] = {one.agent: await self._identities.agent(one.agent) for one in told}
+        judged = await judge_all(self._database, told) if told else []
         work = _Work(told=list(refused))
         following = last.offset + 1
         async with self._database.transaction() as session:
@@ -134,8 +147,9 @@ class ReportProjector:
             if told:
                 head = await audit.lock_head(session)
                 known = await _known(session, [one.report.id for one in told if one.report is not None])
-                for one in told:
-                    await _take(session, head, work, known, names[one.agent], one)
+                await note_signing(session, head, judged)
+                for one in judged:
+                    await _take(session, head, work, known, names[one.told.agent], one)
                 await _write_numbers(session, work)
                 await book.write(session, head, work.changes)
                 if work.hellos:
@@ -152,7 +166,8 @@ def _name(told: Sequence[Told]) -> str:
 
 async def _known(session: Session, commands: Sequence[str]) -> _Known:
     rows: Sequence[Row] = await session.fetch(
-        "SELECT command_id, command.state, agent_id, command_state.journal, command_state.step FROM command "
+        "SELECT command_id, command.state, agent_id, action IS NULL AS nameless, command_state.journal, "
+        "command_state.step FROM command "
         "LEFT JOIN command_state USING (command_id) WHERE command_id = ANY($1::text[])",
         list(commands),
     )
@@ -160,17 +175,25 @@ async def _known(session: Session, commands: Sequence[str]) -> _Known:
         {row["command_id"]: CommandState(row["state"]) for row in rows},
         {row["command_id"]: row["agent_id"] for row in rows},
         {(row["command_id"], row["journal"], row["step"]) for row in rows if row["journal"] is not None},
+        {row["command_id"] for row in rows if row["nameless"]},
     )
 
 
-async def _take(session: Session, head: audit.Head, work: _Work, known: _Known, agent: KnownAgent, told: Told) -> None:
+async def _take(
+    session: Session, head: audit.Head, work: _Work, known: _Known, agent: KnownAgent, judged: Judged
+) -> None:
+    told = judged.told
+    if judged.problem:
+        kept = await set_aside(session, agent, told, judged.problem)
+        work.told.append(ReportForged(str(agent.name), judged.problem, kept))
+        return
     if told.report is not None:
         work.reports += 1
         await _report(session, work, known, agent, told)
     if told.hello is not None:
         work.hellos += 1
         await _write_numbers(session, work)  # a hello is judged by them
-        await _hello(session, head, work, known, agent, told)
+        await _hello(session, head, work, known, agent, judged)
 
 
 async def _write_numbers(session: Session, work: _Work) -> None:
@@ -189,11 +212,27 @@ async def _report(session: Session, work: _Work, known: _Known, agent: KnownAgen
     if known.agents.get(report.id, agent.agent_id) != agent.agent_id:
         work.told.append(ReportRefused(str(agent.name), f"command {report.id} is another agent's"))
         return
+    details = {}
     if report.id not in known.states:
-        await _enter_local(session, agent, told)
+        if not permitted(Party.AGENT, report.state, CommandState.SENT):  # else it could ask for commands to itself
+            work.told.append(ReportRefused(str(agent.name), f"no agent says that a command is {report.state}"))
+            return
+        await enter(session, agent, report)
         known.agents[report.id] = agent.agent_id
+        if report.action is None:
+            known.nameless.add(report.id)
+        details = asked_at_the_box(report)
+        if report.source == "cloud":
+            work.told.append(CommandNotAskedFor(str(agent.name), report.id, report.issuer))
+    elif report.id in known.nameless and report.action is not None:
+        await learn_action(session, report)
+        known.nameless.discard(report.id)
+        details = asked_at_the_box(report)
     current = known.states.get(report.id)
     is_late = current is not None and not permitted(Party.AGENT, report.state, current)
+    if waits(report):
+        is_late = is_late and current is not CommandState.RECEIVED
+        await note_waiting(session, report)
     known.steps.add(step)
     place = (agent, told.start, report.journal)
     work.numbers[place] = max(work.numbers.get(place, 0), report.number)
@@ -204,7 +243,7 @@ async def _report(session: Session, work: _Work, known: _Known, agent: KnownAgen
             report.id,
             report.state,
             report.time_ms,
-            report.actor,
+            actor_of(agent, report),
             report.detail,
             None if report.code is None else report.code.value,
             report.before,
@@ -213,28 +252,18 @@ async def _report(session: Session, work: _Work, known: _Known, agent: KnownAgen
             report.number,
             report.step,
             is_late=is_late,
+            details=details,
         )
     )
 
 
-async def _enter_local(session: Session, agent: KnownAgent, told: Told) -> None:
-    """A command that was not asked for here: an operator's at the machine, or a database was restored since."""
-    report = told.report
-    assert report is not None  # noqa: S101  the caller has looked
-    await session.execute(
-        "INSERT INTO command (command_id, tenant_id, agent_id, origin, issuer, requested_ms, expires_ms, state, "
-        "changed_ms) VALUES ($1, $2, $3, 'agent', $4, $5::bigint, $5::bigint, $6, $5::bigint)",
-        report.id,
-        agent.tenant_id,
-        agent.agent_id,
-        report.actor,
-        report.time_ms,
-        report.state.value,
-    )
-
-
-async def _hello(session: Session, head: audit.Head, work: _Work, known: _Known, agent: KnownAgent, told: Told) -> None:
-    verdict = await take_hello(session, head, agent, told)
+async def _hello(
+    session: Session, head: audit.Head, work: _Work, known: _Known, agent: KnownAgent, judged: Judged
+) -> None:
+    told = judged.told
+    verdict, alarm = await take_hello(session, head, agent, told, is_signed=judged.is_genuine)
+    if alarm:
+        work.told.append(AuditAlarm(str(agent.name), alarm))
     if verdict is None:
         return
     rows = await session.fetch(

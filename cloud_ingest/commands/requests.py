@@ -12,9 +12,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from ulid import ULID
 
 from cloud_ingest.commands import audit, book, files
+from cloud_ingest.commands.approving import agree
 from cloud_ingest.commands.book import Change
 from cloud_ingest.commands.refused import RequestRefused, Why
-from cloud_ingest.commands.rules import Cancelling, approval_problem, cancelling, needs_approval
+from cloud_ingest.commands.rules import Cancelling, cancelling, needs_approval
 from cloud_ingest.commands.values import fitted
 from connectors.commands.audit_chain import canonical
 from connectors.commands.envelope import TEXT_MAX, Action, AgentAction, ApplyDeviceFile, Ulid, WriteTag, told
@@ -166,27 +167,11 @@ class Requests:
         return Taken(command, is_new=True)
 
     async def approve(self, command: str, *, approver: str, reason: str = "") -> None:
-        """Agree to a command of somebody else. Raises ``RequestRefused``."""
+        """Agree to a command of somebody else, also when its agent waits for that. Raises ``RequestRefused``."""
         async with self._database.transaction() as session:
             head = await audit.lock_head(session)
             row = await _command(session, command)
-            now_ms = self._now_ms()
-            state, issuer = CommandState(row["state"]), str(row["issuer"])
-            if problem := approval_problem(
-                state,
-                needed=bool(row["needs_approval"]),
-                issuer=issuer,
-                approver=approver,
-                is_over=now_ms >= row["expires_ms"],
-            ):
-                own = state is CommandState.REQUESTED and issuer == approver
-                why, code = (Why.FORBIDDEN, "own_command") if own else (Why.CONFLICT, "not_to_approve")
-                raise RequestRefused(why, code, f"command {command} cannot be approved: {problem}")
-            await session.execute(
-                "UPDATE command SET approvers = approvers || $2::text WHERE command_id = $1", command, approver
-            )
-            changes = [Change(command, CommandState.APPROVED, now_ms, approver, reason)]
-            await book.write(session, head, changes)
+            changes = await agree(session, head, row, approver, reason, self._now_ms())
         self._tell(changes)
 
     async def cancel(self, command: str, *, actor: str, reason: str = "") -> Cancelling:
@@ -245,7 +230,9 @@ async def _target(session: Session, request: CommandRequest) -> Row:
     is_write = isinstance(request.action, WriteTag)
     rows = await session.fetch(
         "SELECT agent.agent_id, acknowledges, tag.datatype, "
-        "EXISTS (SELECT FROM signing_key WHERE retired IS NULL) AS has_key "
+        "EXISTS (SELECT FROM signing_key WHERE retired IS NULL) AS has_key, "
+        "(SELECT bool_and(retired_ms IS NOT NULL) AND bool_or(signs) FROM agent_key "
+        "    WHERE agent_key.agent = $1 || '/' || $2 AND agent_key.tenant_id = agent.tenant_id) AS is_revoked "
         "FROM agent LEFT JOIN tag ON tag.agent_id = agent.agent_id AND tag.device = $3 AND tag.name = $4 "
         "WHERE group_name = $1 AND agent.name = $2",
         group,
@@ -258,6 +245,12 @@ async def _target(session: Session, request: CommandRequest) -> Row:
             Why.UNKNOWN, "unknown_agent", f"there is no agent {request.agent}; /api/v1/agents lists them"
         )
     (row,) = rows
+    if row["is_revoked"]:
+        raise RequestRefused(
+            Why.CONFLICT,
+            "agent_revoked",
+            f"the key of {request.agent} was revoked, so nobody could say what becomes of a command: enrol it anew",
+        )
     if is_write and row["datatype"] is None:
         raise RequestRefused(
             Why.UNKNOWN,

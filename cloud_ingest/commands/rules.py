@@ -127,11 +127,16 @@ def needs_approval(agent: str, action: Action, asked: bool, patterns: Collection
     return asked or any(fnmatchcase(target, pattern) for pattern in patterns)
 
 
-def approval_problem(state: CommandState, *, needed: bool, issuer: str, approver: str, is_over: bool) -> str:
-    """Why ``approver`` cannot agree to a command; empty when that can be done. ``is_over``: its time is up."""
-    if state is not CommandState.REQUESTED:
+def approval_problem(
+    state: CommandState, *, needed: bool, issuer: str, approver: str, is_over: bool, waits: bool = False
+) -> str:
+    """Why ``approver`` cannot agree to a command; empty when that can be done.
+
+    ``is_over``: its time is up; ``waits``: its agent has it, and waits until somebody agrees.
+    """
+    if state is not CommandState.REQUESTED and not (waits and state is CommandState.RECEIVED):
         return f"it is {state} already"
-    if not needed:
+    if not needed and not waits:
         return "it needs no approval"
     if is_over:
         return "its time is up"
@@ -159,12 +164,13 @@ class KnownStart:
     """A start of an agent.
 
     ``previous`` is the one before it, where that is known; ``last_batch`` that of its newest hello, 0 before any;
-    ``number`` the highest of a command that was seen of it.
+    ``number`` the highest of a command that was seen of it; ``last_count`` the count of its newest signed hello.
     """
 
     previous: str = ""
     last_batch: int = 0
     number: int = 0
+    last_count: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,8 +203,12 @@ class Finding(Enum):
     """It is the same, and behind what was seen of it: the disk was restored."""
 
 
-def judge(hello: Hello, batch: int, known: KnownJournal | None, *, beyond_end: bool = False) -> Finding:
+def judge(
+    hello: Hello, batch: int, known: KnownJournal | None, *, beyond_end: bool = False, is_signed: bool = False
+) -> Finding:
     """What ``hello``, which came as ``batch`` of its start, shows.
+
+    The batch is not signed: of signed hellos their own count says which is the newer one.
 
     Batches may come in any order, also those of several starts. So only the first hello of a start is judged by what it
     knows, and only by starts that are known to have been before it. ``beyond_end``: more batches of the start before
@@ -206,9 +216,11 @@ def judge(hello: Hello, batch: int, known: KnownJournal | None, *, beyond_end: b
     """
     if known is None:
         return Finding.SAME
-    heard = known.starts.get(hello.start, KnownStart()).last_batch
+    at = known.starts.get(hello.start, KnownStart())
+    is_old = hello.count <= at.last_count if is_signed else batch <= at.last_batch
+    heard = bool(at.last_batch or at.last_count)
     before_current = known.before(known.start)
-    if batch <= heard or hello.start in before_current:
+    if is_old or hello.start in before_current:
         return Finding.STALE
     if hello.journal != known.journal:
         return Finding.OTHER

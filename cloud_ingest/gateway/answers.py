@@ -34,7 +34,29 @@ class FileAnswer(Answer):
     message: str
 
 
-class AgentAnswer(Answer):
+class LockAnswer(Answer):
+    """A line that an operator has locked at the machine: no command is done there."""
+
+    line: Annotated[str, Field(description="A device, or 'agent' for all of them", examples=["press"])]
+    reason: Annotated[str, Field(examples=["cleaning"])]
+    actor: Annotated[str, Field(description="The Unix user", examples=["carla"])]
+    since: datetime | None
+
+
+class StandingAnswer(Answer):
+    """How an agent stands, by what it says of commands."""
+
+    locked: list[LockAnswer]
+    key: Annotated[str | None, Field(description="Thumbprint of its own key, when it is enrolled")]
+    signs: Annotated[bool, Field(description="What it says of commands has to be signed with that key")]
+    forged: Annotated[int, Field(description="What came under its name and was not signed so; it changes nothing")]
+    forged_reason: Annotated[str, Field(description="Of the newest of them")]
+    audit_alarms: Annotated[
+        list[str], Field(description="Why its audit log is not the one that was known; until somebody closes them")
+    ]
+
+
+class AgentAnswer(StandingAnswer):
     """An agent, or any other Sparkplug node."""
 
     agent: Annotated[str, Field(description="group/name", examples=["plant-7/line-3"])]

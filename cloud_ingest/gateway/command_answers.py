@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from cloud_ingest.gateway.answers import Answer
+from cloud_ingest.gateway.answers import Answer, StandingAnswer
 from connectors.commands.envelope import TEXT_MAX
 from connectors.commands.states import CommandState
 
@@ -34,13 +34,22 @@ class CommandAnswer(Answer):
     id: Annotated[str, Field(description="ULID", examples=["01JDV3W3Z8Q6C0V2B7N4M5K9XR"])]
     agent: Annotated[str, Field(description="group/name", examples=["plant-7/line-3"])]
     origin: Annotated[
-        Literal["cloud", "agent"], Field(description="agent: done by an operator at the machine, and reported")
+        Literal["cloud", "agent"], Field(description="agent: it was not asked for here, and reported by its agent")
+    ]
+    source: Annotated[
+        str | None,
+        Field(
+            description="How it came to the agent: cloud (signed), local (somebody at the box), plain (a Sparkplug "
+            "host without envelope); null where the agent does not say. With the origin agent, cloud means: a key of "
+            "the cloud has signed what nobody has asked for here",
+            examples=["cloud", "local", "plain"],
+        ),
     ]
     correlation: str
     action: Annotated[
         dict[str, Any] | None,
         Field(
-            description="As it was asked for; null where the cloud does not know it",
+            description="As it was asked for, here or at the agent; null where the cloud does not know it",
             examples=[{"do": "write", "device": "press", "tag": "setpoint", "value": 120.5}],
         ),
     ]
@@ -50,6 +59,7 @@ class CommandAnswer(Answer):
     issuer: str
     approval: Annotated[bool, Field(description="Whether it needs a second person")]
     approvers: list[str]
+    waits_for_approval: Annotated[bool, Field(description="Nothing but a second person keeps it from going on")]
     reason: str
     plain: bool
     requested: datetime
@@ -77,7 +87,7 @@ class CommandPage(Answer):
     next: str | None
 
 
-class CommandedAgent(Answer):
+class CommandedAgent(StandingAnswer):
     """An agent that takes commands, as it has said hello last."""
 
     agent: Annotated[str, Field(description="group/name", examples=["plant-7/line-3"])]

@@ -26,6 +26,8 @@ PAGE: Final = 200
 LOOK_S: Final = 5.0
 SLOW_S: Final = 10.0
 CLOSE_S: Final = 5.0
+TOKEN_S: Final = 3.0
+"""How often it is looked whether the token of a connection still holds."""
 RETRY_S: Final = 1.0
 CURSOR_MAX: Final = (1 << 63) - 1
 POLICY: Final = 1008
@@ -45,8 +47,9 @@ class CommandStream:
     async def serve(self, socket: WebSocket, since: int | None) -> None:
         """Send every state after the cursor ``since`` (without it: from now on), until the client goes."""
         await socket.accept()
+        token = _token(socket.headers.get("authorization", ""))
         try:
-            await self._holder(_token(socket.headers.get("authorization", "")))
+            await self._holder(token)
         except RequestRefused as exc:
             await _close(socket, POLICY, str(exc))
             return
@@ -63,29 +66,40 @@ class CommandStream:
         self._clients.add(news)
         self._hear()
         try:
-            await self._serve(socket, since, news)
+            await self._serve(socket, since, news, token)
         finally:
             self._clients.discard(news)
             if not self._clients and self._hearing is not None:
                 self._hearing.cancel()
                 self._hearing = None
 
-    async def _serve(self, socket: WebSocket, since: int | None, news: asyncio.Event) -> None:
+    async def _serve(self, socket: WebSocket, since: int | None, news: asyncio.Event, token: str | None) -> None:
         sending = asyncio.create_task(self._send_forever(socket, since, news), name="command stream sends")
         gone = asyncio.create_task(_until_gone(socket), name="command stream client")
+        over = asyncio.create_task(self._until_refused(token), name="command stream token")
+        tasks = (sending, gone, over)
         try:
-            await asyncio.wait([sending, gone], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for task in (sending, gone):
+            for task in tasks:
                 task.cancel()
-            results = await asyncio.gather(sending, gone, return_exceptions=True)
+            results = await asyncio.gather(*tasks, return_exceptions=True)
         for result in results:
-            if isinstance(result, TimeoutError):
+            if isinstance(result, RequestRefused):
+                await _close(socket, POLICY, str(result))
+            elif isinstance(result, TimeoutError):
                 await _close(socket, TRY_LATER, _SLOW)
             elif isinstance(result, DatabaseUnavailable | StatementRefused):
                 await _close(socket, TRY_LATER, str(result))
             elif isinstance(result, Exception) and not isinstance(result, WebSocketDisconnect | RuntimeError):
                 raise result
+
+    async def _until_refused(self, token: str | None) -> None:
+        """Until the token holds no more, which raises ``RequestRefused``; while the database is away, it does."""
+        while True:
+            await asyncio.sleep(TOKEN_S)
+            with contextlib.suppress(DatabaseUnavailable, StatementRefused):
+                await self._holder(token)
 
     async def _send_forever(self, socket: WebSocket, since: int | None, news: asyncio.Event) -> None:
         cursor = await questions.newest_cursor(self._database) if since is None else since

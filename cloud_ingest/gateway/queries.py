@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from cloud_ingest.commands import files
+from cloud_ingest.commands.standing import standing
 from connectors.model.errors import LinesideError
 from connectors.model.quality import name_of
 from connectors.ports.database import Database, Row, Session
@@ -55,6 +56,7 @@ async def agents(database: Database, agent: str | None = None) -> list[dict[str,
             "WHERE $1::text IS NULL OR group_name || '/' || agent.name = $1 ORDER BY group_name, agent.name",
             agent,
         )
+        stands = await standing(session)
         devices = await session.fetch(
             "SELECT agent_id, name, online, online_changed FROM device ORDER BY agent_id, name"
         )
@@ -77,6 +79,7 @@ async def agents(database: Database, agent: str | None = None) -> list[dict[str,
             "tags": row["tags"],
             "devices": by_agent.get(row["agent_id"], []),
             "files": used.get(row["agent_id"], []),
+            **stands[row["agent_id"]],
         }
         for row in rows
     ]

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from cloud_ingest.observability.metrics import (
+    AUDIT_ALARMS,
     COMMAND_MESSAGES,
     COMMAND_REPORTS,
+    COMMAND_REPORTS_FORGED,
     COMMAND_REPORTS_REFUSED,
     COMMAND_STATES,
     COMMANDS_ONLINE,
@@ -36,7 +38,7 @@ class CommandChanged(Event):
 
 @dataclass(frozen=True, slots=True)
 class CommandMessagesSent(Event):
-    """Commands, cancellations, answers to hellos and new keys were published; what was sent again is counted, too."""
+    """Commands, cancellations, approvals, answers to hellos and new keys were published, or once more."""
 
     level: ClassVar[str] = "debug"
     commands: int
@@ -44,10 +46,11 @@ class CommandMessagesSent(Event):
     cancellations: int
     times: int
     keys: int = 0
+    approvals: int = 0
 
     def measure(self) -> None:
         """See ``Event``."""
-        for kind in ("commands", "again", "cancellations", "times", "keys"):
+        for kind in ("commands", "again", "cancellations", "times", "keys", "approvals"):
             COMMAND_MESSAGES.labels(kind).inc(getattr(self, kind))
 
 
@@ -95,6 +98,49 @@ class ReportRefused(Event):
     def measure(self) -> None:
         """See ``Event``."""
         COMMAND_REPORTS_REFUSED.inc()
+
+
+@dataclass(frozen=True, slots=True)
+class ReportForged(Event):
+    """What came under the name of an enrolled agent is not signed as it has to be: it changes nothing.
+
+    ``kept``: it is among the dead letters, which take so many of an agent.
+    """
+
+    level: ClassVar[str] = "error"
+    agent: str
+    reason: str
+    kept: bool
+
+    def measure(self) -> None:
+        """See ``Event``."""
+        COMMAND_REPORTS_FORGED.inc()
+
+
+@dataclass(frozen=True, slots=True)
+class CommandNotAskedFor(Event):
+    """An agent has a command that is signed by the cloud, and that this database does not know.
+
+    Either the database was restored, or somebody else has a signing key.
+    """
+
+    level: ClassVar[str] = "error"
+    agent: str
+    command: str
+    issuer: str
+
+
+@dataclass(frozen=True, slots=True)
+class AuditAlarm(Event):
+    """The audit log of an agent does not extend what it has told of it before."""
+
+    level: ClassVar[str] = "error"
+    agent: str
+    reason: str
+
+    def measure(self) -> None:
+        """See ``Event``."""
+        AUDIT_ALARMS.inc()
 
 
 @dataclass(frozen=True, slots=True)

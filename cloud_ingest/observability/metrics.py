@@ -97,6 +97,14 @@ COMMAND_REPORTS: Final = Counter(
 COMMAND_REPORTS_REFUSED: Final = Counter(
     "lineside_command_reports_refused_total", "Reports and hellos that cannot be used", registry=REGISTRY
 )
+COMMAND_REPORTS_FORGED: Final = Counter(
+    "lineside_command_reports_forged_total", "Reports and hellos of enrolled agents that they have not signed",
+    registry=REGISTRY,
+)  # fmt: skip
+AUDIT_ALARMS: Final = Counter(
+    "lineside_agent_audit_alarms_total", "Audit logs of agents that do not extend what was known of them",
+    registry=REGISTRY,
+)  # fmt: skip
 HELLOS: Final = Counter("lineside_command_hellos_total", "Hellos of agents", registry=REGISTRY)
 JOURNALS_RESTORED: Final = Counter(
     "lineside_command_journals_restored_total", "Journals that are behind what was seen of them, or other ones",

@@ -24,12 +24,16 @@ AGENT_CHARS_MAX: Final = 511
 
 
 class EnrolmentRequest(Record):
-    """``agent`` is group/name, ``key`` the public JSON Web Key that has signed the request."""
+    """``agent`` is group/name, ``key`` the public JSON Web Key that has signed the request.
+
+    ``signs``: the agent signs what it says of commands with it, so that what is not signed is not the agent's.
+    """
 
     version: Literal[1] = 1
     token: Annotated[str, Field(max_length=TOKEN_CHARS_MAX)]
     agent: Annotated[str, Field(max_length=AGENT_CHARS_MAX)]
     key: dict[str, Any]
+    signs: bool = False
 
 
 class EnrolmentAnswer(Record):
@@ -43,7 +47,7 @@ class EnrolmentAnswer(Record):
 
 def sealed_request(key: SigningKey, token: str, agent: str) -> str:
     """The request of ``agent`` to be enrolled with ``key``."""
-    request = EnrolmentRequest(token=token, agent=agent, key=key.public_jwk())
+    request = EnrolmentRequest(token=token, agent=agent, key=key.public_jwk(), signs=True)
     return key.sign("lineside-enrolment", request.to_json())
 
 

@@ -1,4 +1,4 @@
-"""Signatures of what the cloud tells an agent: JWS in compact form with Ed25519 (RFC 7515, RFC 8037, RFC 9864).
+"""Signatures of what cloud and agent tell each other: JWS in compact form with Ed25519 (RFC 7515, RFC 8037, RFC 9864).
 
 Every signed document says what it is in its header's ``typ``, so that one of one kind never passes for another.
 """
@@ -18,7 +18,16 @@ from connectors.model.errors import LinesideError
 
 ALGORITHM: Final = "Ed25519"
 Kind = Literal[
-    "lineside-command", "lineside-time", "lineside-cancel", "lineside-keys", "lineside-enrolment", "lineside-release"
+    "lineside-command",
+    "lineside-time",
+    "lineside-cancel",
+    "lineside-approval",
+    "lineside-keys",
+    "lineside-key",
+    "lineside-enrolment",
+    "lineside-report",
+    "lineside-hello",
+    "lineside-release",
 ]
 
 

@@ -36,6 +36,7 @@ ACK: Final = "Lineside/Ack"
 COMMAND: Final = "Lineside/Command"
 TIME: Final = "Lineside/Time"
 CANCEL: Final = "Lineside/Cancel"
+APPROVAL: Final = "Lineside/Approval"
 KEYS: Final = "Lineside/Keys"
 COMMAND_REPORT: Final = "Lineside/Command Report"
 HELLO: Final = "Lineside/Hello"
@@ -54,6 +55,7 @@ NODE_METRICS: Final = {
     COMMAND: DataType.STRING,
     TIME: DataType.STRING,
     CANCEL: DataType.STRING,
+    APPROVAL: DataType.STRING,
     KEYS: DataType.STRING,
     COMMAND_REPORT: DataType.STRING,
     HELLO: DataType.STRING,

@@ -16,13 +16,13 @@ from connectors.model.datatypes import DataType
 from connectors.model.errors import PayloadInvalid
 from connectors.model.tags import DeviceDefinition, DeviceName
 from connectors.sparkplug import sparkplug_b_pb2 as pb
-from connectors.sparkplug.delivery import CANCEL, COMMAND, KEYS, TIME
+from connectors.sparkplug.delivery import APPROVAL, CANCEL, COMMAND, KEYS, TIME
 from connectors.sparkplug.metric_value import metric_value, text_of
 
 PAYLOAD_BYTES_MAX: Final = 2 * ENVELOPE_BYTES_MAX
 """Of a DCMD: an envelope, and what stands beside it."""
 METRICS_MAX: Final = 16
-SIGNED: Final = (COMMAND, TIME, CANCEL, KEYS)
+SIGNED: Final = (COMMAND, TIME, CANCEL, APPROVAL, KEYS)
 """Metrics whose value is a signed document (RFC 7515)."""
 
 

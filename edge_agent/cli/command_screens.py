@@ -54,6 +54,9 @@ def end_sentence(command: dict[str, Any]) -> str:
     target, state = command["target"], command["state"]
     if command["waits_for_approval"]:
         return f"{target} waits until somebody else agrees: edge-agent commands approve {command['id']}"
+    if command["stage"] == "arm" and state == "succeeded":
+        within = f" within {command['arm_s']:g} s" if command["arm_s"] else ""
+        return f"{target} is armed: do it{within} with the same value and --armed {command['id']}"
     held = f", and holds {value_text(command['after'])}" if command["after"] is not None else ""
     if state == "succeeded":
         return f"{target}: done{held}"

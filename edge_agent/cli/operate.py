@@ -23,6 +23,8 @@ from edge_agent.cli.json_output import print_json
 
 LineArgument = Annotated[str, typer.Argument(help="A device, or 'agent' for all of them")]
 ReasonOption = Annotated[str, typer.Option("--reason", "-r", help="Why, for whoever looks at it later")]
+ArmOption = Annotated[bool, typer.Option("--arm", help="Arm it only; then do it with --armed ID, while that holds")]
+ArmedOption = Annotated[str | None, typer.Option("--armed", metavar="ID", help="The command that has armed this one")]
 IdArgument = Annotated[str, typer.Argument(help="The id of a command; 'edge-agent commands list' shows them")]
 
 commands = typer.Typer(
@@ -70,6 +72,8 @@ def write(
     target: Annotated[str, typer.Argument(metavar="DEVICE/TAG", help="Such as press/speed")],
     value: Annotated[str, typer.Argument(help="Read by the type of the tag: true or false, a number, or a text")],
     reason: ReasonOption,
+    arm: ArmOption = False,
+    armed: ArmedOption = None,
     config: ConfigOption = DEFAULT_CONFIG,
     socket: SocketOption = None,
     as_json: JsonOption = False,
@@ -78,7 +82,10 @@ def write(
     device, _, tag = target.partition("/")
     if not tag:
         fail(f"{target!r} is not DEVICE/TAG, such as press/speed", 2)
-    _print_end(ask(socket_of(config, socket), "write", device=device, tag=tag, text=value, reason=reason), as_json)
+    answer = ask(
+        socket_of(config, socket), "write", device=device, tag=tag, text=value, reason=reason, arm=arm, armed=armed
+    )
+    _print_end(answer, as_json)
 
 
 def run_command(
@@ -88,6 +95,8 @@ def run_command(
         list[str] | None,
         typer.Option("--argument", "-a", metavar="NAME=VALUE", help="Read by the type of the argument"),
     ] = None,
+    arm: ArmOption = False,
+    armed: ArmedOption = None,
     config: ConfigOption = DEFAULT_CONFIG,
     socket: SocketOption = None,
     as_json: JsonOption = False,
@@ -98,7 +107,15 @@ def run_command(
     if not command or len(named) != len(arguments or []):
         fail("write DEVICE/COMMAND, and each argument as --argument NAME=VALUE", 2)
     answer = ask(
-        socket_of(config, socket), "run", device=device, command=command, arguments=named, reason=reason, texts=True
+        socket_of(config, socket),
+        "run",
+        device=device,
+        command=command,
+        arguments=named,
+        reason=reason,
+        texts=True,
+        arm=arm,
+        armed=armed,
     )
     _print_end(answer, as_json)
 

@@ -38,6 +38,12 @@ def last_entry(connection: sqlite3.Connection) -> AuditEntry | None:
     return None if row is None else _entry(row)
 
 
+def hash_of(connection: sqlite3.Connection, number: int) -> str:
+    """The hash that entry ``number`` has now; empty when there is none."""
+    row = connection.execute("SELECT hash FROM audit WHERE number=?", (number,)).fetchone()
+    return "" if row is None else str(row[0])
+
+
 def entries(connection: sqlite3.Connection) -> Iterator[AuditEntry]:
     """All of them, oldest first."""
     for row in connection.execute(f"SELECT {_COLUMNS} FROM audit ORDER BY number"):  # noqa: S608

@@ -2,6 +2,8 @@
 
 The cloud may change them only in answer to a hello of this start, once, signed with a key that is trusted already and
 stays so: what was recorded earlier, or is for another agent, changes nothing, and no key ends the trust in all of them.
+A new key has to be signed itself with one that is trusted, which whoever makes it has in a file: so who can write the
+cloud's database, and thereby has the cloud name other keys, brings none of his own.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from connectors.commands.refusals import Refusal
-from connectors.commands.reports import KeysAnswer, read_record
+from connectors.commands.reports import KeysAnswer, KeyVoucher, read_record
 from connectors.model.errors import PayloadInvalid
 from connectors.observability.events import emit
 from connectors.ports.clock import Clock
@@ -23,6 +25,7 @@ from edge_agent.commands.journal_thread import JournalAccess
 from edge_agent.commands.pinned_keys import KeysUnreadable, read_pinned_keys, write_pinned_keys
 from edge_agent.observability.command_events import (
     JournalBlocked,
+    KeysNotVouched,
     TrustedKeysChanged,
     TrustedKeysNotWritten,
     TrustedKeysRead,
@@ -50,6 +53,7 @@ class CloudKeys:
         self._keys: TrustedKeys | None = None
         self._seen: Any = None
         self._not_written: tuple[str, ...] = ()
+        self._not_vouched: tuple[str, ...] = ()
         self._asked: deque[str] = deque(maxlen=QUESTIONS_MAX)
 
     @property
@@ -123,6 +127,8 @@ class CloudKeys:
         if signed_by not in told:
             raise SignatureRefused(Refusal.BAD_SIGNATURE, f"the key {signed_by} would end the trust in itself")
         self._asked.remove(answer.nonce)
+        keys = await self._believed(answer)
+        told = TrustedKeys(keys)
         if told.ids == self.ids:
             return
         if not os.access(self._path.parent, os.W_OK):
@@ -135,7 +141,7 @@ class CloudKeys:
 
         def pin(journal: Journal) -> None:
             journal.audit(now_ms, "cloud", "trusted keys changed", str(self._path)[:500], details)
-            write_pinned_keys(self._path, answer.keys)
+            write_pinned_keys(self._path, keys)
 
         try:
             await self._journal.call(pin)
@@ -149,6 +155,31 @@ class CloudKeys:
             return
         self.look()
         emit(TrustedKeysChanged(details["added"], details["removed"], signed_by))
+
+    async def _believed(self, answer: KeysAnswer) -> dict[str, dict[str, Any]]:
+        """Those of the keys that are trusted already, or signed with one that is; others are told of, once."""
+        found = {
+            key_id: key
+            for key_id, key in answer.keys.items()
+            if key_id in self.trusted() or self._is_vouched(key_id, answer.vouched.get(key_id, ""))
+        }
+        others = tuple(sorted(answer.keys.keys() - found.keys()))
+        if others and others != self._not_vouched:
+            emit(KeysNotVouched(list(others)))
+            now_ms, about = self._clock.now_ns() // 1_000_000, {"keys": list(others)}
+            await self._journal.call(
+                lambda journal: journal.audit(now_ms, "cloud", "keys not trusted", str(self._path)[:500], about)
+            )
+        self._not_vouched = others
+        return found
+
+    def _is_vouched(self, key_id: str, sealed: str) -> bool:
+        from connectors.commands.signing import SignatureRefused
+
+        try:
+            return read_record(KeyVoucher, self.trusted().verify("lineside-key", sealed)).key_id == key_id
+        except (SignatureRefused, PayloadInvalid):
+            return False
 
 
 def _difference(before: tuple[str, ...], now: tuple[str, ...]) -> dict[str, Any]:

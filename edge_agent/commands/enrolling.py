@@ -21,10 +21,10 @@ from connectors.commands.enrolment import PATH, TOKEN_PREFIX, EnrolmentAnswer, c
 from connectors.commands.reports import read_record
 from connectors.commands.signing import SigningKey
 from connectors.model.errors import LinesideError, PayloadInvalid
+from edge_agent.commands.own_key import KEY_FILE
 from edge_agent.commands.pinned_keys import write_pinned_keys
 from edge_agent.config.durable_files import sync_folder, write_new_file
 
-KEY_FILE: Final = "agent-key.jwk"
 TIME_OUT_S: Final = 30.0
 ANSWER_BYTES_MAX: Final = 256 * 1024
 KEY_BYTES_MAX: Final = 10_000

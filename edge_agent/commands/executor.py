@@ -174,6 +174,8 @@ class Executor:
         """Somebody has agreed to a command; false when it does not wait for that."""
         command = self._unapproved.pop(id_, None)
         if command is None:
+            if id_ in self._approvers:  # it has not come to that yet
+                self._approvers[id_] = (*self._approvers[id_], approver)
             return False
         self._held.pop(id_)
         self.submit(command, (*self._approvers.pop(id_, ()), approver))
@@ -222,6 +224,7 @@ class Executor:
         if refused is not None and refused.code is Refusal.NOT_APPROVED and len(self._unapproved) < UNAPPROVED_MAX:
             self._begun.discard(command.id)
             self._unapproved[command.id] = command
+            await self._note_waiting(command, refused.detail)
             self._answer(command.id)
             return
         if refused is None and envelope.stage == "arm":
@@ -240,6 +243,15 @@ class Executor:
                 return
             refused = found
         await self._end(command, ended_with(refused.code), refused.code, refused.detail)
+
+    async def _note_waiting(self, command: Command, detail: str) -> None:
+        """The cloud is told what it waits for, so that somebody can agree there, too."""
+        now_ms = self._clock.now_ns() // 1_000_000
+        try:
+            await self._journal.call(lambda journal: journal.waits(command.number, now_ms, detail))
+        except JournalUnavailable as exc:
+            self._blocked(str(exc))  # it waits all the same, for somebody at the box
+        self._told()
 
     async def _worked(self, command: Command) -> Outcome | Refused:
         """Do it; what is begun is in the journal, and what is not in the journal is not begun."""

@@ -29,7 +29,7 @@ from edge_agent.commands.cloud_time import CloudNow
 from edge_agent.commands.executor import Executor
 from edge_agent.commands.journal import AGENT, Journal
 from edge_agent.commands.journal_file import JournalUnavailable
-from edge_agent.commands.journal_rows import Command, Intake, Taken
+from edge_agent.commands.journal_rows import Command, Intake, Taken, told_of
 from edge_agent.commands.journal_thread import JournalAccess
 from edge_agent.commands.targets import Refused, Targets
 from edge_agent.commands.telling import Telling
@@ -311,7 +311,8 @@ class CommandIntake:
             self._turned_away[id_] = Intake(entry.envelope, entry.source, entry.actor, code, reason)
             report = CommandReport(
                 id=id_, journal=self._authority().journal, number=0, step=1, state=CommandState.REFUSED,
-                time_ms=now_ms, actor=AGENT, code=code, detail=reason[:1000],
+                time_ms=now_ms, actor=AGENT, code=code, detail=reason[:1000], source=entry.source,
+                **told_of(entry.envelope),
             )  # fmt: skip
             self._telling.tell_unjournalled(report)
 

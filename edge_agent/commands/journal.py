@@ -40,6 +40,8 @@ from edge_agent.commands.journal_rows import (
 from edge_agent.commands.turned_away import TurnedAway
 
 AGENT: Final = "agent"
+TOLD_ANEW_MAX: Final = 1000
+"""So many of the newest steps are told once more when the agent has another key."""
 
 
 class Journal(JournalReading):
@@ -135,12 +137,27 @@ class Journal(JournalReading):
             self._audit(connection, now_ms, AGENT, "writing", command, {"detail": detail, "before": reportable(before)})
             return self._command(connection, "number", number)
 
-    def approve(self, number: int, actor: str, now_ms: int) -> None:
-        """Somebody agrees to a command. Raises ``JournalUnavailable``."""
+    def waits(self, number: int, now_ms: int, detail: str) -> None:
+        """A command waits for the approval of somebody: that is said once. Raises ``JournalUnavailable``."""
+        with self._transaction() as connection:
+            command, code = self._command(connection, "number", number), Refusal.NOT_APPROVED
+            if command.state is not CommandState.RECEIVED or command.code is code:
+                return
+            step, state = command.step + 1, CommandState.RECEIVED
+            connection.execute(
+                "UPDATE command SET step=?, code=?, detail=?, changed_ms=? WHERE number=?",
+                (step, code, detail, now_ms, number),
+            )
+            self._add_step(connection, number, step, state, now_ms, AGENT, code, detail, None, None)
+            self._audit(connection, now_ms, AGENT, "waits for approval", command, {"detail": detail})
+
+    def approve(self, number: int, actor: str, now_ms: int, details: Mapping[str, Any] | None = None) -> None:
+        """Somebody agrees to a command, once. Raises ``JournalUnavailable``."""
         with self._transaction() as connection:
             command = self._command(connection, "number", number)
-            connection.execute("INSERT OR IGNORE INTO approval VALUES (?,?,?)", (number, actor, now_ms))
-            self._audit(connection, now_ms, actor, "approve", command, {})
+            query = "INSERT OR IGNORE INTO approval VALUES (?,?,?)"
+            if connection.execute(query, (number, actor, now_ms)).rowcount:
+                self._audit(connection, now_ms, actor, "approve", command, details or {})
 
     # -- what the cloud is told -------------------------------------------------------------------------------------
 
@@ -153,6 +170,26 @@ class Journal(JournalReading):
         """The cloud is told of this start. Raises ``JournalUnavailable``."""
         with self._transaction() as connection:
             connection.execute("UPDATE start SET told = 1 WHERE number = (SELECT max(number) FROM start)")
+
+    def signed_with(self, key_id: str) -> int:
+        """What is told is signed with this key from now on; how many steps are told once more as it is another one.
+
+        What lay in the outbox by then, or was told since the enrolment, may not have been believed.
+        Raises ``JournalUnavailable``.
+        """
+        with self._transaction() as connection:
+            if self._meta(connection, "signed_with") == key_id:
+                return 0
+            self._set_meta(connection, "signed_with", key_id)
+            query = (
+                "UPDATE step SET told = 0 WHERE row IN (SELECT row FROM step WHERE step > 0 ORDER BY row DESC LIMIT ?)"
+            )
+            return connection.execute(query, (TOLD_ANEW_MAX,)).rowcount
+
+    def audit_told(self, number: int) -> None:
+        """The cloud knows the hash of this entry of the audit log. Raises ``JournalUnavailable``."""
+        with self._transaction() as connection:
+            self._set_meta(connection, "audit_told", number)
 
     def tell_again(self, number: int) -> None:
         """The newest step of a command is to be told once more. Raises ``JournalUnavailable``."""

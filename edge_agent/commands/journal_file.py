@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 from typing import Final
+from urllib.parse import quote
 
 from connectors.commands.states import ENDED
 from connectors.model.errors import LinesideError
@@ -59,8 +60,38 @@ def open_journal_file(path: Path) -> sqlite3.Connection:
 
 
 def open_journal_reader(path: Path) -> sqlite3.Connection:
-    """A read-only look into the journal, also while the agent runs. Raises ``sqlite3.Error``."""
-    return sqlite3.connect(f"file:{path}?mode=ro", uri=True, isolation_level=None)
+    """A read-only look into the journal, also while the agent runs, for who may read its files and write none.
+
+    SQLite makes a file beside one with a write-ahead log, also to read it, which not everybody may in that folder. When
+    there is no log, as after every proper stop, nobody writes, and the file alone is all there is.
+    Raises ``sqlite3.Error``.
+    """
+    where = f"file:{quote(str(path))}?mode=ro"
+    try:
+        return _looked_into(where)
+    except sqlite3.OperationalError:
+        if _has_log(path):
+            raise
+        return _looked_into(f"{where}&immutable=1")
+
+
+def _looked_into(where: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(where, uri=True, isolation_level=None)
+    try:
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _has_log(path: Path) -> bool:
+    try:
+        return path.with_name(f"{path.name}-wal").stat().st_size > 0
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
 
 
 def prune(connection: sqlite3.Connection, now_ms: int) -> None:

@@ -79,11 +79,12 @@ class JournalReading:
         """Steps whose reports are not in the outbox yet, oldest first. Raises ``JournalUnavailable``."""
         query = (
             "SELECT row, id, journal, command, step.step, step.state, time_ms, step.actor, step.code, step.detail, "
-            "step.before, step.after FROM step JOIN command ON number = command WHERE told = 0 ORDER BY row LIMIT ?"
+            "step.before, step.after, source, envelope FROM step JOIN command ON number = command WHERE told = 0 "
+            "ORDER BY row LIMIT ?"
         )
         with self._named("read"):
             rows = self._opened().execute(query, (count_max,)).fetchall()
-        return [Untold(row[0], report_of(row[1:])) for row in rows]
+        return [Untold(row[0], report_of(row[1:], self.start)) for row in rows]
 
     def facts(self) -> JournalFacts:
         """What a hello says. Raises ``JournalUnavailable``."""
@@ -96,11 +97,12 @@ class JournalReading:
             journal = str(self._meta(connection, "journal"))
             is_anew = self._meta(connection, "anew") is not None
             last = audit_log.last_entry(connection)
+            base = int(self._meta(connection, "audit_told") or 0)
+            base_hash = audit_log.hash_of(connection, base)
         ids = tuple(command.id for command in self.unfinished()[:OPEN_TOLD_MAX])
-        locks = tuple(lock.line for lock in self.locks())
         previous = "" if told is None else told[0]
         audit = (0, "") if last is None else (last.number, last.hash)
-        return JournalFacts(journal, is_anew, number, self.start, previous, ids, *audit, locks)
+        return JournalFacts(journal, is_anew, number, self.start, previous, ids, *audit, self.locks(), base, base_hash)
 
     def locks(self) -> tuple[Lock, ...]:
         """All locks, by line. Raises ``JournalUnavailable``."""

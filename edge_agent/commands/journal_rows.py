@@ -18,13 +18,16 @@ from connectors.commands.envelope import (
     told,
 )
 from connectors.commands.refusals import Refusal
-from connectors.commands.reports import DETAIL_CHARS_MAX, CommandReport
+from connectors.commands.reports import DETAIL_CHARS_MAX, CommandReport, HeldLock
 from connectors.commands.states import CommandState
 from connectors.ports.device import Value
 
 Source = Literal["cloud", "local", "plain"]
 """Who a command is from: the cloud with its signature, somebody at the box, or a Sparkplug host without envelope."""
 
+REASON_TOLD_CHARS: Final = 200
+ACTION_TOLD_CHARS: Final = 8192
+VALUE_TOLD_CHARS: Final = 1000
 AGENT_LINE: Final = "agent"
 """The line of a lock on everything."""
 
@@ -142,6 +145,11 @@ class Lock:
     actor: str
     time_ms: int
 
+    def told(self) -> HeldLock:
+        """As a hello tells it, with as much of the reason as many of them leave room for."""
+        reason = self.reason if len(self.reason) <= REASON_TOLD_CHARS else f"{self.reason[: REASON_TOLD_CHARS - 1]}…"
+        return HeldLock(line=self.line, reason=reason, actor=self.actor, since_ms=self.time_ms)
+
 
 @dataclass(frozen=True, slots=True)
 class Untold:
@@ -156,7 +164,7 @@ class JournalFacts:
     """What a hello says of the journal. ``open``: ids without a final state.
 
     ``is_anew``: another journal was here before, which is lost. ``previous``: the newest start before this one of which
-    the cloud was told.
+    the cloud was told. ``audit_base``: the entry of the audit log that the cloud knows, with the hash that it has now.
     """
 
     journal: str
@@ -167,7 +175,9 @@ class JournalFacts:
     open: tuple[str, ...]
     audit_number: int
     audit_hash: str
-    locks: tuple[str, ...]
+    locks: tuple[Lock, ...]
+    audit_base: int
+    audit_base_hash: str
 
 
 def ended_with(code: Refusal) -> CommandState:
@@ -229,11 +239,24 @@ def reportable(value: Value | None) -> Value | None:
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def report_of(row: tuple[Any, ...]) -> CommandReport:
-    """The report of a step: id, journal, number, step, state, time, actor, code, detail, before, after."""
-    id_, journal, number, step, state, time_ms, actor, code, detail, before, after = row
+def report_of(row: tuple[Any, ...], start: str) -> CommandReport:
+    """The report of a step, told by the start with the epoch ``start``.
+
+    A row: id, journal, number, step, state, time, actor, code, detail, before, after, source, envelope.
+    """
+    id_, journal, number, step, state, time_ms, actor, code, detail, before, after, source, envelope = row
+    asked = told_of(read_envelope(envelope.encode())) if step == 1 or source != "cloud" else {}
     return CommandReport(
         id=id_, journal=journal, number=number, step=step, state=CommandState(state), time_ms=time_ms, actor=actor,
         code=None if code is None else Refusal(code), detail=detail, before=reportable(read_value(before)),
-        after=reportable(read_value(after)),
+        after=reportable(read_value(after)), start=start, source=source, **asked,
     )  # fmt: skip
+
+
+def told_of(envelope: Envelope) -> dict[str, Any]:
+    """What a report says that somebody has asked for: what is too large for one is left out, and said to be."""
+    action = told(envelope.action)
+    if len(json.dumps(action)) > ACTION_TOLD_CHARS:
+        short = {name: value for name, value in action.items() if len(json.dumps(value)) <= VALUE_TOLD_CHARS}
+        action = {**short, "left_out": sorted(action.keys() - short.keys())}
+    return {"action": action, "issuer": envelope.issuer, "reason": envelope.reason}

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import math
+import re
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Any, Final, Literal
 
-from connectors.commands.envelope import Action, AgentAction, Envelope, RunCommand, WriteTag
+from connectors.commands.envelope import ULID_PATTERN, Action, AgentAction, Envelope, RunCommand, WriteTag
 from connectors.commands.refusals import MEANING, Refusal
+from connectors.commands.reports import Approval
 from connectors.commands.states import ENDED, CommandState
 from connectors.commands.ulid import new_ulid
 from connectors.model.datatypes import DataType
@@ -25,7 +28,7 @@ from edge_agent.commands.journal_thread import JournalAccess
 from edge_agent.commands.plant import Plant
 from edge_agent.commands.targets import ARGUMENT_TYPES, Targets, value_of_text
 from edge_agent.commands.telling import Telling
-from edge_agent.observability.command_events import LineLocked, LineUnlocked, LocksCounted
+from edge_agent.observability.command_events import CommandNotTaken, LineLocked, LineUnlocked, LocksCounted
 
 LOCAL_S: Final = 300.0
 """So long a local command may wait for approval, or for its turn."""
@@ -33,6 +36,17 @@ LISTED_MAX: Final = 1000
 BEGIN_S_MAX: Final = 20.0
 BEGIN_LOOK_S: Final = 0.02
 REASON_CHARS_MAX: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """Whether a command only arms, and which one has armed it."""
+
+    stage: Literal["execute", "arm"] = "execute"
+    armed: str | None = None
+
+
+NOT_STAGED: Final = Staged()
 
 
 class NotPossible(LinesideError):
@@ -133,19 +147,49 @@ class Operators:
             raise NotPossible("it has ended in the meantime")
         return command.to_json()
 
-    async def write(self, device: str, tag: str, value: Value, reason: str, actor: str, armed: str = "") -> Any:
-        """Write a tag; what came of it. Raises ``NotPossible``, ``JournalUnavailable``."""
-        return await self._do(WriteTag(device=device, tag=tag, value=value), reason, actor, armed)
+    async def agreed(self, approval: Approval, topic: str) -> None:
+        """The cloud says that somebody there agrees to a command of it. Raises ``JournalUnavailable``.
 
-    async def write_text(self, device: str, tag: str, text: str, reason: str, actor: str) -> Any:
+        It is known to be signed by the cloud. What came before, is for another agent, or is the issuer's own changes
+        nothing.
+        """
+        command = await self._journal.call(lambda journal: journal.command(approval.id))
+        problem = _approval_problem(approval, command, self._agent)
+        if problem or command is None:
+            emit(CommandNotTaken(topic, Refusal.NOT_APPROVED.value, f"the approval of {approval.id}: {problem}"))
+            return
+        if command.state is not CommandState.RECEIVED:
+            return  # it is sent until the cloud hears of that
+        details = {"by": "cloud", "reason": approval.reason}
+        now_ms = self._now_ms()
+        await self._journal.call(lambda journal: journal.approve(command.number, approval.approver, now_ms, details))
+        self._executor.approved(command.id, approval.approver)
+
+    async def write(
+        self, device: str, tag: str, value: Value, reason: str, actor: str, stage: Staged = NOT_STAGED
+    ) -> Any:
+        """Write a tag; what came of it. Raises ``NotPossible``, ``JournalUnavailable``."""
+        return await self._do(WriteTag(device=device, tag=tag, value=value), reason, actor, stage)
+
+    async def write_text(
+        self, device: str, tag: str, text: str, reason: str, actor: str, stage: Staged = NOT_STAGED
+    ) -> Any:
         """Write what somebody has typed, by the type of the tag: nothing is guessed. Raises as ``write``."""
         self._check_tag(device, tag)
         datatype = self._plant.datatypes(device).get(tag)
         if datatype is None:
             raise NotPossible(f"the type of {device}/{tag} is not known: the device has not been connected yet")
-        return await self.write(device, tag, _typed(text, datatype), reason, actor)
+        return await self.write(device, tag, _typed(text, datatype), reason, actor, stage)
 
-    async def run_texts(self, device: str, command: str, arguments: Mapping[str, str], reason: str, actor: str) -> Any:
+    async def run_texts(
+        self,
+        device: str,
+        command: str,
+        arguments: Mapping[str, str],
+        reason: str,
+        actor: str,
+        stage: Staged = NOT_STAGED,
+    ) -> Any:
         """Run a named command with arguments that somebody has typed. Raises as ``run``."""
         named = self._targets.named(device, command)
         wanted = {} if named is None else named.arguments
@@ -153,15 +197,23 @@ class Operators:
             name: _typed(text, ARGUMENT_TYPES[wanted[name].type]) if name in wanted else text
             for name, text in arguments.items()
         }
-        return await self.run(device, command, values, reason, actor)
+        return await self.run(device, command, values, reason, actor, stage)
 
-    async def run(self, device: str, command: str, arguments: dict[str, Value], reason: str, actor: str) -> Any:
+    async def run(
+        self,
+        device: str,
+        command: str,
+        arguments: dict[str, Value],
+        reason: str,
+        actor: str,
+        stage: Staged = NOT_STAGED,
+    ) -> Any:
         """Run a named command; what came of it. Raises ``NotPossible``, ``JournalUnavailable``."""
-        return await self._do(RunCommand(device=device, command=command, arguments=arguments), reason, actor, "")
+        return await self._do(RunCommand(device=device, command=command, arguments=arguments), reason, actor, stage)
 
     async def begin(self, action: AgentAction, reason: str, actor: str) -> dict[str, Any]:
         """Ask for what may end the agent: how it stands once it was begun, or has ended. Raises as ``write``."""
-        command = await self._take(action, reason, actor, "")
+        command = await self._take(action, reason, actor, NOT_STAGED)
         if command.state is CommandState.RECEIVED:
             self._executor.submit(command)
         for _ in range(round(BEGIN_S_MAX / BEGIN_LOOK_S)):
@@ -171,19 +223,21 @@ class Operators:
             await asyncio.sleep(BEGIN_LOOK_S)
         return {**self._answer(command), "waits_for_approval": False}
 
-    async def _do(self, action: Action, reason: str, actor: str, armed: str) -> Any:
-        command = await self._take(action, reason, actor, armed)
+    async def _do(self, action: Action, reason: str, actor: str, stage: Staged) -> Any:
+        command = await self._take(action, reason, actor, stage)
         if command.state is CommandState.RECEIVED:
             command = await self._executor.ended(command)
         return self._answer(command)
 
-    async def _take(self, action: Action, reason: str, actor: str, armed: str) -> Command:
+    async def _take(self, action: Action, reason: str, actor: str, stage: Staged) -> Command:
         if not reason.strip() or len(reason) > REASON_CHARS_MAX:
             raise NotPossible(f"it needs a reason of at most {REASON_CHARS_MAX} characters, for the journal")
+        if stage.armed is not None and re.fullmatch(ULID_PATTERN, stage.armed) is None:
+            raise NotPossible(f"{stage.armed!r} is not the id of a command that has armed anything")
         now_ms = self._now_ms()
         envelope = Envelope(
             id=new_ulid(now_ms), agent=self._agent, action=action, issuer=actor, reason=reason, issued_ms=now_ms,
-            expires_ms=now_ms + round(LOCAL_S * 1000), armed=armed or None,
+            expires_ms=now_ms + round(LOCAL_S * 1000), stage=stage.stage, armed=stage.armed,
         )  # fmt: skip
         full = Refusal.TOO_MANY if self._executor.room <= 0 else None
         intake = Intake(envelope, "local", actor, full, "" if full is None else MEANING[full])
@@ -196,7 +250,14 @@ class Operators:
     def _answer(self, command: Command) -> dict[str, Any]:
         waits = command.state not in ENDED
         meaning = "" if command.code is None else MEANING[command.code]
-        return {**command.to_json(), "meaning": meaning, "waits_for_approval": waits}
+        is_armed = command.envelope.stage == "arm" and command.state is CommandState.SUCCEEDED
+        return {
+            **command.to_json(),
+            "meaning": meaning,
+            "waits_for_approval": waits,
+            "stage": command.envelope.stage,
+            "arm_s": self._targets.conditions(command.envelope.action).arm_s if is_armed else None,
+        }
 
     async def _known(self, id_: str) -> Command:
         command = await self._journal.call(lambda journal: journal.command(id_))
@@ -217,6 +278,19 @@ class Operators:
 
     def _now_ms(self) -> int:
         return self._clock.now_ns() // 1_000_000
+
+
+def _approval_problem(approval: Approval, command: Command | None, agent: str) -> str:
+    """Why an approval of the cloud counts for nothing; empty when it does. Pure."""
+    if approval.agent != agent:
+        return f"it is for {approval.agent}"
+    if command is None:
+        return "the journal has no such command"
+    if command.source != "cloud":
+        return "it was not asked for in the cloud: who is at the box has to agree"
+    if approval.approver in (command.envelope.issuer, command.actor):
+        return f"{approval.approver} has asked for it"
+    return ""
 
 
 def _typed(text: str, datatype: DataType) -> Value:

@@ -6,6 +6,7 @@ Until the journal can be opened, nothing is taken; it is tried again, and ``stat
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -14,6 +15,7 @@ from typing import Any, Final
 
 from connectors.commands.reports import (
     FILE_MESSAGE_CHARS_MAX,
+    Approval,
     Cancellation,
     FileFact,
     Hello,
@@ -23,7 +25,7 @@ from connectors.commands.reports import (
 from connectors.model.errors import OutboxUnavailable, PayloadInvalid
 from connectors.observability.events import emit
 from connectors.ports.clock import Clock
-from connectors.sparkplug.delivery import CANCEL, KEYS, TIME
+from connectors.sparkplug.delivery import APPROVAL, CANCEL, KEYS, TIME
 from connectors.sparkplug.device_command import CommandReceived, SignedReceived
 from edge_agent.commands.agent_actions import AgentWork
 from edge_agent.commands.checks import Authority
@@ -35,6 +37,7 @@ from edge_agent.commands.journal_file import JournalUnavailable
 from edge_agent.commands.journal_rows import Command
 from edge_agent.commands.journal_thread import JournalAccess
 from edge_agent.commands.operators import Operators
+from edge_agent.commands.own_key import OwnKey
 from edge_agent.commands.plant import Plant
 from edge_agent.commands.recovery import Recovery
 from edge_agent.commands.targets import Targets
@@ -55,6 +58,7 @@ DOCUMENTS_MAX: Final = 256
 """So many signed documents wait to be read; of more, the oldest are dropped, and asked for again."""
 KEYS_LOOK_S: Final = 10.0
 TRUSTED_MAX: Final = 100
+HELD_TOLD_MAX: Final = 100
 NO_JOURNAL: Final = "0" * 32
 RESTORED: Final = "the journal is an older state of itself: its disk was restored, and this command may have been done"
 
@@ -76,6 +80,7 @@ class Commands:
         agent: str,
         switches: Switches,
         keys_file: Path,
+        own_key_file: Path | None = None,
         clock: Clock,
         elapsed_s: Callable[[], float] | None = None,
         actions: Mapping[str, AgentWork] | None = None,
@@ -95,10 +100,13 @@ class Commands:
         self._documents: deque[tuple[SignedReceived, float]] = deque(maxlen=DOCUMENTS_MAX)
         self._document_came = asyncio.Event()
         self._keys = CloudKeys(keys_file, journal, clock, agent, self._hello_due.set)
+        self._own_key = OwnKey(own_key_file)
+        self._hellos = 0
+        self._audit_known = 0
         self._authority = Authority(agent, NO_JOURNAL, 0)
         self.switches = switches
         self.problem = "the command journal is not open yet"
-        self.telling = Telling(journal, records)
+        self.telling = Telling(journal, records, self._own_key.sealed)
         self.executor = Executor(
             journal, plant, targets, switches=switches, cloud_now=self._cloud_now, locks=lambda: self.operators.locks,
             told=self.telling.wake, clock=clock, actions=actions,
@@ -131,6 +139,16 @@ class Commands:
         """How many keys of the cloud are trusted."""
         return len(self._keys.ids)
 
+    @property
+    def own_key(self) -> str:
+        """The id of the agent's own key; empty when it was never enrolled."""
+        return self._own_key.key_id
+
+    @property
+    def own_key_problem(self) -> str:
+        """Why the agent's own key cannot be used; empty when it can, or there is none."""
+        return self._own_key.problem
+
     # -- CommandListener ---------------------------------------------------------------------------------------------
 
     def received(self, message: CommandReceived) -> None:
@@ -155,6 +173,7 @@ class Commands:
     async def run(self) -> None:
         """Work until cancelled."""
         self._keys.look()
+        self._own_key.look()
         self.executor.reset()
         open_commands = await self._open()
         async with asyncio.TaskGroup() as tasks:
@@ -173,6 +192,7 @@ class Commands:
             try:
                 set_aside = await self._journal.call(lambda journal: journal.set_aside)
                 await self._learn()
+                await self._sign_from_now_on()
                 await self.operators.resume()
                 await self.executor.resume()
                 found = await self._journal.call(lambda journal: journal.unfinished())
@@ -225,13 +245,16 @@ class Commands:
         facts = await self._journal.call(lambda journal: journal.facts())
         nonce = self._time.question(self._elapsed_s())
         self._keys.asked(nonce)
+        self._hellos += 1
         hello = Hello(
-            nonce=nonce, journal=facts.journal, number=facts.number, start=facts.start,
+            count=self._hellos, nonce=nonce, journal=facts.journal, number=facts.number, start=facts.start,
             previous=facts.previous, open=facts.open, audit_number=facts.audit_number, audit_hash=facts.audit_hash,
-            locks=facts.locks, trusted=self._keys.ids[:TRUSTED_MAX],
+            locks=tuple(lock.line for lock in facts.locks), trusted=self._keys.ids[:TRUSTED_MAX],
+            held=tuple(lock.told() for lock in facts.locks[:HELD_TOLD_MAX]), audit_base=facts.audit_base,
+            audit_base_hash=facts.audit_base_hash,
             files=None if self.files is None else tuple(_fact(file) for file in self.files()),
         )  # fmt: skip
-        await self._records.tell([hello.to_json()])
+        await self._records.tell([self._own_key.sealed(hello)])
         if not self._hello_told.is_set():
             self._hello_told.set()
             await self._journal.call(lambda journal: journal.hello_told())
@@ -249,7 +272,7 @@ class Commands:
                     await asyncio.sleep(RETRY_S)
 
     async def _document(self, message: SignedReceived, heard_s: float) -> None:
-        """A signed document came at ``heard_s``: the time, other keys, or that a command is taken back."""
+        """A signed document came at ``heard_s``: the time, other keys, an approval, or that a command is taken back."""
         from connectors.commands.signing import SignatureRefused
 
         try:
@@ -259,6 +282,9 @@ class Commands:
             elif message.metric == CANCEL:
                 sealed = self._keys.trusted().verify("lineside-cancel", message.jws)
                 await self._cancelled(read_record(Cancellation, sealed))
+            elif message.metric == APPROVAL:
+                sealed = self._keys.trusted().verify("lineside-approval", message.jws)
+                await self.operators.agreed(read_record(Approval, sealed), message.topic)
             elif message.metric == KEYS:
                 await self._keys.told(message.jws)
         except SignatureRefused as exc:
@@ -281,6 +307,9 @@ class Commands:
             await self._learn()
             self.telling.wake()
             self._hello_due.set()
+        elif answer.journal == self._authority.journal and answer.audit_number != self._audit_known:
+            await self._journal.call(lambda journal: journal.audit_told(answer.audit_number))
+            self._audit_known = answer.audit_number
         if self.is_clock_known:
             self._clock_known.set()
 
@@ -289,10 +318,19 @@ class Commands:
             await self.executor.cancel(cancellation.id, cancellation.issuer, cancellation.reason)
 
     async def _keep_keys(self) -> None:
-        """Enrolment writes the file while the agent runs."""
+        """Enrolment writes the files while the agent runs: its own key, and those of the cloud."""
         while True:
             await asyncio.sleep(KEYS_LOOK_S)
+            if self._own_key.look():
+                with contextlib.suppress(JournalUnavailable):
+                    await self._sign_from_now_on()
+                self._hello_due.set()
             await self._keys.look_and_note()
+
+    async def _sign_from_now_on(self) -> None:
+        """With another key, the newest steps are told once more. Raises ``JournalUnavailable``."""
+        if self._own_key.key_id:
+            await self.telling.signed_with(self._own_key.key_id)
 
 
 def _fact(file: FileNow) -> FileFact:

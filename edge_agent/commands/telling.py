@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 from connectors.commands.reports import CommandReport
@@ -40,8 +40,15 @@ class Records(Protocol):
 class Telling:
     """See the module."""
 
-    def __init__(self, journal: JournalAccess, records: Records) -> None:
+    def __init__(
+        self,
+        journal: JournalAccess,
+        records: Records,
+        sealed: Callable[[CommandReport], bytes] = CommandReport.to_json,
+    ) -> None:
+        """``sealed`` makes of a report what the outbox takes: signed, where the agent has a key."""
         self._journal = journal
+        self._sealed = sealed
         self._records = records
         self._something = asyncio.Event()
         self._at_once = asyncio.Event()
@@ -69,6 +76,12 @@ class Telling:
         await self._journal.call(lambda journal: journal.tell_again(number))
         self.wake()
 
+    async def signed_with(self, key_id: str) -> None:
+        """The agent has this key: what was told without it is told once more. Raises ``JournalUnavailable``."""
+        await self._note_told()
+        if await self._journal.call(lambda journal: journal.signed_with(key_id)):
+            self.wake()
+
     async def run(self) -> None:
         """Tell until cancelled; first what an earlier start did not come to."""
         self.wake()
@@ -95,7 +108,7 @@ class Telling:
             waiting = list(self._unjournalled)
             self._unjournalled.clear()
             try:
-                await self._records.tell([report.to_json() for report in waiting])
+                await self._records.tell(await self._all_sealed(waiting))
             except OutboxUnavailable:
                 self._unjournalled.extendleft(reversed(waiting))
                 raise
@@ -104,7 +117,7 @@ class Telling:
                 await self._note_told()
             if not (untold := await self._untold()):
                 return
-            await self._records.tell([each.report.to_json() for each in untold])
+            await self._records.tell(await self._all_sealed([each.report for each in untold]))
             self._told += [each.row for each in untold]
             if self._note_by_s is None:
                 self._note_by_s = asyncio.get_running_loop().time() + NOTE_S
@@ -114,6 +127,14 @@ class Telling:
         told = frozenset(self._told)
         found = await self._journal.call(lambda journal: journal.untold(TOLD_AT_ONCE + len(told)))
         return [each for each in found if each.row not in told][:TOLD_AT_ONCE]
+
+    async def _all_sealed(self, reports: Sequence[CommandReport]) -> list[bytes]:
+        found: list[bytes] = []
+        for at, report in enumerate(reports):
+            found.append(self._sealed(report))
+            if at % 16 == 15:
+                await asyncio.sleep(0)  # signatures take their time, and polls go on
+        return found
 
     async def _note_told(self) -> None:
         """Note in the journal what the outbox has."""

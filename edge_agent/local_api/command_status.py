@@ -18,9 +18,10 @@ def commands_status(commands: Commands | None) -> dict[str, Any] | None:
         "remote": commands.switches.remote_commands,
         "clock_known": commands.is_clock_known,
         "trusted_keys": commands.key_count,
+        "own_key": commands.own_key,
         "held": commands.executor.held,
         "files": files_status(commands),
-        "problem": commands.problem or commands.executor.blocked_reason,
+        "problem": commands.problem or commands.executor.blocked_reason or commands.own_key_problem,
         "locks": [
             {"line": lock.line, "reason": lock.reason, "actor": lock.actor, "time_ms": lock.time_ms} for lock in locks
         ],

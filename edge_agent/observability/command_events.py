@@ -106,8 +106,32 @@ class TrustedKeysChanged(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class KeysNotVouched(Event):
+    """The cloud names keys that no trusted one has signed: not trusted. Somebody may have written its database."""
+
+    level: ClassVar[str] = "error"
+    keys: list[str]
+
+
+@dataclass(frozen=True, slots=True)
 class TrustedKeysNotWritten(Event):
     """The cloud has changed its keys, and the file of trusted keys cannot be written: those of before stay trusted."""
+
+    level: ClassVar[str] = "error"
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class OwnKeyRead(Event):
+    """The agent's own key was read: what it tells the cloud of commands is signed with it."""
+
+    path: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class OwnKeyUnusable(Event):
+    """The agent's own key cannot be used: what it tells is not signed, and the cloud does not believe it."""
 
     level: ClassVar[str] = "error"
     reason: str

@@ -272,6 +272,19 @@ async def test_who_may_not_listen_hears_why(database_dsn: str) -> None:
             assert (code, "since" in reason) == (1008, True)
 
 
+async def test_a_stream_ends_soon_after_its_token_was_revoked_and_others_go_on(
+    database_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(command_stream, "TOKEN_S", 0.2)
+    async with desk(database_dsn) as here, here.stream("anna", since=0) as revoked, here.stream(since=0) as other:
+        await tokens.revoke(here.here.database, here.here.clock, "anna", by="test")
+        async with asyncio.timeout(30):
+            assert await closed(revoked) == (1008, "this token is none, or was revoked")
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.6):
+                await other.recv()
+
+
 async def test_who_takes_states_too_slowly_is_closed_with_a_sentence(
     database_dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

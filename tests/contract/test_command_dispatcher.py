@@ -294,7 +294,7 @@ async def test_a_key_that_is_not_usable_is_waited_for_and_a_new_one_is_used_from
             sender_key.chmod(0o600)
             await heard.hear(lambda: first in heard.ids())
             fresh = tmp_path / "fresh.jwk"
-            new = await keys.create(here.database, here.clock, fresh, by="test")
+            new = await keys.create(here.database, here.clock, fresh, by="test", voucher=sender_key)
             heard.trusted = await keys.trusted(here.database)  # as the agents learn it
             fresh.replace(sender_key)
             await asyncio.sleep(0.5)

@@ -10,7 +10,8 @@ import pytest
 from cloud_ingest.commands import audit, keys, tokens
 from cloud_ingest.commands.keys import KeyUnusable
 from cloud_ingest.commands.refused import RequestRefused, Why
-from connectors.commands.signing import SigningKey
+from connectors.commands.reports import KeyVoucher, read_record
+from connectors.commands.signing import SigningKey, TrustedKeys
 from tests.contract.command_steps import Office, office
 
 
@@ -40,7 +41,17 @@ async def test_two_keys_hold_at_a_time_and_a_retired_one_signs_nothing(tmp_path:
         here = await without_keys(made)
         paths = [tmp_path / f"{number}.jwk" for number in range(3)]
         first = await keys.create(here.database, here.clock, paths[0], by="root")
-        second = await keys.create(here.database, here.clock, paths[1], by="root")
+        for voucher in (None, tmp_path / "none.jwk", paths[1]):  # a database alone makes no key that agents take
+            if voucher == paths[1]:
+                keys.write_key(paths[1], SigningKey.generate())  # nor does a key that the cloud does not know
+            with pytest.raises(RequestRefused, match=f"has to be signed with one that holds .{first}") as caught:
+                await keys.create(here.database, here.clock, paths[2], by="root", voucher=voucher)
+            assert (caught.value.code, paths[2].exists()) == ("no_voucher", False)
+        paths[1].unlink()
+        second = await keys.create(here.database, here.clock, paths[1], by="root", voucher=paths[0])
+        (said,) = (await keys.vouchers(here.database)).items()
+        old = TrustedKeys({first: keys.read_key(paths[0]).public_jwk()})
+        assert said[0] == second == read_record(KeyVoucher, old.verify("lineside-key", said[1])).key_id
         with pytest.raises(RequestRefused, match="retire one of") as caught:
             await keys.create(here.database, here.clock, paths[2], by="root")
         assert caught.value.why is Why.CONFLICT

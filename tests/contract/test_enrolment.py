@@ -19,8 +19,8 @@ from cloud_ingest.gateway import app as gateway
 from cloud_ingest.gateway.server import serve
 from cloud_ingest.observability.obstacles import Obstacles
 from connectors.commands.enrolment import PATH, EnrolmentAnswer, check_answer, sealed_request
-from connectors.commands.reports import KeysAnswer
-from connectors.commands.signing import SigningKey
+from connectors.commands.reports import KeysAnswer, KeyVoucher, read_record
+from connectors.commands.signing import SigningKey, TrustedKeys
 from tests.contract.command_steps import JOURNAL, Office, Reading, office
 from tests.contract.test_command_api import problem
 from tests.played_agent import commanded
@@ -213,8 +213,8 @@ async def test_an_agent_that_trusts_the_signing_key_is_told_when_other_keys_hold
     async with office(database_dsn) as here:
         await here.fetch("DELETE FROM signing_key RETURNING 1")
         paths = [tmp_path / "1.jwk", tmp_path / "2.jwk"]
-        for path in paths:
-            await keys.create(here.database, here.clock, path, by="root")
+        await keys.create(here.database, here.clock, paths[0], by="root")
+        await keys.create(here.database, here.clock, paths[1], by="root", voucher=paths[0])
         first, second = (keys.read_key(path) for path in paths)
         trust = await keys.trusted(here.database)
         both = {first.key_id, second.key_id}
@@ -231,6 +231,9 @@ async def test_an_agent_that_trusts_the_signing_key_is_told_when_other_keys_hold
         assert found is not None
         assert (found.agent, found.nonce, found.keys.keys()) == ("plant/line-1", "12" * 16, both)
         assert "d" not in found.keys[second.key_id]
+        voucher = TrustedKeys({first.key_id: first.public_jwk()}).verify("lineside-key", found.vouched[second.key_id])
+        assert read_record(KeyVoucher, voucher).key_id == second.key_id
+        assert first.key_id not in found.vouched
         for trusted in (tuple(both), (second.key_id,), (), None):
             assert await answered(first, trusted) is None, trusted  # it knows, would not believe it, or says nothing
         await keys.retire(here.database, here.clock, first.key_id, by="root")

@@ -19,7 +19,7 @@ from tests.servers.opcua import OpcUaServer
 from tests.system.cloud_process import Cloud
 from tests.system.edge_agent_steps import AgentProcess
 
-TAGS = 4
+TAGS = 5
 DEVICES = """
 - name: oven
   driver: modbus
@@ -28,6 +28,7 @@ DEVICES = """
   tags:
   - {{name: setpoint, at: holding 1, writable: {{min: 0, max: 250}}}}
   - {{name: temperature, at: holding 2}}
+  - {{name: limit, at: holding 3, writable: {{min: 0, max: 99, approve: true}}}}
 - name: press
   driver: opcua
   endpoint: {press}
@@ -157,3 +158,28 @@ def test_a_command_for_an_agent_that_is_off_waits_for_it_and_one_whose_time_is_u
     factory.agent.start()
     assert factory.end_of(waiting)["state"] == "succeeded"
     assert factory.oven.get("holding", 1) == [220]
+
+
+@pytest.mark.slow
+def test_what_the_device_file_wants_approved_waits_and_is_done_once_somebody_in_the_cloud_agrees(
+    factory: Factory,
+) -> None:
+    command = factory.send("oven", "limit", 7, expires_s=300)
+    deadline_s = time.monotonic() + WAIT_S_MAX
+    while not (found := factory.ask("GET", f"/{command}").json())["waits_for_approval"]:
+        assert time.monotonic() < deadline_s, f"{found}\n{factory.agent.process.log_tail()}"
+        time.sleep(0.05)
+    assert (found["state"], found["code"], found["states"][-1]["actor"]) == ("received", "not_approved", "plant/line")
+    factory.agent.kill()
+    assert factory.oven.get("holding", 3) == [0]
+    agreed = factory.cloud.command("command", "approve", command, "--reason", "seen")  # by the user of this machine
+    assert agreed.returncode == 0, agreed.stderr
+    assert factory.cloud.command("command", "approve", command).returncode == 1, "once"
+    factory.agent.start()
+    found = factory.end_of(command)
+    assert (found["state"], factory.oven.get("holding", 3)) == ("succeeded", [7]), found
+    assert len(found["approvers"]) == 1
+    (shown,) = json.loads(factory.agent.command("commands", "list", "--json").out)
+    assert (shown["id"], shown["state"]) == (command, "succeeded")
+    exported = factory.agent.command("audit", "export").out
+    assert ['"approve"' in exported, '"waits for approval"' in exported] == [True, True]

@@ -16,11 +16,14 @@ from paho.mqtt import publish
 from cloud_ingest.commands.keys import read_key
 from cloud_ingest.commands.messages import command_message
 from connectors.commands.envelope import Envelope, WriteTag
+from connectors.commands.reports import CommandReport
 from connectors.commands.signing import SigningKey
+from connectors.commands.states import CommandState
 from connectors.commands.ulid import new_ulid
 from connectors.model.datatypes import DataType
 from connectors.model.delivery import AgentName
 from tests.patience import WAIT_S_MAX
+from tests.played_agent import PlayedAgent
 from tests.servers.modbus import ModbusServer
 from tests.servers.opcua import OpcUaServer
 from tests.system.cloud_process import Cloud
@@ -186,3 +189,40 @@ def test_a_token_is_of_no_use_a_second_time_and_to_another_agent(plant: Plant, t
     exported = [json.loads(line) for line in plant.cloud.command("audit", "export").stdout.splitlines()]
     refused = [entry["details"]["code"] for entry in exported if entry["action"] == "enrolment refused"]
     assert refused == ["token_used", "other_agent"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_what_others_say_under_the_name_of_an_enrolled_agent_changes_nothing(plant: Plant, tmp_path: Path) -> None:
+    plant.enrol(tmp_path)
+    plant.until(lambda: bool(plant.trusted()))
+    assert plant.end_of(plant.send("oven", "setpoint", 200))["state"] == "succeeded"
+    assert plant.agent.command("lock", "press", "--reason", "a new tool").code == 0
+
+    def standing() -> dict[str, Any]:
+        (row,) = json.loads(plant.cloud.command("command", "agents", "--json").stdout)
+        return dict(row)
+
+    plant.until(lambda: bool(standing()["locked"]))
+    before = standing()
+    assert (before["signs"], before["forged"], before["audit_alarms"]) == (True, 0, [])
+    assert (before["locked"][0]["line"], before["locked"][0]["reason"]) == ("press", "a new tool")
+    mallory = PlayedAgent("line")
+    waits = plant.send("oven", "limit", 7, expires_s=300)
+    plant.until(lambda: plant.ask("GET", f"/{waits}").json()["waits_for_approval"])
+    lie = CommandReport(
+        id=waits, journal="ab" * 16, number=9, step=9, state=CommandState.SUCCEEDED, time_ms=1, actor="agent"
+    )
+    host, _, port = plant.broker.url.rpartition("/")[2].partition(":")
+    for key in (None, SigningKey.generate()):
+        mallory.key = key
+        for wire in (mallory.report(lie), mallory.hello("ab" * 16, count=1)):
+            publish.single(wire.topic, wire.payload, hostname=host, port=int(port))
+    plant.until(lambda: standing()["forged"] == 4)
+    found = plant.ask("GET", f"/{waits}").json()
+    assert found["state"] == "received", found
+    assert standing()["journal"] == before["journal"]
+    letters = json.loads(plant.cloud.command("dead-letters", "list", "--json").stdout)
+    assert sum("is not believed" in letter["reason"] for letter in letters) == 4
+    assert "not believed" in plant.cloud.command("agents").stdout
+    assert plant.cloud.command("audit", "verify").returncode == 0

@@ -151,6 +151,10 @@ def test_names_are_shown_as_they_are_and_never_as_commands() -> None:
         "tags": 1,
         "last_seen": EIGHT,
         "clock_error_s": -3700.0,
+        "forged": 2,
+        "forged_reason": "[b]not signed",
+        "audit_alarms": ["[b]cut off"],
+        "locked": [{"line": "[b]press", "actor": "carla", "reason": "[b]cleaning", "since": EIGHT}],
     }
     device = {"device": "[left]", "online": False, "since": None}
     lines = shown(agents_screen([{**agent, "devices": [device]}]))
@@ -158,6 +162,9 @@ def test_names_are_shown_as_they_are_and_never_as_commands() -> None:
         "agent state delivery tags last seen (UTC)",
         "[b]/x online sparkplug 1 2026-11-22 08:00:00",
         "its clock is 61 minutes behind",
+        "its audit log: [b]cut off",
+        "2 messages under its name not believed: [b]not signed",
+        "[b]press is locked by carla: [b]cleaning 2026-11-22 08:00:00",
         "[left] offline -",
     ]
     rows = [{"time": EIGHT, "value": "[on]", "quality": "Good"}, {"time": EIGHT, "value": None, "quality": "Bad"}]

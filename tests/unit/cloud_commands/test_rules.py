@@ -274,3 +274,23 @@ def test_more_batches_than_were_declared_are_a_sign_of_a_restored_disk() -> None
     known = KnownJournal(JOURNAL, f"{1:016x}", False, {f"{1:016x}": KnownStart(last_batch=1)})
     assert judge(hello(2, previous=1), 1, known) is Finding.SAME
     assert judge(hello(2, previous=1), 1, known, beyond_end=True) is Finding.RESTORED
+
+
+def test_of_signed_hellos_their_own_count_says_which_is_newer_and_not_the_batch() -> None:
+    start = f"{1:016x}"
+    known = KnownJournal(JOURNAL, start, False, {start: KnownStart(last_batch=500, last_count=3)})
+    for count, batch, finding in ((3, 9000, Finding.STALE), (1, 9000, Finding.STALE), (4, 2, Finding.SAME)):
+        said = hello(1).model_copy(update={"count": count})
+        assert judge(said, batch, known, is_signed=True) is finding, (count, batch)
+    unsigned_before = KnownJournal(JOURNAL, start, False, {start: KnownStart(last_batch=500)})
+    assert judge(hello(1).model_copy(update={"count": 1}), 501, unsigned_before, is_signed=True) is Finding.SAME
+
+
+def test_what_waits_at_its_agent_is_approved_only_while_it_does() -> None:
+    received = CommandState.RECEIVED
+    asked = {"needed": False, "issuer": "anna", "approver": "berta", "is_over": False}
+    assert approval_problem(received, **asked, waits=True) == ""
+    assert "it is received already" in approval_problem(received, **asked, waits=False)
+    assert "another person" in approval_problem(received, **{**asked, "approver": "anna"}, waits=True)
+    assert "time is up" in approval_problem(received, **{**asked, "is_over": True}, waits=True)
+    assert "it is executing already" in approval_problem(CommandState.EXECUTING, **asked, waits=True)

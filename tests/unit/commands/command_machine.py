@@ -378,4 +378,5 @@ class CommandMachine(RuleBasedStateMachine):
     def one_step_is_one_report(self) -> None:
         for report in self.cloud.believed:
             key = (report.id, report.journal, report.step, report.number > 0)
-            assert self.counts.setdefault(key, report) == report
+            said = report.model_copy(update={"start": ""})  # a later start may tell it again
+            assert self.counts.setdefault(key, said) == said

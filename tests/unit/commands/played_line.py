@@ -11,8 +11,8 @@ from typing import Any, Final, TypeVar
 
 from connectors.commands.envelope import Envelope, RunCommand, WriteTag
 from connectors.commands.expression import TagPlace
-from connectors.commands.reports import Cancellation, CommandReport, Hello, TimeAnswer, read_record
-from connectors.commands.signing import SigningKey
+from connectors.commands.reports import Approval, Cancellation, CommandReport, Hello, TimeAnswer, read_record
+from connectors.commands.signing import SigningKey, unverified
 from connectors.commands.states import CommandState
 from connectors.commands.ulid import new_ulid
 from connectors.modbus.settings import ModbusDevice
@@ -21,11 +21,12 @@ from connectors.model.errors import DeviceUnavailable, OutboxUnavailable, WriteR
 from connectors.model.quality import GOOD
 from connectors.model.tags import TagName
 from connectors.ports.device import DeviceWriter, Reading, Value
-from connectors.sparkplug.delivery import CANCEL, TIME
+from connectors.sparkplug.delivery import APPROVAL, CANCEL, TIME
 from connectors.sparkplug.device_command import CommandReceived, PlainMetric, SignedReceived
 from edge_agent.commands.agent_actions import AgentWork
 from edge_agent.commands.executor import Switches
 from edge_agent.commands.journal import Journal
+from edge_agent.commands.own_key import KEY_FILE
 from edge_agent.commands.pinned_keys import write_pinned_keys
 from edge_agent.commands.service import Commands
 from edge_agent.commands.targets import Targets
@@ -160,6 +161,8 @@ class ToldRecords:
 
     def __init__(self) -> None:
         self.said: list[CommandReport | Hello] = []
+        self.signed: list[str] = []
+        """The signatures around what was said; empty texts where there are none."""
         self.failures = 0
 
     async def tell(self, records: Sequence[bytes]) -> None:
@@ -168,8 +171,11 @@ class ToldRecords:
             self.failures -= 1
             raise OutboxUnavailable("the disk is full")
         for record in records:
-            kind = Hello if json.loads(record)["kind"] == "hello" else CommandReport
-            self.said.append(read_record(kind, record))
+            document = json.loads(record)
+            kind = Hello if document["kind"] == "hello" else CommandReport
+            self.signed.append(document.get("signed", ""))
+            inside = unverified(document["signed"])[1] if "signed" in document else record
+            self.said.append(read_record(kind, inside))
 
 
 class Line:
@@ -189,8 +195,8 @@ class Line:
         self.plant = PlayedPlant(self.press)
         self.commands = Commands(
             self.journal, self.records, self.plant, Targets([ModbusDevice.model_validate({**PRESS, **(device or {})})]),
-            agent=AGENT, switches=switches or Switches(), keys_file=keys, clock=self.clock,
-            actions=actions,
+            agent=AGENT, switches=switches or Switches(), keys_file=keys, own_key_file=folder / KEY_FILE,
+            clock=self.clock, actions=actions,
         )  # fmt: skip
 
     @property
@@ -231,12 +237,18 @@ class Line:
         jws = KEY.sign("lineside-cancel", document.to_json())
         self.commands.signed(SignedReceived(TOPIC, CANCEL, jws))
 
-    def tell_time(self, *, restored: bool = False, key: SigningKey = KEY, ahead_ms: int = 0) -> None:
+    def agree(self, id_: str, approver: str = "berta", *, agent: str = AGENT, key: SigningKey = KEY) -> None:
+        """The cloud says that somebody agrees."""
+        document = Approval(agent=agent, id=id_, approver=approver, reason="seen", issued_ms=self.now_ms())
+        jws = key.sign("lineside-approval", document.to_json())
+        self.commands.signed(SignedReceived(TOPIC, APPROVAL, jws))
+
+    def tell_time(self, *, restored: bool = False, key: SigningKey = KEY, ahead_ms: int = 0, audit: int = 0) -> None:
         """The cloud answers the newest hello."""
         hello = self.hellos[-1]
         answer = TimeAnswer(
             agent=AGENT, nonce=hello.nonce, time_ms=self.now_ms() + ahead_ms, journal=hello.journal,
-            number=hello.number, restored=restored,
+            number=hello.number, restored=restored, audit_number=audit,
         )  # fmt: skip
         self.commands.signed(SignedReceived(TOPIC, TIME, key.sign("lineside-time", answer.to_json())))
 

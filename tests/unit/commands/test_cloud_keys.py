@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from connectors.commands.audit_chain import problems
-from connectors.commands.reports import KeysAnswer
+from connectors.commands.reports import KeysAnswer, KeyVoucher
 from connectors.commands.signing import SigningKey
 from connectors.commands.states import CommandState
 from connectors.sparkplug.delivery import KEYS
@@ -26,8 +26,14 @@ THIRD = SigningKey.generate()
 def answer(line: Line, *keys: SigningKey, **more: Any) -> bytes:
     """What the cloud says of its keys in answer to the newest hello."""
     given = {"agent": AGENT, "nonce": line.hellos[-1].nonce, "time_ms": line.now_ms(),
-             "keys": {key.key_id: key.public_jwk() for key in keys}, **more}  # fmt: skip
+             "keys": {key.key_id: key.public_jwk() for key in keys},
+             "vouched": {key.key_id: voucher(key) for key in keys}, **more}  # fmt: skip
     return KeysAnswer.model_construct(**given).to_json()
+
+
+def voucher(key: SigningKey, by: SigningKey = KEY) -> str:
+    """What whoever has made a key says of it with another one."""
+    return by.sign("lineside-key", KeyVoucher(key_id=key.key_id, issued_ms=1).to_json())
 
 
 def say(line: Line, document: bytes, by: SigningKey = KEY) -> None:
@@ -175,3 +181,27 @@ async def test_without_room_for_the_audit_log_no_key_changes(tmp_path: Path) -> 
         await until(lambda: len(line.hellos) > hellos)
         assert line.hellos[-1].trusted == (KEY.key_id,)
         assert json.loads((tmp_path / "trusted-keys.json").read_text())["keys"].keys() == {KEY.key_id}
+
+
+@virtual_time
+async def test_a_key_that_no_trusted_one_has_signed_is_not_trusted_and_keeps_no_other_from_it(tmp_path: Path) -> None:
+    mine = SigningKey.generate()  # of somebody who can write the cloud's database
+    as_command = KEY.sign("lineside-time", KeyVoucher(key_id=mine.key_id, issued_ms=1).to_json())
+    async with running(Line(tmp_path)) as line:
+        for vouched in (
+            {},
+            {mine.key_id: voucher(mine, mine)},
+            {mine.key_id: voucher(NEXT)},
+            {mine.key_id: as_command},
+        ):
+            hellos = len(line.hellos)
+            say(line, answer(line, KEY, mine, vouched=vouched))
+            line.commands.connected()
+            await until(lambda hellos=hellos: len(line.hellos) > hellos)
+            assert trusted(line, tmp_path) == {KEY.key_id}
+        say(line, answer(line, KEY, NEXT, mine, vouched={NEXT.key_id: voucher(NEXT), mine.key_id: voucher(mine, NEXT)}))
+        await until(lambda: len(line.commands._keys.ids) == 2)
+        assert trusted(line, tmp_path) == {KEY.key_id, NEXT.key_id}
+        entries = list(audit_log.entries(line.journal.journal._opened()))
+        noted = [entry.details["keys"] for entry in entries if entry.action == "keys not trusted"]
+        assert noted == [[mine.key_id]], "once"

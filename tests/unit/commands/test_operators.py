@@ -115,7 +115,7 @@ async def test_a_second_person_approves_and_not_the_one_who_has_asked(tmp_path: 
 async def test_an_approval_of_a_command_that_waits_survives_a_restart(tmp_path: Path) -> None:
     async with running(Line(tmp_path)) as line:
         envelope = line.send(line.envelope("shared", 7))
-        await until(lambda: line.states(envelope.id) == ["received"])
+        await until(lambda: line.states(envelope.id) == ["received", "received"])
         number = line.journal.journal.commands(1)[0].number
         line.journal.journal.approve(number, "dora", line.now_ms())
     async with running(Line(tmp_path, line.press, start=2)) as again:
@@ -143,6 +143,31 @@ async def test_an_approval_that_nothing_waits_for_is_not_kept_for_later(tmp_path
             await line.commands.operators.approve(envelope.id, "dora")
         number = line.journal.journal.commands(1)[0].number
         assert line.journal.journal.approvers(number) == ()
+
+
+async def test_a_tag_that_has_to_be_armed_is_armed_and_then_written_at_the_box_once(folder: Path) -> None:
+    line = Line(folder)
+    async with served(line, folder) as socket:
+        write = {"device": "press", "tag": "armed", "text": "7", "reason": "a test"}
+        refused = await call(socket, "write", **write)
+        assert (refused["state"], refused["code"]) == ("refused", "not_armed")
+        arming = await call(socket, "write", **write, arm=True)
+        assert arming["state"] == "succeeded"
+        assert end_sentence(arming) == (
+            f"press/armed is armed: do it within 30 s with the same value and --armed {arming['id']}"
+        )
+        assert line.press.writes == []
+        other = await call(socket, "write", **{**write, "text": "8"}, armed=arming["id"])
+        assert (other["state"], other["code"]) == ("refused", "not_armed")
+        done = await call(socket, "write", **write, armed=arming["id"])
+        assert done["state"] == "succeeded"
+        again = await call(socket, "write", **write, armed=arming["id"])
+        assert (again["state"], again["code"]) == ("refused", "not_armed"), "it arms once"
+        with pytest.raises(CallFailed, match="not the id of a command"):
+            await call(socket, "write", **write, armed="the last one")
+        with pytest.raises(CallFailed, match="do not go together"):
+            await call(socket, "write", **write, armed=arming["id"], arm=True)
+    assert line.press.writes == [("armed", 7)]
 
 
 @virtual_time
@@ -246,6 +271,7 @@ def test_the_commands_speak_to_the_agent(folder: Path) -> None:
                 ["unlock", "press"],
                 ["write", "press/speed", "7", "--reason", "a test"],
                 ["write", "press/speed", "999", "--reason", "a test", "--json"],
+                ["write", "press/armed", "3", "--reason", "a test", "--arm"],
                 ["command", "press/start", "-a", "recipe=12", "--reason", "a test"],
                 ["commands", "list", "--json"],
                 ["commands", "approve", "nothing"],
@@ -254,11 +280,12 @@ def test_the_commands_speak_to_the_agent(folder: Path) -> None:
                 said.append((found.exit_code, found.output.splitlines()[-1]))  # before it, the log of the agent
 
     asyncio.run(scene())
-    assert [code for code, _ in said] == [0, 0, 0, 1, 1, 0, 1]
+    assert [code for code, _ in said] == [0, 0, 0, 1, 0, 1, 0, 1]
     assert json.loads(said[0][1])["actor"] == ME
     assert said[1][1] == "press is unlocked"
     assert said[2][1] == "press/speed: done, and holds 7"
     assert json.loads(said[3][1])["code"] == "out_of_limits"
-    assert said[4][1].startswith("press/start(): refused. The value is outside")
-    assert len(json.loads(said[5][1])) == 3
-    assert said[6][1].startswith("the journal has no command 'nothing'")
+    assert said[4][1].startswith("press/armed is armed: do it within 30 s with the same value and --armed ")
+    assert said[5][1].startswith("press/start(): refused. The value is outside")
+    assert len(json.loads(said[6][1])) == 4
+    assert said[7][1].startswith("the journal has no command 'nothing'")

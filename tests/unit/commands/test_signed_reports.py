@@ -1,0 +1,124 @@
+"""An enrolled agent signs what it tells of commands with its own key; what it could not sign before is told anew."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+
+from connectors.commands.refusals import Refusal
+from connectors.commands.reports import CommandReport, Hello, read_record
+from connectors.commands.sealed import JWS_KINDS
+from connectors.commands.signing import SignatureRefused, SigningKey, TrustedKeys
+from connectors.commands.states import CommandState
+from edge_agent.commands.own_key import KEY_FILE
+from edge_agent.commands.telling import NOTE_S
+from edge_agent.config.durable_files import write_new_file
+from tests.unit.commands.played_line import Line, running, until
+from tests.virtual_time import virtual_time
+
+OWN = SigningKey.generate()
+
+
+def enrolled(folder: Path, key: SigningKey = OWN) -> None:
+    """As an enrolment leaves the folder."""
+    path = folder / KEY_FILE
+    path.unlink(missing_ok=True)
+    write_new_file(path, json.dumps(key.to_jwk()).encode(), mode=0o600)
+
+
+def check_all_signed(line: Line, key: SigningKey, first: int = 0) -> None:
+    keys = TrustedKeys({key.key_id: key.public_jwk()})
+    pairs = list(zip(line.records.said, line.records.signed, strict=True))[first:]
+    assert pairs
+    for said, signed in pairs:
+        kind = Hello if isinstance(said, Hello) else CommandReport
+        assert read_record(kind, keys.verify(JWS_KINDS[said.kind], signed)) == said
+
+
+@virtual_time
+async def test_every_report_and_hello_is_signed_with_the_key_of_the_enrolment(tmp_path: Path) -> None:
+    enrolled(tmp_path)
+    line = Line(tmp_path)
+    async with running(line):
+        report = await line.done(line.send(line.envelope()).id)
+        await until(lambda: len(line.hellos) > 1)
+    check_all_signed(line, OWN)
+    assert report.start == f"{1:016x}"
+    assert [hello.count for hello in line.hellos] == list(range(1, len(line.hellos) + 1))
+    with pytest.raises(SignatureRefused) as refused:
+        TrustedKeys({OWN.key_id: OWN.public_jwk()}).verify("lineside-hello", line.records.signed[-1] + "A")
+    assert refused.value.code is Refusal.BAD_SIGNATURE
+
+
+@virtual_time
+async def test_an_agent_that_was_never_enrolled_signs_nothing(tmp_path: Path) -> None:
+    line = Line(tmp_path)
+    async with running(line):
+        await line.done(line.send(line.envelope()).id)
+    assert set(line.records.signed) == {""}
+
+
+@virtual_time
+async def test_with_a_new_key_while_it_runs_the_agent_tells_its_steps_again_signed_and_once(tmp_path: Path) -> None:
+    line = Line(tmp_path)
+    async with running(line):
+        id_ = line.send(line.envelope()).id
+        await line.done(id_)
+        before = len(line.records.said)
+        enrolled(tmp_path)
+        await until(lambda: len(line.records.said) >= before + 4)  # a hello, and three steps
+        check_all_signed(line, OWN, first=before)
+        again = [each for each in line.records.said[before:] if isinstance(each, CommandReport)]
+        assert [each.step for each in again] == [1, 2, 3]
+        await asyncio.sleep(2 * NOTE_S)  # that they are told is in the journal
+    later = Line(tmp_path, line.press, start=2)
+    async with running(later):
+        await until(lambda: len(later.hellos) > 1)
+        assert later.reports == [], "they were told with this key"
+
+
+@virtual_time
+async def test_a_key_that_others_may_read_is_not_used_and_status_says_so(tmp_path: Path) -> None:
+    enrolled(tmp_path)
+    (tmp_path / KEY_FILE).chmod(0o644)
+    line = Line(tmp_path)
+    async with running(line):
+        assert "chmod 600" in line.commands.own_key_problem
+        assert set(line.records.signed) == {""}
+
+
+@virtual_time
+async def test_a_report_says_where_the_command_came_from_and_what_it_does(tmp_path: Path) -> None:
+    line = Line(tmp_path, device={"plain_commands": "allow"})
+    async with running(line):
+        asked = line.send(line.envelope("speed", 7))
+        await line.done(asked.id)
+        first, *others = [each for each in line.reports if each.id == asked.id]
+        assert (first.source, first.action, first.issuer) == ("cloud", asked.action.model_dump(), "anna")
+        assert [(each.source, each.action) for each in others] == [("cloud", None)] * 2, "the cloud knows it"
+        answer = await line.commands.operators.write("press", "speed", 8, "too slow", "carla")
+        assert (await line.done(answer["id"])).state is CommandState.SUCCEEDED
+        local = [each for each in line.reports if each.id == answer["id"]]
+        assert {(each.source, each.issuer, each.reason) for each in local} == {("local", "carla", "too slow")}
+        assert all(each.action == {"do": "write", "device": "press", "tag": "speed", "value": 8} for each in local)
+
+
+@virtual_time
+async def test_a_hello_says_why_a_line_is_locked_and_what_its_audit_log_is_now(tmp_path: Path) -> None:
+    line = Line(tmp_path)
+    async with running(line):
+        await line.commands.operators.lock("press", "cleaning", "carla")
+        await until(lambda: line.hellos[-1].locks)
+        hello = line.hellos[-1]
+        (lock,) = hello.held
+        assert (lock.line, lock.reason, lock.actor) == ("press", "cleaning", "carla")
+        assert lock.since_ms <= line.now_ms()
+        assert (hello.audit_base, hello.audit_base_hash) == (0, "")
+        line.tell_time(audit=hello.audit_number)
+        await line.commands.operators.unlock("press", "carla")
+        await until(lambda: line.hellos[-1].audit_base == hello.audit_number)
+        assert line.hellos[-1].audit_base_hash == hello.audit_hash
+        assert line.hellos[-1].audit_number > hello.audit_number
