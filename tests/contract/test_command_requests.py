@@ -55,7 +55,7 @@ async def test_many_at_once_with_one_key_are_one_command(database_dsn: str) -> N
         ({"armed": "01JDV3W3Z8Q6C0V2B7N4M5K9XR"}, (Why.CONFLICT, "not_armed")),
         ({"action": {"do": "run", "device": "pr#ss", "command": "start"}}, (Why.INVALID, "malformed")),
         (
-            {"action": {"do": "run", "device": "press", "command": "start", "arguments": {"x": "y" * 40_000}}},
+            {"action": {"do": "run", "device": "press", "command": "start", "arguments": {"x": "y" * 41_000}}},
             (Why.INVALID, "oversized"),
         ),
     ],

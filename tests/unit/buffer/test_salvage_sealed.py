@@ -51,8 +51,8 @@ def test_an_encrypted_outbox_opens_whatever_has_become_of_it_and_gives_back_no_w
     with pytest.MonkeyPatch.context() as patch, sealed.unpacked() as path:
         patch.setattr(damaged_file, "PROBES_IN_VAIN_MAX", 300)
         for where, how, number in damages:
-            target = data.draw(st.sampled_from([file for file in sorted(path.parent.iterdir()) if file.stat().st_size]))
-            damage(target, where, how, number)
+            if whole := [file for file in sorted(path.parent.iterdir()) if file.stat().st_size]:
+                damage(data.draw(st.sampled_from(whole)), where, how, number)
         with bounded_opening(path):
             outbox = Outbox(path, "normal", now_ms=NOW_NS // 1_000_000 + 5000, sealing=sealed.sealing)
         for row in rows_of(outbox):

@@ -21,8 +21,8 @@ from tests.virtual_time import run
 HISTORIES_MAX: Final = 400
 """Each is found in the first hundred of them."""
 FOUND: Final = {
-    "write_before_the_journal": "a command was written twice",
-    "recovery_writes_again": "a command was written twice",
+    "write_before_the_journal": "a command was written twice|what was refused was not written",
+    "recovery_writes_again": "a command was written twice|what was refused was not written",
     "no_replay_check": "a command was written twice|a state has gone back",
     "no_read_back": "what is said to be held was held",
     "locks_are_not_looked_at": "it was written although an operator has locked the line",
