@@ -21,7 +21,7 @@ from connectors.postgres.wakeup import PostgresWakeup, listen
 CONNECT_TIMEOUT_S: Final = 5.0
 STATEMENT_TIMEOUT_S: Final = 60.0
 FREE_CONNECTION_TIMEOUT_S: Final = 30.0
-_TRUSTED_IDLE_S: Final = 1.0
+_TRUSTED_IDLE_S: Final = 0.1
 """A connection that was idle for longer is asked whether it still lives: after a restart of the server the first use
 of each pooled connection would fail otherwise."""
 _CLOSE_TIMEOUT_S: Final = 5.0

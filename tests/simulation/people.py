@@ -35,7 +35,7 @@ class Gateway:
         while True:
             try:
                 if not await keys.holding(self._database):
-                    await keys._enter(self._database, self._clock, Path("signing.jwk"), KEY, "root")
+                    await keys._enter(self._database, self._clock, Path("signing.jwk"), KEY, "root", None)
                 for order in self._orders:
                     await self._look(order)
             except DatabaseUnavailable:

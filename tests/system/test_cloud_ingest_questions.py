@@ -183,7 +183,7 @@ def test_the_api_describes_itself(plant: Cloud) -> None:
         "/api/v1/agents", "/api/v1/tags", "/api/v1/samples", "/api/v1/ledger", "/api/v1/ledger/settled",
         "/api/v1/dead-letters", "/healthz", "/readyz", "/api/v1/commands", "/api/v1/commands/agents",
         "/api/v1/commands/{id}", "/api/v1/commands/{id}/approve", "/api/v1/commands/{id}/cancel",
-        "/api/v1/enrolments",
+        "/api/v1/enrolments", "/api/v1/releases/{sha256}", "/api/v1/device-files", "/api/v1/device-files/content",
     }  # fmt: skip
     asked = {parameter["name"] for parameter in document["paths"]["/api/v1/samples"]["get"]["parameters"]}
     assert asked == {"tag_id", "agent", "device", "tag", "from", "to", "bucket", "limit"}

@@ -210,7 +210,10 @@ def test_the_second_run_goes_on_with_the_data_and_ctrl_c_stops_everything(
     ends = [(one["action"]["value"], one["state"], one["code"]) for one in ours]
     assert ends == [(12.0, "expired", "expired"), (45.0, "refused", "locked"), (32.0, "succeeded", None)] * 2
     late = run.ask(f"commands/{ours[0]['id']}")["states"]
-    assert [(state["state"], state["actor"]) for state in late][-2:] == [("sent", "lineside"), ("expired", "agent")]
+    assert [(state["state"], state["actor"]) for state in late][-2:] == [
+        ("sent", "lineside"),
+        ("expired", "demo-plant/line-1"),
+    ]
     speeds = run.stored("ram/setpoint")
     assert 32.0 in speeds
     assert not set(speeds) & set(NEVER)
