@@ -34,6 +34,7 @@ ONCE: Final = (
     "WITH written AS (INSERT INTO command_audit",
     "INSERT INTO signing_key (",
     "INSERT INTO command (",
+    "WITH old AS (DELETE FROM agent_audit_head",
 )
 """Statements that nobody says a second time: their rows have numbers or names of their own."""
 

@@ -6,10 +6,10 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
-from cloud_ingest.historian.ledger_book import parse_multirange
 from connectors.commands.states import ENDED
 from tests.simulation.registry import Answer, row_of, statement
-from tests.simulation.tables import Row, Tables, numbers
+from tests.simulation.statements_of_journals import highest
+from tests.simulation.tables import Row, Tables
 
 _OPEN_STATES: Final = frozenset({"requested", "approved", "sent", "received", "executing"})
 _UNDER_WAY_MAX: Final = 32
@@ -22,6 +22,12 @@ assert _OPEN_STATES.isdisjoint(state.value for state in ENDED)
 @statement("SELECT key_id FROM signing_key WHERE tenant_id")
 def _holding_keys(tables: Tables, sql: str, args: Sequence[Any], now_s: float) -> Answer:
     return list(tables.signing_keys.values())
+
+
+@statement("SELECT key_id, vouched FROM signing_key WHERE tenant_id")
+def _vouched_keys(tables: Tables, sql: str, args: Sequence[Any], now_s: float) -> Answer:
+    holding = [row for row in tables.signing_keys.values() if row["vouched"] is not None]
+    return [{"key_id": row["key_id"], "vouched": row["vouched"]} for row in holding]
 
 
 @statement("INSERT INTO signing_key (")
@@ -80,7 +86,7 @@ def _states_after(tables: Tables, sql: str, args: Sequence[Any], now_s: float) -
     found: list[Row] = []
     for row in tables.command_states[args[0] : args[0] + args[1]]:
         command = tables.commands[row["command_id"]]
-        of_command = {name: command[name] for name in ("origin", "correlation", "action")}
+        of_command = {name: command[name] for name in ("origin", "correlation", "action", "is_plain", "source")}
         found.append({**row, **of_command, "agent": _name(tables, command["agent_id"])})
     return found
 
@@ -113,7 +119,7 @@ def _target(tables: Tables, sql: str, args: Sequence[Any], now_s: float) -> Answ
             tag = tables.tags.get((row["agent_id"], args[2], args[3]))
             about = {name: row[name] for name in ("agent_id", "acknowledges")}
             datatype = None if tag is None else tag["datatype"]
-            found.append({**about, "datatype": datatype, "has_key": bool(tables.signing_keys)})
+            found.append({**about, "datatype": datatype, "has_key": bool(tables.signing_keys), "is_revoked": None})
     return found
 
 
@@ -135,6 +141,7 @@ def _insert(tables: Tables, sql: str, args: Sequence[Any], now_s: float) -> Answ
     tables.commands[row["command_id"]] = {
         **row, "origin": "cloud", "state": "requested", "changed_ms": row["requested_ms"], "approvers": (),
         "envelope": None, "sends": 0, "next_send_ms": 0, "cancellation": None, "next_cancel_ms": 0, "cancels": 0,
+        "source": None, "waits": False, "approval": None, "next_approval_ms": 0, "approvals": 0,
     }  # fmt: skip
     return 1
 
@@ -161,13 +168,15 @@ def _ask_to_cancel(tables: Tables, sql: str, args: Sequence[Any], now_s: float) 
 # -- what is due -------------------------------------------------------------------------------------------------------
 
 
-@statement("SELECT command_id, state, times, cancellations FROM (")
+@statement("SELECT command_id, state, times, cancellations, approvals FROM (")
 def _due(tables: Tables, sql: str, args: Sequence[Any], now_s: float) -> Answer:
     now_ms, count_max, hello_s = args
     sent = [row for row in tables.commands.values() if row["state"] in ("sent", "received")]
     asked = {
-        "times": bool(tables.time_requests), "cancellations": any(row["cancellation"] is not None for row in sent),
-    }  # fmt: skip
+        "times": bool(tables.time_requests),
+        "cancellations": any(row["cancellation"] is not None for row in sent),
+        "approvals": any(row["approval"] is not None and row["state"] == "received" for row in sent),
+    }
     found: list[Row] = []
     for agent_id in tables.agents:
         under_way = [
@@ -210,7 +219,7 @@ def _to_send(tables: Tables, sql: str, args: Sequence[Any], now_s: float) -> Ans
             continue
         agent = tables.agents[row["agent_id"]]
         journal = tables.command_journals.get(row["agent_id"], {"journal": ""})["journal"]
-        number = _highest(tables, row["agent_id"], journal)
+        number = highest(tables, row["agent_id"], journal)
         names = {"group_name": agent["group_name"], "name": agent["name"], "agent": _name(tables, row["agent_id"])}
         found.append({**row, **names, "journal": journal, "number": number})
     return found
@@ -262,12 +271,12 @@ def _over(tables: Tables, sql: str, args: Sequence[Any], now_s: float) -> Answer
 # -- reports and journals ----------------------------------------------------------------------------------------------
 
 
-@statement("SELECT command_id, command.state, agent_id, command_state.journal")
+@statement("SELECT command_id, command.state, agent_id, action IS NULL AS nameless")
 def _known(tables: Tables, sql: str, args: Sequence[Any], now_s: float) -> Answer:
     found: list[Row] = []
     for command in set(args[0]) & tables.commands.keys():
         row = tables.commands[command]
-        about = {name: row[name] for name in ("command_id", "state", "agent_id")}
+        about = {name: row[name] for name in ("command_id", "state", "agent_id")} | {"nameless": row["action"] is None}
         states = [each for each in tables.command_states if each["command_id"] == command]
         steps = [{"journal": each["journal"], "step": each["step"]} for each in states]
         found += [{**about, **step} for step in steps or [{"journal": None, "step": None}]]
@@ -281,78 +290,6 @@ def _under_way(tables: Tables, sql: str, args: Sequence[Any], now_s: float) -> A
         for row in _in_order(tables)
         if row["agent_id"] == args[0] and row["state"] in ("sent", "received", "executing")
     ]
-
-
-@statement("INSERT INTO command_start AS known (agent_id, tenant_id, start, journal, number) ")
-def _take_numbers(tables: Tables, sql: str, args: Sequence[Any], now_s: float) -> Answer:
-    for agent_id, tenant_id, start, journal, number in zip(*args, strict=True):
-        _start(tables, agent_id, tenant_id, start, journal, number)
-    return len(args[0])
-
-
-@statement("INSERT INTO command_start AS known (agent_id, tenant_id, start, journal, number, previous")
-def _write_start(tables: Tables, sql: str, args: Sequence[Any], now_s: float) -> Answer:
-    *start, previous, last_batch = args
-    row = _start(tables, *start)
-    row |= {"previous": previous, "last_batch": max(row["last_batch"], last_batch)}
-    return 1
-
-
-def _start(tables: Tables, agent_id: int, tenant_id: int, start: str, journal: str, number: int) -> Row:
-    key = (agent_id, start, journal)
-    before = tables.command_starts.get(key, {"number": 0, "previous": "", "last_batch": 0})
-    named = {"agent_id": agent_id, "tenant_id": tenant_id, "start": start, "journal": journal}
-    row = tables.command_starts[key] = {**before, **named, "number": max(before["number"], number)}
-    return row
-
-
-@statement("INSERT INTO time_request (")
-def _ask_time(tables: Tables, sql: str, args: Sequence[Any], now_s: float) -> Answer:
-    row = row_of(sql, args)
-    tables.time_requests[row["agent_id"]] = row
-    return 1
-
-
-@statement("SELECT journal, start, restored, audit_hash FROM command_journal")
-def _journal(tables: Tables, sql: str, args: Sequence[Any], now_s: float) -> Answer:
-    return [tables.command_journals[args[0]]] if args[0] in tables.command_journals else []
-
-
-@statement("SELECT start, max(previous) AS previous")
-def _starts(tables: Tables, sql: str, args: Sequence[Any], now_s: float) -> Answer:
-    by_start: dict[str, list[Row]] = {}
-    for row in tables.command_starts.values():
-        if row["agent_id"] == args[0]:
-            by_start.setdefault(row["start"], []).append(row)
-    return [
-        {
-            "start": start,
-            "previous": max(row["previous"] for row in rows),
-            "last_batch": max(row["last_batch"] for row in rows),
-            "number": max((row["number"] for row in rows if row["journal"] == args[1]), default=0),
-        }
-        for start, rows in by_start.items()
-    ]
-
-
-@statement("SELECT coalesce(max(number), 0) AS number FROM command_start")
-def _number(tables: Tables, sql: str, args: Sequence[Any], now_s: float) -> Answer:
-    return [{"number": _highest(tables, args[0], args[1])}]
-
-
-@statement("SELECT FROM ledger WHERE agent_id = $1 AND epoch = $2 AND upper(arrived)")
-def _beyond_end(tables: Tables, sql: str, args: Sequence[Any], now_s: float) -> Answer:
-    row = tables.ledger.get((args[0], args[1]))
-    if row is None or row["last_batch"] is None:
-        return []
-    return [{}] if max(numbers(parse_multirange(row["arrived"])), default=0) > row["last_batch"] else []
-
-
-@statement("INSERT INTO command_journal (")
-def _write_journal(tables: Tables, sql: str, args: Sequence[Any], now_s: float) -> Answer:
-    row = row_of(sql, args)
-    tables.command_journals[row["agent_id"]] = row
-    return 1
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -369,11 +306,6 @@ def _in_order(tables: Tables) -> list[Row]:
 def _name(tables: Tables, agent_id: int) -> str:
     agent = tables.agents[agent_id]
     return f"{agent['group_name']}/{agent['name']}"
-
-
-def _highest(tables: Tables, agent_id: int, journal: str) -> int:
-    starts = tables.command_starts.values()
-    return max((row["number"] for row in starts if (row["agent_id"], row["journal"]) == (agent_id, journal)), default=0)
 
 
 def value_of(row: Row, name: str) -> Any:

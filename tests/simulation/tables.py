@@ -48,6 +48,7 @@ class Tables:
     command_states: list[Row] = field(default_factory=list)
     command_journals: dict[int, Row] = field(default_factory=dict)
     command_starts: dict[tuple[int, str, str], Row] = field(default_factory=dict)
+    agent_audit_heads: dict[int, dict[int, str]] = field(default_factory=dict)
     time_requests: dict[int, Row] = field(default_factory=dict)
     command_audit: list[Row] = field(default_factory=list)
     command_relay: dict[int, int] = field(default_factory=lambda: {1: 0})
