@@ -81,7 +81,9 @@ def start(
     A group's turn comes when every agent of the group before runs the release, has done so for the time to soak, and is
     still online.
     """
+    from cloud_ingest.commands.requests import EXPIRES_S_MAX
     from cloud_ingest.releases import rollouts
+    from connectors.commands.envelope import HEALTH_S_MAX, HEALTH_S_MIN
     from connectors.ports.clock import SystemClock
 
     groups = [[part.strip() for part in each.split(",") if part.strip()] for each in group]
@@ -90,8 +92,8 @@ def start(
         groups,
         soak_s=_seconds(soak, "--soak", 0, 30 * 86_400),
         failures_max=failures,
-        health_s=round(_seconds(health, "--health", 5, 3600)),
-        expires_s=round(_seconds(expires, "--expires", 1, 30 * 86_400)),
+        health_s=round(_seconds(health, "--health", HEALTH_S_MIN, HEALTH_S_MAX)),
+        expires_s=round(_seconds(expires, "--expires", 1, EXPIRES_S_MAX)),
     )
     number = ask(config, lambda database: rollouts.start(database, SystemClock(), asked, by=user()))
     if as_json:

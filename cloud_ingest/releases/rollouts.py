@@ -7,14 +7,20 @@ that ends anywhere leaves nothing that another would do twice.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import traceback
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, assert_never
 
+from pydantic import ValidationError
+
 from cloud_ingest.commands import audit
 from cloud_ingest.commands.refused import RequestRefused, Why
 from cloud_ingest.commands.requests import CommandRequest, Requests
+from cloud_ingest.observability.events import Fault, FaultOver
+from cloud_ingest.observability.obstacles import OBSTACLES, fault_of
 from cloud_ingest.observability.release_events import RolloutEnded, RolloutSent
 from cloud_ingest.releases import packages
 from cloud_ingest.releases.rules import (
@@ -32,11 +38,15 @@ from cloud_ingest.releases.rules import (
 )
 from connectors.commands.envelope import InstallRelease
 from connectors.commands.states import UNSENT, CommandState
+from connectors.model.back_off import BackOff
+from connectors.model.errors import DatabaseUnavailable, StatementRefused
 from connectors.observability.events import emit
 from connectors.ports.clock import Clock
 from connectors.ports.database import Database, Row
 
 LOOK_S: Final = 1.0
+RETRY_LONGEST_S: Final = 15.0
+TASK: Final = "rollouts"
 RUNNING_MAX: Final = 20
 _MEMBERS: Final = (
     "SELECT rollout_agent.*, agent.group_name || '/' || agent.name AS agent, agent.online, agent.version, "
@@ -76,6 +86,7 @@ async def start(database: Database, clock: Clock, asked: Asked, *, by: str) -> i
                 )
         if len(found) > AGENTS_MAX:
             raise RequestRefused(Why.TOO_LARGE, "too_many", f"{len(found)} agents; {AGENTS_MAX} at most")
+        _check_requests(package, asked, found)
         ids = {str(row["agent"]): int(row["agent_id"]) for row in rows}
         busy = await session.fetch(
             "SELECT rollout_id FROM rollout JOIN rollout_agent USING (rollout_id) "
@@ -109,6 +120,23 @@ async def start(database: Database, clock: Clock, asked: Asked, *, by: str) -> i
         }
         await audit.append(session, head, [audit.Deed(now_ms, by, "rollout started", f"rollout {rollout}", details)])
     return rollout
+
+
+def _check_requests(package: packages.Package, asked: Asked, agents: Iterable[str]) -> None:
+    """Raises ``RequestRefused`` where a command of the rollout could not be asked for: nobody would be there then."""
+    try:
+        for agent in agents:
+            request_of(0, agent, package.version, package.sha256, asked.health_s, asked.expires_s)
+    except ValidationError as exc:
+        first = exc.errors()[0]
+        said = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+        raise RequestRefused(Why.INVALID, "malformed", f"no agent could be asked for that: {said}") from exc
+
+
+def request_of(rollout: int, agent: str, version: str, sha256: str, health_s: int, expires_s: int) -> CommandRequest:
+    """What an agent is asked for. Raises ``ValidationError``."""
+    action = InstallRelease(version=version, sha256=sha256, health_s=health_s)
+    return CommandRequest(agent=agent, action=action, reason=f"rollout {rollout}", expires_s=float(expires_s))
 
 
 async def stop(database: Database, clock: Clock, requests: Requests, rollout: int, *, by: str, reason: str) -> int:
@@ -157,20 +185,54 @@ class Rollouts:
 
     async def run(self) -> None:
         """Work until cancelled. Raises ``DatabaseUnavailable``."""
+        back_off = BackOff(LOOK_S, RETRY_LONGEST_S)
         while True:
-            await self.look()
-            await asyncio.sleep(LOOK_S)
+            if await self.look():
+                back_off.reset()
+                await asyncio.sleep(LOOK_S)
+            else:
+                await asyncio.sleep(back_off.next_s())
 
-    async def look(self) -> None:
-        """Take the next step of each rollout that runs."""
+    async def look(self) -> bool:
+        """Take the next step of each rollout that runs; whether none had a fault.
+
+        A fault halts its rollout, and is nobody else's: commands are sent by the same process. Raises
+        ``DatabaseUnavailable``.
+        """
         async with self._database.session() as session:
             rows = await session.fetch(
                 "SELECT rollout.*, release.version FROM rollout JOIN release USING (tenant_id, sha256) "
                 "WHERE state = 'running' ORDER BY rollout_id LIMIT $1",
                 RUNNING_MAX,
             )
+        is_well = True
         for row in rows:
-            await self._carry_on(row)
+            is_well &= await self._carry_on_alone(row)
+        if is_well and OBSTACLES.reason(fault_of(TASK)):
+            emit(FaultOver(TASK))
+        return is_well
+
+    async def _carry_on_alone(self, rollout: Row) -> bool:
+        number = int(rollout["rollout_id"])
+        try:
+            await self._carry_on(rollout)
+        except DatabaseUnavailable:
+            raise
+        except Exception as exc:  # commands and the other rollouts go on
+            emit(Fault(TASK, f"rollout {number}: {type(exc).__name__}: {exc}", traceback.format_exc()))
+            if not isinstance(exc, StatementRefused):  # what the database refuses now it may take later
+                with suppress(StatementRefused):
+                    said = f"a defect of the cloud: {type(exc).__name__}; its log has it as a fault"
+                    await self._finish(number, "halted", said)
+            return False
+        return True
+
+    async def _finish(self, number: int, state: str, reason: str) -> None:
+        try:
+            await _end(self._database, self._clock, number, state, reason, by="cloud")
+        except RequestRefused:
+            return  # somebody has stopped it just now
+        emit(RolloutEnded(number, state, reason))
 
     async def _carry_on(self, rollout: Row) -> None:
         number = int(rollout["rollout_id"])
@@ -191,20 +253,14 @@ class Rollouts:
                         step.reason,
                     )
             case End():
-                state = "halted" if step.halted else "done"
-                try:
-                    await _end(self._database, self._clock, number, state, step.reason, by="cloud")
-                except RequestRefused:
-                    return  # somebody has stopped it just now
-                emit(RolloutEnded(number, state, step.reason))
+                await self._finish(number, "halted" if step.halted else "done", step.reason)
             case _:
                 assert_never(step)
 
     async def _send(self, rollout: Row, agent: str) -> None:
         number, command, refused = int(rollout["rollout_id"]), None, ""
-        action = InstallRelease(version=rollout["version"], sha256=rollout["sha256"], health_s=int(rollout["health_s"]))
-        expires_s = float(rollout["expires_s"])
-        request = CommandRequest(agent=agent, action=action, reason=f"rollout {number}", expires_s=expires_s)
+        of_all = (str(rollout["version"]), str(rollout["sha256"]), int(rollout["health_s"]), int(rollout["expires_s"]))
+        request = request_of(number, agent, *of_all)
         try:
             key = f"rollout {number} {agent}"[:255]
             command = (await self._requests.take(request, issuer=str(rollout["started_by"]), key=key)).command

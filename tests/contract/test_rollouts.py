@@ -8,6 +8,7 @@ import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from unittest.mock import AsyncMock
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -16,11 +17,13 @@ from cloud_ingest.commands import audit
 from cloud_ingest.commands.refused import RequestRefused
 from cloud_ingest.gateway.app import make_app
 from cloud_ingest.gateway.server import serve
-from cloud_ingest.observability.obstacles import Obstacles
+from cloud_ingest.observability.obstacles import OBSTACLES, Obstacles, fault_of
 from cloud_ingest.releases import packages, rollouts
-from cloud_ingest.releases.rollouts import Asked, Rollouts
+from cloud_ingest.releases.rollouts import TASK, Asked, Rollouts
+from connectors.commands.envelope import HEALTH_S_MAX
 from connectors.commands.states import CommandState
 from connectors.model.delivery import AgentName
+from connectors.model.errors import DatabaseUnavailable, StatementRefused
 from connectors.releases.package import file_sha256
 from edge_agent.releases.download import DownloadFailed, Gateway, download
 from tests.contract.command_steps import Office, office
@@ -175,6 +178,48 @@ async def test_what_cannot_be_started_is_refused(database_dsn: str, tmp_path: Pa
         with pytest.raises(RequestRefused, match="stop it before"):
             await here.start([AGENTS[0]])
         assert len(await rollouts.listed(office.database)) == 1
+
+
+@pytest.mark.parametrize(("health_s", "expires_s"), [(HEALTH_S_MAX + 1, 3600), (4, 3600), (300, 0), (300, 31 * 86_400)])
+async def test_what_no_agent_could_be_asked_for_is_refused_at_the_start(
+    database_dsn: str, tmp_path: Path, health_s: int, expires_s: int
+) -> None:
+    async with fleet(database_dsn, tmp_path) as here:
+        asked = Asked("1.1.0", [["plant/*"]], SOAK_S, health_s=health_s, expires_s=expires_s)
+        with pytest.raises(RequestRefused, match="no agent could be asked for that"):
+            await rollouts.start(here.here.database, here.here.clock, asked, by="anna")
+        assert await rollouts.listed(here.here.database) == []
+
+
+async def test_a_rollout_with_a_fault_is_halted_and_the_others_go_on(database_dsn: str, tmp_path: Path) -> None:
+    async with fleet(database_dsn, tmp_path) as here:
+        odd = await here.start([AGENTS[0]])
+        await here.here.fetch("UPDATE rollout SET health_s = 900 RETURNING 1")  # as an earlier version has taken it
+        good = await here.start([AGENTS[1]])
+        assert not await here.rollouts.look()
+        assert (await here.shown(odd))[0] == "halted"
+        assert "ValidationError" in (await here.shown(odd))[1]
+        assert await here.asked() == [AGENTS[1]]
+        assert OBSTACLES.reason(fault_of(TASK))
+        assert await here.rollouts.look(), "a fault counts once"
+        assert not OBSTACLES.reason(fault_of(TASK))
+        assert (await here.shown(good))[0] == "running"
+
+
+async def test_what_the_database_refuses_is_tried_again_and_what_is_away_is_for_the_role_to_wait_for(
+    database_dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with fleet(database_dsn, tmp_path) as here:
+        number = await here.start([AGENTS[0]])
+        taking = AsyncMock(side_effect=[StatementRefused("read-only", sqlstate="25006"), DatabaseUnavailable("away")])
+        with monkeypatch.context() as patched:
+            patched.setattr(here.here.requests, "take", taking)
+            assert not await here.rollouts.look()
+            with pytest.raises(DatabaseUnavailable):
+                await here.rollouts.look()
+        assert (await here.shown(number))[0] == "running"
+        assert await here.rollouts.look()
+        assert await here.asked() == [AGENTS[0]]
 
 
 async def test_a_package_is_taken_once_and_what_is_none_is_refused(database_dsn: str, tmp_path: Path) -> None:
