@@ -132,19 +132,20 @@ def show_rollout(number: RolloutArgument, config: ConfigOption = DEFAULT_CONFIG,
 
 @rollout.command()
 def stop(number: RolloutArgument, reason: ReasonOption, config: ConfigOption = DEFAULT_CONFIG) -> None:
-    """Send the release to no further agent. Agents that run it keep it."""
+    """Send the release to no further agent. Agents that run it keep it, and who is installing it goes on."""
     from cloud_ingest.commands.requests import Requests
-    from cloud_ingest.releases import rollouts
+    from cloud_ingest.releases import ending
     from connectors.ports.clock import SystemClock
 
     why, patterns = asked_reason(reason), load(config).commands.approve
 
     def work(database: Any) -> Any:
         requests = Requests(database, SystemClock(), patterns)
-        return rollouts.stop(database, SystemClock(), requests, number, by=user(), reason=why)
+        return ending.stop(database, SystemClock(), requests, number, by=user(), reason=why)
 
     taken_back = ask(config, work)
-    typer.echo(f"rollout {number} is stopped; {taken_back} commands that nobody had yet are taken back")
+    told = f", and {taken_back.told} agents that may have one are told to leave it" if taken_back.told else ""
+    typer.echo(f"rollout {number} is stopped; {taken_back.unsent} commands that nobody had are taken back{told}")
 
 
 def _seconds(text: str, option: str, least_s: float, most_s: float) -> float:

@@ -1,4 +1,4 @@
-"""Rollouts: started and stopped by people, and carried on by one process at a time, as the rules say.
+"""Rollouts: started by people, and carried on by one process at a time, as the rules say.
 
 Every step is in the database before or with what it does, and a command is asked for with a key of its own: a process
 that ends anywhere leaves nothing that another would do twice.
@@ -22,7 +22,7 @@ from cloud_ingest.commands.requests import CommandRequest, Requests
 from cloud_ingest.observability.events import Fault, FaultOver
 from cloud_ingest.observability.obstacles import OBSTACLES, fault_of
 from cloud_ingest.observability.release_events import RolloutEnded, RolloutSent
-from cloud_ingest.releases import packages
+from cloud_ingest.releases import ending, packages
 from cloud_ingest.releases.rules import (
     AGENTS_MAX,
     GROUPS_MAX,
@@ -37,15 +37,16 @@ from cloud_ingest.releases.rules import (
     progress_of,
 )
 from connectors.commands.envelope import InstallRelease
-from connectors.commands.states import UNSENT, CommandState
+from connectors.commands.states import CommandState
 from connectors.model.back_off import BackOff
 from connectors.model.errors import DatabaseUnavailable, StatementRefused
 from connectors.observability.events import emit
 from connectors.ports.clock import Clock
-from connectors.ports.database import Database, Row
+from connectors.ports.database import Database, Row, Session
 
 LOOK_S: Final = 1.0
 RETRY_LONGEST_S: Final = 15.0
+TAKE_BACK_S: Final = 10.0
 TASK: Final = "rollouts"
 RUNNING_MAX: Final = 20
 _MEMBERS: Final = (
@@ -139,42 +140,6 @@ def request_of(rollout: int, agent: str, version: str, sha256: str, health_s: in
     return CommandRequest(agent=agent, action=action, reason=f"rollout {rollout}", expires_s=float(expires_s))
 
 
-async def stop(database: Database, clock: Clock, requests: Requests, rollout: int, *, by: str, reason: str) -> int:
-    """Send the release to nobody else; commands that wait to be sent are taken back: how many.
-
-    Agents that have it keep it. Raises ``RequestRefused`` unless it runs.
-    """
-    await _end(database, clock, rollout, "stopped", reason, by=by)
-    taken_back = 0
-    async with database.session() as session:
-        rows = await session.fetch(_MEMBERS, rollout)
-    for row in rows:
-        if row["command_id"] is not None and row["state"] in {state.value for state in UNSENT}:
-            try:
-                await requests.cancel(str(row["command_id"]), actor=by, reason=f"rollout {rollout} was stopped")
-            except RequestRefused:
-                continue  # it was sent meanwhile
-            taken_back += 1
-    return taken_back
-
-
-async def _end(database: Database, clock: Clock, rollout: int, state: str, reason: str, *, by: str) -> None:
-    now_ms = clock.now_ns() // 1_000_000
-    async with database.transaction() as session:
-        head = await audit.lock_head(session)
-        ended = await session.execute(
-            "UPDATE rollout SET state = $2, reason = $3, changed_ms = $4 WHERE rollout_id = $1 AND state = 'running'",
-            rollout,
-            state,
-            reason,
-            now_ms,
-        )
-        if not ended:
-            raise RequestRefused(Why.CONFLICT, "not_running", f"there is no rollout {rollout} that runs")
-        deed = audit.Deed(now_ms, by, f"rollout {state}", f"rollout {rollout}", {"reason": reason})
-        await audit.append(session, head, [deed])
-
-
 class Rollouts:
     """Carries rollouts on, alone; see the module."""
 
@@ -182,6 +147,7 @@ class Rollouts:
         self._database = database
         self._clock = clock
         self._requests = requests
+        self._take_back_s = 0.0
 
     async def run(self) -> None:
         """Work until cancelled. Raises ``DatabaseUnavailable``."""
@@ -205,12 +171,26 @@ class Rollouts:
                 "WHERE state = 'running' ORDER BY rollout_id LIMIT $1",
                 RUNNING_MAX,
             )
-        is_well = True
+        is_well = await self._take_back_alone()
         for row in rows:
             is_well &= await self._carry_on_alone(row)
         if is_well and OBSTACLES.reason(fault_of(TASK)):
             emit(FaultOver(TASK))
         return is_well
+
+    async def _take_back_alone(self) -> bool:
+        """What a process that is gone has not taken back any more."""
+        if self._clock.monotonic_s() < self._take_back_s:
+            return True
+        try:
+            await ending.take_back(self._database, self._clock, self._requests)
+        except DatabaseUnavailable:
+            raise
+        except Exception as exc:  # commands and rollouts go on
+            emit(Fault(TASK, f"taking back: {type(exc).__name__}: {exc}", traceback.format_exc()))
+            return False
+        self._take_back_s = self._clock.monotonic_s() + TAKE_BACK_S
+        return True
 
     async def _carry_on_alone(self, rollout: Row) -> bool:
         number = int(rollout["rollout_id"])
@@ -229,10 +209,13 @@ class Rollouts:
 
     async def _finish(self, number: int, state: str, reason: str) -> None:
         try:
-            await _end(self._database, self._clock, number, state, reason, by="cloud")
+            await ending.end(self._database, self._clock, number, state, reason, by=ending.CLOUD)
         except RequestRefused:
             return  # somebody has stopped it just now
         emit(RolloutEnded(number, state, reason))
+        if state == "halted":
+            self._take_back_s = 0.0
+            await ending.take_back(self._database, self._clock, self._requests, number)
 
     async def _carry_on(self, rollout: Row) -> None:
         number = int(rollout["rollout_id"])
@@ -244,7 +227,8 @@ class Rollouts:
         match step:
             case Send():
                 for agent in step.agents:
-                    await self._send(rollout, agent)
+                    if not await self._send(rollout, agent):
+                        return
             case Wait():
                 async with self._database.session() as session:
                     await session.execute(
@@ -257,14 +241,22 @@ class Rollouts:
             case _:
                 assert_never(step)
 
-    async def _send(self, rollout: Row, agent: str) -> None:
+    async def _send(self, rollout: Row, agent: str) -> bool:
+        """Ask the agent to install it; whether the rollout goes on: somebody may have stopped it just now."""
         number, command, refused = int(rollout["rollout_id"]), None, ""
         of_all = (str(rollout["version"]), str(rollout["sha256"]), int(rollout["health_s"]), int(rollout["expires_s"]))
         request = request_of(number, agent, *of_all)
+
+        async def within(session: Session, command: str) -> None:
+            await ending.note(session, number, agent, command)
+
         try:
             key = f"rollout {number} {agent}"[:255]
-            command = (await self._requests.take(request, issuer=str(rollout["started_by"]), key=key)).command
+            issuer = str(rollout["started_by"])
+            command = (await self._requests.take(request, issuer=issuer, key=key, within=within)).command
         except RequestRefused as exc:
+            if exc.code == ending.NOT_RUNNING:
+                return False
             refused = str(exc)
         group, _, name = agent.partition("/")
         async with self._database.session() as session:
@@ -278,6 +270,7 @@ class Rollouts:
                 name,
             )
         emit(RolloutSent(number, agent, command or "", refused))
+        return True
 
 
 def member_of(row: Row, version: str) -> Member:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 from unittest.mock import AsyncMock
 
 import pytest
@@ -15,10 +17,12 @@ from prometheus_client import CollectorRegistry
 
 from cloud_ingest.commands import audit
 from cloud_ingest.commands.refused import RequestRefused
+from cloud_ingest.commands.requests import Taken
 from cloud_ingest.gateway.app import make_app
 from cloud_ingest.gateway.server import serve
 from cloud_ingest.observability.obstacles import OBSTACLES, Obstacles, fault_of
-from cloud_ingest.releases import packages, rollouts
+from cloud_ingest.releases import ending, packages, rollouts
+from cloud_ingest.releases.ending import TakenBack
 from cloud_ingest.releases.rollouts import TASK, Asked, Rollouts
 from connectors.commands.envelope import HEALTH_S_MAX
 from connectors.commands.states import CommandState
@@ -71,6 +75,19 @@ class Fleet:
             online,
             version,
         )
+
+    async def stop(self, number: int) -> TakenBack:
+        office = self.here
+        return await ending.stop(
+            office.database, office.clock, office.requests, number, by="berta", reason="wrong release"
+        )
+
+    async def commands(self) -> dict[str, tuple[str, str | None]]:
+        """State and cancellation of the command of each agent that has one."""
+        rows = await self.here.fetch(
+            "SELECT group_name || '/' || name AS agent, state, cancellation FROM command JOIN agent USING (agent_id)"
+        )
+        return {row["agent"]: (row["state"], row["cancellation"]) for row in rows}
 
     async def shown(self, number: int) -> tuple[str, str]:
         found = await rollouts.shown(self.here.database, number)
@@ -149,16 +166,65 @@ async def test_a_stopped_one_takes_back_what_was_not_sent(database_dsn: str, tmp
     async with fleet(database_dsn, tmp_path) as here:
         number = await here.start()
         await here.rollouts.look()
-        office = here.here
-        taken_back = await rollouts.stop(
-            office.database, office.clock, office.requests, number, by="berta", reason="wrong release"
-        )
-        assert taken_back == 1
+        assert await here.stop(number) == TakenBack(unsent=1, told=0)
         assert await here.shown(number) == ("stopped", "wrong release")
-        rows = await office.fetch("SELECT state FROM command")
-        assert [row["state"] for row in rows] == ["cancelled"]
+        assert await here.commands() == {AGENTS[0]: ("cancelled", None)}
         with pytest.raises(RequestRefused, match="no rollout"):
-            await rollouts.stop(office.database, office.clock, office.requests, number, by="berta", reason="again")
+            await here.stop(number)
+
+
+@pytest.mark.parametrize("halts", [True, False])
+async def test_after_its_end_nobody_begins_to_install_it(database_dsn: str, tmp_path: Path, halts: bool) -> None:
+    async with fleet(database_dsn, tmp_path) as here:
+        await here.here.prepare(AgentName("plant", "line-4"))
+        number = await here.start(["plant/*"])
+        await here.rollouts.look()
+        assert len(await here.asked()) == 4
+        for agent, state in zip(AGENTS, ("failed", "sent", "executing"), strict=True):
+            await here.becomes(agent, CommandState(state))
+        if halts:
+            await here.rollouts.look()
+            assert (await here.shown(number))[0] == "halted"
+        else:
+            assert await here.stop(number) == TakenBack(unsent=1, told=1)
+        commands = await here.commands()
+        assert commands["plant/line-4"] == ("cancelled", None), "it may be away: it is not sent it when it comes back"
+        assert commands[AGENTS[1]][0] == "sent"
+        assert json.loads(commands[AGENTS[1]][1] or "")["reason"].startswith(f"rollout {number}")
+        assert commands[AGENTS[2]] == ("executing", None)
+        assert await here.rollouts.look()
+        assert await here.commands() == commands, "once"
+        assert (await audit.verify(here.here.database))[1] == []
+
+
+async def test_what_a_process_that_ended_has_left_is_taken_back_by_the_next(database_dsn: str, tmp_path: Path) -> None:
+    async with fleet(database_dsn, tmp_path) as here:
+        number = await here.start(["plant/*"])
+        await here.rollouts.look()
+        await ending.end(here.here.database, here.here.clock, number, "halted", "line-9", by="cloud")
+        await Rollouts(here.here.database, here.here.clock, here.here.requests).look()
+        assert {state for state, _ in (await here.commands()).values()} == {"cancelled"}
+
+
+async def test_a_stop_while_it_is_sent_is_the_last_that_is_asked_for(
+    database_dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with fleet(database_dsn, tmp_path) as here:
+        number = await here.start(["plant/*"])
+        take, taken = here.here.requests.take, 0
+
+        async def stopped_meanwhile(*args: Any, **named: Any) -> Taken:
+            nonlocal taken
+            taken += 1
+            if taken == 2:
+                assert await here.stop(number) == TakenBack(unsent=1, told=0)
+            return await take(*args, **named)
+
+        monkeypatch.setattr(here.here.requests, "take", stopped_meanwhile)
+        assert await here.rollouts.look()
+        assert taken == 2
+        assert await here.commands() == {AGENTS[0]: ("cancelled", None)}
+        assert await here.shown(number) == ("stopped", "wrong release")
 
 
 async def test_what_cannot_be_started_is_refused(database_dsn: str, tmp_path: Path) -> None:
