@@ -120,8 +120,9 @@ def show_rollout(number: RolloutArgument, config: ConfigOption = DEFAULT_CONFIG,
     """Show a rollout with its agents. Exit code 1 when it has halted."""
     from cloud_ingest.cli.release_screens import rollout_screen
     from cloud_ingest.releases import rollouts
+    from connectors.ports.clock import SystemClock
 
-    found: dict[str, Any] = ask(config, lambda database: rollouts.shown(database, number))
+    found: dict[str, Any] = ask(config, lambda database: rollouts.shown(database, SystemClock(), number))
     if as_json:
         print_json(found)
     else:

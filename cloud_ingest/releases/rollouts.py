@@ -33,6 +33,7 @@ from cloud_ingest.releases.rules import (
     Send,
     Wait,
     grouped,
+    may_install,
     next_step,
     progress_of,
 )
@@ -51,8 +52,9 @@ TASK: Final = "rollouts"
 RUNNING_MAX: Final = 20
 _MEMBERS: Final = (
     "SELECT rollout_agent.*, agent.group_name || '/' || agent.name AS agent, agent.online, agent.version, "
-    "command.state, command.changed_ms, (SELECT reason FROM command_state WHERE command_state.command_id = "
-    "command.command_id AND NOT is_late ORDER BY state_id DESC LIMIT 1) AS said "
+    "(extract(epoch FROM agent.online_changed) * 1000)::bigint AS online_changed_ms, "
+    "command.state, command.changed_ms, command.expires_ms, (SELECT reason FROM command_state "
+    "    WHERE command_state.command_id = command.command_id AND NOT is_late ORDER BY state_id DESC LIMIT 1) AS said "
     "FROM rollout_agent JOIN agent USING (agent_id) LEFT JOIN command USING (command_id) "
     "WHERE rollout_id = $1 ORDER BY group_number, 3"
 )
@@ -221,9 +223,10 @@ class Rollouts:
         number = int(rollout["rollout_id"])
         async with self._database.session() as session:
             rows = await session.fetch(_MEMBERS, number)
-        members = [member_of(row, str(rollout["version"])) for row in rows]
+        now_ms = self._clock.now_ns() // 1_000_000
+        members = [member_of(row, str(rollout["version"]), now_ms) for row in rows]
         plan = Plan(int(rollout["soak_ms"]), int(rollout["failures_max"]))
-        step = next_step(plan, members, self._clock.now_ns() // 1_000_000)
+        step = next_step(plan, members, now_ms)
         match step:
             case Send():
                 for agent in step.agents:
@@ -273,15 +276,18 @@ class Rollouts:
         return True
 
 
-def member_of(row: Row, version: str) -> Member:
+def member_of(row: Row, version: str, now_ms: int) -> Member:
     """An agent of a rollout, as the rules look at it."""
     state = None if row["state"] is None else CommandState(row["state"])
+    since_ms, is_online = int(row["changed_ms"] or 0), bool(row["online"])
+    installs = state is not None and may_install(since_ms, int(row["expires_ms"]), now_ms)
     return Member(
         agent=str(row["agent"]),
         group=int(row["group_number"]),
-        progress=progress_of(state, str(row["refused"])),
-        since_ms=int(row["changed_ms"] or 0),
-        runs=bool(row["online"]) and row["version"] == version,
+        progress=progress_of(state, str(row["refused"]), may_install=installs),
+        since_ms=since_ms,
+        runs=is_online and row["version"] == version,
+        away_ms=0 if is_online else int(row["online_changed_ms"] or 0),
         reason=str(row["refused"] or "") or f"{row['state']}: {row['said'] or ''}",
     )
 
@@ -297,14 +303,15 @@ async def listed(database: Database) -> list[dict[str, Any]]:
     return [_document(row) for row in rows]
 
 
-async def shown(database: Database, rollout: int) -> dict[str, Any]:
+async def shown(database: Database, clock: Clock, rollout: int) -> dict[str, Any]:
     """One rollout with its agents. Raises ``RequestRefused`` when there is none."""
     found = [row for row in await listed(database) if row["rollout"] == rollout]
     if not found:
         raise RequestRefused(Why.UNKNOWN, "unknown_rollout", f"there is no rollout {rollout}")
     async with database.session() as session:
         rows = await session.fetch(_MEMBERS, rollout)
-    members = [member_of(row, found[0]["version"]) for row in rows]
+    now_ms = clock.now_ns() // 1_000_000
+    members = [member_of(row, found[0]["version"], now_ms) for row in rows]
     return {
         **found[0],
         "members": [

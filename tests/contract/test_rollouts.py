@@ -16,14 +16,17 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from cloud_ingest.commands import audit
+from cloud_ingest.commands.outgoing import end_by_time
 from cloud_ingest.commands.refused import RequestRefused
 from cloud_ingest.commands.requests import Taken
+from cloud_ingest.commands.rules import UNFINISHED_MS
 from cloud_ingest.gateway.app import make_app
 from cloud_ingest.gateway.server import serve
 from cloud_ingest.observability.obstacles import OBSTACLES, Obstacles, fault_of
 from cloud_ingest.releases import ending, packages, rollouts
 from cloud_ingest.releases.ending import TakenBack
 from cloud_ingest.releases.rollouts import TASK, Asked, Rollouts
+from cloud_ingest.releases.rules import AWAY_MS_MAX, INSTALL_MS_MAX
 from connectors.commands.envelope import HEALTH_S_MAX
 from connectors.commands.states import CommandState
 from connectors.model.delivery import AgentName
@@ -70,10 +73,13 @@ class Fleet:
 
     async def is_online(self, agent: str, *, online: bool, version: str = "1.1.0") -> None:
         await self.here.fetch(
-            "UPDATE agent SET online = $2, version = $3 WHERE group_name || '/' || name = $1 RETURNING 1",
+            "UPDATE agent SET online = $2, version = $3, online_changed = CASE WHEN online <> $2 "
+            "THEN to_timestamp($4::bigint / 1000.0) ELSE online_changed END "
+            "WHERE group_name || '/' || name = $1 RETURNING 1",
             agent,
             online,
             version,
+            self.here.clock.now_ms(),
         )
 
     async def stop(self, number: int) -> TakenBack:
@@ -90,7 +96,7 @@ class Fleet:
         return {row["agent"]: (row["state"], row["cancellation"]) for row in rows}
 
     async def shown(self, number: int) -> tuple[str, str]:
-        found = await rollouts.shown(self.here.database, number)
+        found = await rollouts.shown(self.here.database, self.here.clock, number)
         return found["state"], found["reason"]
 
     def soaks(self) -> None:
@@ -132,6 +138,48 @@ async def test_the_canary_first_then_after_the_soak_the_others(database_dsn: str
         await here.rollouts.look()
         assert await here.shown(number) == ("done", "3 of 3 agents run it")
         assert await audit.verify(here.here.database) == (6, []), "added, started, three asked, done"
+
+
+async def test_an_agent_that_goes_away_long_after_its_soak_halts_nothing(database_dsn: str, tmp_path: Path) -> None:
+    async with fleet(database_dsn, tmp_path) as here:
+        number = await here.start([AGENTS[0]], [AGENTS[1]], [AGENTS[2]])
+        await here.rollouts.look()
+        await here.becomes(AGENTS[0], CommandState.SUCCEEDED)
+        here.here.clock.ahead_ms += 2 * (round(SOAK_S * 1000) + AWAY_MS_MAX)
+        await here.is_online(AGENTS[0], online=False)
+        await here.rollouts.look()
+        assert (await here.shown(number))[0] == "running", "it has just gone"
+        assert await here.asked() == [AGENTS[0]]
+        await here.is_online(AGENTS[0], online=True)
+        await here.rollouts.look()
+        assert await here.asked() == AGENTS[:2]
+        await here.is_online(AGENTS[0], online=False)
+        here.here.clock.ahead_ms += 2 * AWAY_MS_MAX
+        await here.becomes(AGENTS[1], CommandState.SUCCEEDED)
+        here.soaks()
+        await here.rollouts.look()
+        assert await here.asked() == AGENTS, "the group that it is in was through"
+
+
+async def test_an_installation_that_outlasts_its_command_is_waited_for(database_dsn: str, tmp_path: Path) -> None:
+    async with fleet(database_dsn, tmp_path) as here:
+        number = await here.start([AGENTS[0]], [AGENTS[1]])
+        await here.rollouts.look()
+        await here.becomes(AGENTS[0], CommandState.EXECUTING)
+        here.here.clock.ahead_ms += 3_600_000 + UNFINISHED_MS
+        assert await end_by_time(here.here.database, here.here.clock.now_ms()) == 1
+        assert (await here.commands())[AGENTS[0]][0] == "unknown"
+        await here.rollouts.look()
+        assert (await here.shown(number))[0] == "running"
+        await here.becomes(AGENTS[0], CommandState.SUCCEEDED)
+        here.soaks()
+        await here.rollouts.look()
+        assert await here.asked() == AGENTS[:2]
+        await here.becomes(AGENTS[1], CommandState.EXECUTING)
+        here.here.clock.ahead_ms += 3_600_000 + INSTALL_MS_MAX
+        assert await end_by_time(here.here.database, here.here.clock.now_ms()) == 1
+        await here.rollouts.look()
+        assert (await here.shown(number))[0] == "halted", "not for ever"
 
 
 async def test_a_failed_canary_halts_it_for_good(database_dsn: str, tmp_path: Path) -> None:
