@@ -31,6 +31,7 @@ from connectors.commands.envelope import HEALTH_S_MAX
 from connectors.commands.states import CommandState
 from connectors.model.delivery import AgentName
 from connectors.model.errors import DatabaseUnavailable, StatementRefused
+from connectors.ports.database import Session
 from connectors.releases.package import file_sha256
 from edge_agent.releases.download import DownloadFailed, Gateway, download
 from tests.contract.command_steps import Office, office
@@ -347,6 +348,22 @@ async def test_a_package_is_taken_once_and_what_is_none_is_refused(database_dsn:
         for path in (tmp_path / "text", tmp_path / "nothing"):
             with pytest.raises(RequestRefused):
                 await packages.add(office.database, office.clock, path, by="anna")
+
+
+async def test_commands_are_taken_while_a_package_is(
+    database_dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with office(database_dsn) as here:
+        add_pieces = packages._add_pieces
+
+        async def add_slowly(session: Session, sha256: str, path: Path) -> None:
+            await add_pieces(session, sha256, path)
+            async with asyncio.timeout(5):
+                await here.ask()
+
+        monkeypatch.setattr(packages, "_add_pieces", add_slowly)
+        await packages.add(here.database, here.clock, made.package(tmp_path), by="anna")
+        assert await audit.verify(here.database) == (2, [])
 
 
 async def test_an_agent_fetches_it_from_the_gateway_and_goes_on_where_it_broke_off(
