@@ -154,12 +154,15 @@ class Rollouts:
     async def run(self) -> None:
         """Work until cancelled. Raises ``DatabaseUnavailable``."""
         back_off = BackOff(LOOK_S, RETRY_LONGEST_S)
-        while True:
-            if await self.look():
-                back_off.reset()
-                await asyncio.sleep(LOOK_S)
-            else:
-                await asyncio.sleep(back_off.next_s())
+        try:
+            while True:
+                if await self.look():
+                    back_off.reset()
+                    await asyncio.sleep(LOOK_S)
+                else:
+                    await asyncio.sleep(back_off.next_s())
+        finally:
+            OBSTACLES.gone(fault_of(TASK))  # another process may go on, and says its own
 
     async def look(self) -> bool:
         """Take the next step of each rollout that runs; whether none had a fault.

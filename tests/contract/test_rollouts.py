@@ -329,9 +329,10 @@ async def test_what_the_database_refuses_is_tried_again_and_what_is_away_is_for_
         taking = AsyncMock(side_effect=[StatementRefused("read-only", sqlstate="25006"), DatabaseUnavailable("away")])
         with monkeypatch.context() as patched:
             patched.setattr(here.here.requests, "take", taking)
-            assert not await here.rollouts.look()
             with pytest.raises(DatabaseUnavailable):
-                await here.rollouts.look()
+                await here.rollouts.run()
+        assert taking.await_count == 2
+        assert not OBSTACLES.reason(fault_of(TASK)), "whoever goes on says it"
         assert (await here.shown(number))[0] == "running"
         assert await here.rollouts.look()
         assert await here.asked() == [AGENTS[0]]
