@@ -81,7 +81,9 @@ def start(
     A group's turn comes when every agent of the group before runs the release, has done so for the time to soak, and is
     still online.
     """
+    from cloud_ingest.commands.requests import EXPIRES_S_MAX
     from cloud_ingest.releases import rollouts
+    from connectors.commands.envelope import HEALTH_S_MAX, HEALTH_S_MIN
     from connectors.ports.clock import SystemClock
 
     groups = [[part.strip() for part in each.split(",") if part.strip()] for each in group]
@@ -90,8 +92,8 @@ def start(
         groups,
         soak_s=_seconds(soak, "--soak", 0, 30 * 86_400),
         failures_max=failures,
-        health_s=round(_seconds(health, "--health", 5, 3600)),
-        expires_s=round(_seconds(expires, "--expires", 1, 30 * 86_400)),
+        health_s=round(_seconds(health, "--health", HEALTH_S_MIN, HEALTH_S_MAX)),
+        expires_s=round(_seconds(expires, "--expires", 1, EXPIRES_S_MAX)),
     )
     number = ask(config, lambda database: rollouts.start(database, SystemClock(), asked, by=user()))
     if as_json:
@@ -118,8 +120,9 @@ def show_rollout(number: RolloutArgument, config: ConfigOption = DEFAULT_CONFIG,
     """Show a rollout with its agents. Exit code 1 when it has halted."""
     from cloud_ingest.cli.release_screens import rollout_screen
     from cloud_ingest.releases import rollouts
+    from connectors.ports.clock import SystemClock
 
-    found: dict[str, Any] = ask(config, lambda database: rollouts.shown(database, number))
+    found: dict[str, Any] = ask(config, lambda database: rollouts.shown(database, SystemClock(), number))
     if as_json:
         print_json(found)
     else:
@@ -130,19 +133,20 @@ def show_rollout(number: RolloutArgument, config: ConfigOption = DEFAULT_CONFIG,
 
 @rollout.command()
 def stop(number: RolloutArgument, reason: ReasonOption, config: ConfigOption = DEFAULT_CONFIG) -> None:
-    """Send the release to no further agent. Agents that run it keep it."""
+    """Send the release to no further agent. Agents that run it keep it, and who is installing it goes on."""
     from cloud_ingest.commands.requests import Requests
-    from cloud_ingest.releases import rollouts
+    from cloud_ingest.releases import ending
     from connectors.ports.clock import SystemClock
 
     why, patterns = asked_reason(reason), load(config).commands.approve
 
     def work(database: Any) -> Any:
         requests = Requests(database, SystemClock(), patterns)
-        return rollouts.stop(database, SystemClock(), requests, number, by=user(), reason=why)
+        return ending.stop(database, SystemClock(), requests, number, by=user(), reason=why)
 
     taken_back = ask(config, work)
-    typer.echo(f"rollout {number} is stopped; {taken_back} commands that nobody had yet are taken back")
+    told = f", and {taken_back.told} agents that may have one are told to leave it" if taken_back.told else ""
+    typer.echo(f"rollout {number} is stopped; {taken_back.unsent} commands that nobody had are taken back{told}")
 
 
 def _seconds(text: str, option: str, least_s: float, most_s: float) -> float:

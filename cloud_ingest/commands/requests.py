@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal
 
@@ -31,6 +31,9 @@ OPEN_MAX: Final = 1000
 ACTION_BYTES_MAX: Final = 40 * 1024
 """Signed, it is a third larger, and has to fit into an envelope."""
 KEY_CHARS_MAX: Final = 255
+Within = Callable[[Session, str], Awaitable[None]]
+"""Called with a new command in the transaction that takes it, which has locked the audit log's head; when it raises
+``RequestRefused``, the command is not taken."""
 NO_KEY: Final = "no command can be signed yet: 'cloud-ingest keys create' makes the key"
 
 
@@ -117,9 +120,10 @@ class Requests:
         self._clock = clock
         self._approve = tuple(approve)
 
-    async def take(self, request: CommandRequest, *, issuer: str, key: str) -> Taken:
+    async def take(self, request: CommandRequest, *, issuer: str, key: str, within: Within | None = None) -> Taken:
         """Take a command; the same ``key`` of the same issuer with the same request gets the same command again.
 
+        ``within``: see ``Within``.
         Raises ``RequestRefused`` and ``DatabaseUnavailable``; after the latter the caller asks again with the same key.
         """
         if not key or len(key) > KEY_CHARS_MAX or not key.isprintable():
@@ -128,14 +132,14 @@ class Requests:
             )
         digest = hashlib.sha256(canonical(request.model_dump(mode="json"))).hexdigest()
         try:
-            return await self._take(request, issuer, key, digest)
+            return await self._take(request, issuer, key, digest, within)
         except RequestRefused:  # it may have been taken when things stood otherwise
             async with self._database.session() as session:
                 if (earlier := await _earlier(session, issuer, key, digest)) is not None:
                     return earlier
             raise
 
-    async def _take(self, request: CommandRequest, issuer: str, key: str, digest: str) -> Taken:
+    async def _take(self, request: CommandRequest, issuer: str, key: str, digest: str, within: Within | None) -> Taken:
         async with self._database.session() as session:
             target = await _target(session, request)
         action = _fitting(request, target)
@@ -155,6 +159,8 @@ class Requests:
                 return earlier
             if isinstance(action, ApplyDeviceFile):
                 await files.note(session, target["agent_id"], action, command)
+            if within is not None:
+                await within(session, command)
             asked = {
                 "agent": request.agent,
                 "action": told(action),

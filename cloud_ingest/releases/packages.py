@@ -29,7 +29,10 @@ class Package:
 
 
 async def add(database: Database, clock: Clock, path: Path, *, by: str) -> Package:
-    """Take the package in the file ``path``; one that is there already is left as it is. Raises ``RequestRefused``."""
+    """Take the package in the file ``path``; one that is there already is left as it is. Raises ``RequestRefused``.
+
+    The audit log is locked at the end only: commands do not wait for the hundreds of megabytes before.
+    """
     try:
         key_id, manifest = look_into(path)
         sha256, size_bytes = file_sha256(path), os.stat(path).st_size
@@ -39,7 +42,6 @@ async def add(database: Database, clock: Clock, path: Path, *, by: str) -> Packa
         raise RequestRefused(Why.INVALID, "no_release", f"{path}: {exc}") from exc
     now_ms = clock.now_ns() // 1_000_000
     async with database.transaction() as session:
-        head = await audit.lock_head(session)
         added = await session.execute(
             "INSERT INTO release (tenant_id, sha256, version, python, platform, key_id, size_bytes, built_ms, "
             "added_ms, added_by) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT DO NOTHING",
@@ -57,6 +59,7 @@ async def add(database: Database, clock: Clock, path: Path, *, by: str) -> Packa
         if added:
             await _add_pieces(session, sha256, path)
             details = {"version": manifest.version, "key": key_id, "bytes": size_bytes}
+            head = await audit.lock_head(session)
             await audit.append(session, head, [audit.Deed(now_ms, by, "release added", sha256, details)])
     return Package(sha256, manifest.version, size_bytes)
 

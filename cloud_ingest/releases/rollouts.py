@@ -1,4 +1,4 @@
-"""Rollouts: started and stopped by people, and carried on by one process at a time, as the rules say.
+"""Rollouts: started by people, and carried on by one process at a time, as the rules say.
 
 Every step is in the database before or with what it does, and a command is asked for with a key of its own: a process
 that ends anywhere leaves nothing that another would do twice.
@@ -7,16 +7,22 @@ that ends anywhere leaves nothing that another would do twice.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import traceback
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, assert_never
 
+from pydantic import ValidationError
+
 from cloud_ingest.commands import audit
 from cloud_ingest.commands.refused import RequestRefused, Why
 from cloud_ingest.commands.requests import CommandRequest, Requests
+from cloud_ingest.observability.events import Fault, FaultOver
+from cloud_ingest.observability.obstacles import OBSTACLES, fault_of
 from cloud_ingest.observability.release_events import RolloutEnded, RolloutSent
-from cloud_ingest.releases import packages
+from cloud_ingest.releases import ending, packages
 from cloud_ingest.releases.rules import (
     AGENTS_MAX,
     GROUPS_MAX,
@@ -27,21 +33,28 @@ from cloud_ingest.releases.rules import (
     Send,
     Wait,
     grouped,
+    may_install,
     next_step,
     progress_of,
 )
 from connectors.commands.envelope import InstallRelease
-from connectors.commands.states import UNSENT, CommandState
+from connectors.commands.states import CommandState
+from connectors.model.back_off import BackOff
+from connectors.model.errors import DatabaseUnavailable, StatementRefused
 from connectors.observability.events import emit
 from connectors.ports.clock import Clock
-from connectors.ports.database import Database, Row
+from connectors.ports.database import Database, Row, Session
 
 LOOK_S: Final = 1.0
+RETRY_LONGEST_S: Final = 15.0
+TAKE_BACK_S: Final = 10.0
+TASK: Final = "rollouts"
 RUNNING_MAX: Final = 20
 _MEMBERS: Final = (
     "SELECT rollout_agent.*, agent.group_name || '/' || agent.name AS agent, agent.online, agent.version, "
-    "command.state, command.changed_ms, (SELECT reason FROM command_state WHERE command_state.command_id = "
-    "command.command_id AND NOT is_late ORDER BY state_id DESC LIMIT 1) AS said "
+    "(extract(epoch FROM agent.online_changed) * 1000)::bigint AS online_changed_ms, "
+    "command.state, command.changed_ms, command.expires_ms, (SELECT reason FROM command_state "
+    "    WHERE command_state.command_id = command.command_id AND NOT is_late ORDER BY state_id DESC LIMIT 1) AS said "
     "FROM rollout_agent JOIN agent USING (agent_id) LEFT JOIN command USING (command_id) "
     "WHERE rollout_id = $1 ORDER BY group_number, 3"
 )
@@ -76,6 +89,7 @@ async def start(database: Database, clock: Clock, asked: Asked, *, by: str) -> i
                 )
         if len(found) > AGENTS_MAX:
             raise RequestRefused(Why.TOO_LARGE, "too_many", f"{len(found)} agents; {AGENTS_MAX} at most")
+        _check_requests(package, asked, found)
         ids = {str(row["agent"]): int(row["agent_id"]) for row in rows}
         busy = await session.fetch(
             "SELECT rollout_id FROM rollout JOIN rollout_agent USING (rollout_id) "
@@ -111,40 +125,21 @@ async def start(database: Database, clock: Clock, asked: Asked, *, by: str) -> i
     return rollout
 
 
-async def stop(database: Database, clock: Clock, requests: Requests, rollout: int, *, by: str, reason: str) -> int:
-    """Send the release to nobody else; commands that wait to be sent are taken back: how many.
-
-    Agents that have it keep it. Raises ``RequestRefused`` unless it runs.
-    """
-    await _end(database, clock, rollout, "stopped", reason, by=by)
-    taken_back = 0
-    async with database.session() as session:
-        rows = await session.fetch(_MEMBERS, rollout)
-    for row in rows:
-        if row["command_id"] is not None and row["state"] in {state.value for state in UNSENT}:
-            try:
-                await requests.cancel(str(row["command_id"]), actor=by, reason=f"rollout {rollout} was stopped")
-            except RequestRefused:
-                continue  # it was sent meanwhile
-            taken_back += 1
-    return taken_back
+def _check_requests(package: packages.Package, asked: Asked, agents: Iterable[str]) -> None:
+    """Raises ``RequestRefused`` where a command of the rollout could not be asked for: nobody would be there then."""
+    try:
+        for agent in agents:
+            request_of(0, agent, package.version, package.sha256, asked.health_s, asked.expires_s)
+    except ValidationError as exc:
+        first = exc.errors()[0]
+        said = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+        raise RequestRefused(Why.INVALID, "malformed", f"no agent could be asked for that: {said}") from exc
 
 
-async def _end(database: Database, clock: Clock, rollout: int, state: str, reason: str, *, by: str) -> None:
-    now_ms = clock.now_ns() // 1_000_000
-    async with database.transaction() as session:
-        head = await audit.lock_head(session)
-        ended = await session.execute(
-            "UPDATE rollout SET state = $2, reason = $3, changed_ms = $4 WHERE rollout_id = $1 AND state = 'running'",
-            rollout,
-            state,
-            reason,
-            now_ms,
-        )
-        if not ended:
-            raise RequestRefused(Why.CONFLICT, "not_running", f"there is no rollout {rollout} that runs")
-        deed = audit.Deed(now_ms, by, f"rollout {state}", f"rollout {rollout}", {"reason": reason})
-        await audit.append(session, head, [deed])
+def request_of(rollout: int, agent: str, version: str, sha256: str, health_s: int, expires_s: int) -> CommandRequest:
+    """What an agent is asked for. Raises ``ValidationError``."""
+    action = InstallRelease(version=version, sha256=sha256, health_s=health_s)
+    return CommandRequest(agent=agent, action=action, reason=f"rollout {rollout}", expires_s=float(expires_s))
 
 
 class Rollouts:
@@ -154,35 +149,92 @@ class Rollouts:
         self._database = database
         self._clock = clock
         self._requests = requests
+        self._take_back_s = 0.0
 
     async def run(self) -> None:
         """Work until cancelled. Raises ``DatabaseUnavailable``."""
-        while True:
-            await self.look()
-            await asyncio.sleep(LOOK_S)
+        back_off = BackOff(LOOK_S, RETRY_LONGEST_S)
+        try:
+            while True:
+                if await self.look():
+                    back_off.reset()
+                    await asyncio.sleep(LOOK_S)
+                else:
+                    await asyncio.sleep(back_off.next_s())
+        finally:
+            OBSTACLES.gone(fault_of(TASK))  # another process may go on, and says its own
 
-    async def look(self) -> None:
-        """Take the next step of each rollout that runs."""
+    async def look(self) -> bool:
+        """Take the next step of each rollout that runs; whether none had a fault.
+
+        A fault halts its rollout, and is nobody else's: commands are sent by the same process. Raises
+        ``DatabaseUnavailable``.
+        """
         async with self._database.session() as session:
             rows = await session.fetch(
                 "SELECT rollout.*, release.version FROM rollout JOIN release USING (tenant_id, sha256) "
                 "WHERE state = 'running' ORDER BY rollout_id LIMIT $1",
                 RUNNING_MAX,
             )
+        is_well = await self._take_back_alone()
         for row in rows:
-            await self._carry_on(row)
+            is_well &= await self._carry_on_alone(row)
+        if is_well and OBSTACLES.reason(fault_of(TASK)):
+            emit(FaultOver(TASK))
+        return is_well
+
+    async def _take_back_alone(self) -> bool:
+        """What a process that is gone has not taken back any more."""
+        if self._clock.monotonic_s() < self._take_back_s:
+            return True
+        try:
+            await ending.take_back(self._database, self._clock, self._requests)
+        except DatabaseUnavailable:
+            raise
+        except Exception as exc:  # commands and rollouts go on
+            emit(Fault(TASK, f"taking back: {type(exc).__name__}: {exc}", traceback.format_exc()))
+            return False
+        self._take_back_s = self._clock.monotonic_s() + TAKE_BACK_S
+        return True
+
+    async def _carry_on_alone(self, rollout: Row) -> bool:
+        number = int(rollout["rollout_id"])
+        try:
+            await self._carry_on(rollout)
+        except DatabaseUnavailable:
+            raise
+        except Exception as exc:  # commands and the other rollouts go on
+            emit(Fault(TASK, f"rollout {number}: {type(exc).__name__}: {exc}", traceback.format_exc()))
+            if not isinstance(exc, StatementRefused):  # what the database refuses now it may take later
+                with suppress(StatementRefused):
+                    said = f"a defect of the cloud: {type(exc).__name__}; its log has it as a fault"
+                    await self._finish(number, "halted", said)
+            return False
+        return True
+
+    async def _finish(self, number: int, state: str, reason: str) -> None:
+        try:
+            await ending.end(self._database, self._clock, number, state, reason, by=ending.CLOUD)
+        except RequestRefused:
+            return  # somebody has stopped it just now
+        emit(RolloutEnded(number, state, reason))
+        if state == "halted":
+            self._take_back_s = 0.0
+            await ending.take_back(self._database, self._clock, self._requests, number)
 
     async def _carry_on(self, rollout: Row) -> None:
         number = int(rollout["rollout_id"])
         async with self._database.session() as session:
             rows = await session.fetch(_MEMBERS, number)
-        members = [member_of(row, str(rollout["version"])) for row in rows]
+        now_ms = self._clock.now_ns() // 1_000_000
+        members = [member_of(row, str(rollout["version"]), now_ms) for row in rows]
         plan = Plan(int(rollout["soak_ms"]), int(rollout["failures_max"]))
-        step = next_step(plan, members, self._clock.now_ns() // 1_000_000)
+        step = next_step(plan, members, now_ms)
         match step:
             case Send():
                 for agent in step.agents:
-                    await self._send(rollout, agent)
+                    if not await self._send(rollout, agent):
+                        return
             case Wait():
                 async with self._database.session() as session:
                     await session.execute(
@@ -191,24 +243,26 @@ class Rollouts:
                         step.reason,
                     )
             case End():
-                state = "halted" if step.halted else "done"
-                try:
-                    await _end(self._database, self._clock, number, state, step.reason, by="cloud")
-                except RequestRefused:
-                    return  # somebody has stopped it just now
-                emit(RolloutEnded(number, state, step.reason))
+                await self._finish(number, "halted" if step.halted else "done", step.reason)
             case _:
                 assert_never(step)
 
-    async def _send(self, rollout: Row, agent: str) -> None:
+    async def _send(self, rollout: Row, agent: str) -> bool:
+        """Ask the agent to install it; whether the rollout goes on: somebody may have stopped it just now."""
         number, command, refused = int(rollout["rollout_id"]), None, ""
-        action = InstallRelease(version=rollout["version"], sha256=rollout["sha256"], health_s=int(rollout["health_s"]))
-        expires_s = float(rollout["expires_s"])
-        request = CommandRequest(agent=agent, action=action, reason=f"rollout {number}", expires_s=expires_s)
+        of_all = (str(rollout["version"]), str(rollout["sha256"]), int(rollout["health_s"]), int(rollout["expires_s"]))
+        request = request_of(number, agent, *of_all)
+
+        async def within(session: Session, command: str) -> None:
+            await ending.note(session, number, agent, command)
+
         try:
             key = f"rollout {number} {agent}"[:255]
-            command = (await self._requests.take(request, issuer=str(rollout["started_by"]), key=key)).command
+            issuer = str(rollout["started_by"])
+            command = (await self._requests.take(request, issuer=issuer, key=key, within=within)).command
         except RequestRefused as exc:
+            if exc.code == ending.NOT_RUNNING:
+                return False
             refused = str(exc)
         group, _, name = agent.partition("/")
         async with self._database.session() as session:
@@ -222,17 +276,21 @@ class Rollouts:
                 name,
             )
         emit(RolloutSent(number, agent, command or "", refused))
+        return True
 
 
-def member_of(row: Row, version: str) -> Member:
+def member_of(row: Row, version: str, now_ms: int) -> Member:
     """An agent of a rollout, as the rules look at it."""
     state = None if row["state"] is None else CommandState(row["state"])
+    since_ms, is_online = int(row["changed_ms"] or 0), bool(row["online"])
+    installs = state is not None and may_install(since_ms, int(row["expires_ms"]), now_ms)
     return Member(
         agent=str(row["agent"]),
         group=int(row["group_number"]),
-        progress=progress_of(state, str(row["refused"])),
-        since_ms=int(row["changed_ms"] or 0),
-        runs=bool(row["online"]) and row["version"] == version,
+        progress=progress_of(state, str(row["refused"]), may_install=installs),
+        since_ms=since_ms,
+        runs=is_online and row["version"] == version,
+        away_ms=0 if is_online else int(row["online_changed_ms"] or 0),
         reason=str(row["refused"] or "") or f"{row['state']}: {row['said'] or ''}",
     )
 
@@ -248,14 +306,15 @@ async def listed(database: Database) -> list[dict[str, Any]]:
     return [_document(row) for row in rows]
 
 
-async def shown(database: Database, rollout: int) -> dict[str, Any]:
+async def shown(database: Database, clock: Clock, rollout: int) -> dict[str, Any]:
     """One rollout with its agents. Raises ``RequestRefused`` when there is none."""
     found = [row for row in await listed(database) if row["rollout"] == rollout]
     if not found:
         raise RequestRefused(Why.UNKNOWN, "unknown_rollout", f"there is no rollout {rollout}")
     async with database.session() as session:
         rows = await session.fetch(_MEMBERS, rollout)
-    members = [member_of(row, found[0]["version"]) for row in rows]
+    now_ms = clock.now_ns() // 1_000_000
+    members = [member_of(row, found[0]["version"], now_ms) for row in rows]
     return {
         **found[0],
         "members": [

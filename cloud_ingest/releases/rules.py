@@ -1,8 +1,9 @@
 """When a rollout goes on, and when it stops by itself. Pure: no I/O, no clock.
 
 The agents of one group are sent the release; the next group's turn comes when each of them has taken it, some time has
-passed, and each is still connected and runs it. The first agent that fails, or more than may, halts the whole rollout:
-what was not sent then is not sent, and nothing is taken back from those that run it.
+passed, and each is still connected and runs it. Once it has come, the groups before are not looked at any more: agents
+are away now and then. The first agent that fails, or more than may, halts the whole rollout: what was not sent then is
+not sent, and nothing is taken back from those that run it.
 """
 
 from __future__ import annotations
@@ -18,7 +19,10 @@ from connectors.commands.states import CommandState
 AT_ONCE: Final = 20
 """So many agents of a group fetch and install at a time."""
 AWAY_MS_MAX: Final = 600_000
-"""For so long after the soak it is waited for an agent that is away or runs something else."""
+"""For so long it is waited for an agent that is away, or runs something else, when its group has soaked."""
+INSTALL_MS_MAX: Final = 7_200_000
+"""For so long after the end of its command an installation may go on that has begun in time: an hour of download, and
+what installing and the trial take at most (``edge_agent.releases``)."""
 GROUPS_MAX: Final = 20
 AGENTS_MAX: Final = 10_000
 
@@ -44,13 +48,18 @@ class Progress(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """An agent of a rollout. ``since_ms``: since when it is so far; ``runs``: it is online, with the release."""
+    """An agent of a rollout.
+
+    ``since_ms``: since when it is so far; ``runs``: it is online, with the release; ``away_ms``: since when it is
+    offline, 0 while it is online.
+    """
 
     agent: str
     group: int
     progress: Progress
     since_ms: int = 0
     runs: bool = False
+    away_ms: int = 0
     reason: str = ""
 
 
@@ -87,13 +96,27 @@ class End:
 Step = Send | Wait | End
 
 
-def progress_of(command: CommandState | None, refused: str) -> Progress:
-    """How far an agent is, by the command that it was sent; ``refused``: why there could be none."""
+def progress_of(command: CommandState | None, refused: str, *, may_install: bool = False) -> Progress:
+    """How far an agent is, by the command that it was sent; ``refused``: why there could be none.
+
+    ``may_install``: see ``may_install``.
+    """
+    if command is CommandState.UNKNOWN and may_install:
+        return Progress.SENT
     if refused or command in _FAILED:
         return Progress.FAILED
     if command is None:
         return Progress.WAITING
     return Progress.SUCCEEDED if command is CommandState.SUCCEEDED else Progress.SENT
+
+
+def may_install(unknown_ms: int, expires_ms: int, now_ms: int) -> bool:
+    """Whether an agent may still be installing of whose command the cloud knows nothing since ``unknown_ms``.
+
+    It may when the time alone has made it unknown: an installation that has begun in time ends later. What became
+    unknown before that (its journal is lost) nobody will tell.
+    """
+    return unknown_ms >= expires_ms and now_ms < expires_ms + INSTALL_MS_MAX
 
 
 def next_step(plan: Plan, members: Sequence[Member], now_ms: int) -> Step:
@@ -103,32 +126,41 @@ def next_step(plan: Plan, members: Sequence[Member], now_ms: int) -> Step:
         first = min(failed, key=lambda member: (member.since_ms, member.agent))
         others = f" ({len(failed)} agents have failed)" if len(failed) > 1 else ""
         return End(halted=True, reason=f"{first.agent}: {first.reason or 'it has failed'}{others}")
+    begun = max((member.group for member in members if member.progress is not Progress.WAITING), default=0)
     for group in sorted({member.group for member in members}):
-        step = _step_of_group(plan, group, [member for member in members if member.group == group], now_ms)
+        of_group = [member for member in members if member.group == group]
+        step = _step_of_sending(group, of_group)
+        if step is None and group >= begun:
+            step = _step_of_gate(plan, group, of_group, now_ms)
         if step is not None:
             return step
     return End(halted=False, reason=f"{len(members) - len(failed)} of {len(members)} agents run it")
 
 
-def _step_of_group(plan: Plan, group: int, members: Sequence[Member], now_ms: int) -> Step | None:
-    """What there is to do for a group; ``None`` when it is through."""
+def _step_of_sending(group: int, members: Sequence[Member]) -> Step | None:
+    """What there is to do until each agent of a group has taken it or failed; ``None`` then."""
     waiting = [member.agent for member in members if member.progress is Progress.WAITING]
     sent = [member.agent for member in members if member.progress is Progress.SENT]
     if waiting and len(sent) < AT_ONCE:
         return Send(tuple(sorted(waiting)[: AT_ONCE - len(sent)]))
     if sent:
         return Wait(f"group {group}: {_some(sent)}")
-    taken = [member for member in members if member.progress is Progress.SUCCEEDED]
-    if not taken:
+    if all(member.progress is Progress.FAILED for member in members):
         return End(halted=True, reason=f"no agent of group {group} has taken it")
+    return None
+
+
+def _step_of_gate(plan: Plan, group: int, members: Sequence[Member], now_ms: int) -> Step | None:
+    """What there is to wait for before what comes after a group, all of which has taken it; ``None`` when it may."""
     soaked_ms = max(member.since_ms for member in members) + plan.soak_ms
     if now_ms < soaked_ms:
         return Wait(f"group {group} soaks for another {(soaked_ms - now_ms + 999) // 1000} s")
-    away = [member.agent for member in taken if not member.runs]
+    away = [member for member in members if member.progress is Progress.SUCCEEDED and not member.runs]
     if not away:
         return None
-    said = f"group {group}: not online with this release any more: {_some(away)}"
-    return End(halted=True, reason=said) if now_ms >= soaked_ms + AWAY_MS_MAX else Wait(said)
+    said = f"group {group}: not online with this release any more: {_some([member.agent for member in away])}"
+    first_ms = min(max(soaked_ms, member.away_ms) for member in away)
+    return End(halted=True, reason=said) if now_ms >= first_ms + AWAY_MS_MAX else Wait(said)
 
 
 def grouped(agents: Collection[str], groups: Sequence[Sequence[str]]) -> dict[str, int]:

@@ -19,6 +19,7 @@ ULID_PATTERN: Final = r"^[0-7][0-9A-HJKMNP-TV-Z]{25}$"
 """https://github.com/ulid/spec: 26 characters of Crockford's Base32, the first at most 7."""
 
 LOG_LEVEL_S_MAX: Final = 86_400
+HEALTH_S_MIN: Final = 5
 HEALTH_S_MAX: Final = 600
 FILE_CHARS_MAX: Final = 30_000
 """What an envelope has room for; larger files are divided by ``include``."""
@@ -92,7 +93,7 @@ class ApplyDeviceFile(_OfAgent):
     content: Annotated[str, Field(max_length=FILE_CHARS_MAX)]
     sha256: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")] = ""
     replaces: Annotated[str | None, Field(pattern=r"^([0-9a-f]{64})?$")] = None
-    health_s: Annotated[int, Field(ge=5, le=HEALTH_S_MAX)] = 60
+    health_s: Annotated[int, Field(ge=HEALTH_S_MIN, le=HEALTH_S_MAX)] = 60
 
 
 class InstallRelease(_OfAgent):
@@ -104,7 +105,7 @@ class InstallRelease(_OfAgent):
     do: Literal["install_release"] = "install_release"
     version: Annotated[str, Field(pattern=r"^[0-9][0-9a-z.+]{0,39}$")]
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-    health_s: Annotated[int, Field(ge=5, le=HEALTH_S_MAX)] = 300
+    health_s: Annotated[int, Field(ge=HEALTH_S_MIN, le=HEALTH_S_MAX)] = 300
 
 
 DeviceAction = WriteTag | RunCommand

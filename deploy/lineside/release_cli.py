@@ -47,13 +47,18 @@ def build(
 
 @app.command()
 def sign(
-    package: Annotated[Path, typer.Argument(help="A package that another key has signed")], key: KeyOption, to: ToOption
+    package: Annotated[Path, typer.Argument(help="A package that another key has signed")],
+    key: KeyOption,
+    built_by: Annotated[
+        Path, typer.Option("--built-by", help="Public keys of who builds, as 'release key' has printed them")
+    ],
+    to: ToOption,
 ) -> None:
-    """Sign a release with another key, where the one that boxes trust is."""
+    """Sign a release with the key that boxes trust: one that a key of who builds has signed, and no other."""
     from lineside import releases
 
     try:
-        sha256 = releases.sign_anew(package, to, releases.read_key(key))
+        sha256 = releases.sign_anew(package, to, releases.read_key(key), built_by=releases.read_built_by(built_by))
     except (LinesideError, OSError) as exc:
         _fail(str(exc))
     typer.echo(f"{to}: SHA-256 {sha256}")

@@ -19,10 +19,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from connectors.commands.signing import SigningKey
+from connectors.commands.signing import SigningKey, TrustedKeys
 from connectors.model.errors import LinesideError
 from connectors.releases.manifest import ReleaseFile, ReleaseManifest, Schemas
-from connectors.releases.package import file_sha256, look_into, write_package
+from connectors.releases.package import file_sha256, unpack, write_package
+from edge_agent.commands.pinned_keys import read_pinned_keys
 
 PIP_S_MAX: Final = 1800.0
 EXTRA: Final = "edge"
@@ -93,22 +94,23 @@ def describe(wheels: Sequence[Path], schemas: Schemas, *, source: str = "") -> t
     return manifest, files
 
 
-def sign_anew(package: Path, signed: Path, key: SigningKey) -> str:
+def read_built_by(path: Path) -> TrustedKeys:
+    """The public keys of who builds, as ``make_key`` gives them. Raises ``KeysUnreadable``, ``ReleaseNotMade``."""
+    keys = read_pinned_keys(path)
+    if not len(keys):
+        raise ReleaseNotMade(f"there are no keys in {path}: 'lineside release key' prints what belongs there")
+    return keys
+
+
+def sign_anew(package: Path, signed: Path, key: SigningKey, *, built_by: TrustedKeys) -> str:
     """Write the same release, signed by ``key``: on a machine that alone has it.
 
-    Raises ``ReleaseInvalid``, ``ReleaseNotMade``.
+    Only what one of ``built_by`` has signed, as it was signed: else whoever can write where ``package`` lies would have
+    every box. Raises ``ReleaseInvalid``, ``OSError``.
     """
-    _, manifest = look_into(package)
     with tempfile.TemporaryDirectory(prefix="lineside-release-") as temporary:
         place = Path(temporary)
-        try:
-            with zipfile.ZipFile(package) as archive:
-                archive.extractall(place, manifest.files)  # their names are those of wheels: checked with the manifest
-        except zipfile.BadZipFile as exc:
-            raise ReleaseNotMade(f"{package}: {exc}") from exc
-        for name, file in manifest.files.items():
-            if file_sha256(place / name) != file.sha256:
-                raise ReleaseNotMade(f"{name} is not what the manifest says")
+        manifest = unpack(package, built_by, place)
         return write_package(signed, manifest, {name: place / name for name in manifest.files}, key)
 
 

@@ -3,24 +3,35 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 from prometheus_client import CollectorRegistry
 
 from cloud_ingest.commands import audit
+from cloud_ingest.commands.outgoing import end_by_time
 from cloud_ingest.commands.refused import RequestRefused
+from cloud_ingest.commands.requests import Taken
+from cloud_ingest.commands.rules import UNFINISHED_MS
 from cloud_ingest.gateway.app import make_app
 from cloud_ingest.gateway.server import serve
-from cloud_ingest.observability.obstacles import Obstacles
-from cloud_ingest.releases import packages, rollouts
-from cloud_ingest.releases.rollouts import Asked, Rollouts
+from cloud_ingest.observability.obstacles import OBSTACLES, Obstacles, fault_of
+from cloud_ingest.releases import ending, packages, rollouts
+from cloud_ingest.releases.ending import TakenBack
+from cloud_ingest.releases.rollouts import TASK, Asked, Rollouts
+from cloud_ingest.releases.rules import AWAY_MS_MAX, INSTALL_MS_MAX
+from connectors.commands.envelope import HEALTH_S_MAX
 from connectors.commands.states import CommandState
 from connectors.model.delivery import AgentName
+from connectors.model.errors import DatabaseUnavailable, StatementRefused
+from connectors.ports.database import Session
 from connectors.releases.package import file_sha256
 from edge_agent.releases.download import DownloadFailed, Gateway, download
 from tests.contract.command_steps import Office, office
@@ -63,14 +74,30 @@ class Fleet:
 
     async def is_online(self, agent: str, *, online: bool, version: str = "1.1.0") -> None:
         await self.here.fetch(
-            "UPDATE agent SET online = $2, version = $3 WHERE group_name || '/' || name = $1 RETURNING 1",
+            "UPDATE agent SET online = $2, version = $3, online_changed = CASE WHEN online <> $2 "
+            "THEN to_timestamp($4::bigint / 1000.0) ELSE online_changed END "
+            "WHERE group_name || '/' || name = $1 RETURNING 1",
             agent,
             online,
             version,
+            self.here.clock.now_ms(),
         )
 
+    async def stop(self, number: int) -> TakenBack:
+        office = self.here
+        return await ending.stop(
+            office.database, office.clock, office.requests, number, by="berta", reason="wrong release"
+        )
+
+    async def commands(self) -> dict[str, tuple[str, str | None]]:
+        """State and cancellation of the command of each agent that has one."""
+        rows = await self.here.fetch(
+            "SELECT group_name || '/' || name AS agent, state, cancellation FROM command JOIN agent USING (agent_id)"
+        )
+        return {row["agent"]: (row["state"], row["cancellation"]) for row in rows}
+
     async def shown(self, number: int) -> tuple[str, str]:
-        found = await rollouts.shown(self.here.database, number)
+        found = await rollouts.shown(self.here.database, self.here.clock, number)
         return found["state"], found["reason"]
 
     def soaks(self) -> None:
@@ -114,6 +141,48 @@ async def test_the_canary_first_then_after_the_soak_the_others(database_dsn: str
         assert await audit.verify(here.here.database) == (6, []), "added, started, three asked, done"
 
 
+async def test_an_agent_that_goes_away_long_after_its_soak_halts_nothing(database_dsn: str, tmp_path: Path) -> None:
+    async with fleet(database_dsn, tmp_path) as here:
+        number = await here.start([AGENTS[0]], [AGENTS[1]], [AGENTS[2]])
+        await here.rollouts.look()
+        await here.becomes(AGENTS[0], CommandState.SUCCEEDED)
+        here.here.clock.ahead_ms += 2 * (round(SOAK_S * 1000) + AWAY_MS_MAX)
+        await here.is_online(AGENTS[0], online=False)
+        await here.rollouts.look()
+        assert (await here.shown(number))[0] == "running", "it has just gone"
+        assert await here.asked() == [AGENTS[0]]
+        await here.is_online(AGENTS[0], online=True)
+        await here.rollouts.look()
+        assert await here.asked() == AGENTS[:2]
+        await here.is_online(AGENTS[0], online=False)
+        here.here.clock.ahead_ms += 2 * AWAY_MS_MAX
+        await here.becomes(AGENTS[1], CommandState.SUCCEEDED)
+        here.soaks()
+        await here.rollouts.look()
+        assert await here.asked() == AGENTS, "the group that it is in was through"
+
+
+async def test_an_installation_that_outlasts_its_command_is_waited_for(database_dsn: str, tmp_path: Path) -> None:
+    async with fleet(database_dsn, tmp_path) as here:
+        number = await here.start([AGENTS[0]], [AGENTS[1]])
+        await here.rollouts.look()
+        await here.becomes(AGENTS[0], CommandState.EXECUTING)
+        here.here.clock.ahead_ms += 3_600_000 + UNFINISHED_MS
+        assert await end_by_time(here.here.database, here.here.clock.now_ms()) == 1
+        assert (await here.commands())[AGENTS[0]][0] == "unknown"
+        await here.rollouts.look()
+        assert (await here.shown(number))[0] == "running"
+        await here.becomes(AGENTS[0], CommandState.SUCCEEDED)
+        here.soaks()
+        await here.rollouts.look()
+        assert await here.asked() == AGENTS[:2]
+        await here.becomes(AGENTS[1], CommandState.EXECUTING)
+        here.here.clock.ahead_ms += 3_600_000 + INSTALL_MS_MAX
+        assert await end_by_time(here.here.database, here.here.clock.now_ms()) == 1
+        await here.rollouts.look()
+        assert (await here.shown(number))[0] == "halted", "not for ever"
+
+
 async def test_a_failed_canary_halts_it_for_good(database_dsn: str, tmp_path: Path) -> None:
     async with fleet(database_dsn, tmp_path) as here:
         number = await here.start()
@@ -146,16 +215,65 @@ async def test_a_stopped_one_takes_back_what_was_not_sent(database_dsn: str, tmp
     async with fleet(database_dsn, tmp_path) as here:
         number = await here.start()
         await here.rollouts.look()
-        office = here.here
-        taken_back = await rollouts.stop(
-            office.database, office.clock, office.requests, number, by="berta", reason="wrong release"
-        )
-        assert taken_back == 1
+        assert await here.stop(number) == TakenBack(unsent=1, told=0)
         assert await here.shown(number) == ("stopped", "wrong release")
-        rows = await office.fetch("SELECT state FROM command")
-        assert [row["state"] for row in rows] == ["cancelled"]
+        assert await here.commands() == {AGENTS[0]: ("cancelled", None)}
         with pytest.raises(RequestRefused, match="no rollout"):
-            await rollouts.stop(office.database, office.clock, office.requests, number, by="berta", reason="again")
+            await here.stop(number)
+
+
+@pytest.mark.parametrize("halts", [True, False])
+async def test_after_its_end_nobody_begins_to_install_it(database_dsn: str, tmp_path: Path, halts: bool) -> None:
+    async with fleet(database_dsn, tmp_path) as here:
+        await here.here.prepare(AgentName("plant", "line-4"))
+        number = await here.start(["plant/*"])
+        await here.rollouts.look()
+        assert len(await here.asked()) == 4
+        for agent, state in zip(AGENTS, ("failed", "sent", "executing"), strict=True):
+            await here.becomes(agent, CommandState(state))
+        if halts:
+            await here.rollouts.look()
+            assert (await here.shown(number))[0] == "halted"
+        else:
+            assert await here.stop(number) == TakenBack(unsent=1, told=1)
+        commands = await here.commands()
+        assert commands["plant/line-4"] == ("cancelled", None), "it may be away: it is not sent it when it comes back"
+        assert commands[AGENTS[1]][0] == "sent"
+        assert json.loads(commands[AGENTS[1]][1] or "")["reason"].startswith(f"rollout {number}")
+        assert commands[AGENTS[2]] == ("executing", None)
+        assert await here.rollouts.look()
+        assert await here.commands() == commands, "once"
+        assert (await audit.verify(here.here.database))[1] == []
+
+
+async def test_what_a_process_that_ended_has_left_is_taken_back_by_the_next(database_dsn: str, tmp_path: Path) -> None:
+    async with fleet(database_dsn, tmp_path) as here:
+        number = await here.start(["plant/*"])
+        await here.rollouts.look()
+        await ending.end(here.here.database, here.here.clock, number, "halted", "line-9", by="cloud")
+        await Rollouts(here.here.database, here.here.clock, here.here.requests).look()
+        assert {state for state, _ in (await here.commands()).values()} == {"cancelled"}
+
+
+async def test_a_stop_while_it_is_sent_is_the_last_that_is_asked_for(
+    database_dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with fleet(database_dsn, tmp_path) as here:
+        number = await here.start(["plant/*"])
+        take, taken = here.here.requests.take, 0
+
+        async def stopped_meanwhile(*args: Any, **named: Any) -> Taken:
+            nonlocal taken
+            taken += 1
+            if taken == 2:
+                assert await here.stop(number) == TakenBack(unsent=1, told=0)
+            return await take(*args, **named)
+
+        monkeypatch.setattr(here.here.requests, "take", stopped_meanwhile)
+        assert await here.rollouts.look()
+        assert taken == 2
+        assert await here.commands() == {AGENTS[0]: ("cancelled", None)}
+        assert await here.shown(number) == ("stopped", "wrong release")
 
 
 async def test_what_cannot_be_started_is_refused(database_dsn: str, tmp_path: Path) -> None:
@@ -177,6 +295,49 @@ async def test_what_cannot_be_started_is_refused(database_dsn: str, tmp_path: Pa
         assert len(await rollouts.listed(office.database)) == 1
 
 
+@pytest.mark.parametrize(("health_s", "expires_s"), [(HEALTH_S_MAX + 1, 3600), (4, 3600), (300, 0), (300, 31 * 86_400)])
+async def test_what_no_agent_could_be_asked_for_is_refused_at_the_start(
+    database_dsn: str, tmp_path: Path, health_s: int, expires_s: int
+) -> None:
+    async with fleet(database_dsn, tmp_path) as here:
+        asked = Asked("1.1.0", [["plant/*"]], SOAK_S, health_s=health_s, expires_s=expires_s)
+        with pytest.raises(RequestRefused, match="no agent could be asked for that"):
+            await rollouts.start(here.here.database, here.here.clock, asked, by="anna")
+        assert await rollouts.listed(here.here.database) == []
+
+
+async def test_a_rollout_with_a_fault_is_halted_and_the_others_go_on(database_dsn: str, tmp_path: Path) -> None:
+    async with fleet(database_dsn, tmp_path) as here:
+        odd = await here.start([AGENTS[0]])
+        await here.here.fetch("UPDATE rollout SET health_s = 900 RETURNING 1")  # as an earlier version has taken it
+        good = await here.start([AGENTS[1]])
+        assert not await here.rollouts.look()
+        assert (await here.shown(odd))[0] == "halted"
+        assert "ValidationError" in (await here.shown(odd))[1]
+        assert await here.asked() == [AGENTS[1]]
+        assert OBSTACLES.reason(fault_of(TASK))
+        assert await here.rollouts.look(), "a fault counts once"
+        assert not OBSTACLES.reason(fault_of(TASK))
+        assert (await here.shown(good))[0] == "running"
+
+
+async def test_what_the_database_refuses_is_tried_again_and_what_is_away_is_for_the_role_to_wait_for(
+    database_dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with fleet(database_dsn, tmp_path) as here:
+        number = await here.start([AGENTS[0]])
+        taking = AsyncMock(side_effect=[StatementRefused("read-only", sqlstate="25006"), DatabaseUnavailable("away")])
+        with monkeypatch.context() as patched:
+            patched.setattr(here.here.requests, "take", taking)
+            with pytest.raises(DatabaseUnavailable):
+                await here.rollouts.run()
+        assert taking.await_count == 2
+        assert not OBSTACLES.reason(fault_of(TASK)), "whoever goes on says it"
+        assert (await here.shown(number))[0] == "running"
+        assert await here.rollouts.look()
+        assert await here.asked() == [AGENTS[0]]
+
+
 async def test_a_package_is_taken_once_and_what_is_none_is_refused(database_dsn: str, tmp_path: Path) -> None:
     async with fleet(database_dsn, tmp_path) as here:
         office = here.here
@@ -188,6 +349,22 @@ async def test_a_package_is_taken_once_and_what_is_none_is_refused(database_dsn:
         for path in (tmp_path / "text", tmp_path / "nothing"):
             with pytest.raises(RequestRefused):
                 await packages.add(office.database, office.clock, path, by="anna")
+
+
+async def test_commands_are_taken_while_a_package_is(
+    database_dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with office(database_dsn) as here:
+        add_pieces = packages._add_pieces
+
+        async def add_slowly(session: Session, sha256: str, path: Path) -> None:
+            await add_pieces(session, sha256, path)
+            async with asyncio.timeout(5):
+                await here.ask()
+
+        monkeypatch.setattr(packages, "_add_pieces", add_slowly)
+        await packages.add(here.database, here.clock, made.package(tmp_path), by="anna")
+        assert await audit.verify(here.database) == (2, [])
 
 
 async def test_an_agent_fetches_it_from_the_gateway_and_goes_on_where_it_broke_off(

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from connectors.commands.signing import TrustedKeys
 from connectors.releases.manifest import ReleaseInvalid, Schemas
 from connectors.releases.package import file_sha256, look_into, verified, write_package
-from tests.unit.releases.packages import KEYS, package
+from tests.unit.releases.packages import KEY, KEYS, OTHER, package
 
 
 def wheel(folder: Path, name: str, files: dict[str, str]) -> Path:
@@ -44,7 +44,7 @@ def test_the_same_release_is_signed_anew_by_the_key_that_boxes_trust(tmp_path: P
     built, signed = package(tmp_path), tmp_path / "signed.zip"
     make_key(tmp_path / "key.jwk")
     key = read_key(tmp_path / "key.jwk")
-    sha256 = sign_anew(built, signed, key)
+    sha256 = sign_anew(built, signed, key, built_by=KEYS)
     assert sha256 == file_sha256(signed)
     keys = TrustedKeys({key.key_id: key.public_jwk()})
     assert verified(signed, keys, sha256=sha256) == verified(built, KEYS)
@@ -56,9 +56,33 @@ def test_what_is_not_as_its_manifest_says_is_not_signed(tmp_path: Path) -> None:
     built = package(tmp_path)
     built.write_bytes(built.read_bytes().replace(b"lineside itself", b"lineside itselF"))
     make_key(tmp_path / "key.jwk")
-    with pytest.raises(ReleaseNotMade):
-        sign_anew(built, tmp_path / "signed.zip", read_key(tmp_path / "key.jwk"))
+    with pytest.raises(ReleaseInvalid):
+        sign_anew(built, tmp_path / "signed.zip", read_key(tmp_path / "key.jwk"), built_by=KEYS)
     assert not (tmp_path / "signed.zip").exists()
+
+
+def test_only_what_those_who_build_have_signed_is_signed(tmp_path: Path) -> None:
+    key, keys, signed = tmp_path / "key.jwk", tmp_path / "build-keys.json", tmp_path / "signed.zip"
+    make_key(key)
+    keys.write_text(json.dumps({"keys": {KEY.key_id: KEY.public_jwk()}}))
+    sign = ["sign", "--key", str(key), "--to", str(signed)]
+    somebody_else_s = package(tmp_path, OTHER)
+    said = CliRunner().invoke(app, [*sign, str(somebody_else_s), "--built-by", str(keys)])
+    assert said.exit_code == 1
+    assert OTHER.key_id in said.output
+    ours = package(tmp_path)
+    said = CliRunner().invoke(app, [*sign, str(ours)])
+    assert said.exit_code == 2, "who has built it has to be said"
+    for text in ("", "{}", json.dumps({"keys": {}}), None):
+        other = tmp_path / "other.json"
+        other.unlink(missing_ok=True) if text is None else other.write_text(text)
+        said = CliRunner().invoke(app, [*sign, str(ours), "--built-by", str(other)])
+        assert said.exit_code == 1
+        assert "other.json" in said.output
+    assert not signed.exists()
+    said = CliRunner().invoke(app, [*sign, str(ours), "--built-by", str(keys)])
+    assert said.exit_code == 0
+    assert look_into(signed)[0] == read_key(key).key_id
 
 
 def test_formats_and_version_are_those_of_the_wheel_and_not_of_what_runs_here(tmp_path: Path) -> None:
