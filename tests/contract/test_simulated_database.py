@@ -12,12 +12,14 @@ from typing import Final
 
 import pytest
 
+from cloud_ingest.commands import audit, audit_heads
 from cloud_ingest.historian.nodes import Nodes
 from cloud_ingest.historian.rollup_marks import Mark
 from cloud_ingest.historian.storing import PROJECTION, Copies, Place, read_parked, write
 from cloud_ingest.historian.work import AgentChange, DeadLetter, GapRow, KnownAgent, LedgerEntry, ParkedBatch, Work
 from cloud_ingest.ingest.host_book import HostBook
 from cloud_ingest.ingest.plain_nodes import PlainNodes
+from connectors.commands.reports import Hello
 from connectors.model.delivery import AgentName, BatchRanges, Epoch
 from connectors.model.errors import OffsetMoved
 from connectors.postgres.database import open_database
@@ -128,6 +130,12 @@ async def _say_what_is_rare(both: TwoSessions) -> None:
             await write(both, Work(0, agents={node: change}), nothing)
         asked.append(NODE in await host.rebirths_due())
     assert asked == [False, True, False, True, False, True], "not before it is wanted, nor twice within a second"
+    head = await audit.lock_head(both)
+    problems = []
+    for number, hash_ in ((5, "five"), (7, "seven"), (3, "three")):
+        hello = Hello.model_construct(audit_number=number, audit_hash=hash_, audit_base=0, audit_base_hash="")
+        problems.append(bool(await audit_heads.take(both, head, node, hello, 1000)))
+    assert problems == [False, False, True], "a log that has lost its end"
     place = Place(database, "topic", PROJECTION, 0)  # type: ignore[arg-type]
     assert await place.read() == 0
     await place.move(both, 0, 5, 1)

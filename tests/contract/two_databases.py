@@ -191,7 +191,7 @@ def _tables_of_commands(tables: Tables) -> Iterable[tuple[str, list[str], Iterab
         "command_id", "tenant_id", "agent_id", "origin", "action", "datatype", "correlation", "stage", "armed",
         "precondition", "issuer", "reason", "needs_approval", "approvers", "is_plain", "requested_ms", "expires_ms",
         "idempotency_key", "request_hash", "state", "changed_ms", "envelope", "sends", "next_send_ms", "cancellation",
-        "next_cancel_ms", "cancels",
+        "next_cancel_ms", "cancels", "source", "waits", "approval", "next_approval_ms", "approvals",
     ]  # fmt: skip
     yield "command", plain, tables.commands.values()
     plain = [
@@ -203,8 +203,14 @@ def _tables_of_commands(tables: Tables) -> Iterable[tuple[str, list[str], Iterab
     yield "command_relay", ["tenant_id", "state_id"], relayed
     plain = ["agent_id", "tenant_id", "journal", "start", "heard_ms", "restored", "audit_number", "audit_hash", "locks"]
     yield "command_journal", [*plain, "trusted"], tables.command_journals.values()
-    plain = ["agent_id", "tenant_id", "start", "journal", "number", "previous", "last_batch"]
+    plain = ["agent_id", "tenant_id", "start", "journal", "number", "previous", "last_batch", "last_count"]
     yield "command_start", plain, tables.command_starts.values()
+    heads = [
+        {"agent_id": agent_id, "number": number, "hash": known}
+        for agent_id, numbers in tables.agent_audit_heads.items()
+        for number, known in numbers.items()
+    ]
+    yield "agent_audit_head", ["agent_id", "number", "hash"], heads
     plain = ["agent_id", "tenant_id", "nonce", "journal", "number", "restored", "trusted"]
     yield "time_request", plain, tables.time_requests.values()
     plain = ["tenant_id", "number", "time_ms", "actor", "action", "subject", "details", "before", "hash"]
