@@ -11,7 +11,7 @@ after that, before the file is new     reports ``failed``: the file is as it was
 after the file is new                  tries it: this is the start that the trial is about
 in the trial, not asked to             puts the file back before it is read, and reports ``failed``
 in the trial, asked to (SIGTERM)       tries it again, from the beginning
-while it is put back                   goes on with that
+while it is put back                   goes on with that; also later, where the disk does not let it at once
 after the trial, before the report     reports what the trial has found
 =====================================  ==========================================================================
 """
@@ -19,6 +19,7 @@ after the trial, before the report     reports what the trial has found
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
@@ -26,6 +27,7 @@ from typing import Any, Final
 from connectors.commands.envelope import ApplyDeviceFile
 from connectors.commands.refusals import Refusal
 from connectors.commands.states import CommandState
+from connectors.model.back_off import BackOff
 from connectors.model.errors import ConfigInvalid
 from connectors.observability.events import emit
 from connectors.ports.clock import Clock
@@ -36,10 +38,17 @@ from edge_agent.commands.writing import Outcome
 from edge_agent.config.device_files import DeviceFiles, FileNow, problems_text, shortened
 from edge_agent.config.file_records import Trial
 from edge_agent.config.models import AgentConfig
-from edge_agent.observability.command_events import DeviceFileKept, DeviceFileRolledBack, DeviceFileTried
+from edge_agent.observability.command_events import (
+    DeviceFileKept,
+    DeviceFileRolledBack,
+    DeviceFileStuck,
+    DeviceFileTried,
+)
 
 LOOK_S: Final = 0.5
 FILES_LOOK_S: Final = 10.0
+RETRY_FIRST_S: Final = 1.0
+RETRY_LONGEST_S: Final = 60.0
 
 
 class ApplyFileWork:
@@ -74,15 +83,18 @@ class ApplyFileWork:
         """The files as they were looked at last."""
 
     async def run(self) -> None:
-        """Watch a trial that this start is about, whatever the journal is like; then look at the files now and then."""
-        await self._look()
-        trial: Trial | None = (await self._in_thread(self._files.store.records)).running
-        if trial is not None and not trial.ending:
-            try:
+        """Bring a trial to its end, whatever the journal is like; then look at the files now and then."""
+        try:
+            await self._look()
+            trial: Trial | None = (await self._in_thread(self._files.store.records)).running
+            if trial is not None and trial.ending:  # the start could not put it back, and runs with it
+                await self._put_back(trial, trial.reason)
+            elif trial is not None:
                 await self._watch(trial)
-            except asyncio.CancelledError:
+        except asyncio.CancelledError:
+            with contextlib.suppress(OSError):  # it counts as a crash then: the file before is put back
                 self._files.store.stopped()  # at once: nobody would wait for a thread
-                raise
+            raise
         self._is_decided.set()
         while True:
             await self._look()
@@ -209,14 +221,31 @@ class ApplyFileWork:
             missing -= self._read()
             await asyncio.sleep(LOOK_S)
         if not missing - self._read():
-            await self._in_thread(self._files.store.keep, self._now_ms())
+            await self._surely(trial, self._files.store.keep, self._now_ms())
             emit(DeviceFileKept(trial.name, trial.version))
             return
         said = f"not read within {trial.health_s} s, and was before: {', '.join(sorted(missing))}"
-        await self._in_thread(self._files.store.roll_back, said)
-        emit(DeviceFileRolledBack(trial.name, trial.version, said))
+        await self._put_back(trial, said)
+
+    async def _put_back(self, trial: Trial, reason: str) -> None:
+        """Have the file be as it was before, and the agent begin anew with that."""
+        await self._surely(trial, self._files.store.roll_back, reason)
+        emit(DeviceFileRolledBack(trial.name, trial.version, reason))
         self._ends = True
         self._restarting.ask(trial.command, f"{trial.name} is as it was before")
+
+    async def _surely(self, trial: Trial, work: Callable[..., None], *args: Any) -> None:
+        """Do ``work`` on the disk, however long that does not let it: until then nothing is said of the trial."""
+        back_off, said = BackOff(RETRY_FIRST_S, RETRY_LONGEST_S), ""
+        while True:
+            try:
+                await self._in_thread(work, *args)
+                return
+            except OSError as exc:
+                if str(exc) != said:
+                    said = str(exc)
+                    emit(DeviceFileStuck(trial.name, trial.version, said))
+            await asyncio.sleep(back_off.next_s())
 
     async def _look(self) -> None:
         now = tuple(await self._in_thread(self._files.now))

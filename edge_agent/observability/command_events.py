@@ -210,3 +210,13 @@ class DeviceFileRolledBack(Event):
     name: str
     version: int
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceFileStuck(Event):
+    """The disk does not take how the trial of a device file has ended, or the file before: it is tried on and on."""
+
+    level: ClassVar[str] = "error"
+    name: str
+    version: int
+    reason: str
