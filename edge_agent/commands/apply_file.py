@@ -121,7 +121,7 @@ class ApplyFileWork:
             )
         except OSError as exc:
             return Refused(Refusal.FILE_DIFFERS, f"{action.name} cannot be read: {exc}")
-        return refused or await self._restarting.quiet(command)
+        return refused or await self._restarting.quiet(command.id)
 
     async def do(self, command: Command, begin: Begin) -> Outcome | Refused:
         """See ``AgentWork``."""
@@ -163,6 +163,8 @@ class ApplyFileWork:
                 return Outcome(CommandState.SUCCEEDED, f"{what} is in use")
             case "rolled_back":
                 return Outcome(CommandState.FAILED, f"{what} was rolled back: {trial.reason}")
+            case "":
+                return None  # it was begun in this start, which ends for it
             case _:
                 return Outcome(CommandState.FAILED, f"{what} is not in use: {trial.reason or trial.ending}")
 
@@ -232,6 +234,7 @@ class ApplyFileWork:
         await self._surely(trial, self._files.store.roll_back, reason)
         emit(DeviceFileRolledBack(trial.name, trial.version, reason))
         self._ends = True
+        await self._restarting.quiet(trial.command)  # what takes longer is cut off all the same
         self._restarting.ask(trial.command, f"{trial.name} is as it was before")
 
     async def _surely(self, trial: Trial, work: Callable[..., None], *args: Any) -> None:

@@ -87,7 +87,7 @@ class InstallWork:
             return Outcome(CommandState.SUCCEEDED, f"{name} runs already")
         if (lock := self.locks().get(AGENT_LINE)) is not None:  # since the download began
             return Outcome(CommandState.FAILED, f"installed, and not used: {lock.actor} has locked the agent")
-        if (busy := await self._restarting.quiet(command)) is not None:
+        if (busy := await self._restarting.quiet(command.id)) is not None:
             return Outcome(CommandState.FAILED, f"installed, and not used: {busy.detail}")
         if (refused := await begin(f"go to {name}")) is not None:
             return Outcome(CommandState.FAILED, f"installed, and not used: {refused.detail}")
