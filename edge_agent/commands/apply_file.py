@@ -79,6 +79,8 @@ class ApplyFileWork:
         self._in_thread = in_thread
         self._is_decided = asyncio.Event()
         self._ends = False
+        self._checked: dict[str, str] = {}
+        """The SHA-256 of the file that the command under way was checked against."""
         self.now: tuple[FileNow, ...] = ()
         """The files as they were looked at last."""
 
@@ -116,11 +118,13 @@ class ApplyFileWork:
         if problem := self._files.naming_problem(action.name, self._running.include):
             return Refused(Refusal.UNKNOWN_TARGET, problem)
         try:
+            before = await self._in_thread(self._files.store.sha256, action.name)
             refused: Refused | None = await self._in_thread(
-                self._looked_into, action, content, command.source == "cloud"
+                self._looked_into, action, content, before, command.source == "cloud"
             )
         except OSError as exc:
             return Refused(Refusal.FILE_DIFFERS, f"{action.name} cannot be read: {exc}")
+        self._checked = {command.id: before}
         return refused or await self._restarting.quiet(command.id)
 
     async def do(self, command: Command, begin: Begin) -> Outcome | Refused:
@@ -128,10 +132,10 @@ class ApplyFileWork:
         action, store, now_ms = _action(command), self._files.store, self._now_ms()
         if (refused := await begin(f"{action.name}: version {action.version}, {action.sha256}")) is not None:
             return refused
+        before = self._checked.pop(command.id)
         try:
-            before = await self._in_thread(store.sha256, action.name)
             if before == action.sha256:
-                await self._in_thread(store.known, action.name, action.version, now_ms)
+                await self._in_thread(store.known, action.name, before, action.version, now_ms)
                 await self._look()
                 return Outcome(CommandState.SUCCEEDED, f"{action.name} has this content already")
             trial = Trial(
@@ -176,12 +180,12 @@ class ApplyFileWork:
         is_kept = command.source == "local" and not action.content
         return self._files.store.content(action.sha256) if is_kept else action.content.encode()
 
-    def _looked_into(self, action: ApplyDeviceFile, content: bytes, is_remote: bool) -> Refused | None:
-        """The checks that read files; in a thread."""
+    def _looked_into(self, action: ApplyDeviceFile, content: bytes, now: str, is_remote: bool) -> Refused | None:
+        """The checks that read files, of which ``now`` is the SHA-256 of the one to be replaced; in a thread."""
         for line in sorted(self._files.devices_in(action.name) | self._files.devices_in(action.name, content)):
             if line != AGENT_LINE and (lock := self.locks().get(line)) is not None:
                 return Refused(Refusal.LOCKED, f"{lock.actor} has locked {line}: {lock.reason}")
-        if problem := self._replacing_problem(action):
+        if problem := self._replacing_problem(action, now):
             return Refused(Refusal.FILE_DIFFERS, problem)
         try:
             after = self._files.check(action.name, content)
@@ -193,8 +197,8 @@ class ApplyFileWork:
                 return Refused(Refusal.FILE_TOO_WIDE, shortened(wider))
         return None
 
-    def _replacing_problem(self, action: ApplyDeviceFile) -> str:
-        now, record = self._files.store.sha256(action.name), self._files.store.records().of(action.name)
+    def _replacing_problem(self, action: ApplyDeviceFile, now: str) -> str:
+        record = self._files.store.records().of(action.name)
         if action.replaces is not None:
             held = f"it is {now}" if now else "there is none"
             return "" if action.replaces == now else f"{action.name} is not the file that it replaces: {held}"

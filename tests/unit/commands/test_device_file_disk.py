@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from connectors.commands.refusals import Refusal
 from connectors.commands.states import CommandState
 from edge_agent.config import file_store
 from tests.unit.commands.files_box import NAME, PRESS, Box, living, sha
@@ -111,3 +112,24 @@ def test_an_end_that_was_asked_for_before_the_trial_is_watched_is_no_crash(steps
         assert box.content == FASTER
 
     scenario()
+
+
+@virtual_time
+async def test_an_edit_between_the_check_and_the_write_is_not_written_over(tmp_path: Path) -> None:
+    box = Box(tmp_path)
+    by_hand = PRESS.replace("max: 250", "max: 100")
+    async with living(box.start()) as start:
+        start.press.write_s = 3.0
+        start.send(start.envelope("speed", 1))
+        await asyncio.sleep(0.5)
+        id_ = start.ask(box.version(FASTER, replaces=sha(PRESS)))
+        await asyncio.sleep(0.5)
+        assert start.states(id_) == ["received"], "it is checked, and waits for what is being done"
+        box.file.write_text(by_hand)
+        report = await start.done(id_)
+        assert report.state is CommandState.FAILED
+        assert "was changed since" in report.detail
+        assert (start.restarts, box.content) == ([], by_hand)
+        await asyncio.sleep(30.0)
+        report = await start.done(start.ask(box.version(FASTER, 2, replaces=sha(by_hand))))
+        assert report.code is Refusal.FILE_TOO_WIDE, "compared with what is there now"
