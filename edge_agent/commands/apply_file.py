@@ -26,6 +26,7 @@ from typing import Any, Final
 
 from connectors.commands.envelope import ApplyDeviceFile
 from connectors.commands.refusals import Refusal
+from connectors.commands.reports import NAME_CHARS_MAX
 from connectors.commands.states import CommandState
 from connectors.model.back_off import BackOff
 from connectors.model.errors import ConfigInvalid
@@ -40,6 +41,7 @@ from edge_agent.config.file_records import Trial
 from edge_agent.config.models import AgentConfig
 from edge_agent.observability.command_events import (
     DeviceFileKept,
+    DeviceFileNotTold,
     DeviceFileRolledBack,
     DeviceFileStuck,
     DeviceFileTried,
@@ -81,6 +83,7 @@ class ApplyFileWork:
         self._ends = False
         self._checked: dict[str, str] = {}
         """The SHA-256 of the file that the command under way was checked against."""
+        self._left_out = set[str]()
         self.now: tuple[FileNow, ...] = ()
         """The files as they were looked at last."""
 
@@ -256,6 +259,9 @@ class ApplyFileWork:
 
     async def _look(self) -> None:
         now = tuple(await self._in_thread(self._files.now))
+        for name in sorted(set(self._files.left_out) - self._left_out):
+            emit(DeviceFileNotTold(name[:NAME_CHARS_MAX]))
+        self._left_out = set(self._files.left_out)
         if now != self.now:
             self.now = now
             self.changed()

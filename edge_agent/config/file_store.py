@@ -25,7 +25,7 @@ from typing import Concatenate, Final, ParamSpec, TypeVar
 from pydantic import ValidationError
 
 from edge_agent.config.durable_files import replace_file, sync_folder
-from edge_agent.config.file_records import Content, Ending, Failure, Records, Trial
+from edge_agent.config.file_records import Content, Ending, Failure, Records, Trial, printable
 
 FOLDER: Final = "device-files"
 FILE_BYTES_MAX: Final = 16 * 1024 * 1024
@@ -173,7 +173,7 @@ class FileStore:
 
     def _put_back(self, records: Records, trial: Trial, reason: str) -> None:
         """Idempotent: what was cut off is done again by the next start."""
-        reason = reason[:_MESSAGE_CHARS_MAX]
+        reason = printable(reason)[:_MESSAGE_CHARS_MAX]
         if trial.ending != "rolling_back":
             trial = trial.model_copy(update={"ending": "rolling_back", "reason": reason})
             records = records.model_copy(update={"trial": trial})

@@ -220,3 +220,11 @@ class DeviceFileStuck(Event):
     name: str
     version: int
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceFileNotTold(Event):
+    """A device file has a name that is no UTF-8, or has more than 255 characters: it is read, but not told."""
+
+    level: ClassVar[str] = "warning"
+    name: str
