@@ -191,9 +191,16 @@ class _Start:
     async def _attempt(self, suspicion: str) -> Agent:
         if not self._holds_folder:
             self._folder.enter_context(only_one(self._config.agent.data_dir))
+            self._folder.callback(self._stopped)  # while nobody else can have it
             self._holds_folder = True
         around = Surroundings(self._ending.restart, self._files)
         return await Agent.assemble(self._config, self._drivers, self._clock, suspicion, around)
+
+    def _stopped(self) -> None:
+        """It ends: a trial of a device file that nobody watches now was not survived, unless it was asked to end."""
+        if self._stop.is_set() and self._files is not None:
+            with contextlib.suppress(OSError):
+                self._files.store.stopped()
 
     async def _serve_while_waiting(self) -> None:
         """Answer at the socket when a start takes longer than usual."""

@@ -18,6 +18,7 @@ from connectors.model.errors import PayloadInvalid
 DETAIL_CHARS_MAX: Final = 2000
 FILE_MESSAGE_CHARS_MAX: Final = 300
 FILES_TOLD_MAX: Final = 200
+NAME_CHARS_MAX: Final = 255
 REASON_CHARS_MAX: Final = 1000
 Value = StrictBool | StrictInt | StrictFloat | StrictStr | None
 JournalId = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
@@ -81,7 +82,7 @@ class FileFact(Record):
     version could not be used, as ``message`` says). ``loaded`` is false until the agent has begun with this content.
     """
 
-    name: Annotated[str, Field(max_length=255)]
+    name: Annotated[str, Field(max_length=NAME_CHARS_MAX)]
     sha256: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")]
     version: Annotated[int, Field(ge=0, lt=1 << 31)] = 0
     state: Annotated[str, Field(max_length=20)]

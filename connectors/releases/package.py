@@ -10,11 +10,12 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+import struct
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 from connectors.commands.signing import SigningKey, TrustedKeys, unverified
 from connectors.model.errors import LinesideError
@@ -29,7 +30,14 @@ from connectors.releases.manifest import (
 
 MANIFEST: Final = "manifest.jws"
 PACKAGE_BYTES_MAX: Final = 500_000_000
+DIRECTORY_BYTES_MAX: Final = 256 * 1024
 CHUNK_BYTES: Final = 1 << 20
+_END: Final = struct.Struct("<4s8xL4xH")
+"""The end of the directory of a ZIP archive: its signature, the bytes of the directory, and those of a comment."""
+_END_SIGNATURE: Final = b"PK\5\6"
+_LOCATOR_SIGNATURE: Final = b"PK\6\7"
+_LOCATOR_BYTES: Final = 20
+"""Where ZIP64 says that the end is elsewhere."""
 _EPOCH: Final = (1980, 1, 1, 0, 0, 0)
 """The earliest time that a ZIP archive can say: the same wheels make the same bytes."""
 
@@ -102,20 +110,43 @@ def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
     if path.stat().st_size > PACKAGE_BYTES_MAX:
         raise ReleaseInvalid(f"it has more than {PACKAGE_BYTES_MAX:,} bytes")
     try:
-        with zipfile.ZipFile(path) as archive:
-            yield archive
+        with path.open("rb") as file:
+            _check_end(file)
+            with zipfile.ZipFile(file) as archive:
+                yield archive
     except (zipfile.BadZipFile, NotImplementedError, EOFError, UnicodeError, RuntimeError) as exc:
         raise ReleaseInvalid(f"it is no package of a release, or part of it is missing: {exc}") from exc
 
 
+def _check_end(file: BinaryIO) -> None:
+    """Raises ``ReleaseInvalid`` unless the file ends as packages do, with a directory of a bounded size.
+
+    ``zipfile`` reads the whole directory at once, as large as its end says that it is; a comment or the records of
+    ZIP64 would have it look for that end elsewhere than here (APPNOTE.TXT 6.3.10, 4.3.14 to 4.3.16).
+    """
+    length = file.seek(0, os.SEEK_END)
+    file.seek(max(0, length - _LOCATOR_BYTES - _END.size))
+    locator, end = (tail := file.read(_LOCATOR_BYTES + _END.size))[: -_END.size], tail[-_END.size :]
+    signature, directory_bytes, comment_bytes = _END.unpack(end) if len(end) == _END.size else (b"", 0, 0)
+    if signature != _END_SIGNATURE or comment_bytes or locator.startswith(_LOCATOR_SIGNATURE):
+        raise ReleaseInvalid("it is no package of a release, or part of it is missing: it does not end as one")
+    if directory_bytes > DIRECTORY_BYTES_MAX:
+        raise ReleaseInvalid(f"its directory has more than {DIRECTORY_BYTES_MAX:,} bytes")
+
+
 def _sealed(archive: zipfile.ZipFile) -> str:
     found = [info for info in archive.infolist() if info.filename == MANIFEST]
-    if len(found) != 1 or not 0 < found[0].file_size <= SEALED_BYTES_MAX or found[0].compress_type:
+    if len(found) != 1 or not 0 < found[0].file_size <= SEALED_BYTES_MAX or not _is_stored(found[0]):
         raise ReleaseInvalid(f"it is no package of a release: it has no {MANIFEST}")
     try:
         return archive.read(found[0]).decode("ascii")
     except UnicodeDecodeError as exc:
         raise ReleaseInvalid(f"its {MANIFEST} is not text") from exc
+
+
+def _is_stored(info: zipfile.ZipInfo) -> bool:
+    """As it is: a file of which the archive has more bytes than that says would be read to its end."""
+    return not info.compress_type and not info.flag_bits & 1 and info.compress_size == info.file_size
 
 
 def _check_directory(archive: zipfile.ZipFile, manifest: ReleaseManifest) -> None:
@@ -135,9 +166,9 @@ def _check_directory(archive: zipfile.ZipFile, manifest: ReleaseManifest) -> Non
         if said is None:
             raise ReleaseInvalid(f"it has a file {name[:80]!r}, which its manifest does not name")
         kind = stat.S_IFMT(info.external_attr >> 16)
-        if kind not in (0, stat.S_IFREG) or info.compress_type or info.flag_bits & 1:
+        if kind not in (0, stat.S_IFREG) or not _is_stored(info):
             raise ReleaseInvalid(f"{name} is not a plain file in it")
-        if info.file_size != said.size_bytes or info.compress_size != said.size_bytes:
+        if info.file_size != said.size_bytes:
             raise ReleaseInvalid(f"{name} has {info.file_size:,} bytes, and not {said.size_bytes:,}")
     if missing := manifest.files.keys() - seen:
         raise ReleaseInvalid(f"it has no file {min(missing)}, which its manifest names")

@@ -57,18 +57,22 @@ class Restarting:
         self._restart = restart
         self.being_done: Callable[[str], list[str]] = lambda _but: []
         """The commands under way but one; the executor knows."""
+        self.hold: Callable[[str], None] = lambda _id: None
+        """From now on no command to a device begins, until the one with this id has ended; the executor sees to it."""
 
-    async def quiet(self, command: Command) -> Refused | None:
-        """Wait until no other command is being done, but not for long."""
-        for _ in range(round(QUIET_S_MAX / QUIET_LOOK_S)):
-            if not self.being_done(command.id):
-                return None
+    async def quiet(self, id_: str) -> Refused | None:
+        """Wait until no other command than this one is being done, but not for long; then none begins any more."""
+        end_s = asyncio.get_running_loop().time() + QUIET_S_MAX
+        while said := self.being_done(id_):
+            if asyncio.get_running_loop().time() >= end_s:
+                return Refused(Refusal.BUSY, f"after {QUIET_S_MAX:g} s still being done: {', '.join(said[:5])}")
             await asyncio.sleep(QUIET_LOOK_S)
-        said = ", ".join(self.being_done(command.id)[:5])
-        return Refused(Refusal.BUSY, f"after {QUIET_S_MAX:g} s still being done: {said}") if said else None
+        self.hold(id_)
+        return None
 
     def ask(self, id_: str, why: str) -> None:
         """The agent ends soon, for the command with this id; whoever works on it is cancelled."""
+        self.hold(id_)
         emit(RestartAsked(id_, why))
         self._restart(why)
 
@@ -103,7 +107,7 @@ class RestartWork:
 
     async def refused(self, command: Command) -> Refused | None:
         """See ``AgentWork``."""
-        return await self._restarting.quiet(command)
+        return await self._restarting.quiet(command.id)
 
     async def do(self, command: Command, begin: Begin) -> Outcome | Refused:
         """See ``AgentWork``."""

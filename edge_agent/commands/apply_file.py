@@ -11,7 +11,7 @@ after that, before the file is new     reports ``failed``: the file is as it was
 after the file is new                  tries it: this is the start that the trial is about
 in the trial, not asked to             puts the file back before it is read, and reports ``failed``
 in the trial, asked to (SIGTERM)       tries it again, from the beginning
-while it is put back                   goes on with that
+while it is put back                   goes on with that; also later, where the disk does not let it at once
 after the trial, before the report     reports what the trial has found
 =====================================  ==========================================================================
 """
@@ -19,13 +19,16 @@ after the trial, before the report     reports what the trial has found
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 from connectors.commands.envelope import ApplyDeviceFile
 from connectors.commands.refusals import Refusal
+from connectors.commands.reports import NAME_CHARS_MAX
 from connectors.commands.states import CommandState
+from connectors.model.back_off import BackOff
 from connectors.model.errors import ConfigInvalid
 from connectors.observability.events import emit
 from connectors.ports.clock import Clock
@@ -36,10 +39,18 @@ from edge_agent.commands.writing import Outcome
 from edge_agent.config.device_files import DeviceFiles, FileNow, problems_text, shortened
 from edge_agent.config.file_records import Trial
 from edge_agent.config.models import AgentConfig
-from edge_agent.observability.command_events import DeviceFileKept, DeviceFileRolledBack, DeviceFileTried
+from edge_agent.observability.command_events import (
+    DeviceFileKept,
+    DeviceFileNotTold,
+    DeviceFileRolledBack,
+    DeviceFileStuck,
+    DeviceFileTried,
+)
 
 LOOK_S: Final = 0.5
 FILES_LOOK_S: Final = 10.0
+RETRY_FIRST_S: Final = 1.0
+RETRY_LONGEST_S: Final = 60.0
 
 
 class ApplyFileWork:
@@ -70,19 +81,25 @@ class ApplyFileWork:
         self._in_thread = in_thread
         self._is_decided = asyncio.Event()
         self._ends = False
+        self._checked: dict[str, str] = {}
+        """The SHA-256 of the file that the command under way was checked against."""
+        self._left_out = set[str]()
         self.now: tuple[FileNow, ...] = ()
         """The files as they were looked at last."""
 
     async def run(self) -> None:
-        """Watch a trial that this start is about, whatever the journal is like; then look at the files now and then."""
-        await self._look()
-        trial: Trial | None = (await self._in_thread(self._files.store.records)).running
-        if trial is not None and not trial.ending:
-            try:
+        """Bring a trial to its end, whatever the journal is like; then look at the files now and then."""
+        try:
+            await self._look()
+            trial: Trial | None = (await self._in_thread(self._files.store.records)).running
+            if trial is not None and trial.ending:  # the start could not put it back, and runs with it
+                await self._put_back(trial, trial.reason)
+            elif trial is not None:
                 await self._watch(trial)
-            except asyncio.CancelledError:
+        except asyncio.CancelledError:
+            with contextlib.suppress(OSError):  # it counts as a crash then: the file before is put back
                 self._files.store.stopped()  # at once: nobody would wait for a thread
-                raise
+            raise
         self._is_decided.set()
         while True:
             await self._look()
@@ -104,22 +121,24 @@ class ApplyFileWork:
         if problem := self._files.naming_problem(action.name, self._running.include):
             return Refused(Refusal.UNKNOWN_TARGET, problem)
         try:
+            before = await self._in_thread(self._files.store.sha256, action.name)
             refused: Refused | None = await self._in_thread(
-                self._looked_into, action, content, command.source == "cloud"
+                self._looked_into, action, content, before, command.source == "cloud"
             )
         except OSError as exc:
             return Refused(Refusal.FILE_DIFFERS, f"{action.name} cannot be read: {exc}")
-        return refused or await self._restarting.quiet(command)
+        self._checked = {command.id: before}
+        return refused or await self._restarting.quiet(command.id)
 
     async def do(self, command: Command, begin: Begin) -> Outcome | Refused:
         """See ``AgentWork``."""
         action, store, now_ms = _action(command), self._files.store, self._now_ms()
         if (refused := await begin(f"{action.name}: version {action.version}, {action.sha256}")) is not None:
             return refused
+        before = self._checked.pop(command.id)
         try:
-            before = await self._in_thread(store.sha256, action.name)
             if before == action.sha256:
-                await self._in_thread(store.known, action.name, action.version, now_ms)
+                await self._in_thread(store.known, action.name, before, action.version, now_ms)
                 await self._look()
                 return Outcome(CommandState.SUCCEEDED, f"{action.name} has this content already")
             trial = Trial(
@@ -151,6 +170,8 @@ class ApplyFileWork:
                 return Outcome(CommandState.SUCCEEDED, f"{what} is in use")
             case "rolled_back":
                 return Outcome(CommandState.FAILED, f"{what} was rolled back: {trial.reason}")
+            case "":
+                return None  # it was begun in this start, which ends for it
             case _:
                 return Outcome(CommandState.FAILED, f"{what} is not in use: {trial.reason or trial.ending}")
 
@@ -162,12 +183,12 @@ class ApplyFileWork:
         is_kept = command.source == "local" and not action.content
         return self._files.store.content(action.sha256) if is_kept else action.content.encode()
 
-    def _looked_into(self, action: ApplyDeviceFile, content: bytes, is_remote: bool) -> Refused | None:
-        """The checks that read files; in a thread."""
+    def _looked_into(self, action: ApplyDeviceFile, content: bytes, now: str, is_remote: bool) -> Refused | None:
+        """The checks that read files, of which ``now`` is the SHA-256 of the one to be replaced; in a thread."""
         for line in sorted(self._files.devices_in(action.name) | self._files.devices_in(action.name, content)):
             if line != AGENT_LINE and (lock := self.locks().get(line)) is not None:
                 return Refused(Refusal.LOCKED, f"{lock.actor} has locked {line}: {lock.reason}")
-        if problem := self._replacing_problem(action):
+        if problem := self._replacing_problem(action, now):
             return Refused(Refusal.FILE_DIFFERS, problem)
         try:
             after = self._files.check(action.name, content)
@@ -179,8 +200,8 @@ class ApplyFileWork:
                 return Refused(Refusal.FILE_TOO_WIDE, shortened(wider))
         return None
 
-    def _replacing_problem(self, action: ApplyDeviceFile) -> str:
-        now, record = self._files.store.sha256(action.name), self._files.store.records().of(action.name)
+    def _replacing_problem(self, action: ApplyDeviceFile, now: str) -> str:
+        record = self._files.store.records().of(action.name)
         if action.replaces is not None:
             held = f"it is {now}" if now else "there is none"
             return "" if action.replaces == now else f"{action.name} is not the file that it replaces: {held}"
@@ -209,17 +230,38 @@ class ApplyFileWork:
             missing -= self._read()
             await asyncio.sleep(LOOK_S)
         if not missing - self._read():
-            await self._in_thread(self._files.store.keep, self._now_ms())
+            await self._surely(trial, self._files.store.keep, self._now_ms())
             emit(DeviceFileKept(trial.name, trial.version))
             return
         said = f"not read within {trial.health_s} s, and was before: {', '.join(sorted(missing))}"
-        await self._in_thread(self._files.store.roll_back, said)
-        emit(DeviceFileRolledBack(trial.name, trial.version, said))
+        await self._put_back(trial, said)
+
+    async def _put_back(self, trial: Trial, reason: str) -> None:
+        """Have the file be as it was before, and the agent begin anew with that."""
+        await self._surely(trial, self._files.store.roll_back, reason)
+        emit(DeviceFileRolledBack(trial.name, trial.version, reason))
         self._ends = True
+        await self._restarting.quiet(trial.command)  # what takes longer is cut off all the same
         self._restarting.ask(trial.command, f"{trial.name} is as it was before")
+
+    async def _surely(self, trial: Trial, work: Callable[..., None], *args: Any) -> None:
+        """Do ``work`` on the disk, however long that does not let it: until then nothing is said of the trial."""
+        back_off, said = BackOff(RETRY_FIRST_S, RETRY_LONGEST_S), ""
+        while True:
+            try:
+                await self._in_thread(work, *args)
+                return
+            except OSError as exc:
+                if str(exc) != said:
+                    said = str(exc)
+                    emit(DeviceFileStuck(trial.name, trial.version, said))
+            await asyncio.sleep(back_off.next_s())
 
     async def _look(self) -> None:
         now = tuple(await self._in_thread(self._files.now))
+        for name in sorted(set(self._files.left_out) - self._left_out):
+            emit(DeviceFileNotTold(name[:NAME_CHARS_MAX]))
+        self._left_out = set(self._files.left_out)
         if now != self.now:
             self.now = now
             self.changed()

@@ -22,6 +22,7 @@ from connectors.ports.device import Value
 from edge_agent.commands.agent_actions import AgentWork
 from edge_agent.commands.checks import Armed, Situation, conditions_needed, refuse, refuse_conditions, refuse_now
 from edge_agent.commands.cloud_time import CloudNow
+from edge_agent.commands.gate import Gate
 from edge_agent.commands.journal import AGENT
 from edge_agent.commands.journal_file import JournalUnavailable
 from edge_agent.commands.journal_reading import StateGoesBack
@@ -103,6 +104,7 @@ class Executor:
         self._unsettled: deque[_End] = deque(maxlen=HELD_MAX)
         self._wake = {name: asyncio.Event() for name in self._queues}
         self._ended: dict[str, asyncio.Future[None]] = {}
+        self.gate = Gate()
         self.blocked_reason = ""
 
     @property
@@ -131,6 +133,7 @@ class Executor:
 
     def reset(self) -> None:
         """Let go of everything, before a start or after a defect: the journal has it, and the recovery finds it."""
+        self.gate.reset()
         for id_ in list(self._held):
             self._forget(id_)
         for device, queue in self._queues.items():
@@ -206,6 +209,8 @@ class Executor:
             await wake.wait()
             wake.clear()
             while queue:
+                if device != FOR_AGENT:
+                    await self.gate.passed()
                 command = queue.popleft()
                 if command.id not in self._held or command.id in self._unapproved:
                     continue  # cancelled meanwhile
@@ -216,6 +221,7 @@ class Executor:
                 except Exception as exc:  # a defect must not end the others: the journal says how far it came
                     emit(Fault("commands", f"{type(exc).__name__}: {exc}", traceback.format_exc()))
                     await self._end_badly(command, exc)
+                self.gate.open(command.id)  # it is here, so the agent does not end for it
 
     async def _do(self, command: Command) -> None:
         self._begun.add(command.id)

@@ -87,7 +87,7 @@ class InstallWork:
             return Outcome(CommandState.SUCCEEDED, f"{name} runs already")
         if (lock := self.locks().get(AGENT_LINE)) is not None:  # since the download began
             return Outcome(CommandState.FAILED, f"installed, and not used: {lock.actor} has locked the agent")
-        if (busy := await self._restarting.quiet(command)) is not None:
+        if (busy := await self._restarting.quiet(command.id)) is not None:
             return Outcome(CommandState.FAILED, f"installed, and not used: {busy.detail}")
         if (refused := await begin(f"go to {name}")) is not None:
             return Outcome(CommandState.FAILED, f"installed, and not used: {refused.detail}")
@@ -153,8 +153,9 @@ class InstallWork:
                 if outcome.succeeded:
                     return Outcome(CommandState.SUCCEEDED, f"{runs} runs")
                 return Outcome(CommandState.FAILED, f"{outcome.to} was tried, and {runs} runs again: {outcome.reason}")
-            if waiting is not None and waiting.order == command.id:
+            is_on_trial = state.trial is not None and state.trial.order == command.id
+            if waiting is not None and waiting.order == command.id and not is_on_trial:
                 return None
-            if state.trial is None or state.trial.order != command.id:
+            if not is_on_trial:
                 return Outcome(CommandState.FAILED, "the agent ended before it was installed, and nothing has changed")
             await asyncio.sleep(LOOK_S)

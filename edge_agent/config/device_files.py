@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 from typing import Final
 
-from connectors.commands.reports import DETAIL_CHARS_MAX
+from connectors.commands.reports import DETAIL_CHARS_MAX, NAME_CHARS_MAX
 from connectors.configuration.yaml_nodes import decode_yaml, read_yaml
 from connectors.model.errors import ConfigInvalid, Problem
 from connectors.ports.settings import DriverType
-from edge_agent.config.file_records import FILES_MAX, Records
+from edge_agent.config.file_records import FILES_MAX, Records, printable
 from edge_agent.config.file_store import FileStore
 from edge_agent.config.load import load_config
 from edge_agent.config.models import AgentConfig
@@ -59,6 +59,8 @@ class DeviceFiles:
         self._include = include
         self.store = FileStore(path.parent, data_dir)
         self._seen: dict[str, tuple[tuple[int, int, int], str]] = {}
+        self.left_out: tuple[str, ...] = ()
+        """Files with a name that is no UTF-8, or too long for a report: they are read, and nothing is told of them."""
         self._loaded = {name: self._sha256(name) for name in self._names()}
 
     def naming_problem(self, name: str, include: tuple[str, ...]) -> str:
@@ -127,7 +129,9 @@ class DeviceFiles:
         for pattern in self._patterns():
             if isinstance(pattern, str) and not any(char in str(PurePath(pattern).parent) for char in "*?["):
                 found |= _matching(folder, PurePath(pattern))
-        return sorted(found)[:FILES_MAX]
+        tellable = {name for name in found if len(name) <= NAME_CHARS_MAX and printable(name) == name}
+        self.left_out = tuple(sorted(printable(name) for name in found - tellable)[:FILES_MAX])
+        return sorted(tellable)[:FILES_MAX]
 
     def _patterns(self) -> tuple[object, ...]:
         if self._include is not None:
@@ -166,6 +170,7 @@ def problems_text(problems: list[Problem], folder: Path) -> str:
 def shortened(lines: list[str]) -> str:
     """As many of ``lines`` as a report has room for, and how many there are besides."""
     said: list[str] = []
+    lines = [printable(line) for line in lines]
     left = DETAIL_CHARS_MAX - _ROOM_FOR_MORE
     for line in lines:
         if said and len(line) + 1 > left:

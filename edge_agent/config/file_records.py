@@ -108,3 +108,8 @@ class Records(_Record):
         if self.trial is not None:
             found |= {self.trial.sha256, self.trial.before}
         return found - {""}
+
+
+def printable(text: str) -> str:
+    """``text`` with what is no Unicode, as in the name of a file that is no UTF-8, as its numbers."""
+    return text.encode("utf-8", "backslashreplace").decode()

@@ -6,7 +6,8 @@ Invariants, held by tests/unit/config/test_file_store.py, which cuts it off befo
 2. The content before is on the disk, kept, before the file is replaced.
 3. That a trial begins is on the disk before the file is replaced; so the next start knows of it.
 4. A trial that the agent does not survive is ended by the start after the next, before it reads its configuration.
-5. What somebody changes by hand meanwhile is never overwritten by putting something back.
+5. What somebody changes by hand meanwhile is never overwritten: not by putting something back, and not by a version
+   that was checked against what was there before.
 
 Every method does its work on the disk before it returns, and raises ``OSError`` when that cannot be done.
 """
@@ -24,7 +25,7 @@ from typing import Concatenate, Final, ParamSpec, TypeVar
 from pydantic import ValidationError
 
 from edge_agent.config.durable_files import replace_file, sync_folder
-from edge_agent.config.file_records import Content, Ending, Failure, Records, Trial
+from edge_agent.config.file_records import Content, Ending, Failure, Records, Trial, printable
 
 FOLDER: Final = "device-files"
 FILE_BYTES_MAX: Final = 16 * 1024 * 1024
@@ -83,12 +84,14 @@ class FileStore:
 
     @_alone
     def begin(self, trial: Trial, content: bytes) -> None:
-        """Keep what is there and what comes, note the trial, and replace the file."""
+        """Keep what is there and what comes, note the trial, and replace the file, if it still is ``trial.before``."""
+        before = self._as_checked(trial.name, trial.before)
         self._make_folder()
-        if trial.before:
-            self._keep(_bytes(self.path(trial.name)), trial.before)
+        if before:
+            self._keep(before, trial.before)
         self._keep(content, trial.sha256)
         self._write(self.records().model_copy(update={"trial": trial}))
+        self._as_checked(trial.name, trial.before)  # the disk took its time
         self._put(trial.name, content)
 
     @_alone
@@ -139,11 +142,12 @@ class FileStore:
         self._forget(kept)
 
     @_alone
-    def known(self, name: str, version: int, now_ms: int) -> None:
+    def known(self, name: str, sha256: str, version: int, now_ms: int) -> None:
         """The file has the content of this version already."""
-        content = Content(version=version, sha256=self.sha256(name), since_ms=now_ms)
+        content = Content(version=version, sha256=sha256, since_ms=now_ms)
+        found = self._as_checked(name, sha256)
         self._make_folder()
-        self._keep(_bytes(self.path(name)), content.sha256)
+        self._keep(found, sha256)
         records = self.records()
         self._write(records.used(name, content, records.of(name).current))
 
@@ -154,7 +158,7 @@ class FileStore:
         records, now = self.records(), self.sha256(name)
         before = records.of(name).current
         if now:
-            self._keep(_bytes(self.path(name)), now)
+            self._keep(self._as_checked(name, now), now)
             if before is None or before.sha256 != now:
                 before = Content(version=0, sha256=now, since_ms=now_ms)
         self._put(name, self.content(content.sha256))
@@ -169,7 +173,7 @@ class FileStore:
 
     def _put_back(self, records: Records, trial: Trial, reason: str) -> None:
         """Idempotent: what was cut off is done again by the next start."""
-        reason = reason[:_MESSAGE_CHARS_MAX]
+        reason = printable(reason)[:_MESSAGE_CHARS_MAX]
         if trial.ending != "rolling_back":
             trial = trial.model_copy(update={"ending": "rolling_back", "reason": reason})
             records = records.model_copy(update={"trial": trial})
@@ -190,6 +194,18 @@ class FileStore:
         ended = trial.model_copy(update={"ending": ending, "reason": reason})
         self._write(records.failed(trial.name, failure).model_copy(update={"trial": ended}))
 
+    def _as_checked(self, name: str, sha256: str) -> bytes:
+        """The content of a file, nothing for none. Raises ``OSError`` when it is not the one with this SHA-256."""
+        try:
+            found = _bytes(self.path(name))
+        except FileNotFoundError:
+            if not sha256:
+                return b""
+            raise
+        if _sha256(found) != sha256:
+            raise OSError(f"{self.path(name)} was changed since it was looked at, and stays as it is")
+        return found
+
     def _make_folder(self) -> None:
         if not self.folder.is_dir():
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -201,7 +217,11 @@ class FileStore:
 
     def _keep(self, content: bytes, sha256: str) -> None:
         path = self.folder / sha256
-        if not path.exists():  # complete, as it came here by its name
+        try:
+            is_kept = _sha256(_bytes(path)) == sha256
+        except FileNotFoundError:
+            is_kept = False
+        if not is_kept:
             replace_file(path.with_name(f"{sha256}.new"), path, content, mode=0o600)
 
     def _write(self, records: Records) -> None:

@@ -210,3 +210,21 @@ class DeviceFileRolledBack(Event):
     name: str
     version: int
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceFileStuck(Event):
+    """The disk does not take how the trial of a device file has ended, or the file before: it is tried on and on."""
+
+    level: ClassVar[str] = "error"
+    name: str
+    version: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceFileNotTold(Event):
+    """A device file has a name that is no UTF-8, or has more than 255 characters: it is read, but not told."""
+
+    level: ClassVar[str] = "warning"
+    name: str

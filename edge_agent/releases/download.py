@@ -90,11 +90,13 @@ def _attempt(gateway: Gateway, sha256: str, path: Path, stop: threading.Event, e
             with path.open("r+b" if begin else "wb") as file:
                 file.seek(begin)
                 file.truncate()
-                while chunk := answer.read(CHUNK_BYTES):
+                # read1: what is there, so that of a gateway that trickles, too, each piece is looked at
+                while length and (chunk := answer.read1(min(CHUNK_BYTES, length))):
                     file.write(chunk)
+                    length -= len(chunk)
                     if stop.is_set() or time.monotonic() > end_s:
                         raise DownloadFailed("it took too long" if not stop.is_set() else "the agent ends")
-                if answer.length:
+                if length:
                     raise _Interrupted("the connection was closed in the middle")
     except (OSError, http.client.HTTPException) as exc:
         if isinstance(exc, OSError) and exc.filename is not None:

@@ -27,14 +27,16 @@ from pathlib import Path
 from types import FrameType
 from typing import IO, Any, Final
 
-from edge_agent.releases.layout import ENV_FOLDER, ENV_PYTHON, ENV_RELEASE, ENV_TRIAL, ReleaseFolder
-from edge_agent.releases.switching import STARTS_MAX, State, given_up, ordered, proved, starting, unusable
+from edge_agent.releases.layout import ENV_FOLDER, ENV_PYTHON, ENV_RELEASE, ENV_TRIAL, LASTING, ReleaseFolder
+from edge_agent.releases.switching import STARTS_MAX, Order, State, given_up, ordered, proved, starting, unusable
 
 LOOK_S: Final = 0.25
 PATIENCE_S: Final = 35.0
 """The last commit and the goodbye on the broker are given 25 s inside; systemd kills all after 40 s."""
 BACK_OFF_FIRST_S: Final = 0.5
 BACK_OFF_LONGEST_S: Final = 30.0
+FAULTS_MAX: Final = 10
+"""So often the start of a release may fail for what may pass, about two minutes, before the one before runs."""
 STEADY_S: Final = 60.0
 DISK_RETRY_S: Final = 5.0
 EXIT_CANNOT_START: Final = 4
@@ -55,6 +57,7 @@ class Launcher:
         self._stop = False
         self._wakeup = -1
         self._back_off_s = BACK_OFF_FIRST_S
+        self._faults = 0
         self._start_s = 0.0
         self._trial_end_s = 0.0
         self._trial = ""
@@ -92,11 +95,24 @@ class Launcher:
         if code is not None:
             self._ended(code)
         if time.monotonic() >= self._disk_s and (order := self._folder.order()) is not None:
-            state = ordered(self._state, order, self._folder.problem(order.to), _now_ms())
-            if self._keep(state):  # on the disk before the agent is ended: whoever starts next goes on with it
-                self._adopt(state)
-                self._folder.remove_order()
-                self._end_child()
+            self._take(order)
+
+    def _take(self, order: Order) -> None:
+        """Go to the release of an order; one that is known already is only removed, and ends nothing."""
+        try:
+            problem = self._folder.problem(order.to)
+        except OSError as exc:
+            problem = f"the disk does not say whether it can be run: {exc}"
+        before, state = self._state, ordered(self._state, order, problem, _now_ms())
+        if not self._keep(state):  # on the disk before the agent is ended: whoever starts next goes on with it
+            return
+        self._adopt(state)
+        try:
+            self._folder.remove_order()
+        except OSError as exc:
+            self._refused(exc)
+        if state != before:
+            self._end_child()
 
     def _ended(self, code: int) -> None:
         """The agent has ended by itself."""
@@ -110,40 +126,52 @@ class Launcher:
             return
         if lived_s > STEADY_S:
             self._back_off_s = BACK_OFF_FIRST_S
-        self._start_s = time.monotonic() + self._back_off_s
-        self._back_off_s = min(2 * self._back_off_s, BACK_OFF_LONGEST_S)
+        self._wait()
 
     def _start(self) -> None:
-        state = starting(self._state, _now_ms())
+        state = self._state if self._faults else starting(self._state, _now_ms())  # it was not started: not counted
         if state != self._state and not self._keep(state):
             state = given_up(self._state, "the disk takes no note of its trial", _now_ms())
         self._adopt(state)
         name, trial = self._state.runs, self._state.trial
-        if name and (problem := self._folder.problem(name)):
-            self._adopt(unusable(self._state, _now_ms(), problem))
-            return
         if trial is not None and self._trial != trial.order:
             self._trial, self._trial_end_s = trial.order, time.monotonic() + trial.limit_s
         self._begun_s = time.monotonic()
         program = self._folder.program(name) if name else self._base
         try:
+            if name and (problem := self._folder.problem(name)):
+                self._adopt(unusable(self._state, _now_ms(), problem))
+                return
             self._child = subprocess.Popen(
                 [program, *self._arguments],
                 env=self._environment(),
                 preexec_fn=_end_with_parent,  # noqa: PLW1509
             )
         except (OSError, subprocess.SubprocessError) as exc:
-            _say("agent_not_started", release=name, reason=str(exc))
-            if name:
-                self._adopt(unusable(self._state, _now_ms(), f"its program cannot be run: {exc}"))
-            else:
-                self._start_s = time.monotonic() + BACK_OFF_LONGEST_S
+            self._not_started(exc)
             return
+        self._faults = 0
         _say("agent_started", release=name, process=self._child.pid, trial="" if trial is None else trial.order)
         try:
             self._folder.keep_child(self._child.pid, _begun(self._child.pid))
         except OSError as exc:
             _say("disk_refuses", reason=str(exc))
+
+    def _not_started(self, error: OSError | subprocess.SubprocessError) -> None:
+        """The system did not let it: that may pass, so it is tried some times before the release is left for it."""
+        name = self._state.runs
+        _say("agent_not_started", release=name, reason=str(error))
+        self._faults += 1
+        is_lasting = isinstance(error, OSError) and error.errno in LASTING
+        if name and (is_lasting or self._faults >= FAULTS_MAX):
+            self._adopt(unusable(self._state, _now_ms(), f"its program cannot be run: {error}"))
+        else:
+            self._wait()
+
+    def _wait(self) -> None:
+        """Before the next start, longer each time."""
+        self._start_s = time.monotonic() + self._back_off_s
+        self._back_off_s = min(2 * self._back_off_s, BACK_OFF_LONGEST_S)
 
     def _environment(self) -> dict[str, str]:
         environ = {key: value for key, value in os.environ.items() if key != ENV_TRIAL}
@@ -164,7 +192,7 @@ class Launcher:
             event = "release_taken" if state.outcome.succeeded else "release_rolled_back"
             _say(event, release=state.outcome.to, runs=state.outcome.runs, reason=state.outcome.reason)
         if state.runs != before.runs:
-            self._back_off_s, self._start_s = BACK_OFF_FIRST_S, 0.0
+            self._back_off_s, self._start_s, self._faults = BACK_OFF_FIRST_S, 0.0, 0
 
     def _save(self) -> None:
         self._is_unsaved = not self._keep(self._state)
@@ -174,10 +202,13 @@ class Launcher:
         try:
             self._folder.keep(state)
         except OSError as exc:
-            _say("disk_refuses", reason=str(exc))
-            self._disk_s = time.monotonic() + DISK_RETRY_S
+            self._refused(exc)
             return False
         return True
+
+    def _refused(self, error: OSError) -> None:
+        _say("disk_refuses", reason=str(error))
+        self._disk_s = time.monotonic() + DISK_RETRY_S
 
     # -- processes and signals -----------------------------------------------------------------------------------------
 

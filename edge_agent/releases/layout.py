@@ -12,8 +12,10 @@ In the folder ``releases`` of the data folder, each file written by one side onl
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import stat
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -25,6 +27,8 @@ FOLDER: Final = "releases"
 PROGRAM: Final = Path("bin") / "edge-agent"
 COMPLETE: Final = "complete.json"
 BYTES_MAX: Final = 1_000_000
+LASTING: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.ELOOP, errno.ENOEXEC})
+"""What says that a program cannot be run here; any other error may pass, as a full table of processes does."""
 ENV_FOLDER: Final = "LINESIDE_RELEASES"
 """Set by the launcher: the folder; an agent without it has no launcher."""
 ENV_RELEASE: Final = "LINESIDE_RELEASE"
@@ -48,12 +52,14 @@ class ReleaseFolder:
         return self.root / name / PROGRAM
 
     def problem(self, name: str) -> str:
-        """Why a release cannot be run; empty when it can."""
+        """Why a release cannot be run; empty when it can. Raises ``OSError`` when the disk does not say."""
         if not is_name(name):
             return f"{name[:100]!r} is no name of a release"
-        if not (self.root / name / COMPLETE).is_file():
+        if not _is_file(self.root / name / COMPLETE):
             return f"the release {name} is not installed, or only in part"
-        return "" if os.access(self.program(name), os.X_OK) else f"the release {name} has no program {PROGRAM}"
+        if not _is_file(self.program(name)) or not os.access(self.program(name), os.X_OK):
+            return f"the release {name} has no program {PROGRAM}"
+        return ""
 
     def installed(self) -> list[str]:
         """The complete releases, the oldest first."""
@@ -151,6 +157,15 @@ def sync_folder(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except OSError as exc:
+        if exc.errno in LASTING:
+            return False
+        raise
 
 
 def _read(path: Path) -> dict[str, Any] | None:

@@ -192,3 +192,31 @@ async def test_an_outbox_of_a_newer_version_ends_it_with_a_sentence(folder: Path
     with pytest.raises(OutboxTooNew, match="newer Lineside"):
         async with running(folder) as task:
             await asyncio.wait([task], timeout=10.0)
+
+
+async def test_an_end_that_was_asked_for_while_it_waited_for_its_disk_is_no_crash_in_the_trial_of_a_device_file(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ends: list[str] = []
+    tried: list[None] = []
+
+    async def assemble(*_args: Any) -> Agent:
+        tried.append(None)
+        raise OutboxUnavailable("the disk is gone")
+
+    class Store:
+        def stopped(self) -> None:
+            with pytest.raises(AlreadyRunning), only_one(folder / "data"):
+                pass
+            ends.append("asked to")
+
+    class Files:
+        store = Store()
+
+    monkeypatch.setattr(Agent, "assemble", assemble)
+    really = lives.run_agent
+    monkeypatch.setattr(lives, "run_agent", lambda config, drivers: really(config, drivers, None, Files()))  # type: ignore[arg-type]
+    async with running(folder):
+        await until(lambda: tried)
+        assert ends == []
+    assert ends == ["asked to"]

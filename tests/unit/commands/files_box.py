@@ -102,6 +102,7 @@ class Start(Line):
         Line.__init__(self, box.folder / "data", start=box.starts, switches=switches, actions=actions)
         self.work._clock = self.clock
         restarting.being_done = self.commands.executor.being_done
+        restarting.hold = self.commands.executor.gate.close
         self.work.locks = lambda: self.commands.operators.locks
         self.commands.files = lambda: self.work.now
         self.work.changed = self.commands.say_hello

@@ -29,10 +29,11 @@ class Agent(Line):
         self.births = 0
         self.levels: list[str] = []
         self.is_connected = True
-        restarting = Restarting(self.restarts.append)
+        self.restarting = restarting = Restarting(self.restarts.append)
         actions = agent_works(restarting, self.rebirth, self.levels.append, "info")
         super().__init__(folder, start=start, switches=switches, actions=actions)
         restarting.being_done = self.commands.executor.being_done
+        restarting.hold = self.commands.executor.gate.close
 
     def rebirth(self) -> bool:
         self.births += 1

@@ -231,3 +231,48 @@ def test_a_record_that_is_damaged_knows_nothing_and_keeps_nobody_from_starting(b
     (box.folder / "data" / "device-files" / "state.json").write_bytes(b"{")
     assert box.start().before_start() is None
     assert box.content == NEW
+
+
+@pytest.mark.parametrize("there", [b"by hand", None])
+@pytest.mark.parametrize("before", [OLD, None])
+def test_a_file_that_is_not_the_one_that_was_checked_is_not_replaced(
+    tmp_path: Path, there: bytes | None, before: bytes | None
+) -> None:
+    box = Box(tmp_path, there)
+    if there == before:
+        return
+    with pytest.raises(OSError, match=r"was changed since|No such file"):
+        box.start().begin(trial(before=before), NEW)
+    assert box.content == there
+    assert box.start().records().trial is None
+    with pytest.raises(OSError, match=r"was changed since|No such file"):
+        box.start().known(NAME, sha(NEW), 1, 1000)
+    assert box.start().records().of(NAME).current is None
+
+
+def test_an_edit_in_the_moment_before_it_is_replaced_stays(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    def edited(beside: Path, path: Path, content: bytes, *, mode: int) -> None:
+        replace_file(beside, path, content, mode=mode)
+        if path.name == "state.json":
+            box.file.write_bytes(b"by hand")
+
+    monkeypatch.setattr(file_store, "replace_file", edited)
+    with pytest.raises(OSError, match="was changed since"):
+        box.start().begin(trial(), NEW)
+    monkeypatch.undo()
+    store = box.start()
+    assert store.before_start() is None
+    found = store.records().trial
+    assert found is not None
+    assert (found.ending, box.content) == ("overtaken", b"by hand")
+
+
+def test_a_kept_content_that_is_damaged_is_kept_anew_before_it_may_be_needed(box: Box) -> None:
+    box.start().begin(trial(), NEW)
+    store = box.start()
+    store.before_start()
+    store.roll_back("no")
+    (store.folder / sha(OLD)).write_bytes(b"damaged")
+    store.begin(trial(2), NEW)
+    store.roll_back("no again")
+    assert box.content == OLD

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import sha256
@@ -30,6 +31,7 @@ class Server(ThreadingHTTPServer):
     ignores_range = False
     says_length = True
     status = 0
+    trickle_s = 0.0
     begins: list[int]
 
 
@@ -57,7 +59,13 @@ class Handler(BaseHTTPRequestHandler):
         if server.broken > 0:
             server.broken -= 1
             part = part[: server.bytes_each]
-        self.wfile.write(part)
+        try:
+            for byte in part if server.trickle_s else b"":
+                self.wfile.write(bytes([byte]))
+                time.sleep(server.trickle_s)
+            self.wfile.write(b"" if server.trickle_s else part)
+        except ConnectionError:
+            pass  # the agent has ended
 
     def log_message(self, *_args: Any) -> None:
         pass
@@ -136,3 +144,21 @@ def test_who_brings_nothing_is_given_up(tmp_path: Path) -> None:
     stop.set()
     with pytest.raises(DownloadFailed, match="the agent ends"):
         download(Gateway("http://127.0.0.1:1", None, 20_000), HASH, tmp_path / "package", stop)
+
+
+def test_of_a_gateway_that_trickles_each_piece_is_looked_at_for_an_end_and_for_the_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop = threading.Event()
+    with serving(trickle_s=0.02) as (_, gateway):
+        begun_s = time.monotonic()
+        ending = threading.Timer(0.2, stop.set)
+        ending.start()
+        with pytest.raises(DownloadFailed, match="the agent ends"):
+            download(gateway, HASH, tmp_path / "package", stop)
+        assert 0 < (tmp_path / "package").stat().st_size < 1000, "what came is kept"
+        monkeypatch.setattr(module, "WHOLE_S_MAX", 0.2)
+        with pytest.raises(DownloadFailed, match="too long"):
+            download(gateway, HASH, tmp_path / "package", threading.Event())
+        assert time.monotonic() - begun_s < 20.0, "all of it would take three minutes"
+        ending.join()

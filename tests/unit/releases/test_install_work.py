@@ -207,6 +207,9 @@ async def test_the_next_start_says_what_became_of_it(tmp_path: Path) -> None:
     waiting = asyncio.create_task(agent.work.recovered(command()))
     await asyncio.sleep(3 * release_work.LOOK_S)
     assert not waiting.done(), "a trial is not over before the launcher says so"
+    agent.folder.give_order(Order(ID, "1.1.0-b", 60.0))
+    await asyncio.sleep(3 * release_work.LOOK_S)
+    assert not waiting.done(), "an order that the launcher could not remove does not keep the trial from being reported"
     agent.folder.keep(proved(trial, ID, 2))
     found = await waiting
     assert found is not None

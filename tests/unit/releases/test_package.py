@@ -136,3 +136,45 @@ def test_a_manifest_that_is_none_is_refused(changes: dict[str, object]) -> None:
     document = {**json.loads(manifest_of().model_dump_json()), **changes}
     with pytest.raises(ReleaseInvalid):
         read_manifest(json.dumps(document).encode())
+
+
+def end_changed(path: Path, at: int, value: bytes) -> None:
+    """Change the end of the directory, of 22 bytes, at the byte ``at``."""
+    content = path.read_bytes()
+    begin = len(content) - 22 + at
+    path.write_bytes(content[:begin] + value + content[begin + len(value) :])
+
+
+def test_a_directory_that_is_too_large_is_refused_before_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = archive(tmp_path / "many.zip", {f"wheels/{number:05}.whl": b"" for number in range(5000)})
+    assert path.stat().st_size < 1_000_000
+    lying = package(tmp_path)
+    end_changed(lying, 12, (400_000_000).to_bytes(4, "little"))
+    monkeypatch.setattr(zipfile, "ZipFile", lambda *_args: pytest.fail("it is read"))
+    for large in (path, lying):
+        with pytest.raises(ReleaseInvalid, match=r"its directory has more than 262,144 bytes"):
+            look_into(large)
+        with pytest.raises(ReleaseInvalid, match=r"its directory has more than 262,144 bytes"):
+            verified(large, KEYS)
+
+
+def test_an_end_of_the_directory_that_could_stand_elsewhere_is_refused(tmp_path: Path) -> None:
+    path = package(tmp_path)
+    with zipfile.ZipFile(path, "a") as target:
+        target.comment = b"a comment"
+    refused(path, tmp_path / "a", "does not end as one")
+    path = package(tmp_path)
+    content = path.read_bytes()
+    locator = b"PK\6\7" + bytes(4) + (len(content) - 22).to_bytes(8, "little") + bytes([1, 0, 0, 0])
+    path.write_bytes(content[:-22] + locator + content[-22:])
+    refused(path, tmp_path / "b", "does not end as one")
+
+
+def test_a_manifest_of_which_the_archive_has_more_than_it_says_is_refused(tmp_path: Path) -> None:
+    path = package(tmp_path)
+    content = path.read_bytes()
+    begin = content.rindex(b"PK\1\2", 0, content.rindex(b"manifest.jws"))
+    path.write_bytes(content[: begin + 20] + (400_000_000).to_bytes(4, "little") + content[begin + 24 :])
+    refused(path, tmp_path / "a", "no manifest")
