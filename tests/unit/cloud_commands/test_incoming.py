@@ -50,3 +50,10 @@ def test_what_is_no_report_is_refused_with_a_sentence(value: str | bytes, name: 
 def test_bytes_that_are_no_message_are_refused(payload: bytes) -> None:
     with pytest.raises(PayloadInvalid):
         read_told(record(Wire("spBv1.0/plant/NDATA/line-1", payload)))
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e400"])
+def test_a_number_that_is_none_in_json_is_refused_wherever_it_stands(number: str) -> None:
+    text = report(action={"value": 7}).to_json().decode().replace("7}", f"[{number}]}}")
+    with pytest.raises(PayloadInvalid, match="it is no JSON"):
+        read_told(record(PlayedAgent().record({COMMAND_REPORT: text})))
