@@ -3,6 +3,8 @@
 A step stays untold in the journal until the outbox has its report, also over a crash; one that is told twice has the
 same identity (id, journal, step). That it was told is noted a moment later, and of several at once: the disk has more
 urgent things to take while a command is done.
+
+While what is told cannot be signed (``NotSigned``), nothing is: it waits until somebody calls ``wake``.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from connectors.model.errors import OutboxUnavailable
 from edge_agent.commands.journal_file import JournalUnavailable
 from edge_agent.commands.journal_rows import Untold
 from edge_agent.commands.journal_thread import JournalAccess
+from edge_agent.commands.own_key import NotSigned
 
 TOLD_AT_ONCE: Final = 200
 TOLD_MAX: Final = 200
@@ -46,7 +49,7 @@ class Telling:
         records: Records,
         sealed: Callable[[CommandReport], bytes] = CommandReport.to_json,
     ) -> None:
-        """``sealed`` makes of a report what the outbox takes: signed, where the agent has a key."""
+        """``sealed`` makes of a report what the outbox takes: signed, where the agent has a key; or ``NotSigned``."""
         self._journal = journal
         self._sealed = sealed
         self._records = records
@@ -77,7 +80,10 @@ class Telling:
         self.wake()
 
     async def signed_with(self, key_id: str) -> None:
-        """The agent has this key: what was told without it is told once more. Raises ``JournalUnavailable``."""
+        """The agent has this key: what was told without it is told once more. Raises ``JournalUnavailable``.
+
+        Empty: it has none, so that the next one is another one, also when it is the one of before.
+        """
         await self._note_told()
         if await self._journal.call(lambda journal: journal.signed_with(key_id)):
             self.wake()
@@ -99,6 +105,8 @@ class Telling:
                     await self._tell_all()
                 if self._note_by_s is not None and self._note_by_s <= asyncio.get_running_loop().time():
                     await self._note_told()
+            except NotSigned:
+                continue
             except (JournalUnavailable, OutboxUnavailable):
                 self.wake()
                 await asyncio.sleep(RETRY_S)
@@ -109,7 +117,7 @@ class Telling:
             self._unjournalled.clear()
             try:
                 await self._records.tell(await self._all_sealed(waiting))
-            except OutboxUnavailable:
+            except (NotSigned, OutboxUnavailable):
                 self._unjournalled.extendleft(reversed(waiting))
                 raise
         while True:

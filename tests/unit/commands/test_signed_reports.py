@@ -81,13 +81,68 @@ async def test_with_a_new_key_while_it_runs_the_agent_tells_its_steps_again_sign
 
 
 @virtual_time
-async def test_a_key_that_others_may_read_is_not_used_and_status_says_so(tmp_path: Path) -> None:
+async def test_with_a_key_that_others_may_read_nothing_is_told_status_says_so_and_chmod_mends_it(
+    tmp_path: Path,
+) -> None:
     enrolled(tmp_path)
     (tmp_path / KEY_FILE).chmod(0o644)
     line = Line(tmp_path)
-    async with running(line):
+    async with running(line, knows_time=False):
+        await asyncio.sleep(30.0)
         assert "chmod 600" in line.commands.own_key_problem
-        assert set(line.records.signed) == {""}
+        assert line.records.said == []
+        (tmp_path / KEY_FILE).chmod(0o600)
+        await until(lambda: line.hellos)
+        assert not line.commands.own_key_problem
+    check_all_signed(line, OWN)
+
+
+@virtual_time
+async def test_what_is_done_while_the_key_is_unusable_is_told_signed_when_it_is_usable_again(tmp_path: Path) -> None:
+    enrolled(tmp_path)
+    line = Line(tmp_path)
+    async with running(line):
+        await line.done(line.send(line.envelope()).id)
+        await asyncio.sleep(2 * NOTE_S)
+        (tmp_path / KEY_FILE).chmod(0o644)
+        await until(lambda: line.commands.own_key_problem)
+        before = len(line.records.said)
+        answer = await line.commands.operators.write("press", "speed", 8, "too slow", "carla")
+        await until(lambda: ("speed", 8) in line.press.writes)
+        not_taken = line.send(line.envelope("speed", 9))
+        await asyncio.sleep(700.0)  # more than two hellos
+        assert len(line.records.said) == before
+        assert line.journal.journal.command(not_taken.id) is None, "the cloud could not hear what became of it"
+        (tmp_path / KEY_FILE).chmod(0o600)
+        await line.done(answer["id"])
+        await until(lambda: len(line.records.said) >= before + 4)
+        told = [each for each in line.reports if each.id == answer["id"]]
+        assert [each.step for each in told] == [1, 2, 3]
+        assert all(said in told for said in line.reports[3:]), "nothing else is told once more"
+    check_all_signed(line, OWN)
+    assert line.press.writes == [("speed", 7), ("speed", 8)]
+
+
+@virtual_time
+async def test_what_was_told_while_the_key_was_gone_is_told_again_signed_when_it_is_back(tmp_path: Path) -> None:
+    enrolled(tmp_path)
+    async with running(Line(tmp_path)) as line:
+        id_ = line.send(line.envelope()).id
+        await line.done(id_)
+        (tmp_path / KEY_FILE).unlink()
+        await until(lambda: not line.commands.own_key)
+        answer = await line.commands.operators.write("press", "speed", 8, "too slow", "carla")
+        await line.done(answer["id"])
+        assert not line.records.signed[-1]
+        await asyncio.sleep(2 * NOTE_S)
+        before = len(line.records.said)
+        enrolled(tmp_path)
+        await until(lambda: len(line.records.said) >= before + 7)
+        check_all_signed(line, OWN, first=before)
+        again = [each for each in line.records.said[before:] if isinstance(each, CommandReport)]
+        assert [(each.id, each.step) for each in again] == [
+            (each, step) for each in (id_, answer["id"]) for step in (1, 2, 3)
+        ]
 
 
 @virtual_time
