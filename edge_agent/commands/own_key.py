@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 KEY_FILE: Final = "agent-key.jwk"
 KEY_BYTES_MAX: Final = 10_000
+LOCKS_SHORTENED: Final = 100
+"""Of a hello that would be too long."""
 
 
 class NotSigned(LinesideError):
@@ -62,14 +64,20 @@ class OwnKey:
         return (self.key_id, bool(self.problem)) != (before, bool(problem))
 
     def sealed(self, record: CommandReport | Hello) -> bytes:
-        """``record`` as it travels: signed, when there is a key. Raises ``NotSigned``."""
+        """``record`` as it travels: signed, when there is a key, and without its largest parts where it is too long.
+
+        Raises ``NotSigned``.
+        """
         if self.problem:
             raise NotSigned(self.problem)
         if self._key is None:
             return record.to_json()
         from connectors.commands.sealed import seal
 
-        return seal(record, self._key)
+        try:
+            return seal(record, self._key)
+        except ValueError:
+            return seal(_shortened(record), self._key)
 
     def _read(self, path: Path) -> None:
         from connectors.commands.signing import SigningKey  # some MB that an agent without a key can do without
@@ -84,3 +92,9 @@ class OwnKey:
             self.problem = f"the agent's own key {path} cannot be used, so that the cloud is told nothing: {reason}"
         else:
             emit(OwnKeyRead(str(path), self.key_id))
+
+
+def _shortened(record: CommandReport | Hello) -> CommandReport | Hello:
+    if isinstance(record, CommandReport):
+        return record.model_copy(update={"before": None, "after": None, "action": None})
+    return record.model_copy(update={"files": None, "held": (), "locks": record.locks[:LOCKS_SHORTENED]})

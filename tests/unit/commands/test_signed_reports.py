@@ -13,7 +13,8 @@ from connectors.commands.reports import CommandReport, Hello, read_record
 from connectors.commands.sealed import JWS_KINDS
 from connectors.commands.signing import SignatureRefused, SigningKey, TrustedKeys
 from connectors.commands.states import CommandState
-from edge_agent.commands.own_key import KEY_FILE
+from connectors.commands.ulid import new_ulid
+from edge_agent.commands.own_key import KEY_FILE, OwnKey
 from edge_agent.commands.telling import NOTE_S
 from edge_agent.config.durable_files import write_new_file
 from tests.unit.commands.played_line import Line, running, until
@@ -36,6 +37,12 @@ def check_all_signed(line: Line, key: SigningKey, first: int = 0) -> None:
     for said, signed in pairs:
         kind = Hello if isinstance(said, Hello) else CommandReport
         assert read_record(kind, keys.verify(JWS_KINDS[said.kind], signed)) == said
+
+
+def inside(record: bytes) -> CommandReport | Hello:
+    document = json.loads(record)
+    payload = TrustedKeys({OWN.key_id: OWN.public_jwk()}).verify(JWS_KINDS[document["kind"]], document["signed"])
+    return read_record(Hello if document["kind"] == "hello" else CommandReport, payload)
 
 
 @virtual_time
@@ -177,3 +184,33 @@ async def test_a_hello_says_why_a_line_is_locked_and_what_its_audit_log_is_now(t
         await until(lambda: line.hellos[-1].audit_base == hello.audit_number)
         assert line.hellos[-1].audit_base_hash == hello.audit_hash
         assert line.hellos[-1].audit_number > hello.audit_number
+
+
+@virtual_time
+async def test_however_long_a_text_a_tag_holds_what_becomes_of_the_command_is_told_with_its_beginning(
+    tmp_path: Path,
+) -> None:
+    enrolled(tmp_path)
+    async with running(Line(tmp_path)) as line:
+        line.press.holds["speed"] = "\x01\ud83d" * 100_000
+        report = await line.done(line.send(line.envelope()).id)
+        assert isinstance(report.before, str)
+        assert report.before.startswith("\x01\ufffd\x01\ufffd")
+        assert report.before.endswith("… (and 192,000 more characters)")
+        assert report.after == 7
+    check_all_signed(line, OWN)
+
+
+def test_what_is_too_long_to_be_signed_is_told_without_its_largest_parts(tmp_path: Path) -> None:
+    enrolled(tmp_path)
+    own = OwnKey(tmp_path / KEY_FILE)
+    assert own.look()
+    given = {"id": new_ulid(1), "journal": "ab" * 16, "number": 1, "step": 1, "state": "succeeded", "time_ms": 1,
+             "actor": "agent", "detail": "done"}  # fmt: skip
+    report = CommandReport.model_validate({**given, "before": "x" * 200_000, "action": {"do": "write"}})
+    assert inside(own.sealed(report)) == CommandReport.model_validate(given)
+    said = {"nonce": "0" * 32, "journal": "ab" * 16, "number": 1, "start": f"{1:016x}"}
+    lock = {"reason": "\x01" * 1000, "actor": "carla", "since_ms": 1}
+    lines = [f"line-{number}" for number in range(100)]
+    hello = Hello.model_validate({**said, "locks": lines, "held": [{"line": line, **lock} for line in lines]})
+    assert inside(own.sealed(hello)) == Hello.model_validate({**said, "locks": lines})
