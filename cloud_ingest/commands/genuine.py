@@ -80,14 +80,12 @@ def judged(told: Told, key: AgentKey | None) -> Judged:
     """Whether to believe ``told`` of an agent with ``key``. Pure."""
     if key is None:
         return Judged(told)
+    if key.is_revoked:
+        return Judged(told, f"the key {key.key_id} of the agent was revoked: enrol it anew")
     if not told.is_signed:
-        if key.signs and key.is_revoked:
-            return Judged(told, f"it is not signed, and the key {key.key_id} of the agent was revoked")
         if key.signs:
             return Judged(told, f"it is not signed, and the agent signs with the key {key.key_id}")
         return Judged(told)
-    if key.is_revoked:
-        return Judged(told, f"the key {key.key_id} of the agent was revoked: enrol it anew")
     if problem := told.signature_problem(key.key_id, key.keys):
         return Judged(told, problem)
     return Judged(told, is_genuine=True, first_signed="" if key.signs else key.key_id)
