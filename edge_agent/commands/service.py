@@ -323,12 +323,16 @@ class Commands:
 
     async def _keep_keys(self) -> None:
         """Enrolment writes the files while the agent runs: its own key, and those of the cloud."""
+        is_other = False
         while True:
             await asyncio.sleep(KEYS_LOOK_S)
             if self._own_key.look():
+                is_other = True
+                self._hello_due.set()
+            if is_other:
                 with contextlib.suppress(JournalUnavailable):
                     await self._sign_from_now_on()
-                self._hello_due.set()
+                    is_other = False
                 self.telling.wake()  # what could not be signed
             await self._keys.look_and_note()
 

@@ -58,6 +58,8 @@ class Telling:
         self._told: list[int] = []  # in the outbox, and not yet noted in the journal; TOLD_MAX and one page at most
         self._note_by_s: float | None = None
         self._unjournalled: deque[CommandReport] = deque(maxlen=UNJOURNALLED_MAX)
+        self._keys_had = 0
+        """What was on its way when this changed may be signed with the key of before: it stays untold."""
 
     def wake(self) -> None:
         """There is something in the journal that the cloud is to hear of now."""
@@ -84,8 +86,10 @@ class Telling:
 
         Empty: it has none, so that the next one is another one, also when it is the one of before.
         """
+        self._keys_had += 1
         await self._note_told()
         if await self._journal.call(lambda journal: journal.signed_with(key_id)):
+            self._told.clear()
             self.wake()
 
     async def run(self) -> None:
@@ -113,19 +117,24 @@ class Telling:
 
     async def _tell_all(self) -> None:
         while self._unjournalled:
-            waiting = list(self._unjournalled)
+            waiting, key = list(self._unjournalled), self._keys_had
             self._unjournalled.clear()
             try:
                 await self._records.tell(await self._all_sealed(waiting))
             except (NotSigned, OutboxUnavailable):
                 self._unjournalled.extendleft(reversed(waiting))
                 raise
+            if key != self._keys_had:
+                self._unjournalled.extendleft(reversed(waiting))
         while True:
             if len(self._told) >= TOLD_MAX:
                 await self._note_told()
             if not (untold := await self._untold()):
                 return
+            key = self._keys_had
             await self._records.tell(await self._all_sealed([each.report for each in untold]))
+            if key != self._keys_had:
+                continue
             self._told += [each.row for each in untold]
             if self._note_by_s is None:
                 self._note_by_s = asyncio.get_running_loop().time() + NOTE_S

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -102,6 +103,47 @@ async def test_with_a_key_that_others_may_read_nothing_is_told_status_says_so_an
         await until(lambda: line.hellos)
         assert not line.commands.own_key_problem
     check_all_signed(line, OWN)
+
+
+@virtual_time
+async def test_reports_that_are_on_their_way_while_the_key_changes_are_told_again_signed(tmp_path: Path) -> None:
+    line = Line(tmp_path)
+    go, tell = asyncio.Event(), line.records.tell
+
+    async def slowly(records: Sequence[bytes]) -> None:
+        if b'"kind":"report"' in records[0]:
+            await go.wait()
+        await tell(records)
+
+    async with running(line):
+        line.records.tell = slowly  # type: ignore[method-assign]
+        id_ = line.send(line.envelope()).id
+        await until(lambda: line.press.writes)
+        enrolled(tmp_path)
+        await until(lambda: line.commands.own_key)
+        await asyncio.sleep(1.0)
+        go.set()
+        await until(lambda: len(line.reports) == 6)
+        await asyncio.sleep(2 * NOTE_S)
+        assert line.states(id_) == ["received", "executing", "succeeded"] * 2
+        assert line.journal.journal.untold(10) == []
+    check_all_signed(line, OWN, first=len(line.records.said) - 3)
+
+
+@virtual_time
+async def test_a_key_that_comes_while_the_journal_cannot_be_written_is_noted_when_it_can(tmp_path: Path) -> None:
+    line = Line(tmp_path)
+    async with running(line):
+        await line.done(line.send(line.envelope()).id)
+        await asyncio.sleep(2 * NOTE_S)
+        line.journal.is_full = True
+        enrolled(tmp_path)
+        await until(lambda: line.commands.own_key)
+        await asyncio.sleep(60.0)
+        assert len(line.reports) == 3
+        line.journal.is_full = False
+        await until(lambda: len(line.reports) == 6)
+    check_all_signed(line, OWN, first=len(line.records.said) - 3)
 
 
 @virtual_time
