@@ -145,12 +145,14 @@ async def test_what_cannot_be_read_or_stored_keeps_no_other_report_from_being_ta
             here.agent.record({COMMAND_REPORT: "{}"}),
             here.agent.record({HELLO: "not JSON"}),
             Wire("spBv1.0/plant/NDATA/line-1", b"\x12\xff"),
-            here.report("01JDV3W3Z8Q6C0V2B7N4M5K9XS", WAY[0], time_ms=(1 << 53) - 1, detail="nul \0 inside"),
+            here.report("01JDV3W3Z8Q6C0V2B7N4M5K9XS", WAY[0], time_ms=253_402_300_799_999, detail="nul \0 inside"),
             here.agent.hello(JOURNAL, previous="f" * 16),  # no epoch that the database could hold
         ]
         await Reading(here).take(*bad[:2], here.report(command, WAY[0]), *bad[2:], here.report(command, WAY[2]))
         assert await here.states(command) == ["requested", "received", "succeeded"]
         assert len([event for event in emitted if isinstance(event, ReportRefused)]) >= 3
+        found = await questions.command(here.database, "01JDV3W3Z8Q6C0V2B7N4M5K9XS")
+        assert found["requested"].year == 9999
 
 
 async def test_a_report_that_brings_out_a_defect_is_a_dead_letter_and_keeps_no_other_from_being_taken(
