@@ -73,11 +73,16 @@ def export(config: ConfigOption = DEFAULT_CONFIG) -> None:
 
 @app.command()
 def retire(
-    key: Annotated[str, typer.Argument(help="Its id, as 'keys list' shows it")], config: ConfigOption = DEFAULT_CONFIG
+    key: Annotated[str, typer.Argument(help="Its id, as 'keys list' shows it")],
+    anyway: Annotated[bool, typer.Option("--anyway", help="Also while agents trust no other key that holds")] = False,
+    config: ConfigOption = DEFAULT_CONFIG,
 ) -> None:
-    """Have a key not hold any more: nothing is signed with it from now on."""
+    """Have a key not hold any more: nothing is signed with it from now on.
+
+    Refused while agents trust that key alone and another one holds: they would have to be enrolled anew.
+    """
     from cloud_ingest.commands import keys
     from connectors.ports.clock import SystemClock
 
-    ask(config, lambda database: keys.retire(database, SystemClock(), key, by=user()))
+    ask(config, lambda database: keys.retire(database, SystemClock(), key, by=user(), anyway=anyway))
     typer.echo(f"the key {key} holds no more")

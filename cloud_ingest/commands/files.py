@@ -57,7 +57,8 @@ async def note(session: Session, agent_id: int, action: ApplyDeviceFile, command
 
 
 async def in_use(session: Session, agent: KnownAgent, files: Sequence[FileFact], heard_ms: int) -> None:
-    """What an agent has, by its newest hello."""
+    """What an agent has, by its newest hello; of two facts about one file, the later one."""
+    files = list({file.name: file for file in files}.values())
     await session.execute(
         "DELETE FROM device_file_in_use WHERE agent_id = $1 AND NOT name = ANY($2::text[])",
         agent.agent_id,

@@ -80,14 +80,12 @@ def judged(told: Told, key: AgentKey | None) -> Judged:
     """Whether to believe ``told`` of an agent with ``key``. Pure."""
     if key is None:
         return Judged(told)
+    if key.is_revoked:
+        return Judged(told, f"the key {key.key_id} of the agent was revoked: enrol it anew")
     if not told.is_signed:
-        if key.signs and key.is_revoked:
-            return Judged(told, f"it is not signed, and the key {key.key_id} of the agent was revoked")
         if key.signs:
             return Judged(told, f"it is not signed, and the agent signs with the key {key.key_id}")
         return Judged(told)
-    if key.is_revoked:
-        return Judged(told, f"the key {key.key_id} of the agent was revoked: enrol it anew")
     if problem := told.signature_problem(key.key_id, key.keys):
         return Judged(told, problem)
     return Judged(told, is_genuine=True, first_signed="" if key.signs else key.key_id)
@@ -118,7 +116,7 @@ async def note_signing(session: Session, head: audit.Head, judged_now: Sequence[
             await audit.append(session, head, [deed])
 
 
-async def set_aside(session: Session, agent: KnownAgent, told: Told, problem: str) -> bool:
+async def keep_letter(session: Session, agent: KnownAgent, told: Told, reason: str) -> bool:
     """Into the dead letters, without a number in the ledger, in which its batch has arrived; false when it is full."""
     done = await session.execute(
         "INSERT INTO dead_letter (tenant_id, agent_id, topic, payload, reason, received) "
@@ -128,10 +126,16 @@ async def set_aside(session: Session, agent: KnownAgent, told: Told, problem: st
         agent.agent_id,
         storable(told.topic)[:TOPIC_CHARS_MAX].replace("\0", "\N{REPLACEMENT CHARACTER}"),
         told.payload,
-        f"what it says of commands is not believed: {problem}",
+        storable(reason).replace("\0", "\N{REPLACEMENT CHARACTER}"),
         told.received_ms,
         LETTERS_MAX,
     )
+    return bool(done)
+
+
+async def set_aside(session: Session, agent: KnownAgent, told: Told, problem: str) -> bool:
+    """Keep what is not believed as ``keep_letter`` does, and count it."""
+    kept = await keep_letter(session, agent, told, f"what it says of commands is not believed: {problem}")
     await session.execute(
         "INSERT INTO command_forged AS known (agent_id, tenant_id, count, newest_ms, reason) "
         "VALUES ($1, $2, 1, $3, $4) ON CONFLICT (agent_id) DO UPDATE "
@@ -141,4 +145,4 @@ async def set_aside(session: Session, agent: KnownAgent, told: Told, problem: st
         told.received_ms,
         problem,
     )
-    return bool(done)
+    return kept

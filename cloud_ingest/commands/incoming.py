@@ -108,7 +108,7 @@ def _document(value: Any) -> bytes:
     if not isinstance(value, str) or len(value) > RECORD_CHARS_MAX:
         raise PayloadInvalid("it is no text, or too long a one")
     try:
-        return json.dumps(_storable(json.loads(value)), ensure_ascii=False).encode()
+        return json.dumps(_storable(json.loads(value)), ensure_ascii=False, allow_nan=False).encode()
     except (ValueError, RecursionError) as exc:
         raise PayloadInvalid(f"it is no JSON: {exc}") from exc
 

@@ -19,9 +19,10 @@ from cloud_ingest.commands.refused import RequestRefused, Why
 from connectors.commands.reports import KeyVoucher
 from connectors.commands.signing import SigningKey, TrustedKeys
 from connectors.ports.clock import Clock
-from connectors.ports.database import Database
+from connectors.ports.database import Database, Session
 
 KEYS_MAX: Final = 2
+NAMES_SHOWN: Final = 5
 FILE_BYTES_MAX: Final = 10_000
 
 
@@ -132,10 +133,15 @@ def _vouched(old: SigningKey, key: SigningKey, now_ms: int) -> str:
     return old.sign("lineside-key", KeyVoucher(key_id=key.key_id, issued_ms=now_ms).to_json())
 
 
-async def retire(database: Database, clock: Clock, key_id: str, *, by: str) -> None:
-    """Nothing is signed with it any more, and agents are to forget it. Raises ``RequestRefused``."""
+async def retire(database: Database, clock: Clock, key_id: str, *, by: str, anyway: bool = False) -> None:
+    """Nothing is signed with it any more, and agents are to forget it. Raises ``RequestRefused``.
+
+    Also where another key holds and agents do not trust that one yet, as their newest hellos say, unless ``anyway``.
+    """
     async with database.transaction() as session:
         head = await audit.lock_head(session)
+        if not anyway and (names := await _trusting_no_other(session, key_id)):
+            raise RequestRefused(Why.CONFLICT, "trusted_alone", _strands(names))
         done = await session.execute(
             "UPDATE signing_key SET retired = now(), retired_by = $3 "
             "WHERE tenant_id = $1 AND key_id = $2 AND retired IS NULL",
@@ -146,6 +152,29 @@ async def retire(database: Database, clock: Clock, key_id: str, *, by: str) -> N
         if not done:
             raise RequestRefused(Why.UNKNOWN, "unknown_key", f"there is no key {key_id!r} that holds")
         await audit.append(session, head, [audit.Deed(clock.now_ns() // 1_000_000, by, "key retired", key_id)])
+
+
+async def _trusting_no_other(session: Session, key_id: str) -> list[str]:
+    """Agents that trust this key and no other one that holds; none of them where no other holds."""
+    rows = await session.fetch(
+        "WITH other AS (SELECT key_id FROM signing_key WHERE tenant_id = $1 AND retired IS NULL AND key_id <> $2) "
+        "SELECT group_name || '/' || agent.name AS agent FROM command_journal JOIN agent USING (agent_id) "
+        "WHERE command_journal.tenant_id = $1 AND $2::text = ANY(trusted) AND EXISTS (SELECT FROM other) "
+        "AND NOT EXISTS (SELECT FROM other WHERE other.key_id = ANY(trusted)) ORDER BY 1",
+        audit.TENANT,
+        key_id,
+    )
+    return [str(row["agent"]) for row in rows]
+
+
+def _strands(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:NAMES_SHOWN])
+    more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
+    return (
+        f"{shown}{more} trust no other key that holds, and would take no command until they are enrolled anew: wait "
+        "until they trust the other one ('agent-keys list'); if they never do, as it was made before keys were signed, "
+        "retire that one and make it anew; or say --anyway"
+    )
 
 
 async def listed(database: Database) -> list[dict[str, Any]]:

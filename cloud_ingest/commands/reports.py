@@ -8,19 +8,20 @@ reported are one transaction. A report that comes again is known by (id, journal
 from __future__ import annotations
 
 import asyncio
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from cloud_ingest.commands import audit, book
 from cloud_ingest.commands.book import Change
-from cloud_ingest.commands.genuine import Judged, judge_all, note_signing, set_aside
+from cloud_ingest.commands.genuine import Judged, judge_all, keep_letter, note_signing, set_aside
 from cloud_ingest.commands.incoming import Told, read_told
 from cloud_ingest.commands.journals import take_hello, take_numbers
 from cloud_ingest.commands.reported import actor_of, asked_at_the_box, enter, learn_action, note_waiting, waits
 from cloud_ingest.commands.rules import Party, permitted
 from cloud_ingest.event_log.topics import REPORTS
-from cloud_ingest.historian.failures import Cause, cause_of, reason_of
+from cloud_ingest.historian.failures import Cause, cause_of, reason_of, sentence_of
 from cloud_ingest.historian.identities import Identities
 from cloud_ingest.historian.storing import Place
 from cloud_ingest.historian.work import KnownAgent
@@ -32,7 +33,7 @@ from cloud_ingest.observability.command_events import (
     ReportRefused,
     ReportsTaken,
 )
-from cloud_ingest.observability.events import StoreReached, StoreWaiting
+from cloud_ingest.observability.events import StoreReached, StoreWaiting, StoringFailed
 from cloud_ingest.observability.obstacles import OBSTACLES, commands_partition
 from connectors.commands.states import CommandState
 from connectors.model.back_off import BackOff
@@ -111,21 +112,37 @@ class ReportProjector:
                     emit(StoreReached(part))
 
     async def take(self, records: Sequence[LogRecord]) -> None:
-        """Take ``records`` in one transaction; one that the database refuses is told, and keeps no other from it.
+        """Take ``records`` in one transaction; one that cannot be stored is told, and keeps no other from it.
 
         Raises ``DatabaseUnavailable`` and ``OffsetMoved``.
         """
-        told, refused = self._read(records)
+        told: list[Told] = []
         try:
+            told, refused = self._read(records)
             await self._store(told, records[-1], refused)
-        except StatementRefused as exc:
+        except Exception as exc:  # refused, or a defect of ours that one record brings out: that one is found
             if cause_of(exc) is Cause.OUTSIDE:
                 raise
+            self._identities.forget()
             if len(records) > 1:
                 for record in records:
                     await self.take([record])
                 return
-            await self._store([], records[-1], [*refused, ReportRefused(_name(told), str(exc))])
+            await self._refuse(told, records[0], exc)
+
+    async def _refuse(self, told: Sequence[Told], record: LogRecord, error: Exception) -> None:
+        """Go past a record that cannot be stored. Its message is kept among the dead letters, where those take it."""
+        reason = sentence_of(error)
+        if not isinstance(error, StatementRefused):
+            trace = "".join(traceback.format_exception(error))
+            emit(StoringFailed(REPORTS, self._partition, record.offset, reason, 1, trace))
+        refused = ReportRefused(_name(record), reason)
+        try:
+            await self._store([], record, [refused], lost=[(one, reason) for one in told])
+        except Exception as exc:  # no dead letter either, for the reason that was told
+            if cause_of(exc) is Cause.OUTSIDE:
+                raise
+            await self._store([], record, [refused])
 
     def _read(self, records: Sequence[LogRecord]) -> tuple[list[Told], list[Event]]:
         told: list[Told] = []
@@ -134,16 +151,27 @@ class ReportProjector:
             try:
                 told.append(read_told(record))
             except PayloadInvalid as exc:
-                refused.append(ReportRefused(record.key.decode("utf-8", "replace")[:200], str(exc)))
+                refused.append(ReportRefused(_name(record), str(exc)))
         return told, refused
 
-    async def _store(self, told: Sequence[Told], last: LogRecord, refused: Sequence[Event]) -> None:
-        names: dict[AgentName, KnownAgent] = {one.agent: await self._identities.agent(one.agent) for one in told}
+    async def _store(
+        self,
+        told: Sequence[Told],
+        last: LogRecord,
+        refused: Sequence[Event],
+        lost: Sequence[tuple[Told, str]] = (),
+    ) -> None:
+        """One transaction; ``lost`` are put into the dead letters, each with its reason."""
+        speakers = [one.agent for one in (*told, *(one for one, _ in lost))]
+        names: dict[AgentName, KnownAgent] = {name: await self._identities.agent(name) for name in speakers}
         judged = await judge_all(self._database, told) if told else []
         work = _Work(told=list(refused))
         following = last.offset + 1
         async with self._database.transaction() as session:
             await self._place.move(session, self._next, following, last.time_ms)
+            for letter, reason in lost:
+                about = f"what it says of commands cannot be stored: {reason}"
+                await keep_letter(session, names[letter.agent], letter, about)
             if told:
                 head = await audit.lock_head(session)
                 known = await _known(session, [one.report.id for one in told if one.report is not None])
@@ -160,8 +188,8 @@ class ReportProjector:
             emit(event)
 
 
-def _name(told: Sequence[Told]) -> str:
-    return str(told[0].agent) if told else ""
+def _name(record: LogRecord) -> str:
+    return record.key.decode("utf-8", "replace")[:200]
 
 
 async def _known(session: Session, commands: Sequence[str]) -> _Known:

@@ -237,7 +237,7 @@ async def _target(session: Session, request: CommandRequest) -> Row:
     rows = await session.fetch(
         "SELECT agent.agent_id, acknowledges, tag.datatype, "
         "EXISTS (SELECT FROM signing_key WHERE retired IS NULL) AS has_key, "
-        "(SELECT bool_and(retired_ms IS NOT NULL) AND bool_or(signs) FROM agent_key "
+        "(SELECT bool_and(retired_ms IS NOT NULL) FROM agent_key "
         "    WHERE agent_key.agent = $1 || '/' || $2 AND agent_key.tenant_id = agent.tenant_id) AS is_revoked "
         "FROM agent LEFT JOIN tag ON tag.agent_id = agent.agent_id AND tag.device = $3 AND tag.name = $4 "
         "WHERE group_name = $1 AND agent.name = $2",

@@ -18,8 +18,8 @@ UNDEFINED_TABLE: Final = "42P01"
 OTHER_TABLES: Final = frozenset({CHECK_VIOLATION, UNDEFINED_TABLE})
 """A partition of ``sample`` was made by another process, or dropped by hand."""
 
-_OF_THE_MESSAGE: Final = frozenset({"22", "23", "54"})
-"""A value that its type cannot hold; a constraint; a row or an index entry that is too large."""
+_OF_THE_MESSAGE: Final = frozenset({"21", "22", "23", "54"})
+"""One row named twice; a value that its type cannot hold; a constraint; a row or an index entry that is too large."""
 _UNCLEAR_CLASSES: Final = frozenset({"P0", "44"})
 """A trigger of somebody else, a view with a check."""
 _UNCLEAR_STATES: Final = frozenset({FOREIGN_KEY_VIOLATION, "XX000"})

@@ -111,6 +111,7 @@ class Intake:
         await self._log.ensure(self._topics[REPORTS])
         if state.identity != self._identity:
             self.acknowledging.forget_waiting()
+            self.reports.forget_appended()
         self._identity = state.identity
         self.guard.is_as(state)
         acknowledge = self._options.acknowledge
@@ -211,6 +212,7 @@ class Intake:
         """The log may have lost its end, and have taken others in its place, without our seeing it."""
         self._certain.clear()
         self.acknowledging.forget_appended()
+        self.reports.forget_appended()
 
     async def _places_if_known(self) -> dict[int, int] | None:
         try:

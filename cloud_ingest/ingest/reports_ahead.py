@@ -2,6 +2,8 @@
 
 The message itself is appended after that with all others, and acknowledged then; so a report that is not in the log yet
 is never acknowledged. Nothing is kept here that is not pending in the intake, too, which bounds it.
+
+When the log may have lost its end, reports are appended once more: who reads them knows those that come again.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ class ReportsAhead:
         self._one_at_a_time = asyncio.Lock()
         self._waiting: dict[int, Taken] = {}  # both by identity
         self._appended: dict[int, Taken] = {}
+        self._forgotten = 0
         self._something = asyncio.Event()
 
     def add(self, taken: Taken) -> None:
@@ -46,6 +49,12 @@ class ReportsAhead:
             async with self._one_at_a_time:
                 await self._append(taken for taken in reports if id(taken) not in self._appended)
 
+    def forget_appended(self) -> None:
+        """The log may have lost its end, or be another one: what was appended may not be in it, and waits again."""
+        self._waiting = {**self._appended, **self._waiting}
+        self._appended = {}
+        self._forgotten += 1
+
     def forget(self, messages: Iterable[Taken]) -> None:
         """These messages are pending no more."""
         for taken in messages:
@@ -53,9 +62,12 @@ class ReportsAhead:
             self._appended.pop(id(taken), None)
 
     async def _append(self, messages: Iterable[Taken]) -> None:
-        chosen = list(messages)
-        for taken in chosen:
-            self._waiting.pop(id(taken), None)
-        if chosen:
+        """Append ``messages``; when that fails, they wait on in their places, and come before what has come since."""
+        if chosen := list(messages):
+            before = self._forgotten
             await self._log.append(REPORTS, [taken.record for taken in chosen])
+            if before != self._forgotten:
+                return  # it may be in the log that was before
+            for taken in chosen:
+                self._waiting.pop(id(taken), None)
             self._appended |= {id(taken): taken for taken in chosen}

@@ -89,7 +89,10 @@ class ReportsTaken(Event):
 
 @dataclass(frozen=True, slots=True)
 class ReportRefused(Event):
-    """A report or hello cannot be used: it is not one, or of a command to another agent."""
+    """A report or hello cannot be used: it is not one, of a command to another agent, or cannot be stored.
+
+    One that can be read and not stored is kept among the dead letters.
+    """
 
     level: ClassVar[str] = "warning"
     agent: str

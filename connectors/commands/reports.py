@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr, ValidationError
 
-from connectors.commands.envelope import Milliseconds, Name, Ulid
+from connectors.commands.envelope import Name, Ulid
 from connectors.commands.refusals import Refusal
 from connectors.commands.states import CommandState
 from connectors.model.errors import PayloadInvalid
@@ -20,6 +20,8 @@ FILE_MESSAGE_CHARS_MAX: Final = 300
 FILES_TOLD_MAX: Final = 200
 NAME_CHARS_MAX: Final = 255
 REASON_CHARS_MAX: Final = 1000
+Milliseconds = Annotated[int, Field(ge=0, lt=253_402_300_800_000)]
+"""Of Unix time, until the end of the year 9999: later ones are no times for who shows them."""
 Value = StrictBool | StrictInt | StrictFloat | StrictStr | None
 JournalId = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 Epoch = Annotated[str, Field(pattern=r"^([0-9a-f]{16})?$")]

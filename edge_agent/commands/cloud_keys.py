@@ -77,7 +77,7 @@ class CloudKeys:
         """Read the file, if it has changed since it was read; whether other keys are trusted now."""
         try:
             stat = self._path.stat()
-            seen: Any = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
+            seen: Any = (stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size, stat.st_ino)
         except OSError as exc:
             seen = type(exc).__name__
         if seen == self._seen:

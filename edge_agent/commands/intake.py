@@ -73,8 +73,12 @@ class CommandIntake:
         cloud_now: Callable[[], CloudNow | None],
         clock: Clock,
         taken: Callable[[int], None] = lambda _number: None,
+        mute: Callable[[], str] = lambda: "",
     ) -> None:
-        """``taken`` hears the number of each command that comes into the journal."""
+        """``taken`` hears the number of each command that comes into the journal.
+
+        ``mute`` says why the cloud can be told nothing now, or is empty: of what it says nothing, nobody takes more.
+        """
         self._journal = journal
         self._executor = executor
         self._telling = telling
@@ -84,6 +88,7 @@ class CommandIntake:
         self._cloud_now = cloud_now
         self._clock = clock
         self._count = taken
+        self._mute = mute
         self._waiting: deque[CommandReceived] = deque()
         self._first_s: float | None = None
         self._something = asyncio.Event()
@@ -95,7 +100,13 @@ class CommandIntake:
         """Ids that the journal may have taken, although its disk failed."""
 
     def received(self, message: CommandReceived) -> None:
-        """A message has come; it is looked at soon."""
+        """A message has come; it is looked at soon.
+
+        While the cloud can be told nothing, it is dropped: the cloud sends it again until its time is up.
+        """
+        if problem := self._mute():
+            emit(CommandNotTaken(message.topic, "own_key_unusable", problem))
+            return
         if len(self._waiting) >= WAITING_MAX:
             emit(CommandNotTaken(message.topic, Refusal.TOO_MANY.value, f"{WAITING_MAX} messages wait already"))
             return

@@ -174,13 +174,15 @@ class Journal(JournalReading):
     def signed_with(self, key_id: str) -> int:
         """What is told is signed with this key from now on; how many steps are told once more as it is another one.
 
-        What lay in the outbox by then, or was told since the enrolment, may not have been believed.
-        Raises ``JournalUnavailable``.
+        What lay in the outbox by then, or was told since the enrolment, may not have been believed. Without a key
+        (empty) nothing is told once more. Raises ``JournalUnavailable``.
         """
         with self._transaction() as connection:
-            if self._meta(connection, "signed_with") == key_id:
+            if (self._meta(connection, "signed_with") or "") == key_id:
                 return 0
             self._set_meta(connection, "signed_with", key_id)
+            if not key_id:
+                return 0
             query = (
                 "UPDATE step SET told = 0 WHERE row IN (SELECT row FROM step WHERE step > 0 ORDER BY row DESC LIMIT ?)"
             )

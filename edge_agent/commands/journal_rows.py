@@ -20,6 +20,7 @@ from connectors.commands.envelope import (
 from connectors.commands.refusals import Refusal
 from connectors.commands.reports import DETAIL_CHARS_MAX, CommandReport, HeldLock
 from connectors.commands.states import CommandState
+from connectors.model.texts import storable
 from connectors.ports.device import Value
 
 Source = Literal["cloud", "local", "plain"]
@@ -28,6 +29,8 @@ Source = Literal["cloud", "local", "plain"]
 REASON_TOLD_CHARS: Final = 200
 ACTION_TOLD_CHARS: Final = 8192
 VALUE_TOLD_CHARS: Final = 1000
+TEXT_TOLD_CHARS: Final = 8000
+"""Of a value before or after a write."""
 AGENT_LINE: Final = "agent"
 """The line of a lock on everything."""
 
@@ -209,6 +212,7 @@ def target_of(envelope: Envelope) -> str:
 
 def cut(detail: str) -> str:
     """A detail that fits into a report."""
+    detail = storable(detail)
     return detail if len(detail) <= DETAIL_CHARS_MAX else f"{detail[: DETAIL_CHARS_MAX - 1]}…"
 
 
@@ -235,8 +239,17 @@ def command_of(row: tuple[Any, ...]) -> Command:
 
 
 def reportable(value: Value | None) -> Value | None:
-    """``value`` as a report can hold it: JSON has no infinities, so they become words."""
-    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+    """``value`` as a report can hold it: infinities, which JSON has not, as words, and of a long text the beginning.
+
+    Two such texts, in whatever characters, fit into a report that is signed.
+    """
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, str):
+        text = storable(value)
+        rest = len(text) - TEXT_TOLD_CHARS
+        return text if rest <= 0 else f"{text[:TEXT_TOLD_CHARS]}… (and {rest:,} more characters)"
+    return value
 
 
 def report_of(row: tuple[Any, ...], start: str) -> CommandReport:

@@ -18,6 +18,7 @@ from connectors.ports.clock import Clock
 from connectors.ports.device import Reading, Value
 from edge_agent.commands.executor import FOR_AGENT, NOWHERE, Executor
 from edge_agent.commands.journal_file import JournalUnavailable
+from edge_agent.commands.journal_reading import StateGoesBack
 from edge_agent.commands.journal_rows import Command
 from edge_agent.commands.journal_thread import JournalAccess
 from edge_agent.commands.plant import Plant
@@ -129,6 +130,8 @@ class Recovery:
             )
         except JournalUnavailable as exc:
             return replace(found, detail=f"{found.detail}; it is not written back: {exc}")
+        except StateGoesBack:
+            return found  # a new journal was begun meanwhile, in which it has ended: nothing is written beside it
         if isinstance(back, Refused):
             return replace(found, detail=f"{found.detail}; it is not written back: {back.detail}")
         said = "it is written back" if back.is_done else f"it was written back, which is {back.state}: {back.detail}"

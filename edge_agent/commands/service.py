@@ -37,7 +37,7 @@ from edge_agent.commands.journal_file import JournalUnavailable
 from edge_agent.commands.journal_rows import Command
 from edge_agent.commands.journal_thread import JournalAccess
 from edge_agent.commands.operators import Operators
-from edge_agent.commands.own_key import OwnKey
+from edge_agent.commands.own_key import NotSigned, OwnKey
 from edge_agent.commands.plant import Plant
 from edge_agent.commands.recovery import Recovery
 from edge_agent.commands.targets import Targets
@@ -124,7 +124,7 @@ class Commands:
         )
         self._intake = CommandIntake(
             journal, self.executor, self.telling, targets, keys=self._keys.trusted, authority=lambda: self._authority,
-            cloud_now=self._cloud_now, clock=clock, taken=self._count,
+            cloud_now=self._cloud_now, clock=clock, taken=self._count, mute=lambda: self._own_key.problem,
         )  # fmt: skip
         self._recovery = Recovery(journal, self.executor, plant, targets, clock)
 
@@ -236,8 +236,12 @@ class Commands:
             self._hello_due.clear()
             if not is_asked and not self.is_connected():
                 continue  # it would wait in the outbox, and its answer would say nothing
+            if self._own_key.problem:
+                continue  # it would not be believed; with the key comes the next one
             try:
                 await self._hello()
+            except NotSigned:
+                continue
             except (JournalUnavailable, OutboxUnavailable):
                 await asyncio.sleep(RETRY_S)
 
@@ -319,17 +323,22 @@ class Commands:
 
     async def _keep_keys(self) -> None:
         """Enrolment writes the files while the agent runs: its own key, and those of the cloud."""
+        is_other = False
         while True:
             await asyncio.sleep(KEYS_LOOK_S)
             if self._own_key.look():
+                is_other = True
+                self._hello_due.set()
+            if is_other:
                 with contextlib.suppress(JournalUnavailable):
                     await self._sign_from_now_on()
-                self._hello_due.set()
+                    is_other = False
+                self.telling.wake()  # what could not be signed
             await self._keys.look_and_note()
 
     async def _sign_from_now_on(self) -> None:
         """With another key, the newest steps are told once more. Raises ``JournalUnavailable``."""
-        if self._own_key.key_id:
+        if not self._own_key.problem:
             await self.telling.signed_with(self._own_key.key_id)
 
 

@@ -3,6 +3,8 @@
 A step stays untold in the journal until the outbox has its report, also over a crash; one that is told twice has the
 same identity (id, journal, step). That it was told is noted a moment later, and of several at once: the disk has more
 urgent things to take while a command is done.
+
+While what is told cannot be signed (``NotSigned``), nothing is: it waits until somebody calls ``wake``.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from connectors.model.errors import OutboxUnavailable
 from edge_agent.commands.journal_file import JournalUnavailable
 from edge_agent.commands.journal_rows import Untold
 from edge_agent.commands.journal_thread import JournalAccess
+from edge_agent.commands.own_key import NotSigned
 
 TOLD_AT_ONCE: Final = 200
 TOLD_MAX: Final = 200
@@ -46,7 +49,7 @@ class Telling:
         records: Records,
         sealed: Callable[[CommandReport], bytes] = CommandReport.to_json,
     ) -> None:
-        """``sealed`` makes of a report what the outbox takes: signed, where the agent has a key."""
+        """``sealed`` makes of a report what the outbox takes: signed, where the agent has a key; or ``NotSigned``."""
         self._journal = journal
         self._sealed = sealed
         self._records = records
@@ -55,6 +58,8 @@ class Telling:
         self._told: list[int] = []  # in the outbox, and not yet noted in the journal; TOLD_MAX and one page at most
         self._note_by_s: float | None = None
         self._unjournalled: deque[CommandReport] = deque(maxlen=UNJOURNALLED_MAX)
+        self._keys_had = 0
+        """What was on its way when this changed may be signed with the key of before: it stays untold."""
 
     def wake(self) -> None:
         """There is something in the journal that the cloud is to hear of now."""
@@ -77,9 +82,14 @@ class Telling:
         self.wake()
 
     async def signed_with(self, key_id: str) -> None:
-        """The agent has this key: what was told without it is told once more. Raises ``JournalUnavailable``."""
+        """The agent has this key: what was told without it is told once more. Raises ``JournalUnavailable``.
+
+        Empty: it has none, so that the next one is another one, also when it is the one of before.
+        """
+        self._keys_had += 1
         await self._note_told()
         if await self._journal.call(lambda journal: journal.signed_with(key_id)):
+            self._told.clear()
             self.wake()
 
     async def run(self) -> None:
@@ -99,25 +109,32 @@ class Telling:
                     await self._tell_all()
                 if self._note_by_s is not None and self._note_by_s <= asyncio.get_running_loop().time():
                     await self._note_told()
+            except NotSigned:
+                continue
             except (JournalUnavailable, OutboxUnavailable):
                 self.wake()
                 await asyncio.sleep(RETRY_S)
 
     async def _tell_all(self) -> None:
         while self._unjournalled:
-            waiting = list(self._unjournalled)
+            waiting, key = list(self._unjournalled), self._keys_had
             self._unjournalled.clear()
             try:
                 await self._records.tell(await self._all_sealed(waiting))
-            except OutboxUnavailable:
+            except (NotSigned, OutboxUnavailable):
                 self._unjournalled.extendleft(reversed(waiting))
                 raise
+            if key != self._keys_had:
+                self._unjournalled.extendleft(reversed(waiting))
         while True:
             if len(self._told) >= TOLD_MAX:
                 await self._note_told()
             if not (untold := await self._untold()):
                 return
+            key = self._keys_had
             await self._records.tell(await self._all_sealed([each.report for each in untold]))
+            if key != self._keys_had:
+                continue
             self._told += [each.row for each in untold]
             if self._note_by_s is None:
                 self._note_by_s = asyncio.get_running_loop().time() + NOTE_S

@@ -131,7 +131,7 @@ class OwnKeyRead(Event):
 
 @dataclass(frozen=True, slots=True)
 class OwnKeyUnusable(Event):
-    """The agent's own key cannot be used: what it tells is not signed, and the cloud does not believe it."""
+    """The agent's own key cannot be used: until it can, the cloud is told nothing, and no command of it is taken."""
 
     level: ClassVar[str] = "error"
     reason: str

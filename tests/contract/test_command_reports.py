@@ -9,7 +9,11 @@ from typing import Any
 import pytest
 
 from cloud_ingest.commands import audit, questions, reports
+from cloud_ingest.historian.dead_letters import letters
+from cloud_ingest.historian.work import KnownAgent
 from cloud_ingest.observability.command_events import JournalRestored, ReportRefused
+from cloud_ingest.observability.events import StoringFailed
+from connectors.commands.reports import CommandReport
 from connectors.commands.states import FINAL, CommandState, may_follow
 from connectors.model.delivery import AgentName
 from connectors.model.errors import OffsetMoved
@@ -141,12 +145,41 @@ async def test_what_cannot_be_read_or_stored_keeps_no_other_report_from_being_ta
             here.agent.record({COMMAND_REPORT: "{}"}),
             here.agent.record({HELLO: "not JSON"}),
             Wire("spBv1.0/plant/NDATA/line-1", b"\x12\xff"),
-            here.report("01JDV3W3Z8Q6C0V2B7N4M5K9XS", WAY[0], time_ms=(1 << 53) - 1, detail="nul \0 inside"),
+            here.report("01JDV3W3Z8Q6C0V2B7N4M5K9XS", WAY[0], time_ms=253_402_300_799_999, detail="nul \0 inside"),
             here.agent.hello(JOURNAL, previous="f" * 16),  # no epoch that the database could hold
         ]
         await Reading(here).take(*bad[:2], here.report(command, WAY[0]), *bad[2:], here.report(command, WAY[2]))
         assert await here.states(command) == ["requested", "received", "succeeded"]
         assert len([event for event in emitted if isinstance(event, ReportRefused)]) >= 3
+        found = await questions.command(here.database, "01JDV3W3Z8Q6C0V2B7N4M5K9XS")
+        assert found["requested"].year == 9999
+
+
+async def test_a_report_that_brings_out_a_defect_is_a_dead_letter_and_keeps_no_other_from_being_taken(
+    database_dsn: str, emitted: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = reports.actor_of
+
+    def broken(agent: KnownAgent, report: CommandReport) -> str:
+        if report.detail == "broken":
+            raise KeyError("a defect\0")
+        return real(agent, report)
+
+    monkeypatch.setattr(reports, "actor_of", broken)
+    async with office(database_dsn) as here:
+        command, other = await sent(here, "one"), await sent(here, "two")
+        await Reading(here).take(
+            here.report(command, WAY[0]), here.report(other, WAY[0], detail="broken"), here.report(command, WAY[2])
+        )
+        assert await here.states(command) == ["requested", "received", "succeeded"]
+        assert await here.states(other) == ["requested"]
+        (letter,) = await letters(here.database, agent=str(here.agent.name))
+        assert "cannot be stored: a defect of Lineside" in letter.reason
+        (refused,) = [event for event in emitted if isinstance(event, ReportRefused)]
+        assert refused.agent == str(here.agent.name)
+        (failed,) = [event for event in emitted if isinstance(event, StoringFailed)]
+        assert "in broken" in failed.traceback
+        assert (await here.fetch("SELECT FROM command_forged")) == []
 
 
 # -- hellos ------------------------------------------------------------------------------------------------------------
@@ -207,6 +240,14 @@ async def test_more_batches_than_the_start_before_has_declared_show_a_restored_d
         await reading.take(PlayedAgent().hello(JOURNAL, previous=format_epoch(here.agent.epoch)))
         (request,) = await here.fetch("SELECT restored FROM time_request")
         assert request["restored"]
+
+
+async def test_a_hello_that_names_a_file_twice_is_taken_with_what_it_says_last(database_dsn: str) -> None:
+    async with office(database_dsn) as here:
+        files = [{"name": "press.yaml", "sha256": "", "version": number, "state": "in_use"} for number in (1, 2)]
+        await Reading(here).take(here.agent.hello(JOURNAL, files=files))
+        (row,) = await here.fetch("SELECT version FROM device_file_in_use")
+        assert row["version"] == 2
 
 
 async def test_hellos_of_many_agents_at_once_are_all_taken(database_dsn: str) -> None:

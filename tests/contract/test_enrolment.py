@@ -207,6 +207,35 @@ async def test_a_token_is_for_an_agent_that_can_be_one(tmp_path: Path, database_
 # -- new keys ----------------------------------------------------------------------------------------------------------
 
 
+async def test_the_only_key_that_an_agent_trusts_is_not_retired_while_another_one_holds(
+    tmp_path: Path, database_dsn: str
+) -> None:
+    async with office(database_dsn) as here:
+        await here.fetch("DELETE FROM signing_key RETURNING 1")
+        paths = [tmp_path / "1.jwk", tmp_path / "2.jwk"]
+        first = await keys.create(here.database, here.clock, paths[0], by="root")
+        second = await keys.create(here.database, here.clock, paths[1], by="root", voucher=paths[0])
+        reading = Reading(here)
+
+        async def trusts(*trusted: str) -> None:
+            await reading.take(here.agent.hello(JOURNAL, trusted=trusted))
+
+        await trusts(first)
+        with pytest.raises(RequestRefused, match=f"{here.agent.name} trust no other key that holds") as caught:
+            await keys.retire(here.database, here.clock, first, by="root")
+        assert caught.value.code == "trusted_alone"
+        assert set(await keys.holding(here.database)) == {first, second}
+        await keys.retire(here.database, here.clock, second, by="root")  # nobody trusts that one
+        await keys.retire(here.database, here.clock, first, by="root")  # there is no other to wait for
+        paths = [tmp_path / "3.jwk", tmp_path / "4.jwk"]
+        third = await keys.create(here.database, here.clock, paths[0], by="root")
+        fourth = await keys.create(here.database, here.clock, paths[1], by="root", voucher=paths[0])
+        await trusts(third, fourth)
+        await keys.retire(here.database, here.clock, third, by="root")
+        await keys.create(here.database, here.clock, tmp_path / "5.jwk", by="root", voucher=paths[1])
+        await keys.retire(here.database, here.clock, fourth, by="root", anyway=True)
+
+
 async def test_an_agent_that_trusts_the_signing_key_is_told_when_other_keys_hold(
     tmp_path: Path, database_dsn: str
 ) -> None:

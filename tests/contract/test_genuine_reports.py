@@ -155,6 +155,23 @@ async def test_after_its_key_was_revoked_nothing_is_believed_until_it_is_enrolle
         assert await here.states(command) == ["requested", "received"]
 
 
+async def test_an_agent_whose_key_was_revoked_before_its_first_signature_is_not_believed_unsigned(
+    database_dsn: str,
+) -> None:
+    own = SigningKey.generate()
+    async with office(database_dsn) as here:
+        await enrol(here, own, signs=False)
+        command = await sent(here)
+        await here.fetch("UPDATE agent_key SET retired_ms = 2, retired_by = 'anna' RETURNING 1")
+        await Reading(here).take(here.report(command, RECEIVED))
+        assert await here.states(command) == ["requested"]
+        (letter,) = await letters(here.database, agent=str(here.agent.name))
+        assert f"the key {own.key_id} of the agent was revoked" in letter.reason
+        with pytest.raises(RequestRefused) as refused:
+            await here.ask("another")
+        assert refused.value.code == "agent_revoked"
+
+
 async def test_an_old_signed_hello_in_a_newer_batch_says_nothing(database_dsn: str) -> None:
     own = SigningKey.generate()
     async with office(database_dsn) as here:

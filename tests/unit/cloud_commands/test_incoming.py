@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from cloud_ingest.commands.incoming import read_told
 from cloud_ingest.event_log.topics import raw_record
-from connectors.commands.reports import CommandReport
+from connectors.commands.reports import CommandReport, HeldLock, Hello
 from connectors.commands.states import CommandState
 from connectors.model.errors import PayloadInvalid
 from connectors.ports.event_log import LogRecord
@@ -50,3 +51,22 @@ def test_what_is_no_report_is_refused_with_a_sentence(value: str | bytes, name: 
 def test_bytes_that_are_no_message_are_refused(payload: bytes) -> None:
     with pytest.raises(PayloadInvalid):
         read_told(record(Wire("spBv1.0/plant/NDATA/line-1", payload)))
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e400"])
+def test_a_number_that_is_none_in_json_is_refused_wherever_it_stands(number: str) -> None:
+    text = report(action={"value": 7}).to_json().decode().replace("7}", f"[{number}]}}")
+    with pytest.raises(PayloadInvalid, match="it is no JSON"):
+        read_told(record(PlayedAgent().record({COMMAND_REPORT: text})))
+
+
+def test_a_time_after_the_year_9999_is_refused_in_reports_and_locks() -> None:
+    latest = 253_402_300_799_999
+    assert datetime.fromtimestamp(latest / 1000, UTC).year == 9999
+    lock = HeldLock(line="press", reason="", actor="carla", since_ms=latest)
+    hello = Hello(nonce="0" * 32, journal="a" * 32, number=0, start="", held=(lock,))
+    for name, said in ((COMMAND_REPORT, report(time_ms=latest)), (HELLO, hello)):
+        text = said.to_json().decode()
+        read_told(record(PlayedAgent().record({name: text})))
+        with pytest.raises(PayloadInvalid, match="less than 253402300800000"):
+            read_told(record(PlayedAgent().record({name: text.replace(str(latest), str(latest + 1))})))

@@ -181,6 +181,25 @@ async def test_the_end_of_a_pulse_is_in_the_journal_before_it_is_written(tmp_pat
 
 
 @virtual_time
+async def test_a_pulse_whose_journal_is_begun_anew_before_its_end_is_left_as_it_is_and_others_go_on(
+    tmp_path: Path,
+) -> None:
+    id_ = journalled(Line(tmp_path), writes=1, tag="go", before=False)
+    press = PlayedPress()
+    press.holds["go"], press.read_s = True, 5.0
+    async with running(Line(tmp_path, press, start=2), knows_time=False) as line:
+        await until(lambda: line.hellos)
+        line.tell_time(restored=True)
+        report = await line.done(id_)
+        await asyncio.sleep(30.0)
+        line.tell_time()
+        await until(lambda: line.commands.is_clock_known)
+        answer = await line.commands.operators.write("press", "speed", 9, "on with it", "carla")
+        assert (await line.done(answer["id"])).state is CommandState.SUCCEEDED
+    assert (report.state, press.writes) == (CommandState.UNKNOWN, [("speed", 9)])
+
+
+@virtual_time
 async def test_a_sequence_that_was_cut_off_is_unknown_and_not_gone_on_with(tmp_path: Path) -> None:
     line = Line(tmp_path)
     async with running(line):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,8 @@ from connectors.commands.reports import CommandReport, Hello, read_record
 from connectors.commands.sealed import JWS_KINDS
 from connectors.commands.signing import SignatureRefused, SigningKey, TrustedKeys
 from connectors.commands.states import CommandState
-from edge_agent.commands.own_key import KEY_FILE
+from connectors.commands.ulid import new_ulid
+from edge_agent.commands.own_key import KEY_FILE, OwnKey
 from edge_agent.commands.telling import NOTE_S
 from edge_agent.config.durable_files import write_new_file
 from tests.unit.commands.played_line import Line, running, until
@@ -36,6 +38,12 @@ def check_all_signed(line: Line, key: SigningKey, first: int = 0) -> None:
     for said, signed in pairs:
         kind = Hello if isinstance(said, Hello) else CommandReport
         assert read_record(kind, keys.verify(JWS_KINDS[said.kind], signed)) == said
+
+
+def inside(record: bytes) -> CommandReport | Hello:
+    document = json.loads(record)
+    payload = TrustedKeys({OWN.key_id: OWN.public_jwk()}).verify(JWS_KINDS[document["kind"]], document["signed"])
+    return read_record(Hello if document["kind"] == "hello" else CommandReport, payload)
 
 
 @virtual_time
@@ -81,13 +89,109 @@ async def test_with_a_new_key_while_it_runs_the_agent_tells_its_steps_again_sign
 
 
 @virtual_time
-async def test_a_key_that_others_may_read_is_not_used_and_status_says_so(tmp_path: Path) -> None:
+async def test_with_a_key_that_others_may_read_nothing_is_told_status_says_so_and_chmod_mends_it(
+    tmp_path: Path,
+) -> None:
     enrolled(tmp_path)
     (tmp_path / KEY_FILE).chmod(0o644)
     line = Line(tmp_path)
-    async with running(line):
+    async with running(line, knows_time=False):
+        await asyncio.sleep(30.0)
         assert "chmod 600" in line.commands.own_key_problem
-        assert set(line.records.signed) == {""}
+        assert line.records.said == []
+        (tmp_path / KEY_FILE).chmod(0o600)
+        await until(lambda: line.hellos)
+        assert not line.commands.own_key_problem
+    check_all_signed(line, OWN)
+
+
+@virtual_time
+async def test_reports_that_are_on_their_way_while_the_key_changes_are_told_again_signed(tmp_path: Path) -> None:
+    line = Line(tmp_path)
+    go, tell = asyncio.Event(), line.records.tell
+
+    async def slowly(records: Sequence[bytes]) -> None:
+        if b'"kind":"report"' in records[0]:
+            await go.wait()
+        await tell(records)
+
+    async with running(line):
+        line.records.tell = slowly  # type: ignore[method-assign]
+        id_ = line.send(line.envelope()).id
+        await until(lambda: line.press.writes)
+        enrolled(tmp_path)
+        await until(lambda: line.commands.own_key)
+        await asyncio.sleep(1.0)
+        go.set()
+        await until(lambda: len(line.reports) == 6)
+        await asyncio.sleep(2 * NOTE_S)
+        assert line.states(id_) == ["received", "executing", "succeeded"] * 2
+        assert line.journal.journal.untold(10) == []
+    check_all_signed(line, OWN, first=len(line.records.said) - 3)
+
+
+@virtual_time
+async def test_a_key_that_comes_while_the_journal_cannot_be_written_is_noted_when_it_can(tmp_path: Path) -> None:
+    line = Line(tmp_path)
+    async with running(line):
+        await line.done(line.send(line.envelope()).id)
+        await asyncio.sleep(2 * NOTE_S)
+        line.journal.is_full = True
+        enrolled(tmp_path)
+        await until(lambda: line.commands.own_key)
+        await asyncio.sleep(60.0)
+        assert len(line.reports) == 3
+        line.journal.is_full = False
+        await until(lambda: len(line.reports) == 6)
+    check_all_signed(line, OWN, first=len(line.records.said) - 3)
+
+
+@virtual_time
+async def test_what_is_done_while_the_key_is_unusable_is_told_signed_when_it_is_usable_again(tmp_path: Path) -> None:
+    enrolled(tmp_path)
+    line = Line(tmp_path)
+    async with running(line):
+        await line.done(line.send(line.envelope()).id)
+        await asyncio.sleep(2 * NOTE_S)
+        (tmp_path / KEY_FILE).chmod(0o644)
+        await until(lambda: line.commands.own_key_problem)
+        before = len(line.records.said)
+        answer = await line.commands.operators.write("press", "speed", 8, "too slow", "carla")
+        await until(lambda: ("speed", 8) in line.press.writes)
+        not_taken = line.send(line.envelope("speed", 9))
+        await asyncio.sleep(700.0)  # more than two hellos
+        assert len(line.records.said) == before
+        assert line.journal.journal.command(not_taken.id) is None, "the cloud could not hear what became of it"
+        (tmp_path / KEY_FILE).chmod(0o600)
+        await line.done(answer["id"])
+        await until(lambda: len(line.records.said) >= before + 4)
+        told = [each for each in line.reports if each.id == answer["id"]]
+        assert [each.step for each in told] == [1, 2, 3]
+        assert all(said in told for said in line.reports[3:]), "nothing else is told once more"
+    check_all_signed(line, OWN)
+    assert line.press.writes == [("speed", 7), ("speed", 8)]
+
+
+@virtual_time
+async def test_what_was_told_while_the_key_was_gone_is_told_again_signed_when_it_is_back(tmp_path: Path) -> None:
+    enrolled(tmp_path)
+    async with running(Line(tmp_path)) as line:
+        id_ = line.send(line.envelope()).id
+        await line.done(id_)
+        (tmp_path / KEY_FILE).unlink()
+        await until(lambda: not line.commands.own_key)
+        answer = await line.commands.operators.write("press", "speed", 8, "too slow", "carla")
+        await line.done(answer["id"])
+        assert not line.records.signed[-1]
+        await asyncio.sleep(2 * NOTE_S)
+        before = len(line.records.said)
+        enrolled(tmp_path)
+        await until(lambda: len(line.records.said) >= before + 7)
+        check_all_signed(line, OWN, first=before)
+        again = [each for each in line.records.said[before:] if isinstance(each, CommandReport)]
+        assert [(each.id, each.step) for each in again] == [
+            (each, step) for each in (id_, answer["id"]) for step in (1, 2, 3)
+        ]
 
 
 @virtual_time
@@ -122,3 +226,33 @@ async def test_a_hello_says_why_a_line_is_locked_and_what_its_audit_log_is_now(t
         await until(lambda: line.hellos[-1].audit_base == hello.audit_number)
         assert line.hellos[-1].audit_base_hash == hello.audit_hash
         assert line.hellos[-1].audit_number > hello.audit_number
+
+
+@virtual_time
+async def test_however_long_a_text_a_tag_holds_what_becomes_of_the_command_is_told_with_its_beginning(
+    tmp_path: Path,
+) -> None:
+    enrolled(tmp_path)
+    async with running(Line(tmp_path)) as line:
+        line.press.holds["speed"] = "\x01\ud83d" * 100_000
+        report = await line.done(line.send(line.envelope()).id)
+        assert isinstance(report.before, str)
+        assert report.before.startswith("\x01\ufffd\x01\ufffd")
+        assert report.before.endswith("… (and 192,000 more characters)")
+        assert report.after == 7
+    check_all_signed(line, OWN)
+
+
+def test_what_is_too_long_to_be_signed_is_told_without_its_largest_parts(tmp_path: Path) -> None:
+    enrolled(tmp_path)
+    own = OwnKey(tmp_path / KEY_FILE)
+    assert own.look()
+    given = {"id": new_ulid(1), "journal": "ab" * 16, "number": 1, "step": 1, "state": "succeeded", "time_ms": 1,
+             "actor": "agent", "detail": "done"}  # fmt: skip
+    report = CommandReport.model_validate({**given, "before": "x" * 200_000, "action": {"do": "write"}})
+    assert inside(own.sealed(report)) == CommandReport.model_validate(given)
+    said = {"nonce": "0" * 32, "journal": "ab" * 16, "number": 1, "start": f"{1:016x}"}
+    lock = {"reason": "\x01" * 1000, "actor": "carla", "since_ms": 1}
+    lines = [f"line-{number}" for number in range(100)]
+    hello = Hello.model_validate({**said, "locks": lines, "held": [{"line": line, **lock} for line in lines]})
+    assert inside(own.sealed(hello)) == Hello.model_validate({**said, "locks": lines})

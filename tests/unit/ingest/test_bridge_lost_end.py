@@ -7,9 +7,11 @@ import zlib
 import pytest
 from bridge_steps import FakeLog, Stage, eventually, quick_retries, settled
 
-from cloud_ingest.event_log.topics import RAW
+from cloud_ingest.event_log.topics import RAW, REPORTS
 from cloud_ingest.ingest import intake as intake_module
 from cloud_ingest.observability.metrics import LOG_ENDS_LOST
+from connectors.commands.reports import CommandReport
+from connectors.commands.states import CommandState
 from connectors.model.datatypes import DataType
 from connectors.ports.event_log import Record
 from tests.played_agent import PlayedAgent, Sample, Wire
@@ -227,3 +229,22 @@ async def test_in_normal_operation_every_batch_is_acknowledged_without_being_sen
             await eventually(lambda count=count: sent.end == count)
             sent.historian_at(count)
         await sent.acknowledged(*range(2, 31))
+
+
+async def test_a_report_that_was_lost_with_the_end_is_in_the_log_again_before_its_message_is_acknowledged() -> None:
+    stage = Stage()
+    agent = PlayedAgent()
+    report = CommandReport(
+        id="01JDV3W3Z8Q6C0V2B7N4M5K9XR", journal="ab" * 16, number=1, step=1, state=CommandState.RECEIVED, time_ms=1,
+        actor="agent",
+    )  # fmt: skip
+    async with stage.running():
+        stage.log.answers_lost = 1
+        stage.send(agent.report(report))
+        await eventually(lambda: not stage.log.server.available)
+        assert len(stage.log.records(REPORTS)) == 1
+        for partition in stage.log.server.topics[REPORTS].partitions:
+            partition.records, partition.next_offset = [], 0
+        stage.log.server.available = True
+        await eventually(lambda: stage.broker.acknowledged()[0])
+        assert len(stage.log.records(REPORTS)) == 1

@@ -119,6 +119,50 @@ async def test_what_the_log_does_not_take_is_said_to_who_appends_the_message_and
     assert log.appended == values([one])
 
 
+async def test_reports_that_the_log_did_not_take_are_not_overtaken_by_those_that_come_after_them() -> None:
+    log, messages = SlowLog(), reports(3)
+    async with running(log) as ahead:
+        log.failures = 1
+        ahead.add(messages[0])
+        await settle()
+        assert log.calls == 1
+        ahead.add(messages[1])
+        await settle()
+        assert log.appended == values(messages[:2])
+        await ahead.appended(messages[:2])
+        ahead.add(messages[2])
+        await settle()
+    assert log.appended == values(messages)
+
+
+async def test_reports_of_which_nobody_knows_whether_they_are_in_the_log_are_appended_again_in_their_order() -> None:
+    log, messages = SlowLog(), reports(3)
+    async with running(log) as ahead:
+        ahead.add(messages[0])
+        ahead.add(messages[1])
+        await settle()
+        log.appended.clear()  # it has lost its end
+        ahead.forget_appended()
+        ahead.add(messages[2])
+        await settle()
+        await ahead.appended(messages)
+    assert log.appended == values(messages)
+
+
+async def test_a_report_that_was_on_its_way_when_the_log_became_uncertain_is_appended_again() -> None:
+    log, (one,) = SlowLog(), reports(1)
+    async with running(log) as ahead:
+        log.go.clear()
+        ahead.add(one)
+        await settle()
+        ahead.forget_appended()
+        log.go.set()
+        await settle()
+        await ahead.appended([one])
+        await ahead.appended([one])
+    assert log.appended == values([one, one])
+
+
 async def test_a_message_without_report_waits_for_none() -> None:
     agent, log, (one,) = PlayedAgent(), SlowLog(), reports(1)
     wire = agent.born()
