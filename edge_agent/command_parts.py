@@ -86,7 +86,8 @@ def command_parts(
         actions=actions,
         files=None if applying is None else lambda: applying.now,
     )
-    restarting.being_done, restarting.hold = commands.executor.being_done, commands.executor.gate.close
+    restarting.being_done = commands.executor.being_done
+    restarting.hold, restarting.let_go = commands.executor.gate.close, commands.executor.gate.open
     installing.locks = lambda: commands.operators.locks
     if applying is not None:
         applying.locks, applying.changed = lambda: commands.operators.locks, commands.say_hello

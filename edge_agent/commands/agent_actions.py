@@ -59,6 +59,8 @@ class Restarting:
         """The commands under way but one; the executor knows."""
         self.hold: Callable[[str], None] = lambda _id: None
         """From now on no command to a device begins, until the one with this id has ended; the executor sees to it."""
+        self.let_go: Callable[[str], None] = lambda _id: None
+        """The command with this id holds nothing any more, though it has not ended."""
 
     async def quiet(self, id_: str) -> Refused | None:
         """Wait until no other command than this one is being done, but not for long; then none begins any more."""

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from connectors.commands.signing import TrustedKeys
 
 LOOK_S: Final = 0.2
+LAUNCHER_S_MAX: Final = 30.0
+"""For so long commands to devices wait for the launcher, which looks for orders four times a second."""
 
 
 class InstallWork:
@@ -98,6 +100,8 @@ class InstallWork:
         except OSError as exc:
             if folder.order() != order:
                 return Outcome(CommandState.FAILED, f"installed, and not used: the launcher's order: {exc}")
+        await asyncio.sleep(LAUNCHER_S_MAX)
+        self._restarting.let_go(command.id)  # its disk may refuse it for long: meanwhile the machines are worked with
         await asyncio.Future[None]()  # the launcher ends this agent
         raise AssertionError("a future that nobody sets")
 

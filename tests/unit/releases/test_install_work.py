@@ -66,7 +66,10 @@ class Agent:
         environ = {ENV_FOLDER: str(self.root), ENV_RELEASE: "1.0.0-a"} if launcher else {}
         self.begun: list[str] = []
         config = AgentConfig.model_construct(releases=settings, outbox=OutboxSettings())
-        self.work = InstallWork(config, Releases(environ), Restarting(lambda _why: None), lambda: ["oven", "press"])
+        self.held: list[str] = []
+        restarting = Restarting(lambda _why: None)
+        restarting.hold, restarting.let_go = self.held.append, self.held.remove
+        self.work = InstallWork(config, Releases(environ), restarting, lambda: ["oven", "press"])
 
     async def begin(self, step: str) -> Refused | None:
         self.begun.append(step)
@@ -105,6 +108,23 @@ async def test_a_good_release_is_installed_and_the_launcher_gets_its_order(
     assert agent.begun == ["install 1.1.0", f"go to {name}"]
     assert agent.folder.problem(name) == ""
     assert [path.name for path in agent.root.glob("*/*") if "downloads" in path.parts] == []
+    assert agent.held == [ID], "no command to a device begins, as the agent is about to end"
+    doing.cancel()
+    await asyncio.wait([doing])
+
+
+async def test_a_launcher_that_does_not_come_keeps_no_command_to_a_device_waiting_for_ever(
+    tmp_path: Path, packed: tuple[Server, str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, url, sha256 = packed
+    monkeypatch.setattr(installation, "_make", fake_make)
+    monkeypatch.setattr(release_work, "LAUNCHER_S_MAX", 0.05)
+    agent = Agent(tmp_path, url)
+    doing = asyncio.create_task(agent.work.do(command(sha256=sha256), agent.begin))
+    async with asyncio.timeout(20):
+        while agent.folder.order() is None or agent.held:  # noqa: ASYNC110  a file
+            await asyncio.sleep(0.01)
+    assert not doing.done(), "the launcher may come still"
     doing.cancel()
     await asyncio.wait([doing])
 
