@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -27,6 +27,7 @@ from tests.contract.historian_steps import (
     plant,
 )
 from tests.played_agent import NOW_MS, PlayedAgent, Sample, Wire
+from tests.servers.kafka import KafkaServer
 
 _times_ms = count(time.time_ns() // 1_000_000 - 60_000)
 
@@ -130,18 +131,26 @@ def cut_short(folder: Path, partition: int) -> None:
     os.truncate(segment, segment.stat().st_size - 1)
 
 
+@pytest.fixture
+def own_kafka(tmp_path: Path) -> Iterator[KafkaServer]:
+    """A broker of its own, whose files are cut off: no other test finds them so, or has been there before."""
+    server = KafkaServer(tmp_path)
+    server.start()
+    yield server
+    server.stop()
+
+
 @pytest.mark.kafka
 async def test_after_a_power_loss_of_a_single_kafka_broker_new_records_are_stored(
-    database_dsn: str, kafka_server: Any
+    database_dsn: str, own_kafka: KafkaServer
 ) -> None:
     agent = PlayedAgent()
-    kafka_server.start()
-    async with plant(RawLogOnKafka(kafka_server), database_dsn) as made:
+    async with plant(RawLogOnKafka(own_kafka), database_dsn) as made:
         partition = await begun(made, agent)
         async with made.projecting():
-            kafka_server.kill()
-            cut_short(kafka_server._folder, partition)
-            await asyncio.to_thread(kafka_server.start)
+            own_kafka.kill()
+            cut_short(own_kafka._folder, partition)
+            await asyncio.to_thread(own_kafka.start)
             ends = await made.log.end_offsets(RAW)
             assert ends[partition] < 10
             with pytest.raises(EventLogUnavailable, match="out of order sequence number"):
