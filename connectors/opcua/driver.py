@@ -3,32 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from typing import Final
-from urllib.parse import urlparse
+from collections.abc import Callable, Mapping, Sequence
 
 from asyncua.client.client import Client
 from asyncua.ua.uaerrors import UaError
 
 from connectors.model.errors import DeviceUnavailable
 from connectors.opcua.binding import Binding, BoundTag, bind_tags, read_limits
+from connectors.opcua.opening import opened, renew_channel, unavailable
 from connectors.opcua.publishing import Publishing
 from connectors.opcua.session import OpcUaSession
 from connectors.opcua.settings import OpcUaDevice
-from connectors.opcua.status import connect_reason, loss_reason
+from connectors.opcua.status import loss_reason
 from connectors.opcua.subscriptions import Subscriptions
 from connectors.ports.clock import Clock
 from connectors.ports.device import Acquisition, Reading, TagProblem, Value
-
-SESSION_TIMEOUT_MS: Final = 60_000
-"""A session that a killed agent left behind holds a place on the server for this long."""
-
-CHANNEL_RENEWAL: Final = 0.7
-"""The secure channel is renewed when this part of its lifetime has passed (Part 4, 5.5.2: at 75 %)."""
-
-CLOSE_S_MAX: Final = 2.0
-PORT_DEFAULT: Final = 4840
 
 
 class OpcUaDriver:
@@ -54,14 +43,14 @@ class OpcUaDriver:
 
     async def acquire(self, acquisition: Acquisition) -> None:
         """See ``DeviceDriver``."""
-        async with self._connected() as client:
+        async with opened(self._device) as client:
             try:
                 await self._subscribe_and_publish(client, acquisition)
             except* (TimeoutError, UaError, OSError, DeviceUnavailable) as group:
                 said, _others = group.split(DeviceUnavailable)  # who noticed it first may not be the first in the group
                 if said is not None:
                     raise _first(said) from group
-                raise self._unavailable(loss_reason, _first(group)) from group
+                raise unavailable(self._device, loss_reason, _first(group)) from group
             finally:
                 self._session = None
 
@@ -106,7 +95,7 @@ class OpcUaDriver:
                 self._retry_problems(client, acquisition, subscriptions, publishing, binding),
                 name=f"{self._device.name} retry",
             )
-            tasks.create_task(self._renew_channel(client), name=f"{self._device.name} channel renewal")
+            tasks.create_task(renew_channel(client), name=f"{self._device.name} channel renewal")
 
     async def _monitor(
         self, subscriptions: Subscriptions, publishing: Publishing, tags: list[BoundTag], binding: Binding
@@ -159,49 +148,6 @@ class OpcUaDriver:
     ) -> None:
         if again.bound or before != binding.problems:
             await self._report(acquisition, binding)
-
-    async def _renew_channel(self, client: Client) -> None:
-        while True:
-            await asyncio.sleep(client.secure_channel_timeout / 1000.0 * CHANNEL_RENEWAL)
-            await client.open_secure_channel(renew=True)
-
-    @contextlib.asynccontextmanager
-    async def _connected(self) -> AsyncIterator[Client]:
-        client = Client(self._device.endpoint, timeout=self._device.timeout_s)
-        client.name = client.description = "Lineside edge agent"
-        client.application_uri = "urn:lineside:edge-agent"
-        client.session_timeout = SESSION_TIMEOUT_MS
-        if self._device.security.user is not None:
-            client.set_user(self._device.security.user)
-            password = self._device.security.password
-            client.set_password("" if password is None else password.get_secret_value())
-        try:
-            await client.connect_socket()
-            await client.send_hello()
-            await client.open_secure_channel()
-            await client.create_session()
-            await client.activate_session(client._username, client._password)  # noqa: SLF001
-        except (TimeoutError, UaError, OSError) as exc:
-            client.disconnect_socket()
-            raise self._unavailable(connect_reason, exc) from exc
-        except asyncio.CancelledError:
-            client.disconnect_socket()
-            raise
-        try:
-            yield client
-        finally:
-            with contextlib.suppress(UaError, OSError, asyncio.TimeoutError):
-                async with asyncio.timeout(CLOSE_S_MAX):
-                    await client.close_session()
-                    await client.close_secure_channel()
-            client.disconnect_socket()
-
-    def _unavailable(
-        self, say: Callable[[BaseException, str, int, float], str], error: BaseException
-    ) -> DeviceUnavailable:
-        place = urlparse(self._device.endpoint)
-        reason = say(error, place.hostname or "", place.port or PORT_DEFAULT, self._device.timeout_s)
-        return DeviceUnavailable(f"{self._device.name}: {reason}")
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
