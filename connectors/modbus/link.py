@@ -9,7 +9,8 @@ from typing import Protocol, TypeAlias
 
 from connectors.modbus.command import CommandRequest
 from connectors.modbus.counters import ModbusCounters
-from connectors.modbus.frames import ReplyInvalid, ReplyReader
+from connectors.modbus.frames import Framing, ReplyInvalid
+from connectors.modbus.mbap import MbapReader
 from connectors.modbus.scan import BlockRead
 from connectors.model.errors import DeviceUnavailable
 
@@ -39,7 +40,7 @@ class ModbusLink(asyncio.BufferedProtocol):
     def __init__(self, owner: LinkOwner, counters: ModbusCounters) -> None:
         self._owner = owner
         self._counters = counters
-        self._reader: ReplyReader[Request] = ReplyReader(counters)
+        self._reader: Framing[Request] = MbapReader(counters)
         self._space = self._reader.space
         self.in_flight: Mapping[int, Request] = self._reader.in_flight
         """The requests that wait for their replies, by transaction, the oldest first."""
@@ -81,13 +82,9 @@ class ModbusLink(asyncio.BufferedProtocol):
 
     def send(self, requests: Iterable[Request], first_transaction: int) -> None:
         """Send requests in one write, with transactions that count up from ``first_transaction`` modulo 65536."""
-        parts: list[bytes] = []
-        for number, request in enumerate(requests, first_transaction):
-            transaction = number & 0xFFFF
-            self._reader.expect(transaction, request)
-            parts += (transaction.to_bytes(2, "big"), request.request_tail)
+        data = self._reader.encode(requests, first_transaction)
         if self._transport is not None:
-            self._transport.write(b"".join(parts))
+            self._transport.write(data)
 
     def forget(self, transaction: int) -> None:
         """The reply to this request is not waited for any more."""

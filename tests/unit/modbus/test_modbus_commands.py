@@ -8,7 +8,8 @@ import pytest
 
 from connectors.modbus.command import Command, CommandRequest
 from connectors.modbus.counters import ModbusCounters
-from connectors.modbus.frames import ReplyInvalid, ReplyReader
+from connectors.modbus.frames import ReplyInvalid
+from connectors.modbus.mbap import MbapReader
 from connectors.modbus.plan import planned_tags
 from connectors.modbus.request_queue import Priority, RequestQueue
 from connectors.modbus.settings import ModbusDevice, ModbusTag
@@ -59,7 +60,7 @@ def test_the_frames_are_those_of_the_specification(tag: dict[str, Any], value: A
 
 
 def received(request: CommandRequest, reply: bytes, parts: int = 1) -> list[tuple[CommandRequest, int]]:
-    reader: ReplyReader[CommandRequest] = ReplyReader(ModbusCounters())
+    reader: MbapReader[CommandRequest] = MbapReader(ModbusCounters())
     reader.expect(0x0102, request)
     found = []
     size = -(-len(reply) // parts)

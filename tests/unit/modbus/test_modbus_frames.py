@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connectors.modbus.counters import ModbusCounters
-from connectors.modbus.frames import COMPLETE, ReadFrame, ReplyInvalid, ReplyReader
+from connectors.modbus.frames import COMPLETE, ReadFrame, ReplyInvalid
+from connectors.modbus.mbap import MbapReader
 from connectors.modbus.plan import coalesce, planned_tags
 from connectors.modbus.settings import IN_FLIGHT_MAX, ModbusDevice
 
@@ -31,7 +32,7 @@ def reply(pdu: bytes, transaction: int = TRANSACTION, unit_id: int = 9) -> bytes
     return transaction.to_bytes(2, "big") + b"\0\0" + (len(pdu) + 1).to_bytes(2, "big") + bytes((unit_id,)) + pdu
 
 
-def feed(reader: ReplyReader[ReadFrame], data: bytes) -> list[tuple[ReadFrame, int]]:
+def feed(reader: MbapReader[ReadFrame], data: bytes) -> list[tuple[ReadFrame, int]]:
     replies: list[tuple[ReadFrame, int]] = []
     while data:
         space = reader.space()
@@ -48,9 +49,9 @@ DATA = b"\x01\x02\x03\x04"
 GOOD = reply(b"\x03\x04" + DATA)
 
 
-def expecting(*transactions: int) -> tuple[ReplyReader[ReadFrame], list[ReadFrame]]:
+def expecting(*transactions: int) -> tuple[MbapReader[ReadFrame], list[ReadFrame]]:
     """A reader that waits for replies to one read each, and these reads."""
-    reader: ReplyReader[ReadFrame] = ReplyReader(ModbusCounters())
+    reader: MbapReader[ReadFrame] = MbapReader(ModbusCounters())
     reads = [frame() for _ in transactions or (TRANSACTION,)]
     for transaction, read in zip(transactions or (TRANSACTION,), reads, strict=True):
         reader.expect(transaction, read)
