@@ -1,6 +1,7 @@
-"""One request in bytes, and what is known of its reply: the same whatever carries it, and without I/O.
+"""One request in bytes, and what is known of its reply, without I/O; ``Framing``, what a connection asks of the rest.
 
-pymodbus builds the requests. How requests and replies are wrapped on a connection is said by ``Framing``.
+pymodbus builds the requests. Both are kept as Modbus/TCP has them after the transaction: protocol, length, unit, and
+then what is the same on every kind of connection.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ _REQUESTS: Final[dict[int, type[ModbusPDU]]] = {
 _ECHO_BYTES: Final = {5: 6, 6: 6, 15: 6, 16: 6, 22: 8}
 """What follows the length in the reply to a write (Modbus Application Protocol 1.1b3, sections 6.5, 6.6, 6.11 to 6.16):
 unit, function, address, and the value, the count or both masks."""
-_FRAMER: Final = FramerSocket(DecodePDU(is_server=False))
+FRAMER: Final = FramerSocket(DecodePDU(is_server=False))
 
 
 class ReplyInvalid(LinesideError):
@@ -81,7 +82,7 @@ class ReadFrame(Frame):
         request = _REQUESTS[function](dev_id=unit_id, address=block.address, count=block.count)
         length = 3 + block.byte_count
         reply_tail = bytes((0, 0, length >> 8, length & 0xFF, unit_id, function, block.byte_count))
-        super().__init__(_FRAMER.buildFrame(request)[2:], reply_tail, into, block.place)
+        super().__init__(FRAMER.buildFrame(request)[2:], reply_tail, into, block.place)
 
 
 class WriteFrame(Frame):
@@ -90,7 +91,7 @@ class WriteFrame(Frame):
     __slots__ = ()
 
     def __init__(self, request: ModbusPDU, place: str) -> None:
-        request_tail = _FRAMER.buildFrame(request)[2:]
+        request_tail = FRAMER.buildFrame(request)[2:]
         length = _ECHO_BYTES[request.function_code]
         reply_tail = bytes((0, 0, 0, length)) + request_tail[UNIT_AT : UNIT_AT + length]
         into = memoryview(bytearray(PREFIX_BYTES + length - HEAD_BYTES))

@@ -12,18 +12,14 @@ from struct import Struct
 from types import MappingProxyType
 from typing import Final, Generic
 
-from pymodbus.framer import FramerSocket
-from pymodbus.pdu import DecodePDU
-
 from connectors.modbus.counters import ModbusCounters
-from connectors.modbus.frames import COMPLETE, HEAD_BYTES, PREFIX_BYTES, ReplyInvalid, Request, checked_reply
+from connectors.modbus.frames import COMPLETE, FRAMER, HEAD_BYTES, PREFIX_BYTES, ReplyInvalid, Request, checked_reply
 from connectors.modbus.settings import IN_FLIGHT_MAX
 
 FRAME_BYTES_MAX: Final = 260
 _RECEIVE_BYTES: Final = (IN_FLIGHT_MAX + 1) * FRAME_BYTES_MAX
 """All replies that can be under way, and one more that nobody asked for."""
 _TRANSACTION: Final = Struct(">H")
-_FRAMER: Final = FramerSocket(DecodePDU(is_server=False))
 
 
 class MbapReader(Generic[Request]):
@@ -49,12 +45,8 @@ class MbapReader(Generic[Request]):
         """Where the next bytes are to be put; never empty."""
         return self._view[self._filled :] if self._filled else self._view
 
-    def expect(self, transaction: int, request: Request) -> None:
-        """From now on the reply to ``request`` is waited for; at most ``IN_FLIGHT_MAX`` are waited for at once."""
-        self._expected[transaction] = request
-
     def encode(self, requests: Iterable[Request], first_transaction: int) -> bytes:
-        """See ``Framing``; transactions are counted modulo 65536."""
+        """See ``Framing``; transactions are counted modulo 65536. At most ``IN_FLIGHT_MAX`` are waited for at once."""
         parts: list[bytes] = []
         for number, request in enumerate(requests, first_transaction):
             transaction = number & 0xFFFF
@@ -100,7 +92,7 @@ class MbapReader(Generic[Request]):
                 return
             # pymodbus knows units whose exceptions say one byte too little in their length: give it that byte too.
             end = min(self._filled, max(HEAD_BYTES, PREFIX_BYTES + length))
-            used, unit_id, transaction, pdu = _FRAMER.decode(bytes(self._view[:end]))
+            used, unit_id, transaction, pdu = FRAMER.decode(bytes(self._view[:end]))
             request = self._expected.get(transaction)
             if request is None:
                 self.late_count += 1

@@ -61,7 +61,7 @@ def test_the_frames_are_those_of_the_specification(tag: dict[str, Any], value: A
 
 def received(request: CommandRequest, reply: bytes, parts: int = 1) -> list[tuple[CommandRequest, int]]:
     reader: MbapReader[CommandRequest] = MbapReader(ModbusCounters())
-    reader.expect(0x0102, request)
+    reader.encode([request], 0x0102)
     found = []
     size = -(-len(reply) // parts)
     for at in range(0, len(reply), size):

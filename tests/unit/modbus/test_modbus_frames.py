@@ -54,7 +54,7 @@ def expecting(*transactions: int) -> tuple[MbapReader[ReadFrame], list[ReadFrame
     reader: MbapReader[ReadFrame] = MbapReader(ModbusCounters())
     reads = [frame() for _ in transactions or (TRANSACTION,)]
     for transaction, read in zip(transactions or (TRANSACTION,), reads, strict=True):
-        reader.expect(transaction, read)
+        reader.encode([read], transaction)
     return reader, reads
 
 
@@ -101,6 +101,16 @@ def test_late_replies_and_any_division_into_packets_change_nothing(
     assert reader.late_count == len(others)
     if answer[1] == COMPLETE:
         assert bytes(read.into) == DATA
+
+
+def test_transactions_begin_anew_after_the_last_one() -> None:
+    reader: MbapReader[ReadFrame] = MbapReader(ModbusCounters())
+    reads = [frame() for _ in range(4)]
+    sent = reader.encode(reads, 0x1FFFE)  # whoever counts need not know of the limit
+    size = len(sent) // len(reads)
+    assert [sent[at : at + 2].hex() for at in range(0, len(sent), size)] == ["fffe", "ffff", "0000", "0001"]
+    answers = b"".join(reply(b"\x03\x04" + DATA, number) for number in (1, 0, 0xFFFF, 0xFFFE))
+    assert feed(reader, answers) == [(read, COMPLETE) for read in reversed(reads)]
 
 
 def test_what_follows_a_reply_belongs_to_no_request() -> None:
