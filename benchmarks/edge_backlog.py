@@ -8,6 +8,7 @@ meanwhile, and how large the agent becomes. The host acknowledges as the bridge 
 
 from __future__ import annotations
 
+import asyncio
 import json
 import statistics
 import tempfile
@@ -23,6 +24,7 @@ from benchmarks.edge_run import agent_file
 from benchmarks.processes import BIN, Program, python
 from benchmarks.report import Figure, report
 from connectors.model.datatypes import DataType
+from connectors.model.errors import LinesideError
 from connectors.model.samples import SampleBatch
 from connectors.model.tags import DeviceName, TagName, TagType
 from edge_agent.buffer.outbox import Commit, Outbox
@@ -105,11 +107,10 @@ def _drain(agent: Program, folder: Path, broker: MosquittoBroker, stack: ExitSta
 
 
 def _status(socket: Path) -> dict[str, Any]:
-    import asyncio
-
+    """What the agent says of itself; nothing while it does not answer."""
     try:
         answer: dict[str, Any] = asyncio.run(call(socket, "status"))
-    except Exception:
+    except LinesideError:
         return {}
     return answer
 

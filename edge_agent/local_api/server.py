@@ -21,6 +21,8 @@ from edge_agent.local_api.protocol import REQUEST_BYTES_MAX, parse_request
 from edge_agent.observability.agent_events import Fault, SocketUnavailable
 
 CLIENTS_MAX: Final = 32
+RETRY_FIRST_S: Final = 1.0
+RETRY_LONGEST_S: Final = 60.0
 
 
 Handler = Callable[[Mapping[str, Any]], AsyncIterator[Any]]
@@ -55,12 +57,23 @@ class LocalApi:
                 self._path.unlink()
 
     async def _listen(self) -> asyncio.Server:
-        back_off = BackOff(1.0, 60.0)
+        """The socket, with its mode; nobody can connect before the caller serves.
+
+        It is made and handed over without a wait between, so that whoever ends this leaves no socket open: this agent
+        would take it for another one's.
+        """
+        back_off = BackOff(RETRY_FIRST_S, RETRY_LONGEST_S)
         while True:
             try:
                 self._make_way()
-                server = await asyncio.start_unix_server(self._accept, str(self._path), limit=REQUEST_BYTES_MAX)
-                os.chmod(self._path, self._mode)
+                server = await asyncio.start_unix_server(
+                    self._accept, str(self._path), limit=REQUEST_BYTES_MAX, start_serving=False
+                )
+                try:
+                    os.chmod(self._path, self._mode)
+                except OSError:
+                    server.close()
+                    raise
             except OSError as exc:
                 wait_s = back_off.next_s()
                 emit(SocketUnavailable(str(self._path), str(exc), round(wait_s, 1)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import socket as sockets
 import stat
 import tempfile
@@ -246,6 +247,37 @@ async def test_the_socket_of_a_living_agent_is_not_taken_away(path: Path) -> Non
     async with serving(path):
         with pytest.raises(AlreadyRunning, match="another agent answers at"):
             await LocalApi(path, MODE, {}).run()
+        assert await call(path, "echo") == {}
+
+
+@pytest.mark.parametrize("steps", range(5))
+async def test_one_that_is_ended_while_it_begins_leaves_nobody_at_the_socket(path: Path, steps: int) -> None:
+    """Else the next part of the same agent would find its own socket taken, and take it for another agent's."""
+    begins = asyncio.create_task(LocalApi(path, MODE, {}).run())
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    begins.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await begins
+    async with serving(path):
+        assert await call(path, "echo") == {}
+
+
+async def test_a_socket_whose_mode_cannot_be_set_is_not_left_open_and_is_tried_again(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edge_agent.local_api.server.RETRY_FIRST_S", 0.01)
+    refused = iter([PermissionError(1, "Operation not permitted")])
+    really = os.chmod
+
+    def chmod(*args: Any) -> None:
+        if (error := next(refused, None)) is not None:
+            raise error
+        really(*args)
+
+    monkeypatch.setattr("edge_agent.local_api.server.os.chmod", chmod)
+    async with serving(path):
+        assert next(refused, None) is None
         assert await call(path, "echo") == {}
 
 
