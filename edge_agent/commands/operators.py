@@ -9,7 +9,7 @@ import asyncio
 import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 from connectors.commands.envelope import ULID_PATTERN, Action, AgentAction, Envelope, RunCommand, WriteTag
@@ -34,7 +34,6 @@ LOCAL_S: Final = 300.0
 """So long a local command may wait for approval, or for its turn."""
 LISTED_MAX: Final = 1000
 BEGIN_S_MAX: Final = 20.0
-BEGIN_LOOK_S: Final = 0.02
 REASON_CHARS_MAX: Final = 1000
 
 
@@ -215,13 +214,22 @@ class Operators:
         """Ask for what may end the agent: how it stands once it was begun, or has ended. Raises as ``write``."""
         command = await self._take(action, reason, actor, NOT_STAGED)
         if command.state is CommandState.RECEIVED:
-            self._executor.submit(command)
-        for _ in range(round(BEGIN_S_MAX / BEGIN_LOOK_S)):
-            command = await self._known(command.id)
-            if command.state is not CommandState.RECEIVED:
-                break
-            await asyncio.sleep(BEGIN_LOOK_S)
+            command = await self._begun(command)
         return {**self._answer(command), "waits_for_approval": False}
+
+    async def _begun(self, command: Command) -> Command:
+        """As it stands when it was begun: the agent may end a moment later, and answers nobody then."""
+        with self._executor.work.beginning(command) as begins:
+            begun = asyncio.create_task(begins.wait(), name=f"{command.id} begins")
+            ended = asyncio.create_task(self._executor.ended(command), name=f"{command.id} ends")
+            try:
+                await asyncio.wait([begun, ended], timeout=BEGIN_S_MAX, return_when=asyncio.FIRST_COMPLETED)
+                if ended.done():
+                    return await ended
+                return replace(command, state=CommandState.EXECUTING) if begun.done() else command
+            finally:
+                begun.cancel()
+                ended.cancel()
 
     async def _do(self, action: Action, reason: str, actor: str, stage: Staged) -> Any:
         command = await self._take(action, reason, actor, stage)

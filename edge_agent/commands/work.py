@@ -6,7 +6,8 @@ Each write and each call is in the journal before it begins, and begins once.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Final
 
@@ -51,6 +52,16 @@ class Work:
         self._targets = targets
         self._clock = clock
         self._begun: dict[str, int] = {}
+        self._waits: dict[str, asyncio.Event] = {}
+
+    @contextlib.contextmanager
+    def beginning(self, command: Command) -> Iterator[asyncio.Event]:
+        """An event that is set in the moment in which the command was begun, before it does anything."""
+        begins = self._waits[command.id] = asyncio.Event()
+        try:
+            yield begins
+        finally:
+            del self._waits[command.id]
 
     def begun(self, command: Command) -> int:
         """How many writes and calls of a command were begun, since it was handed over."""
@@ -257,6 +268,8 @@ class Work:
         now_ms = self._clock.now_ns() // 1_000_000
         await self._journal.call(lambda journal: journal.writing(command.number, now_ms, before=before, detail=detail))
         self._begun[command.id] = self.begun(command) + 1
+        if (begins := self._waits.get(command.id)) is not None:
+            begins.set()
 
     def _writable(self, device: str, tag: str) -> WritableSettings:
         settings = self._targets.tag(device, tag)

@@ -234,6 +234,10 @@ async def test_a_cluster_that_names_addresses_which_lead_nowhere_is_told(tmp_pat
     server.start()
     try:
         said = await refusal(kafka_settings(server.bootstrap, timeout="2s"))
+        for _ in range(10):
+            if "its brokers do not answer" not in said:
+                break  # one that has just been started does not know its own address yet
+            said = await refusal(kafka_settings(server.bootstrap, timeout="2s"))
     finally:
         server.stop()
     assert f"Kafka at {server.bootstrap} could not be reached within 2 s: it answers, and names its brokers" in said

@@ -14,6 +14,7 @@ from connectors.commands.refusals import Refusal
 from connectors.commands.states import CommandState
 from edge_agent.commands.agent_actions import Begin, Restarting, agent_works
 from edge_agent.commands.executor import Switches
+from edge_agent.commands.journal_file import JournalUnavailable
 from edge_agent.commands.journal_rows import Command
 from edge_agent.commands.targets import Refused
 from edge_agent.commands.writing import Outcome
@@ -68,6 +69,36 @@ async def test_a_restart_is_asked_for_once_and_the_next_start_reports_it(tmp_pat
         await asyncio.sleep(60.0)
         assert third.restarts == []
         assert set(third.states(id_)) <= {"succeeded"}, "told once more at most, and the same"
+
+
+@virtual_time
+async def test_who_asks_at_the_box_is_answered_before_the_agent_ends_for_it(tmp_path: Path) -> None:
+    async with running(Agent(tmp_path)) as agent:
+        await asyncio.sleep(1.0)
+
+        def ends(_why: str) -> None:  # from now on the journal answers nobody: the disk is slow, and the agent ends
+            agent.restarts.append("asked")
+            agent.journal.before_call = lambda: (_ for _ in ()).throw(JournalUnavailable("it is being closed"))
+
+        agent.restarting._restart = ends
+        begun = asyncio.create_task(agent.commands.operators.begin(Restart(), "the press is slow", "carla"))
+        await until(lambda: agent.restarts)
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert begun.done(), "at once, while the socket is still there"
+        answer = begun.result()
+        assert (answer["state"], answer["waits_for_approval"]) == ("executing", False)
+        agent.journal.before_call = lambda: None
+
+
+@virtual_time
+async def test_who_asks_at_the_box_for_what_is_refused_is_told_why(tmp_path: Path) -> None:
+    async with running(Agent(tmp_path)) as agent:
+        await asyncio.sleep(1.0)
+        await agent.commands.operators.lock("agent", "the laptop is plugged in", "carla")
+        answer = await agent.commands.operators.begin(Restart(), "the press is slow", "dora")
+        assert (answer["state"], answer["code"]) == ("refused", "locked")
+        assert agent.restarts == []
 
 
 @virtual_time
