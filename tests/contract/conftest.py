@@ -9,6 +9,7 @@ from lineside.servers.child_process import ProgramMissing, ServerNotStarted
 
 from tests.contract.historian_steps import RawLog, RawLogOnKafka, RawLogOnPostgres
 from tests.servers.modbus import ModbusServer
+from tests.servers.node_opcua import NodeOpcUaServer
 from tests.servers.opcua import OpcUaServer
 from tests.servers.sparkplug_peers import Peer, sparkplug_payload, tahu
 
@@ -32,6 +33,18 @@ def opcua_server() -> Iterator[OpcUaServer]:
     server.start()
     yield server
     server.kill()
+
+
+@pytest.fixture(scope="module")
+def node_opcua() -> Iterator[NodeOpcUaServer]:
+    """A server of node-opcua without security, with the tests' types of data; shared: each test names its own nodes."""
+    server = NodeOpcUaServer(nodesets=["press.NodeSet2.xml"])
+    try:
+        server.start()
+    except (ProgramMissing, ServerNotStarted) as exc:
+        pytest.fail(str(exc), pytrace=False)
+    yield server
+    server.close()
 
 
 @pytest.fixture(params=["tahu", "sparkplug_payload"])

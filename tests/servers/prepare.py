@@ -10,6 +10,7 @@ from lineside.servers.postgres import binaries
 
 from tests.servers.kafka import fetch_jars
 from tests.servers.modbus import built_server
+from tests.servers.node_opcua import node_opcua
 from tests.servers.sparkplug_peers import sparkplug_payload, tahu
 
 
@@ -25,10 +26,13 @@ def main() -> int:
         print("Sparkplug peers: fetching from Maven Central and npm, if they are not here yet", flush=True)
         tahu()
         sparkplug_payload()
+        print("node-opcua: fetching from npm, if it is not here yet", flush=True)
+        node_opcua()
     except (ProgramMissing, ServerNotStarted, subprocess.CalledProcessError) as exc:
         print(f"the tests cannot run: {exc}", file=sys.stderr)
         return 1
-    print("servers for tests: Mosquitto, Kafka, PostgreSQL, libmodbus, open62541, Eclipse Tahu, sparkplug-payload")
+    opcua = "open62541, node-opcua"
+    print(f"servers for tests: Mosquitto, Kafka, PostgreSQL, libmodbus, {opcua}, Eclipse Tahu, sparkplug-payload")
     return 0
 
 
