@@ -5,9 +5,9 @@ One bad node never stops its neighbours: whatever cannot be bound is a ``TagProb
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeVar
+from typing import Any
 
 from asyncua import ua
 from asyncua.client.client import Client
@@ -20,27 +20,13 @@ from connectors.model.quality import (
     BAD_WAITING_FOR_INITIAL_DATA,
 )
 from connectors.model.tags import TagName, TagType
-from connectors.opcua.node_ids import NAMESPACE_INDEX_MAX, parse_written
+from connectors.opcua.addresses import resolve
+from connectors.opcua.attributes import read_attributes, read_namespaces
+from connectors.opcua.operation_limits import OperationLimits
 from connectors.opcua.settings import OpcUaTag
 from connectors.opcua.status import tag_reason
 from connectors.opcua.wire_types import ABSTRACT_AND_DERIVED, BUILT_IN, WIRE_TYPES
 from connectors.ports.device import TagProblem
-
-T = TypeVar("T")
-NODES_PER_CALL_MAX: Final = 1000
-"""Nodes in one request to a server that names no limit of its own."""
-
-_SERVER_STATE: Final = ua.NodeId(ua.Int32(2259), ua.Int16(0))
-_MAX_NODES_PER_READ: Final = ua.NodeId(ua.Int32(11705), ua.Int16(0))
-_MAX_ITEMS_PER_CALL: Final = ua.NodeId(ua.Int32(11714), ua.Int16(0))
-
-
-@dataclass(frozen=True, slots=True)
-class OperationLimits:
-    """How many nodes one request may name (Part 5, 6.3.11 OperationLimitsType)."""
-
-    nodes_per_read: int = NODES_PER_CALL_MAX
-    items_per_call: int = NODES_PER_CALL_MAX
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,85 +57,24 @@ class Binding:
     problems: dict[int, TagProblem] = field(default_factory=dict)
 
 
-async def read_limits(client: Client) -> OperationLimits:
-    """The server's operation limits; those it does not name, or sets to 0 (no limit), are Lineside's own."""
-    values = await read_attributes(client, [_MAX_NODES_PER_READ, _MAX_ITEMS_PER_CALL], [AttributeIds.Value])
-    found = [
-        value.Value.Value if value.Value is not None and isinstance(value.Value.Value, int) else 0 for value in values
-    ]
-    reads, items = (min(limit, NODES_PER_CALL_MAX) if limit > 0 else NODES_PER_CALL_MAX for limit in found)
-    return OperationLimits(reads, items)
-
-
-async def read_state(client: Client) -> None:
-    """Ask the server for its state, whatever it says: a sign of life. Raises what asyncua raises when none comes."""
-    await read_attributes(client, [_SERVER_STATE], [AttributeIds.Value])
-
-
 async def bind_tags(
     client: Client, tags: Sequence[OpcUaTag], chosen: Sequence[int], limits: OperationLimits
 ) -> Binding:
     """Bind the tags at the indices ``chosen``. Raises what asyncua raises when the connection is lost."""
     binding = Binding()
     namespaces = await read_namespaces(client)
-    nodes: dict[int, ua.NodeId] = {}
-    for index in chosen:
-        try:
-            nodes[index] = parse_node_id(tags[index].at, namespaces)
-        except ValueError as exc:
-            binding.problems[index] = TagProblem(TagName(tags[index].name), str(exc), BAD_NODE_ID_UNKNOWN)
+    nodes, refused = await resolve(client, {index: tags[index].at for index in chosen}, namespaces, limits)
+    for index, reason in refused.items():
+        binding.problems[index] = TagProblem(TagName(tags[index].name), reason, BAD_NODE_ID_UNKNOWN)
     attributes = [AttributeIds.Value, AttributeIds.DataType]
-    for part in chunks(list(nodes.items()), max(1, limits.nodes_per_read // len(attributes))):
-        values = await read_attributes(client, [node for _, node in part], attributes)
-        for (index, node), value, datatype in zip(part, values[::2], values[1::2], strict=True):
-            found = _wire_type(tags[index], value, datatype)
-            if isinstance(found, TagProblem):
-                binding.problems[index] = found
-            else:
-                binding.bound[index] = _bound(tags[index], index, node, found)
+    values = await read_attributes(client, list(nodes.values()), attributes, limits.reads)
+    for (index, node), value, datatype in zip(nodes.items(), values[::2], values[1::2], strict=True):
+        found = _wire_type(tags[index], value, datatype)
+        if isinstance(found, TagProblem):
+            binding.problems[index] = found
+        else:
+            binding.bound[index] = _bound(tags[index], index, node, found)
     return binding
-
-
-def parse_node_id(at: str, namespaces: Sequence[str]) -> ua.NodeId:
-    """The node id that ``at`` writes; ``nsu=`` is looked up among the server's ``namespaces``.
-
-    Raises ``ValueError`` with a sentence when the server has no such namespace, or the text is no node id.
-    """
-    written = parse_written(at)
-    namespace = written.namespace
-    if isinstance(namespace, str):
-        if namespace not in namespaces:
-            known = ", ".join(repr(known) for known in namespaces[1:9])
-            raise ValueError(f"the server has no namespace {namespace!r}; it has {known}")
-        namespace = namespaces.index(namespace)
-    identifier: Any = written.identifier  # asyncua's own types are subclasses that nothing asks for
-    return ua.NodeId(identifier, ua.Int16(namespace))
-
-
-def chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
-    """``items`` in pieces of at most ``size``."""
-    for at in range(0, len(items), size):
-        yield items[at : at + size]
-
-
-async def read_namespaces(client: Client) -> list[str]:
-    """The namespaces of the server, by index. Raises what asyncua raises."""
-    (value,) = await read_attributes(client, [ua.NodeId(ua.Int32(2255), ua.Int16(0))], [AttributeIds.Value])
-    names = value.Value.Value if value.Value is not None else None
-    if not isinstance(names, list):
-        return ["http://opcfoundation.org/UA/"]
-    return [str(name) for name in names[: NAMESPACE_INDEX_MAX + 1]]
-
-
-async def read_attributes(
-    client: Client, nodes: Sequence[ua.NodeId], attributes: Sequence[AttributeIds]
-) -> list[ua.DataValue]:
-    """Each attribute of each node, without times. Raises what asyncua raises."""
-    params = ua.ReadParameters(TimestampsToReturn=ua.TimestampsToReturn.Neither)
-    params.NodesToRead = [
-        ua.ReadValueId(NodeId=node, AttributeId=attribute) for node in nodes for attribute in attributes
-    ]
-    return await client.uaclient.read(params)
 
 
 def _wire_type(tag: OpcUaTag, value: ua.DataValue, datatype: ua.DataValue) -> _WireType | TagProblem:

@@ -9,8 +9,9 @@ from asyncua.client.client import Client
 from asyncua.ua.uaerrors import UaError
 
 from connectors.model.errors import DeviceUnavailable
-from connectors.opcua.binding import Binding, BoundTag, bind_tags, read_limits
+from connectors.opcua.binding import Binding, BoundTag, bind_tags
 from connectors.opcua.opening import opened, renew_channel, unavailable
+from connectors.opcua.operation_limits import OperationLimits, read_limits
 from connectors.opcua.publishing import Publishing
 from connectors.opcua.session import OpcUaSession
 from connectors.opcua.settings import OpcUaDevice
@@ -76,7 +77,7 @@ class OpcUaDriver:
         return self._session
 
     async def _subscribe_and_publish(self, client: Client, acquisition: Acquisition) -> None:
-        limits = await read_limits(client)
+        limits = await read_limits(client, self._device.limits)
         binding = await bind_tags(client, self._device.tags, range(len(self._device.tags)), limits)
         subscriptions = Subscriptions(client, self._device, limits)
         self._lag_s = lambda: subscriptions.lag_s_max
@@ -92,7 +93,7 @@ class OpcUaDriver:
             tasks.create_task(session.watch(), name=f"{self._device.name} answers")
             tasks.create_task(publishing.run(subscriptions), name=f"{self._device.name} publishing")
             tasks.create_task(
-                self._retry_problems(client, acquisition, subscriptions, publishing, binding),
+                self._retry_problems(client, acquisition, subscriptions, publishing, binding, limits),
                 name=f"{self._device.name} retry",
             )
             tasks.create_task(renew_channel(client), name=f"{self._device.name} channel renewal")
@@ -120,6 +121,7 @@ class OpcUaDriver:
         subscriptions: Subscriptions,
         publishing: Publishing,
         binding: Binding,
+        limits: OperationLimits,
     ) -> None:
         """Bind again, from time to time, what could not be bound, and what has changed its type."""
         while True:
@@ -131,7 +133,7 @@ class OpcUaDriver:
                 raise DeviceUnavailable(f"{self._device.name}: {what} type on the server ({names}); connecting anew")
             if not binding.problems:
                 continue
-            again = await bind_tags(client, self._device.tags, sorted(binding.problems), await read_limits(client))
+            again = await bind_tags(client, self._device.tags, sorted(binding.problems), limits)
             before = dict(binding.problems)
             for index in again.bound:
                 binding.problems.pop(index, None)

@@ -11,7 +11,9 @@ from asyncua.client.client import Client
 from asyncua.ua.attribute_ids import AttributeIds
 from asyncua.ua.uaprotocol_auto import Argument as DecodedArgument
 
-from connectors.opcua.binding import declared_type, parse_node_id, read_attributes
+from connectors.opcua.addresses import parse_node_id, plain_node_id
+from connectors.opcua.attributes import read_attributes
+from connectors.opcua.binding import declared_type
 from connectors.opcua.node_ids import split_method
 from connectors.opcua.values import variant_of
 from connectors.ports.device import Value
@@ -77,7 +79,7 @@ async def _owner_of(client: Client, method: ua.NodeId, written: str) -> ua.NodeI
     if len(found) != 1:
         how_many = "no object has" if not found else f"{len(found)} objects have"
         raise ValueError(f"{how_many} the method {written}; write the object too, as object / method")
-    return _plain(found[0].NodeId)
+    return plain_node_id(found[0].NodeId)
 
 
 async def _arguments(client: Client, method: ua.NodeId) -> tuple[Argument, ...]:
@@ -86,7 +88,7 @@ async def _arguments(client: Client, method: ua.NodeId) -> tuple[Argument, ...]:
         name = reference.BrowseName
         if (name.Name, name.NamespaceIndex) != ("InputArguments", 0):
             continue
-        (value,) = await read_attributes(client, [_plain(reference.NodeId)], [AttributeIds.Value])
+        (value,) = await read_attributes(client, [plain_node_id(reference.NodeId)], [AttributeIds.Value])
         found = value.Value.Value if value.Value is not None else None
         if not isinstance(found, list) or not all(isinstance(each, DecodedArgument) for each in found):
             raise ValueError("the server does not say which arguments the method takes")
@@ -106,7 +108,7 @@ async def _built_in(client: Client, argument: Any) -> int | None:
         above = await _references(client, node, HAS_SUBTYPE, ua.BrowseDirection.Inverse, ua.NodeClass.DataType)
         if not above:
             break
-        node = _plain(above[0].NodeId)
+        node = plain_node_id(above[0].NodeId)
     raise ValueError(f"the argument {argument.Name} has no type that a single value can be given in")
 
 
@@ -129,8 +131,3 @@ async def _references(
     if not result.StatusCode.is_good():
         raise ValueError(f"the server cannot say anything about the node {node.to_string()} ({result.StatusCode.name})")
     return list(result.References or ())
-
-
-def _plain(node: Any) -> ua.NodeId:
-    """A node id without the server and the namespace that an expanded one can name."""
-    return ua.NodeId(node.Identifier, node.NamespaceIndex, node.NodeIdType)

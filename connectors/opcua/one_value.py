@@ -9,7 +9,7 @@ from asyncua.client.client import Client
 from asyncua.ua.uaerrors import UaError
 
 from connectors.model.errors import DeviceUnavailable
-from connectors.opcua.binding import read_namespaces
+from connectors.opcua.attributes import read_namespaces
 
 ANSWER_S_MAX: Final = 4.0
 SESSION_TIMEOUT_MS: Final = 10_000

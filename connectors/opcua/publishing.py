@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from connectors.model.datatypes import DataType
 from connectors.model.errors import DeviceUnavailable
 from connectors.model.samples import SampleBatch
-from connectors.opcua.binding import BoundTag, read_state
+from connectors.opcua.attributes import read_state
+from connectors.opcua.binding import BoundTag
 from connectors.opcua.notification import DECODING_ERRORS, DataChangeDecoder, Notification, read_publish_response
 from connectors.opcua.settings import OpcUaDevice
 from connectors.opcua.status import service_reason, status_text

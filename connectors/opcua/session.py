@@ -17,7 +17,8 @@ from asyncua.ua.uaerrors import UaError
 
 from connectors.model.errors import DeviceUnavailable
 from connectors.model.quality import BAD, BAD_TYPE_MISMATCH, BAD_WAITING_FOR_INITIAL_DATA, is_good
-from connectors.opcua.binding import Binding, BoundTag, read_namespaces
+from connectors.opcua.attributes import read_namespaces
+from connectors.opcua.binding import Binding, BoundTag
 from connectors.opcua.methods import Method, arguments_of, find_method
 from connectors.opcua.one_request import NoAnswer, judge, plain_cancellation, result_of
 from connectors.opcua.settings import OpcUaDevice

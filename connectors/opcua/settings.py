@@ -9,6 +9,7 @@ from typing import Annotated, Final, Literal
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from connectors.configuration.setting_types import check_port
+from connectors.opcua.browse_paths import is_path, parse_path
 from connectors.opcua.node_ids import parse_written
 from connectors.ports.secrets import Secret
 from connectors.ports.settings import (
@@ -26,7 +27,13 @@ QUEUE_SIZE_MAX: Final = 10_000
 class OpcUaTag(TagSettings):
     """One variable of the server."""
 
-    at: Annotated[str, Field(description="Node id, e.g. nsu=http://acme.example/press;s=Ram.Force or ns=2;i=1001")]
+    at: Annotated[
+        str,
+        Field(
+            description="Node id, e.g. nsu=http://acme.example/press;s=Ram.Force or ns=2;i=1001, or browse path, e.g. "
+            "/Objects/2:Press/Ram/Force"
+        ),
+    ]
     datatype: Annotated[
         DataTypeSetting | None, Field(alias="type", description="Only where the server does not say it")
     ] = None
@@ -46,8 +53,11 @@ class OpcUaTag(TagSettings):
 
     @field_validator("at")
     @classmethod
-    def _node_id(cls, at: str) -> str:
-        parse_written(at)
+    def _address(cls, at: str) -> str:
+        if is_path(at):
+            parse_path(at)
+        else:
+            parse_written(at)
         return at
 
 
@@ -57,6 +67,24 @@ class OpcUaSecurity(Settings):
     policy: Literal["None"] = "None"
     user: str | None = None
     password: Secret | None = None
+
+
+class OpcUaLimits(Settings):
+    """What the server takes, where it does not say so itself; small controllers often do not."""
+
+    reads: Annotated[int | None, Field(ge=1, le=10_000, description="Values in one Read request")] = None
+    browses: Annotated[int | None, Field(ge=1, le=10_000, description="Nodes in one Browse request")] = None
+    translations: Annotated[int | None, Field(ge=1, le=10_000, description="Browse paths in one request")] = None
+    registrations: Annotated[int | None, Field(ge=1, le=10_000, description="Nodes in one RegisterNodes request")] = (
+        None
+    )
+    items: Annotated[int | None, Field(ge=1, le=10_000, description="Monitored items in one request")] = None
+    monitored_items: Annotated[int | None, Field(ge=1, description="Monitored items in all, such as 1000")] = None
+    subscriptions: Annotated[int | None, Field(ge=1, le=100, description="Subscriptions in all")] = None
+
+    def per_request(self) -> dict[str, int | None]:
+        """The limits of single requests, by name."""
+        return {name: getattr(self, name) for name in ("reads", "browses", "translations", "registrations", "items")}
 
 
 class OpcUaDevice(DeviceSettings):
@@ -79,6 +107,7 @@ class OpcUaDevice(DeviceSettings):
     retry_s: Annotated[
         Duration, Field(alias="retry", gt=0, description="How often tags that the server refused are tried again")
     ] = 30.0
+    limits: OpcUaLimits = OpcUaLimits()
     tags: Annotated[tuple[OpcUaTag, ...], Field(min_length=1)]
 
     @cached_property

@@ -11,10 +11,12 @@ from asyncua.client.client import Client
 from asyncua.ua.attribute_ids import AttributeIds
 from asyncua.ua.status_codes import StatusCodes
 from asyncua.ua.ua_binary import struct_from_binary
+from asyncua.ua.uaerrors import UaError
 
 from connectors.model.datatypes import DataType, is_numeric
 from connectors.model.tags import TagName
-from connectors.opcua.binding import BoundTag, OperationLimits, chunks
+from connectors.opcua.binding import BoundTag
+from connectors.opcua.operation_limits import OperationLimits
 from connectors.opcua.settings import OpcUaDevice, OpcUaTag
 from connectors.opcua.status import tag_reason
 from connectors.ports.device import TagProblem
@@ -29,16 +31,29 @@ _FILTER_REFUSALS: Final = {
     StatusCodes.BadMonitoredItemFilterInvalid,
     StatusCodes.BadDeadbandFilterInvalid,
 }
+_NO_MORE_SUBSCRIPTIONS: Final = {
+    StatusCodes.BadTooManySubscriptions,
+    StatusCodes.BadOutOfMemory,
+    StatusCodes.BadResourceUnavailable,
+}
+TOO_MANY_ITEMS: Final = StatusCodes.BadTooManyMonitoredItems >> 16
 
 
 class Subscriptions:
-    """The subscriptions of one connection: one for each raw data type, so that a response holds one kind of value."""
+    """The subscriptions of one connection: one for each raw data type, so that a response holds one kind of value.
+
+    Where the server has no more of them, types share one; where it has no more room in one, there is another.
+    """
 
     def __init__(self, client: Client, device: OpcUaDevice, limits: OperationLimits) -> None:
         self._client = client
         self._device = device
         self._limits = limits
-        self._ids: dict[DataType, int] = {}
+        self._ids: dict[DataType, int] = {}  # of each type the one that takes its next items
+        self._is_full = False  # even a new subscription has taken no item
+        self._items = 0
+        self.numbers: list[int] = []
+        """The ids that the server gave them."""
         self.exist = asyncio.Event()
         """Set when the first of them has been created."""
         self._sampling_s_max = 0.0
@@ -48,12 +63,7 @@ class Subscriptions:
     @property
     def count(self) -> int:
         """How many subscriptions there are."""
-        return len(self._ids)
-
-    @property
-    def numbers(self) -> list[int]:
-        """The ids that the server gave them."""
-        return list(self._ids.values())
+        return len(self.numbers)
 
     @property
     def lag_s_max(self) -> float:
@@ -67,12 +77,58 @@ class Subscriptions:
             groups.setdefault(tag.raw, []).append(tag)
         problems: dict[int, TagProblem] = {}
         for raw, group in groups.items():
-            if raw not in self._ids:
-                self._ids[raw] = await self._create_subscription()
-                self.exist.set()
-            for part in chunks(group, self._limits.items_per_call):
-                problems.update(await self._monitor(self._ids[raw], part))
+            problems.update(await self._add_alike(raw, group))
         return problems
+
+    async def _add_alike(self, raw: DataType, tags: list[BoundTag]) -> dict[int, TagProblem]:
+        """Monitor tags of one raw type; what one subscription has no room for goes into others."""
+        tags, beyond = self._allowed(tags)
+        problems = {tag.index: self._beyond(tag) for tag in beyond}
+        if not tags:
+            return problems
+        if raw not in self._ids:
+            self._ids[raw] = await self._subscription()
+        found = await self._monitor(self._ids[raw], tags)
+        while left := [tag for tag in tags if tag.index in found and found[tag.index].quality == TOO_MANY_ITEMS]:
+            if self._is_full or len(self.numbers) == self._device.limits.subscriptions:
+                break
+            before = len(self.numbers)
+            self._ids[raw] = await self._subscription()
+            again = await self._monitor(self._ids[raw], left)
+            for tag in left:
+                found.pop(tag.index)
+            found.update(again)
+            self._is_full = len(self.numbers) == before or len(again) == len(left)
+        self._items += len(tags) - len(found)
+        return problems | found
+
+    def _allowed(self, tags: list[BoundTag]) -> tuple[list[BoundTag], list[BoundTag]]:
+        """The tags that the device file allows to be monitored, and the others."""
+        most = self._device.limits.monitored_items
+        room = len(tags) if most is None else max(0, most - self._items)
+        return tags[:room], tags[room:]
+
+    def _beyond(self, tag: BoundTag) -> TagProblem:
+        reason = (
+            f"limits.monitored_items allows {self._device.limits.monitored_items} monitored items; raise it if the "
+            "server takes more, or remove tags"
+        )
+        return TagProblem(TagName(self._device.tags[tag.index].name), reason, TOO_MANY_ITEMS)
+
+    async def _subscription(self) -> int:
+        """A new subscription; where there can be no more, the newest one."""
+        most = self._device.limits.subscriptions
+        if most is not None and len(self.numbers) >= most:
+            return self.numbers[-1]
+        try:
+            number = await self._create_subscription()
+        except UaError as exc:
+            if getattr(exc, "code", None) not in _NO_MORE_SUBSCRIPTIONS or not self.numbers:
+                raise
+            return self.numbers[-1]
+        self.numbers.append(number)
+        self.exist.set()
+        return number
 
     async def _create_subscription(self) -> int:
         device = self._device
@@ -147,14 +203,14 @@ class Subscriptions:
     async def _create_items(
         self, subscription: int, tags: Sequence[BoundTag], *, with_filter: bool
     ) -> list[ua.MonitoredItemCreateResult]:
-        params = ua.CreateMonitoredItemsParameters(
-            SubscriptionId=ua.UInt32(subscription), TimestampsToReturn=ua.TimestampsToReturn.Both
-        )
-        params.ItemsToCreate = [self._item(tag, with_filter=with_filter) for tag in tags]
-        results = await self._client.uaclient.create_monitored_items(params)
-        if len(results) != len(tags):
-            raise ConnectionError(f"the server answered {len(results)} results for {len(tags)} monitored items")
-        return results
+        async def send(part: Sequence[BoundTag]) -> list[ua.MonitoredItemCreateResult]:
+            params = ua.CreateMonitoredItemsParameters(
+                SubscriptionId=ua.UInt32(subscription), TimestampsToReturn=ua.TimestampsToReturn.Both
+            )
+            params.ItemsToCreate = [self._item(tag, with_filter=with_filter) for tag in part]
+            return await self._client.uaclient.create_monitored_items(params)
+
+        return await self._limits.items.ask(tags, send)
 
     def _item(self, tag: BoundTag, *, with_filter: bool) -> ua.MonitoredItemCreateRequest:
         settings = self._device.tags[tag.index]

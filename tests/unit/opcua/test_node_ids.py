@@ -9,7 +9,7 @@ import pytest
 from asyncua import ua
 from asyncua.ua.ua_binary import nodeid_to_binary
 
-from connectors.opcua.binding import parse_node_id
+from connectors.opcua.addresses import parse_node_id
 
 NAMESPACES = ["http://opcfoundation.org/UA/", "urn:server", "http://acme.example/press"]
 GUID = "09087e75-8e5e-499b-954f-f2a9603db28a"

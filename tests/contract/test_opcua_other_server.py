@@ -1,0 +1,96 @@
+"""The OPC UA driver against a server of node-opcua: what it reads, what is lost there, and how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from typing import Any
+
+import pytest
+
+from connectors.model.datatypes import DataType
+from connectors.model.errors import DeviceUnavailable
+from connectors.model.quality import GOOD
+from tests.contract.opcua_acquisition import Recorder, acquiring, driver, until
+from tests.servers.node_opcua import NodeOpcUaServer
+
+NOON_MS = 1_790_000_000_123
+GUID = "72962b91-fa75-4ae6-8d28-b404dc7daf63"
+
+SCALARS: list[tuple[str, Any, Any, DataType]] = [
+    ("Boolean", True, True, DataType.BOOLEAN),
+    ("SByte", -128, -128, DataType.INT8),
+    ("Byte", 255, 255, DataType.UINT8),
+    ("Int16", -32_768, -32_768, DataType.INT16),
+    ("UInt16", 65_535, 65_535, DataType.UINT16),
+    ("Int32", -(1 << 31), -(1 << 31), DataType.INT32),
+    ("UInt32", (1 << 32) - 1, (1 << 32) - 1, DataType.UINT32),
+    ("Int64", str(-(1 << 63)), -(1 << 63), DataType.INT64),
+    ("UInt64", str((1 << 64) - 1), (1 << 64) - 1, DataType.UINT64),
+    ("Float", -98.625, -98.625, DataType.FLOAT),
+    ("Double", 2.5, 2.5, DataType.DOUBLE),
+    ("String", "Größe 7 µm", "Größe 7 µm", DataType.STRING),
+    ("DateTime", NOON_MS, NOON_MS, DataType.DATETIME),
+    ("Guid", GUID, GUID, DataType.UUID),
+    ("ByteString", base64.b64encode(b"\x00\xff7").decode(), b"\x00\xff7", DataType.BYTES),
+    ("LocalizedText", "Presse 7", "Presse 7", DataType.STRING),
+    ("NodeId", "ns=1;s=other", "ns=1;s=other", DataType.STRING),
+    ("QualifiedName", "1:name", "1:name", DataType.STRING),
+]
+
+
+async def test_every_type_of_another_server_is_read_with_its_value_and_time(node_opcua: NodeOpcUaServer) -> None:
+    each = [{"node": f"ns=2;s=type.{kind}", "type": kind, "value": value} for kind, value, *_ in SCALARS]
+    node_opcua.add_many([one | {"time_ms": NOON_MS} for one in each])
+    recorder = Recorder()
+    tags: list[dict[str, Any] | str] = [{"at": one["node"]} for one in each]
+    async with acquiring(driver(node_opcua.endpoint, tags), recorder) as task:
+        await until(lambda: len(recorder.last()) == len(SCALARS), task)
+    expected = [(value, datatype) for _kind, _written, value, datatype in SCALARS]
+    assert [(recorder.last()[index], recorder.datatypes[index]) for index in range(len(expected))] == expected
+    assert {(time_ns, quality) for _, time_ns, _, quality in recorder.rows} == {(NOON_MS * 1_000_000, GOOD)}
+
+
+async def test_samples_that_the_queue_of_another_server_has_lost_are_counted_and_declared(
+    node_opcua: NodeOpcUaServer,
+) -> None:
+    node_opcua.add("ns=2;s=lost.force", "Double", 0.0)
+    recorder = Recorder()
+    tags: list[dict[str, Any] | str] = [{"at": "ns=2;s=lost.force", "queue_size": 2}]
+    working = driver(node_opcua.endpoint, tags, publishing="1s")
+    async with acquiring(working, recorder) as task:
+        await until(lambda: recorder.last() == {0: 0.0}, task)
+        for number in range(1, 9):
+            node_opcua.set("ns=2;s=lost.force", "Double", float(number))
+            await asyncio.sleep(0.03)
+        await until(lambda: recorder.last() == {0: 8.0}, task)
+    assert working.counts() == {"queue_overflows": 1}
+    assert [tag for tag, _time in recorder.losses] == [0]
+    assert len(recorder.of(0)) == 3
+
+
+@pytest.mark.parametrize(
+    ("cut", "reason"),
+    [
+        ("drop", "the connection"),
+        ("end_subscriptions", "BadNoSubscription"),
+        ("end_sessions", "BadSession"),
+        ("mute", "connected, but nothing has come"),
+    ],
+)
+async def test_however_a_session_ends_it_is_noticed_and_made_anew(
+    node_opcua: NodeOpcUaServer, cut: str, reason: str
+) -> None:
+    node = f"ns=2;s=ends.{cut}"
+    node_opcua.add(node, "Double", 1.0)
+    working = driver(node_opcua.endpoint, [{"at": node}], silence="1s")
+    recorder = Recorder()
+    async with acquiring(working, recorder) as task:
+        await until(lambda: recorder.last() == {0: 1.0}, task)
+        node_opcua.command(cut)
+        await until(task.done)
+        with pytest.raises(DeviceUnavailable, match=reason):
+            task.result()
+    node_opcua.set(node, "Double", 2.0)
+    async with acquiring(working, recorder) as task:
+        await until(lambda: recorder.last() == {0: 2.0}, task)

@@ -1,0 +1,57 @@
+"""Requests that name many nodes: cut to what the server takes, which may only show when it refuses one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+from asyncua.ua.uaerrors import BadTooManyOperations, BadUserAccessDenied
+
+from connectors.opcua.attributes import Batches
+
+
+class Answering:
+    """A server that takes so many things in one request, and says the double of each."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.sizes: list[int] = []
+
+    async def __call__(self, part: Sequence[int]) -> list[int]:
+        self.sizes.append(len(part))
+        if len(part) > self.most:
+            raise BadTooManyOperations
+        return [2 * each for each in part]
+
+
+async def test_things_are_asked_for_in_requests_of_the_size_that_is_known() -> None:
+    server = Answering(3)
+    assert await Batches(3).ask(range(7), server) == [0, 2, 4, 6, 8, 10, 12]
+    assert server.sizes == [3, 3, 1]
+
+
+async def test_a_limit_that_nobody_has_said_costs_few_requests_and_once() -> None:
+    server, batches = Answering(5), Batches(40)
+    assert await batches.ask(range(12), server) == [2 * each for each in range(12)]
+    assert server.sizes == [12, 6, 3, 3, 3, 3]
+    server.sizes.clear()
+    await batches.ask(range(6), server)
+    assert server.sizes == [3, 3]
+
+
+async def test_another_refusal_or_one_of_a_single_thing_is_the_caller_s() -> None:
+    async def refuse(part: Sequence[int]) -> list[int]:
+        raise BadUserAccessDenied
+
+    with pytest.raises(BadUserAccessDenied):
+        await Batches().ask([1, 2], refuse)
+    with pytest.raises(BadTooManyOperations):
+        await Batches().ask([1], Answering(0))
+
+
+async def test_an_answer_with_too_few_results_is_never_given_to_the_wrong_thing() -> None:
+    async def short(part: Sequence[int]) -> list[int]:
+        return [1]
+
+    with pytest.raises(ConnectionError, match="1 results when asked for 2"):
+        await Batches().ask([1, 2], short)
