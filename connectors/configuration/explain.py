@@ -25,7 +25,7 @@ from connectors.configuration.setting_names import (
     shown,
     without_credentials,
 )
-from connectors.configuration.yaml_nodes import Document, NodePath
+from connectors.configuration.yaml_nodes import NodePath, Source
 from connectors.model.errors import Problem
 from connectors.ports.settings import DataTypeReader, DuplicateTag, SettingInvalid
 
@@ -39,7 +39,7 @@ _Sentence = tuple[str, str]
 class _Mistake:
     """One complaint of a model: the path from the root of the file, the value there, and what the model says of it."""
 
-    document: Document
+    document: Source
     path: NodePath
     setting: Setting | None
     context: dict[str, Any]
@@ -53,7 +53,7 @@ class _Mistake:
         return called(self.document, self.path)
 
 
-def explain(error: ValidationError, document: Document, base: NodePath, model: type[BaseModel]) -> list[Problem]:
+def explain(error: ValidationError, document: Source, base: NodePath, model: type[BaseModel]) -> list[Problem]:
     """Everything that ``error`` says about the part of ``document`` at ``base``, which should have been a ``model``."""
     mistakes: list[tuple[str, _Mistake]] = []
     for entry in error.errors(include_url=False, include_input=False):
@@ -83,22 +83,22 @@ def explain(error: ValidationError, document: Document, base: NodePath, model: t
 
 
 def problem_at(
-    document: Document, path: Sequence[str | int], message: str, suggestion: str = "", *, at_key: bool = False
+    document: Source, path: Sequence[str | int], message: str, suggestion: str = "", *, at_key: bool = False
 ) -> Problem:
     """A problem at the value (or the key) that ``path`` leads to. User names and passwords in addresses are cut."""
     place = document.place(path)
     line, column = place.key if at_key else place.value
     message = without_credentials(message)
     cut = message if len(message) <= MESSAGE_CHARS_MAX else f"{message[:MESSAGE_CHARS_MAX]}…"
-    return Problem(document.where, line, column, cut, without_credentials(suggestion))
+    return Problem(place.where or document.where, line, column, cut, without_credentials(suggestion), place.used_by)
 
 
-def unknown_key(document: Document, path: NodePath, known: Sequence[str]) -> Problem:
+def unknown_key(document: Source, path: NodePath, known: Sequence[str]) -> Problem:
     """A key that is not one of ``known``."""
     return _unknown_key(document, path, known)[0]
 
 
-def _unknown_key(document: Document, path: NodePath, known: Sequence[str]) -> tuple[Problem, str | None]:
+def _unknown_key(document: Source, path: NodePath, known: Sequence[str]) -> tuple[Problem, str | None]:
     key = str(path[-1])
     where = f" in {called(document, path[:-1])}" if len(path) > 1 else ""
     meant = nearest_key(key, known)
@@ -114,7 +114,7 @@ def _unknown_key(document: Document, path: NodePath, known: Sequence[str]) -> tu
     return problem_at(document, path, f"unknown key {shown(key)}{where}.", suggestion, at_key=True), meant
 
 
-def missing_key(document: Document, path: NodePath, setting: Setting | None = None, hint: str = "") -> Problem:
+def missing_key(document: Source, path: NodePath, setting: Setting | None = None, hint: str = "") -> Problem:
     """A key that has to be there and is not, at the beginning of the group that needs it."""
     *above, key = path
     hint = hint or (setting.description if setting is not None else "")
@@ -123,19 +123,21 @@ def missing_key(document: Document, path: NodePath, setting: Setting | None = No
     return problem_at(document, above, f"{called(document, above)} needs {key!r}.", suggestion, at_key=at_key)
 
 
-def wrong_type(document: Document, path: NodePath, wanted: str, *, required: bool = True) -> Problem:
+def wrong_type(document: Source, path: NodePath, wanted: str, *, required: bool = True) -> Problem:
     """A value of another type than ``wanted``, which is one of the keys of ``TYPES``."""
     mistake = _Mistake(document, path, Setting(None, frozenset(), required, ""), {})
     return problem_at(document, path, *_wrong_type(mistake, wanted), at_key=mistake.raw is None)
 
 
-def duplicate_tag(document: Document, device: NodePath, name: str, first: int, second: int) -> Problem:
+def duplicate_tag(document: Source, device: NodePath, name: str, first: int, second: int) -> Problem:
     """Two tags of a device with one name, or names that lower case makes one (Sparkplug 3.0, 5.1), at the second."""
     first_path = (*device, "tags", first, "name")
-    line, device_called = document.place(first_path).value[0], called(document, device)
-    message = f"{device_called} has a second tag {shown(name)}; the first is in line {line}."
+    place, device_called = document.place(first_path), called(document, device)
+    other_file = place.where not in ("", document.place((*device, "tags", second, "name")).where or document.where)
+    line = f"line {place.value[0]}{f' of {place.where}' if other_file else ''}"
+    message = f"{device_called} has a second tag {shown(name)}; the first is in {line}."
     if document.get(first_path) != name:
-        message = f"the tag {shown(name)} of {device_called} and that of line {line} differ in capital letters only."
+        message = f"the tag {shown(name)} of {device_called} and that of {line} differ in capital letters only."
     return problem_at(document, (*device, "tags", second, "name"), message, "Give one of them another name.")
 
 

@@ -13,7 +13,7 @@ from pydantic import BaseModel, BeforeValidator
 from pydantic.fields import FieldInfo
 
 from connectors.configuration.key_synonyms import SYNONYMS
-from connectors.configuration.yaml_nodes import Document
+from connectors.configuration.yaml_nodes import Source
 from connectors.ports.settings import parse_duration, parse_size
 
 SHOWN_CHARS_MAX: Final = 60
@@ -102,7 +102,7 @@ def _plain(annotation: Any, metadata: Iterable[Any], required: bool, description
     return Setting(annotation, readers, required, description)
 
 
-def called(document: Document, path: Sequence[str | int]) -> str:
+def called(document: Source, path: Sequence[str | int]) -> str:
     """What the value at ``path`` is called in a sentence: ``'sampling' of tag 'ram/force'``."""
     if not path:
         return "the file"

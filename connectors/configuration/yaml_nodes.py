@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, Protocol
 
 import yaml
 from yaml import events
@@ -46,10 +46,41 @@ _PARSER: Final[Any] = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where something stands: (line, column), from 1, of its key (or of the list entry) and of its value."""
+    """Where something stands: (line, column), from 1, of its key (or of the list entry) and of its value.
+
+    ``where`` is the file, if it is another one than the document's own; ``used_by`` says who has it from there.
+    """
 
     key: tuple[int, int]
     value: tuple[int, int]
+    where: str = ""
+    used_by: str = ""
+
+
+class Source(Protocol):
+    """Values with their places: a file, or what templates and defaults have made of it."""
+
+    @property
+    def where(self) -> str:
+        """The file."""
+        ...
+
+    @property
+    def value(self) -> Any:
+        """All of it."""
+        ...
+
+    def place(self, path: Sequence[str | int]) -> Place:
+        """Where the value at ``path`` stands; for a path that leads nowhere, the last part of it that exists."""
+        ...
+
+    def has(self, path: Sequence[str | int]) -> bool:
+        """Whether there is a value at ``path``, ``null`` included."""
+        ...
+
+    def get(self, path: Sequence[str | int]) -> Any:
+        """The value at ``path``, or ``None`` when there is none."""
+        ...
 
 
 # The marks of a key (or list entry) and of its value, and the same for everything inside.
@@ -74,7 +105,7 @@ class Document:
             return Place((1, 1), (1, 1))
         key, value, inside = self._root
         for step in path:
-            found = _inside(inside, step)
+            found = entry_of(inside, step)
             if found is None:
                 break
             key, value, inside = found
@@ -84,7 +115,7 @@ class Document:
         """Whether there is a value at ``path``, ``null`` included."""
         inside: Any = self._root and self._root[2]
         for step in path:
-            if (found := _inside(inside, step)) is None:
+            if (found := entry_of(inside, step)) is None:
                 return False
             inside = found[2]
         return True
@@ -93,11 +124,11 @@ class Document:
         """The value at ``path``, or ``None`` when there is none."""
         value = self.value
         for step in path:
-            value = _inside(value, step)
+            value = entry_of(value, step)
         return value
 
 
-def _inside(container: Any, step: str | int) -> Any:
+def entry_of(container: Any, step: str | int) -> Any:
     """The entry ``step`` of a mapping or a list; ``None`` when there is none, or it is neither."""
     if isinstance(container, dict):
         return container.get(step)

@@ -17,6 +17,7 @@ from connectors.ports.settings import (
     DataTypeReader,
     DeviceSettings,
     Duration,
+    HasNoEffect,
     SettingInvalid,
     TagSettings,
 )
@@ -164,9 +165,9 @@ class ModbusTag(TagSettings):
         self.refuse_arithmetic(datatype)
         self.refuse_limits(datatype)
         if "length" in given and datatype is not DataType.STRING:
-            raise SettingInvalid("only a string has a length.", "Remove it, or write 'type: string'.", ("length",))
+            raise HasNoEffect("only a string has a length.", "Remove it, or write 'type: string'.", ("length",))
         if "order" in given and self.is_bit and (self.bit is None or self.order == "CDAB"):
-            raise SettingInvalid("a bit has no order of its words.", "Remove it.", ("order",))
+            raise HasNoEffect("a bit has no order of its words.", "Remove it.", ("order",))
         if self.report == "always" and "deadband" in given:
             raise SettingInvalid(
                 "with 'report: always' a value is reported after every poll, however little it moved.",

@@ -96,17 +96,22 @@ class AlreadyRunning(LinesideError):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is wrong in a configuration, for a person: where, what, and what to write instead."""
+    """One thing that is wrong in a configuration, for a person: where, what, and what to write instead.
+
+    ``used_by``: who has it from there, with the place, when it stands in a template or among defaults.
+    """
 
     where: str
     line: int
     column: int
     message: str
     suggestion: str = ""
+    used_by: str = ""
 
     def __str__(self) -> str:
         place = f"{self.where}:{self.line}:{self.column}: " if self.line else f"{self.where}: " if self.where else ""
-        return f"{place}{self.message}{f' {self.suggestion}' if self.suggestion else ''}"
+        suggestion = f" {self.suggestion}" if self.suggestion else ""
+        return f"{place}{self.message}{suggestion}{f' (Used by {self.used_by}.)' if self.used_by else ''}"
 
 
 class ConfigInvalid(LinesideError):

@@ -57,3 +57,7 @@ class SettingInvalid(ValueError):
     def __init__(self, message: str, suggestion: str, path: tuple[str | int, ...] = ()) -> None:
         super().__init__(f"{message} {suggestion}")
         self.message, self.suggestion, self.path = message, suggestion, path
+
+
+class HasNoEffect(SettingInvalid):
+    """A setting that would do nothing where it stands: a mistake, unless it is a default that is meant for others."""

@@ -17,7 +17,15 @@ from connectors.model.report_by_exception import ReportRule
 from connectors.ports.clock import Clock
 from connectors.ports.command_settings import NamedCommandSettings, WritableSettings, read_writable
 from connectors.ports.device import DeviceDriver
-from connectors.ports.setting_model import Duration, SettingInvalid, Settings, Size, parse_duration, parse_size
+from connectors.ports.setting_model import (
+    Duration,
+    HasNoEffect,
+    SettingInvalid,
+    Settings,
+    Size,
+    parse_duration,
+    parse_size,
+)
 
 __all__ = [
     "DataTypeReader",
@@ -27,6 +35,7 @@ __all__ = [
     "DriverType",
     "DuplicateTag",
     "Duration",
+    "HasNoEffect",
     "SettingInvalid",
     "Settings",
     "Size",
@@ -147,7 +156,7 @@ class TagSettings(Settings):
             return
         for key, field in (("scale", "scale"), ("offset", "scaling_offset"), ("deadband", "deadband")):
             if field in self.model_fields_set:
-                raise SettingInvalid(f"it does nothing to a {datatype.label}.", "Remove it.", (key,))
+                raise HasNoEffect(f"it does nothing to a {datatype.label}.", "Remove it.", (key,))
 
     @property
     def unwritable_reason(self) -> str:

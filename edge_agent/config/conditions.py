@@ -10,7 +10,7 @@ from typing import Any
 
 from connectors.configuration.explain import problem_at
 from connectors.configuration.setting_names import called, nearest
-from connectors.configuration.yaml_nodes import Document, NodePath
+from connectors.configuration.yaml_nodes import NodePath, Source
 from connectors.model.errors import Problem
 
 
@@ -22,7 +22,7 @@ def note_tags(entry: Mapping[str, Any], known: dict[str, set[str]]) -> None:
         known.setdefault(name, set()).update(tag for tag in names if isinstance(tag, str))
 
 
-def condition_problems(document: Document, known: Mapping[str, set[str]]) -> Iterator[Problem]:
+def condition_problems(document: Source, known: Mapping[str, set[str]]) -> Iterator[Problem]:
     """A problem for each tag that a condition names and that is not ``known``, at the line of the condition.
 
     A condition that cannot be read is no problem here: the model of the settings says what is wrong with it.
@@ -50,7 +50,7 @@ def condition_problems(document: Document, known: Mapping[str, set[str]]) -> Ite
                 yield problem_at(document, path, message, suggestion)
 
 
-def _conditions(document: Document) -> Iterator[NodePath]:
+def _conditions(document: Source) -> Iterator[NodePath]:
     """Where conditions may stand."""
     for at, device in _entries(document.value, "devices"):
         base: NodePath = ("devices", at)

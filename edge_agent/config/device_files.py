@@ -15,7 +15,7 @@ from connectors.model.errors import ConfigInvalid, Problem
 from connectors.ports.settings import DriverType
 from edge_agent.config.file_records import FILES_MAX, Records, printable
 from edge_agent.config.file_store import FileStore
-from edge_agent.config.load import load_config
+from edge_agent.config.load import load_config, load_with_origins
 from edge_agent.config.models import AgentConfig
 from edge_agent.config.widening import secrets_of, widened
 
@@ -85,13 +85,17 @@ class DeviceFiles:
 
     def wider(self, name: str, content: bytes, after: AgentConfig, running: AgentConfig) -> list[str]:
         """What ``content`` allows that is not allowed now: by the files as they are, or by those that are loaded."""
+        instead = {self.store.path(name).resolve(): content}
+        coming = load_with_origins(self._path, self._drivers, environ=self._environ, instead=instead).secrets
         try:
-            before = load_config(self._path, self._drivers, environ=self._environ)
+            loaded = load_with_origins(self._path, self._drivers, environ=self._environ)
+            before, now = loaded.config, loaded.secrets
         except ConfigInvalid:
-            before = running
+            before, now = running, self._secrets(name)
+            if "templates" not in _value(content, name):  # what it says is of its own devices alone
+                own = self.devices_in(name, content)
+                now |= {device: dict(known) for device, known in coming.items() if device not in own}
         devices = [{device.name: device for device in one.devices} for one in (before, running, after)]
-        now = self._secrets(name)
-        coming = secrets_of(read_yaml(decode_yaml(content, name), name).value)
         found = [*widened(devices[0], devices[2], now, coming), *widened(devices[1], devices[2], now, coming)]
         return list(dict.fromkeys(found))
 

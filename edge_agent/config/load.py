@@ -6,29 +6,31 @@ driver, and the sections of the agent are checked whatever the devices are like.
 
 from __future__ import annotations
 
-import fnmatch
 import os
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path, PurePath
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Final
 
 from pydantic import ValidationError
 
-from connectors.configuration.explain import duplicate_tag, explain, missing_key, problem_at, unknown_key, wrong_type
-from connectors.configuration.files import read_document
+from connectors.configuration.explain import duplicate_tag, explain, missing_key, problem_at, wrong_type
 from connectors.configuration.setting_names import called, counted, listed, nearest, shown
 from connectors.configuration.setting_types import FILES_CHECKED_IN_CONTEXT, FOLDER_IN_CONTEXT
-from connectors.configuration.yaml_nodes import Document, NodePath, decode_yaml, read_yaml
+from connectors.configuration.yaml_nodes import Document, NodePath, Source
 from connectors.model.errors import ConfigInvalid, Problem
 from connectors.ports.secrets import SOURCE_IN_CONTEXT, SecretSource
-from connectors.ports.settings import DeviceSettings, DriverType, SettingInvalid
+from connectors.ports.settings import DeviceSettings, DriverType, HasNoEffect
 from connectors.sparkplug.topics import id_problem
 from edge_agent.config.conditions import condition_problems, note_tags
+from edge_agent.config.expansion import Expansion
+from edge_agent.config.inclusion import Inclusion
+from edge_agent.config.layers import ExpandedDocument
 from edge_agent.config.models import AgentConfig
+from edge_agent.config.widening import Secrets, secrets_of
 
-FILES_MAX: Final = 1000
 PROBLEMS_MAX: Final = 1000
+EXPANDED_SECTIONS: Final = ("devices", "templates", "defaults")
 
 
 def load_config(
@@ -39,6 +41,31 @@ def load_config(
     files_checked: bool = False,
     instead: Mapping[Path, bytes] | None = None,
 ) -> AgentConfig:
+    """The configuration in the file ``path`` and in the files that it includes, secrets resolved.
+
+    See ``load_with_origins``, which tells more.
+    """
+    loaded = load_with_origins(path, drivers, environ=environ, files_checked=files_checked, instead=instead)
+    return loaded.config
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedConfig:
+    """A configuration, the files (resolved) that were read for it, and by device the references to secrets."""
+
+    config: AgentConfig
+    files: tuple[Path, ...]
+    secrets: Secrets
+
+
+def load_with_origins(
+    path: Path,
+    drivers: Mapping[str, DriverType],
+    *,
+    environ: Mapping[str, str] | None = None,
+    files_checked: bool = False,
+    instead: Mapping[Path, bytes] | None = None,
+) -> LoadedConfig:
     """The configuration in the file ``path`` and in the files that it includes, secrets resolved.
 
     ``drivers`` are the known drivers by name; ``environ`` is where ``${env:…}`` and systemd's credentials are looked
@@ -52,7 +79,7 @@ def load_config(
     config = loading.load()
     if loading.problems or config is None:
         raise ConfigInvalid(loading.sorted_problems())
-    return config
+    return LoadedConfig(config, tuple(loading.inclusion.paths), loading.secrets)
 
 
 @dataclass(slots=True)
@@ -63,23 +90,27 @@ class _Loading:
     files_checked: bool = False
     instead: Mapping[Path, bytes] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
-    _files: list[str] = field(default_factory=list)
-    _device_places: dict[str, tuple[Document, NodePath]] = field(default_factory=dict)
+    secrets: dict[str, dict[str, str]] = field(default_factory=dict)
+    inclusion: Inclusion = field(init=False)
+    _device_places: dict[str, tuple[Source, NodePath]] = field(default_factory=dict)
     _tags: dict[str, set[str]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.inclusion = Inclusion(self.path, self.instead, self.problems.append)
 
     def load(self) -> AgentConfig | None:
         """The configuration; when there are ``problems``, what is returned means nothing."""
-        main = self._read(self.path, str(self.path))
+        main = self.inclusion.read_main()
         if main is None:
             return None
         if not isinstance(main.value, dict):
             self.problems.append(_not_a_config(main))
             return None
-        documents = [main, *self._included(main)]
+        documents = self._expanded([main, *self.inclusion.read_included(main)])
         devices = [device for document in documents for device in self._devices(document)]
         for document in documents:
             self.problems += condition_problems(document, self._tags)
-        sections = {key: value for key, value in main.value.items() if key != "devices"}
+        sections = {key: value for key, value in main.value.items() if key not in EXPANDED_SECTIONS}
         if not self.problems:
             sections["devices"] = tuple(devices)
         try:
@@ -88,11 +119,24 @@ class _Loading:
             self.problems += explain(exc, main, (), AgentConfig)
         return None
 
+    def _expanded(self, documents: Sequence[Document]) -> list[Source]:
+        """The files with their devices as templates and defaults make them."""
+        expansion = Expansion(self.drivers, self.problems.append)
+        for document in documents:
+            expansion.templates.declare(document)
+        for_all = expansion.take_defaults(documents[0])
+        found: list[Source] = []
+        for at, document in enumerate(documents):
+            own = expansion.take_defaults(document) if at else []
+            found.append(expansion.expand(document, [*own, *for_all]))
+            self.secrets.update(secrets_of(found[-1].value))
+        return found
+
     def sorted_problems(self) -> list[Problem]:
         """Each problem once, by file and line."""
-        order = {where: at for at, where in enumerate(self._files)}
+        order = {where: at for at, where in enumerate(self.inclusion.names)}
         problems = sorted(
-            dict.fromkeys(self.problems),
+            _each_place_once(dict.fromkeys(self.problems)),
             key=lambda problem: (order.get(problem.where, len(order)), problem.line, problem.column),
         )
         if len(problems) > PROBLEMS_MAX:
@@ -109,73 +153,7 @@ class _Loading:
             FILES_CHECKED_IN_CONTEXT: self.files_checked,
         }
 
-    def _read(self, path: Path, where: str) -> Document | None:
-        self._files.append(where)
-        try:
-            given = self.instead.get(path.resolve())
-            document = read_document(path, where) if given is None else read_yaml(decode_yaml(given, where), where)
-        except OSError as exc:
-            self.problems.append(Problem(where, 0, 0, f"the file cannot be read: {exc.strerror or exc}."))
-            return None
-        except ConfigInvalid as exc:
-            self.problems += exc.problems
-            return None
-        self.problems += document.problems
-        return document
-
-    def _included(self, main: Document) -> list[Document]:
-        """The documents that ``include`` names; each file once, however often it is named."""
-        patterns = main.value.get("include")
-        if not isinstance(patterns, tuple):
-            return []  # absent, or a mistake that the model finds
-        seen = {self.path.resolve()}
-        documents: list[Document] = []
-        for at, pattern in enumerate(patterns[:FILES_MAX]):
-            if not isinstance(pattern, str):
-                continue
-            try:
-                paths = _matching(self.path.parent, pattern)
-                paths = sorted({*paths, *(path for path in self.instead if self._means(pattern, path))})
-            except SettingInvalid as exc:
-                self.problems.append(problem_at(main, ("include", at), exc.message, exc.suggestion))
-                continue
-            for path in paths:
-                resolved = path.resolve()
-                if resolved in seen:
-                    continue
-                if len(seen) > FILES_MAX:
-                    message = f"more than {FILES_MAX} files are included."
-                    self.problems.append(problem_at(main, ("include", at), message, "Put more devices into one file."))
-                    return documents
-                seen.add(resolved)
-                document = self._read(path, str(path))
-                if document is not None and self._holds_devices(document):
-                    documents.append(document)
-        return documents
-
-    def _means(self, pattern: str, path: Path) -> bool:
-        """Whether ``include`` means a file that may not be there yet, and is not meant in another spelling already."""
-        wanted = self.path.parent.resolve() / pattern
-        return path.parent == wanted.parent and fnmatch.fnmatchcase(path.name, wanted.name) and not path.exists()
-
-    def _holds_devices(self, document: Document) -> bool:
-        """Whether an included file has what it may have; one in which everything is commented out has nothing."""
-        if document.value is None:
-            return False
-        if not isinstance(document.value, dict):
-            self.problems.append(wrong_type(document, (), "group"))
-            return False
-        for key in document.value:
-            if key == "include" or (key in AgentConfig.model_fields and key != "devices"):
-                message = f"an included file holds only 'devices', not {shown(key)}."
-                self.problems.append(
-                    problem_at(document, (key,), message, f"Move it to {self.path.name}.", at_key=True)
-                )
-            elif key != "devices":
-                self.problems.append(unknown_key(document, (key,), ["devices"]))
-        return True
-
-    def _devices(self, document: Document) -> Iterator[DeviceSettings]:
+    def _devices(self, document: Source) -> Iterator[DeviceSettings]:
         """The devices of one file that nothing is wrong with."""
         entries = document.value.get("devices", ())
         if not isinstance(entries, tuple):
@@ -186,18 +164,27 @@ class _Loading:
             if not isinstance(entry, dict):
                 self.problems.append(wrong_type(document, path, "group"))
                 continue
-            self._check_names(document, path, entry)
             note_tags(entry, self._tags)
+            if isinstance(document, ExpandedDocument) and not document.devices[at].is_whole:
+                continue  # what it lacks is said already
+            self._check_names(document, path, entry)
             driver = self._driver(document, path, entry)
             if driver is None:
                 continue
-            try:
-                model = self.drivers[driver].settings
-                yield model.model_validate({**entry, "driver": driver}, strict=True, context=self._context)
-            except ValidationError as exc:
-                self.problems += explain(exc, document, path, model)
+            model = self.drivers[driver].settings
+            entry = {**entry, "driver": driver}
+            while True:
+                try:
+                    yield model.model_validate(entry, strict=True, context=self._context)
+                except ValidationError as exc:
+                    idle = list(_idle_defaults(exc, document, path))
+                    if idle:
+                        entry = _without(entry, idle)
+                        continue
+                    self.problems += explain(exc, document, path, model)
+                break
 
-    def _driver(self, document: Document, path: NodePath, entry: dict[str, Any]) -> str | None:
+    def _driver(self, document: Source, path: NodePath, entry: dict[str, Any]) -> str | None:
         """The driver to check a device with: the one it names or, to find further mistakes, probably means."""
         known = listed(map(repr, sorted(self.drivers)))
         named = entry.get("driver")
@@ -215,7 +202,7 @@ class _Loading:
         self.problems.append(problem_at(document, (*path, "driver"), message, suggestion))
         return meant
 
-    def _check_names(self, document: Document, path: NodePath, entry: dict[str, Any]) -> None:
+    def _check_names(self, document: Source, path: NodePath, entry: dict[str, Any]) -> None:
         """What a model can only say when everything else is right: names that are there twice, and device ids."""
         name, tags = entry.get("name"), entry.get("tags")
         if isinstance(name, str) and name:
@@ -238,7 +225,7 @@ def _not_a_config(main: Document) -> Problem:
     return wrong_type(main, (), "group")
 
 
-def _duplicate_device(document: Document, path: NodePath, name: str, first: tuple[Document, NodePath]) -> Problem:
+def _duplicate_device(document: Source, path: NodePath, name: str, first: tuple[Source, NodePath]) -> Problem:
     first_document, first_path = first
     line = first_document.place((*first_path, "name")).value[0]
     where = "" if first_document is document else f" of {first_document.where}"
@@ -248,28 +235,44 @@ def _duplicate_device(document: Document, path: NodePath, name: str, first: tupl
     return problem_at(document, (*path, "name"), message, "Give one of them another name.")
 
 
-def _matching(folder: Path, pattern: str) -> list[Path]:
-    """The files that one entry of ``include`` means, sorted by name.
+def _each_place_once(problems: Iterable[Problem]) -> Iterator[Problem]:
+    """Of what many devices have from one place, the first, and how many they are."""
+    first: dict[tuple[str, int, int], Problem] = {}
+    others: dict[tuple[str, int, int], int] = {}
+    alone: list[Problem] = []
+    for problem in problems:
+        place = (problem.where, problem.line, problem.column)
+        if not problem.used_by:
+            alone.append(problem)
+        elif place in first:
+            others[place] = others.get(place, 0) + 1
+        else:
+            first[place] = problem
+    yield from alone
+    for place, problem in first.items():
+        more = others.get(place, 0)
+        used_by = f"{problem.used_by}, and {counted(more, 'more time')}" if more else problem.used_by
+        yield replace(problem, used_by=used_by)
 
-    Wildcards stand for file names only, never for folders, so that an entry cannot search a whole disk. Raises
-    ``SettingInvalid``.
-    """
-    if not pattern.strip() or any(ord(char) < 32 for char in pattern):
-        raise SettingInvalid(f"{shown(pattern)} is not the name of a file.", "Write a path such as devices/press.yaml.")
-    parent, name = PurePath(pattern).parent, PurePath(pattern).name
-    if any(char in str(parent) for char in "*?["):
-        raise SettingInvalid(
-            f"{shown(pattern)} has a wildcard in the name of a folder.", "Use wildcards in the name of the file only."
-        )
-    wanted = folder / pattern
-    try:
-        if not any(char in name for char in "*?["):
-            if not wanted.is_file():
-                raise SettingInvalid(f"there is no file {str(wanted)!r}.", "Check the spelling, or remove the entry.")
-            return [wanted]
-        if not wanted.parent.is_dir():
-            raise SettingInvalid(f"there is no folder {str(wanted.parent)!r}.", "Create it, or remove the entry.")
-        found = sorted(path for path in wanted.parent.iterdir() if fnmatch.fnmatchcase(path.name, name))
-        return [path for path in found if path.is_file() and not path.name.startswith(".")]
-    except OSError as exc:
-        raise SettingInvalid(f"{shown(pattern)} cannot be looked up: {exc.strerror}.", "Write another path.") from exc
+
+def _idle_defaults(error: ValidationError, document: Source, path: NodePath) -> Iterator[NodePath]:
+    """The places below ``path`` of defaults that do nothing to what they were laid under: they are for others."""
+    if not isinstance(document, ExpandedDocument):
+        return
+    for entry in error.errors(include_url=False, include_input=False):
+        reason = entry.get("ctx", {}).get("error")
+        if isinstance(reason, HasNoEffect):
+            place = (*entry["loc"], *reason.path)
+            if document.is_default((*path, *place)):
+                yield place
+
+
+def _without(value: Any, places: Sequence[NodePath]) -> Any:
+    """``value`` without what is at ``places``; what is not changed is shared."""
+    inside: dict[str | int, list[NodePath]] = {}
+    for first, *rest in places:
+        inside.setdefault(first, []).append(tuple(rest))
+    if isinstance(value, dict):
+        kept = {key: part for key, part in value.items() if () not in inside.get(key, ())}
+        return {key: _without(part, inside[key]) if key in inside else part for key, part in kept.items()}
+    return tuple(_without(part, inside[at]) if at in inside else part for at, part in enumerate(value))

@@ -25,6 +25,7 @@ from connectors.configuration.broker_settings import BrokerSettings
 from connectors.configuration.setting_types import DataPath, FilePath, SparkplugId, checked_sparkplug_id
 from connectors.ports.settings import DeviceSettings, Duration, SettingInvalid, Settings, Size
 from edge_agent.config.encryption import EncryptionSettings
+from edge_agent.config.template_settings import TemplateSettings
 
 SOCKET_PATH_BYTES_MAX: Final = 107
 """unix(7): ``sun_path`` has 108 bytes, the last of them a zero."""
@@ -248,6 +249,17 @@ class AgentConfig(Settings):
         tuple[str, ...],
         Field(max_length=1000, description="Further files with 'devices', e.g. devices/*.yaml; relative to this file"),
     ] = ()
+    templates: Annotated[
+        dict[str, TemplateSettings],
+        Field(default_factory=dict, description="Devices or tags that are written once and used many times"),
+    ]
+    defaults: Annotated[
+        dict[str, dict[str, Any]],
+        Field(
+            default_factory=dict,
+            description="For devices that say nothing else: {all: {…}, modbus: {timeout: 1s, tag_defaults: {…}}}",
+        ),
+    ]
     devices: tuple[SerializeAsAny[DeviceSettings], ...] = ()
 
     @field_validator("uplink")

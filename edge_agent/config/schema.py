@@ -23,6 +23,7 @@ from connectors.ports.settings import (
     parse_duration,
     parse_size,
 )
+from edge_agent.config.device_schema import add_devices
 from edge_agent.config.models import AgentConfig, parse_file_mode
 
 SCHEMA_FILE: Final = Path("config/agent.schema.json")
@@ -45,10 +46,8 @@ def agent_schema(drivers: Mapping[str, DriverType]) -> dict[str, Any]:
                 definition["properties"][key] = _property(definition["properties"][key], setting)
         definition.pop("title", None)
     root = definitions.pop(AgentConfig.__name__)
-    root["properties"]["devices"] = {
-        "type": "array",
-        "items": _any_device({name: names[drivers[name].settings, "validation"] for name in sorted(drivers)}),
-    }
+    of_drivers = {name: names[drivers[name].settings, "validation"]["$ref"] for name in sorted(drivers)}
+    add_devices(root, definitions, {name: ref.removeprefix(_REFERENCE) for name, ref in of_drivers.items()})
     used = _used(root, definitions)
     return {
         "$schema": DIALECT,
@@ -61,22 +60,6 @@ def agent_schema(drivers: Mapping[str, DriverType]) -> dict[str, Any]:
 def schema_text(drivers: Mapping[str, DriverType]) -> str:
     """The schema as it is written to the file."""
     return json.dumps(agent_schema(drivers), indent=2, ensure_ascii=False) + "\n"
-
-
-def _any_device(references: Mapping[str, Any]) -> dict[str, Any]:
-    """A device of any driver. Chosen by ``driver``, not tried one by one: an editor then names the one real mistake."""
-    return {
-        "type": "object",
-        "required": ["name", "driver"],
-        "properties": {"driver": {"enum": list(references)}},
-        "allOf": [
-            {
-                "if": {"required": ["driver"], "properties": {"driver": {"const": name}}},
-                "then": reference,
-            }
-            for name, reference in references.items()
-        ],
-    }
 
 
 def _property(generated: dict[str, Any], setting: Setting) -> dict[str, Any]:

@@ -181,3 +181,63 @@ def refused(box: Box, content: str, *, switches: Switches | None = None, **more:
     scenario()
     assert box.content == before
     return found[0]
+
+
+TEMPLATE = """
+templates:
+  valve:
+    parameters: {top: integer, host: text}
+    device:
+      driver: modbus
+      endpoint: tcp://$(host):502
+      tags: [{name: opening, at: holding 1, writable: {min: 0, max: $(top)}}]
+devices: [{name: valve, template: valve, with: {top: 100, host: 127.0.0.1}}]
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("top: 100", "top: 1000", "valve/opening: it is writable, and that is not as it was"),
+        ("max: $(top)}", "max: $(top + 1)}", "valve/opening: it is writable, and that is not as it was"),
+        ("host: 127.0.0.1", "host: 127.0.0.9", "valve: its connection is another"),
+        ("valve, with", "valve, plain_commands: allow, with", "'plain_commands: allow' is new"),
+        ("devices:", "defaults: {all: {plain_commands: allow}}\ndevices:", "'plain_commands: allow' is new"),
+    ],
+)
+def test_what_templates_and_defaults_make_of_a_device_is_what_is_compared(
+    old: str, new: str, said: str, tmp_path: Path
+) -> None:
+    assert old in TEMPLATE
+    report = refused(Box(tmp_path, TEMPLATE), TEMPLATE.replace(old, new))
+    assert report.code is Refusal.FILE_TOO_WIDE
+    assert said in report.detail
+
+
+def test_a_template_of_the_box_does_not_carry_its_secret_to_a_new_device(tmp_path: Path) -> None:
+    (tmp_path / "password").write_text("hush")
+    (tmp_path / "library.yaml").write_text(
+        """
+templates:
+  press:
+    parameters: {host: text}
+    device:
+      driver: opcua
+      endpoint: opc.tcp://$(host):4840
+      insecure: true
+      security: {user: lineside, password: "${file:password}"}
+      tags: [{name: zone, at: ns=1;s=zone}]
+"""
+    )
+    box = Box(tmp_path)
+    box.config.write_text(box.config.read_text().replace("include: [", "include: [library.yaml, "))
+    evil = "- {name: evil, template: press, with: {host: evil.example}}\n"
+    report = refused(box, PRESS + evil)
+    assert report.code is Refusal.FILE_TOO_WIDE
+    assert "evil: security.password names the secret ${file:password}, and did not before" in report.detail
+
+
+def test_a_file_that_is_sent_includes_no_others(tmp_path: Path) -> None:
+    report = refused(Box(tmp_path), f"include: [/etc/hostname]\n{PRESS}")
+    assert report.code is Refusal.FILE_INVALID
+    assert f"{NAME}:1:1: a device file that is sent includes no others. Remove 'include' from it." in report.detail

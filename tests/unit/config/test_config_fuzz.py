@@ -61,7 +61,26 @@ COMPLETE: dict[str, Any] = {
     "local_api": {"socket": "s", "mode": "0660"},
     "observability": {"log_level": "info", "log_format": "json", "metrics": {"host": "::1", "port": 1}},
     "include": [],
+    "templates": {
+        "meter": {
+            "description": "d",
+            "parameters": {
+                "unit": {"type": "integer", "default": 1, "min": 1, "max": 9},
+                "hall": {"choices": ["A", "B"]},
+            },
+            "device": {
+                "driver": "modbus",
+                "endpoint": "tcp://$(hall).example",
+                "unit_id": "$(unit)",
+                "tag_defaults": {"order": "CDAB"},
+                "tags": [{"template": "phase", "with": {"n": 1}}, {"name": "a", "at": "input $(unit + 1)"}],
+            },
+        },
+        "phase": {"parameters": {"n": "integer"}, "tags": [{"name": "l$(n)", "at": "input $(10 * n)"}]},
+    },
+    "defaults": {"all": {"timeout": "1s"}, "modbus": {"poll": "1s", "tag_defaults": {"unit": "V", "deadband": 1}}},
     "devices": [
+        {"name": "meter", "template": "meter", "with": {"unit": 2, "hall": "A"}, "tags": [{"name": "a", "poll": "1s"}]},
         {
             "name": "press",
             "driver": "opcua",
@@ -115,7 +134,7 @@ def load(folder: Path, data: bytes, *, is_traced: bool = False) -> AgentConfig |
 def test_the_complete_file_is_right(folder: Path) -> None:
     config = load(folder, json.dumps(COMPLETE).encode())
     assert isinstance(config, AgentConfig)
-    assert [len(device.tags) for device in config.devices] == [2, 2]
+    assert [len(device.tags) for device in config.devices] == [2, 2, 2]
 
 
 @settings(

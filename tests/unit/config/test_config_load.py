@@ -184,15 +184,43 @@ def test_problems_name_the_included_file(tmp_path: Path) -> None:
     ]
 
 
-def test_included_files_hold_only_devices(tmp_path: Path) -> None:
-    (tmp_path / "a.yaml").write_text("include: [b.yaml]\nuplink: {}\ndevises: []\nfoo: 1\n")
+def test_included_files_hold_devices_and_what_makes_them(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("uplink: {}\ndevises: []\nfoo: 1\n")
     (tmp_path / "b.yaml").write_text("- name: x\n")
     assert said_of(tmp_path, MINIMAL + "include: [a.yaml, b.yaml]\n") == [
-        "a.yaml:1:1: an included file holds only 'devices', not 'include'. Move it to agent.yaml.",
-        "a.yaml:2:1: an included file holds only 'devices', not 'uplink'. Move it to agent.yaml.",
-        "a.yaml:3:1: unknown key 'devises'. Did you mean 'devices'?",
-        "a.yaml:4:1: unknown key 'foo'. Known are devices.",
+        "a.yaml:1:1: an included file holds 'devices', 'templates', 'defaults' and 'include', not 'uplink'. "
+        "Move it to agent.yaml.",
+        "a.yaml:2:1: unknown key 'devises'. Did you mean 'devices'?",
+        "a.yaml:3:1: unknown key 'foo'. Known are defaults, devices, include and templates.",
         "b.yaml:1:1: the file has to be a group of settings (key: value), not a list. Remove the '- '.",
+    ]
+
+
+def test_included_files_include_others_from_their_own_folder(tmp_path: Path) -> None:
+    (tmp_path / "hall/ovens").mkdir(parents=True)
+    (tmp_path / "hall/all.yaml").write_text("include: [ovens/*.yaml, ../own.yaml]\ndevices:\n" + device("hall"))
+    (tmp_path / "hall/ovens/a.yaml").write_text("devices:\n" + device("a"))
+    (tmp_path / "own.yaml").write_text("devices:\n" + device("own"))
+    config = load(tmp_path, MINIMAL + "include: [own.yaml, hall/all.yaml]\n")
+    assert [entry.name for entry in config.devices] == ["own", "hall", "a"]
+
+
+def test_a_file_that_leads_back_to_itself_is_a_mistake_and_a_pattern_that_does_is_none(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("include: [b.yaml]\ndevices:\n" + device("a"))
+    (tmp_path / "b.yaml").write_text("include: [a.yaml, '*.yaml']\ndevices:\n" + device("b"))
+    assert said_of(tmp_path, MINIMAL + "include: [a.yaml]\n") == [
+        "b.yaml:1:11: this leads back to the file itself: a.yaml, b.yaml and then a.yaml. Remove the entry."
+    ]
+
+
+def test_mistakes_in_the_include_of_an_included_file_are_told_there(tmp_path: Path) -> None:
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d/a.yaml").write_text("include: [5, none.yaml]\n")
+    (tmp_path / "d/b.yaml").write_text("include: c.yaml\n")
+    assert said_of(tmp_path, MINIMAL + "include: [d/*.yaml]\n") == [
+        "d/a.yaml:1:11: entry 1 of 'include' has to be text, not the number 5. Put it in quotes.",
+        "d/a.yaml:1:14: there is no file 'd/none.yaml'. Check the spelling, or remove the entry.",
+        "d/b.yaml:1:10: 'include' has to be a list, not the text 'c.yaml'. Begin every entry with '- '.",
     ]
 
 
