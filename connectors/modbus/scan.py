@@ -12,10 +12,10 @@ import numpy as np
 from connectors.modbus.decode import NOT_READ, DecodePlan
 from connectors.modbus.exception_codes import REFUSALS
 from connectors.modbus.frames import ReadFrame
-from connectors.modbus.late_polls import BlockTimes
 from connectors.modbus.plan import Block, PlannedTag, coalesce
 from connectors.modbus.request_queue import Priority
 from connectors.modbus.settings import ModbusDevice
+from connectors.model.late_polls import BlockTimes
 from connectors.model.samples import SampleBatch
 
 

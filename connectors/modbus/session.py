@@ -16,8 +16,6 @@ import numpy as np
 from connectors.modbus.connection import ModbusConnection
 from connectors.modbus.counters import ModbusCounters
 from connectors.modbus.exception_codes import REFUSALS, meaning_of, refusal_sentence
-from connectors.modbus.fixed_rate import FixedRate
-from connectors.modbus.late_polls import LatePoll, PollTimes
 from connectors.modbus.plan import READ_FUNCTIONS, Block, PlannedTag, block_of, scan_classes, tag_types
 from connectors.modbus.refused_tags import find_refused
 from connectors.modbus.request_queue import Priority
@@ -25,6 +23,8 @@ from connectors.modbus.scan import NoAnswer, Scan, ScanClass
 from connectors.modbus.settings import ModbusDevice
 from connectors.modbus.silent_tags import find_silent
 from connectors.model.errors import DeviceUnavailable
+from connectors.model.fixed_rate import FixedRate
+from connectors.model.late_polls import LatePoll, PollTimes
 from connectors.model.quality import BAD_TIMEOUT
 from connectors.model.samples import SampleBatch
 from connectors.ports.clock import Clock

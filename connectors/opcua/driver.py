@@ -1,24 +1,22 @@
-"""The OPC UA driver: one session with one server, values by subscription."""
+"""The OPC UA driver: one session with one server, values by subscription or by polling."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping, Sequence
 
 from asyncua.client.client import Client
 from asyncua.ua.uaerrors import UaError
 
 from connectors.model.errors import DeviceUnavailable
-from connectors.opcua.binding import Binding, BoundTag, bind_tags
-from connectors.opcua.opening import opened, renew_channel, unavailable
-from connectors.opcua.operation_limits import OperationLimits, read_limits
+from connectors.opcua.connection import OpcUaConnection
+from connectors.opcua.opening import opened, unavailable
+from connectors.opcua.operation_limits import read_limits
 from connectors.opcua.publishing import Publishing
 from connectors.opcua.session import OpcUaSession
 from connectors.opcua.settings import OpcUaDevice
 from connectors.opcua.status import loss_reason
-from connectors.opcua.subscriptions import Subscriptions
 from connectors.ports.clock import Clock
-from connectors.ports.device import Acquisition, Reading, TagProblem, Value
+from connectors.ports.device import Acquisition, Reading, Value
 
 
 class OpcUaDriver:
@@ -78,78 +76,12 @@ class OpcUaDriver:
 
     async def _subscribe_and_publish(self, client: Client, acquisition: Acquisition) -> None:
         limits = await read_limits(client, self._device.limits)
-        binding = await bind_tags(client, self._device.tags, range(len(self._device.tags)), limits)
-        subscriptions = Subscriptions(client, self._device, limits)
-        self._lag_s = lambda: subscriptions.lag_s_max
-        publishing = Publishing(client, self._device, self._clock, acquisition)
-        self._overflows_before, self._publishing = self.counts()["queue_overflows"], publishing
-        session = OpcUaSession(client, self._device, self._clock, binding)
-        session.bind(binding.bound.values())
-        await self._report(acquisition, binding)
-        self._session = session
-        if await self._monitor(subscriptions, publishing, list(binding.bound.values()), binding):
-            await self._report(acquisition, binding)
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(session.watch(), name=f"{self._device.name} answers")
-            tasks.create_task(publishing.run(subscriptions), name=f"{self._device.name} publishing")
-            tasks.create_task(
-                self._retry_problems(client, acquisition, subscriptions, publishing, binding, limits),
-                name=f"{self._device.name} retry",
-            )
-            tasks.create_task(renew_channel(client), name=f"{self._device.name} channel renewal")
-
-    async def _monitor(
-        self, subscriptions: Subscriptions, publishing: Publishing, tags: list[BoundTag], binding: Binding
-    ) -> bool:
-        """Monitor ``tags``; true when the server refused some, which then are problems of ``binding``."""
-        for tag in tags:
-            publishing.bind(tag)
-        problems = await subscriptions.add(tags)
-        for index, problem in problems.items():
-            binding.bound.pop(index, None)
-            binding.problems[index] = problem
-        return bool(problems)
-
-    async def _report(self, acquisition: Acquisition, binding: Binding) -> None:
-        types = [tag.type for _, tag in sorted(binding.bound.items())]
-        await acquisition.online(types, [problem for _, problem in sorted(binding.problems.items())])
-
-    async def _retry_problems(
-        self,
-        client: Client,
-        acquisition: Acquisition,
-        subscriptions: Subscriptions,
-        publishing: Publishing,
-        binding: Binding,
-        limits: OperationLimits,
-    ) -> None:
-        """Bind again, from time to time, what could not be bound, and what has changed its type."""
-        while True:
-            await asyncio.sleep(self._device.retry_s)
-            changed = publishing.take_mismatched()
-            if changed:
-                names = ", ".join(self._device.tags[index].name for index in sorted(changed)[:5])
-                what = "1 tag has changed its" if len(changed) == 1 else f"{len(changed)} tags have changed their"
-                raise DeviceUnavailable(f"{self._device.name}: {what} type on the server ({names}); connecting anew")
-            if not binding.problems:
-                continue
-            again = await bind_tags(client, self._device.tags, sorted(binding.problems), limits)
-            before = dict(binding.problems)
-            for index in again.bound:
-                binding.problems.pop(index, None)
-            binding.bound.update(again.bound)
-            binding.problems.update(again.problems)
-            if self._session is not None:
-                self._session.bind(again.bound.values())
-            await self._report_if_new(acquisition, binding, before, again)
-            if again.bound and await self._monitor(subscriptions, publishing, list(again.bound.values()), binding):
-                await self._report(acquisition, binding)
-
-    async def _report_if_new(
-        self, acquisition: Acquisition, binding: Binding, before: dict[int, TagProblem], again: Binding
-    ) -> None:
-        if again.bound or before != binding.problems:
-            await self._report(acquisition, binding)
+        connection = OpcUaConnection(client, self._device, self._clock, acquisition, limits)
+        self._lag_s = lambda: connection.lag_s_max
+        self._overflows_before, self._publishing = self.counts()["queue_overflows"], connection.publishing
+        await connection.begin()
+        self._session = connection.session
+        await connection.run()
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

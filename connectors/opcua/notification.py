@@ -15,45 +15,34 @@ import numpy as np
 from asyncua import ua
 from asyncua.common.utils import Buffer
 from asyncua.ua.object_ids import ObjectIds
-from asyncua.ua.ua_binary import nodeid_from_binary, struct_from_binary, variant_from_binary
-from asyncua.ua.uaerrors import UaError
+from asyncua.ua.ua_binary import nodeid_from_binary, struct_from_binary
 from numpy.typing import NDArray
 
 from connectors.model.datatypes import DataType, dtype_of
 from connectors.model.errors import PayloadInvalid
 from connectors.model.quality import BAD, BAD_TYPE_MISMATCH, is_good
 from connectors.model.samples import SampleBatch, batch_of_rows
-from connectors.opcua.wire_types import (
-    BOOLEAN,
-    DATETIME,
-    STRING,
-    WIRE_TYPES,
-    one_tick_to_ns,
-    plain_value,
-    ticks_to_ns,
+from connectors.opcua.data_values import (
+    HAS_SERVER_TIME,
+    HAS_SOURCE_TIME,
+    HAS_STATUS,
+    HAS_VALUE,
+    TAIL_BITS,
+    TAILS,
+    fixed_size,
+    leading,
+    places,
+    rest_of_item,
+    value_at,
 )
+from connectors.opcua.wire_types import BOOLEAN, DATETIME, STRING, WIRE_TYPES, plain_value, ticks_to_ns
 
 RUN_MIN: Final = 8
-HAS_VALUE, HAS_STATUS, HAS_SOURCE_TIME, HAS_SERVER_TIME = 0x01, 0x02, 0x04, 0x08
-HAS_SOURCE_PICO, HAS_SERVER_PICO = 0x10, 0x20
-IS_ARRAY, HAS_DIMENSIONS = 0x80, 0x40
-"""In the first byte of a Variant, above its type (Part 6, 5.2.2.16)."""
-
-_OPTIONAL_SIZES: Final = (
-    (HAS_STATUS, 4),
-    (HAS_SOURCE_TIME, 8),
-    (HAS_SOURCE_PICO, 2),
-    (HAS_SERVER_TIME, 8),
-    (HAS_SERVER_PICO, 2),
-)
 _OVERFLOW: Final = 0x0480
 """Info type DataValue and the Overflow bit of a status code (Part 4, 7.39.1)."""
 
 _DATA_CHANGE: Final = ObjectIds.DataChangeNotification_Encoding_DefaultBinary
 _STATUS_CHANGE: Final = ObjectIds.StatusChangeNotification_Encoding_DefaultBinary
-DECODING_ERRORS: Final = (PayloadInvalid, UaError, struct.error, IndexError, ValueError)
-"""What a malformed response can raise on its way through these functions."""
-
 _TEXT_HEAD: Final = struct.Struct("<IBBi")
 """Client handle, DataValue mask, variant type, length of the text."""
 _I32: Final = struct.Struct("<i")
@@ -172,14 +161,14 @@ class DataChangeDecoder:
             return 0, 0
         if handle >= len(self.datatypes) or self.datatypes[handle] is not wire.datatype:
             return 0, 0
-        stride = 6 + wire.dtype.itemsize + sum(size for bit, size in _OPTIONAL_SIZES if mask & bit)
+        stride = 4 + fixed_size(mask, code)
         count = min(left, (len(body) - at) // stride)
         if count < RUN_MIN or body[at + stride + 4] != mask or body[at + stride + 5] != code:
             return 0, 0
         grid = flat[at : at + count * stride].reshape(count, stride)
-        count = _leading(grid[:, 4:6].view("<u2")[:, 0] == (mask | code << 8))
+        count = leading(grid[:, 4:6].view("<u2")[:, 0] == (mask | code << 8))
         tag = grid[:count, 0:4].view("<u4")[:, 0].astype(np.int64)
-        count = _leading(self._codes[np.minimum(tag, len(self.datatypes))] == wire.datatype)
+        count = leading(self._codes[np.minimum(tag, len(self.datatypes))] == wire.datatype)
         if count < RUN_MIN:
             return 0, 0
         _flush(loose, found)
@@ -199,11 +188,11 @@ class DataChangeDecoder:
             value = ticks_to_ns(value.astype(np.int64)) // 1_000_000
         else:
             value = value.astype(dtype_of(wire.datatype))
-        places = _places(mask, 6 + width)
+        where = places(mask, 6 + width)
         quality = None
-        time_ns = _times(grid, places, received_ns)
-        if HAS_STATUS in places:
-            status = grid[:, places[HAS_STATUS] : places[HAS_STATUS] + 4].view("<u4")[:, 0]
+        time_ns = _times(grid, where, received_ns)
+        if HAS_STATUS in where:
+            status = grid[:, where[HAS_STATUS] : where[HAS_STATUS] + 4].view("<u4")[:, 0]
             if status.any():
                 quality = (status >> np.uint32(16)).astype(np.uint16)
                 overflowed = (status & np.uint32(_OVERFLOW)) == _OVERFLOW
@@ -221,7 +210,7 @@ class DataChangeDecoder:
     ) -> tuple[int, int]:
         """Decode good texts of one shape that follow each other from ``at`` on: (how many, bytes), or (0, 0)."""
         shape = body[at + 4]
-        tail = _TAILS[shape & _TAIL_BITS]
+        tail = TAILS[shape & TAIL_BITS]
         if body[at + 5] != STRING or not shape & HAS_VALUE or not tail.has_time or left < RUN_MIN:
             return 0, 0
         handles: list[int] = []
@@ -259,8 +248,8 @@ class DataChangeDecoder:
     ) -> int:
         """Decode the notification at ``at``; how many bytes it has."""
         handle, mask = _U32.unpack_from(body, at)[0], body[at + 4]
-        end, value = _value_at(body, at + 5) if mask & HAS_VALUE else (at + 5, None)
-        size, status, time_ns = _rest_of_item(body, at, end, mask, received_ns)
+        end, value = value_at(body, at + 5) if mask & HAS_VALUE else (at + 5, None)
+        size, status, time_ns = rest_of_item(body, at, end, mask, received_ns)
         datatype = self.datatypes[handle] if handle < len(self.datatypes) else None
         if datatype is None:
             self.unknown_handles += 1
@@ -290,109 +279,21 @@ class DataChangeDecoder:
             return None, BAD_TYPE_MISMATCH
 
 
-def _leading(flags: NDArray[np.bool_]) -> int:
-    """How many flags are true before the first that is not."""
-    return len(flags) if flags.all() else int(flags.argmin())
-
-
 def _flush(loose: dict[DataType, list[tuple[int, int, Any, int]]], found: list[SampleBatch]) -> None:
     """Turn the samples that were decoded one by one into batches, so that their order against runs is kept."""
     found.extend(batch_of_rows(datatype, rows) for datatype, rows in loose.items() if rows)
     loose.clear()
 
 
-def _places(mask: int, at: int) -> dict[int, int]:
-    places: dict[int, int] = {}
-    for bit, size in _OPTIONAL_SIZES:
-        if mask & bit:
-            places[bit] = at
-            at += size
-    return places
-
-
-def _times(grid: NDArray[np.uint8], places: dict[int, int], received_ns: int) -> NDArray[np.int64]:
+def _times(grid: NDArray[np.uint8], where: dict[int, int], received_ns: int) -> NDArray[np.int64]:
     ticks: NDArray[np.int64] | None = None
     for bit in (HAS_SOURCE_TIME, HAS_SERVER_TIME):
-        if bit not in places:
+        if bit not in where:
             continue
-        column = grid[:, places[bit] : places[bit] + 8].view("<i8")[:, 0].astype(np.int64)
+        column = grid[:, where[bit] : where[bit] + 8].view("<i8")[:, 0].astype(np.int64)
         ticks = column if ticks is None else np.where(ticks > 0, ticks, column)
         if (ticks > 0).all():
             return ticks_to_ns(ticks)
     if ticks is None:
         return np.full(len(grid), received_ns, np.int64)
     return np.where(ticks > 0, ticks_to_ns(np.maximum(ticks, 1)), received_ns)
-
-
-def _value_at(body: bytes, at: int) -> tuple[int, str | ua.Variant | None]:
-    """(position after it, value) of the Variant at ``at``: a text as it is, everything else by asyncua's decoder."""
-    if body[at] != STRING:
-        _check_array(body, at)
-        buffer = Buffer(body, at)
-        try:
-            variant = variant_from_binary(buffer)
-        except (AttributeError, KeyError, MemoryError, RecursionError, TypeError) as exc:
-            raise PayloadInvalid(f"a value cannot be read: {exc}") from exc
-        return buffer.cur_pos, variant
-    length = _I32.unpack_from(body, at + 1)[0]
-    start = at + 5
-    if length < 0:
-        return start, None
-    if start + length > len(body):
-        raise PayloadInvalid("a text is longer than the notification that carries it")
-    return start + length, body[start : start + length].decode("utf-8", "replace")
-
-
-def _check_array(body: bytes, at: int) -> None:
-    """Refuse an array that cannot be there: asyncua's decoder believes the length, and would count to it."""
-    if not body[at] & IS_ARRAY:
-        if body[at] & HAS_DIMENSIONS:
-            raise PayloadInvalid("a single value has the dimensions of an array")
-        return
-    length = _I32.unpack_from(body, at + 1)[0]
-    if length > len(body) - at or (length > 0 and not body[at] & ~(IS_ARRAY | HAS_DIMENSIONS)):
-        raise PayloadInvalid(f"an array of {length} values is longer than the notification that carries it")
-
-
-def _rest_of_item(body: bytes, start: int, at: int, mask: int, received_ns: int) -> tuple[int, int, int]:
-    """(bytes of the whole item, status code, time) from the optional fields, which begin at ``at``."""
-    fields = _TAILS[mask & _TAIL_BITS]
-    if at + fields.size > len(body):
-        raise PayloadInvalid("a notification breaks off")
-    status, ticks = fields.status_and_ticks(body, at)
-    return at + fields.size - start, status, one_tick_to_ns(ticks) if ticks else received_ns
-
-
-class _Tail:
-    """The optional fields of a DataValue after its value, for one mask: read in one step."""
-
-    __slots__ = ("_status", "_times", "_unpack", "has_time", "size")
-
-    def __init__(self, mask: int) -> None:
-        letters = {
-            HAS_STATUS: "I",
-            HAS_SOURCE_TIME: "q",
-            HAS_SOURCE_PICO: "H",
-            HAS_SERVER_TIME: "q",
-            HAS_SERVER_PICO: "H",
-        }
-        present = [bit for bit, _ in _OPTIONAL_SIZES if mask & bit]
-        layout = struct.Struct("<" + "".join(letters[bit] for bit in present))
-        self.size = layout.size
-        self._unpack = layout.unpack_from
-        self._status = HAS_STATUS in present
-        self._times = [present.index(bit) for bit in (HAS_SOURCE_TIME, HAS_SERVER_TIME) if bit in present]
-        self.has_time = bool(self._times)
-
-    def status_and_ticks(self, body: bytes, at: int) -> tuple[int, int]:
-        """(status code, ticks of the source's time if it has one, else of the server's, else 0)."""
-        fields = self._unpack(body, at)
-        status = fields[0] if self._status else 0
-        for index in self._times:
-            if fields[index] > 0:
-                return status, fields[index]
-        return status, 0
-
-
-_TAIL_BITS: Final = HAS_STATUS | HAS_SOURCE_TIME | HAS_SERVER_TIME | HAS_SOURCE_PICO | HAS_SERVER_PICO
-_TAILS: Final = [_Tail(mask) for mask in range(_TAIL_BITS + 1)]

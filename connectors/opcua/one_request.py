@@ -12,7 +12,7 @@ from asyncua.ua.ua_binary import struct_from_binary
 from asyncua.ua.uaerrors import UaError
 
 from connectors.model.errors import DeviceUnavailable, WriteRefused, WriteUncertain
-from connectors.opcua.notification import DECODING_ERRORS
+from connectors.opcua.data_values import DECODING_ERRORS
 from connectors.opcua.status import is_undecided, service_reason, write_reason
 
 

@@ -9,14 +9,14 @@ import numpy as np
 from asyncua import ua
 from asyncua.client.client import Client
 from asyncua.ua.uaerrors import BadTooManyPublishRequests, UaError
-from numpy.typing import NDArray
 
-from connectors.model.datatypes import DataType
 from connectors.model.errors import DeviceUnavailable
 from connectors.model.samples import SampleBatch
 from connectors.opcua.attributes import read_state
 from connectors.opcua.binding import BoundTag
-from connectors.opcua.notification import DECODING_ERRORS, DataChangeDecoder, Notification, read_publish_response
+from connectors.opcua.data_values import DECODING_ERRORS
+from connectors.opcua.notification import DataChangeDecoder, Notification, read_publish_response
+from connectors.opcua.scaling import Scaling
 from connectors.opcua.settings import OpcUaDevice
 from connectors.opcua.status import service_reason, status_text
 from connectors.opcua.subscriptions import Subscriptions
@@ -46,9 +46,7 @@ class Publishing:
         self._clock = clock
         self._acquisition = acquisition
         self._decoder = DataChangeDecoder(len(device.tags))
-        self._scale, self._offset = _scaling(device)
-        self._is_scaled = np.array([tag.is_scaled for tag in device.tags], np.bool_)
-        self._scales_any = bool(self._is_scaled.any())
+        self._scaling = Scaling(device.tags)
         self._acks: list[ua.SubscriptionAcknowledgement] = []
         self._in_order = asyncio.Lock()
         self._heard_s: dict[int, float] = {}  # by subscription: when its last response came
@@ -178,31 +176,10 @@ class Publishing:
             SubscriptionId=ua.UInt32(notification.subscription_id),
             SequenceNumber=ua.UInt32(notification.sequence_number),
         )
-        scaled = [part for batch in batches for part in self._scaled(batch)]
+        scaled = [part for batch in batches for part in self._scaling.apply(batch)]
         for batch in scaled[:-1]:
             await self._acquisition.put(batch)
         if scaled:
             await self._acquisition.put(scaled[-1], lambda: self._acks.append(ack))
         else:
             self._acks.append(ack)
-
-    def _scaled(self, batch: SampleBatch) -> list[SampleBatch]:
-        if not self._scales_any or batch.value.dtype.kind not in "iuf" or batch.datatype is DataType.DATETIME:
-            return [batch]
-        scaled = self._is_scaled[batch.tag]
-        if not scaled.any():
-            return [batch]
-        if scaled.all():
-            return [self._scale_all(batch)]
-        return [batch.select(~scaled), self._scale_all(batch.select(scaled))]
-
-    def _scale_all(self, batch: SampleBatch) -> SampleBatch:
-        value = batch.value.astype(np.float64) * self._scale[batch.tag] + self._offset[batch.tag]
-        return SampleBatch(DataType.DOUBLE, batch.tag, batch.time_ns, value, batch.quality, batch.null)
-
-
-def _scaling(device: OpcUaDevice) -> tuple[NDArray[Any], NDArray[Any]]:
-    return (
-        np.array([tag.scale for tag in device.tags], np.float64),
-        np.array([tag.scaling_offset for tag in device.tags], np.float64),
-    )

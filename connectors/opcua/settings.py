@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from functools import cached_property
 from typing import Annotated, Final, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from connectors.configuration.setting_types import check_port
+from connectors.model.report_by_exception import ReportRule
 from connectors.opcua.browse_paths import is_path, parse_path
 from connectors.opcua.node_ids import parse_written
 from connectors.ports.secrets import Secret
@@ -43,6 +45,18 @@ class OpcUaTag(TagSettings):
     queue_size: Annotated[
         int | None, Field(ge=1, le=QUEUE_SIZE_MAX, description="Values the server keeps between two publishes")
     ] = None
+
+    poll_s: Annotated[
+        Duration | None,
+        Field(alias="poll", gt=0, description="Read it this often instead of subscribing to it, e.g. 1s"),
+    ] = None
+
+    @model_validator(mode="after")
+    def _one_way_to_read(self) -> OpcUaTag:
+        for key, field in (("sampling", "sampling_s"), ("queue_size", "queue_size")):
+            if self.poll_s is not None and field in self.model_fields_set:
+                raise SettingInvalid("it does nothing to a tag that is polled.", "Remove it, or 'poll'.", (key,))
+        return self
 
     @model_validator(mode="after")
     def _has_effect(self) -> OpcUaTag:
@@ -107,14 +121,26 @@ class OpcUaDevice(DeviceSettings):
     retry_s: Annotated[
         Duration, Field(alias="retry", gt=0, description="How often tags that the server refused are tried again")
     ] = 30.0
+    registered_reads: Annotated[
+        bool, Field(description="Register the nodes of polled tags with the server; false where it gets that wrong")
+    ] = True
     limits: OpcUaLimits = OpcUaLimits()
     tags: Annotated[tuple[OpcUaTag, ...], Field(min_length=1)]
 
     @cached_property
     def lag_s_max(self) -> float:
         """How long a change may take until the server sends it, as these settings ask for it."""
-        asked_s = (self.sampling_s if tag.sampling_s is None else tag.sampling_s for tag in self.tags)
-        return self.publishing_s + max(asked_s, default=self.sampling_s)
+        polled_s = max((tag.poll_s for tag in self.tags if tag.poll_s is not None), default=0.0)
+        asked_s = (
+            self.sampling_s if tag.sampling_s is None else tag.sampling_s for tag in self.tags if tag.poll_s is None
+        )
+        return max(polled_s, self.publishing_s + max(asked_s, default=self.sampling_s))
+
+    def _report_rule(self, tag: TagSettings) -> ReportRule:
+        """What a subscription sends is news; a poll is only a question, of which the change is reported."""
+        rule = super()._report_rule(tag)
+        is_polled = isinstance(tag, OpcUaTag) and tag.poll_s is not None
+        return replace(rule, always=False) if is_polled else rule
 
     @field_validator("endpoint")
     @classmethod

@@ -110,8 +110,8 @@ class Subscriptions:
 
     def _beyond(self, tag: BoundTag) -> TagProblem:
         reason = (
-            f"limits.monitored_items allows {self._device.limits.monitored_items} monitored items; raise it if the "
-            "server takes more, or remove tags"
+            f"limits.monitored_items allows {self._device.limits.monitored_items} monitored items; let tags that "
+            "may be slower be polled, with poll: 1s"
         )
         return TagProblem(TagName(self._device.tags[tag.index].name), reason, TOO_MANY_ITEMS)
 

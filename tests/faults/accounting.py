@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from itertools import groupby, pairwise
 from typing import Final
 
-from connectors.modbus.late_polls import late_after_s
+from connectors.model.late_polls import late_after_s
 
 MARGIN_S: Final = 0.3
 """A gap names the first and the last sample that is lost, a hole the samples beside them: some periods further."""

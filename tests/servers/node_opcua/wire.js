@@ -16,6 +16,9 @@ const LISTS = {
     WriteRequest: "nodesToWrite",
 };
 
+// The namespace that the server gives registered nodes.
+const REGISTERED = 9999;
+
 function nameOf(request) {
     return request.schema.name;
 }
@@ -23,11 +26,15 @@ function nameOf(request) {
 // How many requests of each name there were, and the most that one of them has asked for.
 function countRequests(running) {
     running.requests = {};
+    running.registered = 0;
     running.server.on("request", (request) => {
         const name = nameOf(request);
         const seen = (running.requests[name] ??= { count: 0, most: 0 });
         seen.count += 1;
         seen.most = Math.max(seen.most, request[LISTS[name]]?.length ?? 0);
+        if (name === "ReadRequest") {
+            running.registered += request.nodesToRead.filter(({ nodeId }) => nodeId.namespace === REGISTERED).length;
+        }
     });
 }
 
@@ -50,7 +57,12 @@ function wireCommands(running) {
     return {
         // {NAME: {count, most}} of the requests since the start or the last forget.
         requests: () => running.requests,
-        forget: () => void (running.requests = {}),
+        forget: () => {
+            running.requests = {};
+            running.registered = 0;
+        },
+        // How many reads of registered nodes there were since then.
+        asked_for_registered: () => running.registered,
         sessions: () => server.currentSessionCount,
         subscriptions: () => server.currentSubscriptionCount,
         monitored: () => subscriptions().reduce((sum, each) => sum + each.monitoredItemCount, 0),
@@ -65,6 +77,17 @@ function wireCommands(running) {
                 replace(service, (message, channel) => setTimeout(() => original.call(server, message, channel), delayMs));
             }
         },
+        // Refuse each Read request that asks for this node with a status code.
+        poison: ({ node, status }) => {
+            const original = server._on_ReadRequest;
+            replace("Read", (message, channel) =>
+                message.request.nodesToRead.some((each) => each.nodeId.toString() === node)
+                    ? fault(message, channel, status)
+                    : original.call(server, message, channel),
+            );
+        },
+        // Read requests are answered as at the start.
+        heal: () => replace("Read"),
         // Cut all connections as a cable would.
         drop: () => channels().forEach((channel) => channel.abruptlyInterrupt()),
         // End all subscriptions: their sessions go on without them.

@@ -26,9 +26,9 @@ CASES: dict[str, Case] = {
         OVEN % "{name: x, at: coil 1, polling_intervall: 1s}",
         ["4:85: unknown key 'polling_intervall' in tag 'x'. Did you mean 'poll'?"],
     ),
-    "a sampling interval by another name": (
+    "a poll of a variable by another name": (
         PRESS % "polling_interval: 1s",
-        ["8:37: unknown key 'polling_interval' in tag 'force'. Did you mean 'sampling'?"],
+        ["8:37: unknown key 'polling_interval' in tag 'force'. Did you mean 'poll'?"],
     ),
     "a classic address of an input register": (
         OVEN % "{name: x, at: 30001}",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connectors.modbus.fixed_rate import FixedRate
+from connectors.model.fixed_rate import FixedRate
 
 
 def advanced(rate: FixedRate, *times_s: float) -> list[tuple[float, int]]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from connectors.modbus.late_polls import BlockTimes, LatePoll, PollTimes, late_after_s
+from connectors.model.late_polls import BlockTimes, LatePoll, PollTimes, late_after_s
 
 START_NS = 1_795_400_000_000_000_000
 

@@ -19,7 +19,8 @@ from hypothesis import example, given
 from connectors.model.datatypes import DataType
 from connectors.model.quality import BAD, BAD_TYPE_MISMATCH, GOOD
 from connectors.model.samples import SampleBatch
-from connectors.opcua.notification import DECODING_ERRORS, RUN_MIN, DataChangeDecoder
+from connectors.opcua.data_values import DECODING_ERRORS
+from connectors.opcua.notification import RUN_MIN, DataChangeDecoder
 
 RECEIVED_NS: Final = 1_795_000_000_000_000_123
 UNKNOWN: Final = 999

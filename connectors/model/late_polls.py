@@ -1,6 +1,6 @@
-"""When each tag of a unit was read last, and which of them were not read for longer than their polls ask for.
+"""When each polled tag of a device was read last, and which of them were not read for longer than their polls ask for.
 
-A unit that answers late, or an agent that takes no samples, leaves a hole between two polls while the connection
+A device that answers late, or an agent that takes no samples, leaves a hole between two polls while the connection
 stands. No connection is lost, so nobody else would tell of it.
 """
 

@@ -1,4 +1,4 @@
-"""When the next cycle of a scan class is due."""
+"""When the next of the cycles that are repeated all the time is due."""
 
 from __future__ import annotations
 

@@ -1,0 +1,214 @@
+"""Tags that are read at a fixed rate, beside those that are subscribed to: in few requests, decoded in columns.
+
+For servers whose subscriptions are slow or few, and for values that nobody needs more often. Nodes are registered where
+the server lets them be (Part 4, 5.9.5): a controller then looks their names up once, and not at each read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+from asyncua import ua
+from asyncua.client.client import Client
+from asyncua.ua.attribute_ids import AttributeIds
+from asyncua.ua.status_codes import StatusCodes
+from asyncua.ua.uaerrors import UaError
+
+from connectors.model.errors import DeviceUnavailable
+from connectors.model.fixed_rate import FixedRate
+from connectors.model.late_polls import PollTimes
+from connectors.model.samples import SampleBatch, batch_of_rows
+from connectors.opcua.binding import BoundTag
+from connectors.opcua.data_values import DECODING_ERRORS
+from connectors.opcua.notification import DataChangeDecoder
+from connectors.opcua.operation_limits import OperationLimits
+from connectors.opcua.read_response import read_read_response
+from connectors.opcua.scaling import Scaling
+from connectors.opcua.settings import OpcUaDevice
+from connectors.ports.clock import Clock
+from connectors.ports.device import Acquisition
+
+_OF_THE_SESSION: Final = frozenset(
+    {
+        StatusCodes.BadSessionIdInvalid,
+        StatusCodes.BadSessionClosed,
+        StatusCodes.BadSessionNotActivated,
+        StatusCodes.BadSecureChannelIdInvalid,
+        StatusCodes.BadSecureChannelClosed,
+        StatusCodes.BadConnectionClosed,
+        StatusCodes.BadConnectionRejected,
+        StatusCodes.BadCommunicationError,
+        StatusCodes.BadServerHalted,
+        StatusCodes.BadServerNotConnected,
+        StatusCodes.BadShutdown,
+        StatusCodes.BadTimeout,
+        StatusCodes.BadUserAccessDenied,
+    }
+)
+"""Refusals of a request that say nothing of the nodes in it."""
+
+_UNKNOWN: Final = (StatusCodes.BadNodeIdUnknown >> 16, StatusCodes.BadNodeIdInvalid >> 16)
+Decoded = list[SampleBatch]
+
+
+@dataclass(slots=True)
+class _Class:
+    """The tags with one interval, alike ones together; ``asked`` by index where it is not by their own node ids."""
+
+    interval_s: float
+    tags: list[BoundTag] = field(default_factory=list)
+    asked: dict[int, ua.NodeId] = field(default_factory=dict)
+
+
+class Polling:
+    """The polled tags of one connection."""
+
+    def __init__(
+        self, client: Client, device: OpcUaDevice, clock: Clock, acquisition: Acquisition, limits: OperationLimits
+    ) -> None:
+        self._client = client
+        self._device = device
+        self._clock = clock
+        self._acquisition = acquisition
+        self._limits = limits
+        self._decoder = DataChangeDecoder(len(device.tags))
+        self._scaling = Scaling(device.tags)
+        self._times = PollTimes([tag.poll_s or 0.0 for tag in device.tags])
+        self._classes: dict[float, _Class] = {}
+        self._apart: set[int] = set()  # tags for whose sake the server refuses a whole request
+        self._changed = asyncio.Event()
+        self._registers = device.registered_reads
+
+    def take_mismatched(self) -> set[int]:
+        """Tags whose values have come in another type than they were bound with, since the last call."""
+        found, self._decoder.mismatched = self._decoder.mismatched, set()
+        return found
+
+    def add(self, tags: Iterable[BoundTag]) -> None:
+        """Poll ``tags`` from now on, each at the interval of its settings."""
+        for tag in tags:
+            interval_s = self._device.tags[tag.index].poll_s
+            if interval_s is None:
+                raise ValueError(f"{self._device.tags[tag.index].name} is not polled")
+            scan = self._classes.setdefault(interval_s, _Class(interval_s))
+            scan.tags = [known for known in scan.tags if known.index != tag.index] + [tag]
+            scan.tags.sort(key=lambda each: (each.raw, each.index))  # alike values are decoded together
+            scan.asked.pop(tag.index, None)
+            self._decoder.bind(tag.index, tag.raw)
+        self._changed.set()
+
+    async def run(self) -> None:
+        """Poll until cancelled. Raises ``DeviceUnavailable``, and what asyncua raises when the connection is lost."""
+        async with asyncio.TaskGroup() as tasks:
+            running: set[float] = set()
+            while True:
+                self._changed.clear()
+                for interval_s, scan in self._classes.items():
+                    if interval_s not in running:
+                        running.add(interval_s)
+                        tasks.create_task(self._poll(scan), name=f"{self._device.name} poll {interval_s:g} s")
+                await self._changed.wait()
+
+    async def _poll(self, scan: _Class) -> None:
+        rate = FixedRate(scan.interval_s, self._clock.monotonic_s())
+        while True:
+            await self._register(scan)
+            await self._poll_once(scan)
+            wait_s, _missed = rate.advance(self._clock.monotonic_s())
+            await asyncio.sleep(wait_s)
+
+    async def _poll_once(self, scan: _Class) -> None:
+        """Read all tags of ``scan`` once, and hand over what has come, request by request."""
+        together = [tag for tag in scan.tags if tag.index not in self._apart]
+        apart = [[tag] for tag in scan.tags if tag.index in self._apart]
+        while together:
+            part, together = together[: self._limits.reads.size], together[self._limits.reads.size :]
+            await self._read(scan, part)
+        for part in apart:
+            await self._read(scan, part)
+
+    async def _read(self, scan: _Class, tags: Sequence[BoundTag]) -> None:
+        """Read ``tags`` in one request, or in smaller ones where the server refuses it as a whole."""
+        try:
+            await self._limits.reads.ask(tags, lambda part: self._ask(scan, part))
+        except UaError as exc:
+            code = getattr(exc, "code", None)
+            if not isinstance(code, int) or code in _OF_THE_SESSION:
+                raise
+            if len(tags) > 1:  # one of them is to blame: its neighbours are read without it
+                half = len(tags) // 2
+                await self._read(scan, tags[:half])
+                await self._read(scan, tags[half:])
+                return
+            (tag,) = tags
+            self._apart.add(tag.index)
+            row = (tag.index, self._clock.now_ns(), None, code >> 16)
+            await self._hand_over(tags, [batch_of_rows(tag.raw, [row])], self._clock.monotonic_s())
+
+    async def _ask(self, scan: _Class, tags: Sequence[BoundTag]) -> Sequence[BoundTag]:
+        """Read ``tags`` in one request and hand their samples over; ``tags``, as they have all been answered."""
+        request = ua.ReadRequest()
+        request.Parameters.MaxAge = 0.0
+        request.Parameters.TimestampsToReturn = ua.TimestampsToReturn.Both
+        request.Parameters.NodesToRead = [
+            ua.ReadValueId(NodeId=scan.asked.get(tag.index, tag.node), AttributeId=AttributeIds.Value) for tag in tags
+        ]
+        protocol = self._client.uaclient.protocol
+        if protocol is None:
+            raise DeviceUnavailable(f"{self._device.name}: the connection is closed")
+        data = await protocol.send_request(request)
+        received_ns, received_s = self._clock.now_ns(), self._clock.monotonic_s()
+        handles = np.array([tag.index for tag in tags], "<u4")
+        try:
+            batches = self._decoder.decode(read_read_response(data, handles), received_ns)
+        except UaError:
+            raise  # the server's own word
+        except DECODING_ERRORS as exc:
+            raise DeviceUnavailable(f"{self._device.name}: an answer cannot be read: {exc}") from exc
+        self._forget_registrations(scan, batches)
+        await self._hand_over(tags, batches, received_s)
+        return tags
+
+    async def _hand_over(self, tags: Sequence[BoundTag], batches: Decoded, at_s: float) -> None:
+        index = np.array([tag.index for tag in tags], np.int32)
+        at_ns = np.full(len(index), self._clock.now_ns(), np.int64)
+        late = self._times.read(index, np.full(len(index), at_s), at_ns)
+        if late is not None:
+            detail = f"nothing was read for {late.longest_s:.1f} s"
+            self._acquisition.polled_late(late.tags, late.first_ns, late.last_ns, detail)
+        for batch in batches:
+            for part in self._scaling.apply(batch):
+                await self._acquisition.put(part)
+
+    async def _register(self, scan: _Class) -> None:
+        """Register the nodes of ``scan`` that are not yet; a server that does not let them be is not asked again."""
+        if not self._registers or len(scan.asked) == len(scan.tags):
+            return
+        new = [tag for tag in scan.tags if tag.index not in scan.asked]
+
+        async def send(part: Sequence[ua.NodeId]) -> list[ua.NodeId]:
+            return await self._client.uaclient.register_nodes(list(part))
+
+        try:
+            found = await self._limits.registrations.ask([tag.node for tag in new], send)
+        except UaError as exc:
+            code: Any = getattr(exc, "code", None)
+            if not isinstance(code, int) or code in _OF_THE_SESSION:
+                raise
+            self._registers = False
+            return
+        for tag, node in zip(new, found, strict=True):
+            scan.asked[tag.index] = node
+
+    def _forget_registrations(self, scan: _Class, batches: Decoded) -> None:
+        """Ask by their own ids for nodes whose registered ones the server does not know (any more)."""
+        own = {tag.index: tag.node for tag in scan.tags}
+        for batch in batches:
+            if batch.quality is None:
+                continue
+            unknown = np.isin(batch.quality, _UNKNOWN)
+            scan.asked.update((index, own[index]) for index in batch.tag[unknown].tolist() if index in scan.asked)

@@ -1,0 +1,36 @@
+"""Raw values to engineering units, for whole columns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from connectors.model.datatypes import DataType
+from connectors.model.samples import SampleBatch
+from connectors.opcua.settings import OpcUaTag
+
+
+class Scaling:
+    """Scale and offset of the tags of one device, by index."""
+
+    def __init__(self, tags: Sequence[OpcUaTag]) -> None:
+        self._scale = np.array([tag.scale for tag in tags], np.float64)
+        self._offset = np.array([tag.scaling_offset for tag in tags], np.float64)
+        self._is_scaled = np.array([tag.is_scaled for tag in tags], np.bool_)
+        self._scales_any = bool(self._is_scaled.any())
+
+    def apply(self, batch: SampleBatch) -> list[SampleBatch]:
+        """The samples of ``batch`` with scaled values: those that have become a Double apart from the others."""
+        if not self._scales_any or batch.value.dtype.kind not in "iuf" or batch.datatype is DataType.DATETIME:
+            return [batch]
+        scaled = self._is_scaled[batch.tag]
+        if not scaled.any():
+            return [batch]
+        if scaled.all():
+            return [self._scale_all(batch)]
+        return [batch.select(~scaled), self._scale_all(batch.select(scaled))]
+
+    def _scale_all(self, batch: SampleBatch) -> SampleBatch:
+        value = batch.value.astype(np.float64) * self._scale[batch.tag] + self._offset[batch.tag]
+        return SampleBatch(DataType.DOUBLE, batch.tag, batch.time_ns, value, batch.quality, batch.null)

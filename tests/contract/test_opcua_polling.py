@@ -1,0 +1,123 @@
+"""Tags that the OPC UA driver polls, on a server of node-opcua: in large requests, and one never at another's cost."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from connectors.model.quality import BAD_SENSOR_FAILURE, GOOD
+from connectors.opcua.driver import OpcUaDriver
+from tests.contract.opcua_acquisition import Recorder, acquiring, driver, until
+from tests.servers.node_opcua import NodeOpcUaServer
+
+BAD_INTERNAL_ERROR, BAD_SERVICE_UNSUPPORTED, BAD_NODE_ID_UNKNOWN = 0x8002_0000, 0x800B_0000, 0x8034_0000
+NOON_MS = 1_790_000_000_123
+
+
+def polled(server: NodeOpcUaServer, top: str, count: int, **more: Any) -> OpcUaDriver:
+    """A driver that polls variables with the values 0.0, 1.0, …; every third is a text."""
+    each = [
+        {"node": f"ns=2;s={top}.{number}", "type": "String", "value": f"{number}"}
+        if number % 3 == 2
+        else {"node": f"ns=2;s={top}.{number}", "type": "Double", "value": float(number)}
+        for number in range(count)
+    ]
+    server.add_many([one | {"time_ms": NOON_MS} for one in each])
+    tags: list[dict[str, Any] | str] = [{"at": one["node"], "poll": "50ms"} for one in each]
+    return driver(server.endpoint, tags, **more)
+
+
+def values(count: int) -> dict[int, Any]:
+    return {number: f"{number}" if number % 3 == 2 else float(number) for number in range(count)}
+
+
+async def test_polled_tags_are_read_beside_those_that_are_subscribed_to(node_opcua: NodeOpcUaServer) -> None:
+    node_opcua.add("ns=2;s=beside.polled", "Double", 1.0, time_ms=NOON_MS)
+    node_opcua.add("ns=2;s=beside.pushed", "Double", 2.0)
+    tags: list[dict[str, Any] | str] = [
+        {"at": "ns=2;s=beside.polled", "poll": "50ms", "scale": 10},
+        {"at": "ns=2;s=beside.pushed"},
+    ]
+    recorder = Recorder()
+    async with acquiring(driver(node_opcua.endpoint, tags), recorder) as task:
+        await until(lambda: recorder.last() == {0: 10.0, 1: 2.0}, task)
+        assert node_opcua.command("monitored") == 1
+        node_opcua.set("ns=2;s=beside.polled", "Double", 1.5, time_ms=NOON_MS + 1)
+        await until(lambda: recorder.last()[0] == 15.0, task)
+        await until(lambda: len(recorder.of(0)) >= 5, task)
+    assert recorder.of(1) == [(2.0, GOOD)]
+    assert {time_ns for tag, time_ns, value, _ in recorder.rows if tag == 0 and value == 15.0} == {
+        (NOON_MS + 1) * 1_000_000
+    }
+
+
+async def test_polls_are_few_requests_of_registered_nodes(node_opcua: NodeOpcUaServer) -> None:
+    node_opcua.forget()
+    recorder = Recorder()
+    working = polled(node_opcua, "few", 40, limits={"reads": 16, "registrations": 10})
+    async with acquiring(working, recorder) as task:
+        await until(lambda: recorder.last() == values(40) and len(recorder.of(39)) > 3, task)
+    assert node_opcua.requests("Read")[1] == 16
+    assert node_opcua.requests("RegisterNodes") == (4, 10)
+    assert node_opcua.command("asked_for_registered") > 40 * 2
+
+
+@pytest.mark.parametrize("refusal", ["service", "setting"])
+async def test_a_server_that_registers_no_nodes_is_polled_by_their_ids(
+    node_opcua: NodeOpcUaServer, refusal: str
+) -> None:
+    node_opcua.forget()
+    if refusal == "service":
+        node_opcua.refuse("RegisterNodes", BAD_SERVICE_UNSUPPORTED)
+    recorder = Recorder()
+    working = polled(node_opcua, f"ids.{refusal}", 4, registered_reads=refusal == "service")
+    async with acquiring(working, recorder) as task:
+        await until(lambda: recorder.last() == values(4) and len(recorder.of(3)) > 3, task)
+    node_opcua.refuse("RegisterNodes", None)
+    assert node_opcua.requests("RegisterNodes")[0] == (1 if refusal == "service" else 0)
+
+
+async def test_a_polled_tag_with_a_bad_status_or_without_its_node_leaves_its_neighbours_alone(
+    node_opcua: NodeOpcUaServer,
+) -> None:
+    recorder = Recorder()
+    async with acquiring(polled(node_opcua, "bad", 9), recorder) as task:
+        await until(lambda: recorder.last() == values(9), task)
+        node_opcua.set("ns=2;s=bad.0", "Double", 7.0, status=BAD_SENSOR_FAILURE << 16)
+        node_opcua.remove("ns=2;s=bad.4")
+        node_opcua.set("ns=2;s=bad.8", "String", "new")
+        await until(lambda: recorder.last()[8] == "new", task)
+        await until(lambda: recorder.of(0)[-1][1] == BAD_SENSOR_FAILURE, task)
+        await until(lambda: recorder.of(4)[-1] == (None, BAD_NODE_ID_UNKNOWN >> 16), task)
+        node_opcua.add("ns=2;s=bad.4", "Double", 44.0)
+        await until(lambda: recorder.of(4)[-1] == (44.0, GOOD), task)
+
+
+async def test_a_node_for_which_the_server_refuses_the_whole_request_costs_no_other_its_values(
+    node_opcua: NodeOpcUaServer,
+) -> None:
+    recorder = Recorder()
+    async with acquiring(polled(node_opcua, "poison", 12, registered_reads=False), recorder) as task:
+        await until(lambda: recorder.last() == values(12), task)
+        node_opcua.command("poison", node="ns=2;s=poison.6", status=BAD_INTERNAL_ERROR)
+        await until(lambda: recorder.of(6)[-1] == (None, BAD_INTERNAL_ERROR >> 16), task)
+        node_opcua.set("ns=2;s=poison.7", "Double", 77.0)
+        await until(lambda: recorder.last()[7] == 77.0, task)
+        node_opcua.command("heal")
+        await until(lambda: recorder.of(6)[-1] == (6.0, GOOD), task)
+
+
+async def test_a_server_that_is_late_is_told_of_and_one_that_does_not_answer_is_given_up(
+    node_opcua: NodeOpcUaServer,
+) -> None:
+    recorder = Recorder()
+    async with acquiring(polled(node_opcua, "late", 2, timeout="5s"), recorder) as task:
+        await until(lambda: recorder.last() == values(2), task)
+        node_opcua.command("delay", service="Read", delay_ms=1500)
+        await until(lambda: recorder.late, task)
+        node_opcua.command("heal")
+    tags, first_ns, last_ns, detail = recorder.late[0]
+    assert tags == {0, 1}
+    assert last_ns - first_ns > 1_000_000_000
+    assert detail.startswith("nothing was read for")
