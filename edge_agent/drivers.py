@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from connectors.modbus.settings import ModbusDevice
 from connectors.model.errors import DeviceUnavailable
@@ -15,6 +16,9 @@ from connectors.opcua.settings import OpcUaDevice
 from connectors.ports.clock import Clock
 from connectors.ports.device import Acquisition, DeviceDriver, Reading, Value
 from connectors.ports.settings import DriverType
+
+if TYPE_CHECKING:
+    from connectors.modbus.bus import ModbusBuses
 
 
 class LoadedLater:
@@ -70,14 +74,22 @@ def _opcua(settings: OpcUaDevice, clock: Clock) -> DeviceDriver:
     return LoadedLater(settings, make)
 
 
-def _modbus(settings: ModbusDevice, clock: Clock) -> DeviceDriver:
-    from connectors.modbus.driver import ModbusDriver
+def _modbus() -> Callable[[ModbusDevice, Clock], DeviceDriver]:
+    buses: ModbusBuses | None = None
 
-    return ModbusDriver(settings, clock)
+    def make(settings: ModbusDevice, clock: Clock) -> DeviceDriver:
+        from connectors.modbus.bus import ModbusBuses
+        from connectors.modbus.driver import ModbusDriver
+
+        nonlocal buses
+        buses = buses or ModbusBuses()
+        return ModbusDriver(settings, clock, buses)
+
+    return make
 
 
 def built_in_drivers() -> Mapping[str, DriverType]:
     """The drivers, by the name that a device file gives them."""
     return MappingProxyType(
-        {"modbus": DriverType(ModbusDevice, _modbus), "opcua": DriverType(OpcUaDevice, _opcua)},
+        {"modbus": DriverType(ModbusDevice, _modbus()), "opcua": DriverType(OpcUaDevice, _opcua)},
     )

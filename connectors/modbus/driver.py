@@ -7,6 +7,8 @@ from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import asdict
 from typing import NoReturn, TypeVar
 
+from connectors.modbus.breaker import UnitBreaker
+from connectors.modbus.bus import ModbusBuses
 from connectors.modbus.command import Command
 from connectors.modbus.connection import ModbusConnection
 from connectors.modbus.counters import ModbusCounters
@@ -31,11 +33,16 @@ class ModbusDriver:
     nobody saw. The source time of a sample is the agent's time at which the reply arrived, as a unit has no clock to
     ask. A poll that cannot be made in time is skipped and counted in ``counters``; where tags are not read for longer
     than ``late_after_s`` of their interval although the unit is there, that is reported with ``polled_late``.
+
+    Drivers that are given the same ``buses`` share one connection where their endpoint is the same, and take turns.
     """
 
-    def __init__(self, settings: ModbusDevice, clock: Clock) -> None:
+    def __init__(self, settings: ModbusDevice, clock: Clock, buses: ModbusBuses | None = None) -> None:
         self._settings = settings
         self._clock = clock
+        self._buses = buses or ModbusBuses()
+        self._breaker = UnitBreaker(settings.retries, clock.monotonic_s)
+        self._sessions = 0
         self.counters = ModbusCounters()
         self._tags = planned_tags(settings)
         self._at_work: tuple[ModbusConnection, ModbusSession] | None = None
@@ -51,8 +58,12 @@ class ModbusDriver:
 
     async def acquire(self, acquisition: Acquisition) -> None:
         """See ``DeviceDriver``."""
-        connection = ModbusConnection(self._settings, self._clock, self.counters)
-        session = ModbusSession(self._settings, self._tags, self._clock, connection, acquisition, self.counters)
+        bus = self._buses.bus_of(self._settings, self._clock)
+        connection = ModbusConnection(self._settings, self._clock, self.counters, bus, self._breaker)
+        session = ModbusSession(
+            self._settings, self._tags, self._clock, connection, acquisition, self.counters, self._sessions
+        )
+        self._sessions += 1
         self._at_work = connection, session
         try:
             await self._named(self._run(connection, session))

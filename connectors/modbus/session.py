@@ -62,7 +62,9 @@ class ModbusSession:
         connection: ModbusConnection,
         acquisition: Acquisition,
         counters: ModbusCounters,
+        session_number: int = 0,
     ) -> None:
+        """``session_number`` counts the sessions with this unit: each greets it by another tag."""
         self._settings = settings
         self._device = settings.name
         self._unit_id = settings.unit_id
@@ -71,6 +73,8 @@ class ModbusSession:
         self._acquisition = acquisition
         self._counters = counters
         self._retry_s = settings.retry_s
+        self._greeting = block_of([planned[session_number % len(planned)]])
+        self._is_greeted = False
         self._times = PollTimes([tag.poll_s for tag in planned])
         classes = scan_classes(planned)
         self._classes = [ScanClass(interval_s, tags, settings) for interval_s, tags in classes.items()]
@@ -86,6 +90,7 @@ class ModbusSession:
 
         Online means that the unit has answered, not only that something took the connection.
         """
+        await self._greet()
         batches = await self._read_everything()
         await self._search()
         await self._report_online()
@@ -99,6 +104,21 @@ class ModbusSession:
                 tasks.create_task(self._look_after_problems(), name=f"modbus {self._device} problems")
         finally:  # the gap of a device that is lost begins with its newest sample
             self._declare(self._times.behind())
+
+    async def _greet(self) -> None:
+        """Where other units wait for their turns, read one tag once before anything else: a dead unit costs no more."""
+        if not self._connection.is_shared:
+            return
+        scan = Scan([self._greeting], self._unit_id)
+        await self._connection.run(scan, Priority.POLL, attempts_max=1)
+        if scan.failure is not None:
+            raise DeviceUnavailable(scan.failure.reason)
+        self._is_greeted = True
+
+    async def _greet_again(self) -> None:
+        """Between reads that get no answer, show that the unit is there: it is not to be left alone because of them."""
+        if self._is_greeted:
+            await self._connection.run(Scan([self._greeting], self._unit_id), Priority.PROBE, attempts_max=1)
 
     async def _read_everything(self) -> list[SampleBatch]:
         """Read every block once; what stays silent while the unit answers other reads is set aside."""
@@ -207,6 +227,7 @@ class ModbusSession:
 
     async def _divide_silent(self, scan_class: ScanClass, failure: NoAnswer) -> bool:
         """Set the tags aside for which a block gets no answer, and read the others; false when none of it gets one."""
+        await self._greet_again()
         findings = await find_silent(failure.block, self._probe, failure.reason)
         if findings is None:
             return False
@@ -220,7 +241,10 @@ class ModbusSession:
     async def _probe(self, block: Block) -> str | None:
         scan = Scan([block], self._unit_id)
         await self._connection.run(scan, Priority.PROBE, attempts_max=1)
-        return None if scan.failure is None else scan.failure.reason
+        if scan.failure is None:
+            return None
+        await self._greet_again()
+        return scan.failure.reason
 
     def _set_aside_silent(self, scan_class: ScanClass, failure: NoAnswer) -> None:
         problems = tuple(_silent_tag(tag, failure.reason) for tag in failure.block.tags)
@@ -233,7 +257,9 @@ class ModbusSession:
         for entry in self._set_aside:
             scan = Scan([entry.block], self._unit_id)
             await self._connection.run(scan, Priority.PROBE, attempts_max=1)
-            if scan.failure is None and scan.codes[0] not in REFUSALS:
+            if scan.failure is not None:
+                await self._greet_again()
+            elif scan.codes[0] not in REFUSALS:
                 recovered.append(entry)
         if not recovered:
             return

@@ -100,9 +100,9 @@ async def test_the_requests_of_a_window_are_one_call_of_the_kernel() -> None:
     written: list[bytes] = []
     settings = pipelined("tcp://127.0.0.1")
     connection = ModbusConnection(settings, SystemClock(), ModbusCounters())
-    link = ModbusLink(connection, ModbusCounters())
+    link = ModbusLink(connection.bus, ModbusCounters())
     link._transport = cast(asyncio.Transport, SimpleNamespace(write=written.append))
-    connection._link = link
+    connection.bus._link = link
     running = asyncio.create_task(connection.run(Scan(coalesce(planned_tags(settings), 8, 125), 1), Priority.POLL))
     await asyncio.sleep(0)
     assert [len(data) for data in written] == [BLOCKS * REQUEST_BYTES]
@@ -337,8 +337,8 @@ async def test_nothing_joins_a_command_that_is_on_the_wire() -> None:
         commanding = asyncio.create_task(connection.run(Scan(blocks[:1], 1), Priority.COMMAND))
         polling = asyncio.create_task(connection.run(Scan(blocks[1:], 1), Priority.POLL))
         await asyncio.sleep(0)
-        assert connection._link is not None
-        assert [read.block for read in connection._link.in_flight.values()] == [blocks[0]]
+        assert connection.bus._link is not None
+        assert [read.block for read in connection.bus._link.in_flight.values()] == [blocks[0]]
         await asyncio.wait_for(asyncio.gather(commanding, polling), 5)
         await connection.close()
 

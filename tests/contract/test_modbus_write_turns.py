@@ -25,8 +25,8 @@ async def test_a_write_that_finds_the_connection_broken_waits_for_the_next_one(m
         await polls(recorder, 1, task)
         assert driver._at_work is not None
         connection = driver._at_work[0]
-        assert connection._link is not None
-        connection.failed(connection._link, "the cable was out")
+        assert connection.bus._link is not None
+        connection.bus.failed(connection.bus._link, "the cable was out")
         modbus_unit.command("reset")
         await driver.write(0, 5)
         assert (writes(modbus_unit), modbus_unit.get("holding", 4), driver.counters.connects) == ([(6, 4, 1)], [5], 2)
@@ -148,7 +148,9 @@ async def test_a_write_is_the_next_request_however_much_is_polled_and_polls_go_o
         connection = driver._at_work[0]
 
         def in_the_middle_of_a_scan() -> bool:
-            return connection._link is not None and bool(connection._link.in_flight) and len(connection._queue) > 0
+            return (
+                connection.bus._link is not None and bool(connection.bus._link.in_flight) and len(connection.queue) > 0
+            )
 
         for value in range(1, 6):
             await until(in_the_middle_of_a_scan, task)

@@ -6,8 +6,7 @@
  *   count <table> <first> <last> read|<ms>  registers go up by one: at each read of them, or every so many ms
  *   count clear                             registers stand still
  *   refuse <table> <first> <last> <code>    requests that touch the range get exception <code>; 0: no answer;
- *                                           -1: this range is not refused any more
- *   refuse clear
+ *                                           -1: this range is not refused any more; refuse clear: nothing is
  *   fail <code> <n>                         the next n requests get exception <code> (-1: all, until "fail 0 0")
  *   forbid <function>...                    these functions get exception 1 (none: all are known)
  *   silent <n>                              the next n requests get no answer, and nothing is done
@@ -21,6 +20,7 @@
  *   garbage <bytes> <n>                     the next n answers are so many bytes of no meaning
  *   hangup <n>                              the next n requests end their connection
  *   units <id>...                           only these units answer; others get exception 11 (none: all answer)
+ *   lost <id>...                            these units get no request (none: all do)
  *   reset                                   forget the requests seen so far
  *   requests                                unit:function:address:count of each request since then, the last 4096
  *   connections                             how many are open, and how many there were
@@ -62,7 +62,7 @@ static long requests_seen;
 static int clients[CLIENTS_MAX];
 static int client_count;
 static long connections_seen;
-static uint8_t units[256], forbidden[256];
+static uint8_t units[256], forbidden[256], lost[256];
 static int units_limited;
 static int fail_code, fail_left, silent_left, delay_ms, delay_left, stale_left, transaction_left, function_left,
     unit_left, garbage_bytes, garbage_left, hangup_left, mute_left, astray_left;
@@ -174,6 +174,7 @@ static void answer_now(int fd, uint8_t *request, int length) {
 
 /* The exception that a request is to get: -1 for none, 0 for no answer at all. */
 static int exception_for(const uint8_t *request, int table, int first, int last) {
+    if (lost[request[6]]) return 0;
     if (units_limited && !units[request[6]]) return MODBUS_EXCEPTION_GATEWAY_TARGET;
     if (forbidden[request[7]]) return MODBUS_EXCEPTION_ILLEGAL_FUNCTION;
     if (fail_left && fail_code && take(&fail_left)) return fail_code;
@@ -326,8 +327,8 @@ static void obey(char *line) {
         say("ok");
     } else if (!strcmp(verb, "units")) {
         units_limited = read_set(units, &rest);
-    } else if (!strcmp(verb, "forbid")) {
-        read_set(forbidden, &rest);
+    } else if (!strcmp(verb, "forbid") || !strcmp(verb, "lost")) {
+        read_set(*verb == 'f' ? forbidden : lost, &rest);
     } else if (!obey_fault(verb, &rest) && !obey_cells(verb, &rest)) {
         say("error %s", verb);
     }
@@ -352,13 +353,12 @@ static int obey_input(void) {
 }
 
 static void accept_client(int listener) {
-    int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+    int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC), yes = 1;
     if (fd < 0) return;
     if (client_count == CLIENTS_MAX) {
         close(fd);
         return;
     }
-    int yes = 1;
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
     clients[client_count++] = fd;
     connections_seen++;
