@@ -28,7 +28,6 @@ _TOO_MUCH: Final = frozenset(
     }
 )
 _NAMESPACES: Final = ua.NodeId(ua.Int32(2255), ua.Int16(0))
-_SERVER_STATE: Final = ua.NodeId(ua.Int32(2259), ua.Int16(0))
 
 
 class Batches:
@@ -80,8 +79,3 @@ async def read_namespaces(client: Client) -> list[str]:
     if not isinstance(names, list):
         return ["http://opcfoundation.org/UA/"]
     return [str(name) for name in names[: NAMESPACE_INDEX_MAX + 1]]
-
-
-async def read_state(client: Client) -> None:
-    """Ask the server for its state, whatever it says: a sign of life. Raises what asyncua raises when none comes."""
-    await read_attributes(client, [_SERVER_STATE], [AttributeIds.Value])

@@ -13,6 +13,7 @@ from connectors.opcua.opening import renew_channel
 from connectors.opcua.operation_limits import OperationLimits
 from connectors.opcua.polling import Polling
 from connectors.opcua.publishing import Publishing
+from connectors.opcua.server_state import watch_state
 from connectors.opcua.session import OpcUaSession
 from connectors.opcua.settings import OpcUaDevice
 from connectors.opcua.subscriptions import Subscriptions
@@ -55,6 +56,7 @@ class OpcUaConnection:
             await self._report()
         name = self._device.name
         async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(watch_state(self._client, self._device), name=f"{name} state")
             tasks.create_task(self.session.watch(), name=f"{name} answers")
             tasks.create_task(self.publishing.run(self.subscriptions), name=f"{name} publishing")
             tasks.create_task(self._polling.run(), name=f"{name} polling")

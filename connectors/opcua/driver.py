@@ -12,6 +12,7 @@ from connectors.opcua.connection import OpcUaConnection
 from connectors.opcua.opening import opened, unavailable
 from connectors.opcua.operation_limits import read_limits
 from connectors.opcua.publishing import Publishing
+from connectors.opcua.server_state import check_state
 from connectors.opcua.session import OpcUaSession
 from connectors.opcua.settings import OpcUaDevice
 from connectors.opcua.status import loss_reason
@@ -28,6 +29,7 @@ class OpcUaDriver:
         self._publishing: Publishing | None = None
         self._session: OpcUaSession | None = None
         self._overflows_before = 0
+        self._messages_lost_before = 0
         self._lag_s: Callable[[], float] = lambda: 0.0
 
     @property
@@ -36,9 +38,16 @@ class OpcUaDriver:
         return max(self._device.lag_s_max, self._lag_s())
 
     def counts(self) -> Mapping[str, int]:
-        """See ``DeviceDriver``; ``queue_overflows``: samples with the Overflow bit, before which others were lost."""
-        overflows = 0 if self._publishing is None else self._publishing.overflows
-        return {"queue_overflows": self._overflows_before + overflows}
+        """See ``DeviceDriver``; ``queue_overflows``: samples with the Overflow bit, before which others were lost.
+
+        ``messages_lost``: messages of the server that did not come and could not be sent again.
+        """
+        publishing = self._publishing
+        overflows, messages = (0, 0) if publishing is None else (publishing.overflows, publishing.messages_lost)
+        return {
+            "queue_overflows": self._overflows_before + overflows,
+            "messages_lost": self._messages_lost_before + messages,
+        }
 
     async def acquire(self, acquisition: Acquisition) -> None:
         """See ``DeviceDriver``."""
@@ -75,10 +84,13 @@ class OpcUaDriver:
         return self._session
 
     async def _subscribe_and_publish(self, client: Client, acquisition: Acquisition) -> None:
+        await check_state(client, self._device, self._device.timeout_s)
         limits = await read_limits(client, self._device.limits)
         connection = OpcUaConnection(client, self._device, self._clock, acquisition, limits)
         self._lag_s = lambda: connection.lag_s_max
-        self._overflows_before, self._publishing = self.counts()["queue_overflows"], connection.publishing
+        before = self.counts()
+        self._overflows_before, self._messages_lost_before = before["queue_overflows"], before["messages_lost"]
+        self._publishing = connection.publishing
         await connection.begin()
         self._session = connection.session
         await connection.run()

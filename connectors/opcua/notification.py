@@ -1,4 +1,4 @@
-"""Publish responses in bytes to samples in columns (OPC UA Part 4, 5.13.5; binary encoding of Part 6, 5.2).
+"""Data changes in bytes to samples in columns (OPC UA Part 4, 7.25.2; binary encoding of Part 6, 5.2).
 
 A run of notifications with the same shape (same DataValue mask, same fixed-width type) has an equal stride and becomes
 columns in one step; anything else is walked through item by item, its value decoded by asyncua, with the same result.
@@ -8,18 +8,13 @@ Property tests hold both ways to asyncua's own reading.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
 from asyncua import ua
-from asyncua.common.utils import Buffer
-from asyncua.ua.object_ids import ObjectIds
-from asyncua.ua.ua_binary import nodeid_from_binary, struct_from_binary
 from numpy.typing import NDArray
 
 from connectors.model.datatypes import DataType, dtype_of
-from connectors.model.errors import PayloadInvalid
 from connectors.model.quality import BAD, BAD_TYPE_MISMATCH, is_good
 from connectors.model.samples import SampleBatch, batch_of_rows
 from connectors.opcua.data_values import (
@@ -41,55 +36,10 @@ RUN_MIN: Final = 8
 _OVERFLOW: Final = 0x0480
 """Info type DataValue and the Overflow bit of a status code (Part 4, 7.39.1)."""
 
-_DATA_CHANGE: Final = ObjectIds.DataChangeNotification_Encoding_DefaultBinary
-_STATUS_CHANGE: Final = ObjectIds.StatusChangeNotification_Encoding_DefaultBinary
 _TEXT_HEAD: Final = struct.Struct("<IBBi")
 """Client handle, DataValue mask, variant type, length of the text."""
 _I32: Final = struct.Struct("<i")
 _U32: Final = struct.Struct("<I")
-
-
-@dataclass(slots=True)
-class Notification:
-    """One Publish response: which subscription and sequence number, and the bytes of its data changes."""
-
-    subscription_id: int
-    sequence_number: int
-    data_changes: list[bytes] = field(default_factory=list)
-    status_change: int | None = None
-    more: bool = False
-
-
-def read_publish_response(data: Buffer) -> Notification:
-    """Take a Publish response apart, down to the data changes.
-
-    Raises ``UaError`` for a bad service result, and any of ``DECODING_ERRORS`` when the bytes are no such response.
-    """
-    nodeid_from_binary(data)
-    header = struct_from_binary(ua.ResponseHeader, data)
-    header.ServiceResult.check()
-    raw = data.read(len(data))
-    subscription_id, count = _U32.unpack_from(raw, 0)[0], _I32.unpack_from(raw, 4)[0]
-    at = 8 + 4 * max(count, 0)
-    more = bool(raw[at])
-    sequence_number = _U32.unpack_from(raw, at + 1)[0]
-    notification = Notification(subscription_id, sequence_number, more=more)
-    count = _I32.unpack_from(raw, at + 13)[0]
-    at += 17
-    for _ in range(max(count, 0)):
-        buffer = Buffer(raw, at)
-        type_id = nodeid_from_binary(buffer)
-        at = buffer.cur_pos
-        if raw[at] != 1:
-            raise PayloadInvalid(f"a notification of type {type_id} is not encoded as bytes")
-        size = _I32.unpack_from(raw, at + 1)[0]
-        at += 5
-        if type_id.NamespaceIndex == 0 and type_id.Identifier == _DATA_CHANGE:
-            notification.data_changes.append(raw[at : at + size])
-        elif type_id.NamespaceIndex == 0 and type_id.Identifier == _STATUS_CHANGE:
-            notification.status_change = _U32.unpack_from(raw, at)[0]
-        at += size
-    return notification
 
 
 class DataChangeDecoder:

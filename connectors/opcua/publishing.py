@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from typing import Any, Final
 
 import numpy as np
@@ -12,11 +13,13 @@ from asyncua.ua.uaerrors import BadTooManyPublishRequests, UaError
 
 from connectors.model.errors import DeviceUnavailable
 from connectors.model.samples import SampleBatch
-from connectors.opcua.attributes import read_state
 from connectors.opcua.binding import BoundTag
 from connectors.opcua.data_values import DECODING_ERRORS
-from connectors.opcua.notification import DataChangeDecoder, Notification, read_publish_response
+from connectors.opcua.notification import DataChangeDecoder
+from connectors.opcua.notification_message import Notification, read_publish_response
+from connectors.opcua.republishing import sent_again
 from connectors.opcua.scaling import Scaling
+from connectors.opcua.sequence_numbers import SequenceNumbers
 from connectors.opcua.settings import OpcUaDevice
 from connectors.opcua.status import service_reason, status_text
 from connectors.opcua.subscriptions import Subscriptions
@@ -29,9 +32,6 @@ REQUESTS_MAX: Final = 16
 
 REQUEST_RETRY_S: Final = 1.0
 """A server that holds no request at all now is asked again; the watch over its silence goes on."""
-
-SIGN_OF_LIFE_S_MAX: Final = 20.0
-"""A session without any subscription asks for a sign of life this often: well within the timeout of a session."""
 
 DELAY_S_MAX: Final = 0.5
 """A response that took longer than this to hand over has kept the ones behind it waiting."""
@@ -52,6 +52,12 @@ class Publishing:
         self._heard_s: dict[int, float] = {}  # by subscription: when its last response came
         self._listening_s = 0.0  # responses were taken without delay since then
         self._requesting = 0
+        self._numbers: dict[int, SequenceNumbers] = {}
+        self._published_ns: dict[int, int] = {}  # by subscription: when its last message was sent, by the server
+        self._begun_ns = clock.now_ns()
+        self._subscriptions: Subscriptions | None = None
+        self.messages_lost = 0
+        """Messages of this connection that have not come, and that the server did not have any more."""
 
     @property
     def overflows(self) -> int:
@@ -73,7 +79,9 @@ class Publishing:
         Raises ``DeviceUnavailable`` when a subscription is silent for too long, or is ended by the server, or what it
         sends cannot be decoded; what asyncua raises when the connection is lost.
         """
-        await self._until_subscribed(subscriptions)
+        self._subscriptions = subscriptions
+        if not subscriptions.count:  # before, a server refuses to publish (Part 4, 5.14.5: BadNoSubscription)
+            await subscriptions.exist.wait()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._watch_silence(subscriptions), name=f"{self._device.name} silence")
             running = 0
@@ -84,18 +92,6 @@ class Publishing:
                     tasks.create_task(self._publish(), name=f"{self._device.name} publish {number}")
                 running = max(running, wanted)
                 await asyncio.sleep(self._device.silence_s_max)
-
-    async def _until_subscribed(self, subscriptions: Subscriptions) -> None:
-        """Wait for the first subscription: before, a server refuses to publish (Part 4, 5.14.5: BadNoSubscription).
-
-        Meanwhile a read from time to time keeps the session, and shows that the server is there.
-        """
-        while not subscriptions.count:
-            try:
-                async with asyncio.timeout(min(self._device.silence_s_max, SIGN_OF_LIFE_S_MAX)):
-                    await subscriptions.exist.wait()
-            except TimeoutError:
-                await read_state(self._client)
 
     async def _watch_silence(self, subscriptions: Subscriptions) -> None:
         """Every subscription speaks for itself: one may be dead on the server while the others go on."""
@@ -142,30 +138,97 @@ class Publishing:
             except UaError as exc:
                 raise DeviceUnavailable(f"{self._device.name}: {service_reason(exc)}") from exc
 
-    def _read(self, data: Any, received_ns: int) -> tuple[Notification, list[SampleBatch]]:
+    def _read(self, data: Any) -> Notification:
         """What a response says.
 
         Raises ``UaError`` for a bad service result, ``DeviceUnavailable`` for what is no response, or ends a
         subscription.
         """
-        batches: list[SampleBatch] = []
         try:
             notification = read_publish_response(data)
-            for body in notification.data_changes:
-                batches += self._decoder.decode(body, received_ns)
         except UaError:
             raise  # the server's own word, which the caller translates
         except DECODING_ERRORS as exc:
-            raise DeviceUnavailable(f"{self._device.name}: a response cannot be read: {exc}") from exc
+            raise self._unreadable(exc) from exc
         self._heard_s[notification.subscription_id] = self._clock.monotonic_s()
         if notification.status_change is not None:
             raise DeviceUnavailable(
                 f"{self._device.name}: the server ended the subscription ({status_text(notification.status_change)})"
             )
-        return notification, batches
+        return notification
+
+    def _unreadable(self, error: Exception) -> DeviceUnavailable:
+        return DeviceUnavailable(f"{self._device.name}: a response cannot be read: {error}")
 
     async def _handle(self, data: Any, received_ns: int) -> None:
-        notification, batches = self._read(data, received_ns)
+        """Hand over what a response brings; what is missing before it is asked for again, and comes first."""
+        notification = self._read(data)
+        subscription, number = notification.subscription_id, notification.sequence_number
+        numbers = self._numbers.setdefault(subscription, SequenceNumbers())
+        if not notification.is_keep_alive and numbers.is_taken(number):
+            return  # it was late, and has been handed over as it was sent again
+        missing, asked = numbers.missing(number, is_keep_alive=notification.is_keep_alive)
+        found = 0
+        for before in asked:
+            again = await self._again(subscription, before)
+            if again is not None:
+                found += 1
+                numbers.take_out_of_turn(before)
+                await self._hand_over(again, received_ns)
+        if found < missing:
+            self._declare_lost(notification, missing - found, received_ns)
+        await self._hand_over(notification, received_ns)
+        self._published_ns[subscription] = notification.published_ns or received_ns
+        if found < missing:
+            await self._read_present(subscription)
+
+    async def _again(self, subscription: int, number: int) -> Notification | None:
+        try:
+            return await sent_again(self._client, subscription, number)
+        except UaError:
+            raise
+        except DECODING_ERRORS as exc:
+            raise self._unreadable(exc) from exc
+
+    def _declare_lost(self, notification: Notification, count: int, received_ns: int) -> None:
+        """Say of which tags and between which times messages are lost, by the server's clock where it tells it."""
+        self.messages_lost += count
+        subscriptions, subscription = self._subscriptions, notification.subscription_id
+        tags = [] if subscriptions is None else [tag.index for tag in subscriptions.tags_of(subscription)]
+        if subscriptions is None or not tags:
+            return
+        since_ns = self._published_ns.get(subscription, self._begun_ns)
+        what, them = ("1 message", "it") if count == 1 else (f"{count} messages", "them")
+        self._acquisition.not_sent(
+            np.array(tags, np.int32),
+            since_ns - round(subscriptions.lag_s_max * 1e9),
+            max(since_ns, notification.published_ns or received_ns),
+            f"{what} of the server did not come, and the server cannot send {them} again",
+        )
+
+    async def _read_present(self, subscription: int) -> None:
+        """A tag that has changed in the lost message alone would keep its old value until it changes again."""
+        if self._subscriptions is None:
+            return
+        try:
+            bodies = await self._subscriptions.present_values(subscription)
+            batches = self._decoded(bodies, self._clock.now_ns())
+        except UaError:
+            raise
+        except DECODING_ERRORS as exc:
+            raise self._unreadable(exc) from exc
+        for batch in batches:
+            for part in self._scaling.apply(batch):
+                await self._acquisition.put(part)
+
+    def _decoded(self, bodies: Iterable[bytes], received_ns: int) -> list[SampleBatch]:
+        return [batch for body in bodies for batch in self._decoder.decode(body, received_ns)]
+
+    async def _hand_over(self, notification: Notification, received_ns: int) -> None:
+        try:
+            batches = self._decoded(notification.data_changes, received_ns)
+        except DECODING_ERRORS as exc:
+            raise self._unreadable(exc) from exc
         overflowed = self._decoder.take_overflowed()
         if overflowed:
             tags, times_ns = zip(*overflowed, strict=True)

@@ -17,6 +17,7 @@ from connectors.model.datatypes import DataType, is_numeric
 from connectors.model.tags import TagName
 from connectors.opcua.binding import BoundTag
 from connectors.opcua.operation_limits import OperationLimits
+from connectors.opcua.present_values import present_values
 from connectors.opcua.settings import OpcUaDevice, OpcUaTag
 from connectors.opcua.status import tag_reason
 from connectors.ports.device import TagProblem
@@ -52,6 +53,7 @@ class Subscriptions:
         self._ids: dict[DataType, int] = {}  # of each type the one that takes its next items
         self._is_full = False  # even a new subscription has taken no item
         self._items = 0
+        self._tags: dict[int, list[BoundTag]] = {}  # by subscription
         self.numbers: list[int] = []
         """The ids that the server gave them."""
         self.exist = asyncio.Event()
@@ -64,6 +66,17 @@ class Subscriptions:
     def count(self) -> int:
         """How many subscriptions there are."""
         return len(self.numbers)
+
+    def tags_of(self, number: int) -> list[BoundTag]:
+        """The tags whose values the subscription ``number`` sends."""
+        return self._tags.get(number, [])
+
+    async def present_values(self, number: int) -> list[bytes]:
+        """The values that the tags of the subscription ``number`` have now, as bodies of its notifications.
+
+        Raises what ``present_values`` raises.
+        """
+        return await present_values(self._client, self.tags_of(number), self._limits.reads)
 
     @property
     def lag_s_max(self) -> float:
@@ -194,6 +207,7 @@ class Subscriptions:
         for tag, result in zip(tags, results, strict=True):
             code = int(result.StatusCode.value)
             if result.StatusCode.is_good():
+                self._tags.setdefault(subscription, []).append(tag)
                 self._sampling_s_max = max(self._sampling_s_max, result.RevisedSamplingInterval / 1000.0)
             else:
                 name = TagName(self._device.tags[tag.index].name)

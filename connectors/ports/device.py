@@ -66,6 +66,14 @@ class Acquisition(Protocol):
         """
         ...
 
+    def not_sent(self, tags: Int32Array, first_ns: int, last_ns: int, detail: str) -> None:
+        """The device has sent samples of ``tags`` that did not come, and does not have them any more.
+
+        They lie between these times of its clock; ``detail`` says what was lost. What is missing is declared as a gap
+        of these tags. Called before ``put`` of the samples that follow.
+        """
+        ...
+
     def polled_late(self, tags: Int32Array, first_ns: int, last_ns: int, detail: str) -> None:
         """``tags`` were not read between these times of the agent, although the device is there.
 

@@ -233,6 +233,10 @@ class DeviceAcquisition:
         first_ns, last_ns = int(np.minimum(before_ns, time_ns).min()), int(time_ns.max())
         self._declare(GapReason.DEVICE_OVERFLOW, tags, first_ns, last_ns)
 
+    def not_sent(self, tags: Int32Array, first_ns: int, last_ns: int, detail: str) -> None:
+        """See ``Acquisition``."""
+        self._declare(GapReason.DEVICE_OVERFLOW, tags, first_ns, last_ns, detail)
+
     def polled_late(self, tags: Int32Array, first_ns: int, last_ns: int, detail: str) -> None:
         """See ``Acquisition``."""
         self._declare(GapReason.POLLED_LATE, tags, first_ns, last_ns, detail)

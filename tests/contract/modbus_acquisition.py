@@ -32,6 +32,7 @@ class Recorder:
         self.datatypes: dict[int, DataType] = {}
         self.losses: list[tuple[int, int]] = []
         self.late: list[tuple[set[int], int, int, str]] = []
+        self.unsent: list[tuple[set[int], int, int, str]] = []
 
     async def online(self, types: Sequence[TagType], problems: Sequence[TagProblem]) -> None:
         self.onlines.append((list(types), list(problems)))
@@ -48,6 +49,9 @@ class Recorder:
 
     def lost(self, tags: Int32Array, time_ns: Int64Array) -> None:
         self.losses += zip(tags.tolist(), time_ns.tolist(), strict=True)
+
+    def not_sent(self, tags: Int32Array, first_ns: int, last_ns: int, detail: str) -> None:
+        self.unsent.append((set(tags.tolist()), first_ns, last_ns, detail))
 
     def polled_late(self, tags: Int32Array, first_ns: int, last_ns: int, detail: str) -> None:
         self.late.append((set(tags.tolist()), first_ns, last_ns, detail))

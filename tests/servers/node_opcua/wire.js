@@ -95,6 +95,26 @@ function wireCommands(running) {
         // End all sessions: their connections go on without them.
         end_sessions: () =>
             sessions().forEach((session) => server.engine.closeSession(session.authenticationToken, true, "Terminated")),
+        // Messages with data that do not come, of each subscription the next ``count``; ``forgotten``: nor can they be sent
+        // again. The requests that they would have answered stay with the server.
+        lose: ({ count, forgotten }) =>
+            subscriptions().forEach((each) => {
+                const engine = each.publishEngine;
+                const send = Object.getPrototypeOf(engine)._send_response;
+                let left = count;
+                engine._send_response = (subscription, response) => {
+                    const isLost = subscription === each && left > 0 && response.notificationMessage.notificationData?.length;
+                    if (!isLost) {
+                        return send.call(engine, subscription, response);
+                    }
+                    left -= 1;
+                    if (forgotten) {
+                        each._sent_notification_messages = [];
+                    }
+                };
+            }),
+        // The state that the server says it is in, such as "Suspended".
+        state: ({ state }) => server.engine.setServerState(opcua.ServerState[state]),
         // Subscriptions that live on and say nothing any more, not even keep-alives.
         mute: () => subscriptions().forEach((each) => each._stop_timer()),
     };

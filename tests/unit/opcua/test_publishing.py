@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -12,7 +12,13 @@ from asyncua import ua
 from asyncua.client.client import Client
 from asyncua.common.utils import Buffer
 from asyncua.ua.ua_binary import struct_to_binary
-from asyncua.ua.uaerrors import BadTooManyPublishRequests
+from asyncua.ua.uaerrors import (
+    BadMessageNotAvailable,
+    BadServiceUnsupported,
+    BadSubscriptionIdInvalid,
+    BadTooManyPublishRequests,
+    UaError,
+)
 
 from connectors.model.datatypes import DataType
 from connectors.model.errors import DeviceUnavailable
@@ -27,6 +33,18 @@ from tests.virtual_time import VirtualClock, virtual_time
 KEEP_ALIVE_S = 5.0
 
 
+def changes(values: Sequence[Any], kind: Any = ua.VariantType.Double, status: int = 0) -> ua.DataChangeNotification:
+    """A value of each tag, from the first on."""
+    change = ua.DataChangeNotification()
+    change.MonitoredItems = [
+        ua.MonitoredItemNotification(
+            ua.UInt32(tag), ua.DataValue(ua.Variant(value, kind), StatusCode=ua.StatusCode(ua.UInt32(status)))
+        )
+        for tag, value in enumerate(values)
+    ]
+    return change
+
+
 class PlayedServer:
     """Answers publish requests with what the test gives; keeps the acknowledgements that come with them."""
 
@@ -36,8 +54,14 @@ class PlayedServer:
         self.requests = 0
         self.held = 0
         self.holds_max: int | None = None
+        self.kept: dict[int, float] = {}
+        """The values of messages that can be sent again, by number."""
+        self.asked_again: list[int] = []
+        self.refuses_with: type[UaError] = BadMessageNotAvailable
 
     async def send_request(self, request: Any, timeout: float = 0) -> Buffer:
+        if isinstance(request, ua.RepublishRequest):
+            return self._sent_again(request.Parameters.RetransmitSequenceNumber)
         self.requests += 1
         if self.holds_max is not None and self.held >= self.holds_max:
             raise BadTooManyPublishRequests()
@@ -48,6 +72,15 @@ class PlayedServer:
         finally:
             self.held -= 1
 
+    def _sent_again(self, number: int) -> Buffer:
+        self.asked_again.append(number)
+        if number not in self.kept:
+            raise self.refuses_with()
+        response = ua.RepublishResponse()
+        response.NotificationMessage.SequenceNumber = ua.UInt32(number)
+        response.NotificationMessage.NotificationData = [changes([self.kept[number]])]
+        return Buffer(struct_to_binary(response))
+
     def publish(
         self, number: int, *values: Any, kind: Any = ua.VariantType.Double, status: int = 0, subscription: int = 1
     ) -> None:
@@ -56,14 +89,7 @@ class PlayedServer:
         response.Parameters.SubscriptionId = ua.UInt32(subscription)
         response.Parameters.NotificationMessage.SequenceNumber = ua.UInt32(number)
         if values:
-            change = ua.DataChangeNotification()
-            change.MonitoredItems = [
-                ua.MonitoredItemNotification(
-                    ua.UInt32(tag), ua.DataValue(ua.Variant(value, kind), StatusCode=ua.StatusCode(ua.UInt32(status)))
-                )
-                for tag, value in enumerate(values)
-            ]
-            response.Parameters.NotificationMessage.NotificationData = [change]
+            response.Parameters.NotificationMessage.NotificationData = [changes(values, kind, status)]
         self.answers.put_nowait(struct_to_binary(response))
 
 
@@ -79,6 +105,10 @@ class PlayedAcquisition:
     def lost(self, tags: Int32Array, time_ns: Int64Array) -> None:
         self.values.append(("lost before", tags.tolist(), time_ns.tolist()))
 
+    def not_sent(self, tags: Int32Array, first_ns: int, last_ns: int, detail: str) -> None:
+        assert first_ns < last_ns
+        self.values.append(("not sent", tags.tolist(), detail))
+
     async def put(self, batch: SampleBatch, committed: Callable[[], None] | None = None) -> None:
         await self.room.wait()
         self.values += batch.value.tolist()
@@ -91,18 +121,31 @@ class Bench:
 
     def __init__(self, subscriptions: int = 1, holds_max: int | None = None) -> None:
         self.server, self.acquisition = PlayedServer(), PlayedAcquisition()
+        self.reads = 0
         tags = [{"name": "a", "at": "i=1"}, {"name": "b", "at": "i=2", "scale": 10.0}]
         entry = {"name": "press", "driver": "opcua", "endpoint": "opc.tcp://p", "insecure": True, "tags": tags}
         device = OpcUaDevice.model_validate(entry)
         client = SimpleNamespace(uaclient=SimpleNamespace(protocol=self.server))
         self.publishing = Publishing(cast(Client, client), device, VirtualClock(), cast(Any, self.acquisition))
-        for index, tag in enumerate(device.tags):
-            kind = TagType(index, TagName(tag.name), DataType.DOUBLE)
-            self.publishing.bind(BoundTag(index, ua.NodeId(index), DataType.DOUBLE, kind))
+        kinds = [TagType(index, TagName(tag.name), DataType.DOUBLE) for index, tag in enumerate(device.tags)]
+        self.bound = [BoundTag(kind.index, ua.NodeId(kind.index), DataType.DOUBLE, kind) for kind in kinds]
+        for tag in self.bound:
+            self.publishing.bind(tag)
         self.server.holds_max = holds_max
         numbers = list(range(1, subscriptions + 1))
-        on_server = SimpleNamespace(count=subscriptions, numbers=numbers, keep_alive_s=KEEP_ALIVE_S)
+        on_server = SimpleNamespace(
+            count=subscriptions,
+            numbers=numbers,
+            keep_alive_s=KEEP_ALIVE_S,
+            lag_s_max=0.2,
+            tags_of=lambda _number: self.bound,
+            present_values=self.present_values,
+        )
         self.task = asyncio.create_task(self.publishing.run(cast(Subscriptions, on_server)))
+
+    async def present_values(self, _number: int) -> list[bytes]:
+        self.reads += 1
+        return []
 
     async def end(self) -> None:
         self.task.cancel()
@@ -112,21 +155,21 @@ class Bench:
 @virtual_time
 async def test_a_response_is_acknowledged_only_when_its_samples_are_on_disk() -> None:
     bench = Bench()
-    bench.server.publish(7, 1.0, 2.0)
-    bench.server.publish(8)
+    bench.server.publish(1, 1.0, 2.0)
+    bench.server.publish(2)
     await asyncio.sleep(1.0)
     assert bench.acquisition.values == [1.0, 20.0]
     assert len(bench.acquisition.committed) == 1, "one word for both parts of the response"
-    bench.server.publish(9)
+    bench.server.publish(2)
     await asyncio.sleep(1.0)
     assert bench.server.acknowledged == []
     bench.acquisition.committed[0]()
-    bench.server.publish(10)
+    bench.server.publish(2)
     await asyncio.sleep(1.0)
-    assert bench.server.acknowledged == [7]
-    bench.server.publish(11)
+    assert bench.server.acknowledged == [1]
+    bench.server.publish(2)
     await asyncio.sleep(1.0)
-    assert bench.server.acknowledged == [7], "once"
+    assert bench.server.acknowledged == [1], "once"
     await bench.end()
 
 
@@ -162,13 +205,13 @@ async def test_a_server_that_sends_nothing_for_too_long_is_given_up() -> None:
 @virtual_time
 async def test_a_subscription_that_died_on_the_server_is_noticed_while_another_goes_on() -> None:
     bench = Bench(subscriptions=2)
-    for number in range(3):
-        bench.server.publish(number, subscription=1)
-        bench.server.publish(number, subscription=2)
+    for _ in range(3):
+        bench.server.publish(1, subscription=1)
+        bench.server.publish(1, subscription=2)
         await asyncio.sleep(10.0)
     assert not bench.task.done()
-    for number in range(20):
-        bench.server.publish(number, subscription=1)
+    for _ in range(20):
+        bench.server.publish(1, subscription=1)
         await asyncio.sleep(1.0)
         if bench.task.done():
             break
@@ -197,15 +240,15 @@ async def test_a_server_that_holds_few_requests_gets_no_more_and_loses_no_acknow
     await asyncio.sleep(1.0)
     assert (bench.server.held, bench.server.requests) == (5, 12)
     for number in range(1, 41):
-        bench.server.publish(number, float(number), subscription=1 + number % 6)
+        bench.server.publish(1 + (number - 1) // 6, float(number), subscription=1 + (number - 1) % 6)
         await asyncio.sleep(1.0)
         bench.acquisition.committed.pop()()
         bench.server.holds_max = 2 if number == 10 else bench.server.holds_max
     assert (bench.task.done(), bench.server.held) == (False, 2)
-    for number in range(41, 44):
-        bench.server.publish(number)
+    for _ in range(3):
+        bench.server.publish(8, subscription=4)
         await asyncio.sleep(1.0)
-    assert sorted(bench.server.acknowledged) == list(range(1, 41))
+    assert sorted(bench.server.acknowledged) == sorted(1 + number // 6 for number in range(40))
     await bench.end()
 
 
@@ -252,3 +295,85 @@ def test_what_cannot_be_read_ends_the_connection_with_a_reason(answer: bytes) ->
         assert str(error).startswith("press: ")
 
     scene()
+
+
+@virtual_time
+async def test_a_message_that_did_not_come_is_asked_for_and_handed_over_first() -> None:
+    bench = Bench()
+    bench.server.kept = {2: 2.0, 3: 3.0}
+    bench.server.publish(1, 1.0)
+    bench.server.publish(4, 4.0)
+    await asyncio.sleep(1.0)
+    assert bench.acquisition.values == [1.0, 2.0, 3.0, 4.0]
+    assert bench.server.asked_again == [2, 3]
+    for committed in bench.acquisition.committed:
+        committed()
+    bench.server.publish(5)
+    bench.server.publish(5)
+    await asyncio.sleep(1.0)
+    assert bench.server.acknowledged == [1, 2, 3, 4], "what was sent again too"
+    await bench.end()
+
+
+@pytest.mark.parametrize("refusal", [BadMessageNotAvailable, BadServiceUnsupported])
+def test_a_message_that_the_server_does_not_have_any_more_is_declared(refusal: type[UaError]) -> None:
+    @virtual_time
+    async def scene() -> None:
+        bench = Bench()
+        bench.server.refuses_with = refusal
+        bench.server.kept = {3: 3.0}
+        bench.server.publish(1, 1.0)
+        bench.server.publish(4, 4.0)
+        await asyncio.sleep(1.0)
+        detail = "1 message of the server did not come, and the server cannot send it again"
+        assert bench.acquisition.values == [1.0, 3.0, ("not sent", [0, 1], detail), 4.0]
+        assert (bench.publishing.messages_lost, bench.reads) == (1, 1)
+        await bench.end()
+
+    scene()
+
+
+@virtual_time
+async def test_a_keep_alive_shows_that_the_last_message_did_not_come() -> None:
+    bench = Bench()
+    bench.server.kept = {2: 2.0}
+    bench.server.publish(1, 1.0)
+    bench.server.publish(3)
+    bench.server.publish(3, 3.0)
+    await asyncio.sleep(1.0)
+    assert bench.acquisition.values == [1.0, 2.0, 3.0]
+    assert bench.server.asked_again == [2]
+    await bench.end()
+
+
+@virtual_time
+async def test_a_message_that_comes_late_is_not_handed_over_twice() -> None:
+    bench = Bench()
+    bench.server.kept = {2: 2.0}
+    for number in (1, 3, 2, 4):
+        bench.server.publish(number, float(number))
+    await asyncio.sleep(1.0)
+    assert bench.acquisition.values == [1.0, 2.0, 3.0, 4.0]
+    await bench.end()
+
+
+@virtual_time
+async def test_a_server_that_counts_anew_loses_no_sample() -> None:
+    bench = Bench()
+    for number in (1, 2, 3, 1, 2):
+        bench.server.publish(number, float(number))
+    await asyncio.sleep(1.0)
+    assert bench.acquisition.values == [1.0, 2.0, 3.0, 1.0, 2.0]
+    assert bench.server.asked_again == []
+    await bench.end()
+
+
+@virtual_time
+async def test_a_subscription_that_is_gone_when_a_message_is_asked_for_ends_the_connection() -> None:
+    bench = Bench()
+    bench.server.refuses_with = BadSubscriptionIdInvalid
+    bench.server.publish(1, 1.0)
+    bench.server.publish(3, 3.0)
+    with pytest.raises(ExceptionGroup) as caught:
+        await bench.task
+    assert isinstance(caught.value.exceptions[0], DeviceUnavailable)
