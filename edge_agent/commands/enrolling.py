@@ -20,10 +20,10 @@ from urllib.parse import urlsplit
 from connectors.commands.enrolment import PATH, TOKEN_PREFIX, EnrolmentAnswer, check_answer, sealed_request
 from connectors.commands.reports import read_record
 from connectors.commands.signing import SigningKey
+from connectors.configuration.durable_files import sync_folder, write_new_file
 from connectors.model.errors import LinesideError, PayloadInvalid
 from edge_agent.commands.own_key import KEY_FILE
 from edge_agent.commands.pinned_keys import write_pinned_keys
-from edge_agent.config.durable_files import sync_folder, write_new_file
 
 TIME_OUT_S: Final = 30.0
 ANSWER_BYTES_MAX: Final = 256 * 1024

@@ -10,8 +10,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from connectors.configuration.durable_files import replace_file
 from connectors.model.errors import LinesideError
-from edge_agent.config.durable_files import replace_file
 
 if TYPE_CHECKING:
     from connectors.commands.signing import TrustedKeys

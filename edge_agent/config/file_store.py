@@ -24,7 +24,7 @@ from typing import Concatenate, Final, ParamSpec, TypeVar
 
 from pydantic import ValidationError
 
-from edge_agent.config.durable_files import replace_file, sync_folder
+from connectors.configuration.durable_files import replace_file, sync_folder
 from edge_agent.config.file_records import Content, Ending, Failure, Records, Trial, printable
 
 FOLDER: Final = "device-files"

@@ -15,9 +15,9 @@ from connectors.commands.sealed import JWS_KINDS
 from connectors.commands.signing import SignatureRefused, SigningKey, TrustedKeys
 from connectors.commands.states import CommandState
 from connectors.commands.ulid import new_ulid
+from connectors.configuration.durable_files import write_new_file
 from edge_agent.commands.own_key import KEY_FILE, OwnKey
 from edge_agent.commands.telling import NOTE_S
-from edge_agent.config.durable_files import write_new_file
 from tests.unit.commands.played_line import Line, running, until
 from tests.virtual_time import virtual_time
 

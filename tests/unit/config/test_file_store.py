@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from connectors.configuration.durable_files import replace_file
 from edge_agent.config import file_store
-from edge_agent.config.durable_files import replace_file
 from edge_agent.config.file_records import KEPT_MAX, Trial
 from edge_agent.config.file_store import FileStore
 
