@@ -139,7 +139,7 @@ class Agent:
             name = DeviceName(settings.name)
             devices[name] = DeviceAcquisition(
                 name,
-                [tag.name for tag in settings.tags],
+                settings.tag_names(),
                 made[name],
                 settings.report_rules(),
                 writer=writer,
@@ -148,6 +148,7 @@ class Agent:
                 listener=uplink,
                 clock=clock,
                 alarms=settings.alarm_tags(),
+                derived=settings.derived,
             )
         commands.is_connected = lambda: uplink.state.phase == Phase.BORN.value
         await _resume(devices, writer, collector)
@@ -268,7 +269,7 @@ async def cancel_all(tasks: Sequence[asyncio.Task[Any]], longest_s: float) -> No
 
 
 def _announce(config: AgentConfig, writer: OutboxWriter) -> None:
-    tags = sum(len(device.tags) for device in config.devices)
+    tags = sum(len(device.tags) + len(device.derived) for device in config.devices)
     agent, epoch = str(_uplink_options(config).agent), format_epoch(writer.epoch)
     emit(AgentStarted(agent, lineside_version(), epoch, len(config.devices), tags))
 

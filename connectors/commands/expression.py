@@ -2,7 +2,10 @@
 
 A tag is written ``device/name``, in backquotes when it has other characters than letters, digits and ``_ . - /``; a
 bare word is a text. ``/`` with spaces around it divides. Comparisons do not chain, and nothing is converted:
-``1 == true`` is a mistake and not true.
+``1 == true`` is a mistake and not true. ``FUNCTIONS`` are written ``min(a, b)``; ``if(condition, a, b)`` chooses,
+``bit(a, 3)`` tells whether that bit of a whole number is set (0 is the lowest), ``bitand``, ``bitor`` and ``bitxor``
+join whole numbers bit by bit, ``shift(a, n)`` moves the bits up by n places, or down where n is negative. ``formula``
+calculates with the same language.
 """
 
 from __future__ import annotations
@@ -35,7 +38,8 @@ _GRAMMAR: Final = r"""
     ?product: signed (MULTIPLIED signed)*
     ?signed: "-" signed -> minus
         | atom
-    ?atom: NUMBER -> number
+    ?atom: FUNCTION "(" either ("," either)* ")" -> call
+        | NUMBER -> number
         | "true" -> true
         | "false" -> false
         | STRING -> text
@@ -49,7 +53,8 @@ _GRAMMAR: Final = r"""
     NUMBER: /(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?/
     STRING: /"[^"]*"|'[^']*'/
     TAG.2: /[^\W\d][\w.-]*(\/[\w.-]+)+/
-    QUOTED_TAG: /`[^`\/]+\/[^`]+`/
+    QUOTED_TAG: /`[^`]+`/
+    FUNCTION.3: /(min|max|abs|round|sqrt|if|bit|bitand|bitor|bitxor|shift)(?=\s*\()/
     WORD: /[^\W\d]\w*/
     %import common.WS
     %ignore WS
@@ -68,6 +73,19 @@ _ARITHMETIC: Final[dict[str, Callable[[Any, Any], Any]]] = {
     "*": operator.mul,
     "/": operator.truediv,
 }
+_JOINED: Final[dict[str, Callable[[int, int], int]]] = {
+    "bitand": operator.and_,
+    "bitor": operator.or_,
+    "bitxor": operator.xor,
+}
+FUNCTIONS: Final = {
+    "min": (1, 100), "max": (1, 100), "abs": (1, 1), "round": (1, 1), "sqrt": (1, 1), "if": (3, 3),
+    "bit": (2, 2), "bitand": (2, 2), "bitor": (2, 2), "bitxor": (2, 2), "shift": (2, 2),
+}  # fmt: skip
+"""How many arguments each function takes, at least and at most."""
+WHOLE_MAX: Final = 2**53
+"""Bits are those of whole numbers to this one, either side of 0: a 64-bit float has no exact value beyond it."""
+BIT_MAX: Final = 63
 
 
 class TagPlace(NamedTuple):
@@ -111,6 +129,17 @@ class Expression:
 
 def parse_expression(text: str) -> Expression:
     """The expression in ``text``. Raises ``ExpressionInvalid`` with what was expected, and where."""
+    tree = parse_tree(text)
+    nodes = [node for node in tree.iter_subtrees() if node.data in ("tag", "quoted_tag")]
+    for node in nodes:
+        written = str(node.children[0])
+        if not all(written.strip("`").partition("/")[::2]):
+            raise ExpressionInvalid(f"{written} names no tag of a device: write it as `device/tag`")
+    return Expression(text, frozenset(_place(node) for node in nodes), tree)
+
+
+def parse_tree(text: str) -> Tree[Token]:
+    """What ``text`` says, whatever its tags are. Raises ``ExpressionInvalid``."""
     from lark.exceptions import LarkError, UnexpectedInput, UnexpectedToken
 
     if len(text) > TEXT_CHARS_MAX:
@@ -126,8 +155,13 @@ def parse_expression(text: str) -> Expression:
         raise ExpressionInvalid(f"{text!r} is not an expression: {exc}") from exc
     if _depth(tree) > NESTING_MAX:
         raise ExpressionInvalid(f"it is nested more than {NESTING_MAX} deep")
-    found = {_place(node) for node in tree.iter_subtrees() if node.data in ("tag", "quoted_tag")}
-    return Expression(text, frozenset(found), tree)
+    for node in tree.iter_subtrees():
+        if node.data == "call":
+            name, count = str(node.children[0]), len(node.children) - 1
+            least, most = FUNCTIONS[name]
+            if not least <= count <= most:
+                raise ExpressionInvalid(f"'{name}' takes {least} value{'s' if least > 1 else ''}, not {count}")
+    return tree
 
 
 @lru_cache(maxsize=1)
@@ -170,6 +204,8 @@ def _literal(node: Tree[Token], kind: str) -> Value:
 
 
 def _computed(node: Tree[Token], kind: str, values: Mapping[TagPlace, Value]) -> Value:
+    if kind == "call":
+        return _called(str(node.children[0]), [child for child in node.children if not isinstance(child, str)], values)
     parts = [child if isinstance(child, str) else _evaluate(child, values) for child in node.children]
     if kind in ("either", "both"):
         truths = [_truth(part) for part in parts]  # all of them: a mistake shows whatever the others are
@@ -184,6 +220,36 @@ def _computed(node: Tree[Token], kind: str, values: Mapping[TagPlace, Value]) ->
     for sign, part in zip(parts[1::2], parts[2::2], strict=True):
         result = _calculated(result, str(sign), _number(part))
     return result
+
+
+def _called(name: str, arguments: list[Tree[Token]], values: Mapping[TagPlace, Value]) -> Value:
+    if name == "if":
+        return _evaluate(arguments[1 if _truth(_evaluate(arguments[0], values)) else 2], values)
+    numbers = [_number(_evaluate(argument, values)) for argument in arguments]
+    if name in ("min", "max"):
+        return min(numbers) if name == "min" else max(numbers)
+    if name.startswith("bit") or name == "shift":
+        return _of_bits(name, [_whole(number) for number in numbers])
+    if name == "sqrt" and numbers[0] < 0:
+        raise ExpressionFailed(f"sqrt({numbers[0]:g}) has no value")
+    return abs(numbers[0]) if name == "abs" else round(numbers[0]) if name == "round" else math.sqrt(numbers[0])
+
+
+def _of_bits(name: str, wholes: list[int]) -> bool | int:
+    first, second = wholes
+    if name in ("bitand", "bitor", "bitxor"):
+        return _JOINED[name](first, second)
+    if not (0 if name == "bit" else -BIT_MAX) <= second <= BIT_MAX:
+        raise ExpressionFailed(f"{name}({first}, {second}) has no value: there are {BIT_MAX + 1} bits")
+    if name == "bit":
+        return bool(first >> second & 1)
+    return _whole(first << second if second >= 0 else first >> -second)
+
+
+def _whole(number: int | float) -> int:
+    if number != int(number) or abs(number) > WHOLE_MAX:
+        raise ExpressionFailed(f"{number} is no whole number with exact bits")
+    return int(number)
 
 
 def _compared(left: Value, sign: str, right: Value) -> bool:

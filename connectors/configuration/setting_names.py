@@ -108,7 +108,7 @@ def called(document: Source, path: Sequence[str | int]) -> str:
         return "the file"
     *above, last = path
     if isinstance(last, int):
-        kind = {"devices": "device", "tags": "tag"}.get(str(above[-1]) if above else "")
+        kind = {"devices": "device", "tags": "tag", "derived": "tag"}.get(str(above[-1]) if above else "")
         if kind is None:
             return f"entry {last + 1} of {called(document, above)}"
         name = document.get([*path, "name"])

@@ -16,6 +16,7 @@ from connectors.model.datatypes import IEC_SPELLINGS, SPELLINGS, DataType, is_nu
 from connectors.model.report_by_exception import ReportRule
 from connectors.ports.clock import Clock
 from connectors.ports.command_settings import NamedCommandSettings, WritableSettings, read_writable
+from connectors.ports.derived_settings import DERIVED_MAX, DerivedValue, formula_problems
 from connectors.ports.device import DeviceDriver
 from connectors.ports.setting_model import (
     Duration,
@@ -31,6 +32,7 @@ __all__ = [
     "DataTypeReader",
     "DataTypeSetting",
     "Deadband",
+    "DerivedTagSettings",
     "DeviceSettings",
     "DriverType",
     "DuplicateTag",
@@ -102,11 +104,7 @@ class TagSettings(Settings):
     @field_validator("name")
     @classmethod
     def _plain_name(cls, name: str) -> str:
-        if name != name.strip() or any(ord(char) < 32 for char in name):
-            raise ValueError("a tag name has no spaces at its ends and no control characters")
-        if name.startswith("Lineside/"):
-            raise ValueError("names that begin with 'Lineside/' are Lineside's own")
-        return name
+        return _usable_name(name)
 
     @field_validator("scale")
     @classmethod
@@ -173,6 +171,47 @@ class TagSettings(Settings):
         return DataType.DOUBLE if self.is_scaled and is_numeric(raw) else raw
 
 
+def _usable_name(name: str) -> str:
+    if name != name.strip() or any(ord(char) < 32 for char in name):
+        raise ValueError("a tag name has no spaces at its ends and no control characters")
+    if name.startswith("Lineside/"):
+        raise ValueError("names that begin with 'Lineside/' are Lineside's own")
+    return name
+
+
+class DerivedTagSettings(DerivedValue):
+    """A tag that is calculated from others of its device; reported when its value changes."""
+
+    deadband: Annotated[
+        Deadband | None,
+        BeforeValidator(parse_deadband, json_schema_input_type=float | str),
+        Field(description="Report a value only when it moved by this much: 0.5, or 1%"),
+    ] = None
+    report_interval_s_min: Annotated[
+        Duration, Field(alias="min_interval", ge=0, description="Report at most this often; the newest value wins")
+    ] = 0.0
+    report_interval_s_max: Annotated[
+        Duration | None,
+        Field(alias="max_interval", gt=0, description="Report at least this often while its inputs change"),
+    ] = None
+    lane: Annotated[Literal["samples", "alarms"], Field(description="As of any other tag")] = "samples"
+
+    @field_validator("name")
+    @classmethod
+    def _plain_name(cls, name: str) -> str:
+        return _usable_name(name)
+
+    def report_rule(self) -> ReportRule:
+        """When its samples are reported."""
+        deadband = self.deadband or Deadband()
+        return ReportRule(
+            deadband_absolute=deadband.absolute,
+            deadband_percent=deadband.percent,
+            interval_s_min=self.report_interval_s_min,
+            interval_s_max=self.report_interval_s_max,
+        )
+
+
 class DeviceSettings(Settings):
     """One device, whatever the driver."""
 
@@ -186,6 +225,10 @@ class DeviceSettings(Settings):
         dict[str, NamedCommandSettings],
         Field(default_factory=dict, max_length=1000, description="Sequences that are run by their names"),
     ]
+    derived: Annotated[
+        tuple[DerivedTagSettings, ...],
+        Field(max_length=DERIVED_MAX, description="Tags that are calculated from others of this device"),
+    ] = ()
     tags: Annotated[tuple[TagSettings, ...], Field(min_length=1)]
 
     @model_validator(mode="after")
@@ -206,6 +249,21 @@ class DeviceSettings(Settings):
                 raise SettingInvalid(problem.message, problem.suggestion, ("commands", name, *problem.path))
         return self
 
+    @model_validator(mode="after")
+    def _derived_fit(self) -> DeviceSettings:
+        if not self.derived:
+            return self
+        folded = {tag.name.lower() for tag in self.tags}
+        for at, tag in enumerate(self.derived):
+            if tag.name.lower() in folded:
+                raise SettingInvalid(
+                    f"the device has another tag {tag.name!r} already.", "Use another name.", ("derived", at, "name")
+                )
+            folded.add(tag.name.lower())
+        for at, key, problem in formula_problems(self.derived, [tag.name for tag in self.tags]):
+            raise SettingInvalid(problem.message, problem.suggestion, ("derived", at, key))
+        return self
+
     @property
     def is_insecure(self) -> bool:
         """Whether anybody on the network can read or change what is exchanged with the device."""
@@ -213,11 +271,17 @@ class DeviceSettings(Settings):
 
     def alarm_tags(self) -> tuple[int, ...]:
         """The indices of the tags whose samples leave before those of others."""
-        return tuple(index for index, tag in enumerate(self.tags) if tag.lane == "alarms")
+        lanes = [*(tag.lane for tag in self.tags), *(tag.lane for tag in self.derived)]
+        return tuple(index for index, lane in enumerate(lanes) if lane == "alarms")
+
+    def tag_names(self) -> list[str]:
+        """The names of all tags by index: those of the driver, then those that are derived."""
+        return [*(tag.name for tag in self.tags), *(tag.name for tag in self.derived)]
 
     def report_rules(self) -> dict[int, ReportRule]:
         """When samples are reported, by tag index: all that the device sends, unless a tag asks for less."""
-        return {index: self._report_rule(tag) for index, tag in enumerate(self.tags)}
+        rules = {index: self._report_rule(tag) for index, tag in enumerate(self.tags)}
+        return rules | {index: tag.report_rule() for index, tag in enumerate(self.derived, len(rules))}
 
     def _report_rule(self, tag: TagSettings) -> ReportRule:
         deadband = tag.deadband or Deadband()

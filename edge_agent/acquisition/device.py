@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from connectors.model.tags import DeviceDefinition, DeviceName, TagType
 from connectors.observability.events import emit
 from connectors.ports.clock import Clock
 from connectors.ports.device import DeviceDriver, Reading, TagProblem, Value
+from connectors.ports.settings import DerivedTagSettings
 from connectors.sparkplug.birth import CurrentValue
 from edge_agent.acquisition.absences import Absences
 from edge_agent.acquisition.collector import Collector
@@ -36,6 +37,9 @@ from edge_agent.observability.device_events import (
     TagRefused,
     TagsBound,
 )
+
+if TYPE_CHECKING:
+    from edge_agent.acquisition.derived import DerivedTags
 
 RETRY_FIRST_S: Final = 1.0
 RETRY_LONGEST_S: Final = 30.0
@@ -76,8 +80,12 @@ class DeviceAcquisition:
         listener: DeviceListener,
         clock: Clock,
         alarms: Sequence[int] = (),
+        derived: Sequence[DerivedTagSettings] = (),
     ) -> None:
-        """``alarms``: indices of the tags whose samples leave before those of others."""
+        """``alarms``: indices of the tags whose samples leave before those of others.
+
+        ``derived``: the last of ``tag_names``, which are calculated here.
+        """
         self.name = name
         self.tag_names = tuple(tag_names)
         self.current = CurrentValues(len(self.tag_names))
@@ -88,6 +96,7 @@ class DeviceAcquisition:
         self.definition: DeviceDefinition | None = None
         self.samples = 0
         self._driver = driver
+        self._derived = _derived_tags(tag_names, derived)
         reports_all = all(rule.always and rule.interval_s_max is None for rule in rules.values())
         self._filter = None if reports_all else ReportFilter(len(self.tag_names), rules)
         self._holds_back = any(rule.interval_s_min > 0 for rule in rules.values())
@@ -144,11 +153,17 @@ class DeviceAcquisition:
 
     async def write(self, tag: str, value: Value) -> None:
         """See ``DeviceWriter``."""
-        await self._connected().write(self._index_of(tag), value)
+        driver, index = self._connected(), self._index_of(tag)
+        if self._derived is not None and index >= self._derived.first:
+            raise ValueError(f"{self.name}/{tag} is calculated from other tags")
+        await driver.write(index, value)
 
     async def read(self, tag: str) -> Reading:
         """See ``DeviceWriter``."""
-        return await self._connected().read(self._index_of(tag))
+        driver, index = self._connected(), self._index_of(tag)
+        if self._derived is not None and index >= self._derived.first:
+            return await self._derived.read(index, driver.read)
+        return await driver.read(index)
 
     async def call(self, method: str, arguments: Sequence[Value]) -> tuple[Value, ...]:
         """See ``DeviceWriter``."""
@@ -194,6 +209,8 @@ class DeviceAcquisition:
 
     async def online(self, types: Sequence[TagType], problems: Sequence[TagProblem]) -> None:
         """See ``Acquisition``."""
+        if self._derived is not None:
+            types, problems = self._derived.bind(types, problems)
         definition = await self._define(types)
         await self._part_with_tags(types, problems)
         self._take_definition(definition, types)
@@ -214,7 +231,15 @@ class DeviceAcquisition:
 
     async def put(self, batch: SampleBatch, committed: Callable[[], None] | None = None) -> None:
         """See ``Acquisition``."""
+        derived = () if self._derived is None else self._derived.derive(batch)
         self.current.update(batch)
+        for one in derived:
+            self.current.update(one)
+        for one in derived:
+            await self._report(one)
+        await self._report(batch, committed)
+
+    async def _report(self, batch: SampleBatch, committed: Callable[[], None] | None = None) -> None:
         reported = batch if self._filter is None else self._filter.select(batch, self._clock.monotonic_s())
         if len(reported):
             begun_s = self._clock.monotonic_s()
@@ -244,6 +269,7 @@ class DeviceAcquisition:
     # ----------------------------------------------------------------------------------------------------------------
 
     def _declare(self, reason: str, tags: Int32Array, first_ns: int, last_ns: int, detail: str = "") -> None:
+        tags = tags if self._derived is None else self._derived.dependents(tags)
         names = tuple(dict.fromkeys(self.tag_names[index] for index in tags.tolist()))
         self._collector.declare_gap(Gap(self.name, reason, first_ns, last_ns, tags=names, detail=detail))
 
@@ -338,6 +364,8 @@ class DeviceAcquisition:
         """Declare the absence; what was held back goes before it, and the first sample of each tag passes after it."""
         since_ns, self.online_since_ns = self.online_since_ns, None
         self.offline_reason = reason
+        if self._derived is not None:
+            self._derived.forget()
         emit(DeviceLost(self.name, reason, round(retry_s, 1)))
         if since_ns is None:
             return
@@ -348,3 +376,11 @@ class DeviceAcquisition:
 
     def _lag_s(self) -> float:
         return max(self._driver.lag_s_max, self._held_s_max)
+
+
+def _derived_tags(tag_names: Sequence[str], derived: Sequence[DerivedTagSettings]) -> DerivedTags | None:
+    if not derived:
+        return None
+    from edge_agent.acquisition.derived import DerivedTags  # loads the parser, which most devices do without
+
+    return DerivedTags(tag_names, derived)

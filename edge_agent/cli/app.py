@@ -129,7 +129,7 @@ def check(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) ->
         else:
             print_problems(exc)
         raise typer.Exit(EXIT_PROBLEM) from exc
-    tags = sum(len(device.tags) for device in settings.devices)
+    tags = sum(len(device.tags) + len(device.derived) for device in settings.devices)
     if as_json:
         print_json({"valid": True, "problems": [], "devices": len(settings.devices), "tags": tags})
     else:

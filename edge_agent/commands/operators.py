@@ -276,6 +276,8 @@ class Operators:
     def _check_tag(self, device: str, tag: str) -> None:
         if self._targets.tag(device, tag) is None:
             if device in self._targets.devices:
+                if self._targets.is_derived(device, tag):
+                    raise NotPossible(f"{device}/{tag} is calculated from other tags: write those")
                 raise NotPossible(f"{device} has no tag {tag!r}")
             raise NotPossible(f"there is no device {device!r}; there are {', '.join(self._targets.devices)}")
 

@@ -51,6 +51,10 @@ class Targets:
         writable = ((name, tag) for name, device in self.devices.items() for tag in device.tags if tag.writable)
         self._writable = {(name, tag.name): tag for name, tag in writable}  # of thousands of tags, a few
 
+    def is_derived(self, device: str, tag: str) -> bool:
+        """Whether the tag is calculated from others of ``device``, which there is."""
+        return any(one.name == tag for one in self.devices[device].derived)
+
     def tag(self, device: str, tag: str) -> TagSettings | None:
         """The settings of a tag; ``None`` when there is none of that name."""
         found = self._writable.get((device, tag))
@@ -79,6 +83,9 @@ class Targets:
             return None
         tag = self.tag(action.device, action.tag)
         if tag is None:
+            if self.is_derived(action.device, action.tag):
+                said = f"{action.device}/{action.tag} is calculated from other tags: write those"
+                return Refused(Refusal.NOT_WRITABLE, said)
             return Refused(Refusal.UNKNOWN_TARGET, f"the device {action.device!r} has no tag {action.tag!r}")
         if tag.safety:
             return Refused(Refusal.NOT_WRITABLE, f"{action.device}/{action.tag} is part of a safety function")

@@ -16,9 +16,10 @@ from connectors.model.errors import Problem
 
 def note_tags(entry: Mapping[str, Any], known: dict[str, set[str]]) -> None:
     """Add the device of ``entry`` with its tags to those that are ``known``."""
-    name, tags = entry.get("name"), entry.get("tags")
+    name, lists = entry.get("name"), (entry.get("tags"), entry.get("derived"))
     if isinstance(name, str):
-        names = (tag.get("name") for tag in (tags if isinstance(tags, tuple) else ()) if isinstance(tag, dict))
+        tags = [tag for tags in lists if isinstance(tags, tuple) for tag in tags if isinstance(tag, dict)]
+        names = (tag.get("name") for tag in tags)
         known.setdefault(name, set()).update(tag for tag in names if isinstance(tag, str))
 
 

@@ -21,9 +21,11 @@ from edge_agent.config.templates import Template, Templates
 DEPTH_MAX: Final = 8
 TAGS_MAX: Final = 100_000
 ANY_DRIVER: Final = "all"
-NO_DEFAULTS: Final = ("name", "driver", "template", "with", "tags", "commands")
+NO_DEFAULTS: Final = ("name", "driver", "template", "with", "tags", "derived", "commands")
 """What defaults cannot say: it belongs to one device, or is no setting of it."""
-_OWN_KEYS: Final = ("template", "with", "tag_defaults", "tags")
+_LISTS: Final = ("tags", "derived")
+"""What a device and its template have both, entry by entry."""
+_OWN_KEYS: Final = ("template", "with", "tag_defaults", *_LISTS)
 _USES: Final = frozenset(("template", "with"))
 
 
@@ -122,10 +124,10 @@ class Expansion:
             is_own = len(layer.path) > 1 and layer.path[0] != "defaults"
             said = self._checked_tag_defaults(layer, known) if is_own else layer.value["tag_defaults"]
             tag_defaults = merged(tag_defaults, said)
-        lists = {"tags": tags} if (tags := self._tag_list(own)) is not None else {}
+        lists = {name: found for name in _LISTS if (found := self._tag_list(own, name)) is not None}
         for name, gathered in lists.items():
             entries = gathered.entries
-            if tag_defaults:
+            if tag_defaults and name == "tags":
                 entries = [merged(tag_defaults, tag) if isinstance(tag, dict) else tag for tag in entries]
             value[name] = tuple(entries)
         spots = [tuple(Spot(layer.source, layer.path) for layer in layers) for layers in (own, low)]
@@ -169,16 +171,16 @@ class Expansion:
         used.append(template.name)
         return template
 
-    def _tag_list(self, own: Sequence[Layer]) -> TagList | None:
+    def _tag_list(self, own: Sequence[Layer], key: str) -> TagList | None:
         """The tags of all layers, those of templates first; what a later one says of the same tag counts more."""
-        with_tags = [layer for layer in reversed(own) if "tags" in layer.value]
+        with_tags = [layer for layer in reversed(own) if key in layer.value]
         if not with_tags:
             return None
         found = TagList()
         for layer in with_tags:
-            path = (*layer.path, "tags")
+            path = (*layer.path, key)
             before = {name: at for at, tag in enumerate(found.entries) if (name := _name(tag)) is not None}
-            entries = layer.value["tags"]
+            entries = layer.value[key]
             if not isinstance(entries, tuple):
                 self.report(wrong_type(layer.source, path, "list"))
                 continue

@@ -12,12 +12,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from connectors.commands.expression import ExpressionInvalid, TagPlace, parse_expression
-from connectors.ports.settings import DeviceSettings, TagSettings
+from connectors.ports.settings import DerivedTagSettings, DeviceSettings, TagSettings
 
 Devices = Mapping[str, DeviceSettings]
 HARMLESS: Final = frozenset(
     {
-        "name", "tags", "commands", "plain_commands", "poll_s", "publishing_s", "sampling_s", "queue_size",
+        "name", "tags", "derived", "commands", "plain_commands", "poll_s", "publishing_s", "sampling_s", "queue_size",
         "report_interval_s_max", "silence_s_max",
     }
 )  # fmt: skip
@@ -35,7 +35,7 @@ def widened(before: Devices, after: Devices, secrets_before: Secrets, secrets_af
         for place, reference in secrets.items():
             if known_secrets.get(place) != reference:
                 found.append(f"{name}: {place} names the secret {reference}, and did not before")
-        guards = {str(place.tag) for place in looked_at if place.device == name}
+        guards = _with_inputs({str(place.tag) for place in looked_at if place.device == name}, device)
         found += _guards(known, device, guards)
         if (
             (_has_power(device) or guards or secrets)
@@ -97,7 +97,7 @@ def _powers(known: DeviceSettings | None, device: DeviceSettings) -> Iterator[st
 
 def _guards(known: DeviceSettings | None, device: DeviceSettings, guards: set[str]) -> Iterator[str]:
     """Tags that conditions look at: whoever can point one at something else can have any condition hold."""
-    tags, now = _tags(known), _tags(device)
+    tags, now = _all_tags(known), _all_tags(device)
     for name in sorted(guards & now.keys()):
         if tags.get(name) != now[name]:
             yield f"{device.name}/{name}: a condition looks at it, and it is not as it was"
@@ -115,9 +115,28 @@ def _looked_at(device: DeviceSettings) -> Iterator[TagPlace]:
                 continue
 
 
+def _with_inputs(names: set[str], device: DeviceSettings) -> set[str]:
+    """``names``, and the tags that those of them are calculated from which are derived."""
+    if not device.derived:
+        return names
+    from connectors.commands.formula import parse_formula
+
+    inputs = {tag.name: parse_formula(tag.formula, device.tag_names()).inputs for tag in device.derived}
+    found, waiting = set(names), list(names)
+    while waiting:
+        new = inputs.get(waiting.pop(), frozenset()) - found
+        found |= new
+        waiting += new
+    return found
+
+
 def _connection(device: DeviceSettings) -> dict[str, Any]:
     return {name: getattr(device, name) for name in type(device).model_fields if name not in HARMLESS}
 
 
 def _tags(device: DeviceSettings | None) -> dict[str, TagSettings]:
     return {} if device is None else {str(tag.name): tag for tag in device.tags}
+
+
+def _all_tags(device: DeviceSettings | None) -> dict[str, TagSettings | DerivedTagSettings]:
+    return {} if device is None else {**_tags(device), **{tag.name: tag for tag in device.derived}}

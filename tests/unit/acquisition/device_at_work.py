@@ -17,6 +17,7 @@ from connectors.model.report_by_exception import ReportRule
 from connectors.model.samples import SampleBatch
 from connectors.model.tags import DefinitionHash, DeviceDefinition, DeviceName, TagName, TagType
 from connectors.ports.device import Acquisition, Reading, Value
+from connectors.ports.settings import DerivedTagSettings
 from edge_agent.acquisition.collector import Collector, CollectorSettings
 from edge_agent.acquisition.device import DeviceAcquisition
 from edge_agent.buffer.feed import Feed
@@ -86,7 +87,13 @@ class Listener:
 class Bench:
     """A device at work, with everything that it hands its samples to."""
 
-    def __init__(self, folder: Path, driver: PlayedDriver, rules: Mapping[int, ReportRule] = ALWAYS) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        driver: PlayedDriver,
+        rules: Mapping[int, ReportRule] = ALWAYS,
+        derived: Sequence[DerivedTagSettings] = (),
+    ) -> None:
         self.clock = VirtualClock()
         self.writer = InlineWriter(folder)
         self.outbox = self.writer.outbox
@@ -106,6 +113,7 @@ class Bench:
             collector=self.collector,
             listener=self.listener,
             clock=self.clock,
+            derived=derived,
         )
 
     def resume(self) -> None:
