@@ -6,6 +6,7 @@ stands. No connection is lost, so nobody else would tell of it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -89,12 +90,17 @@ class PollTimes:
         self._settle()
         return self._late(tags, np.full(len(tags), now_s), np.full(len(tags), now_ns, np.int64))
 
-    def behind(self) -> LatePoll | None:
-        """Which tags should have been read again before the newest read of any tag."""
+    def behind(self, heard_s: float = -math.inf, heard_ns: int = 0) -> LatePoll | None:
+        """Which tags should have been read again before the newest read of any tag, or before ``heard_s``.
+
+        Then something else came from the device; ``heard_ns`` is the same by the agent's own time.
+        """
         self._settle()
         if np.isnan(self._read_s).all():
             return None
         newest, every = int(np.nanargmax(self._read_s)), np.arange(len(self._read_s), dtype=np.int32)
+        if heard_s > self._read_s[newest]:
+            return self.overdue(every, heard_s, heard_ns)
         return self.overdue(every, float(self._read_s[newest]), int(self._read_ns[newest]))
 
     def forget(self, tags: Int32Array) -> None:

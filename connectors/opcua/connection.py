@@ -55,13 +55,16 @@ class OpcUaConnection:
         if await self._acquire(list(self._binding.bound.values())):
             await self._report()
         name = self._device.name
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(watch_state(self._client, self._device), name=f"{name} state")
-            tasks.create_task(self.session.watch(), name=f"{name} answers")
-            tasks.create_task(self.publishing.run(self.subscriptions), name=f"{name} publishing")
-            tasks.create_task(self._polling.run(), name=f"{name} polling")
-            tasks.create_task(self._retry_problems(), name=f"{name} retry")
-            tasks.create_task(renew_channel(self._client), name=f"{name} channel renewal")
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(watch_state(self._client, self._device), name=f"{name} state")
+                tasks.create_task(self.session.watch(), name=f"{name} answers")
+                tasks.create_task(self.publishing.run(self.subscriptions), name=f"{name} publishing")
+                tasks.create_task(self._polling.run(), name=f"{name} polling")
+                tasks.create_task(self._retry_problems(), name=f"{name} retry")
+                tasks.create_task(renew_channel(self._client), name=f"{name} channel renewal")
+        finally:
+            self._polling.tell_behind(*self.publishing.newest)
 
     async def _bind(self, chosen: Sequence[int]) -> list[BoundTag]:
         """Bind the tags at the indices ``chosen``; those that are."""

@@ -18,9 +18,10 @@ from asyncua.ua.attribute_ids import AttributeIds
 from asyncua.ua.status_codes import StatusCodes
 from asyncua.ua.uaerrors import UaError
 
+from connectors.model.datatypes import DataType
 from connectors.model.errors import DeviceUnavailable
 from connectors.model.fixed_rate import FixedRate
-from connectors.model.late_polls import PollTimes
+from connectors.model.late_polls import LatePoll, PollTimes
 from connectors.model.samples import SampleBatch, batch_of_rows
 from connectors.opcua.binding import BoundTag
 from connectors.opcua.data_values import DECODING_ERRORS
@@ -53,6 +54,11 @@ _OF_THE_SESSION: Final = frozenset(
 
 _UNKNOWN: Final = (StatusCodes.BadNodeIdUnknown >> 16, StatusCodes.BadNodeIdInvalid >> 16)
 Decoded = list[SampleBatch]
+
+
+def _alike_together(tag: BoundTag) -> tuple[DataType, int]:
+    """The order in which tags are asked for: alike values that follow each other are decoded at once."""
+    return tag.raw, tag.index
 
 
 @dataclass(slots=True)
@@ -90,16 +96,27 @@ class Polling:
 
     def add(self, tags: Iterable[BoundTag]) -> None:
         """Poll ``tags`` from now on, each at the interval of its settings."""
+        new: dict[float, dict[int, BoundTag]] = {}
         for tag in tags:
             interval_s = self._device.tags[tag.index].poll_s
             if interval_s is None:
                 raise ValueError(f"{self._device.tags[tag.index].name} is not polled")
-            scan = self._classes.setdefault(interval_s, _Class(interval_s))
-            scan.tags = [known for known in scan.tags if known.index != tag.index] + [tag]
-            scan.tags.sort(key=lambda each: (each.raw, each.index))  # alike values are decoded together
-            scan.asked.pop(tag.index, None)
+            new.setdefault(interval_s, {})[tag.index] = tag
             self._decoder.bind(tag.index, tag.raw)
+        for interval_s, of_class in new.items():
+            scan = self._classes.setdefault(interval_s, _Class(interval_s))
+            known = {tag.index: tag for tag in scan.tags}
+            scan.tags = sorted((known | of_class).values(), key=_alike_together)
+            for index in of_class:
+                scan.asked.pop(index, None)
         self._changed.set()
+
+    def tell_behind(self, pushed_s: float, pushed_ns: int) -> None:
+        """The connection has ended, and its gap begins with the newest sample: tell of tags that were late before that.
+
+        The newest one of the subscriptions came at ``pushed_s`` and ``pushed_ns``, by the agent's two clocks.
+        """
+        self._declare(self._times.behind(pushed_s, pushed_ns))
 
     async def run(self) -> None:
         """Poll until cancelled. Raises ``DeviceUnavailable``, and what asyncua raises when the connection is lost."""
@@ -135,6 +152,7 @@ class Polling:
         """Read ``tags`` in one request, or in smaller ones where the server refuses it as a whole."""
         try:
             await self._limits.reads.ask(tags, lambda part: self._ask(scan, part))
+            self._apart.difference_update(tag.index for tag in tags)  # what is answered is not to blame any more
         except UaError as exc:
             code = getattr(exc, "code", None)
             if not isinstance(code, int) or code in _OF_THE_SESSION:
@@ -169,6 +187,7 @@ class Polling:
             raise  # the server's own word
         except DECODING_ERRORS as exc:
             raise DeviceUnavailable(f"{self._device.name}: an answer cannot be read: {exc}") from exc
+        self._decoder.take_overflowed()  # a queue that lost values is none of a Read, whatever the server says
         self._forget_registrations(scan, batches)
         await self._hand_over(tags, batches, received_s)
         return tags
@@ -176,13 +195,15 @@ class Polling:
     async def _hand_over(self, tags: Sequence[BoundTag], batches: Decoded, at_s: float) -> None:
         index = np.array([tag.index for tag in tags], np.int32)
         at_ns = np.full(len(index), self._clock.now_ns(), np.int64)
-        late = self._times.read(index, np.full(len(index), at_s), at_ns)
-        if late is not None:
-            detail = f"nothing was read for {late.longest_s:.1f} s"
-            self._acquisition.polled_late(late.tags, late.first_ns, late.last_ns, detail)
+        self._declare(self._times.read(index, np.full(len(index), at_s), at_ns))
         for batch in batches:
             for part in self._scaling.apply(batch):
                 await self._acquisition.put(part)
+
+    def _declare(self, late: LatePoll | None) -> None:
+        if late is not None:
+            detail = f"nothing was read for {late.longest_s:.1f} s"
+            self._acquisition.polled_late(late.tags, late.first_ns, late.last_ns, detail)
 
     async def _register(self, scan: _Class) -> None:
         """Register the nodes of ``scan`` that are not yet; a server that does not let them be is not asked again."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Iterable
 from typing import Any, Final
 
@@ -56,6 +57,8 @@ class Publishing:
         self._published_ns: dict[int, int] = {}  # by subscription: when its last message was sent, by the server
         self._begun_ns = clock.now_ns()
         self._subscriptions: Subscriptions | None = None
+        self.newest = -math.inf, 0
+        """When the newest samples were handed over, by the monotonic clock and by the agent's own."""
         self.messages_lost = 0
         """Messages of this connection that have not come, and that the server did not have any more."""
 
@@ -244,5 +247,6 @@ class Publishing:
             await self._acquisition.put(batch)
         if scaled:
             await self._acquisition.put(scaled[-1], lambda: self._acks.append(ack))
+            self.newest = self._clock.monotonic_s(), self._clock.now_ns()
         else:
             self._acks.append(ack)

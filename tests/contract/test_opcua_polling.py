@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -108,6 +109,18 @@ async def test_a_node_for_which_the_server_refuses_the_whole_request_costs_no_ot
         await until(lambda: recorder.of(6)[-1] == (6.0, GOOD), task)
 
 
+async def test_a_server_that_refused_for_a_while_is_asked_in_large_requests_again(node_opcua: NodeOpcUaServer) -> None:
+    recorder = Recorder()
+    async with acquiring(polled(node_opcua, "while", 12, registered_reads=False), recorder) as task:
+        await until(lambda: recorder.last() == values(12), task)
+        node_opcua.refuse("Read", BAD_INTERNAL_ERROR)
+        await until(lambda: all(recorder.of(tag)[-1] == (None, BAD_INTERNAL_ERROR >> 16) for tag in range(12)), task)
+        node_opcua.command("heal")
+        await until(lambda: all(recorder.of(tag)[-1][1] == GOOD for tag in range(12)), task)
+        node_opcua.forget()
+        await until(lambda: node_opcua.requests("Read")[1] == 12, task)
+
+
 async def test_a_server_that_is_late_is_told_of_and_one_that_does_not_answer_is_given_up(
     node_opcua: NodeOpcUaServer,
 ) -> None:
@@ -121,3 +134,27 @@ async def test_a_server_that_is_late_is_told_of_and_one_that_does_not_answer_is_
     assert tags == {0, 1}
     assert last_ns - first_ns > 1_000_000_000
     assert detail.startswith("nothing was read for")
+
+
+async def test_polled_tags_that_were_late_before_the_end_of_a_session_are_told_of_while_others_were_pushed(
+    node_opcua: NodeOpcUaServer,
+) -> None:
+    node_opcua.add("ns=2;s=end.polled", "Double", 1.0)
+    node_opcua.add("ns=2;s=end.pushed", "Double", 2.0)
+    tags: list[dict[str, Any] | str] = [{"at": "ns=2;s=end.polled", "poll": "50ms"}, {"at": "ns=2;s=end.pushed"}]
+    recorder = Recorder()
+    async with acquiring(driver(node_opcua.endpoint, tags, timeout="10s"), recorder) as task:
+        await until(lambda: recorder.last() == {0: 1.0, 1: 2.0}, task)
+        node_opcua.command("delay", service="Read", delay_ms=60_000)
+        begun_ns = time.time_ns()
+        await until(lambda: time.time_ns() - begun_ns > 1_300_000_000, task)
+        node_opcua.set("ns=2;s=end.pushed", "Double", 3.0)
+        await until(lambda: recorder.last()[1] == 3.0, task)
+        assert not recorder.late
+        node_opcua.command("drop")
+        await until(task.done)
+        node_opcua.command("heal")
+    ((late, first_ns, last_ns, _detail),) = recorder.late
+    assert late == {0}
+    assert first_ns < begun_ns + 100_000_000
+    assert last_ns > begun_ns + 1_300_000_000

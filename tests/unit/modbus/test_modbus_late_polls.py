@@ -84,6 +84,15 @@ def test_tags_that_fell_behind_the_newest_read_are_told_of_up_to_it() -> None:
     assert told(times.behind()) == ([1], 0.0, 2.0, 2.0), "the third is slow, the fourth was never read"
 
 
+def test_tags_that_fell_behind_what_came_otherwise_are_told_of_up_to_that() -> None:
+    times = PollTimes([0.1, 0.1])
+    assert told(times.behind(9.0, ns(9.0))) is None
+    read(times, {0: 5.0, 1: 5.0})
+    assert told(times.behind(5.9, ns(5.9))) is None
+    assert told(times.behind(4.0, ns(4.0))) is None
+    assert told(times.behind(9.0, ns(9.0))) == ([0, 1], 5.0, 9.0, 4.0)
+
+
 def test_scans_that_are_made_again_and_again_are_told_of_as_single_reads_are() -> None:
     """In any order with reads of parts, of plans that have changed, and with the tags that are asked for in between."""
     numbers = Random(7)
