@@ -100,9 +100,7 @@ def own(
     _print_facts("own", facts)
     _print_line(f"copy {path} to the servers that are to accept it")
     if renew:
-        _print_line(
-            "sessions that are opened from now on use it; the one before is kept beside it, as ….before"
-        )
+        _print_line("sessions that are opened from now on use it; the one before is kept beside it, as ….before")
 
 
 @contextlib.contextmanager
