@@ -18,7 +18,7 @@ from connectors.ports.device import Acquisition, DeviceDriver, Reading, Value
 from connectors.ports.settings import DriverType
 
 if TYPE_CHECKING:
-    from connectors.modbus.bus import ModbusBuses
+    from connectors.modbus.buses import ModbusBuses
 
 
 class LoadedLater:
@@ -78,7 +78,7 @@ def _modbus() -> Callable[[ModbusDevice, Clock], DeviceDriver]:
     buses: ModbusBuses | None = None
 
     def make(settings: ModbusDevice, clock: Clock) -> DeviceDriver:
-        from connectors.modbus.bus import ModbusBuses
+        from connectors.modbus.buses import ModbusBuses
         from connectors.modbus.driver import ModbusDriver
 
         nonlocal buses

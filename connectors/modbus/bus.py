@@ -9,27 +9,28 @@ asked again. A command is alone on the wire, and a request of it is never sent t
 Units that share the bus take turns. There a read that gets no answer closes the connection only when nobody has
 answered since the last such one: its reply is known by its transaction, and the other units do not wait for a new
 connection.
+
+Replies in RTU frames have no transaction. There a unit that did not answer in time is asked nothing for as long again,
+and a read that nobody waits for any more keeps the line until its reply has come or its time is over.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from typing import Final, Protocol, TypeAlias
-from weakref import WeakValueDictionary
+from typing import Final
 
 from connectors.configuration.setting_names import listed
+from connectors.modbus.bus_unit import BusUnit, Job
 from connectors.modbus.command import Command, CommandRequest
-from connectors.modbus.counters import ModbusCounters
+from connectors.modbus.endpoint import Route
 from connectors.modbus.link import ModbusLink, Request, connect
-from connectors.modbus.request_queue import Priority, RequestQueue
-from connectors.modbus.scan import BlockRead, Scan
-from connectors.modbus.settings import ModbusDevice
+from connectors.modbus.request_queue import Priority
+from connectors.modbus.scan import BlockRead
 from connectors.modbus.turns import Turns
 from connectors.model.errors import DeviceUnavailable
 from connectors.ports.clock import Clock
 
-PORT_DEFAULT: Final = 502
 CONNECT_S_MIN: Final = 2.0
 """A connect may always take this long: a short ``timeout`` is meant for replies of the unit, not for the network."""
 UNANSWERED_IN_A_ROW_MAX: Final = 1
@@ -39,44 +40,17 @@ STRANGER_ADVICE: Final = (
     "allow only one)"
 )
 """About something that takes the connection and has never answered a read."""
-
-Job: TypeAlias = Scan | Command
-
-
-class BusUnit(Protocol):
-    """One unit as its bus sees it."""
-
-    name: str
-    """The place and the unit, for messages."""
-    queue: RequestQueue[Job]
-    counters: ModbusCounters
-    link_wanted: asyncio.Event
-    """Set when a request of the unit waits and there is no connection."""
-    timeout_s: float
-    pause_s: float
-    in_flight_max: int
-
-    @property
-    def has_answered(self) -> bool:
-        """Whether anything was read of the unit, so that address, port and unit id are right."""
-        ...
-
-    def answer_came(self, code: int) -> str:
-        """A request was answered. A sentence when the unit is to be left alone for a while, else empty."""
-        ...
-
-    def no_answer_came(self) -> str:
-        """A request was not answered. A sentence when the unit is to be left alone for a while, else empty."""
-        ...
+LINE_ADVICE: Final = "check unit_id, the speed and the parity of the line, and that no other master is on it"
+"""The same of a serial line."""
 
 
 class ModbusBus:
     """The owner of one connection, for the units that have joined it. All methods are called in one event loop."""
 
-    def __init__(self, endpoint: str, clock: Clock) -> None:
-        host, _, port = endpoint.removeprefix("tcp://").partition(":")
-        self._host, self._port = host, int(port or PORT_DEFAULT)
-        self.place = f"{self._host}:{self._port}"
+    def __init__(self, route: Route, clock: Clock) -> None:
+        self._route = route
+        self._is_rtu = route.endpoint.is_rtu
+        self.place = route.endpoint.place
         self._now_ns = clock.now_ns
         self._now_s = clock.monotonic_s
         self._units: list[BusUnit] = []
@@ -145,7 +119,7 @@ class ModbusBus:
                 raise DeviceUnavailable(self._connect_failure)
             timeout_s = max(unit.timeout_s, CONNECT_S_MIN)
             try:
-                self._link = await connect(self._host, self._port, timeout_s, self, unit.counters)
+                self._link = await connect(self._route, timeout_s, self, unit.counters)
             except DeviceUnavailable as exc:
                 self._failed_connects += 1
                 self._connect_failure = exc.reason
@@ -213,7 +187,7 @@ class ModbusBus:
             return
         blamed = blamed or next(iter(link.in_flight.values()), None)
         if blamed is not None and not self._has_answered(self._unit_of[blamed.job], link):
-            reason = f"{reason}; {STRANGER_ADVICE}"
+            reason = f"{reason}; {LINE_ADVICE if self._is_rtu else STRANGER_ADVICE}"
         self._fail(link, reason, blamed)
 
     def _fail(self, link: ModbusLink, reason: str, blamed: Request | None) -> None:
@@ -288,6 +262,8 @@ class ModbusBus:
         transactions = [transaction for transaction, request in link.in_flight.items() if request.job is job]
         for transaction in transactions:
             link.forget(transaction)
+        if transactions and self._is_rtu and self._pause is None:
+            self._pause = self._loop.call_at(self._deadline_s, self._end_pause)
         return bool(transactions)
 
     def _finish(self, job: Job) -> None:
@@ -329,12 +305,19 @@ class ModbusBus:
         if self._loop.time() < self._deadline_s:
             self._timer = self._loop.call_at(self._deadline_s, self._look_at_the_time)
             return
-        self._time_out(link, self._oldest, link.in_flight[self._oldest])
+        request = link.in_flight.get(self._oldest)
+        if request is None:  # answered or given up, and nothing was sent since
+            self._watch_oldest(link)
+            return
+        self._time_out(link, self._oldest, request)
 
     def _time_out(self, link: ModbusLink, transaction: int, request: Request) -> None:
         unit = self._unit_of[request.job]
         unit.counters.time_outs += 1
         reason = self._silence(unit, link)
+        if self._is_rtu:
+            self._turns.hold(unit.queue)
+            self._loop.call_later(unit.timeout_s, self._release, unit)
         may_stay = self.is_shared and self._unanswered_in_a_row < UNANSWERED_IN_A_ROW_MAX
         if not may_stay or not isinstance(request, BlockRead):
             self._fail(link, reason, request)
@@ -349,10 +332,19 @@ class ModbusBus:
         self._judge(unit)
         self.send_waiting()
 
+    def _release(self, unit: BusUnit) -> None:
+        self._turns.release(unit.queue)
+        self.send_waiting()
+
     def _silence(self, unit: BusUnit, link: ModbusLink) -> str:
         reason = f"no answer within {unit.timeout_s:g} s"
         if link.late_count > self._late_before:
             return f"{reason}, but replies to requests that nobody made"
+        if strange := link.strange_bytes():
+            return (
+                f"{reason}, but bytes that are no reply to it ({strange}); check the speed, the parity and the ends of "
+                "the line, and that there is no other master on it"
+            )
         checks = [] if self._has_answered(unit, link) else ["unit_id", "that the unit is switched on"]
         checks.append("that no other program keeps it busy")
         if self._in_flight_max > 1:
@@ -363,16 +355,3 @@ class ModbusBus:
         """Whether anything was read of the unit, so that address, port and unit id are right."""
         jobs = {request.job for request in link.in_flight.values() if self._unit_of[request.job] is unit}
         return unit.has_answered or any(job.has_answers for job in jobs)
-
-
-class ModbusBuses:
-    """The buses of an agent: devices with the same endpoint are units of one. A bus lives while a unit is on it."""
-
-    def __init__(self) -> None:
-        self._buses: WeakValueDictionary[str, ModbusBus] = WeakValueDictionary()
-
-    def bus_of(self, settings: ModbusDevice, clock: Clock) -> ModbusBus:
-        """The bus of a device; called in the event loop."""
-        bus = ModbusBus(settings.endpoint, clock)
-        key = bus.place.lower()
-        return self._buses.setdefault(key, bus)

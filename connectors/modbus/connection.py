@@ -6,7 +6,8 @@ import asyncio
 from typing import Final
 
 from connectors.modbus.breaker import UnitBreaker
-from connectors.modbus.bus import CONNECT_S_MIN, STRANGER_ADVICE, Job, ModbusBus
+from connectors.modbus.bus import ModbusBus
+from connectors.modbus.bus_unit import Job
 from connectors.modbus.command import Command
 from connectors.modbus.counters import ModbusCounters
 from connectors.modbus.decode import NOT_READ
@@ -16,8 +17,6 @@ from connectors.modbus.scan import Scan
 from connectors.modbus.settings import ModbusDevice
 from connectors.model.errors import DeviceUnavailable
 from connectors.ports.clock import Clock
-
-__all__ = ["COMMANDS_WAITING_MAX", "CONNECT_S_MIN", "STRANGER_ADVICE", "ModbusConnection"]
 
 COMMANDS_WAITING_MAX: Final = 64
 
@@ -37,12 +36,12 @@ class ModbusConnection:
         bus: ModbusBus | None = None,
         breaker: UnitBreaker | None = None,
     ) -> None:
-        self.bus = bus or ModbusBus(settings.endpoint, clock)
+        self.bus = bus or ModbusBus(settings.route, clock)
         self.counters = counters
         self.queue: RequestQueue[Job] = RequestQueue()
         self.link_wanted = asyncio.Event()
         self.timeout_s = settings.timeout_s
-        self.pause_s = settings.pause_s
+        self.pause_s = max(settings.pause_s, settings.route.gap_s)
         self.in_flight_max = settings.in_flight_max
         self.name = f"{self.bus.place}, unit {settings.unit_id}"
         self._unit_id = settings.unit_id

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import NoReturn, TypeVar
 
 from connectors.modbus.breaker import UnitBreaker
-from connectors.modbus.bus import ModbusBuses
+from connectors.modbus.buses import ModbusBuses
 from connectors.modbus.command import Command
 from connectors.modbus.connection import ModbusConnection
 from connectors.modbus.counters import ModbusCounters

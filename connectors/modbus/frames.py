@@ -139,6 +139,10 @@ class Framing(Protocol[Request]):
     late_count: int
     """Replies that were for no request in flight."""
 
+    def strange_bytes(self) -> str:
+        """The beginning of what has come since the last request and is no reply, in hexadecimal; empty: nothing."""
+        ...
+
     def space(self) -> memoryview:
         """Where the next bytes are to be put; never empty."""
         ...

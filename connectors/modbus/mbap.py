@@ -45,6 +45,10 @@ class MbapReader(Generic[Request]):
         """Where the next bytes are to be put; never empty."""
         return self._view[self._filled :] if self._filled else self._view
 
+    def strange_bytes(self) -> str:
+        """See ``Framing``: what is no reply is refused when it comes."""
+        return ""
+
     def encode(self, requests: Iterable[Request], first_transaction: int) -> bytes:
         """See ``Framing``; transactions are counted modulo 65536. At most ``IN_FLIGHT_MAX`` are waited for at once."""
         parts: list[bytes] = []

@@ -11,6 +11,8 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from connectors.configuration.setting_names import listed
 from connectors.configuration.setting_types import check_port
+from connectors.modbus.endpoint import Route, parse_endpoint
+from connectors.modbus.line_settings import SerialLine, TlsFiles
 from connectors.model.datatypes import DataType
 from connectors.model.report_by_exception import ReportRule
 from connectors.ports.settings import (
@@ -231,10 +233,15 @@ class ModbusTag(TagSettings):
 
 
 class ModbusDevice(DeviceSettings):
-    """One Modbus unit behind one TCP connection."""
+    """One Modbus unit, on a bus that it may share with other units."""
 
     driver: Literal["modbus"]
-    endpoint: Annotated[str, Field(description="tcp://host:502")]
+    endpoint: Annotated[
+        str,
+        Field(description="tcp://host:502, tls://host:802, rtu+tcp://host:4001 or serial:///dev/ttyUSB0"),
+    ]
+    line: Annotated[SerialLine | None, Field(alias="serial", description="How the serial line is set")] = None
+    tls: Annotated[TlsFiles | None, Field(description="Certificates for tls://host:802 (Modbus/TCP Security)")] = None
     unit_id: Annotated[int, Field(ge=0, le=255)] = 1
     poll_s: Annotated[Duration, Field(alias="poll", gt=0, description="For tags that say nothing else")] = 1.0
     timeout_s: Annotated[
@@ -276,12 +283,42 @@ class ModbusDevice(DeviceSettings):
 
     @field_validator("endpoint")
     @classmethod
-    def _tcp(cls, endpoint: str) -> str:
-        found = re.fullmatch(r"tcp://[^/\s:@]+(?::(\d+))?", endpoint)
-        if found is None:
-            raise ValueError(f"{endpoint!r} is not a Modbus endpoint; write it as tcp://host:502")
-        check_port(endpoint, found[1])
+    def _known_endpoint(cls, endpoint: str) -> str:
+        found = parse_endpoint(endpoint)
+        if found.host:
+            check_port(endpoint, str(found.port))
         return endpoint
+
+    @model_validator(mode="after")
+    def _line_fits_endpoint(self) -> ModbusDevice:
+        endpoint = self.route.endpoint
+        if self.line is not None and not endpoint.is_rtu:
+            raise SettingInvalid(
+                f"{self.endpoint!r} is no serial line.", "Remove it, or write serial:///dev/… as endpoint.", ("serial",)
+            )
+        if self.line is not None and endpoint.kind != "serial" and self.line.model_fields_set - {"has_echo"}:
+            raise SettingInvalid(
+                f"the converter at {endpoint.place} has the speed and the parity of the line in its own settings.",
+                "Leave only 'echo' here.",
+                ("serial",),
+            )
+        if self.tls is not None and endpoint.kind != "tls":
+            raise SettingInvalid(
+                f"{self.endpoint!r} is not encrypted, so nothing would look at certificates.",
+                f"Write tls://{endpoint.host or 'host'}:802 as endpoint, or remove it.",
+                ("tls",),
+            )
+        if endpoint.is_rtu and self.in_flight_max > 1:
+            raise SettingInvalid(
+                "a serial line carries one request at a time.", "Remove it, or write 1.", ("in_flight",)
+            )
+        if endpoint.is_rtu and not 1 <= self.unit_id <= 247:
+            raise SettingInvalid(
+                f"on a serial line units have the ids 1 to 247, and {self.unit_id} is none of them.",
+                "Look it up in the settings of the unit.",
+                ("unit_id",),
+            )
+        return self
 
     @model_validator(mode="after")
     def _intervals_of_tags_fit(self) -> ModbusDevice:
@@ -305,6 +342,17 @@ class ModbusDevice(DeviceSettings):
                 ("in_flight",),
             )
         return self
+
+    @cached_property
+    def route(self) -> Route:
+        """How the unit is reached."""
+        endpoint, line = parse_endpoint(self.endpoint), self.line
+        if self.tls is not None:
+            return Route(endpoint, tls=(self.tls.ca_file, self.tls.cert_file, self.tls.key_file))
+        if line is None:
+            return Route(endpoint)
+        stop_bits = line.stop_bits or (2 if line.parity == "none" else 1)
+        return Route(endpoint, line.baud, line.parity, stop_bits, line.has_echo)
 
     @cached_property
     def lag_s_max(self) -> float:

@@ -84,7 +84,7 @@ class Acquisition(Protocol):
 
 
 class DeviceDriver(Protocol):
-    """One connection to one OPC UA server or Modbus unit, by its one owner.
+    """One OPC UA server over its one connection, or one Modbus unit over one that it may share with other units.
 
     Delivery: at least what the device offers. A driver never drops a sample that it has received; what the device
     itself lost (queue overflow) it reports with ``Acquisition.lost``, what it could not poll in time with

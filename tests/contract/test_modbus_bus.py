@@ -11,7 +11,7 @@ import pytest
 from lineside.servers.child_process import free_port
 
 from connectors.modbus.breaker import PAUSE_S_FIRST
-from connectors.modbus.bus import ModbusBuses
+from connectors.modbus.buses import ModbusBuses
 from connectors.modbus.driver import ModbusDriver
 from connectors.model.errors import DeviceUnavailable, WriteUncertain
 from connectors.model.quality import BAD_TIMEOUT

@@ -63,6 +63,15 @@ def whole_reply(request: bytes, value: int = 77) -> bytes:
     return request[:4] + (3 + len(data)).to_bytes(2, "big") + request[6:8] + bytes((len(data),)) + data
 
 
+async def test_a_pause_that_is_longer_than_the_timeout_is_no_silence(modbus_unit: ModbusServer) -> None:
+    recorder = Recorder()
+    tags = [{"at": "holding 0"}, {"at": "holding 500"}]
+    driver = ModbusDriver(device_settings(modbus_unit.endpoint, tags, pause="150ms", timeout="50ms"), SystemClock())
+    async with acquiring(driver, recorder) as task:
+        await polls(recorder, 2, task, tag=1)
+    assert (driver.counters.time_outs, driver.counters.connects) == (0, 1)
+
+
 async def test_one_lost_reply_is_asked_for_again(modbus_unit: ModbusServer, device: DeviceMaker) -> None:
     recorder = Recorder()
     driver = ModbusDriver(device(modbus_unit.endpoint, [{"at": "holding 0"}], retries=1), SystemClock())

@@ -1,6 +1,6 @@
-"""A real Modbus/TCP server for tests: libmodbus, in a process of its own, that obeys commands.
+"""Real Modbus units for tests, on TCP and on a serial port: libmodbus, in a process of its own, that obeys commands.
 
-It needs a C compiler and libmodbus with its headers (Debian: ``apt-get install gcc libmodbus-dev``). The program is
+It needs a C compiler and libmodbus with its headers (Debian: ``apt-get install gcc libmodbus-dev``). A program is
 built once into ``.servers`` and again when its source changes. It ends with the process that started it.
 """
 
@@ -15,6 +15,7 @@ from typing import IO
 from lineside.servers.child_process import ProgramMissing, find_program, free_port
 
 SOURCE = Path(__file__).with_name("modbus_server.c")
+RTU_SOURCE = Path(__file__).with_name("modbus_rtu_server.c")
 FOLDER = Path(__file__).parents[2] / ".servers"
 
 
@@ -22,10 +23,10 @@ class ServerRefused(Exception):
     """The server did not understand a command, or could not start."""
 
 
-def built_server() -> Path:
+def built_server(source: Path = SOURCE) -> Path:
     """The server program; built when it is missing or older than its source. Raises ``ProgramMissing``."""
-    program = FOLDER / "modbus_server"
-    if program.exists() and program.stat().st_mtime >= SOURCE.stat().st_mtime:
+    program = FOLDER / source.stem
+    if program.exists() and program.stat().st_mtime >= source.stat().st_mtime:
         return program
     FOLDER.mkdir(exist_ok=True)
     how_to_install = "apt-get install gcc pkg-config libmodbus-dev"
@@ -36,7 +37,7 @@ def built_server() -> Path:
     # Two test runs may build at the same time: each its own file, put in place in one step.
     fresh = program.with_suffix(f".{os.getpid()}")
     options = ["-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror"]
-    subprocess.run([compiler, *options, "-o", str(fresh), str(SOURCE), *found.stdout.split()], check=True)
+    subprocess.run([compiler, *options, "-o", str(fresh), str(source), *found.stdout.split()], check=True)
     fresh.replace(program)
     return program
 
@@ -136,3 +137,44 @@ class ModbusServer:
             pipe.close()
         process.wait(10)
         self._process = None
+
+
+class ModbusRtuUnit:
+    """A unit on a serial port, as long as it is entered. The commands are listed at the head of its source."""
+
+    def __init__(self, port: str, unit_id: int) -> None:
+        self._arguments = [port, str(unit_id)]
+        self._process: subprocess.Popen[str] | None = None
+
+    def __enter__(self) -> ModbusRtuUnit:
+        program = str(built_server(RTU_SOURCE))
+        self._process = subprocess.Popen(
+            [program, *self._arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        self._answer()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._process is not None
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                pipe.close()
+        self._process.wait(10)
+
+    def command(self, line: str) -> str:
+        """Send one command; what it answers after ``ok``. Raises ``ServerRefused``."""
+        assert self._process is not None
+        assert self._process.stdin is not None
+        self._process.stdin.write(line + "\n")
+        self._process.stdin.flush()
+        return self._answer()
+
+    def _answer(self) -> str:
+        assert self._process is not None
+        assert self._process.stdout is not None
+        word, _, rest = self._process.stdout.readline().strip().partition(" ")
+        if word != "ok":
+            raise ServerRefused(rest or "the unit has ended")
+        return rest

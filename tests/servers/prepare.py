@@ -9,7 +9,7 @@ from lineside.servers.child_process import ProgramMissing, ServerNotStarted, fin
 from lineside.servers.postgres import binaries
 
 from tests.servers.kafka import fetch_jars
-from tests.servers.modbus import built_server
+from tests.servers.modbus import RTU_SOURCE, built_server
 from tests.servers.node_opcua import node_opcua
 from tests.servers.sparkplug_peers import sparkplug_payload, tahu
 
@@ -21,6 +21,7 @@ def main() -> int:
         find_program("java", "apt-get install openjdk-17-jre-headless")
         binaries()
         built_server()
+        built_server(RTU_SOURCE)
         print("Kafka's jars: fetching from Maven Central, if they are not here yet", flush=True)
         fetch_jars()
         print("Sparkplug peers: fetching from Maven Central and npm, if they are not here yet", flush=True)

@@ -175,7 +175,8 @@ def test_problems_name_the_included_file(tmp_path: Path) -> None:
     assert said_of(tmp_path, MINIMAL + "include: [a.yaml, b.yaml, c.yaml]\ndevices: 1\n") == [
         "agent.yaml:4:10: 'devices' has to be a list, not the number 1. Begin every entry with '- '.",
         "a.yaml:3:5: device 'x' needs 'tags'. Add 'tags'.",
-        "a.yaml:3:5: device 'x' needs 'endpoint'. Add 'endpoint': tcp://host:502.",
+        "a.yaml:3:5: device 'x' needs 'endpoint'. Add 'endpoint': tcp://host:502, tls://host:802, "
+        "rtu+tcp://host:4001 or serial:///dev/ttyUSB0.",
         "a.yaml:3:23: there is no driver 'nodbus' for device 'x'. Did you mean 'modbus'? "
         "It can be 'modbus' or 'opcua'.",
         "b.yaml:2:12: a second device is called 'same'; the first is in line 2 of a.yaml. "

@@ -84,7 +84,10 @@ CASES: dict[str, Case] = {
     ),
     "missing key of a device": (
         HEAD + "devices:\n  - name: oven\n    driver: modbus\n    tags: [{name: x, at: coil 1}]\n",
-        ["4:5: device 'oven' needs 'endpoint'. Add 'endpoint': tcp://host:502."],
+        [
+            "4:5: device 'oven' needs 'endpoint'. Add 'endpoint': tcp://host:502, tls://host:802, rtu+tcp://host:4001 "
+            "or serial:///dev/ttyUSB0."
+        ],
     ),
     "missing key of a section": (
         "agent:\n  group: plant-7\nuplink: {brokers: [mqtts://b]}\n",

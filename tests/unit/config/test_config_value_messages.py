@@ -111,7 +111,10 @@ CASES: dict[str, Case] = {
     ),
     "bad endpoint": (
         OVEN.replace("tcp://oven", "oven") % TAG,
-        ["4:44: 'endpoint' of device 'oven': 'oven' is not a Modbus endpoint. Write it as tcp://host:502."],
+        [
+            "4:44: 'endpoint' of device 'oven': 'oven' is not a Modbus endpoint. Write it as tcp://host:502, tls://host:802, "
+            "rtu+tcp://host:4001, serial:///dev/ttyUSB0."
+        ],
     ),
     "a password in an endpoint": (
         OVEN.replace("tcp://oven", "tcp://me:hunter2@oven") % TAG,
@@ -243,7 +246,8 @@ CASES: dict[str, Case] = {
         [
             "1:25: unknown key 'nme' in 'agent'. Did you mean 'name'?",
             "2:40: 'window' of 'uplink' cannot be 0. Write at least 1.",
-            "4:5: device 'a' needs 'endpoint'. Add 'endpoint': tcp://host:502.",
+            "4:5: device 'a' needs 'endpoint'. Add 'endpoint': tcp://host:502, tls://host:802, rtu+tcp://host:4001 or "
+            "serial:///dev/ttyUSB0.",
             "4:52: 'at' of tag 'x': 'coil' is not a Modbus address. Write a table (coil, discrete, input, holding) and "
             "a number from 0, such as holding 100, or holding 100.5 for one bit.",
             "4:81: unknown key 'pol' in tag 'y'. Did you mean 'poll'?",

@@ -1,0 +1,40 @@
+"""One unit of a bus, as the bus sees it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Protocol, TypeAlias
+
+from connectors.modbus.command import Command
+from connectors.modbus.counters import ModbusCounters
+from connectors.modbus.request_queue import RequestQueue
+from connectors.modbus.scan import Scan
+
+Job: TypeAlias = Scan | Command
+
+
+class BusUnit(Protocol):
+    """What a bus asks of each of its units, and tells it."""
+
+    name: str
+    """The place and the unit, for messages."""
+    queue: RequestQueue[Job]
+    counters: ModbusCounters
+    link_wanted: asyncio.Event
+    """Set when a request of the unit waits and there is no connection."""
+    timeout_s: float
+    pause_s: float
+    in_flight_max: int
+
+    @property
+    def has_answered(self) -> bool:
+        """Whether anything was read of the unit, so that address, port and unit id are right."""
+        ...
+
+    def answer_came(self, code: int) -> str:
+        """A request was answered. A sentence when the unit is to be left alone for a while, else empty."""
+        ...
+
+    def no_answer_came(self) -> str:
+        """A request was not answered. A sentence when the unit is to be left alone for a while, else empty."""
+        ...
