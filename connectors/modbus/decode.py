@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from connectors.modbus.exception_codes import REFUSALS, meaning_of
+from connectors.modbus.orders import Order
 from connectors.modbus.plan import Block, PlannedTag
-from connectors.modbus.settings import Order
 from connectors.model.datatypes import DataType, dtype_of
 from connectors.model.samples import SampleBatch
 

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from connectors.modbus.settings import ModbusDevice, ModbusTag, Order, Table
+from connectors.modbus.orders import Order
+from connectors.modbus.settings import ModbusDevice, ModbusTag, Table
 from connectors.model.datatypes import DataType
 from connectors.model.tags import TagName, TagType
 

@@ -13,6 +13,7 @@ from connectors.configuration.setting_names import listed
 from connectors.configuration.setting_types import check_port
 from connectors.modbus.endpoint import Route, parse_endpoint
 from connectors.modbus.line_settings import SerialLine, TlsFiles
+from connectors.modbus.orders import Order, OrderName, read_order
 from connectors.model.datatypes import DataType
 from connectors.model.report_by_exception import ReportRule
 from connectors.ports.settings import (
@@ -25,7 +26,6 @@ from connectors.ports.settings import (
 )
 
 Table = Literal["coil", "discrete", "input", "holding"]
-Order = Literal["ABCD", "BADC", "CDAB", "DCBA"]
 
 _PLACE: Final = re.compile(r"(coil|discrete|input|holding)\s+(\d{1,5})(?:\.(\d{1,2}))?")
 _CLASSIC: Final = re.compile(r"([0134])(\d{4,5})(\.\d{1,2})?")
@@ -104,12 +104,13 @@ class ModbusTag(TagSettings):
     datatype: Annotated[ModbusDataType | None, Field(alias="type", description="uint16 unless said otherwise")] = None
     order: Annotated[
         Order,
+        BeforeValidator(read_order, json_schema_input_type=OrderName),
         Field(
             description="How the bytes of a value arrive. A, B, C, D are the bytes of 32 bits, A the most significant. "
             "ABCD: in this order, as the Modbus specification has it; CDAB: the register with the low word first; "
             "BADC: the low byte of each register first; DCBA: both. 64 bits follow the same pattern (CDAB is "
-            "GHEFCDAB); of 16 bits, bits and strings only the bytes within each register change places, in BADC and "
-            "DCBA"
+            "GHEFCDAB). Also by name: big (ABCD), little (DCBA), word-swap (CDAB), byte-swap (BADC). Of 16 bits, bits "
+            "and strings only the bytes within each register change places, in BADC and DCBA"
         ),
     ] = "ABCD"
     length: Annotated[int, Field(ge=1, le=STRING_REGISTERS_MAX * 2, description="Bytes of a string")] = 2

@@ -112,8 +112,8 @@ CASES: dict[str, Case] = {
     "bad endpoint": (
         OVEN.replace("tcp://oven", "oven") % TAG,
         [
-            "4:44: 'endpoint' of device 'oven': 'oven' is not a Modbus endpoint. Write it as tcp://host:502, tls://host:802, "
-            "rtu+tcp://host:4001, serial:///dev/ttyUSB0."
+            "4:44: 'endpoint' of device 'oven': 'oven' is not a Modbus endpoint. Write it as tcp://host:502, "
+            "tls://host:802, rtu+tcp://host:4001, serial:///dev/ttyUSB0."
         ],
     ),
     "a password in an endpoint": (
