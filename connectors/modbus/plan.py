@@ -152,6 +152,15 @@ def _sweep(tags: Sequence[PlannedTag], hole_max: int, block_max: int) -> list[Bl
     return blocks
 
 
+def one_by_one(tags: Iterable[PlannedTag]) -> tuple[Block, ...]:
+    """One block for each place, in the order of the addresses; tags of one place (bits of a register) share it."""
+    places: dict[tuple[Table, int, int], list[PlannedTag]] = defaultdict(list)
+    for tag in tags:
+        places[tag.table, tag.address, tag.count].append(tag)
+    tables = list(READ_FUNCTIONS)
+    return tuple(block_of(places[place]) for place in sorted(places, key=lambda it: (tables.index(it[0]), *it[1:])))
+
+
 def block_of(tags: Sequence[PlannedTag]) -> Block:
     """The smallest block that holds ``tags``: of one table, sorted by address, at least one."""
     address = tags[0].address

@@ -12,7 +12,7 @@ import numpy as np
 from connectors.modbus.decode import NOT_READ, DecodePlan
 from connectors.modbus.exception_codes import REFUSALS
 from connectors.modbus.frames import ReadFrame
-from connectors.modbus.plan import Block, PlannedTag, coalesce
+from connectors.modbus.plan import Block, PlannedTag, coalesce, one_by_one
 from connectors.modbus.request_queue import Priority
 from connectors.modbus.settings import ModbusDevice
 from connectors.model.late_polls import BlockTimes
@@ -174,7 +174,11 @@ class ScanClass:
     def plan_without(self, indices: frozenset[int]) -> None:
         """Plan anew, for all tags but these."""
         tags = [tag for tag in self._tags if tag.index not in indices]
-        self._blocks = list(coalesce(tags, self._settings.hole_registers_max, self._settings.block_registers_max))
+        settings = self._settings
+        if settings.one_per_tag:
+            self._blocks = list(one_by_one(tags))
+        else:
+            self._blocks = list(coalesce(tags, settings.hole_registers_max, settings.block_registers_max))
         self._rebuild()
 
     def leave_out(self, block: Block) -> bool:

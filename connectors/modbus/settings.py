@@ -276,6 +276,10 @@ class ModbusDevice(DeviceSettings):
     block_registers_max: Annotated[int, Field(alias="max_block", ge=1, le=125, description="Registers in one read")] = (
         125
     )
+    one_per_tag: Annotated[
+        bool,
+        Field(alias="one_request_per_tag", description="Read each place alone: for units that answer nothing longer"),
+    ] = False
     pause_s: Annotated[Duration, Field(alias="pause", ge=0, description="Between two requests")] = 0.0
     report_interval_s_max: Annotated[
         Duration, Field(alias="max_interval", gt=0, description="Report unchanged values at least this often")
@@ -330,6 +334,15 @@ class ModbusDevice(DeviceSettings):
                     f"device {self.name!r} says, and cannot be reported at most as often as this.",
                     "Make it shorter, or give the tag a 'max_interval' of its own.",
                     ("tags", index, "min_interval"),
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _blocks_are_wanted(self) -> ModbusDevice:
+        for key, field in (("max_hole", "hole_registers_max"), ("max_block", "block_registers_max")):
+            if self.one_per_tag and field in self.model_fields_set:
+                raise SettingInvalid(
+                    "with 'one_request_per_tag' no two places are read together.", "Leave one of the two out.", (key,)
                 )
         return self
 

@@ -367,3 +367,15 @@ async def test_a_cancellation_closes_the_connection(modbus_unit: ModbusServer, d
     await until(lambda: modbus_unit.connections()[0] == 0)
     names = [other.get_name() for other in asyncio.all_tasks() if other is not asyncio.current_task()]
     assert names == []
+
+
+async def test_a_unit_that_refuses_blocks_can_be_asked_for_each_tag_alone(modbus_unit: ModbusServer) -> None:
+    for at in range(4):
+        modbus_unit.set("holding", at, at + 1)
+    recorder = Recorder()
+    tags = [{"at": f"holding {at}"} for at in range(4)]
+    driver = ModbusDriver(device_settings(modbus_unit.endpoint, tags, one_request_per_tag=True), SystemClock())
+    async with acquiring(driver, recorder) as task:
+        await polls(recorder, 2, task, tag=3)
+    assert recorder.last() == {0: 1, 1: 2, 2: 3, 3: 4}
+    assert {count for _unit, _function, _address, count in modbus_unit.requests()} == {1}

@@ -5,10 +5,12 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
-from connectors.modbus.plan import Block, coalesce, planned_tags, scan_classes, tag_types
+from connectors.modbus.plan import Block, coalesce, one_by_one, planned_tags, scan_classes, tag_types
 from connectors.modbus.settings import ModbusDevice
 from connectors.model.datatypes import DataType
 
@@ -113,3 +115,22 @@ def test_the_reported_type_of_a_scaled_number_is_double() -> None:
         (1, DataType.UINT16, ""),
         (2, DataType.BOOLEAN, ""),
     ]
+
+
+def test_a_unit_that_answers_nothing_longer_is_asked_for_each_place_alone() -> None:
+    places = ["holding 2", "holding 1", "holding 1.3", "holding 1.4", "coil 7", "coil 8"]
+    tags = planned_tags(device([{"at": at} for at in places] + [{"at": "holding 1", "type": "int32"}]))
+    blocks = one_by_one(tags)
+    assert [(block.place, [tag.index for tag in block.tags]) for block in blocks] == [
+        ("coil 7", [4]),
+        ("coil 8", [5]),
+        ("holding 1", [1, 2, 3]),
+        ("holding 1 to 2", [6]),
+        ("holding 2", [0]),
+    ]
+
+
+@pytest.mark.parametrize("setting", ["max_hole", "max_block"])
+def test_limits_of_blocks_mean_nothing_where_there_are_none(setting: str) -> None:
+    with pytest.raises(ValidationError, match="no two places are read together"):
+        device([{"at": "holding 0"}], one_request_per_tag=True, **{setting: 1})
