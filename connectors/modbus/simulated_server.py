@@ -15,6 +15,7 @@ from pymodbus.server import ModbusTcpServer
 from pymodbus.simulator import DataType as CellType
 from pymodbus.simulator import SimData, SimDevice
 
+from connectors.modbus.decode import text_of
 from connectors.modbus.plan import READ_FUNCTIONS
 from connectors.modbus.settings import ModbusTag, Table
 from connectors.model.datatypes import DataType
@@ -106,10 +107,13 @@ class SimulatedModbusUnit:
 
 def _words(tag: ModbusTag, value: Any) -> list[int]:
     if tag.raw_datatype is DataType.STRING:
-        data = str(value).encode().ljust(2 * tag.register_count, b"\0")
-        if len(data) > 2 * tag.register_count:
+        try:
+            data = str(value).encode("latin-1")
+        except UnicodeEncodeError as exc:
+            raise ValueError(f"{tag.name}: {value!r} holds characters that are not Latin-1") from exc
+        if len(data) > tag.length:
             raise ValueError(f"{tag.name}: {value!r} is longer than {tag.length} bytes")
-        return _in_order(tag, data)
+        return _in_order(tag, data.ljust(2 * tag.register_count, b"\0"))
     raw = (value - tag.scaling_offset) / tag.scale if tag.is_scaled else value
     try:
         data = struct.pack(_FORMATS[tag.raw_datatype], raw if tag.raw_datatype in _REAL else round(raw))
@@ -131,6 +135,6 @@ def _in_order(tag: ModbusTag, data: bytes) -> list[int]:
 def _value(tag: ModbusTag, words: list[int]) -> Any:
     data = struct.pack(f">{len(words)}H", *_in_order(tag, struct.pack(f">{len(words)}H", *words)))
     if tag.raw_datatype is DataType.STRING:
-        return data.rstrip(b"\0").decode("utf-8", "replace")
+        return text_of(data[: tag.length])
     (raw,) = struct.unpack(_FORMATS[tag.raw_datatype], data)
     return raw * tag.scale + tag.scaling_offset if tag.is_scaled else raw

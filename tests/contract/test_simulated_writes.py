@@ -83,7 +83,7 @@ async def test_a_simulated_unit_takes_every_kind_of_write() -> None:
         {"name": "recipe", "at": "holding 6", "type": "string", "length": 7, "order": "BADC"},
         {"name": "target", "at": "holding 10", "type": "int64", "order": "DCBA"},
     ]
-    values: list[Any] = [True, True, False, "R 12", -(1 << 40)]
+    values: list[Any] = [True, True, False, "Öl 12", -(1 << 40)]
     async with SimulatedModbusUnit([ModbusTag.model_validate(tag) for tag in described], port=port) as unit:
         await unit.set({"stop": True})
         driver = ModbusDriver(device_settings(f"tcp://127.0.0.1:{port}", described), SystemClock())
