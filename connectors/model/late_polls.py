@@ -66,6 +66,17 @@ class PollTimes:
         self._read_ns: Int64Array = np.zeros(len(intervals_s), np.int64)
         self._newest: dict[int, tuple[BlockTimes, float]] = {}  # by identity of the tags; with their shortest limit
 
+    @classmethod
+    def of_none(cls, tag_count: int) -> PollTimes:
+        """For tags none of which is polled yet; see ``expect``."""
+        return cls([math.inf] * tag_count)
+
+    def expect(self, tags: Sequence[int], interval_s: float) -> None:
+        """``tags`` are polled this often from now on."""
+        self._settle()
+        self._limit_s[list(tags)] = late_after_s(interval_s)
+        self._read_s[list(tags)] = np.nan
+
     def read_again(self, blocks: BlockTimes) -> LatePoll | None:
         """As ``read``, for a scan that is made again and again: cheaper where its ``tags`` are the same array."""
         before, limit_s = self._newest.get(id(blocks.tags), (None, 0.0))

@@ -13,7 +13,7 @@ is handed out by ``released``.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -45,6 +45,21 @@ class ReportRule:
     interval_s_min: float = 0.0
     interval_s_max: float | None = None
 
+    @property
+    def reports_all(self) -> bool:
+        """Whether every sample is reported, and nothing has to be remembered for it."""
+        return self.always and self.interval_s_max is None
+
+
+def with_tags(found: ReportFilter | None, tag_count: int, rules: Sequence[ReportRule]) -> ReportFilter | None:
+    """``found``, the filter of ``tag_count`` tags (``None``: all report all), when those with ``rules`` follow."""
+    if found is not None:
+        found.extend(rules)
+    elif not all(rule.reports_all for rule in rules):
+        before = dict.fromkeys(range(tag_count), ReportRule(always=True))
+        return ReportFilter(tag_count + len(rules), before | dict(enumerate(rules, tag_count)))
+    return found
+
 
 class ReportFilter:
     """The memory of what was reported of each tag of one device.
@@ -55,7 +70,20 @@ class ReportFilter:
 
     def __init__(self, tag_count: int, rules: Mapping[int, ReportRule]) -> None:
         """``rules`` by tag index; a tag without one is reported when it changes."""
-        every = [rules.get(index, _ON_CHANGE) for index in range(tag_count)]
+        self._set_columns([rules.get(index, _ON_CHANGE) for index in range(tag_count)])
+        self._row: IndexArray = np.zeros(tag_count, np.intp)
+        self._reported: dict[DataType, _Reported] = {}
+
+    def extend(self, rules: Sequence[ReportRule]) -> None:
+        """Tags with these rules follow on those that there are."""
+        more = ReportFilter(len(rules), dict(enumerate(rules)))
+        for column in ("_always", "_absolute", "_fraction", "_min_s", "_max_s", "_changes_only", "_row"):
+            setattr(self, column, np.concatenate([getattr(self, column), getattr(more, column)]))
+        self._note_uses()
+        for reported in self._reported.values():
+            reported.extend(len(rules))
+
+    def _set_columns(self, every: Sequence[ReportRule]) -> None:
         self._always = np.array([rule.always for rule in every], np.bool_)
         self._absolute = np.array([rule.deadband_absolute for rule in every], np.float64)
         self._fraction = np.array([rule.deadband_percent / 100 for rule in every], np.float64)
@@ -65,14 +93,15 @@ class ReportFilter:
         self._max_s = np.array(
             [longest if rule.interval_s_max is None else rule.interval_s_max * kept for rule in every], np.float64
         )
-        self._changes_only = (self._absolute == 0) & (self._fraction == 0) & (self._min_s == 0)
+        self._changes_only: BoolArray = (self._absolute == 0) & (self._fraction == 0) & (self._min_s == 0)
+        self._note_uses()
+
+    def _note_uses(self) -> None:
         self._has_always = bool(self._always.any())
         self._has_percent = bool(self._fraction.any())
         self._has_deadband = self._has_percent or bool(self._absolute.any())
         self._has_min = bool(self._min_s.any())
         self._has_max = bool(np.isfinite(self._max_s).any())
-        self._row: IndexArray = np.zeros(tag_count, np.intp)
-        self._reported: dict[DataType, _Reported] = {}
 
     def select(self, batch: SampleBatch, now_s: float) -> SampleBatch:
         """The samples of ``batch`` that are to be reported, in its order; ``batch`` itself when all of them are."""
@@ -252,6 +281,16 @@ class _Reported:
         self.held: BoolArray = np.zeros(tag_count, np.bool_)
         self.held_value = self.value.copy()
         self.held_time_ns: Int64Array = np.zeros(tag_count, np.int64)
+
+    def extend(self, tag_count: int) -> None:
+        """So many tags follow on those that there are; nothing was reported of them."""
+        zeros = np.zeros(tag_count, self.value.dtype)
+        self.value = np.concatenate([self.value, zeros])
+        self.held_value = np.concatenate([self.held_value, zeros])
+        self.status = np.concatenate([self.status, np.full(tag_count, _NEVER, np.int32)])
+        self.at_s = np.concatenate([self.at_s, np.zeros(tag_count)])
+        self.held = np.concatenate([self.held, np.zeros(tag_count, np.bool_)])
+        self.held_time_ns = np.concatenate([self.held_time_ns, np.zeros(tag_count, np.int64)])
 
     def remember(self, samples: _Samples, passes: BoolArray, now_s: float) -> None:
         """The samples that pass are reported now; of several of one tag the last one stays."""

@@ -131,7 +131,10 @@ async def _translate(
     async def send(part: Sequence[tuple[BrowseName, ...]]) -> list[ua.BrowsePathResult]:
         return await client.uaclient.translate_browsepaths_to_nodeids([_browse_path(path) for path in part])
 
-    return await limits.translations.ask(paths, send)
+    def refused(code: int) -> ua.BrowsePathResult:
+        return ua.BrowsePathResult(StatusCode=ua.StatusCode(ua.UInt32(code)))
+
+    return await limits.translations.ask(paths, send, refused)
 
 
 def _browse_path(path: tuple[BrowseName, ...]) -> ua.BrowsePath:

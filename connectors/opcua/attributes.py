@@ -27,7 +27,42 @@ _TOO_MUCH: Final = frozenset(
         StatusCodes.BadTcpMessageTooLarge,
     }
 )
+_OF_THE_SESSION: Final = frozenset(
+    {
+        StatusCodes.BadSessionIdInvalid,
+        StatusCodes.BadSessionClosed,
+        StatusCodes.BadSessionNotActivated,
+        StatusCodes.BadSecureChannelIdInvalid,
+        StatusCodes.BadSecureChannelClosed,
+        StatusCodes.BadConnectionClosed,
+        StatusCodes.BadConnectionRejected,
+        StatusCodes.BadCommunicationError,
+        StatusCodes.BadServerHalted,
+        StatusCodes.BadServerNotConnected,
+        StatusCodes.BadShutdown,
+        StatusCodes.BadTimeout,
+        StatusCodes.BadUserAccessDenied,
+        StatusCodes.BadIdentityTokenInvalid,
+        StatusCodes.BadIdentityTokenRejected,
+        StatusCodes.BadSecurityChecksFailed,
+        StatusCodes.BadTooManySessions,
+        StatusCodes.BadSubscriptionIdInvalid,
+    }
+)
+_OF_THE_SERVICE: Final = frozenset(
+    {StatusCodes.BadServiceUnsupported, StatusCodes.BadNotSupported, StatusCodes.BadNotImplemented}
+)
+"""Refusals of a request whatever it asks for: smaller ones would be refused as well."""
 _NAMESPACES: Final = ua.NodeId(ua.Int32(2255), ua.Int16(0))
+
+
+def refusal_of(error: UaError) -> int | None:
+    """The code with which a server has refused what one request asked for; ``None`` when it says another thing.
+
+    What it says of its session or connection is no refusal: the connection is to be made anew.
+    """
+    code = getattr(error, "code", None)
+    return None if not isinstance(code, int) or code in _OF_THE_SESSION else code
 
 
 class Batches:
@@ -36,32 +71,55 @@ class Batches:
     def __init__(self, size: int = PER_REQUEST_MAX) -> None:
         self.size = max(1, size)
 
-    async def ask(self, things: Sequence[T], send: Callable[[Sequence[T]], Awaitable[Sequence[R]]]) -> list[R]:
+    async def ask(
+        self,
+        things: Sequence[T],
+        send: Callable[[Sequence[T]], Awaitable[Sequence[R]]],
+        refused: Callable[[int], R] | None = None,
+    ) -> list[R]:
         """The answer to each of ``things``, in their order; ``send`` sends one request.
 
-        A request that is refused as too large is made half as large, from then on. Raises what ``send`` raises
-        otherwise; ``ConnectionError`` when a server answers for more or fewer than it was asked.
+        A request that is refused as too large is made half as large, from then on. With ``refused`` one that is refused
+        for another reason is sent in halves, so that what is to blame is asked for alone: its answer is what
+        ``refused`` makes of the status code. Raises what ``send`` raises otherwise; ``ConnectionError`` when a server
+        answers for more or fewer than it was asked.
         """
         answers: list[R] = []
         while len(answers) < len(things):
             part = things[len(answers) : len(answers) + self.size]
-            try:
-                answered = await send(part)
-            except UaError as exc:
-                if getattr(exc, "code", None) not in _TOO_MUCH or len(part) == 1:
-                    raise
-                self.size = len(part) // 2
-                continue
-            if len(answered) != len(part):
-                raise ConnectionError(f"the server answered {len(answered)} results when asked for {len(part)}")
-            answers += answered
+            answers += await self._ask(part, send, refused)
         return answers
+
+    async def _ask(
+        self,
+        things: Sequence[T],
+        send: Callable[[Sequence[T]], Awaitable[Sequence[R]]],
+        refused: Callable[[int], R] | None,
+    ) -> list[R]:
+        """The answers to ``things``, in one request where the server takes it."""
+        try:
+            answered = await send(things)
+        except UaError as exc:
+            code, half = refusal_of(exc), len(things) // 2
+            if code is None or (refused is None and (code not in _TOO_MUCH or not half)):
+                raise
+            if refused is not None and (not half or code in _OF_THE_SERVICE):
+                return [refused(code) for _ in things]
+            if code in _TOO_MUCH:
+                self.size = half
+            return [*await self.ask(things[:half], send, refused), *await self.ask(things[half:], send, refused)]
+        if len(answered) != len(things):
+            raise ConnectionError(f"the server answered {len(answered)} results when asked for {len(things)}")
+        return list(answered)
 
 
 async def read_attributes(
     client: Client, nodes: Sequence[ua.NodeId], attributes: Sequence[AttributeIds], batches: Batches | None = None
 ) -> list[ua.DataValue]:
-    """Each attribute of each node, without times; in one request without ``batches``. Raises what asyncua raises."""
+    """Each attribute of each node, without times; in one request without ``batches``, with which no node costs another.
+
+    Raises what asyncua raises.
+    """
     wanted = [ua.ReadValueId(NodeId=node, AttributeId=attribute) for node in nodes for attribute in attributes]
 
     async def read(part: Sequence[ua.ReadValueId]) -> list[ua.DataValue]:
@@ -69,7 +127,9 @@ async def read_attributes(
         params.NodesToRead = list(part)
         return await client.uaclient.read(params)
 
-    return await read(wanted) if batches is None else await batches.ask(wanted, read)
+    if batches is None:
+        return await read(wanted)
+    return await batches.ask(wanted, read, lambda code: ua.DataValue(StatusCode=ua.StatusCode(ua.UInt32(code))))
 
 
 async def read_namespaces(client: Client) -> list[str]:

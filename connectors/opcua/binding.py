@@ -23,8 +23,8 @@ from connectors.model.tags import TagName, TagType
 from connectors.opcua.addresses import resolve
 from connectors.opcua.attributes import read_attributes, read_namespaces
 from connectors.opcua.operation_limits import OperationLimits
-from connectors.opcua.settings import OpcUaTag
 from connectors.opcua.status import tag_reason
+from connectors.opcua.tag_settings import OpcUaTag
 from connectors.opcua.wire_types import ABSTRACT_AND_DERIVED, BUILT_IN, WIRE_TYPES
 from connectors.ports.device import TagProblem
 
@@ -37,6 +37,7 @@ class BoundTag:
     """
 
     index: int
+    settings: OpcUaTag
     node: ua.NodeId
     raw: DataType
     type: TagType
@@ -113,4 +114,4 @@ def declared_type(node: Any) -> int | None:
 def _bound(tag: OpcUaTag, index: int, node: ua.NodeId, wire: _WireType) -> BoundTag:
     reported = tag.reported_datatype(wire.raw)
     tag_type = TagType(index, TagName(tag.name), reported, tag.unit, tag.description)
-    return BoundTag(index, node, wire.raw, tag_type, wire.built_in)
+    return BoundTag(index, tag, node, wire.raw, tag_type, wire.built_in)

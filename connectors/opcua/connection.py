@@ -1,14 +1,18 @@
-"""What goes on while one connection lasts: tags bound, subscribed to and polled, problems tried again."""
+"""What goes on while one connection lasts: tags found, bound, subscribed to and polled, problems tried again."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from asyncua.client.client import Client
 
 from connectors.model.errors import DeviceUnavailable
+from connectors.model.quality import BAD_NODE_ID_UNKNOWN, BAD_NOT_SUPPORTED
+from connectors.model.tags import TagName
 from connectors.opcua.binding import Binding, BoundTag, bind_tags
+from connectors.opcua.discovery import Discovered, discover
+from connectors.opcua.known_tags import KnownTags
 from connectors.opcua.opening import renew_channel
 from connectors.opcua.operation_limits import OperationLimits
 from connectors.opcua.polling import Polling
@@ -18,24 +22,32 @@ from connectors.opcua.session import OpcUaSession
 from connectors.opcua.settings import OpcUaDevice
 from connectors.opcua.subscriptions import Subscriptions
 from connectors.ports.clock import Clock
-from connectors.ports.device import Acquisition
+from connectors.ports.device import Acquisition, FoundTag, TagProblem
 
 
 class OpcUaConnection:
-    """One connection to the server of ``device``; all of it ends with the connection."""
+    """One connection to the server of ``device``; all of it ends with the connection, except for ``tags``."""
 
     def __init__(
-        self, client: Client, device: OpcUaDevice, clock: Clock, acquisition: Acquisition, limits: OperationLimits
+        self,
+        client: Client,
+        device: OpcUaDevice,
+        tags: KnownTags,
+        clock: Clock,
+        acquisition: Acquisition,
+        limits: OperationLimits,
     ) -> None:
         self._client = client
         self._device = device
+        self._tags = tags
         self._acquisition = acquisition
         self._limits = limits
         self._binding = Binding()
+        self._rule_problems: list[TagProblem] = []
         self.subscriptions = Subscriptions(client, device, limits)
         self.publishing = Publishing(client, device, clock, acquisition)
-        self._polling = Polling(client, device, clock, acquisition, limits)
-        self.session = OpcUaSession(client, device, clock, self._binding)
+        self._polling = Polling(client, device, clock, acquisition, limits, self.publishing.held())
+        self.session = OpcUaSession(client, device, tags.all, clock, self._binding)
 
     @property
     def lag_s_max(self) -> float:
@@ -43,8 +55,12 @@ class OpcUaConnection:
         return self.subscriptions.lag_s_max
 
     async def begin(self) -> None:
-        """Bind all tags and say so. Raises what asyncua raises when the connection is lost."""
-        await self._bind(range(len(self._device.tags)))
+        """Find and bind all tags, and say so. Raises what asyncua raises when the connection is lost."""
+        chosen = list(self._tags.of_file)
+        if self._device.browse:
+            self._take(await discover(self._client, self._device, self._limits))
+            chosen += sorted(self._tags.indices_in_use)
+        await self._acquire(await self._bind(chosen))
         await self._report()
 
     async def run(self) -> None:
@@ -52,8 +68,6 @@ class OpcUaConnection:
 
         Raises ``DeviceUnavailable`` in groups, and what asyncua raises when the connection is lost.
         """
-        if await self._acquire(list(self._binding.bound.values())):
-            await self._report()
         name = self._device.name
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -62,13 +76,15 @@ class OpcUaConnection:
                 tasks.create_task(self.publishing.run(self.subscriptions), name=f"{name} publishing")
                 tasks.create_task(self._polling.run(), name=f"{name} polling")
                 tasks.create_task(self._retry_problems(), name=f"{name} retry")
+                if self._device.browse:
+                    tasks.create_task(self._browse_again(), name=f"{name} browse")
                 tasks.create_task(renew_channel(self._client), name=f"{name} channel renewal")
         finally:
             self._polling.tell_behind(*self.publishing.newest)
 
     async def _bind(self, chosen: Sequence[int]) -> list[BoundTag]:
         """Bind the tags at the indices ``chosen``; those that are."""
-        found = await bind_tags(self._client, self._device.tags, chosen, self._limits)
+        found = await bind_tags(self._client, self._tags.all, chosen, self._limits)
         for index in found.bound:
             self._binding.problems.pop(index, None)
         self._binding.bound.update(found.bound)
@@ -76,10 +92,12 @@ class OpcUaConnection:
         self.session.bind(found.bound.values())
         return list(found.bound.values())
 
-    async def _acquire(self, tags: list[BoundTag]) -> bool:
-        """Subscribe to ``tags``, or poll them; true when the server refused some, which are problems from then on."""
-        polled = [tag for tag in tags if self._device.tags[tag.index].poll_s is not None]
-        monitored = [tag for tag in tags if self._device.tags[tag.index].poll_s is None]
+    async def _acquire(self, tags: Iterable[BoundTag]) -> None:
+        """Subscribe to ``tags``, or poll them; those that the server refuses are problems from then on."""
+        polled: list[BoundTag] = []
+        monitored: list[BoundTag] = []
+        for tag in tags:
+            (monitored if tag.settings.poll_s is None else polled).append(tag)
         for tag in monitored:
             self.publishing.bind(tag)
         self._polling.add(polled)
@@ -87,11 +105,12 @@ class OpcUaConnection:
         for index, problem in problems.items():
             self._binding.bound.pop(index, None)
             self._binding.problems[index] = problem
-        return bool(problems)
 
     async def _report(self) -> None:
         types = [tag.type for _, tag in sorted(self._binding.bound.items())]
-        await self._acquisition.online(types, [problem for _, problem in sorted(self._binding.problems.items())])
+        problems = [problem for _, problem in sorted(self._binding.problems.items())]
+        absent = [_absent(tag.name, self._device.browse_again_s) for tag in self._tags.absent]
+        await self._acquisition.online(types, [*problems, *absent, *self._rule_problems])
 
     async def _retry_problems(self) -> None:
         """Bind again, from time to time, what could not be bound, and what has changed its type."""
@@ -99,14 +118,59 @@ class OpcUaConnection:
             await asyncio.sleep(self._device.retry_s)
             changed = self.publishing.take_mismatched() | self._polling.take_mismatched()
             if changed:
-                names = ", ".join(self._device.tags[index].name for index in sorted(changed)[:5])
+                names = ", ".join(self._tags[index].name for index in sorted(changed)[:5])
                 what = "1 tag has changed its" if len(changed) == 1 else f"{len(changed)} tags have changed their"
                 raise DeviceUnavailable(f"{self._device.name}: {what} type on the server ({names}); connecting anew")
-            if not self._binding.problems:
-                continue
             before = dict(self._binding.problems)
-            bound = await self._bind(sorted(before))
-            if bound or before != self._binding.problems:
-                await self._report()
-            if bound and await self._acquire(bound):
-                await self._report()
+            if not before:
+                continue
+            async with self.publishing.held():  # no sample of a tag comes before the word that there is the tag
+                await self._acquire(await self._bind(sorted(before)))
+                if before != self._binding.problems:
+                    await self._report()
+
+    def _take(self, found: Discovered) -> None:
+        """These are the tags that the browse rules find now."""
+        new, beyond = self._tags.take(found.tags)
+        self._rule_problems = list(found.problems)
+        if beyond:
+            reason = (
+                f"there is no room for {beyond} of the variables that the browse rules have found since the agent was "
+                "started, those counted that have gone again; raise 'max' of the rules"
+            )
+            self._rule_problems.append(TagProblem(TagName("browse"), reason, BAD_NOT_SUPPORTED))
+        self._acquisition.tags_found(
+            [FoundTag(TagName(tag.name), self._device.report_rule(tag), tag.lane == "alarms") for tag in new]
+        )
+
+    async def _browse_again(self) -> None:
+        """Look from time to time which variables have come and gone."""
+        while True:
+            await asyncio.sleep(self._device.browse_again_s)
+            found = await discover(self._client, self._device, self._limits)
+            async with self.publishing.held():
+                await self._change_to(found)
+
+    async def _change_to(self, found: Discovered) -> None:
+        before = {index: self._tags[index].at for index in self._tags.indices_in_use}
+        problems = self._rule_problems
+        self._take(found)
+        after = {index: self._tags[index].at for index in self._tags.indices_in_use}
+        gone = [index for index, at in before.items() if after.get(index) != at]
+        come = sorted(index for index, at in after.items() if before.get(index) != at)
+        for index in gone:
+            self._binding.bound.pop(index, None)
+            self._binding.problems.pop(index, None)
+            self.publishing.unbind(index)
+        self._polling.remove(gone)
+        await self.subscriptions.remove(gone)
+        await self._acquire(await self._bind(come))
+        if gone or come or problems != self._rule_problems:
+            await self._report()
+
+
+def _absent(name: str, again_s: float) -> TagProblem:
+    reason = (
+        f"the browse rule that has found this variable does not find it any more; it is looked for every {again_s:g} s"
+    )
+    return TagProblem(TagName(name), reason, BAD_NODE_ID_UNKNOWN)

@@ -9,6 +9,7 @@ from asyncua.ua.uaerrors import UaError
 
 from connectors.model.errors import DeviceUnavailable
 from connectors.opcua.connection import OpcUaConnection
+from connectors.opcua.known_tags import KnownTags
 from connectors.opcua.opening import opened, unavailable
 from connectors.opcua.operation_limits import read_limits
 from connectors.opcua.publishing import Publishing
@@ -25,6 +26,7 @@ class OpcUaDriver:
 
     def __init__(self, settings: OpcUaDevice, clock: Clock) -> None:
         self._device = settings
+        self._tags = KnownTags(settings.tags, settings.tags_max, len(settings.derived))
         self._clock = clock
         self._publishing: Publishing | None = None
         self._session: OpcUaSession | None = None
@@ -86,7 +88,7 @@ class OpcUaDriver:
     async def _subscribe_and_publish(self, client: Client, acquisition: Acquisition) -> None:
         await check_state(client, self._device, self._device.timeout_s)
         limits = await read_limits(client, self._device.limits)
-        connection = OpcUaConnection(client, self._device, self._clock, acquisition, limits)
+        connection = OpcUaConnection(client, self._device, self._tags, self._clock, acquisition, limits)
         self._lag_s = lambda: connection.lag_s_max
         before = self.counts()
         self._overflows_before, self._messages_lost_before = before["queue_overflows"], before["messages_lost"]

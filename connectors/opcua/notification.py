@@ -63,6 +63,12 @@ class DataChangeDecoder:
         self._codes[tag] = datatype
         self.mismatched.discard(tag)
 
+    def unbind(self, tag: int) -> None:
+        """Values of ``tag`` are passed over from now on."""
+        self.datatypes[tag] = None
+        self._codes[tag] = 0
+        self.mismatched.discard(tag)
+
     def take_overflowed(self) -> list[tuple[int, int]]:
         """(tag, source time) of the samples with the Overflow bit that were decoded since the last call.
 

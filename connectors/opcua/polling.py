@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from asyncua import ua
@@ -23,6 +23,7 @@ from connectors.model.errors import DeviceUnavailable
 from connectors.model.fixed_rate import FixedRate
 from connectors.model.late_polls import LatePoll, PollTimes
 from connectors.model.samples import SampleBatch, batch_of_rows
+from connectors.opcua.attributes import refusal_of
 from connectors.opcua.binding import BoundTag
 from connectors.opcua.data_values import DECODING_ERRORS
 from connectors.opcua.notification import DataChangeDecoder
@@ -32,25 +33,6 @@ from connectors.opcua.scaling import Scaling
 from connectors.opcua.settings import OpcUaDevice
 from connectors.ports.clock import Clock
 from connectors.ports.device import Acquisition
-
-_OF_THE_SESSION: Final = frozenset(
-    {
-        StatusCodes.BadSessionIdInvalid,
-        StatusCodes.BadSessionClosed,
-        StatusCodes.BadSessionNotActivated,
-        StatusCodes.BadSecureChannelIdInvalid,
-        StatusCodes.BadSecureChannelClosed,
-        StatusCodes.BadConnectionClosed,
-        StatusCodes.BadConnectionRejected,
-        StatusCodes.BadCommunicationError,
-        StatusCodes.BadServerHalted,
-        StatusCodes.BadServerNotConnected,
-        StatusCodes.BadShutdown,
-        StatusCodes.BadTimeout,
-        StatusCodes.BadUserAccessDenied,
-    }
-)
-"""Refusals of a request that say nothing of the nodes in it."""
 
 _UNKNOWN: Final = (StatusCodes.BadNodeIdUnknown >> 16, StatusCodes.BadNodeIdInvalid >> 16)
 Decoded = list[SampleBatch]
@@ -74,16 +56,24 @@ class Polling:
     """The polled tags of one connection."""
 
     def __init__(
-        self, client: Client, device: OpcUaDevice, clock: Clock, acquisition: Acquisition, limits: OperationLimits
+        self,
+        client: Client,
+        device: OpcUaDevice,
+        clock: Clock,
+        acquisition: Acquisition,
+        limits: OperationLimits,
+        in_order: asyncio.Lock,
     ) -> None:
+        """``in_order`` is held while samples are handed over."""
+        self._in_order = in_order
         self._client = client
         self._device = device
         self._clock = clock
         self._acquisition = acquisition
         self._limits = limits
-        self._decoder = DataChangeDecoder(len(device.tags))
-        self._scaling = Scaling(device.tags)
-        self._times = PollTimes([tag.poll_s or 0.0 for tag in device.tags])
+        self._decoder = DataChangeDecoder(device.tags_max)
+        self._scaling = Scaling(device.tags, device.tags_max)
+        self._times = PollTimes.of_none(device.tags_max)
         self._classes: dict[float, _Class] = {}
         self._apart: set[int] = set()  # tags for whose sake the server refuses a whole request
         self._changed = asyncio.Event()
@@ -98,9 +88,9 @@ class Polling:
         """Poll ``tags`` from now on, each at the interval of its settings."""
         new: dict[float, dict[int, BoundTag]] = {}
         for tag in tags:
-            interval_s = self._device.tags[tag.index].poll_s
+            interval_s = tag.settings.poll_s
             if interval_s is None:
-                raise ValueError(f"{self._device.tags[tag.index].name} is not polled")
+                raise ValueError(f"{tag.settings.name} is not polled")
             new.setdefault(interval_s, {})[tag.index] = tag
             self._decoder.bind(tag.index, tag.raw)
         for interval_s, of_class in new.items():
@@ -109,7 +99,20 @@ class Polling:
             scan.tags = sorted((known | of_class).values(), key=_alike_together)
             for index in of_class:
                 scan.asked.pop(index, None)
+            self._times.expect(list(of_class), interval_s)
         self._changed.set()
+
+    def remove(self, indices: Iterable[int]) -> None:
+        """Poll these tags no more; those that are not polled do not matter."""
+        gone = set(indices)
+        for scan in self._classes.values():
+            found = [tag.index for tag in scan.tags if tag.index in gone]
+            if found:
+                scan.tags = [tag for tag in scan.tags if tag.index not in gone]
+                self._times.forget(np.array(found, np.int32))
+            for index in found:
+                scan.asked.pop(index, None)
+                self._decoder.unbind(index)
 
     def tell_behind(self, pushed_s: float, pushed_ns: int) -> None:
         """The connection has ended, and its gap begins with the newest sample: tell of tags that were late before that.
@@ -154,8 +157,8 @@ class Polling:
             await self._limits.reads.ask(tags, lambda part: self._ask(scan, part))
             self._apart.difference_update(tag.index for tag in tags)  # what is answered is not to blame any more
         except UaError as exc:
-            code = getattr(exc, "code", None)
-            if not isinstance(code, int) or code in _OF_THE_SESSION:
+            code = refusal_of(exc)
+            if code is None:
                 raise
             if len(tags) > 1:  # one of them is to blame: its neighbours are read without it
                 half = len(tags) // 2
@@ -165,7 +168,9 @@ class Polling:
             (tag,) = tags
             self._apart.add(tag.index)
             row = (tag.index, self._clock.now_ns(), None, code >> 16)
-            await self._hand_over(tags, [batch_of_rows(tag.raw, [row])], self._clock.monotonic_s())
+            async with self._in_order:
+                if tag in scan.tags:
+                    await self._hand_over(tags, [batch_of_rows(tag.raw, [row])], self._clock.monotonic_s())
 
     async def _ask(self, scan: _Class, tags: Sequence[BoundTag]) -> Sequence[BoundTag]:
         """Read ``tags`` in one request and hand their samples over; ``tags``, as they have all been answered."""
@@ -181,15 +186,16 @@ class Polling:
         data = await protocol.send_request(request)
         received_ns, received_s = self._clock.now_ns(), self._clock.monotonic_s()
         handles = np.array([tag.index for tag in tags], "<u4")
-        try:
-            batches = self._decoder.decode(read_read_response(data, handles), received_ns)
-        except UaError:
-            raise  # the server's own word
-        except DECODING_ERRORS as exc:
-            raise DeviceUnavailable(f"{self._device.name}: an answer cannot be read: {exc}") from exc
-        self._decoder.take_overflowed()  # a queue that lost values is none of a Read, whatever the server says
-        self._forget_registrations(scan, batches)
-        await self._hand_over(tags, batches, received_s)
+        async with self._in_order:
+            try:
+                batches = self._decoder.decode(read_read_response(data, handles), received_ns)
+            except UaError:
+                raise  # the server's own word
+            except DECODING_ERRORS as exc:
+                raise DeviceUnavailable(f"{self._device.name}: an answer cannot be read: {exc}") from exc
+            self._decoder.take_overflowed()  # a queue that lost values is none of a Read, whatever the server says
+            self._forget_registrations(scan, batches)
+            await self._hand_over(tags, batches, received_s)
         return tags
 
     async def _hand_over(self, tags: Sequence[BoundTag], batches: Decoded, at_s: float) -> None:
@@ -217,8 +223,7 @@ class Polling:
         try:
             found = await self._limits.registrations.ask([tag.node for tag in new], send)
         except UaError as exc:
-            code: Any = getattr(exc, "code", None)
-            if not isinstance(code, int) or code in _OF_THE_SESSION:
+            if refusal_of(exc) is None:
                 raise
             self._registers = False
             return

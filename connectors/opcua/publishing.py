@@ -46,8 +46,8 @@ class Publishing:
         self._device = device
         self._clock = clock
         self._acquisition = acquisition
-        self._decoder = DataChangeDecoder(len(device.tags))
-        self._scaling = Scaling(device.tags)
+        self._decoder = DataChangeDecoder(device.tags_max)
+        self._scaling = Scaling(device.tags, device.tags_max)
         self._acks: list[ua.SubscriptionAcknowledgement] = []
         self._in_order = asyncio.Lock()
         self._heard_s: dict[int, float] = {}  # by subscription: when its last response came
@@ -70,6 +70,14 @@ class Publishing:
     def bind(self, tag: BoundTag) -> None:
         """Values of ``tag`` are expected from now on."""
         self._decoder.bind(tag.index, tag.raw)
+
+    def unbind(self, index: int) -> None:
+        """Values of the tag are not expected any more: they are passed over."""
+        self._decoder.unbind(index)
+
+    def held(self) -> asyncio.Lock:
+        """While it is held, responses wait and nothing is handed over: ``async with publishing.held()``."""
+        return self._in_order
 
     def take_mismatched(self) -> set[int]:
         """Tags whose values have come in another type than they were bound with, since the last call."""

@@ -8,16 +8,18 @@ import numpy as np
 
 from connectors.model.datatypes import DataType
 from connectors.model.samples import SampleBatch
-from connectors.opcua.settings import OpcUaTag
+from connectors.opcua.tag_settings import OpcUaTag
 
 
 class Scaling:
     """Scale and offset of the tags of one device, by index."""
 
-    def __init__(self, tags: Sequence[OpcUaTag]) -> None:
-        self._scale = np.array([tag.scale for tag in tags], np.float64)
-        self._offset = np.array([tag.scaling_offset for tag in tags], np.float64)
-        self._is_scaled = np.array([tag.is_scaled for tag in tags], np.bool_)
+    def __init__(self, tags: Sequence[OpcUaTag], tags_max: int) -> None:
+        """``tags`` come first among those with indices below ``tags_max``; the others are not scaled."""
+        others = tags_max - len(tags)
+        self._scale = np.array([tag.scale for tag in tags] + [1.0] * others, np.float64)
+        self._offset = np.array([tag.scaling_offset for tag in tags] + [0.0] * others, np.float64)
+        self._is_scaled = np.array([tag.is_scaled for tag in tags] + [False] * others, np.bool_)
         self._scales_any = bool(self._is_scaled.any())
 
     def apply(self, batch: SampleBatch) -> list[SampleBatch]:

@@ -23,6 +23,7 @@ from connectors.opcua.methods import Method, arguments_of, find_method
 from connectors.opcua.one_request import NoAnswer, judge, plain_cancellation, result_of
 from connectors.opcua.settings import OpcUaDevice
 from connectors.opcua.status import service_reason
+from connectors.opcua.tag_settings import OpcUaTag
 from connectors.opcua.values import shown_value, value_of, variant_of
 from connectors.opcua.wire_types import one_to_ns
 from connectors.ports.clock import Clock
@@ -34,11 +35,14 @@ T = TypeVar("T")
 class OpcUaSession:
     """The session of one connection. All methods are called in one event loop."""
 
-    def __init__(self, client: Client, device: OpcUaDevice, clock: Clock, binding: Binding) -> None:
+    def __init__(
+        self, client: Client, device: OpcUaDevice, tags: Sequence[OpcUaTag], clock: Clock, binding: Binding
+    ) -> None:
         self._client = client
         self._device = device
         self._clock = clock
         self._binding = binding
+        self._settings = tags
         self._tags: dict[int, BoundTag] = {}
         self._methods: dict[str, Method] = {}  # as many as the commands of the device file name
         self._lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
@@ -53,7 +57,7 @@ class OpcUaSession:
 
     async def write(self, index: int, value: Value) -> None:
         """See ``DeviceDriver``. Only the value is written, without status and times, which many servers refuse."""
-        settings, tag = self._device.tags[index], self._tags.get(index)
+        settings, tag = self._settings[index], self._tags.get(index)
         what = f"{self._device.name}: write of {settings.at}"
         if tag is None:
             raise DeviceUnavailable(f"{what}: {self._problem(index)[0]}; nothing was sent")
@@ -67,7 +71,7 @@ class OpcUaSession:
 
     async def read(self, index: int) -> Reading:
         """See ``DeviceDriver``."""
-        settings, tag = self._device.tags[index], self._tags.get(index)
+        settings, tag = self._settings[index], self._tags.get(index)
         if tag is None:
             return Reading(None, self._problem(index)[1], self._clock.now_ns())
         parameters = ua.ReadParameters(MaxAge=0.0, TimestampsToReturn=ua.TimestampsToReturn.Both)

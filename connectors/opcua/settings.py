@@ -11,11 +11,10 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from connectors.configuration.setting_types import check_port
 from connectors.model.report_by_exception import ReportRule
-from connectors.opcua.browse_paths import is_path, parse_path
-from connectors.opcua.node_ids import parse_written
+from connectors.opcua.browse_rules import OpcUaBrowse
+from connectors.opcua.tag_settings import QUEUE_SIZE_MAX, OpcUaTag
 from connectors.ports.secrets import Secret
 from connectors.ports.settings import (
-    DataTypeSetting,
     DeviceSettings,
     Duration,
     SettingInvalid,
@@ -23,56 +22,8 @@ from connectors.ports.settings import (
     TagSettings,
 )
 
-QUEUE_SIZE_MAX: Final = 10_000
-
-
-class OpcUaTag(TagSettings):
-    """One variable of the server."""
-
-    at: Annotated[
-        str,
-        Field(
-            description="Node id, e.g. nsu=http://acme.example/press;s=Ram.Force or ns=2;i=1001, or browse path, e.g. "
-            "/Objects/2:Press/Ram/Force"
-        ),
-    ]
-    datatype: Annotated[
-        DataTypeSetting | None, Field(alias="type", description="Only where the server does not say it")
-    ] = None
-    sampling_s: Annotated[
-        Duration | None, Field(alias="sampling", ge=0, description="How often the server looks at the value")
-    ] = None
-    queue_size: Annotated[
-        int | None, Field(ge=1, le=QUEUE_SIZE_MAX, description="Values the server keeps between two publishes")
-    ] = None
-
-    poll_s: Annotated[
-        Duration | None,
-        Field(alias="poll", gt=0, description="Read it this often instead of subscribing to it, e.g. 1s"),
-    ] = None
-
-    @model_validator(mode="after")
-    def _one_way_to_read(self) -> OpcUaTag:
-        for key, field in (("sampling", "sampling_s"), ("queue_size", "queue_size")):
-            if self.poll_s is not None and field in self.model_fields_set:
-                raise SettingInvalid("it does nothing to a tag that is polled.", "Remove it, or 'poll'.", (key,))
-        return self
-
-    @model_validator(mode="after")
-    def _has_effect(self) -> OpcUaTag:
-        if self.datatype is not None:
-            self.refuse_arithmetic(self.datatype)
-            self.refuse_limits(self.datatype)
-        return self
-
-    @field_validator("at")
-    @classmethod
-    def _address(cls, at: str) -> str:
-        if is_path(at):
-            parse_path(at)
-        else:
-            parse_written(at)
-        return at
+FOUND_MAX: Final = 100_000
+"""So many variables may the browse rules of one device find: each has its place in columns from the start."""
 
 
 class OpcUaSecurity(Settings):
@@ -125,14 +76,43 @@ class OpcUaDevice(DeviceSettings):
         bool, Field(description="Register the nodes of polled tags with the server; false where it gets that wrong")
     ] = True
     limits: OpcUaLimits = OpcUaLimits()
-    tags: Annotated[tuple[OpcUaTag, ...], Field(min_length=1)]
+    browse: Annotated[
+        tuple[OpcUaBrowse, ...], Field(max_length=100, description="Variables that become tags without being named")
+    ] = ()
+    browse_again_s: Annotated[
+        Duration, Field(alias="browse_again", ge=1, description="How often it is looked what has come and gone since")
+    ] = 600.0
+    tags: tuple[OpcUaTag, ...] = ()
+
+    @model_validator(mode="after")
+    def _reads_something(self) -> OpcUaDevice:
+        if not self.tags and not self.browse:
+            raise SettingInvalid("there is nothing to read.", "Write 'tags', or 'browse' with at least one rule.", ())
+        found_max = sum(rule.variables_max for rule in self.browse)
+        if found_max > FOUND_MAX:
+            raise SettingInvalid(
+                f"its rules may find {found_max:,} variables; one device can have {FOUND_MAX:,} of them.",
+                "Lower the 'max' of the rules, or make several devices.",
+                ("browse",),
+            )
+        return self
+
+    @property
+    def tags_max(self) -> int:
+        """How many tags the device can have, those that are derived and those that browse rules may find included."""
+        return len(self.tags) + len(self.derived) + sum(rule.variables_max for rule in self.browse)
+
+    def report_rule(self, tag: OpcUaTag) -> ReportRule:
+        """When samples of a tag that a browse rule has found are reported."""
+        return self._report_rule(tag)
 
     @cached_property
     def lag_s_max(self) -> float:
         """How long a change may take until the server sends it, as these settings ask for it."""
-        polled_s = max((tag.poll_s for tag in self.tags if tag.poll_s is not None), default=0.0)
+        read: tuple[OpcUaTag | OpcUaBrowse, ...] = (*self.tags, *self.browse)
+        polled_s = max((each.poll_s for each in read if each.poll_s is not None), default=0.0)
         asked_s = (
-            self.sampling_s if tag.sampling_s is None else tag.sampling_s for tag in self.tags if tag.poll_s is None
+            self.sampling_s if each.sampling_s is None else each.sampling_s for each in read if each.poll_s is None
         )
         return max(polled_s, self.publishing_s + max(asked_s, default=self.sampling_s))
 

@@ -18,8 +18,9 @@ from connectors.model.tags import TagName
 from connectors.opcua.binding import BoundTag
 from connectors.opcua.operation_limits import OperationLimits
 from connectors.opcua.present_values import present_values
-from connectors.opcua.settings import OpcUaDevice, OpcUaTag
+from connectors.opcua.settings import OpcUaDevice
 from connectors.opcua.status import tag_reason
+from connectors.opcua.tag_settings import OpcUaTag
 from connectors.ports.device import TagProblem
 
 NOTIFICATIONS_PER_PUBLISH_MAX: Final = 50_000
@@ -53,7 +54,7 @@ class Subscriptions:
         self._ids: dict[DataType, int] = {}  # of each type the one that takes its next items
         self._is_full = False  # even a new subscription has taken no item
         self._items = 0
-        self._tags: dict[int, list[BoundTag]] = {}  # by subscription
+        self._tags: dict[int, dict[int, BoundTag]] = {}  # by subscription and monitored item
         self.numbers: list[int] = []
         """The ids that the server gave them."""
         self.exist = asyncio.Event()
@@ -69,7 +70,7 @@ class Subscriptions:
 
     def tags_of(self, number: int) -> list[BoundTag]:
         """The tags whose values the subscription ``number`` sends."""
-        return self._tags.get(number, [])
+        return list(self._tags.get(number, {}).values())
 
     async def present_values(self, number: int) -> list[bytes]:
         """The values that the tags of the subscription ``number`` have now, as bodies of its notifications.
@@ -115,6 +116,22 @@ class Subscriptions:
         self._items += len(tags) - len(found)
         return problems | found
 
+    async def remove(self, indices: Iterable[int]) -> None:
+        """Monitor these tags no more. Raises what asyncua raises when the connection is lost."""
+        gone = set(indices)
+        for subscription, tags in self._tags.items():
+            items = [item for item, tag in tags.items() if tag.index in gone]
+
+            async def send(part: Sequence[int], subscription: int = subscription) -> list[ua.StatusCode]:
+                params = ua.DeleteMonitoredItemsParameters(SubscriptionId=ua.UInt32(subscription))
+                params.MonitoredItemIds = [ua.UInt32(item) for item in part]
+                return await self._client.uaclient.delete_monitored_items(params)
+
+            await self._limits.items.ask(items, send)
+            self._items -= len(items)
+            for item in items:
+                del tags[item]
+
     def _allowed(self, tags: list[BoundTag]) -> tuple[list[BoundTag], list[BoundTag]]:
         """The tags that the device file allows to be monitored, and the others."""
         most = self._device.limits.monitored_items
@@ -126,7 +143,7 @@ class Subscriptions:
             f"limits.monitored_items allows {self._device.limits.monitored_items} monitored items; let tags that "
             "may be slower be polled, with poll: 1s"
         )
-        return TagProblem(TagName(self._device.tags[tag.index].name), reason, TOO_MANY_ITEMS)
+        return TagProblem(TagName(tag.settings.name), reason, TOO_MANY_ITEMS)
 
     async def _subscription(self) -> int:
         """A new subscription; where there can be no more, the newest one."""
@@ -207,10 +224,10 @@ class Subscriptions:
         for tag, result in zip(tags, results, strict=True):
             code = int(result.StatusCode.value)
             if result.StatusCode.is_good():
-                self._tags.setdefault(subscription, []).append(tag)
+                self._tags.setdefault(subscription, {})[int(result.MonitoredItemId)] = tag
                 self._sampling_s_max = max(self._sampling_s_max, result.RevisedSamplingInterval / 1000.0)
             else:
-                name = TagName(self._device.tags[tag.index].name)
+                name = TagName(tag.settings.name)
                 problems[tag.index] = TagProblem(name, tag_reason(code), code >> 16)
         return problems
 
@@ -224,10 +241,13 @@ class Subscriptions:
             params.ItemsToCreate = [self._item(tag, with_filter=with_filter) for tag in part]
             return await self._client.uaclient.create_monitored_items(params)
 
-        return await self._limits.items.ask(tags, send)
+        def refused(code: int) -> ua.MonitoredItemCreateResult:
+            return ua.MonitoredItemCreateResult(StatusCode=ua.StatusCode(ua.UInt32(code)))
+
+        return await self._limits.items.ask(tags, send, refused)
 
     def _item(self, tag: BoundTag, *, with_filter: bool) -> ua.MonitoredItemCreateRequest:
-        settings = self._device.tags[tag.index]
+        settings = tag.settings
         sampling_s = self._device.sampling_s if settings.sampling_s is None else settings.sampling_s
         queue_size = self._device.queue_size if settings.queue_size is None else settings.queue_size
         parameters = ua.MonitoringParameters(
@@ -249,7 +269,7 @@ class Subscriptions:
         )
 
     def _has_filter(self, tag: BoundTag) -> bool:
-        return is_numeric(tag.raw) and _raw_deadband(self._device.tags[tag.index]) > 0
+        return is_numeric(tag.raw) and _raw_deadband(tag.settings) > 0
 
 
 def _raw_deadband(tag: OpcUaTag) -> float:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
+from connectors.model.report_by_exception import ReportRule
 from connectors.model.samples import Int32Array, Int64Array, SampleBatch
 from connectors.model.tags import TagName, TagType
 
@@ -38,8 +39,26 @@ class TagProblem:
     quality: int
 
 
+@dataclass(frozen=True, slots=True)
+class FoundTag:
+    """A tag that the driver has found on the device, without the device file naming it."""
+
+    name: TagName
+    rule: ReportRule
+    is_alarm: bool = False
+
+
 class Acquisition(Protocol):
     """What a driver reports to while it is connected: the acquisition of its device."""
+
+    def tags_found(self, tags: Sequence[FoundTag]) -> None:
+        """The device has tags that its file does not name.
+
+        Their indices go on from those that are known (the file's tags, then those that are derived), and are theirs for
+        as long as driver and acquisition live, whether or not the device has them all the time. Called before
+        ``online`` names them.
+        """
+        ...
 
     async def online(self, types: Sequence[TagType], problems: Sequence[TagProblem]) -> None:
         """The device is connected and these tags are known with their types; the others have a problem.

@@ -42,9 +42,11 @@ __all__ = [
     "Settings",
     "Size",
     "TagSettings",
+    "check_intervals",
     "parse_deadband",
     "parse_duration",
     "parse_size",
+    "usable_name",
 ]
 
 
@@ -69,6 +71,16 @@ def parse_deadband(value: Any) -> Deadband:
     if isinstance(value, bool) or not 0 <= size < float("inf"):
         raise ValueError(f"{value!r} is not a deadband; write a number such as 0.5, or a percentage such as 1%")
     return Deadband(percent=size) if text.endswith("%") else Deadband(absolute=size)
+
+
+def check_intervals(shortest_s: float, longest_s: float | None) -> None:
+    """Raises ``SettingInvalid`` when no value could be reported at these intervals."""
+    if longest_s is not None and shortest_s > longest_s:
+        raise SettingInvalid(
+            "a value cannot be reported at least as often as 'max_interval' says, and at most as often as this.",
+            "Make it shorter than 'max_interval', or leave one of the two out.",
+            ("min_interval",),
+        )
 
 
 class TagSettings(Settings):
@@ -104,7 +116,7 @@ class TagSettings(Settings):
     @field_validator("name")
     @classmethod
     def _plain_name(cls, name: str) -> str:
-        return _usable_name(name)
+        return usable_name(name)
 
     @field_validator("scale")
     @classmethod
@@ -115,13 +127,7 @@ class TagSettings(Settings):
 
     @model_validator(mode="after")
     def _intervals_fit(self) -> TagSettings:
-        longest_s = self.report_interval_s_max
-        if longest_s is not None and self.report_interval_s_min > longest_s:
-            raise SettingInvalid(
-                "a value cannot be reported at least as often as 'max_interval' says, and at most as often as this.",
-                "Make it shorter than 'max_interval', or leave one of the two out.",
-                ("min_interval",),
-            )
+        check_intervals(self.report_interval_s_min, self.report_interval_s_max)
         return self
 
     @model_validator(mode="after")
@@ -171,7 +177,8 @@ class TagSettings(Settings):
         return DataType.DOUBLE if self.is_scaled and is_numeric(raw) else raw
 
 
-def _usable_name(name: str) -> str:
+def usable_name(name: str) -> str:
+    """``name``. Raises ``ValueError`` when no tag can have it."""
     if name != name.strip() or any(ord(char) < 32 for char in name):
         raise ValueError("a tag name has no spaces at its ends and no control characters")
     if name.startswith("Lineside/"):
@@ -199,7 +206,7 @@ class DerivedTagSettings(DerivedValue):
     @field_validator("name")
     @classmethod
     def _plain_name(cls, name: str) -> str:
-        return _usable_name(name)
+        return usable_name(name)
 
     def report_rule(self) -> ReportRule:
         """When its samples are reported."""

@@ -28,6 +28,18 @@ class CurrentValues:
         self.sample_count = np.zeros(tag_count, np.int64)
         self._counted = np.zeros(tag_count, np.int64)
 
+    def extend(self, tag_count: int) -> None:
+        """So many tags follow on those that there are; nothing is known of them."""
+        self.types += [None] * tag_count
+        for datatype, values in self._values.items():
+            self._values[datatype] = np.concatenate([values, np.zeros(tag_count, values.dtype)])
+        self._time_ns = np.concatenate([self._time_ns, np.zeros(tag_count, np.int64)])
+        self._quality = np.concatenate([self._quality, np.zeros(tag_count, np.uint16)])
+        self._null = np.concatenate([self._null, np.ones(tag_count, np.bool_)])
+        self.has_value = np.concatenate([self.has_value, np.zeros(tag_count, np.bool_)])
+        self.sample_count = np.concatenate([self.sample_count, np.zeros(tag_count, np.int64)])
+        self._counted = np.concatenate([self._counted, np.zeros(tag_count, np.int64)])
+
     def bind(self, types: Sequence[TagType]) -> None:
         """The types of the tags that are known now."""
         for tag in types:

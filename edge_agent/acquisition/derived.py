@@ -61,7 +61,7 @@ class _Bound:
 
 
 class DerivedTags:
-    """The derived tags of one device; their indices follow those of the driver's tags."""
+    """The derived tags of one device; their indices follow those of the tags that its file names."""
 
     def __init__(self, tag_names: Sequence[str], derived: Sequence[DerivedTagSettings]) -> None:
         """``tag_names``: all of them, those of the driver first. The settings are valid."""
@@ -74,6 +74,14 @@ class DerivedTags:
         self._is_input = np.zeros(len(tag_names), np.bool_)
         self._newest: dict[int, _Series] = {}
         self._kinds: dict[int, Kind] = {}
+
+    def extend(self, tag_count: int) -> None:
+        """So many tags of the driver follow; they are no inputs."""
+        self._is_input = np.concatenate([self._is_input, np.zeros(tag_count, np.bool_)])
+
+    def is_derived(self, index: int) -> bool:
+        """Whether this is a derived tag."""
+        return self.first <= index < self.first + len(self._settings)
 
     def bind(self, types: Sequence[TagType], problems: Sequence[TagProblem]) -> tuple[list[TagType], list[TagProblem]]:
         """``types`` and ``problems`` of the driver with those of the derived tags."""

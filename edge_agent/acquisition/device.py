@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, Protocol
 
 import numpy as np
@@ -13,17 +13,18 @@ from connectors.model.back_off import BackOff
 from connectors.model.datatypes import DataType
 from connectors.model.errors import DeviceUnavailable, OutboxUnavailable
 from connectors.model.quality import BAD, is_good
-from connectors.model.report_by_exception import ReportFilter, ReportRule
+from connectors.model.report_by_exception import ReportFilter, ReportRule, with_tags
 from connectors.model.samples import Int32Array, Int64Array, SampleBatch, batch_of_rows
 from connectors.model.tags import DeviceDefinition, DeviceName, TagType
 from connectors.observability.events import emit
 from connectors.ports.clock import Clock
-from connectors.ports.device import DeviceDriver, Reading, TagProblem, Value
+from connectors.ports.device import DeviceDriver, FoundTag, Reading, TagProblem, Value
 from connectors.ports.settings import DerivedTagSettings
 from connectors.sparkplug.birth import CurrentValue
 from edge_agent.acquisition.absences import Absences
 from edge_agent.acquisition.collector import Collector
 from edge_agent.acquisition.current_values import CurrentValues
+from edge_agent.acquisition.told_problems import tell_new_problems
 from edge_agent.acquisition.waiting import Waiting
 from edge_agent.buffer.feed import Feed
 from edge_agent.buffer.rows import Gap, GapReason, Lane
@@ -34,7 +35,6 @@ from edge_agent.observability.device_events import (
     DeviceLost,
     DriverCounted,
     SamplesAcquired,
-    TagRefused,
     TagsBound,
 )
 
@@ -48,8 +48,6 @@ STEADY_S: Final = 10.0
 RELEASE_S: Final = 0.1
 SOURCE_STEP_NS: Final = 100
 """Source times are told apart by this much (OPC UA Part 6, 5.2.2.5)."""
-
-PROBLEMS_LOGGED_MAX: Final = 20
 
 
 class DeviceListener(Protocol):
@@ -97,9 +95,9 @@ class DeviceAcquisition:
         self.samples = 0
         self._driver = driver
         self._derived = _derived_tags(tag_names, derived)
-        reports_all = all(rule.always and rule.interval_s_max is None for rule in rules.values())
+        reports_all = all(rule.reports_all for rule in rules.values())
         self._filter = None if reports_all else ReportFilter(len(self.tag_names), rules)
-        self._holds_back = any(rule.interval_s_min > 0 for rule in rules.values())
+        self._holds_back = asyncio.Event()
         self._writer = writer
         self._feed = feed
         self._collector = collector
@@ -110,7 +108,8 @@ class DeviceAcquisition:
         self._is_alarm = np.zeros(len(self.tag_names), np.bool_)
         self._is_alarm[list(alarms)] = True
         self._has_alarms = bool(alarms)
-        self._held_s_max = max((rule.interval_s_min for rule in rules.values()), default=0.0)
+        self._held_s_max = 0.0
+        self._note_intervals(rules.values())
         self._in_order = asyncio.Lock()
         self._absences = Absences(name, collector, clock, self._lag_s)
         self._waiting = Waiting(self._lag_s)
@@ -154,14 +153,14 @@ class DeviceAcquisition:
     async def write(self, tag: str, value: Value) -> None:
         """See ``DeviceWriter``."""
         driver, index = self._connected(), self._index_of(tag)
-        if self._derived is not None and index >= self._derived.first:
+        if self._derived is not None and self._derived.is_derived(index):
             raise ValueError(f"{self.name}/{tag} is calculated from other tags")
         await driver.write(index, value)
 
     async def read(self, tag: str) -> Reading:
         """See ``DeviceWriter``."""
         driver, index = self._connected(), self._index_of(tag)
-        if self._derived is not None and index >= self._derived.first:
+        if self._derived is not None and self._derived.is_derived(index):
             return await self._derived.read(index, driver.read)
         return await driver.read(index)
 
@@ -184,8 +183,7 @@ class DeviceAcquisition:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._keep_acquiring(), name=f"{self.name} acquisition")
             tasks.create_task(self._absences.watch_clock(), name=f"{self.name} clock")
-            if self._holds_back:
-                tasks.create_task(self._release_held(), name=f"{self.name} held values")
+            tasks.create_task(self._release_held(), name=f"{self.name} held values")
 
     async def _keep_acquiring(self) -> None:
         back_off = BackOff(RETRY_FIRST_S, RETRY_LONGEST_S)
@@ -207,6 +205,21 @@ class DeviceAcquisition:
 
     # -- the port Acquisition ----------------------------------------------------------------------------------------
 
+    def tags_found(self, tags: Sequence[FoundTag]) -> None:
+        """See ``Acquisition``."""
+        if not tags:
+            return
+        rules = [tag.rule for tag in tags]
+        self._filter = with_tags(self._filter, len(self.tag_names), rules)
+        self._note_intervals(rules)
+        self.tag_names += tuple(tag.name for tag in tags)
+        self.current.extend(len(tags))
+        if self._derived is not None:
+            self._derived.extend(len(tags))
+        self._aliases = np.concatenate([self._aliases, np.full(len(tags), -1, np.int32)])
+        self._is_alarm = np.concatenate([self._is_alarm, np.array([tag.is_alarm for tag in tags], np.bool_)])
+        self._has_alarms = bool(self._is_alarm.any())
+
     async def online(self, types: Sequence[TagType], problems: Sequence[TagProblem]) -> None:
         """See ``Acquisition``."""
         if self._derived is not None:
@@ -218,13 +231,7 @@ class DeviceAcquisition:
             self.online_since_ns, self._online_since_s = self._clock.now_ns(), self._clock.monotonic_s()
             self.offline_reason = ""
             emit(DeviceConnected(self.name, len(types), len(problems)))
-        known = {problem.tag: problem.reason for problem in self.problems}
-        fresh = [problem for problem in problems if known.get(problem.tag) != problem.reason]
-        for problem in fresh[:PROBLEMS_LOGGED_MAX]:
-            emit(TagRefused(self.name, problem.tag, problem.reason))
-        if len(fresh) > PROBLEMS_LOGGED_MAX:
-            more = f"{len(fresh) - PROBLEMS_LOGGED_MAX} more tags have a problem; `edge-agent tags` lists them"
-            emit(TagRefused(self.name, "…", more))
+        tell_new_problems(self.name, self.problems, problems)
         self.problems = tuple(problems)
         emit(TagsBound(self.name, len(problems)))
         self._listener.device_online(definition)
@@ -304,6 +311,7 @@ class DeviceAcquisition:
         They say nothing of how far the device's samples have come: they are older than what came last. While the
         device is away nothing is held; see ``_went_offline``.
         """
+        await self._holds_back.wait()
         while True:
             await asyncio.sleep(RELEASE_S)
             for batch in self._filter.released(self._clock.monotonic_s()) if self._filter is not None else ():
@@ -373,6 +381,12 @@ class DeviceAcquisition:
         self._absences.device_lost(since_ns, reason)
         for batch in () if self._filter is None else self._filter.forget():
             await self._store(batch)
+
+    def _note_intervals(self, rules: Iterable[ReportRule]) -> None:
+        """Values are held back where a tag has a minimum interval."""
+        self._held_s_max = max([self._held_s_max, *(rule.interval_s_min for rule in rules)])
+        if self._held_s_max > 0:
+            self._holds_back.set()
 
     def _lag_s(self) -> float:
         return max(self._driver.lag_s_max, self._held_s_max)

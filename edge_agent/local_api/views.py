@@ -14,6 +14,7 @@ import numpy as np
 
 from connectors.model.quality import GOOD, code_of, name_of
 from connectors.ports.clock import Clock
+from connectors.ports.device import TagProblem
 from connectors.sparkplug.delivery import format_epoch
 from edge_agent.acquisition.collector import Collector
 from edge_agent.acquisition.device import DeviceAcquisition
@@ -236,7 +237,12 @@ class AgentView:
                     "locked": locked,
                 }
             )
-        return rows
+        named = set(device.tag_names)
+        return rows + [
+            _row_of(device, problem, locked)
+            for name, problem in problems.items()
+            if name not in named and search in name.casefold()
+        ]
 
     def _chosen(self, args: Mapping[str, Any]) -> Sequence[DeviceAcquisition]:
         wanted = args.get("device")
@@ -277,11 +283,24 @@ def _not_good(device: DeviceAcquisition) -> list[dict[str, Any]]:
 def _bad_count(device: DeviceAcquisition) -> int:
     """How many tags have a problem, or a newest sample that is not good."""
     bad = device.current.not_good()
-    if device.problems:
-        indices = {name: index for index, name in enumerate(device.tag_names)}
-        for problem in device.problems:
+    if not device.problems:
+        return int(np.count_nonzero(bad))
+    indices = {name: index for index, name in enumerate(device.tag_names)}
+    others = 0
+    for problem in device.problems:
+        if problem.tag in indices:
             bad[indices[problem.tag]] = problem.quality != GOOD
-    return int(np.count_nonzero(bad))
+        else:
+            others += 1
+    return int(np.count_nonzero(bad)) + others
+
+
+def _row_of(device: DeviceAcquisition, problem: TagProblem, locked: str) -> dict[str, Any]:
+    """What is wrong with something that is no tag, such as a rule that finds tags, among the tags."""
+    nothing = dict.fromkeys(("type", "value", "time_ns"))
+    quality = {"quality": name_of(problem.quality), "quality_code": code_of(problem.quality)}
+    said = {"stale": not device.is_online, "samples": 0, "problem": problem.reason, "locked": locked}
+    return {"device": device.name, "tag": str(problem.tag), "unit": "", **nothing, **quality, **said}
 
 
 def _json_value(value: Any) -> Any:

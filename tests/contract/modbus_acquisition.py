@@ -17,7 +17,7 @@ from connectors.model.datatypes import DataType
 from connectors.model.errors import DeviceUnavailable
 from connectors.model.samples import Int32Array, Int64Array, SampleBatch
 from connectors.model.tags import TagType
-from connectors.ports.device import TagProblem
+from connectors.ports.device import FoundTag, TagProblem
 from tests.patience import WAIT_S_MAX
 
 IN_FLIGHT: Final = [pytest.param(1, id="1-in-flight"), pytest.param(8, id="8-in-flight")]
@@ -33,6 +33,10 @@ class Recorder:
         self.losses: list[tuple[int, int]] = []
         self.late: list[tuple[set[int], int, int, str]] = []
         self.unsent: list[tuple[set[int], int, int, str]] = []
+        self.found: list[FoundTag] = []
+
+    def tags_found(self, tags: Sequence[FoundTag]) -> None:
+        self.found += tags
 
     async def online(self, types: Sequence[TagType], problems: Sequence[TagProblem]) -> None:
         self.onlines.append((list(types), list(problems)))

@@ -121,6 +121,24 @@ async def test_a_server_that_refused_for_a_while_is_asked_in_large_requests_agai
         await until(lambda: node_opcua.requests("Read")[1] == 12, task)
 
 
+async def test_a_node_that_spoils_requests_from_the_first_one_on_costs_no_other_its_values(
+    node_opcua: NodeOpcUaServer,
+) -> None:
+    node_opcua.add_many([{"node": f"ns=2;s=spoilt.{n}", "type": "Double", "value": float(n)} for n in range(9)])
+    node_opcua.command("poison", node="ns=2;s=spoilt.4", status=BAD_INTERNAL_ERROR)
+    recorder = Recorder()
+    tags: list[dict[str, Any] | str] = [{"at": f"ns=2;s=spoilt.{number}"} for number in range(9)]
+    try:
+        async with acquiring(driver(node_opcua.endpoint, tags), recorder) as task:
+            await until(lambda: len(recorder.last()) == 8, task)
+            (problem,) = recorder.onlines[0][1]
+            assert (problem.tag, problem.reason) == ("t4", "the server answered BadInternalError 0x80020000")
+            node_opcua.command("heal")
+            await until(lambda: recorder.last() == {number: float(number) for number in range(9)}, task)
+    finally:
+        node_opcua.command("heal")
+
+
 async def test_a_server_that_is_late_is_told_of_and_one_that_does_not_answer_is_given_up(
     node_opcua: NodeOpcUaServer,
 ) -> None:

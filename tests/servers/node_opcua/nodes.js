@@ -148,6 +148,8 @@ function nodeCommands({ space }) {
             const data = find(node).readValue();
             return [DataType[data.value.dataType], plain(data.value), data.statusCode.value];
         },
+        // The browse name of a node; null where there is none.
+        browse_name: ({ node }) => space.findNode(node)?.browseName.name ?? null,
         remove: ({ node }) => space.deleteNode(opcua.resolveNodeId(node)),
         // A reference from one node to another, of a type such as "Organizes".
         reference: ({ from, to, type }) => void find(from).addReference({ referenceType: type, nodeId: find(to).nodeId }),

@@ -229,3 +229,23 @@ def test_a_signalling_not_a_number_raises_no_warning() -> None:
     batch = SampleBatch(DataType.FLOAT, np.zeros(1, np.int32), np.zeros(1, np.int64), value)
     assert len(rule.select(batch, 0.0)) == 1
     assert len(rule.select(batch, 1.0)) == 0
+
+
+@settings(deadline=None)
+@given(RULES, st.lists(steps(), max_size=8), st.integers(0, TAGS), st.integers(0, 8))
+def test_tags_that_follow_later_are_reported_as_if_they_had_been_there(
+    rules: dict[int, ReportRule], batches: list[Step], known: int, at: int
+) -> None:
+    whole, grown = ReportFilter(TAGS, rules), ReportFilter(known, {tag: rules[tag] for tag in rules if tag < known})
+    now_s, every = 100.0, [rules.get(tag, ReportRule()) for tag in range(TAGS)]
+    for number, (datatype, rows, wait_s) in enumerate(batches):
+        now_s += wait_s
+        if number == at:
+            grown.extend(every[known:])
+        usable = rows if number >= at else [row for row in rows if row[0] < known]
+        batch = batch_of_rows(datatype, usable)
+        found, expected = list(grown.select(batch, now_s).rows()), list(whole.select(batch, now_s).rows())
+        assert len(found) == len(expected)
+        assert all(same(left, right) for left, right in zip(found, expected, strict=True))
+        left_held = [row for held in grown.released(now_s) for row in held.rows()]
+        assert repr(left_held) == repr([row for held in whole.released(now_s) for row in held.rows()])

@@ -17,6 +17,7 @@ from connectors.opcua.binding import BoundTag
 from connectors.opcua.operation_limits import OperationLimits
 from connectors.opcua.polling import Polling
 from connectors.opcua.settings import OpcUaDevice
+from connectors.opcua.tag_settings import OpcUaTag
 from connectors.ports.clock import SystemClock
 from tests.contract.modbus_acquisition import Recorder, until
 
@@ -30,13 +31,13 @@ def polling(count: int, send: Any = None, recorder: Recorder | None = None) -> P
     )
     client = SimpleNamespace(uaclient=SimpleNamespace(protocol=SimpleNamespace(send_request=send)))
     acquisition: Any = recorder or Recorder()
-    return Polling(cast(Client, client), device, SystemClock(), acquisition, OperationLimits())
+    return Polling(cast(Client, client), device, SystemClock(), acquisition, OperationLimits(), asyncio.Lock())
 
 
 def bound(index: int) -> BoundTag:
-    return BoundTag(
-        index, ua.NodeId(index, 1), DataType.DOUBLE, TagType(index, TagName(f"t{index}"), DataType.DOUBLE, "", "")
-    )
+    settings = OpcUaTag.model_validate({"name": f"t{index}", "at": f"ns=1;i={index}", "poll": "1ms"})
+    kind = TagType(index, TagName(settings.name), DataType.DOUBLE, "", "")
+    return BoundTag(index, settings, ua.NodeId(index, 1), DataType.DOUBLE, kind)
 
 
 def test_many_tags_are_taken_in_with_a_few_looks_at_each() -> None:

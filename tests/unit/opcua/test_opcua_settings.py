@@ -29,3 +29,52 @@ def test_a_change_of_a_polled_tag_may_take_an_interval_until_it_is_seen() -> Non
 def test_what_only_subscriptions_have_is_refused_of_a_polled_tag(setting: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="it does nothing to a tag that is polled"):
         device({"poll": "1s"} | setting)
+
+
+def test_a_device_may_name_no_tag_and_find_all_of_them() -> None:
+    found = device(browse=[{"under": "/Objects/2:Press", "max": 7}, {"under": "ns=2;i=5", "max": 5}])
+    assert (found.tags, found.tags_max) == ((), 12)
+    with pytest.raises(ValueError, match="there is nothing to read"):
+        device()
+
+
+@pytest.mark.parametrize(
+    ("rule", "sentence"),
+    [
+        ({"under": "Press"}, "'Press'"),
+        ({"match": "Ram//Force"}, "'Ram//Force' has an empty name in it"),
+        ({"exclude": ["[z-a]"]}, "'\\[z-a\\]' is not a pattern"),
+        ({"name": "{tag}"}, "there is nothing to put in for {tag}; known are {path}, {name}, {id}"),
+        ({"name": "press"}, "all variables would have the name 'press'"),
+        ({"poll": "1s", "queue_size": 3}, "it does nothing to a tag that is polled"),
+        ({"min_interval": "2s", "max_interval": "1s"}, "at least as often as 'max_interval' says"),
+        ({"max": 60_000}, "less than or equal to 50000"),
+    ],
+)
+def test_what_a_browse_rule_cannot_mean_is_refused(rule: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        device(browse=[{"under": "/Objects", **rule}])
+
+
+def test_rules_that_may_find_more_than_a_device_can_have_are_refused() -> None:
+    with pytest.raises(ValueError, match="its rules may find 150,000 variables; one device can have 100,000"):
+        device(browse=[{"under": "/Objects", "max": 50_000}] * 3)
+
+
+def test_tags_of_a_rule_are_read_and_reported_as_it_says() -> None:
+    found = device(
+        browse=[{"under": "/Objects", "poll": "10s", "deadband": "1%", "lane": "alarms", "name": "press/{path}"}]
+    )
+    (rule,) = found.browse
+    name = rule.tag_name({"path": "Ram/Force", "name": "Force", "id": "7"})
+    tag = rule.tag(name, "ns=2;i=7")
+    assert (tag.name, tag.at, tag.poll_s, tag.lane, tag.writable) == (
+        "press/Ram/Force",
+        "ns=2;i=7",
+        10.0,
+        "alarms",
+        None,
+    )
+    report = found.report_rule(tag)
+    assert (report.always, report.deadband_percent) == (False, 1.0)
+    assert found.lag_s_max == 10.0

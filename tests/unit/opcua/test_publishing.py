@@ -128,9 +128,12 @@ class Bench:
         client = SimpleNamespace(uaclient=SimpleNamespace(protocol=self.server))
         self.publishing = Publishing(cast(Client, client), device, VirtualClock(), cast(Any, self.acquisition))
         kinds = [TagType(index, TagName(tag.name), DataType.DOUBLE) for index, tag in enumerate(device.tags)]
-        self.bound = [BoundTag(kind.index, ua.NodeId(kind.index), DataType.DOUBLE, kind) for kind in kinds]
-        for tag in self.bound:
-            self.publishing.bind(tag)
+        self.bound = [
+            BoundTag(kind.index, tag, ua.NodeId(kind.index), DataType.DOUBLE, kind)
+            for kind, tag in zip(kinds, device.tags, strict=True)
+        ]
+        for bound in self.bound:
+            self.publishing.bind(bound)
         self.server.holds_max = holds_max
         numbers = list(range(1, subscriptions + 1))
         on_server = SimpleNamespace(

@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pytest
-from asyncua.ua.uaerrors import BadTooManyOperations, BadUserAccessDenied
+from asyncua.ua.uaerrors import (
+    BadInternalError,
+    BadServiceUnsupported,
+    BadSessionIdInvalid,
+    BadTooManyOperations,
+    BadUserAccessDenied,
+)
 
 from connectors.opcua.attributes import Batches
 
@@ -47,6 +53,39 @@ async def test_another_refusal_or_one_of_a_single_thing_is_the_caller_s() -> Non
         await Batches().ask([1, 2], refuse)
     with pytest.raises(BadTooManyOperations):
         await Batches().ask([1], Answering(0))
+
+
+async def test_one_thing_for_whose_sake_a_request_is_refused_costs_no_other_its_answer() -> None:
+    asked: list[Sequence[int]] = []
+
+    async def send(part: Sequence[int]) -> list[int]:
+        asked.append(list(part))
+        if 5 in part:
+            raise BadInternalError
+        return [2 * each for each in part]
+
+    answers = await Batches(8).ask(range(10), send, lambda code: -1)
+    assert answers == [-1 if each == 5 else 2 * each for each in range(10)]
+    assert asked == [list(range(8)), [0, 1, 2, 3], [4, 5, 6, 7], [4, 5], [4], [5], [6, 7], [8, 9]]
+
+
+async def test_a_service_that_the_server_does_not_have_is_asked_for_once() -> None:
+    asked: list[Sequence[int]] = []
+
+    async def refuse(part: Sequence[int]) -> list[int]:
+        asked.append(part)
+        raise BadServiceUnsupported
+
+    assert await Batches().ask(range(50), refuse, lambda code: code) == [BadServiceUnsupported.code] * 50
+    assert len(asked) == 1
+
+
+async def test_what_is_said_of_the_session_is_no_answer_to_any_thing() -> None:
+    async def refuse(part: Sequence[int]) -> list[int]:
+        raise BadSessionIdInvalid
+
+    with pytest.raises(BadSessionIdInvalid):
+        await Batches().ask([1, 2], refuse, lambda code: -1)
 
 
 async def test_an_answer_with_too_few_results_is_never_given_to_the_wrong_thing() -> None:

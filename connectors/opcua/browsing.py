@@ -1,0 +1,147 @@
+"""Variables below a node, found by browsing (Part 4, 5.9.2 and 5.9.3), each once, on its shortest path."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from asyncua import ua
+from asyncua.client.client import Client
+from asyncua.ua.status_codes import StatusCodes
+
+from connectors.opcua.addresses import HIERARCHICAL_REFERENCES, plain_node_id
+from connectors.opcua.operation_limits import OperationLimits
+from connectors.opcua.status import status_text
+
+VISITED_MAX: Final = 200_000
+"""Nodes that are looked at below one node: more is a loop that makes new nodes, or a rule for the wrong node."""
+REFERENCES_MAX: Final = 1000
+"""Of one node in one response: the others come with the next one."""
+
+CONTINUATIONS_MAX: Final = 10_000
+_HAS_PROPERTY: Final = 46
+
+
+@dataclass(frozen=True, slots=True)
+class FoundVariable:
+    """One variable: its node, and the names of the path to it from the node below which it was found."""
+
+    node: ua.NodeId
+    names: tuple[str, ...]
+
+
+class BrowseRefused(Exception):
+    """The server does not let a node be browsed, or there is no end to what is below; says why, in a sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Walk:
+    """How far to go: ``enters`` says of the names of a path whether what is below it matters."""
+
+    depth_max: int
+    enters: Callable[[tuple[str, ...]], bool]
+    properties: bool
+
+
+async def variables_below(client: Client, start: ua.NodeId, walk: Walk, limits: OperationLimits) -> list[FoundVariable]:
+    """The variables below ``start``, level by level, in each level by path and node id.
+
+    A node that can be reached by several paths, or by a loop, is there once. Raises ``BrowseRefused``, and what asyncua
+    raises when the connection is lost.
+    """
+    found: list[FoundVariable] = []
+    seen = {start}
+    level: list[tuple[ua.NodeId, tuple[str, ...]]] = [(start, ())]
+    for depth in range(walk.depth_max):
+        below: list[tuple[tuple[str, ...], str, ua.NodeId, bool]] = []
+        answers = await _children(client, [node for node, _ in level], limits, must=depth == 0)
+        for (_, names), children in zip(level, answers, strict=True):
+            for child in children:
+                node, path = plain_node_id(child.NodeId), (*names, str(child.BrowseName.Name))
+                if getattr(child.NodeId, "ServerIndex", 0) or not walk.enters(path):
+                    continue
+                is_property = child.ReferenceTypeId == ua.NodeId(ua.Int32(_HAS_PROPERTY), ua.Int16(0))
+                if is_property and not walk.properties:
+                    continue
+                below.append((path, node.to_string(), node, child.NodeClass == ua.NodeClass.Variable))
+        below.sort(key=lambda each: each[:2])
+        level = []
+        for path, _, node, is_variable in below:
+            if node in seen:
+                continue
+            seen.add(node)
+            level.append((node, path))
+            if is_variable:
+                found.append(FoundVariable(node, path))
+        if len(seen) > VISITED_MAX:
+            raise BrowseRefused(f"there are more than {VISITED_MAX:,} nodes below it; name a node further down")
+        if not level:
+            break
+    return found
+
+
+async def _children(
+    client: Client, nodes: Sequence[ua.NodeId], limits: OperationLimits, *, must: bool
+) -> list[list[Any]]:
+    """The references of each of ``nodes`` to what is below it. One that cannot be browsed has none, unless it ``must``.
+
+    Servers keep few places in lists at a time: what has none left is browsed again, alone.
+    """
+
+    def refused(code: int) -> list[Any]:
+        if must:
+            raise BrowseRefused(f"the server does not let it be browsed ({status_text(code)})")
+        return []
+
+    async def send(part: Sequence[ua.NodeId]) -> list[list[Any]]:
+        results = await _browse(client, part)
+        lists = await _to_the_end(client, results)
+        for index, result in enumerate(results):
+            if result.StatusCode.value == StatusCodes.BadNoContinuationPoints and len(part) > 1:
+                lists[index] = (await send([part[index]]))[0]
+            elif not result.StatusCode.is_good():
+                lists[index] = refused(int(result.StatusCode.value))
+        return lists
+
+    return await limits.browses.ask(nodes, send, refused)
+
+
+async def _browse(client: Client, nodes: Sequence[ua.NodeId]) -> list[Any]:
+    mask = ua.BrowseResultMask
+    parameters = ua.BrowseParameters()
+    parameters.RequestedMaxReferencesPerNode = ua.UInt32(REFERENCES_MAX)
+    parameters.NodesToBrowse = [
+        ua.BrowseDescription(
+            NodeId=node,
+            BrowseDirection=ua.BrowseDirection.Forward,
+            ReferenceTypeId=HIERARCHICAL_REFERENCES,
+            IncludeSubtypes=True,
+            NodeClassMask=ua.UInt32(int(ua.NodeClass.Object) | int(ua.NodeClass.Variable)),
+            ResultMask=ua.UInt32(int(mask.ReferenceTypeId) | int(mask.NodeClass) | int(mask.BrowseName)),
+        )
+        for node in nodes
+    ]
+    return list(await client.uaclient.browse(parameters))
+
+
+async def _to_the_end(client: Client, results: Sequence[Any]) -> list[list[Any]]:
+    """All references of ``results``, of which a server may have given the first ones only."""
+    lists = [list(result.References or ()) for result in results]
+    points = {index: result.ContinuationPoint for index, result in enumerate(results) if result.ContinuationPoint}
+    for _ in range(CONTINUATIONS_MAX):
+        if not points:
+            return lists
+        parameters: Any = ua.BrowseNextParameters()
+        parameters.ReleaseContinuationPoints = False
+        parameters.ContinuationPoints = list(points.values())
+        more = await client.uaclient.browse_next(parameters)
+        if len(more) != len(points):
+            raise ConnectionError(f"the server went on with {len(more)} lists when asked for {len(points)}")
+        for index, result in zip(list(points), more, strict=True):
+            lists[index] += result.References or ()
+            if result.ContinuationPoint:
+                points[index] = result.ContinuationPoint
+            else:
+                del points[index]
+    raise BrowseRefused("a list of what is below a node has no end")

@@ -1,0 +1,72 @@
+"""What a device file says of one variable of an OPC UA server."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+from pydantic import Field, field_validator, model_validator
+
+from connectors.opcua.browse_paths import is_path, parse_path
+from connectors.opcua.node_ids import parse_written
+from connectors.ports.settings import DataTypeSetting, Duration, SettingInvalid, Settings, TagSettings
+
+QUEUE_SIZE_MAX: Final = 10_000
+
+
+def check_address(at: str) -> None:
+    """Raises ``ValueError``, with what to write, when ``at`` is neither a node id nor a browse path."""
+    if is_path(at):
+        parse_path(at)
+    else:
+        parse_written(at)
+
+
+def refuse_beside_poll(settings: Settings, poll_s: float | None) -> None:
+    """Raises ``SettingInvalid`` when ``settings`` say of something that is polled what only subscriptions have."""
+    for key, field in (("sampling", "sampling_s"), ("queue_size", "queue_size")):
+        if poll_s is not None and field in settings.model_fields_set:
+            raise SettingInvalid("it does nothing to a tag that is polled.", "Remove it, or 'poll'.", (key,))
+
+
+class OpcUaTag(TagSettings):
+    """One variable of the server."""
+
+    at: Annotated[
+        str,
+        Field(
+            description="Node id, e.g. nsu=http://acme.example/press;s=Ram.Force or ns=2;i=1001, or browse path, e.g. "
+            "/Objects/2:Press/Ram/Force"
+        ),
+    ]
+    datatype: Annotated[
+        DataTypeSetting | None, Field(alias="type", description="Only where the server does not say it")
+    ] = None
+    sampling_s: Annotated[
+        Duration | None, Field(alias="sampling", ge=0, description="How often the server looks at the value")
+    ] = None
+    queue_size: Annotated[
+        int | None, Field(ge=1, le=QUEUE_SIZE_MAX, description="Values the server keeps between two publishes")
+    ] = None
+
+    poll_s: Annotated[
+        Duration | None,
+        Field(alias="poll", gt=0, description="Read it this often instead of subscribing to it, e.g. 1s"),
+    ] = None
+
+    @model_validator(mode="after")
+    def _one_way_to_read(self) -> OpcUaTag:
+        refuse_beside_poll(self, self.poll_s)
+        return self
+
+    @model_validator(mode="after")
+    def _has_effect(self) -> OpcUaTag:
+        if self.datatype is not None:
+            self.refuse_arithmetic(self.datatype)
+            self.refuse_limits(self.datatype)
+        return self
+
+    @field_validator("at")
+    @classmethod
+    def _address(cls, at: str) -> str:
+        check_address(at)
+        return at

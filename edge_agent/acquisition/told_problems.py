@@ -1,0 +1,24 @@
+"""What is told of tags that give no values: of each problem once, and of many only how many there are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from connectors.model.tags import DeviceName
+from connectors.observability.events import emit
+from connectors.ports.device import TagProblem
+from edge_agent.observability.device_events import TagRefused
+
+PROBLEMS_LOGGED_MAX: Final = 20
+
+
+def tell_new_problems(device: DeviceName, before: Sequence[TagProblem], problems: Sequence[TagProblem]) -> None:
+    """Tell the ``problems`` that were not there, or not for this reason, ``before``."""
+    known = {problem.tag: problem.reason for problem in before}
+    fresh = [problem for problem in problems if known.get(problem.tag) != problem.reason]
+    for problem in fresh[:PROBLEMS_LOGGED_MAX]:
+        emit(TagRefused(device, problem.tag, problem.reason))
+    if len(fresh) > PROBLEMS_LOGGED_MAX:
+        more = f"{len(fresh) - PROBLEMS_LOGGED_MAX} more tags have a problem; `edge-agent tags` lists them"
+        emit(TagRefused(device, "…", more))
