@@ -11,6 +11,7 @@ import contextlib
 import ctypes
 import gc
 import signal
+import sys
 from collections.abc import Mapping
 from typing import Final
 
@@ -38,6 +39,9 @@ SILENT_S_MAX: Final = 2.0
 """When a start takes longer, ``edge-agent status`` says why."""
 
 
+SWITCH_S: Final = 0.0005
+"""So long a thread that has something to do waits for one that computes (``sys.setswitchinterval``). The disk has
+threads of its own, and each statement there ends by waiting for the event loop: ten times as long by default."""
 M_ARENA_MAX: Final = -8
 """malloc.h of glibc; mallopt(3)."""
 TRIM_EVERY_S: Final = 5.0
@@ -81,6 +85,7 @@ async def run_agent(
     Raises ``AlreadyRunning`` when another agent uses the same data folder or socket, ``OutboxTooNew``.
     """
     clock = clock or SystemClock()
+    sys.setswitchinterval(SWITCH_S)
     ending = _Ending()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

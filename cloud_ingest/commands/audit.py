@@ -11,6 +11,8 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from cloud_ingest.historian import storing
+from cloud_ingest.historian.storing import Place
 from connectors.commands.audit_chain import GENESIS, AuditEntry, chained, problems
 from connectors.ports.database import Database, Row, Session
 
@@ -55,6 +57,26 @@ class Head:
 async def lock_head(session: Session) -> Head:
     """The end of the chain. No other transaction writes states or entries until the end of this one."""
     (row,) = await session.fetch("SELECT number, hash FROM command_audit_head WHERE tenant_id = $1 FOR UPDATE", TENANT)
+    return _head(row)
+
+
+_MOVE_AND_LOCK: Final = (
+    f"WITH moved AS ({storing.MOVE} RETURNING 1), head AS MATERIALIZED ("  # noqa: S608  of our own
+    "    SELECT number, hash FROM command_audit_head WHERE tenant_id = $8 FOR UPDATE) "
+    "SELECT number, hash, (SELECT count(*) FROM moved) AS moved FROM head"
+)
+
+
+async def move_and_lock_head(
+    session: Session, place: Place, expected: int, following: int, last_ms: int | None
+) -> Head:
+    """``Place.move`` and ``lock_head`` in one round trip. Raises ``OffsetMoved``."""
+    (row,) = await session.fetch(_MOVE_AND_LOCK, *place.move_columns(expected, following, last_ms), TENANT)
+    place.moved(int(row["moved"]))
+    return _head(row)
+
+
+def _head(row: Row) -> Head:
     if not row["number"]:
         return Head(None)
     return Head(AuditEntry(int(row["number"]), 0, "", "", "", {}, "", str(row["hash"])))

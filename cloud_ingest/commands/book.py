@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from cloud_ingest.commands import audit
+from cloud_ingest.commands import numbers as numbers_seen
+from cloud_ingest.commands.numbers import Numbers
 from cloud_ingest.observability.command_events import CommandChanged
 from connectors.commands.envelope import Value
 from connectors.commands.states import CommandState
@@ -48,7 +50,7 @@ class Change:
     """What the audit log says beside it."""
 
 
-_WRITE: Final = (
+_STATES: Final = (
     f"WITH audit AS ({audit.INSERT}), head AS ({audit.MOVE}), states AS ("  # noqa: S608  of our own
     "    INSERT INTO command_state (tenant_id, command_id, state, time_ms, actor, reason, code, value_before, "
     "    value_after, journal, number, step, is_late) "
@@ -59,18 +61,24 @@ _WRITE: Final = (
     "    ORDER BY place), "
     "moved AS (UPDATE command SET state = given.state, changed_ms = given.time_ms "
     "    FROM unnest($24::text[], $25::text[], $26::bigint[]) AS given (command_id, state, time_ms) "
-    "    WHERE command.command_id = given.command_id) "
-    "SELECT pg_notify(channel, '') FROM unnest($27::text[]) AS channel"
+    "    WHERE command.command_id = given.command_id)"
 )
+_NOTIFY: Final = " SELECT pg_notify(channel, '') FROM unnest($27::text[]) AS channel"
+_WRITE: Final = _STATES + _NOTIFY
+_WRITE_WITH_NUMBERS: Final = f"{_STATES}, numbers AS ({numbers_seen.statement(28)}){_NOTIFY}"
 
 
-async def write(session: Session, head: audit.Head, changes: Sequence[Change]) -> None:
-    """Write ``changes`` in their order, in the transaction that has locked ``head``: one round trip for all of it."""
+async def write(session: Session, head: audit.Head, changes: Sequence[Change], numbers: Numbers | None = None) -> None:
+    """Write ``changes`` in their order, in the transaction that has locked ``head``, and the ``numbers`` seen by them.
+
+    It is one round trip for all of it.
+    """
     if not changes:
+        await numbers_seen.take(session, numbers or {})
         return
     newest = {change.command: change for change in changes if not change.is_late}
     await session.execute(
-        _WRITE,
+        _WRITE_WITH_NUMBERS if numbers else _WRITE,
         *audit.columns(head.chain([_deed(change) for change in changes])),
         [change.command for change in changes],
         [change.state.value for change in changes],
@@ -88,6 +96,7 @@ async def write(session: Session, head: audit.Head, changes: Sequence[Change]) -
         [change.state.value for change in newest.values()],
         [change.time_ms for change in newest.values()],
         [CHANNEL] if _SENDS_NOTHING.issuperset(change.state for change in changes) else [CHANNEL, DUE],
+        *(numbers_seen.columns(numbers) if numbers else ()),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from cloud_ingest.commands import audit, audit_heads, files
 from cloud_ingest.commands.incoming import Told
@@ -12,20 +12,6 @@ from cloud_ingest.historian.work import KnownAgent
 from connectors.commands.reports import Hello
 from connectors.ports.database import Row, Session
 from connectors.sparkplug.delivery import parse_epoch
-
-
-async def take_numbers(session: Session, numbers: Mapping[tuple[KnownAgent, str, str], int]) -> None:
-    """Of each agent, start and journal: a command of this number was seen."""
-    await session.execute(
-        "INSERT INTO command_start AS known (agent_id, tenant_id, start, journal, number) "
-        "SELECT * FROM unnest($1::int[], $2::int[], $3::text[], $4::text[], $5::bigint[]) "
-        "ON CONFLICT (agent_id, start, journal) DO UPDATE SET number = greatest(known.number, excluded.number)",
-        [agent.agent_id for agent, _, _ in numbers],
-        [agent.tenant_id for agent, _, _ in numbers],
-        [start for _, start, _ in numbers],
-        [journal for _, _, journal in numbers],
-        list(numbers.values()),
-    )
 
 
 async def take_hello(

@@ -13,11 +13,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from cloud_ingest.commands import audit, book
+from cloud_ingest.commands import audit, book, numbers
 from cloud_ingest.commands.book import Change
 from cloud_ingest.commands.genuine import Judged, judge_all, keep_letter, note_signing, set_aside
 from cloud_ingest.commands.incoming import Told, read_told
-from cloud_ingest.commands.journals import take_hello, take_numbers
+from cloud_ingest.commands.journals import take_hello
 from cloud_ingest.commands.reported import actor_of, asked_at_the_box, enter, learn_action, note_waiting, waits
 from cloud_ingest.commands.rules import Party, permitted
 from cloud_ingest.event_log.topics import REPORTS
@@ -168,18 +168,16 @@ class ReportProjector:
         work = _Work(told=list(refused))
         following = last.offset + 1
         async with self._database.transaction() as session:
-            await self._place.move(session, self._next, following, last.time_ms)
+            head = await audit.move_and_lock_head(session, self._place, self._next, following, last.time_ms)
             for letter, reason in lost:
                 about = f"what it says of commands cannot be stored: {reason}"
                 await keep_letter(session, names[letter.agent], letter, about)
             if told:
-                head = await audit.lock_head(session)
                 known = await _known(session, [one.report.id for one in told if one.report is not None])
                 await note_signing(session, head, judged)
                 for one in judged:
                     await _take(session, head, work, known, names[one.told.agent], one)
-                await _write_numbers(session, work)
-                await book.write(session, head, work.changes)
+                await book.write(session, head, work.changes, work.numbers)
                 if work.hellos:
                     await book.wake(session)
         self._next = following
@@ -220,14 +218,9 @@ async def _take(
         await _report(session, work, known, agent, told)
     if told.hello is not None:
         work.hellos += 1
-        await _write_numbers(session, work)  # a hello is judged by them
-        await _hello(session, head, work, known, agent, judged)
-
-
-async def _write_numbers(session: Session, work: _Work) -> None:
-    if work.numbers:
-        await take_numbers(session, work.numbers)
+        await numbers.take(session, work.numbers)  # a hello is judged by them
         work.numbers = {}
+        await _hello(session, head, work, known, agent, judged)
 
 
 async def _report(session: Session, work: _Work, known: _Known, agent: KnownAgent, told: Told) -> None:

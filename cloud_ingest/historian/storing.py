@@ -16,6 +16,10 @@ from connectors.model.errors import OffsetMoved
 from connectors.ports.database import Database, Session
 
 PROJECTION: Final = "historian"
+MOVE: Final = (
+    "UPDATE projection SET next_offset=$6, last_ms=$7 "
+    "WHERE projection=$1 AND topic=$2 AND topic_identity=$3 AND partition=$4 AND next_offset=$5"
+)
 REASON_CHARS_MAX: Final = 2000
 
 
@@ -50,15 +54,15 @@ class Place:
 
         Raises ``OffsetMoved`` when the place is not where it was left: another process has this partition now.
         """
-        moved = await session.execute(
-            "UPDATE projection SET next_offset=$6, last_ms=$7 "
-            "WHERE projection=$1 AND topic=$2 AND topic_identity=$3 AND partition=$4 AND next_offset=$5",
-            *self._key,
-            expected,
-            following,
-            last_ms,
-        )
-        if moved != 1:
+        self.moved(await session.execute(MOVE, *self.move_columns(expected, following, last_ms)))
+
+    def move_columns(self, expected: int, following: int, last_ms: int | None) -> list[Any]:
+        """The parameters of ``MOVE``, where it is a part of another statement; ``moved`` judges what came of it."""
+        return [*self._key, expected, following, last_ms]
+
+    def moved(self, count: int) -> None:
+        """Raises ``OffsetMoved`` unless ``MOVE`` has touched one row."""
+        if count != 1:
             raise OffsetMoved(f"partition {self._key[3]} of {self._key[1]} has been taken over by another process")
 
     async def set_back(self, expected: int, offset: int) -> None:

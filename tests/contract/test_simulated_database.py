@@ -12,7 +12,7 @@ from typing import Final
 
 import pytest
 
-from cloud_ingest.commands import audit, audit_heads
+from cloud_ingest.commands import audit, audit_heads, numbers
 from cloud_ingest.historian.nodes import Nodes
 from cloud_ingest.historian.rollup_marks import Mark
 from cloud_ingest.historian.storing import PROJECTION, Copies, Place, read_parked, write
@@ -141,3 +141,8 @@ async def _say_what_is_rare(both: TwoSessions) -> None:
     await place.move(both, 0, 5, 1)
     with pytest.raises(OffsetMoved):
         await place.move(both, 0, 6, 2)
+    head = await audit.move_and_lock_head(both, place, 5, 7, 3)
+    assert head.last is None or head.last.number > 0
+    with pytest.raises(OffsetMoved):
+        await audit.move_and_lock_head(both, place, 5, 8, 3)
+    await numbers.take(both, {(node, "start", "journal"): 3, (node, "start", "other"): 1})

@@ -6,8 +6,10 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
+from cloud_ingest.commands import numbers as numbers_seen
+from cloud_ingest.historian.storing import MOVE
 from connectors.commands.states import ENDED
-from tests.simulation.registry import Answer, row_of, statement
+from tests.simulation.registry import Answer, row_of, run_statement, statement
 from tests.simulation.statements_of_journals import highest
 from tests.simulation.tables import Row, Tables
 
@@ -42,9 +44,16 @@ def _keys(tables: Tables, sql: str, args: Sequence[Any], now_s: float) -> Answer
 
 
 @statement("SELECT number, hash FROM command_audit_head WHERE tenant_id")
-def _audit_head(tables: Tables, sql: str, args: Sequence[Any], now_s: float) -> Answer:
+def _audit_head(tables: Tables, sql: str, args: Sequence[Any], now_s: float) -> list[Row]:
     last = tables.command_audit[-1] if tables.command_audit else {"number": 0, "hash": ""}
     return [{"number": last["number"], "hash": last["hash"]}]
+
+
+@statement("WITH moved AS (UPDATE projection SET next_offset=$6, last_ms=$7 ")
+def _move_and_lock(tables: Tables, sql: str, args: Sequence[Any], now_s: float) -> Answer:
+    moved = run_statement(tables, MOVE, args[:7], now_s)
+    (head,) = _audit_head(tables, sql, args, now_s)
+    return [{**head, "moved": moved}]
 
 
 @statement("WITH written AS (INSERT INTO command_audit")
@@ -73,6 +82,8 @@ def _write_states(tables: Tables, sql: str, args: Sequence[Any], now_s: float) -
         tables.command_states.append({"state_id": len(tables.command_states) + 1, "tenant_id": args[0], **row})
     for command, state, time_ms in zip(*args[23:26], strict=True):
         tables.commands[command] = {**tables.commands[command], "state": state, "changed_ms": time_ms}
+    if numbers := args[27:]:
+        run_statement(tables, numbers_seen.statement(1), numbers, now_s)
     return 1
 
 
