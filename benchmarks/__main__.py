@@ -14,6 +14,7 @@ NAMES = {
     "cloud-ingest": "benchmarks.cloud_ingest",
     "command-latency": "benchmarks.command_latency",
     "command-fleet": "benchmarks.command_fleet",
+    "simulation": "benchmarks.simulation",
 }
 
 
