@@ -22,6 +22,7 @@ from edge_agent.commands.service import Commands
 from edge_agent.commands.targets import Targets
 from edge_agent.commands.telling import Records
 from edge_agent.config.device_files import DeviceFiles
+from edge_agent.config.in_use import ConfigInUse
 from edge_agent.config.models import AgentConfig
 from edge_agent.releases.trial import Releases
 
@@ -31,19 +32,34 @@ class Surroundings:
     """What the program around the agent gives it.
 
     ``restart`` is told when the agent is to end and begin anew, and why; ``files`` are those that the cloud may send
-    other versions of, if it may.
+    other versions of, if it may; ``in_use`` is the configuration with the files that it came from, if it came from any.
     """
 
     restart: Callable[[str], None] = lambda _why: None
     files: DeviceFiles | None = None
+    in_use: ConfigInUse | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class CommandParts:
     """The commands, and what tries other versions of device files, which runs beside them."""
 
+    config: AgentConfig
+    targets: Targets
     commands: Commands
     applying: ApplyFileWork | None
+
+    def adopt(self, config: AgentConfig) -> None:
+        """Another configuration runs: every check that begins from now on is by it."""
+        before, self.config = self.config, config
+        self.targets.adopt(config.devices)
+        executor = self.commands.executor
+        executor.switches = _switches(config)
+        executor.follow_targets()
+        if self.applying is not None:
+            self.applying.adopt(config)
+        if config.observability.log_level != before.observability.log_level:
+            configure_logs(config.observability.log_level, config.observability.log_format)
 
 
 def command_parts(
@@ -56,7 +72,7 @@ def command_parts(
     clock: Clock,
 ) -> CommandParts:
     """The part for commands; ``devices`` are looked at when a command has its turn, and may come later than this."""
-    logs = config.observability
+    logs, targets = config.observability, Targets(config.devices)
     restarting = Restarting(around.restart)
 
     def set_level(level: str) -> None:
@@ -65,7 +81,7 @@ def command_parts(
     def read() -> set[str]:
         return {str(name) for name, device in devices.items() if device.is_read}
 
-    actions = agent_works(restarting, rebirth, set_level, logs.log_level)
+    actions = agent_works(restarting, rebirth, set_level, lambda: parts.config.observability.log_level)
     installing = InstallWork(config, Releases(os.environ), restarting, lambda: sorted(read()))
     actions["install_release"] = installing
     applying = None
@@ -76,9 +92,9 @@ def command_parts(
         journal,
         records,
         LivePlant(devices, clock),
-        Targets(config.devices),
+        targets,
         agent=f"{config.agent.group}/{config.agent.name}",
-        switches=Switches(config.agent.remote_commands, config.agent.commissioning),
+        switches=_switches(config),
         keys_file=config.commands.trusted_keys,
         own_key_file=config.agent.data_dir / KEY_FILE,
         clock=clock,
@@ -91,7 +107,12 @@ def command_parts(
     installing.locks = lambda: commands.operators.locks
     if applying is not None:
         applying.locks, applying.changed = lambda: commands.operators.locks, commands.say_hello
-    return CommandParts(commands, applying)
+    parts = CommandParts(config, targets, commands, applying)
+    return parts
+
+
+def _switches(config: AgentConfig) -> Switches:
+    return Switches(config.agent.remote_commands, config.agent.commissioning)
 
 
 def _elapsed_s() -> float:

@@ -91,5 +91,8 @@ def _modbus() -> Callable[[ModbusDevice, Clock], DeviceDriver]:
 def built_in_drivers() -> Mapping[str, DriverType]:
     """The drivers, by the name that a device file gives them."""
     return MappingProxyType(
-        {"modbus": DriverType(ModbusDevice, _modbus()), "opcua": DriverType(OpcUaDevice, _opcua)},
+        {
+            "modbus": DriverType(ModbusDevice, _modbus()),
+            "opcua": DriverType(OpcUaDevice, _opcua, acts_on=frozenset({"deadband"})),
+        }
     )

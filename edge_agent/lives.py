@@ -23,13 +23,15 @@ from connectors.ports.settings import DriverType
 from edge_agent.buffer.folder_lock import only_one
 from edge_agent.command_parts import Surroundings
 from edge_agent.config.device_files import DeviceFiles
+from edge_agent.config.in_use import ConfigInUse
 from edge_agent.config.models import AgentConfig
 from edge_agent.local_api.server import LocalApi
 from edge_agent.local_api.waiting import WaitingView
-from edge_agent.main import GOODBYE_S_MAX, Agent, cancel_all, facts_of, supervised
+from edge_agent.main import GOODBYE_S_MAX, Agent, cancel_all, supervised
 from edge_agent.observability.agent_events import AgentStopping, MetricsUnavailable
 from edge_agent.observability.metrics import REGISTRY
 from edge_agent.observability.outbox_events import OutboxNotOpened, OutboxRecovered
+from edge_agent.slices import facts_of
 
 RETRY_FIRST_S: Final = 1.0
 RETRY_LONGEST_S: Final = 15.0
@@ -73,10 +75,12 @@ async def run_agent(
     drivers: Mapping[str, DriverType],
     clock: Clock | None = None,
     files: DeviceFiles | None = None,
+    in_use: ConfigInUse | None = None,
 ) -> bool:
     """Run the agent until SIGTERM or SIGINT; then everything that was acquired is on disk.
 
-    ``files`` are those that the cloud may send other versions of. Whether the caller is to begin it anew: a command has
+    ``files`` are those that the cloud may send other versions of; ``in_use`` is ``config`` with the files that it came
+    from, which a reload then reads. Whether the caller is to begin it anew: a command has
     asked for a restart.
 
     It stays, whatever the disk is like: while the outbox cannot be opened nothing is acquired, and ``status`` says why.
@@ -95,7 +99,7 @@ async def run_agent(
         asyncio.create_task(supervised("memory", _give_memory_back), name="memory"),
     ]
     try:
-        await _live(config, drivers, clock, ending, files)
+        await _live(config, drivers, clock, ending, files, in_use)
     finally:
         await cancel_all(beside, GOODBYE_S_MAX)
     return ending.begins_anew
@@ -119,13 +123,19 @@ async def _give_memory_back() -> None:
 
 
 async def _live(
-    config: AgentConfig, drivers: Mapping[str, DriverType], clock: Clock, ending: _Ending, files: DeviceFiles | None
+    config: AgentConfig,
+    drivers: Mapping[str, DriverType],
+    clock: Clock,
+    ending: _Ending,
+    files: DeviceFiles | None,
+    in_use: ConfigInUse | None,
 ) -> None:
     """One life after the other, until it is to end."""
     stop = ending.stop
     back_off = BackOff(RETRY_FIRST_S, RETRY_LONGEST_S)
     with contextlib.ExitStack() as folder:
-        start = _Start(config, drivers, clock, folder, ending, files)
+        start = _Start(config, drivers, clock, folder, ending, files, in_use)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, start.reload)
         suspicion = ""
         while (agent := await start.agent(suspicion)) is not None:
             gc.freeze()  # what was loaded so far stays: the collector need not look at it, now or later
@@ -152,8 +162,11 @@ class _Start:
         folder: contextlib.ExitStack,
         ending: _Ending,
         files: DeviceFiles | None,
+        in_use: ConfigInUse | None,
     ) -> None:
         self._config = config
+        self._in_use = in_use
+        self._agent: Agent | None = None
         self._drivers = drivers
         self._clock = clock
         self._folder = folder
@@ -162,6 +175,11 @@ class _Start:
         self._files = files
         self._stop = ending.stop
         self._view = WaitingView(facts_of(config, clock), config.outbox.path, clock)
+
+    def reload(self) -> None:
+        """SIGHUP: use the files as they are now. Before the agent runs, there is nothing that could."""
+        if self._agent is not None and self._agent.reloading is not None:
+            self._agent.reloading.ask(signal.SIGHUP.name)
 
     async def agent(self, suspicion: str) -> Agent | None:
         """The agent; ``None`` when it is asked to stop before. Raises ``AlreadyRunning``, ``OutboxTooNew``."""
@@ -178,7 +196,7 @@ class _Start:
                     await asyncio.wait([attempt, serving], return_when=asyncio.FIRST_COMPLETED)
                     if serving.done():
                         await serving  # another agent answers at the socket
-                    agent = await attempt
+                    self._agent = agent = await attempt
                     if has_waited:
                         emit(OutboxRecovered())
                     return agent
@@ -198,8 +216,9 @@ class _Start:
             self._folder.enter_context(only_one(self._config.agent.data_dir))
             self._folder.callback(self._stopped)  # while nobody else can have it
             self._holds_folder = True
-        around = Surroundings(self._ending.restart, self._files)
-        return await Agent.assemble(self._config, self._drivers, self._clock, suspicion, around)
+        around = Surroundings(self._ending.restart, self._files, self._in_use)
+        config = self._config if self._in_use is None else self._in_use.config  # a reload may have brought another
+        return await Agent.assemble(config, self._drivers, self._clock, suspicion, around)
 
     def _stopped(self) -> None:
         """It ends: a trial of a device file that nobody watches now was not survived, unless it was asked to end."""

@@ -9,7 +9,6 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Final
 
 from connectors.model.back_off import BackOff
-from connectors.model.delivery import AgentName
 from connectors.model.errors import AlreadyRunning, OutboxDamaged
 from connectors.model.tags import DeviceName
 from connectors.mqtt.session import MqttOptions, MqttSession
@@ -17,30 +16,31 @@ from connectors.observability.events import emit
 from connectors.observability.version import lineside_version
 from connectors.ports.clock import Clock
 from connectors.ports.settings import DeviceSettings, DriverType
-from connectors.sparkplug.birth import CurrentValue, NodeProperty
+from connectors.sparkplug.birth import CurrentValue
 from connectors.sparkplug.delivery import format_epoch
 from connectors.sparkplug.edge_session import Phase
-from edge_agent.acquisition.collector import Collector, CollectorSettings
+from edge_agent.acquisition.collector import Collector
 from edge_agent.acquisition.device import DeviceAcquisition
-from edge_agent.buffer.bounds import OutboxBounds, WhenFull
+from edge_agent.acquisition.running_devices import RunningDevices
 from edge_agent.buffer.feed import Feed
-from edge_agent.buffer.rows import GapReason, Lane, OpenGap
-from edge_agent.buffer.sealing import PLAIN, Sealing
+from edge_agent.buffer.rows import GapReason, OpenGap
+from edge_agent.buffer.sealing import Sealing
 from edge_agent.buffer.writer import OutboxReader, OutboxWriter, check_beside
 from edge_agent.command_parts import CommandParts, Surroundings, command_parts
 from edge_agent.commands.journal_thread import JournalThread
-from edge_agent.config.models import AgentConfig, OutboxSettings, UplinkSettings
+from edge_agent.config.models import AgentConfig, UplinkSettings
 from edge_agent.local_api.command_calls import CommandCalls
 from edge_agent.local_api.file_calls import file_handlers
-from edge_agent.local_api.server import LocalApi
+from edge_agent.local_api.server import Handler, LocalApi
 from edge_agent.local_api.views import AgentFacts, AgentView
 from edge_agent.observability.agent_events import AgentStarted, AgentStopped, Fault
 from edge_agent.observability.outbox_events import BatchesLost, OutboxFailed, OutboxKeyMissing, OutboxSalvaged
 from edge_agent.releases.trial import Releases, missing_of
-from edge_agent.uplink.options import Delivery, UplinkOptions
+from edge_agent.reloading import Reloading, Running
+from edge_agent.slices import bounds, collector_settings, facts_of, uplink_options
+from edge_agent.slices import sealing as sealing_of
 from edge_agent.uplink.uplink import Uplink
 
-WINDOW_BYTES_MAX: Final = 8 * 1024 * 1024
 LAST_COMMIT_S_MAX: Final = 20.0
 LAST_COMMAND_S_MAX: Final = 5.0
 GOODBYE_S_MAX: Final = 5.0
@@ -57,12 +57,13 @@ class Agent:
         writer: OutboxWriter,
         reader: OutboxReader,
         collector: Collector,
-        devices: list[DeviceAcquisition],
+        devices: RunningDevices,
         uplink: Uplink,
         api: LocalApi,
         view: AgentView,
         parts: CommandParts,
         journal: JournalThread,
+        reloading: Reloading | None,
     ) -> None:
         self._writer = writer
         self._reader = reader
@@ -73,6 +74,7 @@ class Agent:
         self._view = view
         self._commands = parts.commands
         self._journal = journal
+        self.reloading = reloading
         self._applying = parts.applying
 
     @classmethod
@@ -88,12 +90,14 @@ class Agent:
 
         Raises ``OutboxUnavailable``, ``OutboxTooNew``.
         """
-        outbox, sealing = config.outbox, _sealing(config.outbox)
+        outbox, sealing = config.outbox, sealing_of(config.outbox)
         now_ms = clock.now_ns() // 1_000_000
-        writer = await OutboxWriter.open(outbox.path, outbox.durability, now_ms, _bounds(outbox), sealing, suspicion)
+        writer = await OutboxWriter.open(outbox.path, outbox.durability, now_ms, bounds(outbox), sealing, suspicion)
         try:
             _report(writer)
-            return await cls._of(config, drivers, clock, writer, sealing, around or Surroundings())
+            agent = await cls._of(config, drivers, clock, writer, sealing, around or Surroundings())
+            _announce(config, writer)
+            return agent
         except BaseException:
             await writer.close()
             raise
@@ -108,39 +112,37 @@ class Agent:
         sealing: Sealing,
         around: Surroundings,
     ) -> Agent:
-        outbox = config.outbox
-        reader = OutboxReader(outbox.path, writer.epoch, sealing, writer.damage)
+        reader = OutboxReader(config.outbox.path, writer.epoch, sealing, writer.damage)
         writer.opens_again_with(reader)
         for key_id in sorted(await writer.call(lambda outbox: outbox.missing_keys)):
             emit(OutboxKeyMissing(key_id))
         feed = Feed(reader, monotonic_s=clock.monotonic_s)
-        collector = Collector(writer, feed, _collector_settings(config), clock)
-        devices: dict[DeviceName, DeviceAcquisition] = {}
-        made = {device.name: drivers[device.driver].create(device, clock) for device in config.devices}
+        collector = Collector(writer, feed, collector_settings(config), clock)
+        devices = RunningDevices(lambda device: supervised(f"device {device.name}", device.run))
         journal = _journal(config, writer, clock)
 
         def rebirth() -> bool:
             return uplink.rebirth()
 
-        parts = command_parts(config, around, journal, collector, devices, rebirth, clock)
-        commands = parts.commands
+        parts = command_parts(config, around, journal, collector, devices.by_name, rebirth, clock)
+        broker = MqttSession(_mqtt_options(config.uplink))
         uplink = Uplink(
-            _uplink_options(config),
-            MqttSession(_mqtt_options(config.uplink)),
+            uplink_options(config),
+            broker,
             writer=writer,
             feed=feed,
             collector=collector,
-            values=lambda name: _values(devices, name),
-            changed=lambda name: devices[name].changed() if name in devices else [],
+            values=lambda name: _values(devices.by_name, name),
+            changed=lambda name: devices.by_name[name].changed() if name in devices.by_name else [],
             clock=clock,
-            commands=commands,
+            commands=parts.commands,
         )
-        for settings in config.devices:
-            name = DeviceName(settings.name)
-            devices[name] = DeviceAcquisition(
-                name,
+
+        def make(settings: DeviceSettings) -> DeviceAcquisition:
+            return DeviceAcquisition(
+                DeviceName(settings.name),
                 settings.tag_names(),
-                made[name],
+                drivers[settings.driver].create(settings, clock),
                 settings.report_rules(),
                 writer=writer,
                 feed=feed,
@@ -150,23 +152,26 @@ class Agent:
                 alarms=settings.alarm_tags(),
                 derived=settings.derived,
             )
-        commands.is_connected = lambda: uplink.state.phase == Phase.BORN.value
-        await _resume(devices, writer, collector)
-        view = AgentView(facts_of(config, clock), list(devices.values()), collector, reader, uplink, clock, commands)
-        own = {"status": view.status, "tags": view.tags, "watch": view.watch}
-        handlers = {**own, **CommandCalls(commands).handlers, **file_handlers(commands, parts.applying)}
-        api = LocalApi(config.local_api.socket, config.local_api.mode, handlers)
-        _announce(config, writer)
+
+        for settings in config.devices:
+            devices.add(make(settings))
+        parts.commands.is_connected = lambda: uplink.state.phase == Phase.BORN.value
+        await _resume(devices.by_name, writer, collector)
+        facts = facts_of(config, clock)
+        view = AgentView(facts, devices.all, collector, reader, uplink, clock, parts.commands, around.in_use)
+        reloading = _reloading(around, devices, make, writer, parts, view, broker, uplink, clock)
+        api = LocalApi(config.local_api.socket, config.local_api.mode, _handlers(view, parts, reloading))
         return cls(
             writer=writer,
             reader=reader,
             collector=collector,
-            devices=list(devices.values()),
+            devices=devices,
             uplink=uplink,
             api=api,
             view=view,
             parts=parts,
             journal=journal,
+            reloading=reloading,
         )
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -185,19 +190,18 @@ class Agent:
         if self._applying is not None:
             serving.append(asyncio.create_task(supervised("device files", self._applying.run), name="device files"))
         sending = asyncio.create_task(supervised("uplink", self._uplink.run), name="uplink")
-        acquiring = [
-            asyncio.create_task(supervised(f"device {device.name}", device.run), name=device.name)
-            for device in self._devices
-        ]
+        if self.reloading is not None:
+            serving.append(asyncio.create_task(supervised("reload", self.reloading.run), name="reload"))
+        self._devices.start()
         stopping = asyncio.create_task(stop.wait(), name="stop")
         failing = asyncio.create_task(damage.found.wait(), name="damage")
         checking = asyncio.create_task(self._check(), name="check of the outbox")
-        missing = missing_of(self._devices, self._uplink.state, Phase.BORN.value)
+        missing = missing_of(self._devices.all, self._uplink.state, Phase.BORN.value)
         proving = asyncio.create_task(supervised("trial", lambda: Releases(os.environ).prove(missing)), name="trial")
-        everything = [collecting, sending, *serving, *acquiring, commanding, stopping, failing]
+        everything = [collecting, sending, *serving, commanding, stopping, failing]
         await asyncio.wait(everything, return_when=asyncio.FIRST_COMPLETED)
         await cancel_all([commanding], LAST_COMMAND_S_MAX)  # before the devices: a pulse that has begun is ended
-        await cancel_all([*acquiring, checking, proving], GOODBYE_S_MAX)
+        await asyncio.gather(self._devices.stop(GOODBYE_S_MAX), cancel_all([checking, proving], GOODBYE_S_MAX))
         if not damage.found.is_set():
             self._collector.stop()
             await asyncio.wait([collecting, failing], timeout=LAST_COMMIT_S_MAX, return_when=asyncio.FIRST_COMPLETED)
@@ -268,9 +272,48 @@ async def cancel_all(tasks: Sequence[asyncio.Task[Any]], longest_s: float) -> No
         await asyncio.wait(tasks, timeout=longest_s)
 
 
+def _reloading(
+    around: Surroundings,
+    devices: RunningDevices,
+    make: Callable[[DeviceSettings], DeviceAcquisition],
+    writer: OutboxWriter,
+    parts: CommandParts,
+    view: AgentView,
+    broker: MqttSession,
+    uplink: Uplink,
+    clock: Clock,
+) -> Reloading | None:
+    """What reloads the files; nothing for an agent that was not started from files."""
+    if around.in_use is None:
+        return None
+
+    def use_brokers(config: AgentConfig) -> None:
+        broker.use(_mqtt_options(config.uplink))
+        uplink.use(config.uplink.brokers)
+
+    def facts(config: AgentConfig) -> AgentFacts:
+        return facts_of(config, clock)
+
+    return Reloading(
+        around.in_use, Running(devices, make, writer, parts, view, facts, use_brokers, around.files), clock
+    )
+
+
+def _handlers(view: AgentView, parts: CommandParts, reloading: Reloading | None) -> dict[str, Handler]:
+    """What the socket answers, by name."""
+    own = {"status": view.status, "tags": view.tags, "watch": view.watch}
+    files = file_handlers(parts.commands, parts.applying)
+    return {
+        **own,
+        **CommandCalls(parts.commands).handlers,
+        **files,
+        **({} if reloading is None else reloading.handlers),
+    }
+
+
 def _announce(config: AgentConfig, writer: OutboxWriter) -> None:
     tags = sum(len(device.tags) + len(device.derived) for device in config.devices)
-    agent, epoch = str(_uplink_options(config).agent), format_epoch(writer.epoch)
+    agent, epoch = str(uplink_options(config).agent), format_epoch(writer.epoch)
     emit(AgentStarted(agent, lineside_version(), epoch, len(config.devices), tags))
 
 
@@ -279,50 +322,9 @@ def _journal(config: AgentConfig, writer: OutboxWriter, clock: Clock) -> Journal
     return JournalThread(config.commands.journal, epoch, lambda: clock.now_ns() // 1_000_000)
 
 
-def _collector_settings(config: AgentConfig) -> CollectorSettings:
-    outbox = config.outbox
-    return CollectorSettings(
-        outbox.commit_interval_s,
-        outbox.samples_pending_max,
-        outbox.pending_bytes_max,
-        config.uplink.packet_bytes_max,
-    )
-
-
 def _values(devices: Mapping[DeviceName, DeviceAcquisition], name: DeviceName) -> dict[int, CurrentValue]:
     device = devices.get(name)
     return {} if device is None else device.values()
-
-
-def _bounds(outbox: OutboxSettings) -> OutboxBounds:
-    policies = {Lane.ALARMS: WhenFull(outbox.when_full_alarms), Lane.SAMPLES: WhenFull(outbox.when_full)}
-    return OutboxBounds(outbox.bytes_max, outbox.age_s_max, outbox.free_disk_bytes_min, outbox.ballast_bytes, policies)
-
-
-def _sealing(outbox: OutboxSettings) -> Sealing:
-    encryption = outbox.encryption
-    return PLAIN if encryption is None else Sealing(encryption.key_bytes(), encryption.previous_key_bytes())
-
-
-def _uplink_options(config: AgentConfig) -> UplinkOptions:
-    uplink = config.uplink
-    properties = (
-        NodeProperty("Properties/Software", "Lineside edge-agent"),
-        NodeProperty("Properties/Version", lineside_version()),
-    )
-    return UplinkOptions(
-        agent=AgentName(config.agent.group, config.agent.name),
-        brokers=uplink.brokers,
-        delivery=Delivery(uplink.delivery),
-        host=uplink.host,
-        wait_for_host=uplink.primary_host,
-        properties=properties,
-        window_batches_max=uplink.window_batches_max,
-        window_bytes_max=WINDOW_BYTES_MAX,
-        resend_after_s=uplink.resend_after_s,
-        backlog_bytes_per_s_max=uplink.backlog_bytes_per_s_max,
-        packet_bytes_max=uplink.packet_bytes_max,
-    )
 
 
 def _mqtt_options(uplink: UplinkSettings) -> MqttOptions:
@@ -337,21 +339,3 @@ def _mqtt_options(uplink: UplinkSettings) -> MqttOptions:
         version=uplink.mqtt_version,
         leave_with_will=True,
     )
-
-
-def facts_of(config: AgentConfig, clock: Clock) -> AgentFacts:
-    """What the configuration says of the agent, for ``status``."""
-    insecure = [f"uplink {url}" for url in config.uplink.brokers if url.startswith("mqtt://")]
-    insecure += [f"device {device.name} {_endpoint(device)}" for device in config.devices if device.is_insecure]
-    return AgentFacts(
-        agent=f"{config.agent.group}/{config.agent.name}",
-        version=lineside_version(),
-        started_ns=clock.now_ns(),
-        commissioning=config.agent.commissioning,
-        insecure=tuple(insecure),
-        endpoints={device.name: (device.driver, _endpoint(device)) for device in config.devices},
-    )
-
-
-def _endpoint(device: DeviceSettings) -> str:
-    return str(getattr(device, "endpoint", ""))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,9 +19,18 @@ from connectors.ports.secrets import SOURCE_IN_CONTEXT, SecretSource
 Model = TypeVar("Model", bound=BaseModel)
 
 
-def read_document(path: Path, where: str) -> Document:
-    """The YAML document in the file ``path``, called ``where`` in messages. Raises ``OSError`` or ``ConfigInvalid``."""
-    return read_yaml(decode_yaml(_file_bytes(path), where), where)
+def nothing_read(_path: Path, _content: bytes) -> None:
+    """For who does not want to know which files are read."""
+
+
+def read_document(path: Path, where: str, read: Callable[[Path, bytes], None] = nothing_read) -> Document:
+    """The YAML document in the file ``path``, called ``where`` in messages. Raises ``OSError`` or ``ConfigInvalid``.
+
+    ``read`` is called with what the file holds, also when that is no YAML.
+    """
+    content = _file_bytes(path)
+    read(path, content)
+    return read_yaml(decode_yaml(content, where), where)
 
 
 def load_settings(path: Path, model: type[Model], *, environ: Mapping[str, str] | None = None) -> Model:

@@ -63,6 +63,10 @@ class MqttSession:
         self._options = options
         self._connection: _Connection | None = None
 
+    def use(self, options: MqttOptions) -> None:
+        """Connect by these from the next time on."""
+        self._options = options
+
     async def connect(self, url: str, will: Message | None, on_message: Callable[[Message], None]) -> BrokerLimits:
         """See ``BrokerSession``."""
         await self.disconnect()

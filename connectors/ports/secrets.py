@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -27,10 +27,14 @@ _HOW: Final = "write a reference to it: ${credential:NAME}, ${file:/path} or ${e
 
 @dataclass(frozen=True, slots=True)
 class SecretSource:
-    """Where references lead: the environment of a process, and the folder that relative file names start from."""
+    """Where references lead: the environment of a process, and the folder that relative file names start from.
+
+    ``read`` is called with each file that a reference leads to, and with what it holds.
+    """
 
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
     folder: Path = field(default_factory=Path)
+    read: Callable[[Path, bytes], None] = lambda _path, _content: None
 
     def resolve(self, reference: str) -> SecretStr:
         """The secret behind ``reference``; one line break at the end of a file does not count.
@@ -47,7 +51,7 @@ class SecretSource:
                 raise ValueError(f"the environment variable {name!r} is not set, or empty")
             return SecretStr(self.environ[name])
         if kind == "file":
-            return _read(self.folder / name)
+            return _read(self.folder / name, self.read)
         folder = self.environ.get("CREDENTIALS_DIRECTORY", "")
         if not folder:
             raise ValueError(
@@ -56,15 +60,16 @@ class SecretSource:
             )
         if "/" in name or name in (".", ".."):
             raise ValueError(f"{name!r} is not the name of a credential; it has no '/'")
-        return _read(Path(folder) / name)
+        return _read(Path(folder) / name, self.read)
 
 
-def _read(path: Path) -> SecretStr:
+def _read(path: Path, read: Callable[[Path, bytes], None]) -> SecretStr:
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             raise ValueError(f"{str(path)!r} is not a file")
         with path.open("rb") as file:
             data = file.read(SECRET_BYTES_MAX + 1)
+        read(path, data)
         text = data.decode()
     except OSError as exc:
         raise ValueError(f"the file {str(path)!r} cannot be read: {exc.strerror}") from exc

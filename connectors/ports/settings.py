@@ -336,7 +336,12 @@ DataTypeSetting = Annotated[DataType, BeforeValidator(DataTypeReader(tuple(DataT
 
 @dataclass(frozen=True, slots=True)
 class DriverType:
-    """A kind of driver: the model of its device entries, and how a driver is made from one."""
+    """A kind of driver: the model of its device entries, and how a driver is made from one.
+
+    ``acts_on`` are the settings of ``TagSettings`` that the driver itself acts on, beside those that say where a tag is
+    and what it is: ``deadband``, say, where the device keeps it. Another value of one of these needs another driver.
+    """
 
     settings: type[DeviceSettings]
     create: Callable[[Any, Clock], DeviceDriver]
+    acts_on: frozenset[str] = frozenset()

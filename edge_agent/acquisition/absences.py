@@ -47,13 +47,30 @@ class Absences:
         self._opened: tuple[str, int, int] | None = None
         self._start_closed: tuple[float, int, int] | None = None  # monotonic; the end by the clock, and as declared
 
-    def resume(self, newest_ns: int | None, stored_ns: int | None) -> None:
-        """A start: what came last before it, by the source's time, and when that was stored."""
+    def resume(
+        self, newest_ns: int | None, stored_ns: int | None, reason: str = GapReason.AGENT_NOT_RUNNING, detail: str = ""
+    ) -> None:
+        """A start: what came last before it, by the source's time, when that was stored, and why none came since."""
         self._to_close = True
         if newest_ns is not None and stored_ns is not None:
             self._newest_ns = min(newest_ns, stored_ns)
             # not by the clock of this start: on a box without a battery it may stand at 1970
-            self._open(GapReason.AGENT_NOT_RUNNING, "", self._newest_ns)
+            self._open(reason, detail, self._newest_ns)
+
+    def go_on_from(self, before: Absences) -> None:
+        """The device is read by another driver from now on: a gap that is open ends with the first sample here."""
+        self._to_close = True
+        self._newest_ns = before._newest_ns
+
+    def reconfigured(self, online_since_ns: int | None, detail: str) -> None:
+        """The device is not read any more as it was, and will be in another way; ``None``: it was not online."""
+        since_ns = online_since_ns if self._newest_ns is None else self._newest_ns
+        if since_ns is not None:
+            self._open(GapReason.RECONFIGURED, detail, min(since_ns, self._clock.now_ns()))
+
+    def given_up(self) -> None:
+        """The device is not read any more at all: what was missing until now is declared, if a gap is open."""
+        self._collector.close_gap(self._device, self._clock.now_ns())
 
     def device_lost(self, online_since_ns: int, detail: str) -> None:
         """The device was online and is not any more."""

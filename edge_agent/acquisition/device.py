@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import traceback
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Final, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from connectors.model.back_off import BackOff
-from connectors.model.datatypes import DataType
 from connectors.model.errors import DeviceUnavailable, OutboxUnavailable
-from connectors.model.quality import BAD, is_good
-from connectors.model.report_by_exception import ReportFilter, ReportRule, with_tags
-from connectors.model.samples import Int32Array, Int64Array, SampleBatch, batch_of_rows
+from connectors.model.report_by_exception import ReportRule
+from connectors.model.samples import Int32Array, Int64Array, SampleBatch
 from connectors.model.tags import DeviceDefinition, DeviceName, TagType
 from connectors.observability.events import emit
 from connectors.ports.clock import Clock
@@ -24,14 +22,18 @@ from connectors.sparkplug.birth import CurrentValue
 from edge_agent.acquisition.absences import Absences
 from edge_agent.acquisition.collector import Collector
 from edge_agent.acquisition.current_values import CurrentValues
+from edge_agent.acquisition.listener import DeviceListener
+from edge_agent.acquisition.parting import last_words, parted
+from edge_agent.acquisition.reporting import Reporting
 from edge_agent.acquisition.told_problems import tell_new_problems
 from edge_agent.acquisition.waiting import Waiting
 from edge_agent.buffer.feed import Feed
-from edge_agent.buffer.rows import Gap, GapReason, Lane
+from edge_agent.buffer.rows import Gap, GapReason
 from edge_agent.buffer.writer import OutboxWriter
 from edge_agent.observability.agent_events import Fault
 from edge_agent.observability.device_events import (
     DeviceConnected,
+    DeviceEnded,
     DeviceLost,
     DriverCounted,
     SamplesAcquired,
@@ -46,20 +48,7 @@ RETRY_LONGEST_S: Final = 30.0
 STEADY_S: Final = 10.0
 """A connection that lasted longer was a good one: the next attempt comes soon again."""
 RELEASE_S: Final = 0.1
-SOURCE_STEP_NS: Final = 100
-"""Source times are told apart by this much (OPC UA Part 6, 5.2.2.5)."""
-
-
-class DeviceListener(Protocol):
-    """Who wants to know that a device came or went: the uplink, for births and deaths."""
-
-    def device_online(self, definition: DeviceDefinition) -> None:
-        """The device is connected, with this definition."""
-        ...
-
-    def device_offline(self, device: DeviceName) -> None:
-        """The device cannot be reached."""
-        ...
+HAND_OVER_S_MAX: Final = 5.0
 
 
 class DeviceAcquisition:
@@ -95,8 +84,6 @@ class DeviceAcquisition:
         self.samples = 0
         self._driver = driver
         self._derived = _derived_tags(tag_names, derived)
-        reports_all = all(rule.reports_all for rule in rules.values())
-        self._filter = None if reports_all else ReportFilter(len(self.tag_names), rules)
         self._holds_back = asyncio.Event()
         self._writer = writer
         self._feed = feed
@@ -105,11 +92,7 @@ class DeviceAcquisition:
         self._clock = clock
         self._aliases = np.full(len(self.tag_names), -1, np.int32)
         self._by_alias: dict[int, int] = {}
-        self._is_alarm = np.zeros(len(self.tag_names), np.bool_)
-        self._is_alarm[list(alarms)] = True
-        self._has_alarms = bool(alarms)
-        self._held_s_max = 0.0
-        self._note_intervals(rules.values())
+        self._use(Reporting(len(self.tag_names), rules, alarms))
         self._in_order = asyncio.Lock()
         self._absences = Absences(name, collector, clock, self._lag_s)
         self._waiting = Waiting(self._lag_s)
@@ -125,11 +108,54 @@ class DeviceAcquisition:
         """Whether it is connected, and has given a good value of any tag since the start."""
         return self.is_online and self.current.has_good()
 
-    def resume(self, definition: DeviceDefinition | None, newest_ns: int | None, stored_ns: int | None) -> None:
-        """Go on after a restart: what an earlier start knew and stored last of this device."""
+    def resume(
+        self,
+        definition: DeviceDefinition | None,
+        newest_ns: int | None,
+        stored_ns: int | None,
+        reason: str = GapReason.AGENT_NOT_RUNNING,
+        detail: str = "",
+    ) -> None:
+        """Go on with what is known of this device from an earlier start, or from before it was taken away.
+
+        ``reason`` says why nothing of it has come since the last that was stored.
+        """
         if definition is not None:
             self._take_definition(definition, ())
-        self._absences.resume(newest_ns, stored_ns)
+        self._absences.resume(newest_ns, stored_ns, reason, detail)
+
+    def go_on_from(self, before: DeviceAcquisition) -> None:
+        """Go on where ``before`` has ended, which has read the same device with other settings."""
+        if before.definition is not None:
+            self._take_definition(before.definition, ())
+        self._absences.go_on_from(before._absences)
+
+    async def adjust(self, rules: Mapping[int, ReportRule], alarms: Sequence[int]) -> None:
+        """Report by other rules from now on, and take other tags for alarms; the first sample of each tag passes."""
+        before = self._reporting
+        self._use(before.with_rules(rules, alarms))
+        await self._store(*before.forget())
+
+    async def end(self, detail: str, *, removed: bool) -> None:
+        """Called when ``run`` was cancelled for good, because the configuration is another one: says so to all.
+
+        What was held back is handed over. ``removed``: the device is not read any more; otherwise what comes until it
+        is read anew is missing.
+        """
+        since_ns, self.online_since_ns = self.online_since_ns, None
+        self.offline_reason = detail
+        emit(DeviceEnded(self.name, removed))
+        if since_ns is not None:
+            self._listener.device_offline(self.name)
+        if removed:
+            self._absences.given_up()
+        else:
+            self._absences.reconfigured(since_ns, detail)
+        try:
+            async with asyncio.timeout(HAND_OVER_S_MAX):  # the disk may stand still; then it is part of the gap
+                await self._store(*self._reporting.forget())
+        except TimeoutError:
+            emit(Fault(f"device {self.name}", "values that were held back are lost: the disk takes nothing", ""))
 
     def values(self) -> dict[int, CurrentValue]:
         """The newest value of each alias, for a birth."""
@@ -209,16 +235,13 @@ class DeviceAcquisition:
         """See ``Acquisition``."""
         if not tags:
             return
-        rules = [tag.rule for tag in tags]
-        self._filter = with_tags(self._filter, len(self.tag_names), rules)
-        self._note_intervals(rules)
+        self._reporting.extend(tags)
+        self._use(self._reporting)
         self.tag_names += tuple(tag.name for tag in tags)
         self.current.extend(len(tags))
         if self._derived is not None:
             self._derived.extend(len(tags))
         self._aliases = np.concatenate([self._aliases, np.full(len(tags), -1, np.int32)])
-        self._is_alarm = np.concatenate([self._is_alarm, np.array([tag.is_alarm for tag in tags], np.bool_)])
-        self._has_alarms = bool(self._is_alarm.any())
 
     async def online(self, types: Sequence[TagType], problems: Sequence[TagProblem]) -> None:
         """See ``Acquisition``."""
@@ -247,11 +270,11 @@ class DeviceAcquisition:
         await self._report(batch, committed)
 
     async def _report(self, batch: SampleBatch, committed: Callable[[], None] | None = None) -> None:
-        reported = batch if self._filter is None else self._filter.select(batch, self._clock.monotonic_s())
+        reported = self._reporting.select(batch, self._clock.monotonic_s())
         if len(reported):
             begun_s = self._clock.monotonic_s()
             behind_ns = round(self._waiting.behind_s(begun_s) * 1e9)
-            await self._store(reported, committed, behind_ns)
+            await self._store(reported, committed=committed, behind_ns=behind_ns)
             self._waiting.waited(begun_s, self._clock.monotonic_s())
             if self.is_online:
                 self._absences.samples_taken(int(reported.time_ns.max()), behind_ns)
@@ -280,30 +303,27 @@ class DeviceAcquisition:
         names = tuple(dict.fromkeys(self.tag_names[index] for index in tags.tolist()))
         self._collector.declare_gap(Gap(self.name, reason, first_ns, last_ns, tags=names, detail=detail))
 
-    async def _store(self, batch: SampleBatch, committed: Callable[[], None] | None = None, behind_ns: int = 0) -> None:
+    async def _store(
+        self, *batches: SampleBatch, committed: Callable[[], None] | None = None, behind_ns: int = 0
+    ) -> None:
         """Hand over to the collector, under the definition of now; in the order of the calls, however long it waits.
 
         When this is cancelled nothing of the batch was taken; so nothing that follows from having it comes before.
         """
+        if not batches:
+            return
         if self.definition is None:
             raise RuntimeError(f"{self.name}: samples came before the tags were bound")
         definition = self.definition.hash
         async with self._in_order:
-            parts = self._by_lane(batch)
+            named = [(batch, batch.with_tags(self._aliases[batch.tag])) for batch in batches]
+            parts = [part for pair in named for part in self._reporting.by_lane(*pair)]
             for lane, part in parts:
                 last = committed if part is parts[-1][1] else None
                 await self._collector.put(self.name, definition, part, last, lane, behind_ns)
-        self.samples += len(batch)
-        emit(SamplesAcquired(self.name, len(batch)))
-
-    def _by_lane(self, batch: SampleBatch) -> list[tuple[Lane, SampleBatch]]:
-        """The samples with their aliases, alarms and others apart."""
-        named = batch.with_tags(self._aliases[batch.tag])
-        if not self._has_alarms or not (alarms := self._is_alarm[batch.tag]).any():
-            return [(Lane.SAMPLES, named)]
-        if alarms.all():
-            return [(Lane.ALARMS, named)]
-        return [(Lane.ALARMS, named.select(alarms)), (Lane.SAMPLES, named.select(~alarms))]
+        count = sum(map(len, batches))
+        self.samples += count
+        emit(SamplesAcquired(self.name, count))
 
     async def _release_held(self) -> None:
         """Hand over values that a minimum interval has held back.
@@ -314,8 +334,7 @@ class DeviceAcquisition:
         await self._holds_back.wait()
         while True:
             await asyncio.sleep(RELEASE_S)
-            for batch in self._filter.released(self._clock.monotonic_s()) if self._filter is not None else ():
-                await self._store(batch)
+            await self._store(*self._reporting.released(self._clock.monotonic_s()))
 
     async def _part_with_tags(self, types: Sequence[TagType], problems: Sequence[TagProblem]) -> None:
         """The last word on tags that had a type and have it no more, under the definition that they had it in.
@@ -323,29 +342,12 @@ class DeviceAcquisition:
         A value that was held back is handed over. A tag that has a problem now gets a sample without value, so that
         nobody takes its last value for the present one.
         """
-        still = {(tag.name, tag.datatype) for tag in types}
-        indices = {name: index for index, name in enumerate(self.tag_names)}
-        metrics = () if self.definition is None else self.definition.metrics
-        gone = {
-            indices[metric.name]: metric
-            for metric in metrics
-            if metric.name in indices and (metric.name, metric.datatype) not in still
-        }
+        gone = parted(self.tag_names, self.definition, types)
         if not gone:
             return
-        for batch in () if self._filter is None else self._filter.forget(gone):
-            await self._store(batch)
-        qualities = {problem.tag: problem.quality for problem in problems}
+        await self._store(*self._reporting.forget(gone))
         newest_ns = self.current.times_ns(np.array(list(gone), np.int32)).tolist()
-        rows: dict[DataType, list[tuple[int, int, None, int]]] = {}
-        for (index, metric), before_ns in zip(gone.items(), newest_ns, strict=True):
-            quality = qualities.get(metric.name)
-            if quality is not None:
-                time_ns = max(self._clock.now_ns(), before_ns + SOURCE_STEP_NS)
-                row = (index, time_ns, None, BAD if is_good(quality) else quality)
-                rows.setdefault(metric.datatype, []).append(row)
-        for datatype, of_type in rows.items():
-            batch = batch_of_rows(datatype, of_type)
+        for batch in last_words(gone, newest_ns, problems, self._clock.now_ns()):
             self.current.update(batch)
             await self._store(batch)
 
@@ -379,17 +381,15 @@ class DeviceAcquisition:
             return
         self._listener.device_offline(self.name)
         self._absences.device_lost(since_ns, reason)
-        for batch in () if self._filter is None else self._filter.forget():
-            await self._store(batch)
+        await self._store(*self._reporting.forget())
 
-    def _note_intervals(self, rules: Iterable[ReportRule]) -> None:
-        """Values are held back where a tag has a minimum interval."""
-        self._held_s_max = max([self._held_s_max, *(rule.interval_s_min for rule in rules)])
-        if self._held_s_max > 0:
+    def _use(self, reporting: Reporting) -> None:
+        self._reporting = reporting
+        if reporting.held_s_max > 0:
             self._holds_back.set()
 
     def _lag_s(self) -> float:
-        return max(self._driver.lag_s_max, self._held_s_max)
+        return max(self._driver.lag_s_max, self._reporting.held_s_max)
 
 
 def _derived_tags(tag_names: Sequence[str], derived: Sequence[DerivedTagSettings]) -> DerivedTags | None:

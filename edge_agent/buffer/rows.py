@@ -84,6 +84,7 @@ class GapReason:
     CLOCK_SET = "clock_set"
     DEVICE_OVERFLOW = "device_overflow"
     POLLED_LATE = "polled_late"
+    RECONFIGURED = "reconfigured"
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,20 +66,24 @@ def run(config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Run the agent in the foreground, until it is told to stop (SIGTERM, Ctrl-C)."""
     gc.disable()  # a start makes a million objects that all stay; the agent turns it on when it has started
     from connectors.observability.logs import configure_logs
+    from connectors.ports.clock import SystemClock
     from edge_agent.buffer.folder_lock import is_held
     from edge_agent.config.device_files import DeviceFiles
+    from edge_agent.config.in_use import ConfigInUse
     from edge_agent.config.starting import load_for_start
     from edge_agent.drivers import built_in_drivers
     from edge_agent.lives import run_agent
 
     drivers = built_in_drivers()
     try:
-        settings, notes = load_for_start(config, drivers, is_held)
+        loaded, notes = load_for_start(config, drivers, is_held)
+        settings = loaded.config
         configure_logs(settings.observability.log_level, settings.observability.log_format)
         for note in notes:
             typer.echo(note, err=True)
         files = DeviceFiles(config, settings.agent.data_dir, drivers, include=settings.include)
-        begins_anew = asyncio.run(run_agent(settings, drivers, files=files))
+        in_use = ConfigInUse(config, drivers, loaded, SystemClock())
+        begins_anew = asyncio.run(run_agent(settings, drivers, files=files, in_use=in_use))
     except ConfigInvalid as exc:
         print_problems(exc)
         raise typer.Exit(EXIT_PROBLEM) from exc
@@ -239,7 +243,7 @@ def fail(message: str, code: int) -> NoReturn:
 
 def main() -> None:
     """Entry point of the console script."""
-    from edge_agent.cli import audit, buffer, device_files, enrol, operate, releases, trust
+    from edge_agent.cli import audit, buffer, device_files, enrol, operate, releases, reload, trust
 
     app.add_typer(buffer.app, name="buffer")
     app.add_typer(audit.app, name="audit")
@@ -248,4 +252,5 @@ def main() -> None:
     operate.add_to(app)
     app.command()(enrol.enrol)
     app.command()(releases.releases)
+    app.command()(reload.reload)
     app()

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from connectors.configuration.setting_names import counted
+from edge_agent.cli.configuration_lines import configuration_lines
 from edge_agent.cli.terminal import Sentence
 from edge_agent.cli.words import clock_time, duration, quality_text, size
 
@@ -42,6 +43,7 @@ def status_screen(status: dict[str, Any]) -> RenderableType:
         lines += _device_lines(device)
     lines += [Text(), *_uplink_lines(status["uplink"]), *_outbox_lines(status["outbox"])]
     lines += _command_lines(status.get("commands"))
+    lines += configuration_lines(status.get("configuration"))
     lines.append(Sentence("promise  ", status["promise"], "dim"))
     lines += [Sentence("insecure ", text, "yellow") for text in insecure_sentences(status)]
     return Group(*lines)

@@ -90,7 +90,10 @@ def _by(command: Command) -> str:
 
 
 def agent_works(
-    restarting: Restarting, rebirth: Callable[[], bool], set_level: Callable[[str], None], usual_level: str
+    restarting: Restarting,
+    rebirth: Callable[[], bool],
+    set_level: Callable[[str], None],
+    usual_level: Callable[[], str],
 ) -> dict[str, AgentWork]:
     """Who does what, by the action's ``do``."""
     return {
@@ -150,9 +153,9 @@ class RebirthWork:
 
 
 class LogLevelWork:
-    """Sets the level of the log for a time. ``usual`` is that of the agent's file, to which it returns."""
+    """Sets the level of the log for a time. ``usual`` says that of the agent's file, to which it returns."""
 
-    def __init__(self, set_level: Callable[[str], None], usual: str) -> None:
+    def __init__(self, set_level: Callable[[str], None], usual: Callable[[], str]) -> None:
         self._set_level = set_level
         self._usual = usual
         self._end: asyncio.TimerHandle | None = None
@@ -172,14 +175,14 @@ class LogLevelWork:
         self._end = asyncio.get_running_loop().call_later(action.for_s, self._ended)
         emit(LogLevelChanged(action.level, action.for_s))
         self._set_level(action.level)
-        return Outcome(CommandState.SUCCEEDED, f"for {action.for_s} s, then {self._usual} again")
+        return Outcome(CommandState.SUCCEEDED, f"for {action.for_s} s, then {self._usual()} again")
 
     def _ended(self) -> None:
         self._end = None
-        self._set_level(self._usual)
-        emit(LogLevelChanged(self._usual, 0))
+        self._set_level(self._usual())
+        emit(LogLevelChanged(self._usual(), 0))
 
     async def recovered(self, _command: Command) -> Outcome | None:
         """See ``AgentWork``."""
-        said = f"the agent ended while it was done, and has begun anew with {self._usual}, the level of its file"
+        said = f"the agent ended while it was done, and has begun anew with {self._usual()}, the level of its file"
         return Outcome(CommandState.FAILED, said)

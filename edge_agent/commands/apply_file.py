@@ -87,6 +87,10 @@ class ApplyFileWork:
         self.now: tuple[FileNow, ...] = ()
         """The files as they were looked at last."""
 
+    def adopt(self, running: AgentConfig) -> None:
+        """Another configuration runs, without a restart."""
+        self._running = running
+
     async def run(self) -> None:
         """Bring a trial to its end, whatever the journal is like; then look at the files now and then."""
         try:

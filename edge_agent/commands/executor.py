@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import traceback
 from collections import OrderedDict, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -30,6 +30,7 @@ from edge_agent.commands.journal_rows import Command, Lock, ended_with, target_o
 from edge_agent.commands.journal_thread import JournalAccess
 from edge_agent.commands.plant import Plant, read_anew
 from edge_agent.commands.targets import Refused, Targets
+from edge_agent.commands.turns import FOR_AGENT, Turns
 from edge_agent.commands.work import Work
 from edge_agent.commands.writing import Outcome
 from edge_agent.observability.agent_events import Fault
@@ -42,10 +43,6 @@ UNAPPROVED_MAX: Final = 32
 ARMED_MAX: Final = 256
 SETTLE_S: Final = 1.0
 """How often an end that the journal has not taken is offered to it again, and what waits for approval looked at."""
-FOR_AGENT: Final = ""
-"""The queue of what is for the agent itself."""
-NOWHERE: Final = "#"
-"""The queue of commands to devices that there are not: their checks say so. No device can be called so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,16 +82,13 @@ class Executor:
         self._journal = journal
         self._plant = plant
         self._targets = targets
-        self._switches = switches
+        self.switches = switches
         self._cloud_now = cloud_now
         self._locks = locks
         self._told = told
         self._clock = clock
         self.work = Work(journal, plant, targets, clock, actions)
-        self._queues: dict[str, deque[Command]] = {
-            name: deque() for name in (*targets.devices, FOR_AGENT, NOWHERE)
-        }  # HELD_MAX in all
-        self._free = {name: asyncio.Event() for name in self._queues}
+        self._turns = Turns(targets.devices, self._serve)
         self._held: dict[str, Command] = {}
         self._unapproved: dict[str, Command] = {}
         self._begun: set[str] = set()
@@ -102,7 +96,6 @@ class Executor:
         self._armed: OrderedDict[str, tuple[Action, float]] = OrderedDict()
         self._written_s: dict[str, float] = {}
         self._unsettled: deque[_End] = deque(maxlen=HELD_MAX)
-        self._wake = {name: asyncio.Event() for name in self._queues}
         self._ended: dict[str, asyncio.Future[None]] = {}
         self.gate = Gate()
         self.blocked_reason = ""
@@ -127,18 +120,14 @@ class Executor:
 
     def free(self, *devices: str) -> None:
         """What an earlier start has left open of these devices is settled: from now on commands to them are done."""
-        for device in devices or self._free:
-            if device in self._free:
-                self._free[device].set()
+        self._turns.free(*devices)
 
     def reset(self) -> None:
         """Let go of everything, before a start or after a defect: the journal has it, and the recovery finds it."""
         self.gate.reset()
         for id_ in list(self._held):
             self._forget(id_)
-        for device, queue in self._queues.items():
-            queue.clear()
-            self._free[device].clear()
+        self._turns.clear()
 
     async def resume(self) -> None:
         """Learn from the journal when targets were written last. Raises ``JournalUnavailable``."""
@@ -153,9 +142,7 @@ class Executor:
         device = command.envelope.action.device
         self._held[command.id] = command
         self._approvers[command.id] = approvers
-        queue = device if device in self._queues else NOWHERE
-        self._queues[queue].append(command)
-        self._wake[queue].set()
+        self._turns.put(device, command)
         COMMANDS_WAITING.set(len(self._held))
 
     async def ended(self, command: Command) -> Command:
@@ -195,33 +182,40 @@ class Executor:
 
     async def run(self) -> None:
         """Work until cancelled."""
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._settle_forever(), name="commands settle")
-            for device in self._queues:
-                tasks.create_task(self._serve(device), name=f"commands {device}")
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._settle_forever(), name="commands settle")
+                self._turns.serve_all(tasks)
+        finally:
+            self._turns.serve_none()
+
+    def busy(self, devices: Container[str]) -> list[str]:
+        """The targets of commands that are being done on one of these devices."""
+        held = [self._held[id_] for id_ in sorted(self._begun) if id_ in self._held]
+        return [command.target for command in held if command.envelope.action.device in devices]
+
+    def follow_targets(self) -> None:
+        """The devices are others from now on; none that is gone is ``busy``."""
+        self._turns.follow(self._targets.devices)
 
     # -- one command ------------------------------------------------------------------------------------------------
 
     async def _serve(self, device: str) -> None:
-        queue, wake = self._queues[device], self._wake[device]
-        await self._free[device].wait()
         while True:
-            await wake.wait()
-            wake.clear()
-            while queue:
-                if device != FOR_AGENT:
-                    await self.gate.passed()
-                command = queue.popleft()
-                if command.id not in self._held or command.id in self._unapproved:
-                    continue  # cancelled meanwhile
-                try:
-                    await self._do(command)
-                except StateGoesBack:
-                    self._forget(command.id)  # it has ended meanwhile: a journal that was begun anew gave it up
-                except Exception as exc:  # a defect must not end the others: the journal says how far it came
-                    emit(Fault("commands", f"{type(exc).__name__}: {exc}", traceback.format_exc()))
-                    await self._end_badly(command, exc)
-                self.gate.open(command.id)  # it is here, so the agent does not end for it
+            await self._turns.wait_for_one(device)
+            if device != FOR_AGENT:
+                await self.gate.passed()
+            command = self._turns.take(device)
+            if command.id not in self._held or command.id in self._unapproved:
+                continue  # cancelled meanwhile
+            try:
+                await self._do(command)
+            except StateGoesBack:
+                self._forget(command.id)  # it has ended meanwhile: a journal that was begun anew gave it up
+            except Exception as exc:  # a defect must not end the others: the journal says how far it came
+                emit(Fault("commands", f"{type(exc).__name__}: {exc}", traceback.format_exc()))
+                await self._end_badly(command, exc)
+            self.gate.open(command.id)  # it is here, so the agent does not end for it
 
     async def _do(self, command: Command) -> None:
         self._begun.add(command.id)
@@ -300,8 +294,8 @@ class Executor:
         written_s = self._written_s.get(target_of(envelope))
         return Situation(
             cloud_now=self._cloud_now(),
-            remote_commands=self._switches.remote_commands,
-            commissioning=self._switches.commissioning,
+            remote_commands=self.switches.remote_commands,
+            commissioning=self.switches.commissioning,
             locks=self._locks(),
             datatypes=self._plant.datatypes(envelope.action.device),
             since_write_s=None if written_s is None else now_s - written_s,

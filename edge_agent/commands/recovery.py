@@ -16,13 +16,14 @@ from connectors.commands.states import CommandState
 from connectors.model.tags import TagName
 from connectors.ports.clock import Clock
 from connectors.ports.device import Reading, Value
-from edge_agent.commands.executor import FOR_AGENT, NOWHERE, Executor
+from edge_agent.commands.executor import Executor
 from edge_agent.commands.journal_file import JournalUnavailable
 from edge_agent.commands.journal_reading import StateGoesBack
 from edge_agent.commands.journal_rows import Command
 from edge_agent.commands.journal_thread import JournalAccess
 from edge_agent.commands.plant import Plant
 from edge_agent.commands.targets import Refused, Targets
+from edge_agent.commands.turns import FOR_AGENT, NOWHERE
 from edge_agent.commands.writing import Holds, Outcome, read_now, resolved
 
 DEVICE_S_MAX: Final = 120.0

@@ -104,7 +104,6 @@ class Commands:
         self._hellos = 0
         self._audit_known = 0
         self._authority = Authority(agent, NO_JOURNAL, 0)
-        self.switches = switches
         self.problem = "the command journal is not open yet"
         self.telling = Telling(journal, records, self._own_key.sealed)
         self.executor = Executor(
@@ -148,6 +147,11 @@ class Commands:
     def own_key_problem(self) -> str:
         """Why the agent's own key cannot be used; empty when it can, or there is none."""
         return self._own_key.problem
+
+    @property
+    def switches(self) -> Switches:
+        """What the agent's file says of commands."""
+        return self.executor.switches
 
     # -- CommandListener ---------------------------------------------------------------------------------------------
 

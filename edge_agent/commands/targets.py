@@ -47,6 +47,10 @@ class Targets:
     """The devices of an agent, as commands see them."""
 
     def __init__(self, devices: Iterable[DeviceSettings]) -> None:
+        self.adopt(devices)
+
+    def adopt(self, devices: Iterable[DeviceSettings]) -> None:
+        """From now on these are the devices, for every check that begins."""
         self.devices: Mapping[str, DeviceSettings] = {device.name: device for device in devices}
         writable = ((name, tag) for name, device in self.devices.items() for tag in device.tags if tag.writable)
         self._writable = {(name, tag.name): tag for name, tag in writable}  # of thousands of tags, a few

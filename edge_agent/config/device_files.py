@@ -63,6 +63,11 @@ class DeviceFiles:
         """Files with a name that is no UTF-8, or too long for a report: they are read, and nothing is told of them."""
         self._loaded = {name: self._sha256(name) for name in self._names()}
 
+    def adopt(self, include: tuple[str, ...], contents: Mapping[Path, str]) -> None:
+        """Other contents are loaded, without a restart; by their resolved paths."""
+        self._include = include
+        self._loaded = {name: contents.get(self.store.path(name).resolve(), "") for name in self._names()}
+
     def naming_problem(self, name: str, include: tuple[str, ...]) -> str:
         """Why there can be no device file ``name``; empty when there can."""
         path = self.store.path(name)

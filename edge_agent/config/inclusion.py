@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Final
 
 from connectors.configuration.explain import problem_at, unknown_key, wrong_type
-from connectors.configuration.files import read_document
+from connectors.configuration.files import nothing_read, read_document
 from connectors.configuration.setting_names import listed, shown
 from connectors.configuration.yaml_nodes import Document, decode_yaml, read_yaml
 from connectors.model.errors import ConfigInvalid, Problem
@@ -26,15 +27,19 @@ class Inclusion:
     """Reads the files, each once. ``instead`` are contents by resolved path, whether or not the files are there.
 
     What is wrong goes to ``report``; of a mistake in an entry of ``include``, the other entries are read all the same.
+    ``read`` is called with each file and with what it holds.
     """
 
     path: Path
     instead: Mapping[Path, bytes]
     report: Callable[[Problem], None]
+    read: Callable[[Path, bytes], None] = nothing_read
     names: list[str] = field(default_factory=list)
     """Of every file that was looked into, in this order, as messages name it."""
     paths: list[Path] = field(default_factory=list)
     """The same files, resolved."""
+    patterns: list[tuple[Path, str]] = field(default_factory=list)
+    """Every entry of ``include``, with the folder that it starts from."""
     _is_full: bool = False
 
     def read_main(self) -> Document | None:
@@ -62,6 +67,7 @@ class Inclusion:
                 if len(way) > 1:
                     self.report(wrong_type(document, ("include", at), "text"))
                 continue
+            self.patterns.append((folder, pattern))
             try:
                 paths = _matching(folder, pattern)
             except SettingInvalid as exc:
@@ -101,7 +107,9 @@ class Inclusion:
         self.paths.append(resolved)
         try:
             given = self.instead.get(resolved)
-            document = read_document(path, where) if given is None else read_yaml(decode_yaml(given, where), where)
+            document = (
+                read_document(path, where, self.read) if given is None else read_yaml(decode_yaml(given, where), where)
+            )
         except OSError as exc:
             self.report(Problem(where, 0, 0, f"the file cannot be read: {exc.strerror or exc}."))
             return None
@@ -132,6 +140,15 @@ class Inclusion:
             elif key not in INCLUDED_KEYS:
                 self.report(unknown_key(document, (key,), INCLUDED_KEYS))
         return True
+
+
+def included_now(patterns: Iterable[tuple[Path, str]]) -> set[Path]:
+    """The files, resolved, that entries of ``include`` mean now; see ``Inclusion.patterns``."""
+    found: set[Path] = set()
+    for folder, pattern in patterns:
+        with contextlib.suppress(SettingInvalid):
+            found.update(path.resolve() for path in _matching(folder, pattern))
+    return found
 
 
 def _matching(folder: Path, pattern: str) -> list[Path]:

@@ -6,6 +6,7 @@ driver, and the sections of the agent are checked whatever the devices are like.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -51,11 +52,17 @@ def load_config(
 
 @dataclass(frozen=True, slots=True)
 class LoadedConfig:
-    """A configuration, the files (resolved) that were read for it, and by device the references to secrets."""
+    """A configuration, the files (resolved) that were read for it, and by device the references to secrets.
+
+    ``contents`` has the SHA-256 of what each file held when it was read, those of secrets included; ``patterns`` are
+    the entries of ``include``, with the folders that they start from.
+    """
 
     config: AgentConfig
     files: tuple[Path, ...]
     secrets: Secrets
+    contents: Mapping[Path, str]
+    patterns: tuple[tuple[Path, str], ...]
 
 
 def load_with_origins(
@@ -65,21 +72,26 @@ def load_with_origins(
     environ: Mapping[str, str] | None = None,
     files_checked: bool = False,
     instead: Mapping[Path, bytes] | None = None,
+    contents: dict[Path, str] | None = None,
 ) -> LoadedConfig:
     """The configuration in the file ``path`` and in the files that it includes, secrets resolved.
 
     ``drivers`` are the known drivers by name; ``environ`` is where ``${env:…}`` and systemd's credentials are looked
     up (this process's own environment unless said otherwise). With ``files_checked`` a certificate or key that cannot
     be read now is a problem; a running agent rather acquires, and says so until the file is there. ``instead`` are
-    contents that included files would have, by their resolved paths, whether or not they are there now. Raises
-    ``ConfigInvalid`` with all problems, in the order of the files and lines, or the first ``PROBLEMS_MAX`` of them and
-    how many there are besides.
+    contents that included files would have, by their resolved paths, whether or not they are there now. ``contents``
+    is filled as that of ``LoadedConfig``, also when the configuration is not valid. Raises ``ConfigInvalid`` with all
+    problems, in the order of the files and lines, or the first ``PROBLEMS_MAX`` of them and how many there are besides.
     """
-    loading = _Loading(path, drivers, os.environ if environ is None else environ, files_checked, instead or {})
+    environ, contents = os.environ if environ is None else environ, {} if contents is None else contents
+    loading = _Loading(path, drivers, environ, contents, files_checked, instead or {})
     config = loading.load()
     if loading.problems or config is None:
         raise ConfigInvalid(loading.sorted_problems())
-    return LoadedConfig(config, tuple(loading.inclusion.paths), loading.secrets)
+    inclusion = loading.inclusion
+    return LoadedConfig(
+        config, tuple(inclusion.paths), loading.secrets, contents, tuple(dict.fromkeys(inclusion.patterns))
+    )
 
 
 @dataclass(slots=True)
@@ -87,6 +99,7 @@ class _Loading:
     path: Path
     drivers: Mapping[str, DriverType]
     environ: Mapping[str, str]
+    contents: dict[Path, str]
     files_checked: bool = False
     instead: Mapping[Path, bytes] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
@@ -96,7 +109,10 @@ class _Loading:
     _tags: dict[str, set[str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.inclusion = Inclusion(self.path, self.instead, self.problems.append)
+        self.inclusion = Inclusion(self.path, self.instead, self.problems.append, self._note)
+
+    def _note(self, path: Path, content: bytes) -> None:
+        self.contents[path.resolve()] = hashlib.sha256(content).hexdigest()
 
     def load(self) -> AgentConfig | None:
         """The configuration; when there are ``problems``, what is returned means nothing."""
@@ -148,7 +164,7 @@ class _Loading:
     def _context(self) -> dict[str, Any]:
         folder = self.path.parent
         return {
-            SOURCE_IN_CONTEXT: SecretSource(self.environ, folder),
+            SOURCE_IN_CONTEXT: SecretSource(self.environ, folder, self._note),
             FOLDER_IN_CONTEXT: folder,
             FILES_CHECKED_IN_CONTEXT: self.files_checked,
         }

@@ -233,6 +233,16 @@ class ObservabilitySettings(Settings):
     metrics: MetricsSettings | None = None
 
 
+class ReloadSettings(Settings):
+    """What happens when somebody changes the files of a running agent; ``edge-agent reload`` works in any case."""
+
+    watch: Annotated[bool, Field(description="Reload by itself when a file has changed and is valid")] = False
+    settle_s: Annotated[
+        Duration,
+        Field(alias="settle", ge=0.1, le=3600, description="With watch: files have been left alone for so long"),
+    ] = 2.0
+
+
 class AgentConfig(Settings):
     """The whole configuration of an agent."""
 
@@ -245,6 +255,7 @@ class AgentConfig(Settings):
     ] = None
     local_api: Annotated[LocalApiSettings, Field(validate_default=True)] = LocalApiSettings()
     observability: ObservabilitySettings = ObservabilitySettings()
+    reload: ReloadSettings = ReloadSettings()
     include: Annotated[
         tuple[str, ...],
         Field(max_length=1000, description="Further files with 'devices', e.g. devices/*.yaml; relative to this file"),

@@ -8,14 +8,13 @@ from pathlib import Path
 from connectors.model.errors import ConfigInvalid
 from connectors.ports.settings import DriverType
 from edge_agent.config.file_store import FileStore
-from edge_agent.config.load import load_config
-from edge_agent.config.models import AgentConfig
+from edge_agent.config.load import LoadedConfig, load_with_origins
 from edge_agent.config.places import data_dir
 
 
 def load_for_start(
     path: Path, drivers: Mapping[str, DriverType], is_held: Callable[[Path], bool]
-) -> tuple[AgentConfig, list[str]]:
+) -> tuple[LoadedConfig, list[str]]:
     """The configuration, and what there is to say of device files, in sentences.
 
     With a file on trial that makes it invalid, it is that with the file before. What the disk does not let be put back
@@ -26,14 +25,14 @@ def load_for_start(
     folder = data_dir(path)
     store = FileStore(path.parent, folder)
     if is_held(folder):
-        return load_config(path, drivers), notes
+        return load_with_origins(path, drivers), notes
     try:
         trial = store.before_start()
     except OSError as exc:
         notes.append(f"the device files on trial cannot be looked after: {exc}")
         trial = None
     try:
-        return load_config(path, drivers), notes
+        return load_with_origins(path, drivers), notes
     except ConfigInvalid as exc:
         if trial is None:
             raise
@@ -43,4 +42,4 @@ def load_for_start(
         except OSError as failed:
             raise exc from failed
         notes.append(f"{trial.name} version {trial.version} is put back: {said}")
-    return load_config(path, drivers), notes
+    return load_with_origins(path, drivers), notes

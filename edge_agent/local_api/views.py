@@ -6,7 +6,7 @@ import asyncio
 import base64
 import math
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -21,6 +21,7 @@ from edge_agent.acquisition.device import DeviceAcquisition
 from edge_agent.buffer.set_aside import damaged_files
 from edge_agent.buffer.writer import OutboxReader
 from edge_agent.commands.service import Commands
+from edge_agent.config.in_use import ConfigInUse
 from edge_agent.local_api.command_status import commands_status, lock_of
 from edge_agent.local_api.outbox_files import outbox_files, waiting_bytes
 from edge_agent.observability.metrics import (
@@ -49,7 +50,7 @@ PROMISES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class AgentFacts:
-    """What does not change while the agent runs."""
+    """What changes only with the configuration."""
 
     agent: str
     version: str
@@ -66,15 +67,17 @@ class AgentView:
     def __init__(
         self,
         facts: AgentFacts,
-        devices: Sequence[DeviceAcquisition],
+        devices: Collection[DeviceAcquisition],
         collector: Collector,
         reader: OutboxReader,
         uplink: Uplink,
         clock: Clock,
         commands: Commands | None = None,
+        in_use: ConfigInUse | None = None,
     ) -> None:
         self._commands = commands
-        self._facts = facts
+        self._in_use = in_use
+        self.facts = facts
         self._devices = devices
         self._collector = collector
         self._reader = reader
@@ -87,7 +90,7 @@ class AgentView:
         """Keep what rates and gauges are computed from."""
         while True:
             self._history.append((self._clock.monotonic_s(), {device.name: device.samples for device in self._devices}))
-            for device in self._devices:
+            for device in list(self._devices):
                 device.measure_driver()
             status = await self._reader.status()
             OUTBOX_BATCHES.set(status.batches)
@@ -106,7 +109,7 @@ class AgentView:
         outbox = await self._reader.status()
         waiting = await asyncio.to_thread(waiting_bytes, self._reader.path)
         files = outbox_files(self._reader.path)
-        facts, uplink = self._facts, self._uplink
+        facts, uplink = self.facts, self._uplink
         now_ns = self._clock.now_ns()
         relief = self._collector.relief
         yield {
@@ -121,6 +124,7 @@ class AgentView:
             "promise": PROMISES[uplink.options.delivery],
             "insecure": list(facts.insecure),
             "commands": commands_status(self._commands),
+            "configuration": None if self._in_use is None else self._in_use.status.to_json(),
             "devices": [self._device(device) for device in self._devices],
             "uplink": {
                 "broker": uplink.state.broker,
@@ -186,7 +190,7 @@ class AgentView:
             await asyncio.sleep(interval_s)
 
     def _device(self, device: DeviceAcquisition) -> dict[str, Any]:
-        driver, endpoint = self._facts.endpoints[device.name]
+        driver, endpoint = self.facts.endpoints[device.name]
         return {
             "device": device.name,
             "driver": driver,
@@ -208,7 +212,7 @@ class AgentView:
             return 0.0
         then_s, counts = self._history[0]
         span_s = self._clock.monotonic_s() - then_s
-        return round((device.samples - counts[device.name]) / span_s, 1) if span_s > 0 else 0.0
+        return round((device.samples - counts.get(device.name, 0)) / span_s, 1) if span_s > 0 else 0.0
 
     def _tags(self, device: DeviceAcquisition, search: str) -> list[dict[str, Any]]:
         problems = {str(problem.tag): problem for problem in device.problems}
@@ -247,7 +251,7 @@ class AgentView:
     def _chosen(self, args: Mapping[str, Any]) -> Sequence[DeviceAcquisition]:
         wanted = args.get("device")
         if not wanted:
-            return self._devices
+            return list(self._devices)
         chosen = [device for device in self._devices if device.name == wanted]
         if not chosen:
             known = ", ".join(device.name for device in self._devices)

@@ -49,6 +49,22 @@ class DeviceLost(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class DeviceEnded(Event):
+    """A device is not read any more as it was: the configuration has changed. ``removed``: nor in any other way."""
+
+    device: str
+    removed: bool
+
+    def measure(self) -> None:
+        """See ``Event``."""
+        DEVICE_ONLINE.labels(self.device).set(0)
+        if self.removed:
+            DEVICE_ONLINE.remove(self.device)
+            TAG_PROBLEMS.labels(self.device).set(0)
+            TAG_PROBLEMS.remove(self.device)
+
+
+@dataclass(frozen=True, slots=True)
 class TagsBound(Event):
     """The tags of a connected device have changed: some have become known, or have got a problem."""
 

@@ -102,3 +102,10 @@ JOURNAL_BLOCKED: Final = Gauge(
     "lineside_command_journal_blocked", "1 while the command journal cannot be written", registry=REGISTRY
 )
 LINES_LOCKED: Final = Gauge("lineside_lines_locked", "Lines that operators have locked", registry=REGISTRY)
+CONFIG_IN_SYNC: Final = Gauge(
+    "lineside_configuration_in_sync", "1 while the files say what the agent runs with", registry=REGISTRY
+)
+RELOADS: Final = Counter(
+    "lineside_reloads_total", "Times that changed files were to be used, by what came of it", ["result"],
+    registry=REGISTRY,
+)  # fmt: skip

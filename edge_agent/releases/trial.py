@@ -7,7 +7,7 @@ be so twice in a row. The launcher gives up when it is not said in time; what is
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -76,7 +76,7 @@ class Sending(Protocol):
     sent: int
 
 
-def missing_of(devices: Sequence[Device], uplink: Sending, born: str) -> Callable[[frozenset[str]], str]:
+def missing_of(devices: Collection[Device], uplink: Sending, born: str) -> Callable[[frozenset[str]], str]:
     """What is missing for this agent to be healthy, given the devices that were read before.
 
     A device that the agent's file has no more is none of them.

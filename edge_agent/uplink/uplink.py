@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Final, assert_never
 
 from connectors.model.back_off import BackOff
@@ -100,6 +101,8 @@ class Uplink:
         )
         self._online: set[DeviceName] = set()
         self._leave: asyncio.Future[bool] | None = None
+        self._next: tuple[str, ...] | None = None
+        self._others = asyncio.Event()
         self._unused_bd_seq: int | None = None
 
     @property
@@ -136,17 +139,30 @@ class Uplink:
         self._do(effects)
         return bool(effects)
 
+    def use(self, brokers: tuple[str, ...]) -> None:
+        """Go over to these brokers, or log in anew: the connection ends for that, with its NDEATH."""
+        self._next = brokers
+        self._others.set()
+        if self._leave is not None and not self._leave.done():
+            self._leave.set_result(False)
+
     async def run(self) -> None:
         """Connect and deliver until cancelled; then the NDEATH is published and the connection closed."""
         await self._sender.prepare()
         back_off = BackOff(RETRY_FIRST_S, RETRY_LONGEST_S)
         number = 0
         while True:
+            if self._next is not None:
+                self.options, self._next, number = replace(self.options, brokers=self._next), None, 0
+                self._others.clear()
+                back_off.reset()
             url = self.options.brokers[number % len(self.options.brokers)]
             begun_s = self._clock.monotonic_s()
             try:
                 next_broker = await self._one_connection(url)
                 reason = f"the host {self.options.host!r} is not online at {url}"
+                if self._others.is_set():
+                    reason = "other brokers, or another way to log in, are configured"
             except (BrokerUnavailable, OutboxUnavailable) as exc:
                 next_broker, reason = True, str(exc)
             number += next_broker
@@ -155,7 +171,9 @@ class Uplink:
             wait_s = back_off.next_s()
             self.state.phase, self.state.reason = Phase.OFFLINE.value, reason
             emit(UplinkLost(url, reason, round(wait_s, 1)))
-            await asyncio.sleep(wait_s)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait_s):
+                    await self._others.wait()
 
     async def _one_connection(self, url: str) -> bool:
         """Use one connection until it ends; whether to go on with the next broker.

@@ -82,7 +82,8 @@ class Start(Line):
 
     def __init__(self, box: Box, switches: Switches | None) -> None:
         drivers = built_in_drivers()
-        config, self.notes = load_for_start(box.config, drivers, lambda _folder: False)
+        loaded, self.notes = load_for_start(box.config, drivers, lambda _folder: False)
+        config = loaded.config
         content = box.content or ""
         self.restarts: list[str] = []
         self.hellos_due = 0
@@ -97,7 +98,10 @@ class Start(Line):
             clock=self.clock,
             in_thread=inline,
         )
-        actions = {**agent_works(restarting, lambda: True, lambda _level: None, "info"), "apply_file": self.work}
+        actions = {
+            **agent_works(restarting, lambda: True, lambda _level: None, lambda: "info"),
+            "apply_file": self.work,
+        }
         self.journal.journal.close()
         Line.__init__(self, box.folder / "data", start=box.starts, switches=switches, actions=actions)
         self.work._clock = self.clock

@@ -31,7 +31,7 @@ class Agent(Line):
         self.levels: list[str] = []
         self.is_connected = True
         self.restarting = restarting = Restarting(self.restarts.append)
-        actions = agent_works(restarting, self.rebirth, self.levels.append, "info")
+        actions = agent_works(restarting, self.rebirth, self.levels.append, lambda: "info")
         super().__init__(folder, start=start, switches=switches, actions=actions)
         restarting.being_done = self.commands.executor.being_done
         restarting.hold = self.commands.executor.gate.close
