@@ -8,7 +8,7 @@ per tag or per register.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from typing import Any, Final
 
@@ -16,10 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from connectors.modbus.exception_codes import REFUSALS, meaning_of
-from connectors.modbus.orders import Order
+from connectors.modbus.orders import BYTES_SWAPPED, registers_by_weight
 from connectors.modbus.plan import Block, PlannedTag
 from connectors.model.datatypes import DataType, dtype_of
-from connectors.model.samples import SampleBatch
+from connectors.model.quality import BAD, BAD_DECODING_ERROR, GOOD, UNCERTAIN
+from connectors.model.samples import SampleBatch, UInt16Array
 
 NOT_READ: Final = -1
 """What became of a block in a scan: 0 when it was answered, the exception code of the unit, or this."""
@@ -68,11 +69,12 @@ class _TypeColumns:
     def __init__(
         self, members: Sequence[tuple[int, PlannedTag]], blocks: Sequence[Block], starts: Sequence[int], area: Area
     ) -> None:
-        parts: dict[tuple[DataType, bool, bool], list[tuple[int, PlannedTag]]] = defaultdict(list)
+        parts: dict[tuple[object, ...], list[tuple[int, PlannedTag]]] = defaultdict(list)
         for number, tag in members:
-            parts[(tag.datatype, tag.is_scaled, tag.order in BYTES_SWAPPED)].append((number, tag))
+            swaps_bytes = tag.order in BYTES_SWAPPED
+            parts[tag.datatype, tag.is_scaled, swaps_bytes, tag.is_bcd, tag.texts is None].append((number, tag))
         self._datatype = members[0][1].reported
-        self._parts: list[_Numbers | _Bits | _Texts] = []
+        self._parts: list[_Part] = []
         ordered: list[tuple[int, PlannedTag]] = []
         for part in parts.values():
             self._parts.append(_column_of([_Place(blocks[number], starts[number], tag) for number, tag in part], area))
@@ -80,16 +82,22 @@ class _TypeColumns:
         self._tag = np.array([tag.index for _number, tag in ordered], np.int32)
         self._tag.flags.writeable = False
         self._block: IndexArray = np.array([number for number, _tag in ordered], np.intp)
+        self._judges = any(part.judges for part in self._parts)
 
     def good(self, arrived: NDArray[np.int64]) -> SampleBatch:
         """The samples when every block was answered."""
+        if self._judges:
+            return self.mixed(arrived, np.ones(len(arrived), np.bool_), np.zeros(len(arrived), np.uint16))
         return SampleBatch(self._datatype, self._tag, arrived.take(self._block), self._values())
 
     def mixed(self, arrived: NDArray[np.int64], given: NDArray[np.bool_], quality: NDArray[np.uint16]) -> SampleBatch:
         """The samples when some blocks have none (``given`` is false) or a ``quality`` instead of values."""
         qualities = quality.take(self._block)
-        null = qualities != 0
         value = self._values()
+        if self._judges:
+            own = np.concatenate([part.quality() for part in self._parts])
+            qualities = np.where(qualities == GOOD, own, qualities)
+        null = qualities >= BAD
         value[null] = "" if value.dtype == np.dtype(object) else 0
         every = SampleBatch(self._datatype, self._tag, arrived.take(self._block), value, qualities, null)
         return every.select(given.take(self._block))
@@ -98,12 +106,6 @@ class _TypeColumns:
         if len(self._parts) == 1:
             return self._parts[0].values()
         return np.concatenate([part.values() for part in self._parts])
-
-
-BYTES_SWAPPED: Final[frozenset[Order]] = frozenset({"BADC", "DCBA"})
-WORDS_SWAPPED: Final[frozenset[Order]] = frozenset({"CDAB", "DCBA"})
-"""A, B, C, D are the bytes of 32 bits from the most significant on, in the order in which the unit sends them. 64 bits
-follow the same pattern (CDAB is GHEFCDAB); of a single register only the order of its two bytes is left."""
 
 
 class _Place:
@@ -123,8 +125,8 @@ class _Place:
         the bytes then follow each other as in one plain big-endian, or little-endian, number.
         """
         first = self._start // 2 + self._distance
-        words = range(first, first + self.tag.count)
-        return list(words if self.swaps_bytes == (self.tag.order in WORDS_SWAPPED) else reversed(words))
+        words = [first + at for at in registers_by_weight(self.tag.order, self.tag.count)]
+        return words[::-1] if self.swaps_bytes else words
 
     def characters(self) -> list[int]:
         """Positions of the bytes of a string; their order within a register follows the order of the tag."""
@@ -140,10 +142,29 @@ class _Place:
         return self._start + self._distance * 2 + (in_high_byte == self.swaps_bytes), 1 << number % 8
 
 
-class _Numbers:
+class _Part:
+    """Values of the same kind, which are decoded together."""
+
+    judges = False
+    """Whether values may have a quality of their own, though the unit has answered."""
+
+    def __init__(self, places: Sequence[_Place]) -> None:
+        self.count = len(places)
+
+    def values(self) -> NDArray[Any]:
+        """The column as the area is now."""
+        raise NotImplementedError
+
+    def quality(self) -> UInt16Array:
+        """Of the values that were made last."""
+        return np.zeros(self.count, np.uint16)
+
+
+class _Numbers(_Part):
     """Numbers of one data type, all scaled or none, all with the same order of the bytes in a register."""
 
     def __init__(self, places: Sequence[_Place], area: Area) -> None:
+        super().__init__(places)
         tags = [place.tag for place in places]
         self._dtype = dtype_of(tags[0].datatype)
         self._sent_dtype = self._dtype.newbyteorder("<" if places[0].swaps_bytes else ">")
@@ -155,7 +176,7 @@ class _Numbers:
             self._offset = np.array([tag.scaling_offset for tag in tags])
 
     def values(self) -> NDArray[Any]:
-        raw: NDArray[Any] = self._area.take(self._words).view(self._sent_dtype).astype(self._dtype, copy=False)
+        raw = self._raw()
         if self._scale is None:
             return raw
         # A register may hold any bits: an infinity, a signalling NaN or an overflow is a value, not a mistake of ours.
@@ -163,11 +184,37 @@ class _Numbers:
             scaled: NDArray[Any] = raw * self._scale + self._offset
         return scaled
 
+    def _raw(self) -> NDArray[Any]:
+        raw: NDArray[Any] = self._area.take(self._words).view(self._sent_dtype).astype(self._dtype, copy=False)
+        return raw
 
-class _Bits:
+
+class _Decimals(_Numbers):
+    """Numbers whose decimal digits take four bits each; what is no digit makes no number."""
+
+    judges = True
+
+    def _raw(self) -> NDArray[Any]:
+        rest = super()._raw().astype(np.uint64)
+        number = np.zeros(self.count, np.uint64)
+        self._is_odd = np.zeros(self.count, np.bool_)
+        for place in range(2 * self._dtype.itemsize):
+            digit = rest & np.uint64(15)
+            self._is_odd |= digit > 9
+            number += digit * np.uint64(10**place)
+            rest >>= np.uint64(4)
+        number[self._is_odd] = 0
+        return number.astype(self._dtype)
+
+    def quality(self) -> UInt16Array:
+        return np.where(self._is_odd, np.uint16(BAD_DECODING_ERROR), np.uint16(GOOD))
+
+
+class _Bits(_Part):
     """Bits of registers, coils and discrete inputs."""
 
     def __init__(self, places: Sequence[_Place], area: Area) -> None:
+        super().__init__(places)
         bits = [place.bit() for place in places]
         self._area = area
         self._bytes: IndexArray = np.array([position for position, _mask in bits], np.intp)
@@ -178,10 +225,39 @@ class _Bits:
         return value
 
 
-class _Texts:
+class _Named(_Part):
+    """Numbers or bits that stand for texts. One without a text is shown as it is, and uncertain."""
+
+    judges = True
+
+    def __init__(self, numbers: _Part, places: Sequence[_Place]) -> None:
+        super().__init__(places)
+        self._numbers = numbers
+        self._known: list[Mapping[int, str]] = [place.tag.texts or {} for place in places]
+        self._last: NDArray[Any] | None = None
+        self._texts = np.full(self.count, "", object)
+        self._is_unknown = np.zeros(self.count, np.bool_)
+
+    def values(self) -> NDArray[Any]:
+        numbers = self._numbers.values()
+        changed = np.arange(self.count) if self._last is None else np.flatnonzero(numbers != self._last)
+        for at in changed:
+            number, known = int(numbers[at]), self._known[at]
+            self._texts[at] = known.get(number, str(number))
+            self._is_unknown[at] = number not in known
+        self._last = numbers
+        return self._texts.copy()
+
+    def quality(self) -> UInt16Array:
+        own = np.where(self._is_unknown, np.uint16(UNCERTAIN), np.uint16(GOOD))
+        return np.maximum(self._numbers.quality(), own)
+
+
+class _Texts(_Part):
     """Strings. Texts rarely change, so only those whose bytes did are made anew."""
 
     def __init__(self, places: Sequence[_Place], area: Area) -> None:
+        super().__init__(places)
         characters = [place.characters() for place in places]
         self._area = area
         self._bytes: IndexArray = np.array([position for text in characters for position in text], np.intp)
@@ -205,10 +281,13 @@ def text_of(data: bytes) -> str:
     return data.partition(b"\0")[0].strip().decode("latin-1")
 
 
-def _column_of(places: Sequence[_Place], area: Area) -> _Numbers | _Bits | _Texts:
-    datatype = places[0].tag.datatype
-    if datatype is DataType.BOOLEAN:
-        return _Bits(places, area)
-    if datatype is DataType.STRING:
+def _column_of(places: Sequence[_Place], area: Area) -> _Part:
+    first = places[0].tag
+    if first.datatype is DataType.STRING:
         return _Texts(places, area)
-    return _Numbers(places, area)
+    numbers: _Part
+    if first.datatype is DataType.BOOLEAN:
+        numbers = _Bits(places, area)
+    else:
+        numbers = _Decimals(places, area) if first.is_bcd else _Numbers(places, area)
+    return numbers if first.texts is None else _Named(numbers, places)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping
 from typing import Final
 
-from connectors.modbus.decode import BYTES_SWAPPED, WORDS_SWAPPED
+from connectors.configuration.setting_names import listed
+from connectors.modbus.orders import BYTES_SWAPPED, arranged, swapped
 from connectors.modbus.plan import PlannedTag
 from connectors.model.datatypes import DataType
 from connectors.model.raw_values import raw_number
@@ -25,6 +27,8 @@ _FORMATS: Final = {
 
 def encoded_bit(tag: PlannedTag, value: Value) -> bool:
     """What a coil, or a bit of a register, is to be. Raises ``ValueError`` when ``value`` is not true or false."""
+    if tag.texts is not None:
+        return bool(_number_of_text(tag, tag.texts, value))
     if not isinstance(value, bool):
         raise ValueError(f"{tag.place}: {value!r} is not true or false, and the type is Boolean")
     return value
@@ -38,13 +42,19 @@ def register_bit(tag: PlannedTag) -> int:
 
 def encoded_registers(tag: PlannedTag, value: Value) -> list[int]:
     """The registers of a number or a text, as they are sent. Raises ``ValueError`` with a sentence."""
-    data = _text(tag, value) if tag.datatype is DataType.STRING else _number(tag, value)
-    words = list(struct.unpack(f">{tag.count}H", data))
-    if tag.order in WORDS_SWAPPED and tag.datatype is not DataType.STRING:
-        words.reverse()
-    if tag.order in BYTES_SWAPPED:
-        words = [word >> 8 | (word & 0xFF) << 8 for word in words]
-    return words
+    if tag.datatype is DataType.STRING:
+        words = list(struct.unpack(f">{tag.count}H", _text(tag, value)))
+        return swapped(words) if tag.order in BYTES_SWAPPED else words
+    number = value if tag.texts is None else _number_of_text(tag, tag.texts, value)
+    return arranged(list(struct.unpack(f">{tag.count}H", _number(tag, number))), tag.order)
+
+
+def _number_of_text(tag: PlannedTag, texts: Mapping[int, str], value: Value) -> int:
+    for number, text in texts.items():
+        if text == value:
+            return number
+    known = listed([repr(text) for text in texts.values()])
+    raise ValueError(f"{tag.place}: {value!r} is none of its texts; write {known}")
 
 
 def _text(tag: PlannedTag, value: Value) -> bytes:
@@ -69,4 +79,13 @@ def _number(tag: PlannedTag, value: Value) -> bytes:
         raw = raw_number(value, tag.datatype, scale=tag.scale, offset=tag.scaling_offset)
     except ValueError as exc:
         raise ValueError(f"{tag.place}: {exc}") from exc
+    if tag.is_bcd:
+        raw = _in_digits(tag, int(raw))
     return struct.pack(_FORMATS[tag.datatype], raw)
+
+
+def _in_digits(tag: PlannedTag, number: int) -> int:
+    digits = 4 * tag.count
+    if number >= 10**digits:
+        raise ValueError(f"{tag.place}: {number} has more than {digits} decimal digits")
+    return int(str(number), 16)

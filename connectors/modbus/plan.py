@@ -7,12 +7,13 @@ divided between two requests, because the unit may change it in between.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from connectors.modbus.addresses import Table
 from connectors.modbus.orders import Order
-from connectors.modbus.settings import ModbusDevice, ModbusTag, Table
+from connectors.modbus.settings import ModbusDevice, ModbusTag
 from connectors.model.datatypes import DataType
 from connectors.model.tags import TagName, TagType
 
@@ -24,7 +25,10 @@ BITS_PER_REGISTER: Final = 16
 
 @dataclass(frozen=True, slots=True)
 class PlannedTag:
-    """One tag as the plan needs it; ``count`` is registers, or bits in the bit tables."""
+    """One tag as the plan needs it; ``count`` is registers, or bits in the bit tables.
+
+    ``texts``: what its numbers stand for; ``written``: the address as the device file has it.
+    """
 
     index: int
     name: TagName
@@ -39,6 +43,9 @@ class PlannedTag:
     scale: float
     scaling_offset: float
     poll_s: float
+    is_bcd: bool
+    texts: Mapping[int, str] | None
+    written: str
 
     @property
     def is_scaled(self) -> bool:
@@ -47,8 +54,9 @@ class PlannedTag:
 
     @property
     def place(self) -> str:
-        """The address as the device file writes it, for example ``holding 100.5``."""
-        return f"{self.table} {self.address}" + ("" if self.bit is None else f".{self.bit}")
+        """The address from 0, for example ``holding 100.5``, and as the device file has it where that is another."""
+        place = f"{self.table} {self.address}" + ("" if self.bit is None else f".{self.bit}")
+        return place if " ".join(self.written.split()) == place else f"{place} (written as {self.written})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +107,9 @@ def _planned(index: int, tag: ModbusTag, settings: ModbusDevice) -> PlannedTag:
         scale=tag.scale if reported is DataType.DOUBLE else 1.0,
         scaling_offset=tag.scaling_offset if reported is DataType.DOUBLE else 0.0,
         poll_s=settings.poll_s if tag.poll_s is None else tag.poll_s,
+        is_bcd=tag.encoding == "bcd",
+        texts=tag.texts,
+        written=tag.at,
     )
 
 

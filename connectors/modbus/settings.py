@@ -2,235 +2,23 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from functools import cached_property
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from connectors.configuration.setting_names import listed
 from connectors.configuration.setting_types import check_port
 from connectors.modbus.endpoint import Route, parse_endpoint
 from connectors.modbus.line_settings import SerialLine, TlsFiles
 from connectors.modbus.orders import Order, OrderName, read_order
-from connectors.model.datatypes import DataType
+from connectors.modbus.tag_settings import ModbusTag
 from connectors.model.report_by_exception import ReportRule
-from connectors.ports.settings import (
-    DataTypeReader,
-    DeviceSettings,
-    Duration,
-    HasNoEffect,
-    SettingInvalid,
-    TagSettings,
-)
+from connectors.ports.settings import DeviceSettings, Duration, SettingInvalid, TagSettings
 
-Table = Literal["coil", "discrete", "input", "holding"]
+__all__ = ["IN_FLIGHT_MAX", "ModbusDevice", "ModbusTag"]
 
-_PLACE: Final = re.compile(r"(coil|discrete|input|holding)\s+(\d{1,5})(?:\.(\d{1,2}))?")
-_CLASSIC: Final = re.compile(r"([0134])(\d{4,5})(\.\d{1,2})?")
-_CLASSIC_TABLES: Final = {"0": "coil", "1": "discrete", "3": "input", "4": "holding"}
-_NUMBERS: Final = frozenset(
-    {
-        DataType.INT16,
-        DataType.UINT16,
-        DataType.INT32,
-        DataType.UINT32,
-        DataType.INT64,
-        DataType.UINT64,
-        DataType.FLOAT,
-        DataType.DOUBLE,
-    }
-)
-ModbusDataType = Annotated[
-    DataType,
-    BeforeValidator(DataTypeReader({*_NUMBERS, DataType.BOOLEAN, DataType.STRING}), json_schema_input_type=str),
-]
-REGISTERS: Final = {
-    DataType.INT16: 1,
-    DataType.UINT16: 1,
-    DataType.BOOLEAN: 1,
-    DataType.INT32: 2,
-    DataType.UINT32: 2,
-    DataType.FLOAT: 2,
-    DataType.INT64: 4,
-    DataType.UINT64: 4,
-    DataType.DOUBLE: 4,
-}
-STRING_REGISTERS_MAX: Final = 125
-REGISTERS_PER_WRITE_MAX: Final = 123
-"""Modbus Application Protocol 1.1b3, section 6.12."""
 IN_FLIGHT_MAX: Final = 16
-
-
-def _as_the_wire_counts(at: Any) -> Any:
-    """``at``, unless it is a number: what manuals call 30001 and 40001 are ``input 0`` and ``holding 0``."""
-    if isinstance(at, bool) or not isinstance(at, int | float | str) or not re.fullmatch(r"[\d.]+", str(at).strip()):
-        return at
-    classic = _CLASSIC.fullmatch(str(at).strip())
-    if classic is None or not 0 < int(classic[2]) <= 65_536:
-        raise SettingInvalid(
-            f"{at!r} does not say which table it is in.",
-            f"Write the table and the number from 0, such as holding {str(at).strip()[:8]}.",
-        )
-    bit = classic[3] if classic[3] is not None and classic[1] in "34" else ""
-    place = f"{_CLASSIC_TABLES[classic[1]]} {int(classic[2]) - 1}{bit}"
-    raise SettingInvalid(
-        f"{at!r} is the way in which manuals count, from 1 and with the table as the first digit.",
-        f"Write {place}: Lineside names the table and counts from 0, as on the wire.",
-    )
-
-
-def why_unwritable(table: Table, register_count: int) -> str:
-    """Why nobody can write so much into this table, in a sentence; empty when that can be."""
-    if table in ("input", "discrete"):
-        return "nobody can write to the tables input and discrete"
-    if register_count > REGISTERS_PER_WRITE_MAX:
-        return (
-            f"the tag takes {register_count} registers, and one request can write {REGISTERS_PER_WRITE_MAX}; the unit "
-            "would see it in parts"
-        )
-    return ""
-
-
-class ModbusTag(TagSettings):
-    """One value of the unit."""
-
-    at: Annotated[
-        str,
-        BeforeValidator(_as_the_wire_counts),
-        Field(description="Table and address from 0, e.g. holding 100, input 7, coil 3; holding 100.5 is a bit"),
-    ]
-    datatype: Annotated[ModbusDataType | None, Field(alias="type", description="uint16 unless said otherwise")] = None
-    order: Annotated[
-        Order,
-        BeforeValidator(read_order, json_schema_input_type=OrderName),
-        Field(
-            description="How the bytes of a value arrive. A, B, C, D are the bytes of 32 bits, A the most significant. "
-            "ABCD: in this order, as the Modbus specification has it; CDAB: the register with the low word first; "
-            "BADC: the low byte of each register first; DCBA: both. 64 bits follow the same pattern (CDAB is "
-            "GHEFCDAB). Also by name: big (ABCD), little (DCBA), word-swap (CDAB), byte-swap (BADC). Of 16 bits, bits "
-            "and strings only the bytes within each register change places, in BADC and DCBA"
-        ),
-    ] = "ABCD"
-    length: Annotated[int, Field(ge=1, le=STRING_REGISTERS_MAX * 2, description="Bytes of a string")] = 2
-    poll_s: Annotated[Duration | None, Field(alias="poll", gt=0, description="How often it is read")] = None
-    report: Annotated[
-        Literal["change", "always"], Field(description="Report a value when it changed, or after every poll")
-    ] = "change"
-
-    @field_validator("at")
-    @classmethod
-    def _place(cls, at: str) -> str:
-        found = _PLACE.fullmatch(at.strip())
-        if found is None:
-            raise ValueError(
-                f"{at!r} is not a Modbus address; write a table (coil, discrete, input, holding) and a number from 0, "
-                "such as holding 100, or holding 100.5 for one bit"
-            )
-        if int(found[2]) > 65_535:
-            raise ValueError(f"{at!r}: addresses go from 0 to 65535")
-        if found[3] is not None and (found[1] in ("coil", "discrete") or int(found[3]) > 15):
-            raise ValueError(f"{at!r}: only the bits 0 to 15 of a register can be named")
-        return at.strip()
-
-    @model_validator(mode="after")
-    def _type_fits_table(self) -> ModbusTag:
-        datatype = self.raw_datatype
-        if self.is_bit:
-            if datatype is not DataType.BOOLEAN:
-                raise SettingInvalid(
-                    f"{self.at!r} is a bit, and no {datatype.label}.", "Write bool, or remove it.", ("type",)
-                )
-        elif datatype is DataType.BOOLEAN:
-            raise SettingInvalid(
-                f"{self.at!r} is a register, and 'type' says that it is a bit.",
-                f"Write {self.at}.0 for its lowest bit, up to {self.at}.15.",
-                ("at",),
-            )
-        elif datatype is not DataType.STRING and datatype not in _NUMBERS:
-            known = sorted(known.label.lower() for known in _NUMBERS)
-            raise SettingInvalid(
-                f"a register cannot hold the type {datatype.label}.", f"Write {listed([*known, 'string'])}.", ("type",)
-            )
-        if self.address + self.register_count > 65_536:
-            raise SettingInvalid(
-                f"a {datatype.label} at {self.at!r} reaches beyond the last register, 65535.",
-                f"Write an address up to {self.table} {65_536 - self.register_count}.",
-                ("at",),
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _has_effect(self) -> ModbusTag:
-        """No setting is taken that would do nothing: who wrote it expects something of it."""
-        datatype, given = self.raw_datatype, self.model_fields_set
-        self.refuse_arithmetic(datatype)
-        self.refuse_limits(datatype)
-        if "length" in given and datatype is not DataType.STRING:
-            raise HasNoEffect("only a string has a length.", "Remove it, or write 'type: string'.", ("length",))
-        if "order" in given and self.is_bit and (self.bit is None or self.order == "CDAB"):
-            raise HasNoEffect("a bit has no order of its words.", "Remove it.", ("order",))
-        if self.report == "always" and "deadband" in given:
-            raise SettingInvalid(
-                "with 'report: always' a value is reported after every poll, however little it moved.",
-                "Leave one of the two out.",
-                ("deadband",),
-            )
-        if self.report == "always" and self.report_interval_s_min > 0:
-            raise SettingInvalid(
-                "with 'report: always' a value is reported after every poll.",
-                "Leave one of the two out, or give the tag a longer 'poll'.",
-                ("min_interval",),
-            )
-        return self
-
-    @property
-    def _parts(self) -> tuple[str, str, str | None]:
-        found = _PLACE.fullmatch(self.at)
-        assert found is not None  # noqa: S101  validated above
-        return found[1], found[2], found[3]
-
-    @property
-    def table(self) -> Table:
-        """Which of the four tables of the unit."""
-        table: Any = self._parts[0]
-        return table  # type: ignore[no-any-return]
-
-    @property
-    def address(self) -> int:
-        """The first register or bit, counted from 0 as on the wire."""
-        return int(self._parts[1])
-
-    @property
-    def bit(self) -> int | None:
-        """Which bit of the register (0 is the lowest), or ``None`` for the whole."""
-        part = self._parts[2]
-        return None if part is None else int(part)
-
-    @property
-    def is_bit(self) -> bool:
-        """Whether the value is one bit, of a bit table or of a register."""
-        return self.table in ("coil", "discrete") or self.bit is not None
-
-    @property
-    def raw_datatype(self) -> DataType:
-        """The type of what is read, before scaling."""
-        if self.datatype is not None:
-            return self.datatype
-        return DataType.BOOLEAN if self.is_bit else DataType.UINT16
-
-    @property
-    def unwritable_reason(self) -> str:
-        """See ``TagSettings``."""
-        return why_unwritable(self.table, self.register_count)
-
-    @property
-    def register_count(self) -> int:
-        """How many registers (or bits, in the bit tables) the value takes."""
-        if self.raw_datatype is DataType.STRING:
-            return (self.length + 1) // 2
-        return REGISTERS[self.raw_datatype]
 
 
 class ModbusDevice(DeviceSettings):
@@ -244,6 +32,12 @@ class ModbusDevice(DeviceSettings):
     line: Annotated[SerialLine | None, Field(alias="serial", description="How the serial line is set")] = None
     tls: Annotated[TlsFiles | None, Field(description="Certificates for tls://host:802 (Modbus/TCP Security)")] = None
     unit_id: Annotated[int, Field(ge=0, le=255)] = 1
+    base: Annotated[Literal[0, 1], Field(description="See the tags: for those that say nothing else")] = 0
+    order: Annotated[
+        Order | None,
+        BeforeValidator(read_order, json_schema_input_type=OrderName),
+        Field(description="See the tags: for numbers of several registers that say nothing else"),
+    ] = None
     poll_s: Annotated[Duration, Field(alias="poll", gt=0, description="For tags that say nothing else")] = 1.0
     timeout_s: Annotated[
         Duration, Field(alias="timeout", gt=0, description="For one request, of several in flight for the oldest")
@@ -326,6 +120,20 @@ class ModbusDevice(DeviceSettings):
         return self
 
     @model_validator(mode="after")
+    def _tags_take_over(self) -> ModbusDevice:
+        """Tags that say nothing else count and order as the device says."""
+        for index, tag in enumerate(self.tags):
+            if self.base and "base" not in tag.model_fields_set and not tag.place.is_classic:
+                object.__setattr__(tag, "base", self.base)  # a frozen model, which nobody has seen yet
+                try:
+                    tag.refuse_places_outside()
+                except SettingInvalid as exc:
+                    raise SettingInvalid(exc.message, exc.suggestion, ("tags", index, "at")) from exc
+            if self.order is not None and "order" not in tag.model_fields_set and tag.takes_orders:
+                object.__setattr__(tag, "order", self.order)
+        return self
+
+    @model_validator(mode="after")
     def _intervals_of_tags_fit(self) -> ModbusDevice:
         for index, tag in enumerate(self.tags):
             if tag.report_interval_s_max is None and tag.report_interval_s_min > self.report_interval_s_max:
@@ -356,6 +164,11 @@ class ModbusDevice(DeviceSettings):
                 ("in_flight",),
             )
         return self
+
+    @property
+    def is_insecure(self) -> bool:
+        """See ``DeviceSettings``; a serial port is no network."""
+        return self.route.endpoint.kind in ("tcp", "rtu+tcp")
 
     @cached_property
     def route(self) -> Route:

@@ -15,9 +15,11 @@ from pymodbus.server import ModbusTcpServer
 from pymodbus.simulator import DataType as CellType
 from pymodbus.simulator import SimData, SimDevice
 
+from connectors.modbus.addresses import Table
 from connectors.modbus.decode import text_of
+from connectors.modbus.orders import BYTES_SWAPPED, arranged, swapped
 from connectors.modbus.plan import READ_FUNCTIONS
-from connectors.modbus.settings import ModbusTag, Table
+from connectors.modbus.settings import ModbusTag
 from connectors.model.datatypes import DataType
 
 _FORMATS: Final = {
@@ -69,10 +71,11 @@ class SimulatedModbusUnit:
             tag = self._tags[name]
             cells: list[int] | list[bool]
             if tag.table in ("coil", "discrete"):
-                cells = [bool(value)]
+                cells = [bool(_number_for(tag, value))]
             elif tag.bit is not None:
                 (word,) = await self._read(tag)
-                cells = [word | 1 << tag.bit if value else word & ~(1 << tag.bit)]
+                mask = 1 << _bit_as_sent(tag, tag.bit)
+                cells = [word | mask if _number_for(tag, value) else word & ~mask]
             else:
                 cells = _words(tag, value)
             await self._server.async_setValues(self._unit_id, READ_FUNCTIONS[tag.table], tag.address, cells)
@@ -82,8 +85,10 @@ class SimulatedModbusUnit:
         tag = self._tags[name]
         cells = await self._read(tag)
         if tag.bit is not None:
-            return bool(int(cells[0]) >> tag.bit & 1)
-        return bool(cells[0]) if tag.table in ("coil", "discrete") else _value(tag, [int(cell) for cell in cells])
+            return _text_for(tag, bool(int(cells[0]) >> _bit_as_sent(tag, tag.bit) & 1))
+        if tag.table in ("coil", "discrete"):
+            return _text_for(tag, bool(cells[0]))
+        return _value(tag, [int(cell) for cell in cells])
 
     @property
     def _server(self) -> ModbusTcpServer:
@@ -105,6 +110,10 @@ class SimulatedModbusUnit:
         return [SimData(0, count=count, values=0, datatype=CellType.REGISTERS)]
 
 
+def _bit_as_sent(tag: ModbusTag, bit: int) -> int:
+    return bit ^ 8 if tag.order in BYTES_SWAPPED else bit
+
+
 def _words(tag: ModbusTag, value: Any) -> list[int]:
     if tag.raw_datatype is DataType.STRING:
         try:
@@ -114,7 +123,9 @@ def _words(tag: ModbusTag, value: Any) -> list[int]:
         if len(data) > tag.length:
             raise ValueError(f"{tag.name}: {value!r} is longer than {tag.length} bytes")
         return _in_order(tag, data.ljust(2 * tag.register_count, b"\0"))
-    raw = (value - tag.scaling_offset) / tag.scale if tag.is_scaled else value
+    raw = (value - tag.scaling_offset) / tag.scale if tag.is_scaled else _number_for(tag, value)
+    if tag.encoding == "bcd":
+        raw = int(str(round(raw)), 16)
     try:
         data = struct.pack(_FORMATS[tag.raw_datatype], raw if tag.raw_datatype in _REAL else round(raw))
     except struct.error as exc:
@@ -125,11 +136,9 @@ def _words(tag: ModbusTag, value: Any) -> list[int]:
 def _in_order(tag: ModbusTag, data: bytes) -> list[int]:
     """Big-endian bytes as registers in the order of the tag; the same steps lead back."""
     words = list(struct.unpack(f">{len(data) // 2}H", data))
-    if tag.order in ("CDAB", "DCBA") and tag.raw_datatype is not DataType.STRING:
-        words.reverse()
-    if tag.order in ("BADC", "DCBA"):
-        words = [word >> 8 | (word & 0xFF) << 8 for word in words]
-    return words
+    if tag.raw_datatype is DataType.STRING:
+        return swapped(words) if tag.order in BYTES_SWAPPED else words
+    return arranged(words, tag.order)
 
 
 def _value(tag: ModbusTag, words: list[int]) -> Any:
@@ -137,4 +146,16 @@ def _value(tag: ModbusTag, words: list[int]) -> Any:
     if tag.raw_datatype is DataType.STRING:
         return text_of(data[: tag.length])
     (raw,) = struct.unpack(_FORMATS[tag.raw_datatype], data)
-    return raw * tag.scale + tag.scaling_offset if tag.is_scaled else raw
+    if tag.encoding == "bcd":
+        raw = int(f"{raw:x}")
+    return raw * tag.scale + tag.scaling_offset if tag.is_scaled else _text_for(tag, raw)
+
+
+def _number_for(tag: ModbusTag, value: Any) -> Any:
+    """The number that a text stands for; anything else as it is."""
+    numbers = {text: number for number, text in (tag.texts or {}).items()}
+    return numbers.get(value, value)
+
+
+def _text_for(tag: ModbusTag, number: Any) -> Any:
+    return number if tag.texts is None else tag.texts.get(int(number), str(int(number)))

@@ -21,7 +21,7 @@ from connectors.modbus.encode import encoded_bit, encoded_registers, register_bi
 from connectors.modbus.exception_codes import ILLEGAL_FUNCTION, UNDECIDED, refusal_sentence, write_sentence
 from connectors.modbus.frames import COMPLETE, ReadFrame, WriteFrame
 from connectors.modbus.plan import READ_FUNCTIONS, PlannedTag, block_of
-from connectors.modbus.settings import why_unwritable
+from connectors.modbus.tag_settings import why_unwritable
 from connectors.model.errors import WriteRefused, WriteUncertain
 from connectors.ports.device import Value
 

@@ -23,7 +23,7 @@ UNANSWERED: Final = (
 )
 NO_TLS: Final = "MQTT without TLS, allowed by 'insecure: true'"
 INSECURE: Final = {
-    "modbus": "Modbus/TCP is neither encrypted nor authenticated, and has no setting for it",
+    "modbus": "Modbus/TCP is neither encrypted nor authenticated; tls:// is, where the device has it",
     "opcua": "OPC UA neither signed nor encrypted, allowed by 'insecure: true'",
 }
 """What it means, by driver, that a device is insecure."""

@@ -92,7 +92,7 @@ def test_status_says_everything_to_people(line: Line) -> None:
     words = " ".join(said.out.split())
     for part in ("plant/line", "robot (modbus) offline", "robot: 127.0.0.1:", "refused the connection", "press: forec:",
                  "uplink online", "promise a sample leaves this disk only when the cloud's event log has it",
-                 "Modbus/TCP is neither encrypted nor authenticated, and has no setting for it: oven, robot",
+                 "Modbus/TCP is neither encrypted nor authenticated; tls:// is, where the device has it: oven, robot",
                  "files: database "):  # fmt: skip
         assert part in words
 

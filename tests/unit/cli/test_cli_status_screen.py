@@ -102,7 +102,7 @@ def test_insecure_says_of_each_protocol_what_is_true() -> None:
         ],
     )  # fmt: skip
     assert insecure_sentences(document) == [
-        "Modbus/TCP is neither encrypted nor authenticated, and has no setting for it: oven, dryer",
+        "Modbus/TCP is neither encrypted nor authenticated; tls:// is, where the device has it: oven, dryer",
         "OPC UA neither signed nor encrypted, allowed by 'insecure: true': press",
         "neither encrypted nor authenticated: robot",
         "MQTT without TLS, allowed by 'insecure: true': mqtt://b:1883",

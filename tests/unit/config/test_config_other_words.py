@@ -17,8 +17,6 @@ from connectors.modbus.settings import ModbusDevice, ModbusTag
 from connectors.opcua.settings import OpcUaDevice, OpcUaTag
 from edge_agent.config.models import UplinkSettings
 
-COUNTING = "is the way in which manuals count, from 1 and with the table as the first digit."
-WIRE = "Lineside names the table and counts from 0, as on the wire."
 PORT = "names a port that does not exist. Write a port from 1 to 65535 after the ':'."
 
 CASES: dict[str, Case] = {
@@ -30,29 +28,16 @@ CASES: dict[str, Case] = {
         PRESS % "polling_interval: 1s",
         ["8:37: unknown key 'polling_interval' in tag 'force'. Did you mean 'poll'?"],
     ),
-    "a classic address of an input register": (
-        OVEN % "{name: x, at: 30001}",
-        [f"4:77: 'at' of tag 'x': 30001 {COUNTING} Write input 0: {WIRE}"],
+    "a classic address of a bit, which YAML takes for a number": (
+        OVEN % "{name: x, at: 40101.10}",
+        [
+            "4:77: 'at' of tag 'x': 40101.1 is a number to YAML, for which 40100.1 and 40100.10 are the same. "
+            "Write it in quotes: '40101.1', or '40101.10' if that was meant."
+        ],
     ),
-    "a classic address of a holding register, in quotes": (
-        OVEN % "{name: x, at: '40101'}",
-        [f"4:77: 'at' of tag 'x': '40101' {COUNTING} Write holding 100: {WIRE}"],
-    ),
-    "a classic address of six digits": (
-        OVEN % "{name: x, at: 465536}",
-        [f"4:77: 'at' of tag 'x': 465536 {COUNTING} Write holding 65535: {WIRE}"],
-    ),
-    "a classic address of a bit": (
-        OVEN % "{name: x, at: 40101.3}",
-        [f"4:77: 'at' of tag 'x': 40101.3 {COUNTING} Write holding 100.3: {WIRE}"],
-    ),
-    "a classic address of a discrete input": (
-        OVEN % "{name: x, at: 10004}",
-        [f"4:77: 'at' of tag 'x': 10004 {COUNTING} Write discrete 3: {WIRE}"],
-    ),
-    "a classic address of a coil": (
-        OVEN % "{name: x, at: '00001'}",
-        [f"4:77: 'at' of tag 'x': '00001' {COUNTING} Write coil 0: {WIRE}"],
+    "a classic address of the bit of a coil": (
+        OVEN % "{name: x, at: '00001.3'}",
+        ["4:77: 'at' of tag 'x': '00001.3': only the bits 0 to 15 of a register can be named."],
     ),
     "an address without a table": (
         OVEN % "{name: x, at: 100}",

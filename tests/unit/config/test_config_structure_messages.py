@@ -71,7 +71,7 @@ CASES: dict[str, Case] = {
         OVEN % "{name: x, at: holding 1, type: int32, order: CDBA}",
         [
             "4:108: 'order' of tag 'x' cannot be 'CDBA'. Did you mean 'DCBA'? "
-            "It can be 'ABCD', 'BADC', 'CDAB' or 'DCBA'."
+            "It can be 'ABCD', 'BADC', 'CDAB', 'DCBA', 'CDABGHEF', 'DCBAHGFE', 'EFGHABCD' or 'FEHGBADC'."
         ],
     ),
     "wrong literal, unlike any other": (
@@ -115,7 +115,7 @@ CASES: dict[str, Case] = {
         OVEN % "{name: a, at: coil 1}, {name: b}, {name: a, at: coil 2}, {name: a, at: coil 3}",
         [
             "4:86: tag 'b' needs 'at'. Add 'at': Table and address from 0, e.g. holding 100, input 7, coil 3; "
-            "holding 100.5 is a bit.",
+            "holding 100.5 is a bit; 40101 as in manuals.",
             "4:104: device 'oven' has a second tag 'a'; the first is in line 4. Give one of them another name.",
             "4:127: device 'oven' has a second tag 'a'; the first is in line 4. Give one of them another name.",
         ],

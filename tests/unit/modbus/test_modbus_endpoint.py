@@ -95,3 +95,11 @@ def test_frames_on_a_serial_line_are_three_and_a_half_characters_apart() -> None
     assert Route(serial, 9600).gap_s == pytest.approx(0.00401, abs=1e-5)
     assert Route(serial, 115_200).gap_s == 0.00175
     assert Route(Endpoint("rtu+tcp", "moxa", 4001)).gap_s == 0
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "is_insecure"),
+    [("tcp://oven", True), ("rtu+tcp://oven:4001", True), ("tls://oven", False), ("serial:///dev/ttyUSB0", False)],
+)
+def test_whoever_is_on_the_network_reads_along_unless_there_is_tls_or_a_cable(endpoint: str, is_insecure: bool) -> None:
+    assert device(endpoint).is_insecure is is_insecure

@@ -1,0 +1,160 @@
+"""What registers can mean besides plain numbers: orders of 64 bits, decimal digits, numbers that stand for texts."""
+
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from connectors.modbus.decode import DecodePlan
+from connectors.modbus.encode import encoded_bit, encoded_registers
+from connectors.modbus.plan import PlannedTag, coalesce, planned_tags
+from connectors.modbus.settings import ModbusDevice
+from connectors.model.quality import BAD_DECODING_ERROR, BAD_DEVICE_FAILURE, GOOD, UNCERTAIN
+
+EIGHT_LETTERS = [
+    "ABCDEFGH", "BADCFEHG", "CDABGHEF", "DCBAHGFE", "EFGHABCD", "FEHGBADC", "GHEFCDAB", "HGFEDCBA",
+]  # fmt: skip
+STATES = {0: "stopped", 1: "running", 7: "fault"}
+
+
+def planned(*tags: dict[str, Any], **device: Any) -> tuple[PlannedTag, ...]:
+    entries = [{"name": f"t{index}", "at": f"holding {index * 4}", **tag} for index, tag in enumerate(tags)]
+    settings = {"name": "d", "driver": "modbus", "endpoint": "tcp://plc", "tags": entries, **device}
+    return planned_tags(ModbusDevice.model_validate(settings))
+
+
+class Unit:
+    """Some tags, and what the driver makes of their registers."""
+
+    def __init__(self, *tags: PlannedTag) -> None:
+        self.plan = DecodePlan(coalesce(tags, 8, 125))
+
+    def rows(self, registers: list[int], code: int = 0) -> list[tuple[Any, int]]:
+        """Value and quality of each tag in the order of the tags."""
+        data = np.frombuffer(struct.pack(f">{len(registers)}H", *registers), np.uint8)
+        self.plan.area[: len(data)] = data
+        rows = [row for batch in self.plan.decode([code], [0]) for row in batch.rows()]
+        return [(value, quality) for _tag, _time, value, quality in sorted(rows, key=lambda row: row[0])]
+
+
+@pytest.mark.parametrize("letters", EIGHT_LETTERS)
+@pytest.mark.parametrize("datatype", ["uint64", "int64", "double"])
+def test_the_letters_of_64_bits_name_the_bytes_as_they_arrive(letters: str, datatype: str) -> None:
+    data = bytes.fromhex("3FF1 0203 0405 0607")
+    (value,) = struct.unpack({"uint64": ">Q", "int64": ">q", "double": ">d"}[datatype], data)
+    sent = list(struct.unpack(">4H", bytes(data["ABCDEFGH".index(letter)] for letter in letters)))
+    (tag,) = planned({"type": datatype, "order": letters})
+    assert Unit(tag).rows(sent) == [(value, GOOD)]
+    assert encoded_registers(tag, value) == sent
+
+
+def test_the_order_of_a_device_is_that_of_its_numbers_of_several_registers() -> None:
+    tags = planned(
+        {"type": "uint32"},
+        {"type": "uint64"},
+        {},
+        {"type": "string"},
+        {"at": "coil 0"},
+        {"type": "uint32", "order": "big"},
+        order="CDABGHEF",
+    )
+    assert [tag.order for tag in tags] == ["CDABGHEF", "CDABGHEF", "ABCD", "ABCD", "ABCD", "ABCD"]
+    assert Unit(tags[0]).rows([2, 1]) == [(0x0001_0002, GOOD)]
+    assert Unit(tags[1]).rows([2, 1, 4, 3]) == [(0x0001_0002_0003_0004, GOOD)]
+
+
+@pytest.mark.parametrize(("datatype", "registers"), [("uint16", 1), ("uint32", 2), ("uint64", 4)])
+@given(data=st.data())
+def test_decimal_digits_are_read_and_written_as_the_number_that_they_show(
+    data: st.DataObject, datatype: str, registers: int
+) -> None:
+    order = data.draw(st.sampled_from(["ABCD", "BADC", "CDAB", "DCBA"]))
+    (tag,) = planned({"type": datatype, "encoding": "bcd", "order": order})
+    number = data.draw(st.integers(0, 10 ** (4 * registers) - 1))
+    assert Unit(tag).rows(encoded_registers(tag, number)) == [(number, GOOD)]
+
+
+def test_decimal_digits_stand_in_the_halves_of_bytes() -> None:
+    small, large, scaled = planned(
+        {"encoding": "bcd"}, {"encoding": "bcd", "type": "uint32"}, {"encoding": "bcd", "scale": 0.5}
+    )
+    assert encoded_registers(small, 1234) == [0x1234]
+    assert encoded_registers(large, 12_345_678) == [0x1234, 0x5678]
+    assert Unit(scaled).rows([0x0099]) == [(49.5, GOOD)]
+
+
+@pytest.mark.parametrize("register", [0x000A, 0x0F00, 0xFFFF, 0xA000])
+def test_what_is_no_decimal_digit_makes_no_value_and_spoils_no_other(register: int) -> None:
+    tags = planned({"encoding": "bcd"}, {"encoding": "bcd"}, {})
+    assert Unit(*tags).rows([register, 0, 0, 0, 0x0012, 0, 0, 0, 3]) == [
+        (None, BAD_DECODING_ERROR),
+        (12, GOOD),
+        (3, GOOD),
+    ]
+
+
+def test_numbers_are_reported_as_the_texts_that_they_stand_for() -> None:
+    unit = Unit(*planned({"enum": STATES}, {"enum": {0: "open", 1: "closed"}, "at": "holding 4.3"}, {"type": "string"}))
+    assert unit.rows([0, 0, 0, 0, 0]) == [("stopped", GOOD), ("open", GOOD), ("", GOOD)]
+    assert unit.rows([7, 0, 0, 0, 8]) == [("fault", GOOD), ("closed", GOOD), ("", GOOD)]
+    assert unit.rows([1, 0, 0, 0, 8]) == [("running", GOOD), ("closed", GOOD), ("", GOOD)]
+
+
+def test_a_number_without_a_text_is_shown_as_it_is_and_is_uncertain() -> None:
+    unit = Unit(*planned({"enum": STATES}, {"enum": STATES, "type": "int16"}))
+    assert unit.rows([9, 0, 0, 0, 0xFFFF]) == [("9", UNCERTAIN), ("-1", UNCERTAIN)]
+    assert unit.rows([0, 0, 0, 0, 0xFFFF]) == [("stopped", GOOD), ("-1", UNCERTAIN)]
+
+
+def test_the_exception_of_a_unit_counts_more_than_what_is_left_in_the_area() -> None:
+    unit = Unit(*planned({"enum": STATES}, {"encoding": "bcd", "at": "holding 1"}))
+    assert unit.rows([9, 0xFFFF], code=4) == [(None, BAD_DEVICE_FAILURE)] * 2
+
+
+def test_a_text_is_written_as_its_number() -> None:
+    state, coil, digits = planned(
+        {"enum": STATES},
+        {"at": "coil 0", "enum": {0: "open", 1: "closed"}},
+        {"enum": {12: "twelve"}, "encoding": "bcd"},
+    )
+    assert encoded_registers(state, "fault") == [7]
+    assert (encoded_bit(coil, "closed"), encoded_bit(coil, "open")) == (True, False)
+    assert encoded_registers(digits, "twelve") == [0x12]
+
+
+@pytest.mark.parametrize("value", ["Fault", "7", 7, True])
+def test_what_is_none_of_the_texts_is_not_written(value: Any) -> None:
+    (state,) = planned({"enum": STATES})
+    with pytest.raises(ValueError, match="is none of its texts; write 'stopped', 'running' or 'fault'"):
+        encoded_registers(state, value)
+
+
+def test_a_number_with_more_digits_than_there_is_room_for_is_not_written() -> None:
+    (tag,) = planned({"encoding": "bcd"})
+    with pytest.raises(ValueError, match="10000 has more than 4 decimal digits"):
+        encoded_registers(tag, 10_000)
+
+
+@pytest.mark.parametrize(
+    ("tag", "message"),
+    [
+        ({"encoding": "bcd", "type": "int16"}, "decimal digits make no Int16"),
+        ({"encoding": "bcd", "type": "float"}, "decimal digits make no Float"),
+        ({"enum": STATES, "type": "float"}, "a Float stands for no texts"),
+        ({"enum": STATES, "type": "string"}, "a String stands for no texts"),
+        ({"enum": STATES, "at": "coil 0"}, "a bit is 0 or 1"),
+        ({"enum": STATES, "scale": 2}, "it does nothing to a String"),
+        ({"enum": STATES, "writable": {"min": 0, "max": 7}}, "a String has no limits"),
+        ({"enum": {0: "a", 1: "a"}, "writable": True}, "'a' stands for several numbers"),
+        ({"enum": {}}, "at least 1"),
+        ({"type": "uint32", "order": "CDABGHEF"}, "CDABGHEF is an order of 64 bits"),
+    ],
+)
+def test_a_meaning_that_the_registers_cannot_have_is_refused(tag: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        planned(tag)
