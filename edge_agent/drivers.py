@@ -12,13 +12,17 @@ from typing import TYPE_CHECKING
 
 from connectors.modbus.settings import ModbusDevice
 from connectors.model.errors import DeviceUnavailable
+from connectors.opcua.browse_rules import OpcUaBrowse
 from connectors.opcua.settings import OpcUaDevice
 from connectors.ports.clock import Clock
 from connectors.ports.device import Acquisition, DeviceDriver, Reading, Value
 from connectors.ports.settings import DriverType
+from connectors.ports.survey import Survey
 
 if TYPE_CHECKING:
     from connectors.modbus.buses import ModbusBuses
+
+__all__ = ["LoadedLater", "OpcUaBrowse", "OpcUaDevice", "built_in_drivers", "survey_opcua"]
 
 
 class LoadedLater:
@@ -86,6 +90,13 @@ def _modbus() -> Callable[[ModbusDevice, Clock], DeviceDriver]:
         return ModbusDriver(settings, clock, buses)
 
     return make
+
+
+async def survey_opcua(settings: OpcUaDevice, rule: OpcUaBrowse) -> Survey:
+    """What a server has below a node. Raises ``DeviceUnavailable`` with what to check."""
+    from connectors.opcua.survey import survey
+
+    return await survey(settings, rule)
 
 
 def built_in_drivers() -> Mapping[str, DriverType]:

@@ -65,6 +65,14 @@ def plain_node_id(node: Any) -> ua.NodeId:
     return ua.NodeId(node.Identifier, node.NamespaceIndex, node.NodeIdType)
 
 
+def written_node_id(node: ua.NodeId, namespaces: Sequence[str]) -> str:
+    """The node id as a device file would write it, by the URI of its namespace."""
+    index, text = int(node.NamespaceIndex), node.to_string()
+    if index == 0 or index >= len(namespaces):
+        return text
+    return f"nsu={namespaces[index]};{text.partition(';')[2]}"
+
+
 def _index_of(namespace: int | str, namespaces: Sequence[str]) -> int:
     if isinstance(namespace, int):
         return namespace

@@ -29,6 +29,17 @@ class FoundVariable:
 
     node: ua.NodeId
     names: tuple[str, ...]
+    is_property: bool = False
+
+    def placeholders(self) -> dict[str, str]:
+        """What the name of its tag may be made of; see ``OpcUaBrowse``."""
+        return {"path": "/".join(self.names), "name": self.names[-1], "id": self.identifier}
+
+    @property
+    def identifier(self) -> str:
+        """The node id without its namespace and the letter of its kind."""
+        text = self.node.to_string()
+        return (text.partition(";")[2] if self.node.NamespaceIndex else text).partition("=")[2]
 
 
 class BrowseRefused(Exception):
@@ -54,7 +65,7 @@ async def variables_below(client: Client, start: ua.NodeId, walk: Walk, limits: 
     seen = {start}
     level: list[tuple[ua.NodeId, tuple[str, ...]]] = [(start, ())]
     for depth in range(walk.depth_max):
-        below: list[tuple[tuple[str, ...], str, ua.NodeId, bool]] = []
+        below: list[tuple[tuple[str, ...], str, ua.NodeId, bool, bool]] = []
         answers = await _children(client, [node for node, _ in level], limits, must=depth == 0)
         for (_, names), children in zip(level, answers, strict=True):
             for child in children:
@@ -64,16 +75,17 @@ async def variables_below(client: Client, start: ua.NodeId, walk: Walk, limits: 
                 is_property = child.ReferenceTypeId == ua.NodeId(ua.Int32(_HAS_PROPERTY), ua.Int16(0))
                 if is_property and not walk.properties:
                     continue
-                below.append((path, node.to_string(), node, child.NodeClass == ua.NodeClass.Variable))
+                is_variable = child.NodeClass == ua.NodeClass.Variable
+                below.append((path, node.to_string(), node, is_variable, is_property))
         below.sort(key=lambda each: each[:2])
         level = []
-        for path, _, node, is_variable in below:
+        for path, _, node, is_variable, is_property in below:
             if node in seen:
                 continue
             seen.add(node)
             level.append((node, path))
             if is_variable:
-                found.append(FoundVariable(node, path))
+                found.append(FoundVariable(node, path, is_property))
         if len(seen) > VISITED_MAX:
             raise BrowseRefused(f"there are more than {VISITED_MAX:,} nodes below it; name a node further down")
         if not level:

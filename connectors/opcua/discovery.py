@@ -13,7 +13,7 @@ from asyncua.ua.attribute_ids import AttributeIds
 from connectors.model.datatypes import DataType
 from connectors.model.quality import BAD_NODE_ID_UNKNOWN, BAD_NOT_SUPPORTED
 from connectors.model.tags import TagName
-from connectors.opcua.addresses import resolve
+from connectors.opcua.addresses import resolve, written_node_id
 from connectors.opcua.attributes import read_attributes, read_namespaces
 from connectors.opcua.binding import declared_type
 from connectors.opcua.browse_rules import OpcUaBrowse
@@ -114,13 +114,8 @@ def _name(
         variables = variables[: rule.variables_max]
     by_name: dict[str, list[tuple[str, str]]] = {}
     for variable in variables:
-        at = _written(variable.node, namespaces)
-        placeholders = {
-            "path": "/".join(variable.names),
-            "name": variable.names[-1],
-            "id": str(variable.node.Identifier),
-        }
-        name = rule.tag_name(placeholders)
+        at = written_node_id(variable.node, namespaces)
+        name = rule.tag_name(variable.placeholders())
         by_name.setdefault(name.lower(), []).append((name, at))
     for key, named in by_name.items():
         name, places = named[0][0], [at for _, at in named]
@@ -147,14 +142,6 @@ def _unusable(name: str, places: Sequence[str], is_taken: bool) -> str:
     except ValueError as exc:
         return f"a browse rule finds a variable that cannot have this name: {exc}"
     return "" if len(name) <= 255 else "a browse rule finds a variable with a name of more than 255 characters"
-
-
-def _written(node: ua.NodeId, namespaces: Sequence[str]) -> str:
-    """The node id as a device file would write it, by the URI of its namespace."""
-    index, text = int(node.NamespaceIndex), node.to_string()
-    if index == 0 or index >= len(namespaces):
-        return text
-    return f"nsu={namespaces[index]};{text.partition(';')[2]}"
 
 
 def _of_rule(rule: OpcUaBrowse, reason: str, quality: int) -> TagProblem:

@@ -243,13 +243,14 @@ def fail(message: str, code: int) -> NoReturn:
 
 def main() -> None:
     """Entry point of the console script."""
-    from edge_agent.cli import audit, buffer, device_files, enrol, operate, releases, reload, trust
+    from edge_agent.cli import audit, browse, buffer, device_files, enrol, operate, releases, reload, trust
 
     app.add_typer(buffer.app, name="buffer")
     app.add_typer(audit.app, name="audit")
     app.add_typer(device_files.app, name="config")
     app.add_typer(trust.app, name="trust")
     operate.add_to(app)
+    app.command()(browse.browse)
     app.command()(enrol.enrol)
     app.command()(releases.releases)
     app.command()(reload.reload)

@@ -95,6 +95,7 @@ function nodeCommands({ space }) {
             ...placed(command),
             dataType: datatype ?? type,
             valueRank: command.rank ?? rankOf(value),
+            description: command.about,
             minimumSamplingInterval: 0,
             accessLevel: writable ? "CurrentRead | CurrentWrite" : "CurrentRead",
             userAccessLevel: writable ? "CurrentRead | CurrentWrite" : "CurrentRead",
@@ -121,7 +122,14 @@ function nodeCommands({ space }) {
             const engineeringUnitsRange = { low, high };
             const dataType = command.type;
             const value = variantOf(space, command.type, command.value);
-            node = namespace.addAnalogDataItem({ ...variable, dataType, value, engineeringUnitsRange });
+            const engineeringUnits = command.unit && opcua.makeEUInformation(command.unit, command.unit, command.unit);
+            node = namespace.addAnalogDataItem({
+                ...variable,
+                dataType,
+                value,
+                engineeringUnitsRange,
+                ...(engineeringUnits ? { engineeringUnits } : {}),
+            });
         } else {
             node = namespace.addVariable(variable);
         }
@@ -137,7 +145,8 @@ function nodeCommands({ space }) {
         // node, and perhaps under (Objects), name (the end of the node id), by ("componentOf" or "organizedBy": as is usual).
         object: (command) => void namespaceOf(command.node).addObject(placed(command)),
         // As object, with type, value (null: none yet), and perhaps status, time_ms, writable, historized, datatype (the
-        // node id of a type that the value is said to have), rank, and range [low, high] for an AnalogItem.
+        // node id of a type that the value is said to have), rank, about (its description), and range [low, high] with unit
+        // for an AnalogItem.
         variable: addVariable,
         // Many variables at once: each as variable has it.
         variables: ({ each }) => each.forEach(addVariable),

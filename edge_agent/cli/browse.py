@@ -1,0 +1,178 @@
+"""``edge-agent browse``: what an OPC UA server has, as a tree, as JSON, or as a device file to begin with."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from connectors.model.errors import ConfigInvalid, DeviceUnavailable
+from edge_agent.cli.app import DEFAULT_CONFIG, EXIT_PROBLEM, ConfigOption, JsonOption, fail, print_problems
+from edge_agent.cli.json_output import print_json
+
+if TYPE_CHECKING:
+    from edge_agent.drivers import OpcUaBrowse, OpcUaDevice
+
+OBJECTS: Final = "/Objects"
+SERVER: Final = "Server"
+"""What every server has below Objects: its own state, in hundreds of variables."""
+PASSWORD_VARIABLE: Final = "LINESIDE_PASSWORD"  # noqa: S105  its name
+_USED_WRONGLY: Final = 2
+
+PlaceArgument = Annotated[
+    str, typer.Argument(metavar="PLACE", help="opc.tcp://host:port, or the name of a device in the agent's file")
+]
+UnderOption = Annotated[str, typer.Option("--under", "-u", help="Begin at this node id or browse path")]
+MatchOption = Annotated[
+    list[str] | None, typer.Option("--match", "-m", help="Only paths like this, e.g. 'Ram/*' or '**/Force'; repeatable")
+]
+ExcludeOption = Annotated[
+    list[str] | None, typer.Option("--exclude", "-x", help="Not this path and what is below it; repeatable")
+]
+DepthOption = Annotated[int, typer.Option("--depth", min=1, max=50, help="So many levels")]
+MaxOption = Annotated[int, typer.Option("--max", min=1, max=50_000, help="So many variables")]
+PropertiesOption = Annotated[bool, typer.Option("--properties", help="Properties too, such as EURange")]
+UserOption = Annotated[
+    str | None, typer.Option("--user", help=f"Log in; the password is asked for, or ${PASSWORD_VARIABLE}")
+]
+YamlOption = Annotated[
+    str | None, typer.Option("--yaml", metavar="FILE", help="Write a device file with all of it; - to standard output")
+]
+RuleOption = Annotated[bool, typer.Option("--rule", help="With --yaml: one browse rule instead of a tag each")]
+NameOption = Annotated[str, typer.Option("--name", help="With --yaml: what the device is called")]
+
+
+def browse(
+    place: PlaceArgument,
+    under: UnderOption = OBJECTS,
+    match: MatchOption = None,
+    exclude: ExcludeOption = None,
+    depth: DepthOption = 20,
+    most: MaxOption = 5000,
+    properties: PropertiesOption = False,
+    user: UserOption = None,
+    yaml: YamlOption = None,
+    as_rule: RuleOption = False,
+    name: NameOption = "device",
+    config: ConfigOption = DEFAULT_CONFIG,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the variables of an OPC UA server as a tree, with types and values; --yaml makes a device file of them."""
+    from edge_agent.cli.browse_screen import SurveyTree, device_file, survey_json
+    from edge_agent.cli.terminal import print_screen
+    from edge_agent.drivers import survey_opcua
+
+    if as_rule and yaml is None:
+        fail("--rule says how --yaml writes the tags; add --yaml FILE", _USED_WRONGLY)
+    if yaml not in (None, "-") and Path(str(yaml)).exists():
+        fail(f"{yaml} exists already, and may have been worked on; remove it, or write to another file", EXIT_PROBLEM)
+    words = {"under": under, "match": tuple(match or ["**"]), "depth": depth, "max": most, "properties": properties}
+    words["exclude"] = tuple(exclude or ([SERVER] if under == OBJECTS else []))
+    device, rule = _settings(place, user, name, words, config)
+    try:
+        survey = asyncio.run(survey_opcua(device, rule))
+    except DeviceUnavailable as exc:
+        fail(str(exc).removeprefix(f"{name}: "), EXIT_PROBLEM)
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+    if as_json:
+        print_json(survey_json(survey))
+    elif yaml is None:
+        print_screen(SurveyTree(survey))
+    else:
+        when = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
+        heading = f"{len(survey.variables)} variables below {under}, as edge-agent browse found them at {when}"
+        text = device_file(survey, heading, entry_lines(device), _rule_text(words) if as_rule else None)
+        _write(text, yaml, len(survey.variables))
+
+
+def _settings(
+    place: str, user: str | None, name: str, rule: dict[str, Any], config: Path
+) -> tuple[OpcUaDevice, OpcUaBrowse]:
+    """How to connect, and what to look for; ends the command with what is wrong."""
+    from pydantic import ValidationError
+
+    from connectors.ports.secrets import SOURCE_IN_CONTEXT, SecretSource
+    from edge_agent.drivers import OpcUaBrowse, OpcUaDevice
+
+    try:
+        browse_rule = OpcUaBrowse.model_validate(rule)
+        if "://" not in place:
+            return _named_device(place, config), browse_rule
+        security: dict[str, Any] = {}
+        if user is not None:
+            security = {"user": user, "password": f"${{env:{PASSWORD_VARIABLE}}}"}
+        entry = {"name": name, "driver": "opcua", "endpoint": place, "insecure": True, "security": security}
+        context = {SOURCE_IN_CONTEXT: SecretSource({PASSWORD_VARIABLE: _password(user)} if user else {}, Path())}
+        return OpcUaDevice.model_validate({**entry, "browse": [rule]}, context=context), browse_rule
+    except ValidationError as exc:
+        reason = str(exc.errors(include_url=False, include_input=False)[0]["msg"]).removeprefix("Value error, ")
+        fail(reason, _USED_WRONGLY)
+
+
+def _named_device(place: str, config: Path) -> OpcUaDevice:
+    from edge_agent.config.load import load_config
+    from edge_agent.drivers import OpcUaDevice, built_in_drivers
+
+    try:
+        settings = load_config(config, built_in_drivers())
+    except ConfigInvalid as exc:
+        print_problems(exc)
+        raise typer.Exit(EXIT_PROBLEM) from exc
+    known = {device.name: device for device in settings.devices if isinstance(device, OpcUaDevice)}
+    if place not in known:
+        names = ", ".join(sorted(known)) or "none"
+        fail(f"{config} has no OPC UA device {place!r}; it has {names}. Or name a server: opc.tcp://host:4840", 2)
+    return known[place]
+
+
+def _password(user: str) -> str:
+    found = os.environ.get(PASSWORD_VARIABLE)
+    if found:
+        return found
+    if not sys.stdin.isatty():
+        fail(f"there is nobody to ask for the password of {user!r}; set {PASSWORD_VARIABLE}", _USED_WRONGLY)
+    return str(typer.prompt(f"Password of {user}", hide_input=True))
+
+
+def entry_lines(device: OpcUaDevice) -> list[str]:
+    """The lines of a device file that say how to connect."""
+    from edge_agent.cli.browse_screen import quoted
+
+    lines = [f"name: {quoted(device.name)}", "driver: opcua", f"endpoint: {quoted(device.endpoint)}"]
+    if device.security.policy == "None":
+        lines.append("insecure: true  # neither signed nor encrypted: anybody on the network can read and change it")
+    if device.security.user is not None:
+        lines.append(f'security: {{user: {quoted(device.security.user)}, password: "${{env:{PASSWORD_VARIABLE}}}"}}')
+    return lines
+
+
+def _rule_text(words: dict[str, Any]) -> str:
+    from edge_agent.cli.browse_screen import quoted
+
+    parts = [f"under: {quoted(words['under'])}"]
+    lists = {key: words[key] for key in ("match", "exclude") if words[key] not in ((), ("**",))}
+    parts += [f"{key}: [{', '.join(map(quoted, patterns))}]" for key, patterns in lists.items()]
+    defaults = {"depth": 20, "max": 5000, "properties": False}
+    parts += [f"{key}: {str(words[key]).lower()}" for key, usual in defaults.items() if words[key] != usual]
+    return f"{{{', '.join(parts)}}}"
+
+
+def _write(text: str, where: str | None, count: int) -> None:
+    from connectors.configuration.setting_names import counted
+
+    if where in (None, "-"):
+        typer.echo(text, nl=False)
+        return
+    path = Path(str(where))
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as exc:
+        fail(f"{path} cannot be written: {exc.strerror}", EXIT_PROBLEM)
+    typer.echo(f"{path}: {counted(count, 'variable')}; take out what is not needed, then: edge-agent check", err=True)
