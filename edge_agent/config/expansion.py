@@ -14,12 +14,13 @@ from connectors.configuration.yaml_nodes import Document, NodePath, Source
 from connectors.model.errors import Problem
 from connectors.ports.settings import DriverType
 from edge_agent.config.layers import Expanded, ExpandedDocument, Layer, Spot, TagList, Used, merged
-from edge_agent.config.parameters import Scalar, filled
+from edge_agent.config.parameters import ReferenceInvalid, Room, Scalar, filled
 from edge_agent.config.template_settings import OWN_NAME
 from edge_agent.config.templates import Template, Templates
 
 DEPTH_MAX: Final = 8
 TAGS_MAX: Final = 100_000
+USES_MAX: Final = 100_000
 ANY_DRIVER: Final = "all"
 NO_DEFAULTS: Final = ("name", "driver", "template", "with", "tags", "derived", "commands")
 """What defaults cannot say: it belongs to one device, or is no setting of it."""
@@ -38,6 +39,8 @@ class Expansion:
     templates: Templates = field(init=False)
     _defaults: dict[str, list[Layer]] = field(default_factory=dict)
     _tags: int = 0
+    _uses: int = 0
+    _room: Room = field(default_factory=Room)
     _checked: set[tuple[str, NodePath]] = field(default_factory=set)
     _is_whole: bool = True
 
@@ -140,13 +143,11 @@ class Expansion:
         user = _user(layer.source, layer.path)
         while "template" in layer.value or "with" in layer.value:
             template = self._template(layer, used, of_device=True)
-            values = None
-            if template is not None:
-                values = self.templates.values(template, layer.source, layer.path, layer.value.get("with"))
-            if template is None or values is None:
+            own: dict[str, Scalar] = {OWN_NAME: name if isinstance(name, str) else ""}
+            body = None if template is None else self._filled(template, template.settings.device, layer, own)
+            if template is None or body is None:
                 self._is_whole = False
                 break
-            body = filled(template.settings.device, {**values, OWN_NAME: name if isinstance(name, str) else ""})
             layer = Layer(body, Used(template.document, user), template.body_path)
             layers.append(layer)
         return layers
@@ -180,6 +181,7 @@ class Expansion:
         for layer in with_tags:
             path = (*layer.path, key)
             before = {name: at for at, tag in enumerate(found.entries) if (name := _name(tag)) is not None}
+            said: set[int] = set()
             entries = layer.value[key]
             if not isinstance(entries, tuple):
                 self.report(wrong_type(layer.source, path, "list"))
@@ -189,14 +191,17 @@ class Expansion:
                 index = None if name is None else before.get(name)
                 if index is None:
                     found.add(entry, spot, at)
+                elif index in said:  # a second time in one list: a mistake, which is looked for in what comes out
+                    found.add(merged(found.entries[index], entry), spot, at)
                 else:
+                    said.add(index)
                     found.override(index, entry, Spot(spot.source, (*spot.path, at)))
         return found
 
     def _entries(self, entries: Sequence[Any], spot: Spot, used: list[str]) -> Iterator[tuple[Any, Spot, int]]:
         """The entries of a list of tags, with those that templates stand for in their places."""
         for at, entry in enumerate(entries):
-            if self._tags > TAGS_MAX:
+            if self._is_full():
                 return
             if not isinstance(entry, dict) or not ("template" in entry or "with" in entry):
                 self._count(spot, at)
@@ -207,20 +212,30 @@ class Expansion:
                 self.report(unknown_key(layer.source, (*layer.path, key), ["template", "with"]))
             inside = list(used)
             template = self._template(layer, inside, of_device=False)
-            values = None
-            if template is not None:
-                values = self.templates.values(template, layer.source, layer.path, entry.get("with"))
-            if template is not None and values is not None:
-                yield from self._group(template, values, layer, inside)
-            else:
+            body = None if template is None else self._filled(template, template.settings.tags, layer, {})
+            if template is None or body is None:
                 self._is_whole = False
+                continue
+            source = Used(template.document, _user(layer.source, layer.path))
+            yield from self._entries(body, Spot(source, template.body_path), inside)
 
-    def _group(
-        self, template: Template, values: dict[str, Scalar], layer: Layer, used: list[str]
-    ) -> Iterator[tuple[Any, Spot, int]]:
-        source = Used(template.document, _user(layer.source, layer.path))
-        body: tuple[Any, ...] = filled(template.settings.tags, values)
-        yield from self._entries(body, Spot(source, template.body_path), used)
+    def _filled(self, template: Template, body: Any, layer: Layer, own: dict[str, Scalar]) -> Any:
+        """What a template becomes where ``layer`` uses it; ``None`` after a mistake, or when there is no end of it."""
+        source, path = layer.source, layer.path
+        values = self.templates.values(template, source, path, layer.value.get("with"))
+        if values is None or self._is_full():
+            return None
+        self._uses += 1
+        if self._uses > USES_MAX:
+            message = f"templates are used more than {USES_MAX:,} times."
+            self.report(problem_at(source, (*path, "template"), message, "Use several agents."))
+            return None
+        try:
+            return filled(body, {**values, **own}, self._room)
+        except ReferenceInvalid as exc:
+            message = f"{called(source, path)} with its template {template.name!r}: {exc.message}"
+            self.report(problem_at(source, (*path, "template"), message, exc.suggestion))
+            return None
 
     def _count(self, spot: Spot, at: int) -> None:
         self._tags += 1
@@ -228,6 +243,10 @@ class Expansion:
             self._is_whole = False
             message = f"templates make more than {TAGS_MAX:,} tags."
             self.report(problem_at(spot.source, (*spot.path, at), message, "Use several agents."))
+
+    def _is_full(self) -> bool:
+        """Whether there is too much of templates, which is said once."""
+        return self._tags > TAGS_MAX or self._uses > USES_MAX
 
 
 def _is_expanded(entry: Any) -> bool:

@@ -252,12 +252,15 @@ def _duplicate_device(document: Source, path: NodePath, name: str, first: tuple[
 
 
 def _each_place_once(problems: Iterable[Problem]) -> Iterator[Problem]:
-    """Of what many devices have from one place, the first, and how many they are."""
-    first: dict[tuple[str, int, int], Problem] = {}
-    others: dict[tuple[str, int, int], int] = {}
+    """Of what many devices have from one place, the first, and how many they are.
+
+    Messages name the device; what is to be done is the same for each, and another thing for another mistake.
+    """
+    first: dict[tuple[str, int, int, str], Problem] = {}
+    others: dict[tuple[str, int, int, str], int] = {}
     alone: list[Problem] = []
     for problem in problems:
-        place = (problem.where, problem.line, problem.column)
+        place = (problem.where, problem.line, problem.column, problem.suggestion)
         if not problem.used_by:
             alone.append(problem)
         elif place in first:

@@ -19,6 +19,10 @@ from typing import Any, Final, Literal
 Scalar = bool | int | float | str
 Kind = Literal["text", "integer", "number", "boolean"]
 CALCULATION_CHARS_MAX: Final = 200
+WHOLE_NUMBER_MAX: Final = (1 << 63) - 1
+TEXT_CHARS_MAX: Final = 100_000
+ALL_CHARS_MAX: Final = 64 * 1024 * 1024
+"""Of all texts together that are filled in: templates that use each other can double a text many times."""
 _NAME: Final = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 _SIGNS: Final[dict[type[ast.operator], Callable[[Any, Any], Any]]] = {
     ast.Add: operator.add,
@@ -35,6 +39,23 @@ class ReferenceInvalid(ValueError):
         self.message, self.suggestion = message, suggestion
 
 
+@dataclass(slots=True)
+class Room:
+    """How many characters may still be filled in."""
+
+    left_chars: int = ALL_CHARS_MAX
+
+    def take(self, size_chars: int) -> None:
+        """Take so much of it for one text. Raises ``ReferenceInvalid`` when that is too long, or nothing is left."""
+        self.left_chars -= size_chars
+        if size_chars > TEXT_CHARS_MAX:
+            raise ReferenceInvalid(
+                f"a text that is filled in has more than {TEXT_CHARS_MAX:,} characters.", "Use shorter values."
+            )
+        if self.left_chars < 0:
+            raise ReferenceInvalid("templates make more text than an agent can hold.", "Use several agents.")
+
+
 @dataclass(frozen=True, slots=True)
 class Reference:
     """One ``$(…)``: the names of the parameters in it; ``calculation`` is ``None`` for a name alone."""
@@ -44,7 +65,7 @@ class Reference:
     calculation: ast.expr | None
 
     def value(self, values: Mapping[str, Scalar]) -> Scalar:
-        """Its value. Raises ``KeyError`` for a parameter without one."""
+        """Its value. Raises ``KeyError`` for a parameter without one, ``ReferenceInvalid`` when it is too large."""
         return values[self.names[0]] if self.calculation is None else _number(self.calculation, values)
 
 
@@ -62,18 +83,18 @@ def pieces_of(text: str) -> Pieces:
     return tuple(_pieces(text))
 
 
-def filled(value: Any, values: Mapping[str, Scalar]) -> Any:
-    """A part of a template with its references replaced. Raises as ``pieces_of`` and ``Reference.value``.
+def filled(value: Any, values: Mapping[str, Scalar], room: Room) -> Any:
+    """A part of a template with its references replaced. Raises as ``pieces_of``, ``Reference.value`` and ``Room``.
 
     What holds no reference is returned as it is: instances share it.
     """
     if isinstance(value, str):
-        return _filled_text(value, values) if "$" in value else value
+        return _filled_text(value, values, room) if "$" in value else value
     if isinstance(value, dict):
-        changed = {key: filled(part, values) for key, part in value.items()}
+        changed = {key: filled(part, values, room) for key, part in value.items()}
         return changed if any(changed[key] is not part for key, part in value.items()) else value
     if isinstance(value, tuple):
-        entries = [filled(part, values) for part in value]
+        entries = [filled(part, values, room) for part in value]
         return tuple(entries) if any(new is not old for new, old in zip(entries, value, strict=True)) else value
     return value
 
@@ -98,11 +119,19 @@ def kind_of(value: Any) -> Kind | None:
     return "text" if isinstance(value, str) else None
 
 
-def _filled_text(text: str, values: Mapping[str, Scalar]) -> Scalar:
+def _filled_text(text: str, values: Mapping[str, Scalar], room: Room) -> Scalar:
     pieces = pieces_of(text)
     if len(pieces) == 1 and not isinstance(pieces[0], str):
         return pieces[0].value(values)
-    return "".join(piece if isinstance(piece, str) else written_out(piece.value(values)) for piece in pieces)
+    parts: list[str] = []
+    size = 0
+    for piece in pieces:
+        parts.append(piece if isinstance(piece, str) else written_out(piece.value(values)))
+        size += len(parts[-1])
+        if size > TEXT_CHARS_MAX:
+            break
+    room.take(size)
+    return "".join(parts)
 
 
 def _pieces(text: str) -> Iterator[str | Reference]:
@@ -175,6 +204,14 @@ def _number(node: ast.expr, values: Mapping[str, Scalar]) -> Any:
         case ast.UnaryOp():
             return -_number(node.operand, values)
         case ast.BinOp():
-            return _SIGNS[type(node.op)](_number(node.left, values), _number(node.right, values))
+            return _calculated(_SIGNS[type(node.op)], _number(node.left, values), _number(node.right, values))
         case _:
             raise TypeError(ast.dump(node))
+
+
+def _calculated(sign: Callable[[Any, Any], Any], left: Any, right: Any) -> Any:
+    """A sum, difference or product. Raises ``ReferenceInvalid`` when a setting cannot be so large."""
+    found = sign(left, right)
+    if not (math.isfinite(found) if isinstance(found, float) else abs(found) <= WHOLE_NUMBER_MAX):
+        raise ReferenceInvalid("a calculation has a result that is too large.", "Use smaller numbers.")
+    return found

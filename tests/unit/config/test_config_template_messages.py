@@ -170,3 +170,83 @@ def test_templates_that_multiply_are_bounded(monkeypatch: pytest.MonkeyPatch) ->
     text = "templates:\n" + "".join(levels) + "  t6: {tags: [{name: x, at: coil 1}]}\n"
     said = said_of(text + "devices: [{name: d, driver: modbus, endpoint: 'tcp://x', tags: [{template: t0}]}]\n")
     assert said[0].startswith("agent.yaml:10:15: templates make more than 1,000 tags. Use several agents.")
+
+
+# What would have no end, or hide something
+
+
+def test_each_mistake_at_one_place_is_told_and_how_many_have_it() -> None:
+    said = said_of(
+        """
+        templates:
+          press:
+            device:
+              driver: opcua
+              endpoint: opc.tcp://h
+              insecure: true
+              tags: [{unit: kN}]
+        devices:
+          - {name: a, template: press}
+          - {name: b, template: press}
+        """
+    )
+    assert [line.partition(". ")[0] for line in said] == [
+        "agent.yaml:10:14: this tag needs 'name'",
+        "agent.yaml:10:14: this tag needs 'at'",
+    ]
+    assert all(line.endswith("(Used by device 'a', agent.yaml:12:5, and 1 more time.)") for line in said)
+
+
+def test_a_tag_of_a_template_that_a_device_changes_twice_is_there_twice() -> None:
+    said = said_of(
+        """
+        templates:
+          meter:
+            device: {driver: modbus, endpoint: tcp://h, tags: [{name: power, at: holding 1}]}
+        devices:
+          - name: a
+            template: meter
+            tags:
+              - {name: power, scale: 2}
+              - {name: power, scale: 3}
+        """
+    )
+    assert said == [
+        "agent.yaml:12:16: device 'a' has a second tag 'power'; the first is in line 11. Give one of them another name."
+    ]
+
+
+def test_groups_of_nothing_that_are_used_again_and_again_come_to_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edge_agent.config.expansion.USES_MAX", 100)
+    eight = [f"  t{depth}: {{tags: [{', '.join([f'{{template: t{depth - 1}}}'] * 8)}]}}\n" for depth in range(1, 7)]
+    said = said_of(
+        f"templates:\n  t0: {{tags: []}}\n{''.join(eight)}"
+        "devices:\n  - {name: a, driver: modbus, endpoint: tcp://h, tags: [{template: t6}, {name: x, at: coil 1}]}\n"
+    )
+    assert len(said) == 1
+    assert "templates are used more than 100 times. Use several agents." in said[0]
+
+
+def doubling(kind: str, inner: str, start: str) -> str:
+    """Templates that each make more of a value than they are given."""
+    first = "    device: {driver: modbus, endpoint: tcp://h, tags: [{name: x, at: coil 1, description: -$(a)}]}\n"
+    text = f"templates:\n  t0:\n    parameters: {{a: {kind}}}\n{first}"
+    for depth in range(1, 8):
+        text += f"  t{depth}:\n    parameters: {{a: {kind}}}\n"
+        text += f'    device: {{template: t{depth - 1}, with: {{a: "{inner}"}}}}\n'
+    return f"{text}devices:\n  - {{name: x, template: t7, with: {{a: {start}}}}}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (doubling("text", "$(a)" * 100, "ha"), "a text that is filled in has more than 100,000 characters."),
+        (doubling("integer", f"$({'*'.join(['a'] * 40)})", "9" * 60), "a calculation has a result that is too large."),
+        (doubling("number", "$(a * 1e300 * 1e300)", "1"), "a calculation has a result that is too large."),
+        (doubling("number", "$(a * a * a * a * a * a * 1.5)", f"1{'0' * 60}"), "a calculation has a result that is"),
+    ],
+)
+def test_values_that_grow_from_template_to_template_come_to_an_end(text: str, message: str) -> None:
+    (said,) = said_of(text)
+    assert "with its template 't" in said
+    assert message in said
