@@ -13,7 +13,7 @@ from connectors.model.tags import TagName
 from connectors.opcua.binding import Binding, BoundTag, bind_tags
 from connectors.opcua.discovery import Discovered, discover
 from connectors.opcua.known_tags import KnownTags
-from connectors.opcua.opening import renew_channel
+from connectors.opcua.opening import keep_secure
 from connectors.opcua.operation_limits import OperationLimits
 from connectors.opcua.polling import Polling
 from connectors.opcua.publishing import Publishing
@@ -78,7 +78,7 @@ class OpcUaConnection:
                 tasks.create_task(self._retry_problems(), name=f"{name} retry")
                 if self._device.browse:
                     tasks.create_task(self._browse_again(), name=f"{name} browse")
-                tasks.create_task(renew_channel(self._client), name=f"{name} channel renewal")
+                tasks.create_task(keep_secure(self._client, self._device), name=f"{name} channel")
         finally:
             self._polling.tell_behind(*self.publishing.newest)
 

@@ -12,11 +12,12 @@ from asyncua.client.client import Client
 from asyncua.ua.uaerrors import UaError
 
 from connectors.model.errors import DeviceUnavailable
+from connectors.opcua.endpoints import EndpointUnfit
+from connectors.opcua.securing import SessionUnsafe, create_session, open_channel, prepared, watch_trust
+from connectors.opcua.server_trust import ServerUntrusted
 from connectors.opcua.settings import OpcUaDevice
 from connectors.opcua.status import connect_reason
-
-SESSION_TIMEOUT_MS: Final = 60_000
-"""A session that a killed agent left behind holds a place on the server for this long."""
+from connectors.trust.certificates import CertificateUnusable
 
 CHANNEL_RENEWAL: Final = 0.7
 """The secure channel is renewed when this part of its lifetime has passed (Part 4, 5.5.2: at 75 %)."""
@@ -24,34 +25,17 @@ CHANNEL_RENEWAL: Final = 0.7
 CLOSE_S_MAX: Final = 2.0
 PORT_DEFAULT: Final = 4840
 
+_REFUSED_HERE: Final = (EndpointUnfit, ServerUntrusted, CertificateUnusable, SessionUnsafe)
+
 
 @contextlib.asynccontextmanager
 async def opened(device: OpcUaDevice) -> AsyncIterator[Client]:
     """A session with the server as the settings of ``device`` say it, closed at the end.
 
     Raises ``DeviceUnavailable``, with what to check, when there is none. Whoever keeps it for longer than a few minutes
-    runs ``renew_channel`` beside it.
+    runs ``keep_secure`` beside it.
     """
-    client = Client(device.endpoint, timeout=device.timeout_s)
-    client.name = client.description = "Lineside edge agent"
-    client.application_uri = "urn:lineside:edge-agent"
-    client.session_timeout = SESSION_TIMEOUT_MS
-    if device.security.user is not None:
-        client.set_user(device.security.user)
-        password = device.security.password
-        client.set_password("" if password is None else password.get_secret_value())
-    try:
-        await client.connect_socket()
-        await client.send_hello()
-        await client.open_secure_channel()
-        await client.create_session()
-        await client.activate_session(client._username, client._password)  # noqa: SLF001
-    except (TimeoutError, UaError, OSError) as exc:
-        client.disconnect_socket()
-        raise unavailable(device, connect_reason, exc) from exc
-    except asyncio.CancelledError:
-        client.disconnect_socket()
-        raise
+    client = await _connected(device)
     try:
         yield client
     finally:
@@ -62,11 +46,45 @@ async def opened(device: OpcUaDevice) -> AsyncIterator[Client]:
         client.disconnect_socket()
 
 
-async def renew_channel(client: Client) -> None:
-    """Renew the secure channel before it ends, until cancelled. Raises what asyncua raises when that fails."""
+async def _connected(device: OpcUaDevice) -> Client:
+    """A client with an active session. Raises ``DeviceUnavailable``, and leaves no connection behind then."""
+    with contextlib.ExitStack() as undo:
+        try:
+            client, chosen = await prepared(device, device.endpoint)
+            undo.callback(client.disconnect_socket)
+            await client.connect_socket()
+            await client.send_hello()
+            await open_channel(client)
+            await create_session(client, device, device.endpoint, chosen)
+        except _REFUSED_HERE as exc:
+            raise DeviceUnavailable(f"{device.name}: {exc}") from exc
+        except (TimeoutError, UaError, OSError) as exc:
+            raise unavailable(device, connect_reason, exc) from exc
+        undo.pop_all()
+        return client
+
+
+async def keep_secure(client: Client, device: OpcUaDevice) -> None:
+    """Renew the secure channel before it ends, and look whether the server is still trusted, until cancelled.
+
+    Raises what asyncua raises when the renewal fails, and ``DeviceUnavailable`` when the server is trusted no more.
+    """
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(_renew_channel(client), name=f"{device.name} channel renewal")
+        tasks.create_task(_watch_trust(client, device), name=f"{device.name} trust")
+
+
+async def _renew_channel(client: Client) -> None:
     while True:
         await asyncio.sleep(client.secure_channel_timeout / 1000.0 * CHANNEL_RENEWAL)
         await client.open_secure_channel(renew=True)
+
+
+async def _watch_trust(client: Client, device: OpcUaDevice) -> None:
+    try:
+        await watch_trust(client, device, device.endpoint)
+    except _REFUSED_HERE as exc:
+        raise DeviceUnavailable(f"{device.name}: {exc}") from exc
 
 
 def unavailable(

@@ -5,16 +5,18 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from functools import cached_property
+from pathlib import Path
 from typing import Annotated, Final, Literal
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, PrivateAttr, ValidationInfo, field_validator, model_validator
 
 from connectors.configuration.setting_types import check_port
 from connectors.model.report_by_exception import ReportRule
 from connectors.opcua.browse_rules import OpcUaBrowse
+from connectors.opcua.security_settings import OpcUaSecurity, Policy
 from connectors.opcua.tag_settings import QUEUE_SIZE_MAX, OpcUaTag
-from connectors.ports.secrets import Secret
 from connectors.ports.settings import (
+    AgentPlace,
     DeviceSettings,
     Duration,
     SettingInvalid,
@@ -24,14 +26,6 @@ from connectors.ports.settings import (
 
 FOUND_MAX: Final = 100_000
 """So many variables may the browse rules of one device find: each has its place in columns from the start."""
-
-
-class OpcUaSecurity(Settings):
-    """How the session is secured. Certificates and policies follow; until then a session is plain or has a user."""
-
-    policy: Literal["None"] = "None"
-    user: str | None = None
-    password: Secret | None = None
 
 
 class OpcUaLimits(Settings):
@@ -56,7 +50,10 @@ class OpcUaDevice(DeviceSettings):
     """One OPC UA server."""
 
     driver: Literal["opcua"]
-    insecure: Annotated[bool, Field(description="Allow a session without signature and encryption")] = False
+    insecure: Annotated[
+        bool,
+        Field(description="Allow a session without signature and encryption; it is, where security names no policy"),
+    ] = False
     security: OpcUaSecurity = OpcUaSecurity()
     endpoint: Annotated[str, Field(description="opc.tcp://host:port/path")]
     publishing_s: Annotated[
@@ -82,6 +79,7 @@ class OpcUaDevice(DeviceSettings):
     browse_again_s: Annotated[
         Duration, Field(alias="browse_again", ge=1, description="How often it is looked what has come and gone since")
     ] = 600.0
+    _place: AgentPlace | None = PrivateAttr(default=None)
     tags: tuple[OpcUaTag, ...] = ()
 
     @model_validator(mode="after")
@@ -139,6 +137,56 @@ class OpcUaDevice(DeviceSettings):
             raise SettingInvalid(
                 f"the session with {endpoint!r} is neither signed nor encrypted: anybody on the network can read and "
                 "change what is sent.",
-                "Allow it with 'insecure: true' beside 'endpoint'.",
+                "Remove 'policy: None', or allow it with 'insecure: true' beside 'endpoint'.",
             )
+        if security is not None and security.policy is None and info.data.get("insecure"):
+            set_for_nothing = sorted({"mode", "certificate", "trust"} & security.model_fields_set)
+            if set_for_nothing:
+                raise SettingInvalid(
+                    f"'insecure: true' makes the session with {endpoint!r} one without security, for which "
+                    f"'{set_for_nothing[0]}' under 'security' does nothing.",
+                    "Remove one of the two, or name a 'policy' under 'security'.",
+                )
         return endpoint
+
+    @property
+    def policy(self) -> Policy | None:
+        """The policy of the session; ``None``: the strongest that the server offers, which is not None.
+
+        ``insecure: true`` without a policy means that there is none.
+        """
+        return "None" if self.insecure and self.security.policy is None else self.security.policy
+
+    @property
+    def is_insecure(self) -> bool:
+        """See ``DeviceSettings``; a session that is signed alone can be read, and not changed."""
+        return self.policy == "None"
+
+    @property
+    def weaknesses(self) -> frozenset[str]:
+        """See ``DeviceSettings``."""
+        security = self.security
+        found = set(super().weaknesses)
+        if not self.is_insecure and security.mode == "Sign":
+            found.add("it is not encrypted")
+        if security.plain_password == "allow":  # noqa: S105
+            found.add("its password may be sent in plain text")
+        found |= {f"its server's certificate may be wrong in {what}" for what in security.trust.allow}
+        found |= {f"what {path} has issued counts" for path in security.trust.issuers}
+        return frozenset(found)
+
+    @property
+    def place(self) -> AgentPlace | None:
+        """Where the agent keeps its own certificate and trust list; ``None`` before ``placed``."""
+        return self._place
+
+    def placed(self, place: AgentPlace) -> OpcUaDevice:
+        """See ``DeviceSettings``."""
+        copy = self.model_copy()
+        copy._place = place  # noqa: SLF001
+        return copy
+
+    def certificate_files(self) -> tuple[Path, ...]:
+        """See ``DeviceSettings``."""
+        named = (self.security.user_certificate, self.security.certificate, *self.security.trust.issuers)
+        return tuple(path for path in named if path is not None)

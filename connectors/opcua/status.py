@@ -21,14 +21,25 @@ _ADVICE: Final = {
     "BadTooManyMonitoredItems": "the server has no room for more monitored items",
 }
 
+_UNKNOWN_THERE: Final = (
+    "the server has not accepted this agent's certificate; 'edge-agent trust own' shows it: accept it on the server"
+)
 _SERVICE_ADVICE: Final = {
     "BadUserAccessDenied": "the server refused the user; check security.user and security.password",
-    "BadIdentityTokenRejected": "the server refused the user; check security.user and security.password",
+    "BadIdentityTokenRejected": "the server refused the user; check security.user and security.password, or accept its "
+    "certificate there",
     "BadIdentityTokenInvalid": "the server does not take this kind of user; check security.user and security.password",
     "BadTooManySessions": "the server has no free session; close another client or raise its limit",
     "BadTcpEndpointUrlInvalid": "the server does not know this endpoint; check the path after the port",
-    "BadSecurityModeRejected": "the server takes no session without signature and encryption",
-    "BadSecurityPolicyRejected": "the server takes no session without signature and encryption",
+    "BadSecurityModeRejected": "the server takes no such session; remove 'insecure', or name another security.policy",
+    "BadSecurityPolicyRejected": "the server takes no such session; remove 'insecure', or name another security.policy",
+    "BadSecurityChecksFailed": _UNKNOWN_THERE,
+    "BadCertificateUntrusted": _UNKNOWN_THERE,
+    "BadCertificateInvalid": _UNKNOWN_THERE,
+    "BadCertificateUriInvalid": "the server says that the agent's certificate is for another application; "
+    "'edge-agent trust own' shows for which",
+    "BadCertificateTimeInvalid": "the server says that the agent's certificate is not valid now; 'edge-agent trust "
+    "own' shows until when; check the clocks here and there, too",
     "BadServerHalted": "the server has stopped",
     "BadShutdown": "the server is shutting down",
 }

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
@@ -29,6 +30,7 @@ from connectors.ports.setting_model import (
 )
 
 __all__ = [
+    "AgentPlace",
     "DataTypeReader",
     "DataTypeSetting",
     "Deadband",
@@ -219,6 +221,14 @@ class DerivedTagSettings(DerivedValue):
         )
 
 
+@dataclass(frozen=True, slots=True)
+class AgentPlace:
+    """The agent that a device belongs to: ``group/name``, and its data folder."""
+
+    agent: str
+    data_dir: Path
+
+
 class DeviceSettings(Settings):
     """One device, whatever the driver."""
 
@@ -275,6 +285,20 @@ class DeviceSettings(Settings):
     def is_insecure(self) -> bool:
         """Whether anybody on the network can read or change what is exchanged with the device."""
         return True
+
+    @property
+    def weaknesses(self) -> frozenset[str]:
+        """What makes the connection less secure than it could be, a sentence each, equal while nothing has changed."""
+        return frozenset({"it is neither signed nor encrypted"} if self.is_insecure else ())
+
+    def placed(self, place: AgentPlace) -> DeviceSettings:
+        """These settings, for a device of the agent at ``place``: where its driver keeps what is its own."""
+        del place
+        return self
+
+    def certificate_files(self) -> tuple[Path, ...]:
+        """Files with certificates whose end has to be known in time."""
+        return ()
 
     def alarm_tags(self) -> tuple[int, ...]:
         """The indices of the tags whose samples leave before those of others."""

@@ -80,7 +80,7 @@ def judge(
     untrusted = not accepted and above is None
     if above is not None:
         _judge_revocation([certificate, *above], issuers.revocation_lists, now_s, said)
-    _judge_time("it", facts, now_s, said, accepted=accepted)
+    _judge_time("it", facts, now_s, said, accepted=accepted or untrusted)  # what accepting it would overcome
     for each in above or ():
         _judge_time(f"its issuer {each.subject.rfc4514_string()}", facts_of(each), now_s, said, accepted=False)
     if application_uri is not None and facts.application_uri != application_uri:

@@ -140,7 +140,8 @@ def _print_entry(entry: Entry) -> None:
     _print_facts(entry.state, entry.facts)
     for server in entry.servers:
         _print_line(f"{server.device} {server.endpoint}")
-        for text in (*server.problems, *server.warnings):
+        problems = () if entry.state == "trusted" else server.problems
+        for text in (*problems, *server.warnings):
             _print_line(f"{server.device}: {text}")
         if server.has_changed and entry.state != "trusted":
             _print_line(f"{server.device}: it has changed; before, it was {server.accepted}")

@@ -23,7 +23,7 @@ from pydantic import (
 
 from connectors.configuration.broker_settings import BrokerSettings
 from connectors.configuration.setting_types import DataPath, FilePath, SparkplugId, checked_sparkplug_id
-from connectors.ports.settings import DeviceSettings, Duration, SettingInvalid, Settings, Size
+from connectors.ports.settings import AgentPlace, DeviceSettings, Duration, SettingInvalid, Settings, Size
 from edge_agent.config.encryption import EncryptionSettings
 from edge_agent.config.template_settings import TemplateSettings
 
@@ -318,6 +318,15 @@ class AgentConfig(Settings):
                 raise ValueError(f"two devices are called {device.name!r}")
             seen.add(checked_sparkplug_id(device.name))
         return devices
+
+    @field_validator("devices")
+    @classmethod
+    def _devices_of_agent(cls, devices: tuple[DeviceSettings, ...], info: ValidationInfo) -> tuple[DeviceSettings, ...]:
+        agent = _agent(info.data)
+        if agent is None:
+            return devices
+        place = AgentPlace(f"{agent.group}/{agent.name}", agent.data_dir)
+        return tuple(device.placed(place) for device in devices)
 
 
 def _agent(data: Mapping[str, Any]) -> AgentSettings | None:

@@ -3,7 +3,7 @@
 The engineer at the machine decides what may be written, and where secrets are sent; whoever can send files must not be
 able to decide it for him. So a file from the cloud may take such powers away, and may change what is read; what gives
 power stays as it is: the writable tags, the named commands, what their conditions look at, and the connection of a
-device that has any of these, or a secret.
+device that has any of these, or a secret. No connection becomes less secure.
 """
 
 from __future__ import annotations
@@ -43,6 +43,8 @@ def widened(before: Devices, after: Devices, secrets_before: Secrets, secrets_af
             and _connection(known) != _connection(device)
         ):
             found.append(f"{name}: its connection is another, and it is written, guards what is, or has a secret")
+        if known is not None:
+            found += [f"{name}: {what}, and was not before" for what in sorted(device.weaknesses - known.weaknesses)]
     return found
 
 

@@ -144,13 +144,14 @@ async def test_whatever_else_listens_at_the_port_is_no_opcua_server() -> None:
 async def test_a_wrong_password_is_refused_in_plain_words_and_the_right_one_taken(opcua_server: OpcUaServer) -> None:
     opcua_server.add("force", "Double", 1.0)
     opcua_server.command(user="lineside", password="open sesame")
-    wrongs: tuple[dict[str, Any], ...] = ({}, {"security": {"user": "lineside", "password": "${env:GUESS}"}})
+    known = {"user": "lineside", "plain_password": "allow"}  # it has no certificate to encrypt one with
+    wrongs: tuple[dict[str, Any], ...] = ({}, {"security": {**known, "password": "${env:GUESS}"}})
     for wrong in wrongs:
         task = asyncio.ensure_future(driver(opcua_server.endpoint, ["force"], **wrong).acquire(Recorder()))
         reason = await reason_of(task)
         assert "the server refused the user; check security.user and security.password" in reason
         assert "guess" not in reason
-    right = driver(opcua_server.endpoint, ["force"], security={"user": "lineside", "password": "${env:PRESS}"})
+    right = driver(opcua_server.endpoint, ["force"], security={**known, "password": "${env:PRESS}"})
     recorder = Recorder()
     async with acquiring(right, recorder) as task:
         await until(lambda: recorder.last() == {0: 1.0}, task)

@@ -128,12 +128,32 @@ CASES: dict[str, Case] = {
         ],
     ),
     "an OPC UA session without signature and encryption": (
-        PRESS.replace("    insecure: true\n", "") % "unit: kN",
+        PRESS.replace("    insecure: true\n", "    security: {policy: None}\n") % "unit: kN",
         [
             "6:15: 'endpoint' of device 'press': the session with 'opc.tcp://press' is neither signed nor encrypted: "
             "anybody on the network can read and change what is sent. "
-            "Allow it with 'insecure: true' beside 'endpoint'."
+            "Remove 'policy: None', or allow it with 'insecure: true' beside 'endpoint'."
         ],
+    ),
+    "an OPC UA session without security that has a mode": (
+        PRESS % "unit: kN" + "    security: {mode: Sign}\n",
+        [
+            "6:15: 'endpoint' of device 'press': 'insecure: true' makes the session with 'opc.tcp://press' one without "
+            "security, for which 'mode' under 'security' does nothing. "
+            "Remove one of the two, or name a 'policy' under 'security'."
+        ],
+    ),
+    "an OPC UA user who is two": (
+        PRESS.replace("    insecure: true\n", "    security: {user: me, user_certificate: a, user_key: b}\n")
+        % "unit: kN",
+        [
+            "9:44: 'user_certificate' of 'security' of device 'press': a session has one user: a name, or a "
+            "certificate. Remove one of the two."
+        ],
+    ),
+    "a password for nobody": (
+        PRESS.replace("    insecure: true\n", "    security: {password: '${env:MQTT_PASSWORD}'}\n") % "unit: kN",
+        ["9:26: 'password' of 'security' of device 'press': it needs 'user' beside it. Add 'user'."],
     ),
     "a broker with a password in its address": (
         "agent: {group: plant-7, name: line-3}\nuplink: {brokers: ['mqtts://me:hunter2@b']}\n",

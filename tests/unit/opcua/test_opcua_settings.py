@@ -78,3 +78,37 @@ def test_tags_of_a_rule_are_read_and_reported_as_it_says() -> None:
     report = found.report_rule(tag)
     assert (report.always, report.deadband_percent) == (False, 1.0)
     assert found.lag_s_max == 10.0
+
+
+@pytest.mark.parametrize(
+    ("more", "policy"),
+    [
+        ({"insecure": False}, None),
+        ({"insecure": True}, "None"),
+        ({"insecure": True, "security": {"policy": "Basic256Sha256"}}, "Basic256Sha256"),
+        ({"insecure": False, "security": {"user": "me"}}, None),
+    ],
+)
+def test_a_session_is_secured_unless_the_file_allows_that_it_is_not(more: dict[str, Any], policy: str | None) -> None:
+    made = device({}, **more)
+    assert (made.policy, made.is_insecure) == (policy, policy == "None")
+
+
+@pytest.mark.parametrize(
+    ("security", "weaker"),
+    [
+        ({"mode": "Sign"}, "it is not encrypted"),
+        ({"trust": {"allow": ["expired"]}}, "may be wrong in expired"),
+        ({"trust": {"issuers": ["/etc/ca.pem"]}}, "/etc/ca.pem has issued"),
+        ({"user": "me", "password": "${env:PATH}", "plain_password": "allow"}, "plain text"),
+    ],
+)
+def test_what_weakens_a_session_is_known_so_that_a_file_of_the_cloud_cannot_bring_it(
+    security: dict[str, Any], weaker: str
+) -> None:
+    if "password" in security:
+        security = security | {"password": "${env:HOME}"}
+    before, after = device({}, insecure=False), device({}, insecure=False, security=security)
+    (found,) = after.weaknesses - before.weaknesses
+    assert weaker in found
+    assert device({}, insecure=True).weaknesses - before.weaknesses == {"it is neither signed nor encrypted"}

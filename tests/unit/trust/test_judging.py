@@ -98,6 +98,13 @@ def test_a_line_does_not_stop_at_midnight_for_a_certificate_that_was_accepted_it
     assert any(word in text for text in found.warnings)
 
 
+def test_of_what_nobody_has_accepted_the_time_is_only_said_as_accepting_it_would_help() -> None:
+    found = judged(certificate(days=(-10, -1)), accepted=False)
+    assert found.untrusted
+    assert found.refusals == ()
+    assert any("has expired" in text for text in found.warnings)
+
+
 def test_a_time_that_is_over_refuses_what_counts_for_its_issuer_alone_unless_it_is_allowed() -> None:
     plant = authority()
     press = issued(issuer=plant, days=(-10, -1))
