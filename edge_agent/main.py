@@ -294,9 +294,11 @@ def _reloading(
     def facts(config: AgentConfig) -> AgentFacts:
         return facts_of(config, clock)
 
-    return Reloading(
-        around.in_use, Running(devices, make, writer, parts, view, facts, use_brokers, around.files), clock
-    )
+    running = Running(devices, make, writer, parts, view, facts, use_brokers, around.files)
+    reloading = Reloading(around.in_use, running, clock)
+    if parts.applying is not None:
+        parts.applying.reload = reloading.try_file
+    return reloading
 
 
 def _handlers(view: AgentView, parts: CommandParts, reloading: Reloading | None) -> dict[str, Handler]:

@@ -59,6 +59,7 @@ class NotReloaded(LinesideError):
 class _Asked:
     by: str
     dry_run: bool = False
+    is_trial: bool = False
     answer: asyncio.Future[dict[str, Any]] | None = None
 
 
@@ -97,14 +98,25 @@ class Reloading:
         with contextlib.suppress(asyncio.QueueFull):  # as many as that are asked for already
             self._asked.put_nowait(_Asked(by))
 
-    async def reload(self, by: str, *, dry_run: bool = False) -> dict[str, Any]:
-        """Use the files as they are now, or with ``dry_run`` say what that would change. Raises ``NotReloaded``."""
+    async def reload(self, by: str, *, dry_run: bool = False, is_trial: bool = False) -> dict[str, Any]:
+        """Use the files as they are now, or with ``dry_run`` say what that would change. Raises ``NotReloaded``.
+
+        While a device file is on trial, only who tries it (``is_trial``) has this done.
+        """
         answer: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         try:
-            self._asked.put_nowait(_Asked(by, dry_run, answer))
+            self._asked.put_nowait(_Asked(by, dry_run, is_trial, answer))
         except asyncio.QueueFull as exc:
             raise NotReloaded(f"{ASKED_MAX} others have asked for a reload and wait; try again") from exc
         return await answer
+
+    async def try_file(self) -> str:
+        """A device file was replaced, or put back: use it. Empty, or why that was not possible."""
+        try:
+            answer = await self.reload("a device file", is_trial=True)
+        except NotReloaded as exc:
+            return str(exc)
+        return "" if answer["done"] else "; ".join(answer["reasons"])
 
     async def run(self) -> None:
         """Reload when it is asked for, and look at the files now and then; until cancelled."""
@@ -176,7 +188,8 @@ class Reloading:
 
     async def _reload(self, asked: _Asked) -> Changes:
         """Raises ``ConfigInvalid``, ``NotReloaded``, ``OutboxUnavailable``: then all is as it was."""
-        await self._refuse_in_trial()
+        if not asked.is_trial:
+            await self._refuse_in_trial()
         gc.disable()  # what is loaded stays: the collector would look at a million new objects again and again
         try:
             loaded, changes = await asyncio.to_thread(self._in_use.load)

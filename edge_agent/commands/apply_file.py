@@ -1,19 +1,21 @@
-"""Applies a version of a device file: checked, written, tried by a start of the agent, kept or put back.
+"""Applies a version of a device file: checked, written, tried by a reload of the agent, kept or put back.
+
+Where a reload is not possible, a start of the agent tries it; putting it back is a reload or a start, too.
 
 Journalled before the file is touched; everything after that is in the ``FileStore``, by which any start of the agent
 goes on, also one after ``kill -9``:
 
-=====================================  ==========================================================================
-ended                                  what the next start does
-=====================================  ==========================================================================
-before the trial was noted             reports ``failed``: nothing was touched
-after that, before the file is new     reports ``failed``: the file is as it was
-after the file is new                  tries it: this is the start that the trial is about
-in the trial, not asked to             puts the file back before it is read, and reports ``failed``
-in the trial, asked to (SIGTERM)       tries it again, from the beginning
-while it is put back                   goes on with that; also later, where the disk does not let it at once
-after the trial, before the report     reports what the trial has found
-=====================================  ==========================================================================
+======================================  =========================================================================
+ended                                   what the next start does
+======================================  =========================================================================
+before the trial was noted              reports ``failed``: nothing was touched
+after that, before the file is new      reports ``failed``: the file is as it was
+after the file is new, before a reload  tries it: this is the start that the trial is about
+in the trial, not asked to              puts the file back before it is read, and reports ``failed``
+in the trial, asked to (SIGTERM)        tries it again, from the beginning
+while it is put back                    goes on with that; also later, where the disk does not let it at once
+after the trial, before the report      reports what the trial has found
+======================================  =========================================================================
 """
 
 from __future__ import annotations
@@ -79,7 +81,10 @@ class ApplyFileWork:
         self.locks = locks
         self.changed = changed
         self._in_thread = in_thread
+        self.reload: Callable[[], Awaitable[str]] | None = None
+        """Has the agent use its files as they are now, without a restart; empty, or why it could not."""
         self._is_decided = asyncio.Event()
+        self._in_place: asyncio.Queue[Trial] = asyncio.Queue(1)
         self._ends = False
         self._checked: dict[str, str] = {}
         """The SHA-256 of the file that the command under way was checked against."""
@@ -92,7 +97,7 @@ class ApplyFileWork:
         self._running = running
 
     async def run(self) -> None:
-        """Bring a trial to its end, whatever the journal is like; then look at the files now and then."""
+        """Bring a trial to its end, whatever the journal is like; then try what comes, and look at the files."""
         try:
             await self._look()
             trial: Trial | None = (await self._in_thread(self._files.store.records)).running
@@ -107,7 +112,12 @@ class ApplyFileWork:
         self._is_decided.set()
         while True:
             await self._look()
-            await asyncio.sleep(FILES_LOOK_S)
+            try:
+                async with asyncio.timeout(FILES_LOOK_S):
+                    trial = await self._in_place.get()
+            except TimeoutError:
+                continue
+            await self._try_in_place(trial)
 
     # -- AgentWork -----------------------------------------------------------------------------------------------------
 
@@ -153,8 +163,12 @@ class ApplyFileWork:
             await self._in_thread(store.begin, trial, content)
         except OSError as exc:
             return await self._not_written(command, str(exc))
-        self._restarting.ask(command.id, f"{command.envelope.issuer}: {command.target}")
-        return await ended()
+        if self.reload is None:
+            self._restart(trial, f"{command.envelope.issuer}: {command.target}")
+            return await ended()
+        self._is_decided.clear()
+        self._in_place.put_nowait(trial)
+        return await self.recovered(command) or await ended()
 
     async def recovered(self, command: Command) -> Outcome | None:
         """See ``AgentWork``."""
@@ -225,6 +239,26 @@ class ApplyFileWork:
             said += f"; nor can that be noted: {exc}"
         return Outcome(CommandState.FAILED, said)
 
+    async def _try_in_place(self, trial: Trial) -> None:
+        """The file is new: reload, and see what comes of it. A crash from here on is one in the trial."""
+        await self._surely(trial, self._files.store.tried)
+        if said := await self._reloaded():
+            self._restart(trial, f"{trial.name} is tried by a start, as a reload was not possible: {said}")
+            return
+        self._restarting.let_go(trial.command)
+        await self._look()
+        await self._watch(trial)
+        await self._look()
+        self._is_decided.set()
+
+    async def _reloaded(self) -> str:
+        return "the agent cannot" if self.reload is None else await self.reload()
+
+    def _restart(self, trial: Trial, why: str) -> None:
+        self._ends = True
+        self._is_decided.set()
+        self._restarting.ask(trial.command, why)
+
     async def _watch(self, trial: Trial) -> None:
         """See whether the devices that were read before are read with the version on trial; each has to be once."""
         emit(DeviceFileTried(trial.name, trial.version, trial.health_s))
@@ -241,12 +275,13 @@ class ApplyFileWork:
         await self._put_back(trial, said)
 
     async def _put_back(self, trial: Trial, reason: str) -> None:
-        """Have the file be as it was before, and the agent begin anew with that."""
+        """Have the file be as it was before, and the agent use that: by a reload, else by beginning anew."""
         await self._surely(trial, self._files.store.roll_back, reason)
         emit(DeviceFileRolledBack(trial.name, trial.version, reason))
-        self._ends = True
+        if not await self._reloaded():
+            return
         await self._restarting.quiet(trial.command)  # what takes longer is cut off all the same
-        self._restarting.ask(trial.command, f"{trial.name} is as it was before")
+        self._restart(trial, f"{trial.name} is as it was before")
 
     async def _surely(self, trial: Trial, work: Callable[..., None], *args: Any) -> None:
         """Do ``work`` on the disk, however long that does not let it: until then nothing is said of the trial."""

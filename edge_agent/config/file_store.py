@@ -121,6 +121,13 @@ class FileStore:
         return None
 
     @_alone
+    def tried(self) -> None:
+        """This run of the agent tries the version, without a restart: from now on a crash is one in the trial."""
+        records = self.records()
+        if (trial := records.running) is not None:
+            self._write(records.model_copy(update={"trial": trial.model_copy(update={"starts": 1})}))
+
+    @_alone
     def stopped(self) -> None:
         """The agent ends as it was asked to: the trial goes on with its next start."""
         records = self.records()

@@ -84,7 +84,12 @@ class Start(Line):
         drivers = built_in_drivers()
         loaded, self.notes = load_for_start(box.config, drivers, lambda _folder: False)
         config = loaded.config
-        content = box.content or ""
+        self.content = box.content or ""
+        """What it runs with."""
+        self.box = box
+        self.not_reloaded = ""
+        """Why a reload is not possible."""
+        self.reloads = 0
         self.restarts: list[str] = []
         self.hellos_due = 0
         restarting = Restarting(self.restarts.append)
@@ -94,7 +99,7 @@ class Start(Line):
             self.files,
             config,
             restarting,
-            read=lambda: box.reads_with.get(content, box.reads),
+            read=lambda: box.reads_with.get(self.content, box.reads),
             clock=self.clock,
             in_thread=inline,
         )
@@ -106,10 +111,21 @@ class Start(Line):
         Line.__init__(self, box.folder / "data", start=box.starts, switches=switches, actions=actions)
         self.work._clock = self.clock
         restarting.being_done = self.commands.executor.being_done
-        restarting.hold = self.commands.executor.gate.close
+        restarting.hold, restarting.let_go = self.commands.executor.gate.close, self.commands.executor.gate.open
         self.work.locks = lambda: self.commands.operators.locks
         self.commands.files = lambda: self.work.now
         self.work.changed = self.commands.say_hello
+
+    def reloads_in_place(self) -> None:
+        """It can use its files without a restart."""
+        self.work.reload = self._reload
+
+    async def _reload(self) -> str:
+        await asyncio.sleep(0)
+        if not self.not_reloaded:
+            self.reloads += 1
+            self.content = self.box.content or ""
+        return self.not_reloaded
 
     def ask(self, action: ApplyDeviceFile, **more: Any) -> str:
         """The cloud asks for ``action``; the id of the command."""

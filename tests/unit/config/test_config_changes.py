@@ -133,6 +133,15 @@ def test_settings_that_take_effect_and_those_that_wait_are_told_apart(tmp_path: 
     assert found.config.outbox == loaded(tmp_path, document()).outbox
 
 
+def test_what_was_computed_of_the_settings_that_run_is_no_setting(tmp_path: Path) -> None:
+    before, after = loaded(tmp_path, document()), loaded(tmp_path, document())
+    for device in before.devices:
+        device.__dict__["computed"] = device.name
+    for device in after.devices:
+        device.__dict__["computed_too"] = device.name
+    assert changes(before, after, lambda name: DRIVERS[name].acts_on).are_none
+
+
 def test_every_setting_that_is_said_to_take_effect_is_there() -> None:
     for section, fields in LIVE.items():
         settings: Any = AgentConfig.model_fields[section].annotation
