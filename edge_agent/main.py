@@ -12,7 +12,7 @@ from connectors.model.back_off import BackOff
 from connectors.model.errors import AlreadyRunning, OutboxDamaged
 from connectors.model.tags import DeviceName
 from connectors.mqtt.session import MqttOptions, MqttSession
-from connectors.observability.events import emit
+from connectors.observability.events import emit, listen, listen_no_more
 from connectors.observability.version import lineside_version
 from connectors.ports.clock import Clock
 from connectors.ports.settings import DeviceSettings, DriverType
@@ -31,10 +31,13 @@ from edge_agent.commands.journal_thread import JournalThread
 from edge_agent.config.models import AgentConfig, UplinkSettings
 from edge_agent.local_api.command_calls import CommandCalls
 from edge_agent.local_api.file_calls import file_handlers
+from edge_agent.local_api.following import Following
 from edge_agent.local_api.server import Handler, LocalApi
+from edge_agent.local_api.tag_calls import TagCalls
 from edge_agent.local_api.views import AgentFacts, AgentView
 from edge_agent.observability.agent_events import AgentStarted, AgentStopped, Fault
 from edge_agent.observability.outbox_events import BatchesLost, OutboxFailed, OutboxKeyMissing, OutboxSalvaged
+from edge_agent.observability.recent import RecentEvents
 from edge_agent.releases.trial import Releases, missing_of
 from edge_agent.reloading import Reloading, Running
 from edge_agent.slices import bounds, collector_settings, facts_of, uplink_options
@@ -64,7 +67,9 @@ class Agent:
         parts: CommandParts,
         journal: JournalThread,
         reloading: Reloading | None,
+        recent: RecentEvents,
     ) -> None:
+        self._recent = recent
         self._writer = writer
         self._reader = reader
         self._collector = collector
@@ -93,12 +98,15 @@ class Agent:
         outbox, sealing = config.outbox, sealing_of(config.outbox)
         now_ms = clock.now_ns() // 1_000_000
         writer = await OutboxWriter.open(outbox.path, outbox.durability, now_ms, bounds(outbox), sealing, suspicion)
+        recent = RecentEvents(clock.now_ns)
+        listen(recent.add)  # until the end of ``run``
         try:
             _report(writer)
-            agent = await cls._of(config, drivers, clock, writer, sealing, around or Surroundings())
+            agent = await cls._of(config, drivers, clock, writer, sealing, around or Surroundings(), recent)
             _announce(config, writer)
             return agent
         except BaseException:
+            listen_no_more(recent.add)
             await writer.close()
             raise
 
@@ -111,6 +119,7 @@ class Agent:
         writer: OutboxWriter,
         sealing: Sealing,
         around: Surroundings,
+        recent: RecentEvents,
     ) -> Agent:
         reader = OutboxReader(config.outbox.path, writer.epoch, sealing, writer.damage)
         writer.opens_again_with(reader)
@@ -137,22 +146,7 @@ class Agent:
             clock=clock,
             commands=parts.commands,
         )
-
-        def make(settings: DeviceSettings) -> DeviceAcquisition:
-            return DeviceAcquisition(
-                DeviceName(settings.name),
-                settings.tag_names(),
-                drivers[settings.driver].create(settings, clock),
-                settings.report_rules(),
-                writer=writer,
-                feed=feed,
-                collector=collector,
-                listener=uplink,
-                clock=clock,
-                alarms=settings.alarm_tags(),
-                derived=settings.derived,
-            )
-
+        make = _maker(drivers, writer, feed, collector, uplink, clock)
         for settings in config.devices:
             devices.add(make(settings))
         parts.commands.is_connected = lambda: uplink.state.phase == Phase.BORN.value
@@ -160,7 +154,8 @@ class Agent:
         facts = facts_of(config, clock)
         view = AgentView(facts, devices.all, collector, reader, uplink, clock, parts.commands, around.in_use)
         reloading = _reloading(around, devices, make, writer, parts, view, broker, uplink, clock)
-        api = LocalApi(config.local_api.socket, config.local_api.mode, _handlers(view, parts, reloading))
+        following = Following(devices.by_name, parts.targets, collector, recent)
+        api = _api(config, view, devices, parts, following, reloading)
         return cls(
             writer=writer,
             reader=reader,
@@ -172,6 +167,7 @@ class Agent:
             parts=parts,
             journal=journal,
             reloading=reloading,
+            recent=recent,
         )
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -180,6 +176,12 @@ class Agent:
         Devices first, so that nothing new comes; then the last commit; then the goodbye to the broker. Raises
         ``OutboxDamaged`` when the outbox has to be opened anew.
         """
+        try:
+            await self._run(stop)
+        finally:
+            listen_no_more(self._recent.add)
+
+    async def _run(self, stop: asyncio.Event) -> None:
         damage = self._writer.damage
         collecting = asyncio.create_task(self._collector.run(), name="collector")
         serving = [
@@ -222,6 +224,34 @@ class Agent:
         """A large outbox that was not closed is looked at while it is used."""
         if self._writer.opening.to_check:
             await check_beside(self._writer.path, self._writer.damage)
+
+
+def _maker(
+    drivers: Mapping[str, DriverType],
+    writer: OutboxWriter,
+    feed: Feed,
+    collector: Collector,
+    uplink: Uplink,
+    clock: Clock,
+) -> Callable[[DeviceSettings], DeviceAcquisition]:
+    """What makes the acquisition of a device from its settings."""
+
+    def make(settings: DeviceSettings) -> DeviceAcquisition:
+        return DeviceAcquisition(
+            DeviceName(settings.name),
+            settings.tag_names(),
+            drivers[settings.driver].create(settings, clock),
+            settings.report_rules(),
+            writer=writer,
+            feed=feed,
+            collector=collector,
+            listener=uplink,
+            clock=clock,
+            alarms=settings.alarm_tags(),
+            derived=settings.derived,
+        )
+
+    return make
 
 
 async def _resume(devices: Mapping[DeviceName, DeviceAcquisition], writer: OutboxWriter, collector: Collector) -> None:
@@ -301,16 +331,26 @@ def _reloading(
     return reloading
 
 
-def _handlers(view: AgentView, parts: CommandParts, reloading: Reloading | None) -> dict[str, Handler]:
-    """What the socket answers, by name."""
+def _api(
+    config: AgentConfig,
+    view: AgentView,
+    devices: RunningDevices,
+    parts: CommandParts,
+    following: Following,
+    reloading: Reloading | None,
+) -> LocalApi:
+    """The socket, with all that it answers."""
     own = {"status": view.status, "tags": view.tags, "watch": view.watch}
     files = file_handlers(parts.commands, parts.applying)
-    return {
+    handlers: dict[str, Handler] = {
         **own,
+        **TagCalls(devices.by_name, parts.targets, parts.commands).handlers,
+        **following.handlers,
         **CommandCalls(parts.commands).handlers,
         **files,
         **({} if reloading is None else reloading.handlers),
     }
+    return LocalApi(config.local_api.socket, config.local_api.mode, handlers)
 
 
 def _announce(config: AgentConfig, writer: OutboxWriter) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import ClassVar, Final
 
@@ -22,10 +23,25 @@ class Event:
 _NAMES: Final[dict[type[Event], str]] = {}
 
 
+_LISTENERS: Final[list[Callable[[Event], None]]] = []
+
+
+def listen(listener: Callable[[Event], None]) -> None:
+    """Tell ``listener`` of every event that is logged, until ``listen_no_more``; it returns at once."""
+    _LISTENERS.append(listener)
+
+
+def listen_no_more(listener: Callable[[Event], None]) -> None:
+    """See ``listen``."""
+    _LISTENERS.remove(listener)
+
+
 def emit(event: Event) -> None:
     """Count ``event``, and log it unless it is only counted."""
     event.measure()
     if event.level:
+        for listener in _LISTENERS:
+            listener(event)
         values = {field.name: getattr(event, field.name) for field in fields(event)}
         getattr(structlog.get_logger(), event.level)(event_name(type(event)), **values)
 

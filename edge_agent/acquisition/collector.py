@@ -19,6 +19,7 @@ from edge_agent.buffer.outbox import Commit
 from edge_agent.buffer.pieces import message_bytes_max, split
 from edge_agent.buffer.relief import ReliefStatus
 from edge_agent.buffer.rows import Gap, Lane, NewBatch, OpenGap, StoredBatch
+from edge_agent.buffer.tracing import Tracing
 from edge_agent.buffer.writer import OutboxWriter
 from edge_agent.observability.outbox_events import Committed, OutboxBlocked, OutboxRecovered, SamplesGivenUp
 
@@ -72,6 +73,7 @@ class Collector:
         self._room.set()
         self._stopping = False
         self._is_telling_owed = False
+        self.tracing = Tracing()
         self.blocked_reason = ""
         self.samples_committed = 0
 
@@ -147,11 +149,13 @@ class Collector:
         """With the next commit: these rows are in the event log, and leave the disk."""
         self._work.acknowledged.setdefault(epoch, BatchRanges()).add(first, last)
         self._something.set()
+        self.tracing.ended(epoch, first, last)
 
     def refused(self, epoch: Epoch, number: int, reason: str) -> None:
         """With the next commit: the cloud will never take this batch; it is set aside and a gap declared."""
         self._work.refused.append((epoch, number, reason))
         self._something.set()
+        self.tracing.ended(epoch, number, number, reason)
 
     async def tell(self, records: Sequence[bytes]) -> None:
         """Commit records of commands now, in a transaction of their own. Raises ``OutboxUnavailable``: then none is."""
@@ -238,6 +242,8 @@ class Collector:
         for gap in work.given_up:
             emit(SamplesGivenUp(gap.device, gap.reason, gap.count or 0, gap.detail))
         self._is_telling_owed = work.is_telling_owed
+        if self.tracing.is_on:
+            self.tracing.committed(rows)
         self._feed.push(rows)
 
     async def _delete_acknowledged(self, work: Commit) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 
@@ -22,6 +22,8 @@ from connectors.sparkplug.birth import CurrentValue
 from edge_agent.acquisition.absences import Absences
 from edge_agent.acquisition.collector import Collector
 from edge_agent.acquisition.current_values import CurrentValues
+from edge_agent.acquisition.deriving import derived_tags
+from edge_agent.acquisition.driver_counts import DriverCounts
 from edge_agent.acquisition.listener import DeviceListener
 from edge_agent.acquisition.parting import last_words, parted
 from edge_agent.acquisition.reporting import Reporting
@@ -31,17 +33,7 @@ from edge_agent.buffer.feed import Feed
 from edge_agent.buffer.rows import Gap, GapReason
 from edge_agent.buffer.writer import OutboxWriter
 from edge_agent.observability.agent_events import Fault
-from edge_agent.observability.device_events import (
-    DeviceConnected,
-    DeviceEnded,
-    DeviceLost,
-    DriverCounted,
-    SamplesAcquired,
-    TagsBound,
-)
-
-if TYPE_CHECKING:
-    from edge_agent.acquisition.derived import DerivedTags
+from edge_agent.observability.device_events import DeviceConnected, DeviceEnded, DeviceLost, SamplesAcquired, TagsBound
 
 RETRY_FIRST_S: Final = 1.0
 RETRY_LONGEST_S: Final = 30.0
@@ -78,12 +70,15 @@ class DeviceAcquisition:
         self.current = CurrentValues(len(self.tag_names))
         self.problems: tuple[TagProblem, ...] = ()
         self.online_since_ns: int | None = None
-        self._online_since_s = 0.0
+        self.online_since_s = 0.0
         self.offline_reason = "not connected yet"
         self.definition: DeviceDefinition | None = None
         self.samples = 0
+        self.connects = 0  # since the start of the agent
+        self.taken_s: float | None = None
+        """When the driver last handed over samples, by the monotonic clock; reported or not."""
         self._driver = driver
-        self._derived = _derived_tags(tag_names, derived)
+        self._derived = derived_tags(tag_names, derived)
         self._holds_back = asyncio.Event()
         self._writer = writer
         self._feed = feed
@@ -96,7 +91,11 @@ class DeviceAcquisition:
         self._in_order = asyncio.Lock()
         self._absences = Absences(name, collector, clock, self._lag_s)
         self._waiting = Waiting(self._lag_s)
-        self._counted: dict[str, int] = {}
+        self._counts = DriverCounts(name, driver.counts)
+
+    def alias_of(self, index: int) -> int:
+        """The alias of a tag on the way to the cloud; -1 while it has none."""
+        return int(self._aliases[index])
 
     @property
     def is_online(self) -> bool:
@@ -170,11 +169,7 @@ class DeviceAcquisition:
 
     def measure_driver(self) -> None:
         """Bring the metrics of what the driver counts up to date."""
-        for event, count in self._driver.counts().items():
-            before = self._counted.get(event)
-            if count != before:  # the first time a zero too, so that every series is there from the start
-                self._counted[event] = count
-                emit(DriverCounted(self.name, event, count - (before or 0)))
+        self._counts.measure()
 
     async def write(self, tag: str, value: Value) -> None:
         """See ``DeviceWriter``."""
@@ -223,7 +218,7 @@ class DeviceAcquisition:
             except Exception as exc:  # a driver's defect must not end the other devices: logged and counted
                 reason = f"{self.name}: unexpected {type(exc).__name__}: {exc}"
                 emit(Fault(f"device {self.name}", reason, traceback.format_exc()))
-            if self.is_online and self._clock.monotonic_s() - self._online_since_s > STEADY_S:
+            if self.is_online and self._clock.monotonic_s() - self.online_since_s > STEADY_S:
                 back_off.reset()  # a device that flaps is asked less and less often
             wait_s = back_off.next_s() if retry_s is None else retry_s
             await self._went_offline(reason, wait_s)
@@ -251,8 +246,9 @@ class DeviceAcquisition:
         await self._part_with_tags(types, problems)
         self._take_definition(definition, types)
         if not self.is_online:
-            self.online_since_ns, self._online_since_s = self._clock.now_ns(), self._clock.monotonic_s()
+            self.online_since_ns, self.online_since_s = self._clock.now_ns(), self._clock.monotonic_s()
             self.offline_reason = ""
+            self.connects += 1
             emit(DeviceConnected(self.name, len(types), len(problems)))
         tell_new_problems(self.name, self.problems, problems)
         self.problems = tuple(problems)
@@ -263,6 +259,7 @@ class DeviceAcquisition:
         """See ``Acquisition``."""
         derived = () if self._derived is None else self._derived.derive(batch)
         self.current.update(batch)
+        self.taken_s = self._clock.monotonic_s()
         for one in derived:
             self.current.update(one)
         for one in derived:
@@ -270,9 +267,10 @@ class DeviceAcquisition:
         await self._report(batch, committed)
 
     async def _report(self, batch: SampleBatch, committed: Callable[[], None] | None = None) -> None:
-        reported = self._reporting.select(batch, self._clock.monotonic_s())
+        begun_s = self._clock.monotonic_s()
+        reported = self._reporting.select(batch, begun_s)
+        self._collector.tracing.received(self.name, batch, reported)
         if len(reported):
-            begun_s = self._clock.monotonic_s()
             behind_ns = round(self._waiting.behind_s(begun_s) * 1e9)
             await self._store(reported, committed=committed, behind_ns=behind_ns)
             self._waiting.waited(begun_s, self._clock.monotonic_s())
@@ -334,7 +332,10 @@ class DeviceAcquisition:
         await self._holds_back.wait()
         while True:
             await asyncio.sleep(RELEASE_S)
-            await self._store(*self._reporting.released(self._clock.monotonic_s()))
+            released = self._reporting.released(self._clock.monotonic_s())
+            for batch in released:
+                self._collector.tracing.received(self.name, batch, batch, held=True)
+            await self._store(*released)
 
     async def _part_with_tags(self, types: Sequence[TagType], problems: Sequence[TagProblem]) -> None:
         """The last word on tags that had a type and have it no more, under the definition that they had it in.
@@ -390,11 +391,3 @@ class DeviceAcquisition:
 
     def _lag_s(self) -> float:
         return max(self._driver.lag_s_max, self._reporting.held_s_max)
-
-
-def _derived_tags(tag_names: Sequence[str], derived: Sequence[DerivedTagSettings]) -> DerivedTags | None:
-    if not derived:
-        return None
-    from edge_agent.acquisition.derived import DerivedTags  # loads the parser, which most devices do without
-
-    return DerivedTags(tag_names, derived)

@@ -7,6 +7,7 @@ was used wrongly; 3 no agent answers; 4 another agent runs already, or a newer v
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
 import os
 import sys
@@ -140,69 +141,15 @@ def check(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) ->
         typer.echo(f"{config}: valid, {counted(len(settings.devices), 'device')} with {counted(tags, 'tag')}")
 
 
-@app.command()
-def status(config: ConfigOption = DEFAULT_CONFIG, socket: SocketOption = None, as_json: JsonOption = False) -> None:
-    """Show devices, uplink and outbox. Exit code 1 when one is not connected, or nothing is acknowledged."""
-    from edge_agent.cli.screens import status_screen
-    from edge_agent.cli.terminal import print_screen
-
-    answer = ask(socket_of(config, socket), "status")
-    if as_json:
-        print_json(answer)
-    else:
-        print_screen(status_screen(answer))
-    if answer["waiting_for_outbox"]:
-        raise typer.Exit(EXIT_PROBLEM)
-    delivers = answer["uplink"]["phase"] == "born" and not answer["uplink"]["unanswered"]
-    if not delivers or not all(device["online"] for device in answer["devices"]):
-        raise typer.Exit(EXIT_PROBLEM)
-
-
-@app.command()
-def tags(
-    config: ConfigOption = DEFAULT_CONFIG,
-    socket: SocketOption = None,
-    device: DeviceOption = None,
-    search: SearchOption = "",
-    as_json: JsonOption = False,
-) -> None:
-    """List every tag with its newest value, quality and time (UTC), and below them what is wrong."""
-    from edge_agent.cli.tags_table import TagsTable
-    from edge_agent.cli.terminal import print_screen
-
-    answer = ask(socket_of(config, socket), "tags", device=device, search=search)
-    if as_json:
-        print_json(answer)
-    else:
-        print_screen(TagsTable(answer))
-
-
-@app.command()
-def watch(
-    config: ConfigOption = DEFAULT_CONFIG,
-    socket: SocketOption = None,
-    device: DeviceOption = None,
-    search: SearchOption = "",
-    interval: Annotated[float, typer.Option("--interval", "-n", min=0.1, help="Seconds between two looks")] = 1.0,
-    as_json: JsonOption = False,
-) -> None:
-    """Show values as they change, until Ctrl-C. With --json, or into a pipe or file: one line of JSON a change."""
-    from edge_agent.cli.watching import watch_forever
-
-    try:
-        _run(watch_forever(socket_of(config, socket), device, search, interval, as_json=as_json))
-    except KeyboardInterrupt:
-        raise typer.Exit from None
-
-
 def ask(socket: Path, name: str, **args: Any) -> Any:
     """The answer of the agent at ``socket``; ends the command with a sentence when there is none."""
     from edge_agent.local_api.protocol import call
 
-    return _run(call(socket, name, **args))
+    return run_until_done(call(socket, name, **args))
 
 
-def _run(work: Coroutine[Any, Any, T]) -> T:
+def run_until_done(work: Coroutine[Any, Any, T]) -> T:
+    """Do ``work``; ends the command with a sentence when no agent answers, or it cannot do what was asked."""
     from edge_agent.local_api.protocol import AgentNotRunning
 
     try:
@@ -237,21 +184,43 @@ def print_problems(error: ConfigInvalid) -> None:
 
 def fail(message: str, code: int) -> NoReturn:
     """End the command with a sentence."""
-    typer.echo(message, err=True)
+    from edge_agent.cli.terminal import say
+
+    say(message, err=True)
     raise typer.Exit(code)
 
 
-def main() -> None:
-    """Entry point of the console script."""
-    from edge_agent.cli import audit, browse, buffer, device_files, enrol, operate, releases, reload, trust
+@functools.cache
+def whole_app() -> typer.Typer:
+    """``app`` with the commands of the other modules of this package, which import this one."""
+    from edge_agent.cli import (
+        audit,
+        browse,
+        buffer,
+        device_files,
+        enrol,
+        following,
+        looking,
+        operate,
+        releases,
+        reload,
+        single_tags,
+        trust,
+    )
 
+    for part in (looking, single_tags, following, operate):
+        part.add_to(app)
     app.add_typer(buffer.app, name="buffer")
     app.add_typer(audit.app, name="audit")
     app.add_typer(device_files.app, name="config")
     app.add_typer(trust.app, name="trust")
-    operate.add_to(app)
     app.command()(browse.browse)
     app.command()(enrol.enrol)
     app.command()(releases.releases)
     app.command()(reload.reload)
-    app()
+    return app
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    whole_app()()

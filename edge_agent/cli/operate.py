@@ -1,4 +1,4 @@
-"""What an operator does with the running agent: lock and unlock lines, write a tag, look at commands and approve them.
+"""What an operator does with the running agent: lock and unlock lines, look at commands and approve them.
 
 Who it was, the agent learns from the Unix socket.
 """
@@ -34,7 +34,7 @@ commands = typer.Typer(
 
 def add_to(app: typer.Typer) -> None:
     """Make these commands part of ``edge-agent``."""
-    for command in (lock, unlock, write, run_command):
+    for command in (lock, unlock, run_command):
         app.command("command" if command is run_command else None)(command)
     app.add_typer(commands, name="commands")
 
@@ -68,26 +68,6 @@ def unlock(
         typer.echo(f"{line} is unlocked")
 
 
-def write(
-    target: Annotated[str, typer.Argument(metavar="DEVICE/TAG", help="Such as press/speed")],
-    value: Annotated[str, typer.Argument(help="Read by the type of the tag: true or false, a number, or a text")],
-    reason: ReasonOption,
-    arm: ArmOption = False,
-    armed: ArmedOption = None,
-    config: ConfigOption = DEFAULT_CONFIG,
-    socket: SocketOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Write a tag: checked, journalled and read back like a command of the cloud. Exit code 1 when it was not done."""
-    device, _, tag = target.partition("/")
-    if not tag:
-        fail(f"{target!r} is not DEVICE/TAG, such as press/speed", 2)
-    answer = ask(
-        socket_of(config, socket), "write", device=device, tag=tag, text=value, reason=reason, arm=arm, armed=armed
-    )
-    _print_end(answer, as_json)
-
-
 def run_command(
     target: Annotated[str, typer.Argument(metavar="DEVICE/COMMAND", help="Such as press/start")],
     reason: ReasonOption,
@@ -117,7 +97,7 @@ def run_command(
         arm=arm,
         armed=armed,
     )
-    _print_end(answer, as_json)
+    print_end(answer, as_json)
 
 
 @commands.command("list")
@@ -171,7 +151,8 @@ def approve(
         typer.echo(f"{answer['target']} is approved; 'edge-agent commands show {id_}' says what comes of it")
 
 
-def _print_end(answer: dict[str, Any], as_json: bool) -> None:
+def print_end(answer: dict[str, Any], as_json: bool) -> None:
+    """Say what came of a command; exit code 1 when it was not done."""
     if as_json:
         print_json(answer)
     else:

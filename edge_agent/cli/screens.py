@@ -6,16 +6,14 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from connectors.configuration.setting_names import counted
 from edge_agent.cli.configuration_lines import configuration_lines
+from edge_agent.cli.device_screens import DevicesTable, device_lines
 from edge_agent.cli.terminal import Sentence
-from edge_agent.cli.words import clock_time, duration, quality_text, size
+from edge_agent.cli.words import clock_time, duration, size
 
-PROBLEMS_MAX: Final = 10
-"""So many problems of a device are shown; ``edge-agent tags`` lists all of them."""
 BEHIND_S: Final = 2.0
 CLOCK_ERROR_S: Final = 2.0
 UNANSWERED: Final = (
@@ -38,9 +36,9 @@ def status_screen(status: dict[str, Any]) -> RenderableType:
     )
     if status["commissioning"]:
         head.append("  COMMISSIONING: nothing is written to any device", "bold yellow")
-    lines: list[RenderableType] = [head, Text(), _devices(status["devices"])]
+    lines: list[RenderableType] = [head, Text(), DevicesTable(status["devices"])]
     for device in status["devices"]:
-        lines += _device_lines(device)
+        lines += device_lines(device)
     lines += [Text(), *_uplink_lines(status["uplink"]), *_outbox_lines(status["outbox"])]
     lines += _command_lines(status.get("commands"))
     lines += configuration_lines(status.get("configuration"))
@@ -60,42 +58,6 @@ def _waiting_screen(status: dict[str, Any]) -> RenderableType:
         Sentence("outbox   ", f"NOT OPEN: {status['waiting_for_outbox']}", "bold red"),
         Sentence("         ", "nothing is acquired; the agent begins by itself when the disk lets it", "red"),
     )
-
-
-def _devices(devices: list[dict[str, Any]]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for heading in ("device", "state", "tags", "bad", "samples/s"):
-        table.add_column(heading, justify="left" if heading in ("device", "state") else "right")
-    for device in devices:
-        online, bad = device["online"], device["bad"]
-        table.add_row(
-            Text(f"{device['device']} ({device['driver']})"),
-            Text("online", "green") if online else Text("offline", "bold red"),
-            str(device["tags"]),
-            Text(str(bad) if online else "-", "bold red" if online and bad else "dim"),
-            f"{device['samples_per_s']:,.1f}",
-        )
-    return table
-
-
-def _device_lines(device: dict[str, Any]) -> Iterator[RenderableType]:
-    """Why a device is away, or what is wrong with its tags."""
-    name = device["device"]
-    if not device["online"]:
-        own = device["reason"].startswith(f"{name}: ")
-        yield Sentence("" if own else f"{name}: ", device["reason"], "red", indent=2)
-        return
-    if device["unborn"]:
-        yield Sentence(f"{name}: ", f"NOTHING OF IT IS SENT: {device['unborn']}", "bold red", indent=2)
-    problems = device["problems"]
-    for item in problems[:PROBLEMS_MAX]:
-        yield Sentence(f"{name}: ", f"{item['tag']}: {item['reason']}", "yellow", indent=2)
-    if len(problems) > PROBLEMS_MAX:
-        more = f"{counted(len(problems) - PROBLEMS_MAX, 'more tag')} with a problem; edge-agent tags -d {name}"
-        yield Sentence(f"{name}: ", more, "yellow", indent=2)
-    for found in device["not_good"]:
-        count, quality = counted(found["tags"], "tag"), quality_text(found["quality"], found["code"])
-        yield Sentence(f"{name}: ", f"{count} with quality {quality}; edge-agent tags -d {name}", "yellow", indent=2)
 
 
 def _uplink_lines(uplink: dict[str, Any]) -> Iterator[RenderableType]:
@@ -133,6 +95,7 @@ def _outbox_lines(outbox: dict[str, Any]) -> Iterator[RenderableType]:
         if outbox["oldest_s"] is not None:
             waiting += f", the oldest for {duration(outbox['oldest_s'])}"
     yield Sentence("outbox   ", waiting)
+    yield from _forecast_lines(outbox)
     yield from _room_lines(outbox)
     yield Sentence("         ", files_sentence(outbox["database_bytes"], outbox["wal_bytes"]), "dim")
     for file in outbox["set_aside"]:
@@ -191,11 +154,33 @@ def file_sentence(file: dict[str, Any]) -> tuple[str, str]:
 
 FILES_SHOWN_MAX: Final = 10
 FULL_PART: Final = 0.9
+FULL_SOON_S: Final = 24 * 3600.0
+"""A day is what somebody needs to look at it."""
 GIVES_WAY_PART: Final = 0.95
 LIMITS: Final = {
     "outbox_full": "outbox.size_max",
     "disk_full": "the disk has no more than that to give",
 }
+
+
+def _forecast_lines(outbox: dict[str, Any]) -> Iterator[RenderableType]:
+    """How long until it is drained, and until it is full, as far as something waits."""
+    found = outbox.get("forecast")
+    if found is None or not (outbox["batches"] or found["full_s"] is not None):
+        return
+    if not found["measured_s"]:
+        yield Sentence("         ", "drained in: …  full in: …  (rates are being measured)", "dim")
+        return
+    drained, full = found["drained_s"], found["full_s"]
+    soon = full is not None and full < FULL_SOON_S
+    text = f"drained {_in(drained)}, full {_in(full)}; by the rates of the last {duration(found['measured_s'])}"
+    yield Sentence("         ", text, "bold yellow" if soon else "")
+
+
+def _in(seconds: float | None) -> str:
+    if seconds is None:
+        return "not at this rate"
+    return "now" if seconds < 1 else f"in {duration(seconds)}"
 
 
 def _room_lines(outbox: dict[str, Any]) -> Iterator[RenderableType]:

@@ -5,24 +5,27 @@ from __future__ import annotations
 import asyncio
 import base64
 import math
-from collections import Counter, deque
+from collections import deque
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Final
 
-import numpy as np
-
-from connectors.model.quality import GOOD, code_of, name_of
+from connectors.model.quality import code_of, name_of
 from connectors.ports.clock import Clock
 from connectors.ports.device import TagProblem
 from connectors.sparkplug.delivery import format_epoch
+from connectors.sparkplug.edge_session import Phase
 from edge_agent.acquisition.collector import Collector
 from edge_agent.acquisition.device import DeviceAcquisition
+from edge_agent.buffer.bounds import HIGH_MARK
+from edge_agent.buffer.relief import ReliefStatus
 from edge_agent.buffer.set_aside import damaged_files
 from edge_agent.buffer.writer import OutboxReader
 from edge_agent.commands.service import Commands
 from edge_agent.config.in_use import ConfigInUse
 from edge_agent.local_api.command_status import commands_status, lock_of
+from edge_agent.local_api.device_status import bad_count, not_good, without_value
+from edge_agent.local_api.forecast import STEP_S, OutboxForecast
 from edge_agent.local_api.outbox_files import outbox_files, waiting_bytes
 from edge_agent.observability.metrics import (
     OUTBOX_BATCHES,
@@ -39,7 +42,8 @@ from edge_agent.uplink.options import Delivery
 from edge_agent.uplink.uplink import Uplink
 
 RATE_SPAN_S: Final = 10.0
-RATE_STEP_S: Final = 2.0
+RATE_STEP_S: Final = STEP_S
+BORN: Final = Phase.BORN.value
 WATCH_S_MIN: Final = 0.1
 PROMISES: Final = {
     Delivery.ACKNOWLEDGED: "a sample leaves this disk only when the cloud's event log has it",
@@ -85,6 +89,7 @@ class AgentView:
         self._clock = clock
         steps = int(RATE_SPAN_S / RATE_STEP_S) + 1
         self._history: deque[tuple[float, dict[str, int]]] = deque(maxlen=steps)
+        self._forecast = OutboxForecast()
 
     async def run(self) -> None:
         """Keep what rates and gauges are computed from."""
@@ -93,6 +98,12 @@ class AgentView:
             for device in list(self._devices):
                 device.measure_driver()
             status = await self._reader.status()
+            self._forecast.observe(
+                self._clock.monotonic_s(),
+                used_bytes=self._collector.relief.used_bytes,
+                waiting=status.samples,
+                is_delivering=self._uplink.state.phase == BORN and not self._uplink.is_unanswered,
+            )
             OUTBOX_BATCHES.set(status.batches)
             OUTBOX_BYTES.set(status.file_bytes)
             OUTBOX_USED_BYTES.set(self._collector.relief.used_bytes)
@@ -162,6 +173,7 @@ class AgentView:
                 "ballast_held": relief.ballast_held,
                 "set_aside": [str(file) for file in damaged_files(self._reader.path)],
                 "refuses_samples": relief.refuses,
+                "forecast": asdict(self._forecast.at(room_bytes=_room_bytes(relief))),
             },
         }
 
@@ -191,17 +203,22 @@ class AgentView:
 
     def _device(self, device: DeviceAcquisition) -> dict[str, Any]:
         driver, endpoint = self.facts.endpoints[device.name]
+        now_s = self._clock.monotonic_s()
         return {
             "device": device.name,
             "driver": driver,
             "endpoint": endpoint,
             "online": device.is_online,
             "online_since_ns": device.online_since_ns,
+            "online_s": round(now_s - device.online_since_s, 1) if device.is_online else None,
             "reason": device.offline_reason,
             "tags": len(device.tag_names),
             "problems": [{"tag": problem.tag, "reason": problem.reason} for problem in device.problems],
-            "bad": _bad_count(device),
-            "not_good": _not_good(device),
+            "bad": bad_count(device),
+            "not_good": not_good(device),
+            "without_value": without_value(device),
+            "reconnects": max(0, device.connects - 1),
+            "last_sample_s": None if device.taken_s is None else round(now_s - device.taken_s, 1),
             "unborn": self._uplink.unborn.get(device.name, ""),
             "samples": device.samples,
             "samples_per_s": self._rate(device),
@@ -231,7 +248,7 @@ class AgentView:
                     "tag": name,
                     "type": None if known is None else known.datatype.label,
                     "unit": "" if known is None else known.unit,
-                    "value": None if current is None else _json_value(current.value),
+                    "value": None if current is None else json_value(current.value),
                     "time_ns": None if current is None else current.time_ns,
                     "quality": None if quality is None else name_of(quality),
                     "quality_code": None if quality is None else code_of(quality),
@@ -273,30 +290,9 @@ def _interval_s(args: Mapping[str, Any]) -> float:
     return max(WATCH_S_MIN, float(interval_s))
 
 
-def _not_good(device: DeviceAcquisition) -> list[dict[str, Any]]:
-    """How many tags have which quality other than good, of those that have no problem which says more."""
-    said = {str(problem.tag) for problem in device.problems}
-    counts: Counter[int] = Counter()
-    for index in np.flatnonzero(device.current.not_good()).tolist():
-        current = device.current.of(index)
-        if current is not None and device.tag_names[index] not in said:
-            counts[current.quality] += 1
-    return [{"quality": name_of(code), "code": code_of(code), "tags": count} for code, count in counts.most_common()]
-
-
-def _bad_count(device: DeviceAcquisition) -> int:
-    """How many tags have a problem, or a newest sample that is not good."""
-    bad = device.current.not_good()
-    if not device.problems:
-        return int(np.count_nonzero(bad))
-    indices = {name: index for index, name in enumerate(device.tag_names)}
-    others = 0
-    for problem in device.problems:
-        if problem.tag in indices:
-            bad[indices[problem.tag]] = problem.quality != GOOD
-        else:
-            others += 1
-    return int(np.count_nonzero(bad)) + others
+def _room_bytes(relief: ReliefStatus) -> int:
+    """By how much the outbox can grow until samples give way."""
+    return min(int(relief.bytes_max * HIGH_MARK) - relief.used_bytes, relief.free_disk_bytes)
 
 
 def _row_of(device: DeviceAcquisition, problem: TagProblem, locked: str) -> dict[str, Any]:
@@ -307,7 +303,8 @@ def _row_of(device: DeviceAcquisition, problem: TagProblem, locked: str) -> dict
     return {"device": device.name, "tag": str(problem.tag), "unit": "", **nothing, **quality, **said}
 
 
-def _json_value(value: Any) -> Any:
+def json_value(value: Any) -> Any:
+    """``value`` as JSON has it: what is no finite number as text, bytes in base64."""
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     return base64.b64encode(value).decode() if isinstance(value, bytes) else value

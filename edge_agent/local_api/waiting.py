@@ -17,7 +17,8 @@ class WaitingView:
 
     def __init__(self, facts: AgentFacts, outbox: Path, clock: Clock) -> None:
         self.reason = "the outbox is being opened"
-        others = ("tags", "watch", "lock", "unlock", "commands", "command", "approve", "write", "run", "reload")
+        looks = ("tags", "watch", "names", "read", "writable", "logs", "trace")
+        others = (*looks, "lock", "unlock", "commands", "command", "approve", "write", "run", "reload")
         self.handlers: Mapping[str, Handler] = {"status": self.status, **dict.fromkeys(others, self.refuse)}
         self._facts = facts
         self._outbox = outbox

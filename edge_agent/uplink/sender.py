@@ -36,7 +36,6 @@ from edge_agent.uplink.window import Window
 UNSENT_BYTES_MAX: Final = 1024 * 1024
 BACKLOG_UNSENT_BYTES_MAX: Final = 64 * 1024
 """What had to wait leaves only while no more than this waits for the socket, where nothing can overtake it."""
-
 SOCKET_LOOK_S: Final = 0.1
 TAKE_BATCHES_MAX: Final = 64
 VISIT_S: Final = 1.0
@@ -345,6 +344,8 @@ class Sender:
             delivery, metrics = samples_message(batch, historical=self._is_history(batch))
             publish = self._session.device_data(batch.device, delivery, metrics, now_ms)
         self._broker.publish(Message(publish.topic, publish.payload, publish.qos))
+        if self._collector.tracing.is_on:
+            self._collector.tracing.sent(batch, again=self.window.holds(batch))
         if self._delivery is Delivery.SPARKPLUG:
             await self._drain(0)
             await self._broker.drained(0)

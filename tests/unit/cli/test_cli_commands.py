@@ -129,5 +129,5 @@ async def test_into_a_pipe_watch_writes_a_line_of_json_a_change_and_says_when_th
 
 
 def test_the_help_of_watch_says_what_a_pipe_gets() -> None:
-    said = RUNNER.invoke(commands.app, ["watch", "--help"], env={"COLUMNS": "200"})
+    said = RUNNER.invoke(commands.whole_app(), ["watch", "--help"], env={"COLUMNS": "200"})
     assert "into a pipe or file: one line of JSON a change" in " ".join(said.stdout.split())

@@ -14,7 +14,8 @@ from edge_agent.cli.screens import insecure_sentences, status_screen
 def device(name: str, driver: str = "modbus", **more: Any) -> dict[str, Any]:
     return {
         "device": name, "driver": driver, "endpoint": f"tcp://{name}", "online": True, "reason": "", "tags": 3,
-        "problems": [], "not_good": [], "bad": 0, "samples_per_s": 1.0, "unborn": "", **more,
+        "problems": [], "not_good": [], "bad": 0, "samples_per_s": 1.0, "unborn": "", "online_s": 7200.0,
+        "without_value": {"tags": 0, "names": []}, "reconnects": 0, "last_sample_s": 0.4, **more,
     }  # fmt: skip
 
 
@@ -30,7 +31,8 @@ def status(*devices: dict[str, Any], insecure: list[str] | None = None, **outbox
         "outbox": {
             "batches": 0, "samples": 0, "oldest_s": None, "blocked": "", "waiting_bytes": 0, "database_bytes": 8192,
             "wal_bytes": 16_400_000, "used_bytes": 8192, "limit_bytes": 1_984_000_000, "limit_reason": "outbox_full",
-            "free_disk_bytes": 5_000_000_000, "refuses_samples": False, "set_aside": [], **outbox,
+            "free_disk_bytes": 5_000_000_000, "refuses_samples": False, "set_aside": [],
+            "forecast": {"measured_s": 60.0, "full_s": None, "drained_s": 0.0}, **outbox,
         },
     }  # fmt: skip
 
@@ -49,6 +51,36 @@ def test_what_waits_is_told_apart_from_what_the_files_take() -> None:
     assert "outbox   1 sample in 1 batch waiting, 32 B, the oldest for 1 s\n" in some
     many = screen(status(batches=1200, samples=50_000, waiting_bytes=4_000_000, oldest_s=300.0))
     assert "outbox   50,000 samples in 1,200 batches waiting, 4.0 MB, the oldest for 5 min\n" in many
+
+
+def test_how_long_until_the_outbox_is_full_or_drained() -> None:
+    assert "drained" not in screen(status())
+    away = {"measured_s": 120.0, "full_s": 9000.0, "drained_s": None}
+    shown = screen(status(batches=9, samples=900, forecast=away), 120)
+    assert "drained not at this rate, full in 2.5 h; by the rates of the last 2 min" in shown
+    catching_up = {"measured_s": 30.0, "full_s": None, "drained_s": 0.4}
+    assert "drained now, full not at this rate;" in screen(status(batches=1, samples=1, forecast=catching_up), 120)
+    early = {"measured_s": 0.0, "full_s": None, "drained_s": None}
+    assert "rates are being measured" in screen(status(batches=1, samples=1, forecast=early), 120)
+
+
+def test_a_device_shows_where_it_is_for_how_long_and_how_fresh_it_is() -> None:
+    oven = device("oven", reconnects=3, last_sample_s=75.0)
+    wide = next(line for line in screen(status(oven), 120).splitlines() if line.startswith("oven"))
+    assert " ".join(wide.split()) == "oven (modbus) online 2.0 h 3 0 1.0 75 s 3 tcp://oven"
+    narrow = screen(status(oven), 80).splitlines()
+    at = next(number for number, line in enumerate(narrow) if line.startswith("oven"))
+    assert " ".join(narrow[at].split()) == "oven (modbus) online 2.0 h 3 0 1.0 75 s 3"
+    assert narrow[at + 1].strip() == "tcp://oven"
+    many = screen(status(*(device(f"d{number}") for number in range(9))), 80)
+    assert "tcp://" not in many, "endpoints of many devices would push the rest off the screen"
+
+
+def test_tags_without_any_value_are_counted_and_the_first_named() -> None:
+    empty = {"tags": 4, "names": ["a", "b", "c"]}
+    assert "oven: 4 tags without any value so far: a, b, c and more; edge-agent tags -d oven\n" in screen(
+        status(device("oven", without_value=empty)), 120
+    )
 
 
 def test_a_device_of_which_nothing_can_be_sent_is_named() -> None:

@@ -43,8 +43,8 @@ def forbidden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize(
     ("app", "words"),
     [
-        (agent.app, ["check", "-c"]),
-        (agent.app, ["status", "-c"]),
+        (agent.whole_app(), ["check", "-c"]),
+        (agent.whole_app(), ["status", "-c"]),
         (buffer, ["list", "-c"]),
         (buffer, ["list", "--outbox"]),
         (cloud, ["check", "-c"]),

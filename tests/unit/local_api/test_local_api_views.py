@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import sqlite3
+import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -47,6 +48,9 @@ class PlayedDevice:
         self.offline_reason = ""
         self.samples = 0
         self.measured = 0
+        self.connects = 3
+        self.taken_s: float | None = None
+        self.online_since_s = time.monotonic() - 12.0
         double, text = DataType.DOUBLE, DataType.STRING
         self.current.bind([TagType(0, TagName("force"), double, "kN"), TagType(2, TagName("photo"), text)])
 
@@ -129,7 +133,9 @@ async def test_status_tells_devices_uplink_and_outbox(bench: Bench) -> None:
     assert (seen["device"], seen["driver"], seen["endpoint"], seen["online"]) == ("press", "opcua", "opc.tcp://p", True)
     assert seen["problems"] == [{"tag": "forec", "reason": "the server has no such node"}]
     assert (seen["tags"], seen["bad"], seen["samples"]) == (3, 2, 1)
-    assert seen["not_good"] == [{"quality": "BadSensorFailure", "code": "0x808C0000", "tags": 1}]
+    assert seen["not_good"] == [{"quality": "BadSensorFailure", "code": "0x808C0000", "tags": 1, "names": ["force"]}]
+    assert seen["without_value"] == {"tags": 1, "names": ["photo"]}
+    assert (seen["reconnects"], seen["online_s"] // 12, seen["last_sample_s"]) == (2, 1, None)
     assert (away["online"], away["reason"], away["not_good"]) == (False, "oven: nobody answers", [])
     uplink = status["uplink"]
     assert (uplink["phase"], uplink["broker"], uplink["acknowledged"]) == ("born", "mqtts://b", 9)

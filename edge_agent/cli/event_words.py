@@ -1,0 +1,70 @@
+"""Events of the agent in plain words, one line each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from edge_agent.cli.words import value_text
+
+LEVELS: Final = ("debug", "info", "warning", "error")
+WORDS: Final = {
+    "agent_started": "{agent} has started: lineside {version}, {devices} device(s) with {tags} tag(s)",
+    "agent_stopping": "the agent is asked to stop ({signal})",
+    "agent_stopped": "the agent has stopped; {samples_lost} sample(s) were not on disk yet",
+    "socket_unavailable": "the socket {path} cannot be made, and commands at this box do not work: {reason}",
+    "metrics_unavailable": "metrics cannot be served at {address}: {reason}",
+    "fault": "a defect in {task}, which is started again: {error}",
+    "device_connected": "{device} is connected: {tags} tag(s) known, {problems} with a problem",
+    "device_lost": "{device} is away, next attempt in {retry_s} s: {reason}",
+    "tag_refused": "{device}/{tag} gives no values: {reason}",
+    "clock_set": "the clock of this box was set by {seconds} s",
+    "outbox_blocked": "THE DISK TAKES NOTHING, {samples_waiting} sample(s) wait in memory: {reason}",
+    "outbox_recovered": "the disk takes samples again",
+    "outbox_not_opened": "the outbox cannot be opened, next attempt in {retry_s} s: {reason}",
+    "outbox_opened_again": "the outbox was opened anew: {reason}",
+    "outbox_failed": "the outbox is damaged, {samples_lost} sample(s) are lost: {reason}",
+    "outbox_salvaged": "a damaged outbox was salvaged ({samples} sample(s) kept, {gone} batch(es) gone): {reason}",
+    "samples_given_up": "{samples} sample(s) of {device} gave way ({reason}): {detail}",
+    "uplink_online": "delivering to {broker}",
+    "uplink_waiting": "connected to {broker}, waiting for the host {host}",
+    "uplink_lost": "no delivery by {broker}, next attempt in {retry_s} s: {reason}",
+    "clock_differs": "the clock of this box is {error_s} s off the host's",
+    "clock_agrees": "the clock of this box agrees with the host's again",
+    "acknowledgements_missing": "{batches} batch(es) are not acknowledged, the oldest for {oldest_s} s",
+    "batch_refused": "the cloud refuses batch {batch}: {reason}",
+    "device_unborn": "nothing of {device} can be sent: {reason}",
+    "message_refused": "a message on {topic} cannot be followed: {reason}",
+    "command_ended": "command {id} to {target}: {state} {code} {detail} (by {actor})",
+    "command_not_taken": "a command on {topic} was not taken ({code}): {detail}",
+    "line_locked": "{line} is locked by {actor}: {reason}",
+    "line_unlocked": "{line} is unlocked by {actor}",
+}
+"""What an operator meets; of any other event its name and its fields are shown."""
+_HEAD: Final = frozenset({"event", "level", "timestamp", "number", "time_ns", "traceback"})
+
+
+def words_of(event: Mapping[str, Any]) -> str:
+    """``event`` (a log line, or what the agent answers) as a sentence in one line."""
+    template = WORDS.get(str(event.get("event")))
+    values = {name: value_text(value) for name, value in event.items() if name not in _HEAD}
+    if template is not None:
+        try:
+            return " ".join(template.format_map(values).split())
+        except KeyError:
+            pass  # a log line of an earlier or a later version: its fields, as they are
+    named = ", ".join(f"{name}: {value}" for name, value in values.items())
+    said = str(event.get("event", "?")).replace("_", " ")
+    return f"{said} ({named})" if named else said
+
+
+def is_wanted(event: Mapping[str, Any], level: str, device: str | None) -> bool:
+    """Whether ``event`` is at least of this level, and of this device where one is named."""
+    own = str(event.get("level", "info"))
+    if LEVELS.index(own if own in LEVELS else "info") < LEVELS.index(level):
+        return False
+    return device is None or device in (event.get("device"), event.get("line"), _device_of(event.get("target")))
+
+
+def _device_of(target: Any) -> str:
+    return str(target or "").partition("/")[0]

@@ -1,0 +1,48 @@
+"""Events in plain words: for each of those that operators meet, with the fields that the event has."""
+
+from __future__ import annotations
+
+import string
+from dataclasses import fields
+
+import pytest
+
+from connectors.observability.events import Event, event_name
+from docs import pages
+from edge_agent.cli.event_words import WORDS, is_wanted, words_of
+
+EVENTS: dict[str, type[Event]] = {
+    event_name(event): event
+    for title, modules, _ in pages.PROGRAMS
+    if title == "edge-agent"
+    for module in modules
+    for event in pages.events_of(module)
+}
+
+
+@pytest.mark.parametrize("name", WORDS)
+def test_the_words_are_of_an_event_and_of_its_fields(name: str) -> None:
+    assert name in EVENTS
+    used = {field for _, field, _, _ in string.Formatter().parse(WORDS[name]) if field}
+    assert used <= {field.name for field in fields(EVENTS[name])}
+
+
+def test_every_warning_and_error_is_in_the_words_of_a_person_or_names_its_fields() -> None:
+    event = {"event": "release_tried", "level": "warning", "number": 4, "time_ns": 5, "version": "1.2"}
+    assert words_of(event) == "release tried (version: 1.2)"
+    assert words_of({"event": "device_lost", "device": "oven"}) == "device lost (device: oven)"
+
+
+def test_a_sentence_is_one_line_whatever_a_device_has_said() -> None:
+    event = {"event": "device_lost", "device": "oven", "retry_s": 1.0, "reason": "first\n\x1b[31msecond"}
+    assert words_of(event) == "oven is away, next attempt in 1 s: first··[31msecond"
+
+
+def test_a_level_takes_what_is_worse_too_and_a_device_what_is_about_it() -> None:
+    warning = {"event": "device_lost", "level": "warning", "device": "oven"}
+    assert is_wanted(warning, "info", None)
+    assert not is_wanted(warning, "error", None)
+    assert is_wanted(warning, "warning", "oven")
+    assert not is_wanted(warning, "warning", "press")
+    assert is_wanted({"event": "command_ended", "level": "info", "target": "oven/setpoint"}, "info", "oven")
+    assert is_wanted({"event": "line_locked", "level": "info", "line": "oven"}, "info", "oven")
