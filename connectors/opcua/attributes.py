@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final, TypeVar
+from typing import Final, Generic, TypeVar
 
 from asyncua import ua
 from asyncua.client.client import Client
@@ -53,6 +53,9 @@ _OF_THE_SERVICE: Final = frozenset(
     {StatusCodes.BadServiceUnsupported, StatusCodes.BadNotSupported, StatusCodes.BadNotImplemented}
 )
 """Refusals of a request whatever it asks for: smaller ones would be refused as well."""
+REFUSED_IN_A_ROW_MAX: Final = 100
+"""So many things refused one by one, without an answer in between: it is the server, and not what it is asked for."""
+
 _NAMESPACES: Final = ua.NodeId(ua.Int32(2255), ua.Int16(0))
 
 
@@ -81,36 +84,58 @@ class Batches:
 
         A request that is refused as too large is made half as large, from then on. With ``refused`` one that is refused
         for another reason is sent in halves, so that what is to blame is asked for alone: its answer is what
-        ``refused`` makes of the status code. Raises what ``send`` raises otherwise; ``ConnectionError`` when a server
-        answers for more or fewer than it was asked.
+        ``refused`` makes of the status code, and no limit is learned from it. Raises what ``send`` raises otherwise;
+        ``ConnectionError`` when a server answers for more or fewer than it was asked.
         """
-        answers: list[R] = []
-        while len(answers) < len(things):
-            part = things[len(answers) : len(answers) + self.size]
-            answers += await self._ask(part, send, refused)
-        return answers
+        return await _Asking(self, send, refused).all(things)
 
-    async def _ask(
+
+class _Asking(Generic[T, R]):
+    """One call of ``Batches.ask``."""
+
+    def __init__(
         self,
-        things: Sequence[T],
+        batches: Batches,
         send: Callable[[Sequence[T]], Awaitable[Sequence[R]]],
         refused: Callable[[int], R] | None,
-    ) -> list[R]:
+    ) -> None:
+        self._batches = batches
+        self._send = send
+        self._refused = refused
+        self._refusals = 0
+        self._in_a_row = 0
+
+    async def all(self, things: Sequence[T]) -> list[R]:
+        answers: list[R] = []
+        while len(answers) < len(things):
+            answers += await self._part(things[len(answers) : len(answers) + self._batches.size])
+        return answers
+
+    async def _part(self, things: Sequence[T]) -> list[R]:
         """The answers to ``things``, in one request where the server takes it."""
         try:
-            answered = await send(things)
+            answered = await self._send(things)
         except UaError as exc:
-            code, half = refusal_of(exc), len(things) // 2
-            if code is None or (refused is None and (code not in _TOO_MUCH or not half)):
-                raise
-            if refused is not None and (not half or code in _OF_THE_SERVICE):
-                return [refused(code) for _ in things]
-            if code in _TOO_MUCH:
-                self.size = half
-            return [*await self.ask(things[:half], send, refused), *await self.ask(things[half:], send, refused)]
+            return await self._in_halves(things, exc)
         if len(answered) != len(things):
             raise ConnectionError(f"the server answered {len(answered)} results when asked for {len(things)}")
+        self._in_a_row = 0
         return list(answered)
+
+    async def _in_halves(self, things: Sequence[T], error: UaError) -> list[R]:
+        code, half = refusal_of(error), len(things) // 2
+        if code is None or (self._refused is None and (code not in _TOO_MUCH or not half)):
+            raise error
+        is_the_end = not half or code in _OF_THE_SERVICE or self._in_a_row >= REFUSED_IN_A_ROW_MAX
+        if self._refused is not None and is_the_end:
+            self._refusals += len(things)
+            self._in_a_row += len(things)
+            return [self._refused(code) for _ in things]
+        before = self._refusals
+        answers = [*await self.all(things[:half]), *await self.all(things[half:])]
+        if code in _TOO_MUCH and self._refusals == before:
+            self._batches.size = min(self._batches.size, half)
+        return answers
 
 
 async def read_attributes(

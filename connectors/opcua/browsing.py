@@ -21,6 +21,17 @@ REFERENCES_MAX: Final = 1000
 
 CONTINUATIONS_MAX: Final = 10_000
 _HAS_PROPERTY: Final = 46
+_LASTING: Final = frozenset(
+    {
+        StatusCodes.BadNodeIdUnknown,
+        StatusCodes.BadNodeIdInvalid,
+        StatusCodes.BadUserAccessDenied,
+        StatusCodes.BadServiceUnsupported,
+        StatusCodes.BadNotSupported,
+        StatusCodes.BadNotImplemented,
+    }
+)
+"""Why a node has nothing below it for this client. Other refusals are trouble that may pass."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,18 +66,21 @@ class Walk:
     properties: bool
 
 
-async def variables_below(client: Client, start: ua.NodeId, walk: Walk, limits: OperationLimits) -> list[FoundVariable]:
+async def variables_below(
+    client: Client, start: ua.NodeId, walk: Walk, limits: OperationLimits, troubles: list[int] | None = None
+) -> list[FoundVariable]:
     """The variables below ``start``, level by level, in each level by path and node id.
 
-    A node that can be reached by several paths, or by a loop, is there once. Raises ``BrowseRefused``, and what asyncua
-    raises when the connection is lost.
+    A node that can be reached by several paths, or by a loop, is there once. ``troubles`` gets the codes of nodes
+    that could not be browsed now: what is below them is not found. Raises ``BrowseRefused``, and what asyncua raises
+    when the connection is lost.
     """
     found: list[FoundVariable] = []
-    seen = {start}
+    troubles, seen = [] if troubles is None else troubles, {start}
     level: list[tuple[ua.NodeId, tuple[str, ...]]] = [(start, ())]
     for depth in range(walk.depth_max):
         below: list[tuple[tuple[str, ...], str, ua.NodeId, bool, bool]] = []
-        answers = await _children(client, [node for node, _ in level], limits, must=depth == 0)
+        answers = await _children(client, [node for node, _ in level], limits, troubles if depth else None)
         for (_, names), children in zip(level, answers, strict=True):
             for child in children:
                 node, path = plain_node_id(child.NodeId), (*names, str(child.BrowseName.Name))
@@ -94,16 +108,20 @@ async def variables_below(client: Client, start: ua.NodeId, walk: Walk, limits: 
 
 
 async def _children(
-    client: Client, nodes: Sequence[ua.NodeId], limits: OperationLimits, *, must: bool
+    client: Client, nodes: Sequence[ua.NodeId], limits: OperationLimits, troubles: list[int] | None
 ) -> list[list[Any]]:
-    """The references of each of ``nodes`` to what is below it. One that cannot be browsed has none, unless it ``must``.
+    """The references of each of ``nodes`` to what is below it.
 
-    Servers keep few places in lists at a time: what has none left is browsed again, alone.
+    One that cannot be browsed has none; why goes to ``troubles`` when it may pass. Without ``troubles`` it has to be
+    browsed: raises ``BrowseRefused``. Servers keep few places in lists at a time: what has none left is browsed again,
+    alone.
     """
 
     def refused(code: int) -> list[Any]:
-        if must:
+        if troubles is None:
             raise BrowseRefused(f"the server does not let it be browsed ({status_text(code)})")
+        if code not in _LASTING:
+            troubles.append(code)
         return []
 
     async def send(part: Sequence[ua.NodeId]) -> list[list[Any]]:

@@ -131,7 +131,7 @@ class OpcUaConnection:
 
     def _take(self, found: Discovered) -> None:
         """These are the tags that the browse rules find now."""
-        new, beyond = self._tags.take(found.tags)
+        new, beyond = self._tags.take(found.tags, is_whole=found.is_whole)
         self._rule_problems = list(found.problems)
         if beyond:
             reason = (

@@ -21,6 +21,7 @@ from connectors.opcua.browsing import BrowseRefused, FoundVariable, Walk, variab
 from connectors.opcua.globs import Globs
 from connectors.opcua.operation_limits import OperationLimits
 from connectors.opcua.settings import OpcUaDevice
+from connectors.opcua.status import status_text
 from connectors.opcua.tag_settings import OpcUaTag
 from connectors.opcua.wire_types import WIRE_TYPES
 from connectors.ports.device import TagProblem
@@ -36,6 +37,8 @@ class Discovered:
 
     tags: dict[str, OpcUaTag] = field(default_factory=dict)
     problems: list[TagProblem] = field(default_factory=list)
+    is_whole: bool = True
+    """Whether all could be looked at: what was not found is not there, and not only behind some trouble."""
 
 
 async def discover(client: Client, device: OpcUaDevice, limits: OperationLimits) -> Discovered:
@@ -54,24 +57,35 @@ async def discover(client: Client, device: OpcUaDevice, limits: OperationLimits)
         if index in refused:
             found.problems.append(_of_rule(rule, refused[index], BAD_NODE_ID_UNKNOWN))
             continue
+        troubles: list[int] = []
         try:
-            variables = await _variables(client, rule, starts[index], taken, limits)
+            variables = await _variables(client, rule, starts[index], taken, limits, troubles)
         except BrowseRefused as exc:
             found.problems.append(_of_rule(rule, str(exc), BAD_NOT_SUPPORTED))
+            found.is_whole = False
             continue
+        if troubles:
+            reason = f"the server does not let {len(troubles)} nodes be browsed now ({status_text(troubles[0])})"
+            found.problems.append(_of_rule(rule, reason, troubles[0] >> 16))
+            found.is_whole = False
         taken.update(variable.node for variable in variables)
         _name(found, rule, variables, namespaces, names)
     return found
 
 
 async def _variables(
-    client: Client, rule: OpcUaBrowse, start: ua.NodeId, taken: Collection[ua.NodeId], limits: OperationLimits
+    client: Client,
+    rule: OpcUaBrowse,
+    start: ua.NodeId,
+    taken: Collection[ua.NodeId],
+    limits: OperationLimits,
+    troubles: list[int],
 ) -> list[FoundVariable]:
     wanted, left_out = Globs(rule.match), Globs(rule.exclude)
     walk = Walk(rule.depth_max, lambda names: not left_out.match(names), rule.properties)
     variables = [
         each
-        for each in await variables_below(client, start, walk, limits)
+        for each in await variables_below(client, start, walk, limits, troubles)
         if each.node not in taken and wanted.match(each.names)
     ]
     if rule.types:

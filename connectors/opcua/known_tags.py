@@ -35,8 +35,11 @@ class KnownTags:
         """The tags that were found once, and not by the newest browse."""
         return [self.all[index] for index in self._found.values() if index not in self.indices_in_use]
 
-    def take(self, found: Mapping[str, OpcUaTag]) -> tuple[list[OpcUaTag], int]:
-        """These tags, by name, were found now; the new ones among them, and how many there is no room for."""
+    def take(self, found: Mapping[str, OpcUaTag], *, is_whole: bool = True) -> tuple[list[OpcUaTag], int]:
+        """These tags, by name, were found now; the new ones among them, and how many there is no room for.
+
+        Unless that ``is_whole`` all that there is, those that were in use stay so.
+        """
         room = self._tags_max - len(self.all)
         new = [tag for name, tag in found.items() if name not in self._found]
         for tag in new[:room]:
@@ -45,5 +48,5 @@ class KnownTags:
         in_use = {self._found[name]: tag for name, tag in found.items() if name in self._found}
         for index, tag in in_use.items():
             self.all[index] = tag
-        self.indices_in_use = frozenset(in_use)
+        self.indices_in_use = frozenset(in_use) if is_whole else self.indices_in_use | frozenset(in_use)
         return new[:room], max(0, len(new) - room)

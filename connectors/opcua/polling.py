@@ -7,7 +7,8 @@ the server lets them be (Part 4, 5.9.5): a controller then looks their names up 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -45,11 +46,15 @@ def _alike_together(tag: BoundTag) -> tuple[DataType, int]:
 
 @dataclass(slots=True)
 class _Class:
-    """The tags with one interval, alike ones together; ``asked`` by index where it is not by their own node ids."""
+    """The tags with one interval, alike ones together.
+
+    ``asked`` by index where it is not by their own node ids, ``apart`` those that are asked for alone.
+    """
 
     interval_s: float
     tags: list[BoundTag] = field(default_factory=list)
     asked: dict[int, ua.NodeId] = field(default_factory=dict)
+    apart: set[int] = field(default_factory=set)
 
 
 class Polling:
@@ -75,7 +80,6 @@ class Polling:
         self._scaling = Scaling(device.tags, device.tags_max)
         self._times = PollTimes.of_none(device.tags_max)
         self._classes: dict[float, _Class] = {}
-        self._apart: set[int] = set()  # tags for whose sake the server refuses a whole request
         self._changed = asyncio.Event()
         self._registers = device.registered_reads
 
@@ -109,7 +113,7 @@ class Polling:
             found = [tag.index for tag in scan.tags if tag.index in gone]
             if found:
                 scan.tags = [tag for tag in scan.tags if tag.index not in gone]
-                self._times.forget(np.array(found, np.int32))
+                self._times.expect(found, math.inf)  # an answer that is on its way is no poll of theirs any more
             for index in found:
                 scan.asked.pop(index, None)
                 self._decoder.unbind(index)
@@ -142,38 +146,39 @@ class Polling:
             await asyncio.sleep(wait_s)
 
     async def _poll_once(self, scan: _Class) -> None:
-        """Read all tags of ``scan`` once, and hand over what has come, request by request."""
-        together = [tag for tag in scan.tags if tag.index not in self._apart]
-        apart = [[tag] for tag in scan.tags if tag.index in self._apart]
-        while together:
-            part, together = together[: self._limits.reads.size], together[self._limits.reads.size :]
-            await self._read(scan, part)
-        for part in apart:
-            await self._read(scan, part)
+        """Read all tags of ``scan`` once, and hand over what has come, request by request.
 
-    async def _read(self, scan: _Class, tags: Sequence[BoundTag]) -> None:
-        """Read ``tags`` in one request, or in smaller ones where the server refuses it as a whole."""
-        try:
-            await self._limits.reads.ask(tags, lambda part: self._ask(scan, part))
-            self._apart.difference_update(tag.index for tag in tags)  # what is answered is not to blame any more
-        except UaError as exc:
-            code = refusal_of(exc)
-            if code is None:
-                raise
-            if len(tags) > 1:  # one of them is to blame: its neighbours are read without it
-                half = len(tags) // 2
-                await self._read(scan, tags[:half])
-                await self._read(scan, tags[half:])
-                return
-            (tag,) = tags
-            self._apart.add(tag.index)
-            row = (tag.index, self._clock.now_ns(), None, code >> 16)
-            async with self._in_order:
-                if tag in scan.tags:
-                    await self._hand_over(tags, [batch_of_rows(tag.raw, [row])], self._clock.monotonic_s())
+        Tags for whose sake the server refuses a whole request are asked for alone, until they are answered; unless it
+        refuses all of them, which says nothing of each.
+        """
+        tags, apart = scan.tags, scan.apart
+        order = [tag for tag in tags if tag.index not in apart]
+        codes = await self._read(scan, order)
+        for tag in tags:
+            if tag.index in apart:
+                order.append(tag)
+                codes += await self._read(scan, [tag])
+        refused = {tag.index: code for tag, code in zip(order, codes, strict=True) if code}
+        scan.apart = set(refused) if len(refused) < len(order) else set()
+        if refused:
+            await self._hand_over_refused([tag for tag in order if tag.index in refused], refused)
 
-    async def _ask(self, scan: _Class, tags: Sequence[BoundTag]) -> Sequence[BoundTag]:
-        """Read ``tags`` in one request and hand their samples over; ``tags``, as they have all been answered."""
+    async def _read(self, scan: _Class, tags: Sequence[BoundTag]) -> list[int]:
+        """Read ``tags``: of each 0, or the code with which the server has refused to read it."""
+        return await self._limits.reads.ask(tags, lambda part: self._ask(scan, part), lambda code: code)
+
+    async def _hand_over_refused(self, tags: Sequence[BoundTag], codes: Mapping[int, int]) -> None:
+        rows: dict[DataType, list[tuple[int, int, None, int]]] = {}
+        now_ns = self._clock.now_ns()
+        async with self._in_order:
+            polled = [tag for tag in tags if self._decoder.datatypes[tag.index] is not None]
+            for tag in polled:
+                rows.setdefault(tag.raw, []).append((tag.index, now_ns, None, codes[tag.index] >> 16))
+            batches = [batch_of_rows(raw, of_type) for raw, of_type in rows.items()]
+            await self._hand_over(polled, batches, self._clock.monotonic_s())
+
+    async def _ask(self, scan: _Class, tags: Sequence[BoundTag]) -> list[int]:
+        """Read ``tags`` in one request and hand their samples over; of each 0, as they have all been answered."""
         request = ua.ReadRequest()
         request.Parameters.MaxAge = 0.0
         request.Parameters.TimestampsToReturn = ua.TimestampsToReturn.Both
@@ -196,7 +201,7 @@ class Polling:
             self._decoder.take_overflowed()  # a queue that lost values is none of a Read, whatever the server says
             self._forget_registrations(scan, batches)
             await self._hand_over(tags, batches, received_s)
-        return tags
+        return [0] * len(tags)
 
     async def _hand_over(self, tags: Sequence[BoundTag], batches: Decoded, at_s: float) -> None:
         index = np.array([tag.index for tag in tags], np.int32)

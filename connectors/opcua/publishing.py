@@ -135,8 +135,8 @@ class Publishing:
             try:
                 data = await protocol.send_request(request, timeout=0)
                 received_ns = self._clock.now_ns()
-                async with self._in_order:
-                    begun_s = self._clock.monotonic_s()
+                begun_s = self._clock.monotonic_s()
+                async with self._in_order:  # held, too, while polled samples are handed over, and while tags change
                     await self._handle(data, received_ns)
                     if self._clock.monotonic_s() - begun_s > DELAY_S_MAX:  # other responses have waited behind it
                         self._listening_s = self._clock.monotonic_s()

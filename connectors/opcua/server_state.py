@@ -12,8 +12,10 @@ from asyncua import ua
 from asyncua.client.client import Client
 from asyncua.ua.attribute_ids import AttributeIds
 from asyncua.ua.ua_binary import struct_from_binary
+from asyncua.ua.uaerrors import UaError
 
 from connectors.model.errors import DeviceUnavailable
+from connectors.opcua.attributes import refusal_of
 from connectors.opcua.settings import OpcUaDevice
 
 ASKED_EVERY_S_MAX: Final = 20.0
@@ -57,6 +59,10 @@ async def check_state(client: Client, device: OpcUaDevice, answer_s_max: float) 
             f"{device.name}: connected, but the server has not said its state for {answer_s_max:g} s; the connection "
             "is made anew"
         ) from exc
+    except UaError as exc:
+        if refusal_of(exc) is None:
+            raise
+        return
     response = struct_from_binary(ua.ReadResponse, data)
     response.ResponseHeader.ServiceResult.check()
     values = [result.Value.Value for result in response.Results or () if result.Value is not None]

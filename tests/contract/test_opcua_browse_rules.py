@@ -12,7 +12,7 @@ from connectors.opcua.driver import OpcUaDriver
 from tests.contract.opcua_acquisition import Recorder, acquiring, driver, until
 from tests.servers.node_opcua import NodeOpcUaServer
 
-BAD_SERVICE_UNSUPPORTED = 0x800B_0000
+BAD_INTERNAL_ERROR, BAD_SERVICE_UNSUPPORTED = 0x8002_0000, 0x800B_0000
 
 
 @pytest.fixture(scope="module")
@@ -242,3 +242,27 @@ async def test_more_than_one_response_can_say_is_asked_for_until_its_end(node_op
     async with acquiring(finding(node_opcua, {"under": "ns=2;s=Many"}), recorder) as task:
         await until(lambda: recorder.onlines and sorted(recorder.last().values()) == list(range(1201)), task)
     assert node_opcua.requests("BrowseNext")[0] >= 1
+
+
+@pytest.mark.parametrize("whose", ["every", "inner"])
+async def test_variables_that_cannot_be_looked_for_now_are_not_taken_for_gone(
+    node_opcua: NodeOpcUaServer, whose: str
+) -> None:
+    line(node_opcua, f"Trouble{whose}")
+    recorder = Recorder()
+    found = finding(node_opcua, {"under": f"/Objects/2:Trouble{whose}", "match": "**/Force"}, browse_again="1s")
+    async with acquiring(found, recorder) as task:
+        await until(lambda: named(recorder) == {"Press/Force": 1.5, "Oven/Force": 1.5}, task)
+        if whose == "every":
+            node_opcua.refuse("Browse", BAD_INTERNAL_ERROR)
+        else:
+            node_opcua.command(
+                "poison", service="Browse", node=f"ns=2;s=Trouble{whose}.Oven", status=BAD_INTERNAL_ERROR
+            )
+        await until(lambda: any("browsed" in reason for reason in problems(recorder).values()), task)
+        assert set(named(recorder)) == {"Press/Force", "Oven/Force"}
+        node_opcua.set(f"ns=2;s=Trouble{whose}.Oven.Force", "Double", 2.5)
+        await until(lambda: named(recorder)["Oven/Force"] == 2.5, task)
+        node_opcua.command("heal", service="Browse")
+        node_opcua.remove(f"ns=2;s=Trouble{whose}.Oven")
+        await until(lambda: set(named(recorder)) == {"Press/Force"}, task)

@@ -13,6 +13,7 @@ from tests.contract.opcua_acquisition import Recorder, acquiring, driver, until
 from tests.servers.node_opcua import NodeOpcUaServer
 
 BAD_INTERNAL_ERROR, BAD_SERVICE_UNSUPPORTED, BAD_NODE_ID_UNKNOWN = 0x8002_0000, 0x800B_0000, 0x8034_0000
+BAD_RESPONSE_TOO_LARGE = 0x80B9_0000
 NOON_MS = 1_790_000_000_123
 
 
@@ -107,6 +108,21 @@ async def test_a_node_for_which_the_server_refuses_the_whole_request_costs_no_ot
         await until(lambda: recorder.last()[7] == 77.0, task)
         node_opcua.command("heal")
         await until(lambda: recorder.of(6)[-1] == (6.0, GOOD), task)
+
+
+async def test_a_value_that_is_too_large_for_a_response_leaves_requests_for_the_others_large(
+    node_opcua: NodeOpcUaServer,
+) -> None:
+    recorder = Recorder()
+    async with acquiring(polled(node_opcua, "large", 12, registered_reads=False), recorder) as task:
+        await until(lambda: recorder.last() == values(12), task)
+        node_opcua.command("poison", node="ns=2;s=large.6", status=BAD_RESPONSE_TOO_LARGE)
+        await until(lambda: recorder.of(6)[-1] == (None, BAD_RESPONSE_TOO_LARGE >> 16), task)
+        node_opcua.forget()
+        await until(lambda: node_opcua.requests("Read")[1] == 11, task)
+        node_opcua.command("heal")
+        await until(lambda: recorder.of(6)[-1] == (6.0, GOOD), task)
+    assert all(quality == GOOD for tag in range(12) if tag != 6 for _, quality in recorder.of(tag))
 
 
 async def test_a_server_that_refused_for_a_while_is_asked_in_large_requests_again(node_opcua: NodeOpcUaServer) -> None:

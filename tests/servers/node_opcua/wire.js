@@ -77,17 +77,17 @@ function wireCommands(running) {
                 replace(service, (message, channel) => setTimeout(() => original.call(server, message, channel), delayMs));
             }
         },
-        // Refuse each Read request that asks for this node with a status code.
-        poison: ({ node, status }) => {
-            const original = server._on_ReadRequest;
-            replace("Read", (message, channel) =>
-                message.request.nodesToRead.some((each) => each.nodeId.toString() === node)
+        // Refuse each request of a service, Read unless said otherwise, that asks for this node with a status code.
+        poison: ({ service = "Read", node, status }) => {
+            const original = server[`_on_${service}Request`];
+            replace(service, (message, channel) =>
+                message.request[LISTS[`${service}Request`]].some((each) => each.nodeId.toString() === node)
                     ? fault(message, channel, status)
                     : original.call(server, message, channel),
             );
         },
-        // Read requests are answered as at the start.
-        heal: () => replace("Read"),
+        // Requests of a service, Read unless said otherwise, are answered as at the start.
+        heal: ({ service = "Read" }) => replace(service),
         // Cut all connections as a cable would.
         drop: () => channels().forEach((channel) => channel.abruptlyInterrupt()),
         // End all subscriptions: their sessions go on without them.

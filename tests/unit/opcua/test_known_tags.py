@@ -23,6 +23,13 @@ def test_a_tag_keeps_its_place_while_it_is_away() -> None:
     assert list(known.of_file) == [0]
 
 
+def test_tags_that_could_not_be_looked_for_stay_in_use() -> None:
+    known = KnownTags((), 10)
+    known.take(tags("a", "b"))
+    new, _ = known.take(tags("c"), is_whole=False)
+    assert ([tag.name for tag in new], known.absent, sorted(known.indices_in_use)) == (["c"], [], [0, 1, 2])
+
+
 def test_a_tag_that_is_at_another_node_now_is_read_there() -> None:
     known = KnownTags((), 10)
     known.take(tags("a", at="ns=2;i=1"))

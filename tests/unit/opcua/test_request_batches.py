@@ -13,7 +13,7 @@ from asyncua.ua.uaerrors import (
     BadUserAccessDenied,
 )
 
-from connectors.opcua.attributes import Batches
+from connectors.opcua.attributes import REFUSED_IN_A_ROW_MAX, Batches
 
 
 class Answering:
@@ -67,6 +67,35 @@ async def test_one_thing_for_whose_sake_a_request_is_refused_costs_no_other_its_
     answers = await Batches(8).ask(range(10), send, lambda code: -1)
     assert answers == [-1 if each == 5 else 2 * each for each in range(10)]
     assert asked == [list(range(8)), [0, 1, 2, 3], [4, 5, 6, 7], [4, 5], [4], [5], [6, 7], [8, 9]]
+
+
+async def test_a_thing_that_is_too_large_for_itself_says_nothing_of_the_size_of_requests() -> None:
+    sizes: list[int] = []
+
+    async def send(part: Sequence[int]) -> list[int]:
+        sizes.append(len(part))
+        if 5 in part or len(part) > 4:
+            raise BadTooManyOperations
+        return [2 * each for each in part]
+
+    batches = Batches(16)
+    assert await batches.ask(range(16), send, lambda code: -1) == [-1 if each == 5 else 2 * each for each in range(16)]
+    assert batches.size == 4
+    sizes.clear()
+    assert await batches.ask([1, 2, 3, 5], send, lambda code: -1) == [2, 4, 6, -1]
+    assert batches.size == 4
+
+
+async def test_a_server_that_refuses_whatever_it_is_asked_for_is_not_asked_for_each_thing() -> None:
+    asked = 0
+
+    async def refuse(part: Sequence[int]) -> list[int]:
+        nonlocal asked
+        asked += 1
+        raise BadInternalError
+
+    assert await Batches(1000).ask(range(10_000), refuse, lambda code: -1) == [-1] * 10_000
+    assert asked < 3 * REFUSED_IN_A_ROW_MAX
 
 
 async def test_a_service_that_the_server_does_not_have_is_asked_for_once() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -11,6 +12,7 @@ from asyncua import ua
 from asyncua.client.client import Client
 from asyncua.common.utils import Buffer
 from asyncua.ua.ua_binary import struct_to_binary
+from asyncua.ua.uaerrors import BadInternalError, BadSessionIdInvalid, UaError
 
 from connectors.model.errors import DeviceUnavailable
 from connectors.opcua.server_state import check_state, watch_state
@@ -102,3 +104,15 @@ async def test_a_state_that_changes_is_noticed_while_connected() -> None:
     server.state = in_state(SUSPENDED)
     with pytest.raises(DeviceUnavailable, match="suspended"):
         await watch
+
+
+@pytest.mark.parametrize(("refusal", "is_refused"), [(BadInternalError, False), (BadSessionIdInvalid, True)])
+async def test_a_server_that_refuses_to_be_asked_is_taken_for_one_that_runs(
+    refusal: type[UaError], is_refused: bool
+) -> None:
+    class Refusing(PlayedServer):
+        async def send_request(self, request: Any, timeout: float) -> Buffer:
+            raise refusal
+
+    with pytest.raises(refusal) if is_refused else nullcontext():
+        await check_state(Refusing(None).client, DEVICE, 1.0)
