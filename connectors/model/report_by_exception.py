@@ -14,7 +14,7 @@ is handed out by ``released``.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -49,6 +49,11 @@ class ReportRule:
     def reports_all(self) -> bool:
         """Whether every sample is reported, and nothing has to be remembered for it."""
         return self.always and self.interval_s_max is None
+
+    @property
+    def untimed(self) -> ReportRule:
+        """The rule without its intervals."""
+        return replace(self, interval_s_min=0.0, interval_s_max=None)
 
 
 def with_tags(found: ReportFilter | None, tag_count: int, rules: Sequence[ReportRule]) -> ReportFilter | None:

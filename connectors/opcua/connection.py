@@ -12,6 +12,7 @@ from connectors.model.quality import BAD_NODE_ID_UNKNOWN, BAD_NOT_SUPPORTED
 from connectors.model.tags import TagName
 from connectors.opcua.binding import Binding, BoundTag, bind_tags
 from connectors.opcua.discovery import Discovered, discover
+from connectors.opcua.history import HistoryFill
 from connectors.opcua.known_tags import KnownTags
 from connectors.opcua.opening import keep_secure
 from connectors.opcua.operation_limits import OperationLimits
@@ -22,7 +23,7 @@ from connectors.opcua.session import OpcUaSession
 from connectors.opcua.settings import OpcUaDevice
 from connectors.opcua.subscriptions import Subscriptions
 from connectors.ports.clock import Clock
-from connectors.ports.device import Acquisition, FoundTag, TagProblem
+from connectors.ports.device import Acquisition, FoundTag, Missing, TagProblem
 
 
 class OpcUaConnection:
@@ -46,6 +47,8 @@ class OpcUaConnection:
         self._rule_problems: list[TagProblem] = []
         self.subscriptions = Subscriptions(client, device, limits)
         self.publishing = Publishing(client, device, clock, acquisition)
+        self._fill = HistoryFill(client, device, clock, acquisition, limits)
+        self._missing: Missing | None = None
         self._polling = Polling(client, device, clock, acquisition, limits, self.publishing.held())
         self.session = OpcUaSession(client, device, tags.all, clock, self._binding)
 
@@ -62,6 +65,8 @@ class OpcUaConnection:
             chosen += sorted(self._tags.indices_in_use)
         await self._acquire(await self._bind(chosen))
         await self._report()
+        if self._device.history.use != "never":
+            self._missing = self._acquisition.missing()
 
     async def run(self) -> None:
         """Hand samples over until cancelled.
@@ -76,6 +81,10 @@ class OpcUaConnection:
                 tasks.create_task(self.publishing.run(self.subscriptions), name=f"{name} publishing")
                 tasks.create_task(self._polling.run(), name=f"{name} polling")
                 tasks.create_task(self._retry_problems(), name=f"{name} retry")
+                if self._missing is not None:
+                    chosen = [*self._tags.of_file, *sorted(self._tags.indices_in_use)]
+                    fill = self._fill.run(self._missing, chosen, list(self._binding.bound.values()))
+                    tasks.create_task(fill, name=f"{name} history")
                 if self._device.browse:
                     tasks.create_task(self._browse_again(), name=f"{name} browse")
                 tasks.create_task(keep_secure(self._client, self._device), name=f"{name} channel")

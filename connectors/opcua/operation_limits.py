@@ -17,11 +17,15 @@ from asyncua.ua.object_ids import ObjectIds
 from connectors.opcua.attributes import PER_REQUEST_MAX, Batches, read_attributes
 from connectors.opcua.settings import OpcUaLimits
 
+HISTORIES_MAX: Final = 20
+"""Nodes in one HistoryRead request: each of them may bring many values."""
+
 _SAID: Final = {
     "reads": ObjectIds.Server_ServerCapabilities_OperationLimits_MaxNodesPerRead,
     "browses": ObjectIds.Server_ServerCapabilities_OperationLimits_MaxNodesPerBrowse,
     "registrations": ObjectIds.Server_ServerCapabilities_OperationLimits_MaxNodesPerRegisterNodes,
     "translations": ObjectIds.Server_ServerCapabilities_OperationLimits_MaxNodesPerTranslateBrowsePathsToNodeIds,
+    "histories": ObjectIds.Server_ServerCapabilities_OperationLimits_MaxNodesPerHistoryReadData,
     "items": ObjectIds.Server_ServerCapabilities_OperationLimits_MaxMonitoredItemsPerCall,
 }
 
@@ -37,6 +41,7 @@ class OperationLimits:
         self.registrations = Batches(known.get("registrations", PER_REQUEST_MAX))
         self.translations = Batches(known.get("translations", PER_REQUEST_MAX))
         self.items = Batches(known.get("items", PER_REQUEST_MAX))
+        self.histories = Batches(min(known.get("histories", HISTORIES_MAX), HISTORIES_MAX))
 
 
 async def read_limits(client: Client, configured: OpcUaLimits) -> OperationLimits:

@@ -38,12 +38,29 @@ class OpcUaLimits(Settings):
         None
     )
     items: Annotated[int | None, Field(ge=1, le=10_000, description="Monitored items in one request")] = None
+    histories: Annotated[int | None, Field(ge=1, le=10_000, description="Nodes in one HistoryRead request")] = None
     monitored_items: Annotated[int | None, Field(ge=1, description="Monitored items in all, such as 1000")] = None
     subscriptions: Annotated[int | None, Field(ge=1, le=100, description="Subscriptions in all")] = None
 
     def per_request(self) -> dict[str, int | None]:
         """The limits of single requests, by name."""
-        return {name: getattr(self, name) for name in ("reads", "browses", "translations", "registrations", "items")}
+        names = ("reads", "browses", "translations", "registrations", "items", "histories")
+        return {name: getattr(self, name) for name in names}
+
+
+class OpcUaHistory(Settings):
+    """How the time of an outage is filled from what the server has kept (HistoryRead)."""
+
+    use: Annotated[
+        Literal["auto", "always", "never"],
+        Field(description="auto: for tags whose nodes say that they are historized; always: for all; never"),
+    ] = "auto"
+    wait_s: Annotated[
+        Duration, Field(alias="wait", ge=0, description="After the connect, as a historian may be behind its server")
+    ] = 2.0
+    span_s_max: Annotated[
+        Duration, Field(alias="span", gt=0, description="Longer outages are filled for so long before their end")
+    ] = 86_400.0
 
 
 class OpcUaDevice(DeviceSettings):
@@ -72,6 +89,10 @@ class OpcUaDevice(DeviceSettings):
     registered_reads: Annotated[
         bool, Field(description="Register the nodes of polled tags with the server; false where it gets that wrong")
     ] = True
+    history: OpcUaHistory = OpcUaHistory()
+    reverse_connect: Annotated[
+        bool | str | None, Field(description="Refused: the agent cannot wait for a server that connects to it")
+    ] = None
     limits: OpcUaLimits = OpcUaLimits()
     browse: Annotated[
         tuple[OpcUaBrowse, ...], Field(max_length=100, description="Variables that become tags without being named")
@@ -119,6 +140,17 @@ class OpcUaDevice(DeviceSettings):
         rule = super()._report_rule(tag)
         is_polled = isinstance(tag, OpcUaTag) and tag.poll_s is not None
         return replace(rule, always=False) if is_polled else rule
+
+    @field_validator("reverse_connect")
+    @classmethod
+    def _dials_out(cls, asked: object) -> object:
+        if asked not in (None, False):
+            raise SettingInvalid(
+                "the agent cannot wait for a server that connects to it: the OPC UA library that it stands on does not "
+                "have that (opcua-asyncio issue 766).",
+                "Remove it and let the agent reach 'endpoint', through a proxy in the machines' network if need be.",
+            )
+        return asked
 
     @field_validator("endpoint")
     @classmethod

@@ -48,6 +48,28 @@ class FoundTag:
     is_alarm: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """Since when samples of a device are missing, as ``Acquisition.missing`` says it; times of its own clock.
+
+    ``first_ns``: of no tag anything older is missing. ``newest_ns``: of each tag, by its index, the source time of its
+    newest sample that is here; nothing that is as old is news.
+    """
+
+    first_ns: int
+    newest_ns: Int64Array
+
+
+@dataclass(frozen=True, slots=True)
+class Unfilled:
+    """What the history of a device could not give: of the tags with these indices, what lies between these times."""
+
+    tags: tuple[int, ...]
+    first_ns: int
+    last_ns: int
+    reason: str
+
+
 class Acquisition(Protocol):
     """What a driver reports to while it is connected: the acquisition of its device."""
 
@@ -90,6 +112,30 @@ class Acquisition(Protocol):
 
         They lie between these times of its clock; ``detail`` says what was lost. What is missing is declared as a gap
         of these tags. Called before ``put`` of the samples that follow.
+        """
+        ...
+
+    def missing(self) -> Missing | None:
+        """Since when samples are missing, for a driver that can ask the device for them; ``None``: none are.
+
+        Called at most once a connection, after the first ``online`` and before the first ``put``. The absence is then
+        declared only by ``restored``, and only as far as that says. Drivers without history do not call it.
+        """
+        ...
+
+    async def restore(self, batch: SampleBatch) -> None:
+        """Hand over samples of the past, in the order of their times for each tag.
+
+        What is here already is passed over. Waits until the device has given samples of the present, and while the
+        acquisition is full.
+        """
+        ...
+
+    async def restored(self, unfilled: Sequence[Unfilled] | None) -> None:
+        """The history has given what it can: ``unfilled`` is declared; ``None`` where there is none: all of it is.
+
+        Called once after ``missing``, in the same connection; waits as ``restore`` does. Where the connection is lost
+        before, all that is not known to have come is declared.
         """
         ...
 

@@ -3,17 +3,22 @@
 A gap that has begun is on disk with the next commit and is closed in the transaction of the first samples that were
 taken afterwards, so the agent may die at any time between. Where it is not known from when on samples were missing,
 a gap says more than is missing, never less.
+
+While the history of a device is read its gap stays open on disk: it goes when nothing is missing any more, and what
+the history could not give is declared for its tags. Until then a start of the agent finds it, and declares all of it up
+to the newest sample that was stored.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from connectors.model.tags import DeviceName
 from connectors.observability.events import emit
 from connectors.ports.clock import Clock
+from connectors.ports.device import Unfilled
 from edge_agent.acquisition.collector import Collector
 from edge_agent.buffer.rows import Gap, GapReason, OpenGap
 from edge_agent.observability.device_events import ClockSet
@@ -30,6 +35,14 @@ CLOCK_TRUST_S: Final = 600.0
 """When the clock is set so soon after the gap of a start was closed, it was wrong when the gap was closed."""
 
 
+class _Fill:
+    """One reading of history; ``back_ns`` is when the first samples of the present came."""
+
+    def __init__(self) -> None:
+        self.back = asyncio.Event()
+        self.back_ns = 0
+
+
 class Absences:
     """The gaps of one device; at most one of them is open.
 
@@ -38,13 +51,15 @@ class Absences:
     """
 
     def __init__(self, device: DeviceName, collector: Collector, clock: Clock, lag_s: Callable[[], float]) -> None:
-        self._device = device
+        self.device = device
         self._collector = collector
         self._clock = clock
         self._lag_s = lag_s
         self._newest_ns: int | None = None
         self._to_close = False
         self._opened: tuple[str, int, int] | None = None
+        self._fill: _Fill | None = None
+        self._declare_until_ns: int | None = None  # up to here the open gap is declared, whatever is filled
         self._start_closed: tuple[float, int, int] | None = None  # monotonic; the end by the clock, and as declared
 
     def resume(
@@ -54,6 +69,7 @@ class Absences:
         self._to_close = True
         if newest_ns is not None and stored_ns is not None:
             self._newest_ns = min(newest_ns, stored_ns)
+            self._declare_until_ns = newest_ns  # of which tag that was is not known
             # not by the clock of this start: on a box without a battery it may stand at 1970
             self._open(reason, detail, self._newest_ns)
 
@@ -70,12 +86,15 @@ class Absences:
 
     def given_up(self) -> None:
         """The device is not read any more at all: what was missing until now is declared, if a gap is open."""
-        self._collector.close_gap(self._device, self._clock.now_ns())
+        self._collector.close_gap(self.device, self._clock.now_ns())
 
     def device_lost(self, online_since_ns: int, detail: str) -> None:
         """The device was online and is not any more."""
         since_ns = online_since_ns if self._newest_ns is None else self._newest_ns
         since_ns = min(since_ns, self._clock.now_ns())
+        fill, self._fill = self._fill, None
+        if fill is not None and fill.back.is_set():  # cut off: how far each tag has come is not known
+            self._declare_until_ns = max(fill.back_ns, since_ns)
         self._open(GapReason.DEVICE_UNAVAILABLE, detail, since_ns)
 
     def samples_taken(self, newest_ns: int, behind_ns: int = 0) -> None:
@@ -87,9 +106,60 @@ class Absences:
         now_ns = self._clock.now_ns()
         seen_ns = min(newest_ns, now_ns) - behind_ns
         self._newest_ns = seen_ns if self._newest_ns is None else max(self._newest_ns, seen_ns)
-        if self._to_close:
+        if self._fill is not None:
+            self._fill.back_ns = self._fill.back_ns or max(newest_ns, now_ns)
+            self._fill.back.set()
+        elif self._to_close:
             self._to_close = False
             self._close(max(newest_ns, now_ns))
+
+    def begin_fill(self) -> tuple[int, int] | None:
+        """History is about to be read: from when on, and up to when samples of any tag may be here already.
+
+        ``None``: nothing is missing. Otherwise the gap stays open until ``end_fill``.
+        """
+        if not self._to_close or self._opened is None or self._newest_ns is None:
+            return None
+        _reason, newest_ns, first_ns = self._opened
+        self._fill = _Fill()
+        if self._declare_until_ns is not None:
+            return self._declare_until_ns, self._declare_until_ns
+        return min(first_ns, newest_ns - self._margin_ns()), 0
+
+    @property
+    def back_ns(self) -> int:
+        """When the first samples of the present came, while history is read."""
+        return 0 if self._fill is None else self._fill.back_ns
+
+    async def samples_are_there(self) -> None:
+        """Wait until the device has given samples of the present since ``begin_fill``."""
+        if self._fill is not None:
+            await self._fill.back.wait()
+
+    def end_fill(self, unfilled: Sequence[tuple[tuple[str, ...] | None, Unfilled]] | None) -> None:
+        """History has been read: what is left of the gap, with the names of the tags (``None``: of all).
+
+        ``unfilled`` is ``None`` where there was no history: all of it is left.
+        """
+        fill, self._fill = self._fill, None
+        if fill is None or self._opened is None:
+            return
+        reason, newest_ns, _first_ns = self._opened
+        until_ns = self._declare_until_ns
+        self._to_close = False
+        if unfilled is None:
+            self._close(fill.back_ns)
+            return
+        for names, part in unfilled:
+            gap = Gap(self.device, reason, part.first_ns, part.last_ns, tags=names, detail=part.reason)
+            self._collector.declare_gap(gap)
+        if reason == GapReason.AGENT_NOT_RUNNING:
+            self._start_closed = (self._clock.monotonic_s(), fill.back_ns, max(fill.back_ns, newest_ns))
+        self._opened = self._declare_until_ns = None
+        if until_ns is None:
+            self._collector.drop_gap(self.device)
+        else:
+            self._collector.close_gap(self.device, until_ns)
 
     async def watch_clock(self) -> None:
         """Declare what lies between two times when the clock is set from one to the other; until cancelled.
@@ -104,7 +174,7 @@ class Absences:
             now_ns, now_s = self._clock.now_ns(), self._clock.monotonic_s()
             jump_ns = now_ns - seen_ns - round((now_s - seen_s) * 1e9)
             if abs(jump_ns) > CLOCK_JUMP_S_MIN * 1e9:
-                emit(ClockSet(self._device, round(jump_ns / 1e9, 1)))
+                emit(ClockSet(self.device, round(jump_ns / 1e9, 1)))
                 if jump_ns > 0:
                     self._clock_set_ahead(seen_ns, now_ns, jump_ns)
                 else:
@@ -124,18 +194,20 @@ class Absences:
         if first_ns >= now_ns:
             return
         detail = f"the clock of the agent was set ahead by {jump_ns / 1e9:.0f} s"
-        self._collector.declare_gap(Gap(self._device, GapReason.CLOCK_SET, first_ns, now_ns, detail=detail))
+        self._collector.declare_gap(Gap(self.device, GapReason.CLOCK_SET, first_ns, now_ns, detail=detail))
 
     def _clock_set_back(self, before_ns: int, now_ns: int) -> None:
         if self._newest_ns is None:
             return
         self._newest_ns = min(self._newest_ns, now_ns)
         detail = f"the clock of the agent was set back by {(before_ns - now_ns) / 1e9:.0f} s"
-        self._collector.declare_gap(Gap(self._device, GapReason.CLOCK_SET, now_ns, before_ns, 0, detail=detail))
+        self._collector.declare_gap(Gap(self.device, GapReason.CLOCK_SET, now_ns, before_ns, 0, detail=detail))
 
     def _open(self, reason: str, detail: str, newest_ns: int) -> None:
         first_ns = newest_ns - self._margin_ns()
-        self._collector.open_gap(OpenGap(self._device, reason, first_ns, detail))
+        ended_ns = self._collector.open_gap(OpenGap(self.device, reason, first_ns, detail))
+        if ended_ns is not None:
+            self._declare_until_ns = max(ended_ns, self._declare_until_ns or ended_ns)
         self._opened = (reason, newest_ns, first_ns)
         self._to_close = True
 
@@ -144,11 +216,12 @@ class Absences:
             reason, newest_ns, first_ns = self._opened
             wider_ns = newest_ns - self._margin_ns()
             if wider_ns < first_ns:  # the device is slower than it was thought to be when the gap was opened
-                self._collector.declare_gap(Gap(self._device, reason, wider_ns, first_ns))
+                self._collector.declare_gap(Gap(self.device, reason, wider_ns, first_ns))
             if reason == GapReason.AGENT_NOT_RUNNING:
                 self._start_closed = (self._clock.monotonic_s(), last_ns, max(last_ns, newest_ns))
             self._opened = None
-        self._collector.close_gap(self._device, last_ns)
+        self._declare_until_ns = None
+        self._collector.close_gap(self.device, last_ns)
 
     def _margin_ns(self) -> int:
         return round(max(MARGIN_S_MIN, LAGS_PER_MARGIN * self._lag_s()) * 1e9)

@@ -43,7 +43,7 @@ class CollectorSettings:
 
 @dataclass(slots=True)
 class _Pending:
-    parts: dict[tuple[Lane, DeviceName, DefinitionHash], list[SampleBatch]] = field(default_factory=dict)
+    parts: dict[tuple[Lane, DeviceName, DefinitionHash, bool], list[SampleBatch]] = field(default_factory=dict)
     committed: list[Callable[[], None]] = field(default_factory=list)
     samples: int = 0
     behind_ns: dict[DeviceName, int] = field(default_factory=dict)
@@ -100,17 +100,19 @@ class Collector:
         committed: Callable[[], None] | None,
         lane: Lane = Lane.SAMPLES,
         behind_ns: int = 0,
+        *,
+        is_history: bool = False,
     ) -> None:
         """Take samples (``tag`` holds aliases) for the next commit; waits while there are too many.
 
-        ``behind_ns``: see ``NewBatch``.
+        ``behind_ns``, ``is_history``: see ``NewBatch``.
         """
         settings = self._settings
         while self.samples_pending >= settings.samples_pending_max or self.pending_bytes >= settings.pending_bytes_max:
             self._room.clear()
             await self._room.wait()
         pending = self._pending
-        pending.parts.setdefault((lane, device, definition), []).append(batch)
+        pending.parts.setdefault((lane, device, definition, is_history), []).append(batch)
         pending.samples += len(batch)
         pending.behind_ns[device] = max(behind_ns, pending.behind_ns.get(device, 0))
         pending.bytes += message_bytes_max(batch)
@@ -127,15 +129,24 @@ class Collector:
         else:
             committed()
 
-    def open_gap(self, gap: OpenGap) -> None:
-        """With the next commit: samples of a device are missing from now on."""
-        self._work.closed_gaps.pop(gap.device, None)  # a gap that is not closed on disk yet goes on instead
+    def open_gap(self, gap: OpenGap) -> int | None:
+        """With the next commit: samples of a device are missing from now on.
+
+        A gap that is not closed on disk yet goes on instead; returns until when it was to be declared, if it was.
+        """
+        ended_ns = self._work.closed_gaps.pop(gap.device, None)
         self._work.opened_gaps.append(gap)
         self._something.set()
+        return ended_ns
 
     def close_gap(self, device: DeviceName, last_ns: int) -> None:
         """With the next commit: samples of the device are there again; does nothing when no gap is open."""
-        self._work.closed_gaps[device] = max(last_ns, self._work.closed_gaps.get(device, last_ns))
+        self._work.closed_gaps[device] = max(last_ns, self._work.closed_gaps.get(device) or last_ns)
+        self._something.set()
+
+    def drop_gap(self, device: DeviceName) -> None:
+        """With the next commit: the gap of the device that is open is none, as nothing is missing any more."""
+        self._work.closed_gaps.setdefault(device, None)
         self._something.set()
 
     def declare_gap(self, gap: Gap) -> None:
@@ -202,9 +213,10 @@ class Collector:
         pending, self._pending = self._pending, _Pending()
         work, self._work = self._work, Commit()
         self._in_commit, self._bytes_in_commit, self._committing = pending.samples, pending.bytes, pending.committed
-        for (lane, device, definition), parts in pending.parts.items():
+        for (lane, device, definition, is_history), parts in pending.parts.items():
             for pieces in split(_by_datatype(parts), self._payload_bytes_max - MESSAGE_OVERHEAD_BYTES_MAX):
-                work.batches.append(NewBatch(device, definition, pieces, lane, pending.behind_ns[device]))
+                behind_ns = pending.behind_ns[device]
+                work.batches.append(NewBatch(device, definition, pieces, lane, behind_ns, is_history))
         try:
             if work or self._is_telling_owed:
                 self.samples_committed += await self._commit_until_done(work)

@@ -12,7 +12,7 @@ import numpy as np
 from connectors.model.back_off import BackOff
 from connectors.model.errors import DeviceUnavailable, OutboxUnavailable
 from connectors.model.report_by_exception import ReportRule
-from connectors.model.samples import Int32Array, Int64Array, SampleBatch
+from connectors.model.samples import SampleBatch
 from connectors.model.tags import DeviceDefinition, DeviceName, TagType
 from connectors.observability.events import emit
 from connectors.ports.clock import Clock
@@ -25,12 +25,14 @@ from edge_agent.acquisition.current_values import CurrentValues
 from edge_agent.acquisition.deriving import derived_tags
 from edge_agent.acquisition.driver_counts import DriverCounts
 from edge_agent.acquisition.listener import DeviceListener
+from edge_agent.acquisition.missing_samples import MissingSamples
 from edge_agent.acquisition.parting import last_words, parted
 from edge_agent.acquisition.reporting import Reporting
+from edge_agent.acquisition.restoring import Restoring
 from edge_agent.acquisition.told_problems import tell_new_problems
 from edge_agent.acquisition.waiting import Waiting
 from edge_agent.buffer.feed import Feed
-from edge_agent.buffer.rows import Gap, GapReason
+from edge_agent.buffer.rows import GapReason
 from edge_agent.buffer.writer import OutboxWriter
 from edge_agent.observability.agent_events import Fault
 from edge_agent.observability.device_events import DeviceConnected, DeviceEnded, DeviceLost, SamplesAcquired, TagsBound
@@ -43,7 +45,7 @@ RELEASE_S: Final = 0.1
 HAND_OVER_S_MAX: Final = 5.0
 
 
-class DeviceAcquisition:
+class DeviceAcquisition(MissingSamples):
     """The acquisition of one device; implements the port ``Acquisition`` for its driver, and ``DeviceWriter``."""
 
     def __init__(
@@ -90,6 +92,7 @@ class DeviceAcquisition:
         self._use(Reporting(len(self.tag_names), rules, alarms))
         self._in_order = asyncio.Lock()
         self._absences = Absences(name, collector, clock, self._lag_s)
+        self._restoring = Restoring(self._absences, range(len(tag_names) - len(derived), len(tag_names)))
         self._waiting = Waiting(self._lag_s)
         self._counts = DriverCounts(name, driver.counts)
 
@@ -234,6 +237,7 @@ class DeviceAcquisition:
         self._use(self._reporting)
         self.tag_names += tuple(tag.name for tag in tags)
         self.current.extend(len(tags))
+        self._restoring.extend(len(tags))
         if self._derived is not None:
             self._derived.extend(len(tags))
         self._aliases = np.concatenate([self._aliases, np.full(len(tags), -1, np.int32)])
@@ -260,6 +264,8 @@ class DeviceAcquisition:
         derived = () if self._derived is None else self._derived.derive(batch)
         self.current.update(batch)
         self.taken_s = self._clock.monotonic_s()
+        if self._restoring.is_reading:
+            self._restoring.saw(batch)
         for one in derived:
             self.current.update(one)
         for one in derived:
@@ -272,37 +278,25 @@ class DeviceAcquisition:
         self._collector.tracing.received(self.name, batch, reported)
         if len(reported):
             behind_ns = round(self._waiting.behind_s(begun_s) * 1e9)
-            await self._store(reported, committed=committed, behind_ns=behind_ns)
+            try:
+                await self._store(reported, committed=committed, behind_ns=behind_ns)
+            except asyncio.CancelledError:
+                self._restoring.not_taken(reported)
+                raise
             self._waiting.waited(begun_s, self._clock.monotonic_s())
             if self.is_online:
                 self._absences.samples_taken(int(reported.time_ns.max()), behind_ns)
         elif committed is not None:
             self._collector.after_commit(committed)  # earlier samples of the same response may be on their way
 
-    def lost(self, tags: Int32Array, time_ns: Int64Array) -> None:
-        """See ``Acquisition``."""
-        before_ns = self.current.times_ns(tags)
-        before_ns[before_ns == 0] = self.online_since_ns or self._clock.now_ns()
-        first_ns, last_ns = int(np.minimum(before_ns, time_ns).min()), int(time_ns.max())
-        self._declare(GapReason.DEVICE_OVERFLOW, tags, first_ns, last_ns)
-
-    def not_sent(self, tags: Int32Array, first_ns: int, last_ns: int, detail: str) -> None:
-        """See ``Acquisition``."""
-        self._declare(GapReason.DEVICE_OVERFLOW, tags, first_ns, last_ns, detail)
-
-    def polled_late(self, tags: Int32Array, first_ns: int, last_ns: int, detail: str) -> None:
-        """See ``Acquisition``."""
-        self._declare(GapReason.POLLED_LATE, tags, first_ns, last_ns, detail)
-
     # ----------------------------------------------------------------------------------------------------------------
 
-    def _declare(self, reason: str, tags: Int32Array, first_ns: int, last_ns: int, detail: str = "") -> None:
-        tags = tags if self._derived is None else self._derived.dependents(tags)
-        names = tuple(dict.fromkeys(self.tag_names[index] for index in tags.tolist()))
-        self._collector.declare_gap(Gap(self.name, reason, first_ns, last_ns, tags=names, detail=detail))
-
     async def _store(
-        self, *batches: SampleBatch, committed: Callable[[], None] | None = None, behind_ns: int = 0
+        self,
+        *batches: SampleBatch,
+        committed: Callable[[], None] | None = None,
+        behind_ns: int = 0,
+        is_history: bool = False,
     ) -> None:
         """Hand over to the collector, under the definition of now; in the order of the calls, however long it waits.
 
@@ -318,7 +312,7 @@ class DeviceAcquisition:
             parts = [part for pair in named for part in self._reporting.by_lane(*pair)]
             for lane, part in parts:
                 last = committed if part is parts[-1][1] else None
-                await self._collector.put(self.name, definition, part, last, lane, behind_ns)
+                await self._collector.put(self.name, definition, part, last, lane, behind_ns, is_history=is_history)
         count = sum(map(len, batches))
         self.samples += count
         emit(SamplesAcquired(self.name, count))
@@ -374,6 +368,7 @@ class DeviceAcquisition:
     async def _went_offline(self, reason: str, retry_s: float) -> None:
         """Declare the absence; what was held back goes before it, and the first sample of each tag passes after it."""
         since_ns, self.online_since_ns = self.online_since_ns, None
+        self._restoring.is_reading = False
         self.offline_reason = reason
         if self._derived is not None:
             self._derived.forget()

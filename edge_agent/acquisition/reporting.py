@@ -18,6 +18,7 @@ class Reporting:
     def __init__(self, tag_count: int, rules: Mapping[int, ReportRule], alarms: Sequence[int]) -> None:
         reports_all = all(rule.reports_all for rule in rules.values())
         self._filter = None if reports_all else ReportFilter(tag_count, rules)
+        self._rules = rules
         self.found: tuple[FoundTag, ...] = ()
         """The tags that were found on the device; their indices follow on the others."""
         self.held_s_max = max((rule.interval_s_min for rule in rules.values()), default=0.0)
@@ -40,6 +41,17 @@ class Reporting:
         other = Reporting(len(self._is_alarm) - len(self.found), rules, alarms)
         other.extend(self.found)
         return other
+
+    def of_the_past(self) -> ReportFilter | None:
+        """A filter for samples of the past: by the same deadbands, and without intervals, which are of the present.
+
+        ``None``: all of them are reported.
+        """
+        if self._filter is None:
+            return None
+        found = dict(enumerate((tag.rule for tag in self.found), len(self._is_alarm) - len(self.found)))
+        untimed = {index: rule.untimed for index, rule in {**self._rules, **found}.items()}
+        return ReportFilter(len(self._is_alarm), untimed)
 
     def select(self, batch: SampleBatch, now_s: float) -> SampleBatch:
         """The samples of ``batch`` that are to be reported, in its order; see ``ReportFilter``."""

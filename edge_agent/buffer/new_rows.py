@@ -40,6 +40,8 @@ class NewRows:
             rows.append(
                 StoredBatch(number, self._epoch, kind, device, definition, now_ms, count, size, batch.parts, lane=lane)
             )
+            if batch.is_history:
+                continue
             last_ns = max(int(part.time_ns.max()) for part in batch.parts) - batch.behind_ns
             newest[device] = max(newest.get(device, last_ns), last_ns)
         connection.executemany(INSERT_ROW, inserts)

@@ -58,7 +58,7 @@ class Commit:
 
     batches: list[NewBatch] = field(default_factory=list)
     opened_gaps: list[OpenGap] = field(default_factory=list)
-    closed_gaps: dict[DeviceName, int] = field(default_factory=dict)
+    closed_gaps: dict[DeviceName, int | None] = field(default_factory=dict)  # None: nothing is missing after all
     declared_gaps: list[Gap] = field(default_factory=list)
     told: tuple[bytes, ...] = ()
     """Records of the kind ``COMMAND``."""
@@ -352,11 +352,11 @@ class Outbox:
         self._newest_gap = row.number if kind is Kind.GAP else self._newest_gap
         return row
 
-    def _close_gap(self, device: DeviceName, last_ns: int, now_ms: int, rows: list[StoredBatch]) -> None:
+    def _close_gap(self, device: DeviceName, last_ns: int | None, now_ms: int, rows: list[StoredBatch]) -> None:
         row = self._connection.execute(
             "DELETE FROM gap WHERE device=? RETURNING reason, first_ns, detail", (device,)
         ).fetchone()
-        if row is not None:
+        if row is not None and last_ns is not None:
             detail = self._gap_detail(device, row[2])
             gap = Gap(device, row[0], row[1], max(last_ns, row[1]), detail=detail)
             rows.append(self._add_record(Kind.GAP, device, _NO_DEFINITION, gap.to_json(), now_ms))

@@ -39,6 +39,7 @@ class NewBatch:
     """Samples of one device under one definition that are to become one row (``tag`` holds aliases).
 
     ``behind_ns``: samples so much older than the newest one, and a lag of the device, may not have been taken yet.
+    ``is_history``: they say nothing of how far the device's samples have come.
     """
 
     device: DeviceName
@@ -46,6 +47,7 @@ class NewBatch:
     parts: tuple[SampleBatch, ...]
     lane: Lane = Lane.SAMPLES
     behind_ns: int = 0
+    is_history: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from edge_agent.observability.metrics import (
     DEVICE_ONLINE,
     DRIVER_EVENTS,
     SAMPLES_ACQUIRED,
+    SAMPLES_RESTORED,
     TAG_PROBLEMS,
 )
 
@@ -112,6 +113,19 @@ class SamplesAcquired(Event):
     def measure(self) -> None:
         """See ``Event``."""
         SAMPLES_ACQUIRED.labels(self.device).inc(self.samples)
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryRead(Event):
+    """The history of a device was read after an outage: so many samples were news; ``tags_unfilled`` keep a gap."""
+
+    device: str
+    samples: int
+    tags_unfilled: int
+
+    def measure(self) -> None:
+        """See ``Event``."""
+        SAMPLES_RESTORED.labels(self.device).inc(self.samples)
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,10 @@ SAMPLES_GIVEN_UP: Final = Counter(
     "lineside_samples_given_up_total", "Samples that gave way or grew too old; each is part of a declared gap",
     ["reason"], registry=REGISTRY,
 )  # fmt: skip
+SAMPLES_RESTORED: Final = Counter(
+    "lineside_samples_restored_total", "Samples that a device's history gave for the time of an outage", ["device"],
+    registry=REGISTRY,
+)  # fmt: skip
 DEVICE_ONLINE: Final = Gauge("lineside_device_online", "1 while the device is connected", ["device"], registry=REGISTRY)
 DEVICE_CONNECTS: Final = Counter(
     "lineside_device_connects_total", "Connects of a device", ["device"], registry=REGISTRY

@@ -17,7 +17,7 @@ from connectors.model.datatypes import DataType
 from connectors.model.errors import DeviceUnavailable
 from connectors.model.samples import Int32Array, Int64Array, SampleBatch
 from connectors.model.tags import TagType
-from connectors.ports.device import FoundTag, TagProblem
+from connectors.ports.device import FoundTag, Missing, TagProblem, Unfilled
 from tests.patience import WAIT_S_MAX
 
 IN_FLIGHT: Final = [pytest.param(1, id="1-in-flight"), pytest.param(8, id="8-in-flight")]
@@ -34,6 +34,9 @@ class Recorder:
         self.late: list[tuple[set[int], int, int, str]] = []
         self.unsent: list[tuple[set[int], int, int, str]] = []
         self.found: list[FoundTag] = []
+        self.missed: Missing | None = None
+        self.history: list[tuple[int, int, Any, int]] = []
+        self.unfilled: list[Sequence[Unfilled] | None] = []
 
     def tags_found(self, tags: Sequence[FoundTag]) -> None:
         self.found += tags
@@ -56,6 +59,15 @@ class Recorder:
 
     def not_sent(self, tags: Int32Array, first_ns: int, last_ns: int, detail: str) -> None:
         self.unsent.append((set(tags.tolist()), first_ns, last_ns, detail))
+
+    def missing(self) -> Missing | None:
+        return self.missed
+
+    async def restore(self, batch: SampleBatch) -> None:
+        self.history += batch.rows()
+
+    async def restored(self, unfilled: Sequence[Unfilled] | None) -> None:
+        self.unfilled.append(unfilled)
 
     def polled_late(self, tags: Int32Array, first_ns: int, last_ns: int, detail: str) -> None:
         self.late.append((set(tags.tolist()), first_ns, last_ns, detail))

@@ -155,6 +155,15 @@ CASES: dict[str, Case] = {
         PRESS.replace("    insecure: true\n", "    security: {password: '${env:MQTT_PASSWORD}'}\n") % "unit: kN",
         ["9:26: 'password' of 'security' of device 'press': it needs 'user' beside it. Add 'user'."],
     ),
+    "a server that is to connect by itself": (
+        PRESS.replace("    insecure: true\n", "    insecure: true\n    reverse_connect: opc.tcp://0.0.0.0:4841\n")
+        % "unit: kN",
+        [
+            "10:22: 'reverse_connect' of device 'press': the agent cannot wait for a server that connects to it: the "
+            "OPC UA library that it stands on does not have that (opcua-asyncio issue 766). Remove it and let the "
+            "agent reach 'endpoint', through a proxy in the machines' network if need be."
+        ],
+    ),
     "a broker with a password in its address": (
         "agent: {group: plant-7, name: line-3}\nuplink: {brokers: ['mqtts://me:hunter2@b']}\n",
         [

@@ -1,0 +1,76 @@
+"""An agent that was cut off from its OPC UA server, or was not running, delivers what the server has kept meanwhile."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lineside.servers.mosquitto import MosquittoBroker
+
+from tests.servers.node_opcua import NodeOpcUaServer
+from tests.system.edge_agent_steps import AgentProcess
+from tests.system.sparkplug_host import PlayedHost
+from tests.system.test_edge_agent import running, until
+
+NODE = "ns=2;s=outage.force"
+SERVER_RUNS_S = 2.0
+"""So long before the first sample: a gap begins a margin before it, and the server has to have been there then."""
+
+
+@pytest.fixture
+def historian() -> Iterator[NodeOpcUaServer]:
+    """A server of node-opcua with a variable that it keeps the history of."""
+    server = NodeOpcUaServer()
+    server.start()
+    server.add(NODE, "Int32", -1, historized=True)
+    time.sleep(SERVER_RUNS_S)
+    yield server
+    server.close()
+
+
+def count_up(server: NodeOpcUaServer, first: int, last: int) -> None:
+    for number in range(first, last + 1):
+        server.set(NODE, "Int32", number)
+        time.sleep(0.02)
+
+
+def gaps(host: PlayedHost) -> list[dict[str, Any]]:
+    return [json.loads(seen.named("Lineside/Gap")) for seen in host.of("NDATA") if seen.named("Lineside/Gap")]
+
+
+def test_what_was_missed_comes_from_the_history_and_only_the_rest_is_declared(
+    folder: Path, mosquitto: MosquittoBroker, historian: NodeOpcUaServer
+) -> None:
+    device = (
+        f"  - name: press\n    driver: opcua\n    endpoint: {historian.endpoint}\n    insecure: true\n"
+        "    publishing: 50ms\n    sampling: 0s\n    timeout: 2s\n    history: {wait: 200ms}\n"
+        f"    tags:\n      - {{name: force, at: '{NODE}', queue_size: 1000}}\n"
+    )
+    host = PlayedHost(mosquitto.port)
+    agent = AgentProcess(folder, mosquitto, device)
+    with running(agent, host):
+        until(lambda: host.values("press", "force"))
+        count_up(historian, 0, 9)
+        until(lambda: 9 in host.values("press", "force"))
+        historian.command("drop")  # the agent tries again a second later
+        count_up(historian, 10, 29)
+        until(lambda: set(range(30)) <= set(host.values("press", "force")))
+        until(lambda: agent.events("history_read"))
+        assert [event["tags_unfilled"] for event in agent.events("history_read")] == [0]
+        assert gaps(host) == [], "nothing is missing after all"
+        agent.stop()
+        count_up(historian, 30, 49)
+        agent.start()
+        until(lambda: set(range(50)) <= set(host.values("press", "force")))
+        (gap,) = until(lambda: gaps(host))
+        times = Counter(host.values("press", "force"))
+    assert (gap["device"], gap["reason"]) == ("press", "agent_not_running")
+    assert gap["last_ns"] - gap["first_ns"] < 5e9, (
+        "a margin before the newest sample that was stored: see the reference"
+    )
+    assert {number for number in range(50) if times[number] > 1} <= {29, 49}, "the present value, at a connect"
