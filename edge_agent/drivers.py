@@ -18,11 +18,12 @@ from connectors.ports.clock import Clock
 from connectors.ports.device import Acquisition, DeviceDriver, Reading, Value
 from connectors.ports.settings import DriverType
 from connectors.ports.survey import Survey
+from connectors.ports.unit_scan import ScanFindings, ScanLimits
 
 if TYPE_CHECKING:
     from connectors.modbus.buses import ModbusBuses
 
-__all__ = ["LoadedLater", "OpcUaBrowse", "OpcUaDevice", "built_in_drivers", "survey_opcua"]
+__all__ = ["LoadedLater", "OpcUaBrowse", "OpcUaDevice", "built_in_drivers", "scan_modbus", "survey_opcua"]
 
 
 class LoadedLater:
@@ -97,6 +98,21 @@ async def survey_opcua(settings: OpcUaDevice, rule: OpcUaBrowse) -> Survey:
     from connectors.opcua.survey import survey
 
     return await survey(settings, rule)
+
+
+async def scan_modbus(
+    settings: Mapping[str, object], limits: ScanLimits, told: Callable[[str], None], timeout_s: float, pause_s: float
+) -> ScanFindings:
+    """What answers at ``endpoint`` of ``settings``, a device entry without its tags.
+
+    Raises ``ValueError`` when they are no such entry, and ``DeviceUnavailable`` with what to check.
+    """
+    from connectors.modbus.scanning import scan_bus
+    from connectors.ports.clock import SystemClock
+
+    entry = {"name": "scan", "driver": "modbus", "tags": [{"name": "any", "at": "holding 0"}], **settings}
+    route = ModbusDevice.model_validate(entry).route
+    return await scan_bus(route, limits, SystemClock(), told, timeout_s=timeout_s, pause_s=pause_s)
 
 
 def built_in_drivers() -> Mapping[str, DriverType]:

@@ -127,6 +127,10 @@ class Scan:
         if not self.has_ended:
             self.failure = NoAnswer(self.blocks[0], reason)
 
+    def data(self, number: int) -> bytes:
+        """The data bytes of a block as they came last."""
+        return bytes(self._reads[number].into)
+
     def batches(self) -> list[SampleBatch]:
         """The samples of the run; see ``DecodePlan.decode``."""
         return self._plan.decode(self.codes, self.arrived_ns) if self.blocks else []

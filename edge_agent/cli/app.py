@@ -204,6 +204,7 @@ def whole_app() -> typer.Typer:
         operate,
         releases,
         reload,
+        scan,
         single_tags,
         trust,
     )
@@ -215,6 +216,7 @@ def whole_app() -> typer.Typer:
     app.add_typer(device_files.app, name="config")
     app.add_typer(trust.app, name="trust")
     app.command()(browse.browse)
+    app.command()(scan.scan)
     app.command()(enrol.enrol)
     app.command()(releases.releases)
     app.command()(reload.reload)

@@ -2,15 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
-import pty
-import re
-import struct
-import subprocess
-import sys
-import termios
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,6 +14,7 @@ from connectors.opcua.settings import OpcUaDevice
 from edge_agent.cli.browse import browse
 from edge_agent.config.load import load_config
 from edge_agent.drivers import built_in_drivers
+from tests.contract.on_a_terminal import shown_on_terminal
 from tests.servers.node_opcua import NodeOpcUaServer
 
 RUNNER = CliRunner()
@@ -59,24 +52,7 @@ def run(*words: str, code: int = 0) -> str:
 
 def on_terminal(columns: int, *words: str) -> str:
     """What the command shows on a terminal so wide."""
-    ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
-    environ = {**os.environ, "TERM": "xterm", "NO_COLOR": "1", "PYTHONIOENCODING": "utf-8"}
-    environ.pop("COLUMNS", None)
-    program = [str(Path(sys.executable).parent / "edge-agent"), "browse", *words]
-    with subprocess.Popen(program, stdout=theirs, stderr=theirs, stdin=theirs, env=environ):
-        os.close(theirs)
-        shown = b""
-        while True:
-            try:
-                read = os.read(ours, 1 << 16)
-            except OSError:  # nobody has the other end any more
-                break
-            if not read:
-                break
-            shown += read
-    os.close(ours)
-    return re.sub("\x1b\\[[0-9;]*m", "", shown.decode().replace("\r\n", "\n"))  # without dim headings
+    return shown_on_terminal(columns, "browse", *words)
 
 
 def test_a_terminal_shows_the_tree_with_types_and_values(press: NodeOpcUaServer) -> None:
