@@ -11,6 +11,7 @@ NAMES = {
     "edge-memory": "benchmarks.edge_memory",
     "edge-backlog": "benchmarks.edge_backlog",
     "outbox-sealing": "benchmarks.outbox_sealing",
+    "config-check": "benchmarks.config_check",
     "cloud-ingest": "benchmarks.cloud_ingest",
     "command-latency": "benchmarks.command_latency",
     "command-fleet": "benchmarks.command_fleet",

@@ -118,6 +118,7 @@ def launch(config: ConfigOption = DEFAULT_CONFIG) -> None:
 @app.command()
 def check(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
     """Check the configuration and the files that it names; say all that is wrong, with file, line and column."""
+    gc.disable()  # half of the time of ten thousand tags, none of which is garbage before the end
     from connectors.configuration.setting_names import counted
     from edge_agent.config.load import load_config
     from edge_agent.drivers import built_in_drivers
