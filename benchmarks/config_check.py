@@ -1,7 +1,7 @@
 """``config-check``: the time of ``edge-agent check`` for 10,000 tags, the start of the program included.
 
-Once with each tag written out (ten devices of 1,000 tags, in turns Modbus and OPC UA), once with a hundred devices of one
-template of a hundred tags; and a file with a mistake in every hundredth tag, as messages need the place of each.
+Once with each tag written out (ten devices of 1,000 tags, in turns Modbus and OPC UA), once with a hundred devices of
+one template of a hundred tags; and a file with a mistake in every hundredth tag, as messages need the place of each.
 """
 
 from __future__ import annotations

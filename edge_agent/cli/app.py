@@ -116,15 +116,26 @@ def launch(config: ConfigOption = DEFAULT_CONFIG) -> None:
 
 
 @app.command()
-def check(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
-    """Check the configuration and the files that it names; say all that is wrong, with file, line and column."""
+def check(
+    config: ConfigOption = DEFAULT_CONFIG,
+    online: Annotated[bool, typer.Option("--online", help="Reach each device, and read each tag once")] = False,
+    device: DeviceOption = None,
+    timeout: Annotated[float, typer.Option(min=1, max=3600, help="With --online: seconds for each device")] = 30.0,
+    anyway: Annotated[bool, typer.Option("--anyway", help="With --online: also while the agent runs")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Check the configuration and the files that it names; say all that is wrong, with file, line and column.
+
+    With --online each device is reached, too, and each tag read once. Exit code 1 when anything is wrong with one.
+    """
     gc.disable()  # half of the time of ten thousand tags, none of which is garbage before the end
     from connectors.configuration.setting_names import counted
     from edge_agent.config.load import load_config
     from edge_agent.drivers import built_in_drivers
 
+    drivers = built_in_drivers()
     try:
-        settings = load_config(config, built_in_drivers(), files_checked=True)
+        settings = load_config(config, drivers, files_checked=True)
     except ConfigInvalid as exc:
         if as_json:
             problems = [
@@ -135,6 +146,12 @@ def check(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) ->
         else:
             print_problems(exc)
         raise typer.Exit(EXIT_PROBLEM) from exc
+    if online:
+        from edge_agent.cli.online_check import check_online
+
+        gc.enable()
+        check_online(settings, drivers, device, timeout, anyway=anyway, as_json=as_json)
+        return
     tags = sum(len(device.tags) + len(device.derived) for device in settings.devices)
     if as_json:
         print_json({"valid": True, "problems": [], "devices": len(settings.devices), "tags": tags})

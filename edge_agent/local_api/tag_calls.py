@@ -17,7 +17,7 @@ from edge_agent.commands.service import Commands
 from edge_agent.commands.targets import Targets
 from edge_agent.local_api.command_status import lock_of
 from edge_agent.local_api.server import Handler
-from edge_agent.local_api.views import json_value
+from edge_agent.local_api.json_values import json_value
 
 READ_S_MAX: Final = 15.0
 READ_TAGS_MAX: Final = 200

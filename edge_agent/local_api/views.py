@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import math
 from collections import deque
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
@@ -26,6 +25,7 @@ from edge_agent.config.in_use import ConfigInUse
 from edge_agent.local_api.command_status import commands_status, lock_of
 from edge_agent.local_api.device_status import bad_count, not_good, without_value
 from edge_agent.local_api.forecast import STEP_S, OutboxForecast
+from edge_agent.local_api.json_values import json_value
 from edge_agent.local_api.outbox_files import outbox_files, waiting_bytes
 from edge_agent.observability.metrics import (
     OUTBOX_BATCHES,
@@ -301,10 +301,3 @@ def _row_of(device: DeviceAcquisition, problem: TagProblem, locked: str) -> dict
     quality = {"quality": name_of(problem.quality), "quality_code": code_of(problem.quality)}
     said = {"stale": not device.is_online, "samples": 0, "problem": problem.reason, "locked": locked}
     return {"device": device.name, "tag": str(problem.tag), "unit": "", **nothing, **quality, **said}
-
-
-def json_value(value: Any) -> Any:
-    """``value`` as JSON has it: what is no finite number as text, bytes in base64."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    return base64.b64encode(value).decode() if isinstance(value, bytes) else value

@@ -1,4 +1,4 @@
-"""What an engineer's files can say beyond tags that are read, on real machines: tags that are calculated."""
+"""What an engineer's files say, on real machines: calculated tags, and a look at devices before an agent runs."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from lineside.servers.child_process import free_port
 from lineside.servers.mosquitto import MosquittoBroker
 
 from tests.servers.modbus import ModbusServer
-from tests.system.edge_agent_steps import AgentProcess, oven
+from tests.servers.opcua import OpcUaServer
+from tests.system.edge_agent_steps import AgentProcess, edge_agent, oven, press
 from tests.system.sparkplug_host import PlayedHost, until
 
 DERIVED = """\
@@ -52,3 +54,64 @@ def test_tags_that_are_calculated_reach_the_cloud_and_the_operator(
     finally:
         agent.stop()
         host.close()
+
+
+HEAD = "agent: {group: plant, name: line, data_dir: data}\nuplink: {brokers: ['mqtts://localhost']}\ndevices:\n"
+
+
+def test_before_an_agent_runs_each_device_is_reached_and_each_tag_read(
+    folder: Path, modbus_unit: ModbusServer, opcua_server: OpcUaServer
+) -> None:
+    modbus_unit.set("holding", 0, 1000, 1 << 3)
+    opcua_server.add("force", "Double", 12.5)
+    opcua_server.add("state", "String", "running")
+    config = folder / "agent.yaml"
+    config.write_text(HEAD + press(opcua_server, "force", "state") + oven(modbus_unit) + DERIVED)
+    answer = edge_agent(config, "check", "--online", "--json")
+    assert answer.code == 0, answer
+    assert {one["device"]: one["reached"] for one in answer.json["devices"]} == {"press": True, "oven": True}
+    tags = [tag for one in answer.json["devices"] for tag in one["tags"]]
+    assert {f"{tag['device']}/{tag['tag']}": tag["value"] for tag in tags} == {
+        "press/force": 12.5, "press/state": "running", "oven/zone": 100.0, "oven/status": 8,
+        "oven/zone/fahrenheit": 212.0, "oven/fault": True, "oven/state": "broken",
+    }  # fmt: skip
+    assert not (folder / "data").exists(), "a look leaves nothing"
+    shown = edge_agent(config, "check", "--online", "--device", "oven")
+    assert shown.code == 0
+    assert shown.out.splitlines()[-1] == "1 device, all reached; 5 tags, all good"
+
+
+def test_what_is_wrong_at_the_devices_is_told_device_by_device_and_tag_by_tag(
+    folder: Path, modbus_unit: ModbusServer, opcua_server: OpcUaServer
+) -> None:
+    opcua_server.add("force", "Double", 12.5)
+    modbus_unit.command("refuse holding 65000 65000 2")
+    port = free_port()
+    robot = (
+        f"  - {{name: robot, driver: modbus, endpoint: 'tcp://127.0.0.1:{port}', tags: [{{name: x, at: coil 1}}]}}\n"
+    )
+    beyond = "      - {name: beyond, at: holding 65000}\n"
+    config = folder / "agent.yaml"
+    config.write_text(HEAD + press(opcua_server, "force", "forec") + oven(modbus_unit) + beyond + robot)
+    answer = edge_agent(config, "check", "--online")
+    assert answer.code == 1
+    assert "robot  NOT REACHED" in answer.out
+    assert f"127.0.0.1:{port}" in answer.out
+    assert "forec: " in answer.out
+    assert "beyond: " in answer.out
+    assert answer.out.splitlines()[-1] == "3 devices, 1 NOT REACHED; 4 tags, 2 NOT GOOD"
+    assert edge_agent(config, "check").code == 0, "the file itself is right"
+
+
+def test_while_the_agent_runs_no_second_connection_is_made_unasked(
+    folder: Path, broker: MosquittoBroker, modbus_unit: ModbusServer
+) -> None:
+    agent = AgentProcess(folder, broker, oven(modbus_unit))
+    agent.start()
+    try:
+        refused = agent.command("check", "--online")
+        assert (refused.code, refused.out) == (4, "")
+        assert "edge-agent tags" in refused.err
+        assert agent.command("check", "--online", "--anyway").code == 0
+    finally:
+        agent.stop()
