@@ -19,7 +19,7 @@ from connectors.model.quality import BAD_WAITING_FOR_INITIAL_DATA
 from connectors.model.samples import Int32Array, Int64Array, SampleBatch
 from connectors.model.tags import TagType
 from connectors.ports.clock import Clock
-from connectors.ports.device import DeviceDriver, Reading, TagProblem
+from connectors.ports.device import DeviceDriver, FoundTag, Reading, TagProblem
 from connectors.ports.settings import DeviceSettings
 
 if TYPE_CHECKING:
@@ -32,7 +32,10 @@ READS_AT_ONCE: Final = 8
 
 @dataclass
 class Probe:
-    """What was found: ``reason`` why the device was not reached, empty when it was; tags by their index."""
+    """What was found: ``reason`` why the device was not reached, empty when it was; tags by their index.
+
+    ``problems`` may be of something that is no tag, such as a rule that finds tags.
+    """
 
     device: str
     tag_names: tuple[str, ...]
@@ -89,6 +92,12 @@ class _Looking:
         self._begun_s = clock.monotonic_s()
         self._news = asyncio.Event()
         self.is_online = asyncio.Event()
+
+    def tags_found(self, tags: Sequence[FoundTag]) -> None:
+        """See ``Acquisition``."""
+        self._found.tag_names += tuple(tag.name for tag in tags)
+        if self._derived is not None:
+            self._derived.extend(len(tags))
 
     async def online(self, types: Sequence[TagType], problems: Sequence[TagProblem]) -> None:
         """See ``Acquisition``."""
@@ -159,6 +168,6 @@ class _Looking:
                 asking.create_task(ask(), name=f"read {self._found.device} {at}")
 
     async def _read(self, index: int, driver: DeviceDriver) -> Reading:
-        if self._derived is not None and index >= self._derived.first:
+        if self._derived is not None and self._derived.is_derived(index):
             return await self._derived.read(index, driver.read)
         return await driver.read(index)

@@ -72,12 +72,14 @@ async def _probed(devices: Sequence[DeviceSettings], drivers: Mapping[str, Drive
 def said(found: Probe) -> dict[str, Any]:
     """What was found, for programs; tags as ``edge-agent tags --json`` has them."""
     reached = not found.reason and found.reached_s is not None
+    tags = [_tag(found, index, name) for index, name in enumerate(found.tag_names)]
+    tags += [_tag(found, -1, name) for name in found.problems if name not in found.tag_names]
     return {
         "device": found.device,
         "reached": reached,
         "reached_ms": round(found.reached_s * 1e3) if reached and found.reached_s is not None else None,
         "reason": found.reason,
-        "tags": [_tag(found, index, name) for index, name in enumerate(found.tag_names)] if reached else [],
+        "tags": tags if reached else [],
     }
 
 

@@ -29,6 +29,11 @@ from edge_agent.commands.targets import Refused, Targets
 
 PRECONDITION_AGE_S: Final = 10.0
 
+COMMISSIONING: Final = (
+    "the line is being commissioned, and nothing is written to a device; when it is done, write 'agent: "
+    "{commissioning: false}' and reload"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Authority:
@@ -123,7 +128,7 @@ def refuse_now(envelope: Envelope, source: Source, now: Situation, *, has_begun:
     if source != "local" and not now.remote_commands:
         return Refused(Refusal.REMOTE_OFF, "agent.remote_commands is false")
     if now.commissioning and not isinstance(envelope.action, AgentAction):
-        return Refused(Refusal.COMMISSIONING, "agent.commissioning is true")
+        return Refused(Refusal.COMMISSIONING, COMMISSIONING)
     for line in (envelope.action.device, AGENT_LINE):
         if (lock := now.locks.get(line)) is not None:
             return Refused(Refusal.LOCKED, f"{lock.actor} has locked {line}: {lock.reason}")

@@ -66,12 +66,18 @@ def test_before_an_agent_runs_each_device_is_reached_and_each_tag_read(
     opcua_server.add("force", "Double", 12.5)
     opcua_server.add("state", "String", "running")
     config = folder / "agent.yaml"
-    config.write_text(HEAD + press(opcua_server, "force", "state") + oven(modbus_unit) + DERIVED)
+    line = press(opcua_server, "force", "state") + oven(modbus_unit) + DERIVED
+    found = "  - {name: all, driver: opcua, endpoint: '%s', insecure: true, browse: [{under: /Objects, depth: 1}]}\n"
+    config.write_text(HEAD + line + found % opcua_server.endpoint)
     answer = edge_agent(config, "check", "--online", "--json")
     assert answer.code == 0, answer
-    assert {one["device"]: one["reached"] for one in answer.json["devices"]} == {"press": True, "oven": True}
+    assert {one["device"]: one["reached"] for one in answer.json["devices"]} == {
+        "press": True, "oven": True, "all": True,
+    }  # fmt: skip
     tags = [tag for one in answer.json["devices"] for tag in one["tags"]]
-    assert {f"{tag['device']}/{tag['tag']}": tag["value"] for tag in tags} == {
+    values = {f"{tag['device']}/{tag['tag']}": tag["value"] for tag in tags}
+    assert 12.5 in [value for name, value in values.items() if name.startswith("all/")]
+    assert {name: value for name, value in values.items() if not name.startswith("all/")} == {
         "press/force": 12.5, "press/state": "running", "oven/zone": 100.0, "oven/status": 8,
         "oven/zone/fahrenheit": 212.0, "oven/fault": True, "oven/state": "broken",
     }  # fmt: skip
@@ -113,5 +119,24 @@ def test_while_the_agent_runs_no_second_connection_is_made_unasked(
         assert (refused.code, refused.out) == (4, "")
         assert "edge-agent tags" in refused.err
         assert agent.command("check", "--online", "--anyway").code == 0
+    finally:
+        agent.stop()
+
+
+def test_while_a_line_is_commissioned_nothing_is_written_and_everybody_is_told(
+    folder: Path, broker: MosquittoBroker, modbus_unit: ModbusServer
+) -> None:
+    more = "      - {name: setpoint, at: holding 5, writable: {min: 0, max: 250}}\n"
+    agent = AgentProcess(folder, broker, oven(modbus_unit) + more)
+    agent.config.write_text(agent.config.read_text().replace("name: line,", "name: line, commissioning: true,"))
+    agent.start()
+    try:
+        until(lambda: agent.command("status", "--json").json["devices"][0]["online"])
+        refused = agent.command("write", "oven/setpoint", "180", "--reason", "a test")
+        assert refused.code == 1
+        assert "the line is being commissioned, and nothing is written to a device" in refused.out + refused.err
+        assert "COMMISSIONING: nothing is written to any device" in agent.command("status").out
+        assert modbus_unit.get("holding", 5) == [0]
+        assert all(function in (1, 2, 3, 4) for _, function, _, _ in modbus_unit.requests())
     finally:
         agent.stop()
