@@ -218,6 +218,7 @@ def whole_app() -> typer.Typer:
         device_files,
         enrol,
         following,
+        init,
         looking,
         operate,
         releases,
@@ -235,6 +236,8 @@ def whole_app() -> typer.Typer:
     app.add_typer(trust.app, name="trust")
     app.command()(browse.browse)
     app.command()(scan.scan)
+    app.command()(init.init)
+    app.command()(init.schema)
     app.command()(enrol.enrol)
     app.command()(releases.releases)
     app.command()(reload.reload)

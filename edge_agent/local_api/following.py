@@ -16,8 +16,8 @@ from edge_agent.acquisition.collector import Collector
 from edge_agent.acquisition.device import DeviceAcquisition
 from edge_agent.buffer.tracing import TagTrace
 from edge_agent.commands.targets import Targets
-from edge_agent.local_api.server import Handler
 from edge_agent.local_api.json_values import json_value
+from edge_agent.local_api.server import Handler
 from edge_agent.observability.recent import EVENTS_MAX, RecentEvents
 
 LOOK_S: Final = 0.5

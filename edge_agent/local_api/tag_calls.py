@@ -16,8 +16,8 @@ from edge_agent.acquisition.device import DeviceAcquisition
 from edge_agent.commands.service import Commands
 from edge_agent.commands.targets import Targets
 from edge_agent.local_api.command_status import lock_of
-from edge_agent.local_api.server import Handler
 from edge_agent.local_api.json_values import json_value
+from edge_agent.local_api.server import Handler
 
 READ_S_MAX: Final = 15.0
 READ_TAGS_MAX: Final = 200
