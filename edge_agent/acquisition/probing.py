@@ -19,7 +19,7 @@ from connectors.model.quality import BAD_WAITING_FOR_INITIAL_DATA
 from connectors.model.samples import Int32Array, Int64Array, SampleBatch
 from connectors.model.tags import TagType
 from connectors.ports.clock import Clock
-from connectors.ports.device import DeviceDriver, FoundTag, Reading, TagProblem
+from connectors.ports.device import DeviceDriver, FoundTag, Reading, TagProblem, Unfilled
 from connectors.ports.settings import DeviceSettings
 
 if TYPE_CHECKING:
@@ -130,7 +130,16 @@ class _Looking:
     def polled_late(self, tags: Int32Array, first_ns: int, last_ns: int, detail: str) -> None:
         """See ``Acquisition``."""
 
-    def missing(self) -> list[int]:
+    def missing(self) -> None:
+        """See ``Acquisition``: nothing was here before."""
+
+    async def restore(self, batch: SampleBatch) -> None:
+        """See ``Acquisition``."""
+
+    async def restored(self, unfilled: Sequence[Unfilled] | None) -> None:
+        """See ``Acquisition``."""
+
+    def awaited(self) -> list[int]:
         """The tags that should have a value, and have none yet."""
         found = self._found
         return [
@@ -142,14 +151,14 @@ class _Looking:
     async def complete(self, driver: DeviceDriver) -> None:
         """Return when every tag has a value or a problem; ask for what does not come by itself."""
         await self.is_online.wait()
-        while self.missing():
+        while self.awaited():
             self._news.clear()
             try:
                 async with asyncio.timeout(SETTLING_S):
                     await self._news.wait()
             except TimeoutError:
                 break
-        waiting = iter(self.missing())
+        waiting = iter(self.awaited())
 
         async def ask() -> None:
             for index in waiting:
