@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Final
 
 from connectors.model.delivery import AgentName
@@ -9,11 +10,13 @@ from connectors.observability.version import lineside_version
 from connectors.ports.clock import Clock
 from connectors.ports.settings import DeviceSettings
 from connectors.sparkplug.birth import NodeProperty
+from connectors.trust import FOLDER as TRUST_FOLDER
 from edge_agent.acquisition.collector import CollectorSettings
 from edge_agent.buffer.bounds import OutboxBounds, WhenFull
 from edge_agent.buffer.rows import Lane
 from edge_agent.buffer.sealing import PLAIN, Sealing
 from edge_agent.config.models import AgentConfig, OutboxSettings
+from edge_agent.local_api.certificate_watch import CertificatePlaces
 from edge_agent.local_api.views import AgentFacts
 from edge_agent.uplink.options import Delivery, UplinkOptions
 
@@ -76,7 +79,21 @@ def facts_of(config: AgentConfig, clock: Clock) -> AgentFacts:
         commissioning=config.agent.commissioning,
         insecure=tuple(insecure),
         endpoints={device.name: (device.driver, _endpoint(device)) for device in config.devices},
+        certificates=CertificatePlaces(
+            folder=config.agent.data_dir / TRUST_FOLDER,
+            endpoints=tuple(_endpoint(device) for device in config.devices),
+            files=_certificate_files(config),
+        ),
     )
+
+
+def _certificate_files(config: AgentConfig) -> dict[Path, str]:
+    """Files with certificates that connections rest on, and what each is for."""
+    broker = config.uplink.cert_file
+    files = {} if broker is None else {broker: "the certificate for the broker"}
+    for device in config.devices:
+        files |= dict.fromkeys(device.certificate_files(), f"a certificate for {device.name}")
+    return files
 
 
 def _endpoint(device: DeviceSettings) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cached_property
+from pathlib import Path
 from typing import Annotated, Final, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
@@ -169,6 +170,10 @@ class ModbusDevice(DeviceSettings):
     def is_insecure(self) -> bool:
         """See ``DeviceSettings``; a serial port is no network."""
         return self.route.endpoint.kind in ("tcp", "rtu+tcp")
+
+    def certificate_files(self) -> tuple[Path, ...]:
+        """See ``DeviceSettings``; those of authorities outlive what they have signed."""
+        return () if self.tls is None or self.tls.cert_file is None else (self.tls.cert_file,)
 
     @cached_property
     def route(self) -> Route:

@@ -9,10 +9,11 @@ from cryptography import x509
 
 from connectors.model.errors import LinesideError
 from connectors.opcua.settings import OpcUaDevice
+from connectors.trust import FOLDER
 from connectors.trust.certificates import CertificateUnusable, der_of, read_chain
 from connectors.trust.issuer_files import read_issuers
 from connectors.trust.judging import Judgement, judge
-from connectors.trust.store import FOLDER, SeenServer, TrustStore
+from connectors.trust.store import SeenServer, TrustStore
 
 
 class ServerUntrusted(LinesideError):
@@ -22,7 +23,9 @@ class ServerUntrusted(LinesideError):
 def trust_store(device: OpcUaDevice) -> TrustStore:
     """The trust list of the agent of ``device``. Raises ``CertificateUnusable`` when it belongs to none."""
     if device.place is None:
-        raise CertificateUnusable("a secured session needs the agent's data folder, which holds its own certificate")
+        raise CertificateUnusable(
+            "a secured session needs the agent's data folder, with its own certificate: name its file (--config)"
+        )
     return TrustStore(device.place.data_dir / FOLDER)
 
 

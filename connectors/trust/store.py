@@ -28,9 +28,6 @@ from connectors.trust.certificates import (
 )
 from connectors.trust.own import make_folder
 
-FOLDER: Final = "opcua"
-"""In the agent's data folder."""
-
 REJECTED_MAX: Final = 100
 SERVERS_MAX: Final = 1000
 THUMBPRINT_DIGITS_MIN: Final = 6

@@ -40,6 +40,13 @@ PropertiesOption = Annotated[bool, typer.Option("--properties", help="Properties
 UserOption = Annotated[
     str | None, typer.Option("--user", help=f"Log in; the password is asked for, or ${PASSWORD_VARIABLE}")
 ]
+SecureOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--secure/--insecure",
+        help="Signed and encrypted, with a server that 'edge-agent trust' knows; usual where somebody logs in",
+    ),
+]
 YamlOption = Annotated[
     str | None, typer.Option("--yaml", metavar="FILE", help="Write a device file with all of it; - to standard output")
 ]
@@ -56,6 +63,7 @@ def browse(
     most: MaxOption = 5000,
     properties: PropertiesOption = False,
     user: UserOption = None,
+    secure: SecureOption = None,
     yaml: YamlOption = None,
     as_rule: RuleOption = False,
     name: NameOption = "device",
@@ -73,7 +81,7 @@ def browse(
         fail(f"{yaml} exists already, and may have been worked on; remove it, or write to another file", EXIT_PROBLEM)
     words = {"under": under, "match": tuple(match or ["**"]), "depth": depth, "max": most, "properties": properties}
     words["exclude"] = tuple(exclude or ([SERVER] if under == OBJECTS else []))
-    device, rule = _settings(place, user, name, words, config)
+    device, rule = _settings(place, user, name, words, config, secure=user is not None if secure is None else secure)
     try:
         survey = asyncio.run(survey_opcua(device, rule))
     except DeviceUnavailable as exc:
@@ -92,7 +100,7 @@ def browse(
 
 
 def _settings(
-    place: str, user: str | None, name: str, rule: dict[str, Any], config: Path
+    place: str, user: str | None, name: str, rule: dict[str, Any], config: Path, *, secure: bool
 ) -> tuple[OpcUaDevice, OpcUaBrowse]:
     """How to connect, and what to look for; ends the command with what is wrong."""
     from pydantic import ValidationError
@@ -107,12 +115,27 @@ def _settings(
         security: dict[str, Any] = {}
         if user is not None:
             security = {"user": user, "password": f"${{env:{PASSWORD_VARIABLE}}}"}
-        entry = {"name": name, "driver": "opcua", "endpoint": place, "insecure": True, "security": security}
+        entry = {"name": name, "driver": "opcua", "endpoint": place, "insecure": not secure, "security": security}
         context = {SOURCE_IN_CONTEXT: SecretSource({PASSWORD_VARIABLE: _password(user)} if user else {}, Path())}
-        return OpcUaDevice.model_validate({**entry, "browse": [rule]}, context=context), browse_rule
+        device = OpcUaDevice.model_validate({**entry, "browse": [rule]}, context=context)
+        return _placed(device, config), browse_rule
     except ValidationError as exc:
         reason = str(exc.errors(include_url=False, include_input=False)[0]["msg"]).removeprefix("Value error, ")
         fail(reason, _USED_WRONGLY)
+
+
+def _placed(device: OpcUaDevice, config: Path) -> OpcUaDevice:
+    """``device`` with the trust list of the agent, where there is one: a password is encrypted for who is accepted."""
+    from connectors.ports.settings import AgentPlace
+    from edge_agent.config.places import agent_name, data_dir
+
+    if not config.exists():
+        return device
+    try:
+        return device.placed(AgentPlace(agent_name(config), data_dir(config)))
+    except ConfigInvalid as exc:
+        print_problems(exc)
+        raise typer.Exit(EXIT_PROBLEM) from exc
 
 
 def _named_device(place: str, config: Path) -> OpcUaDevice:
@@ -145,7 +168,7 @@ def entry_lines(device: OpcUaDevice) -> list[str]:
     from edge_agent.cli.browse_screen import quoted
 
     lines = [f"name: {quoted(device.name)}", "driver: opcua", f"endpoint: {quoted(device.endpoint)}"]
-    if device.security.policy == "None":
+    if device.is_insecure:
         lines.append("insecure: true  # neither signed nor encrypted: anybody on the network can read and change it")
     if device.security.user is not None:
         lines.append(f'security: {{user: {quoted(device.security.user)}, password: "${{env:{PASSWORD_VARIABLE}}}"}}')

@@ -44,6 +44,8 @@ def status_screen(status: dict[str, Any]) -> RenderableType:
     lines += configuration_lines(status.get("configuration"))
     lines.append(Sentence("promise  ", status["promise"], "dim"))
     lines += [Sentence("insecure ", text, "yellow") for text in insecure_sentences(status)]
+    ending = [each["problem"] for each in status.get("certificates", ()) if each["problem"]]
+    lines += [Sentence("expiry   ", text, "bold yellow") for text in ending]
     return Group(*lines)
 
 

@@ -107,8 +107,9 @@ def own(
 def _store(config: Path) -> Iterator[tuple[TrustStore, str]]:
     """The trust list of the agent, and the agent's name; ends the command with a sentence on what goes wrong."""
     from connectors.model.errors import ConfigInvalid
+    from connectors.trust import FOLDER
     from connectors.trust.certificates import CertificateUnusable
-    from connectors.trust.store import FOLDER, TrustStore
+    from connectors.trust.store import TrustStore
     from edge_agent.config.places import agent_name, data_dir
 
     try:

@@ -6,7 +6,7 @@ import asyncio
 import math
 from collections import deque
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 from connectors.model.quality import code_of, name_of
@@ -22,6 +22,7 @@ from edge_agent.buffer.set_aside import damaged_files
 from edge_agent.buffer.writer import OutboxReader
 from edge_agent.commands.service import Commands
 from edge_agent.config.in_use import ConfigInUse
+from edge_agent.local_api.certificate_watch import CertificatePlaces, CertificateWatch
 from edge_agent.local_api.command_status import commands_status, lock_of
 from edge_agent.local_api.device_status import bad_count, not_good, without_value
 from edge_agent.local_api.forecast import STEP_S, OutboxForecast
@@ -63,6 +64,7 @@ class AgentFacts:
     insecure: tuple[str, ...]
     endpoints: Mapping[str, tuple[str, str]]
     """By device: (driver, endpoint)."""
+    certificates: CertificatePlaces = field(default_factory=CertificatePlaces)
 
 
 class AgentView:
@@ -88,6 +90,7 @@ class AgentView:
         self._uplink = uplink
         self._clock = clock
         steps = int(RATE_SPAN_S / RATE_STEP_S) + 1
+        self._certificates = CertificateWatch(clock)
         self._history: deque[tuple[float, dict[str, int]]] = deque(maxlen=steps)
         self._forecast = OutboxForecast()
 
@@ -113,6 +116,7 @@ class AgentView:
             UPLINK_LAG_SECONDS.set(self._uplink.state.lag_ms / 1000)
             UPLINK_IN_FLIGHT.set(self._uplink.in_flight)
             UPLINK_UNANSWERED.set(self._uplink.is_unanswered)
+            await self._certificates.look(self.facts.certificates)
             await asyncio.sleep(RATE_STEP_S)
 
     async def status(self, _args: Mapping[str, Any]) -> AsyncIterator[Any]:
@@ -134,6 +138,7 @@ class AgentView:
             "delivery": uplink.options.delivery.value,
             "promise": PROMISES[uplink.options.delivery],
             "insecure": list(facts.insecure),
+            "certificates": self._certificates.to_json(),
             "commands": commands_status(self._commands),
             "configuration": None if self._in_use is None else self._in_use.status.to_json(),
             "devices": [self._device(device) for device in self._devices],

@@ -66,6 +66,17 @@ class DeviceEnded(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class CertificateEnding(Event):
+    """A certificate that a connection rests on ends within 60 days, or has ended; told once a day."""
+
+    level: ClassVar[str] = "warning"
+    what: str
+    thumbprint: str
+    days_left: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class TagsBound(Event):
     """The tags of a connected device have changed: some have become known, or have got a problem."""
 

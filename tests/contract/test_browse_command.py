@@ -11,6 +11,8 @@ from lineside.servers.child_process import free_port
 from typer.testing import CliRunner
 
 from connectors.opcua.settings import OpcUaDevice
+from connectors.trust import FOLDER
+from connectors.trust.store import TrustStore
 from edge_agent.cli.browse import browse
 from edge_agent.config.load import load_config
 from edge_agent.drivers import built_in_drivers
@@ -25,7 +27,9 @@ LIMITS = {"maxNodesPerRead": 20, "maxNodesPerBrowse": 4}
 @pytest.fixture(scope="module")
 def press() -> Iterator[NodeOpcUaServer]:
     """A press with a user, which takes little in one request."""
-    server = NodeOpcUaServer(limits=LIMITS, users={"engineer": "open sesame"})
+    policies, modes = ("None", "Basic256Sha256"), ("None", "SignAndEncrypt")
+    users = {"engineer": "open sesame"}
+    server = NodeOpcUaServer(limits=LIMITS, users=users, policies=policies, modes=modes, trusting=True)
     server.start()
     server.object("ns=2;s=Press")
     server.object("ns=2;s=Press.Ram", under="ns=2;s=Press")
@@ -129,12 +133,24 @@ def test_a_device_of_the_agent_is_browsed_as_its_file_says(press: NodeOpcUaServe
 
 
 def test_who_logs_in_says_the_password_by_the_environment_and_it_is_written_nowhere(
-    press: NodeOpcUaServer, monkeypatch: pytest.MonkeyPatch
+    press: NodeOpcUaServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    config = tmp_path / "agent.yaml"
+    config.write_text(AGENT.replace("name: b", "name: b, data_dir: data"))
     monkeypatch.setenv("LINESIDE_PASSWORD", "wrong")
-    said = run(press.endpoint, "--user", "engineer", code=1)
+    logged_in = [press.endpoint, "--user", "engineer", "--config", str(config)]
+    said = run(*logged_in, code=1)
+    assert "is not accepted yet" in said  # the session is secured
+    store = TrustStore(tmp_path / "data" / FOLDER)
+    store.accept(store.entries()[0].facts.thumbprint)
+    assert "--config" in run(*logged_in[:3], "--config", str(tmp_path / "none.yaml"), code=1)
+    said = run(*logged_in, code=1)
     assert "check security.user and security.password" in said
     assert "wrong" not in said
+    monkeypatch.setenv("LINESIDE_PASSWORD", "open sesame")
+    said = run(*logged_in, "--yaml", "-")
+    assert "insecure" not in said
+    assert "open sesame" not in said
     monkeypatch.delenv("LINESIDE_PASSWORD")
     assert "there is nobody to ask for the password of 'engineer'" in run(press.endpoint, "--user", "engineer", code=2)
 

@@ -17,9 +17,10 @@ from connectors.opcua.driver import OpcUaDriver
 from connectors.opcua.settings import OpcUaDevice
 from connectors.ports.clock import SystemClock
 from connectors.ports.settings import AgentPlace
+from connectors.trust import FOLDER
 from connectors.trust.certificates import der_of
 from connectors.trust.own import OwnCertificate, own_certificate
-from connectors.trust.store import FOLDER, TrustStore
+from connectors.trust.store import TrustStore
 from tests.contract.opcua_acquisition import Recorder, acquiring, device, until
 from tests.servers.node_opcua import NodeOpcUaServer
 

@@ -202,3 +202,11 @@ def test_an_agent_that_waits_for_its_disk_says_so_and_nothing_else() -> None:
 def test_a_damaged_outbox_that_was_set_aside_is_named() -> None:
     said = screen(status(set_aside=["/data/outbox.db.damaged-20261123T011502Z"]), 200)
     assert "a damaged outbox is set aside as /data/outbox.db.damaged-20261123T011502Z;" in said
+
+
+def test_certificates_that_end_soon_are_said_and_others_are_not() -> None:
+    document = status(device("press"))
+    document["certificates"] = [{"problem": "the agent's own certificate ends in 9 days"}, {"problem": ""}]
+    shown = screen(document, 120)
+    assert "expiry   the agent's own certificate ends in 9 days\n" in shown
+    assert shown.count("expiry") == 1
