@@ -1,8 +1,4 @@
-"""The ``edge-agent`` command.
-
-Exit codes: 0 done; 1 something is wrong (an invalid configuration, a device or the uplink not connected); 2 the command
-was used wrongly; 3 no agent answers; 4 another agent runs already, or a newer version has written its outbox.
-"""
+"""The ``edge-agent`` command. Its exit codes are ``EXIT_CODES``, for every command alike."""
 
 from __future__ import annotations
 
@@ -21,6 +17,7 @@ import typer
 
 from connectors.model.errors import AlreadyRunning, ConfigInvalid, LinesideError, OutboxTooNew
 from connectors.observability.version import lineside_version
+from edge_agent.cli.completing import device_names
 from edge_agent.cli.json_output import print_json
 
 T = TypeVar("T")
@@ -28,6 +25,13 @@ T = TypeVar("T")
 EXIT_PROBLEM: Final = 1
 EXIT_NOT_RUNNING: Final = 3
 EXIT_CANNOT_START: Final = 4
+EXIT_CODES: Final = {
+    0: "done, and nothing is wrong",
+    EXIT_PROBLEM: "something is wrong or was not done: an invalid file, a device that is away, a refused write",
+    2: "the command was used wrongly",
+    EXIT_NOT_RUNNING: "no agent answers",
+    EXIT_CANNOT_START: "another agent runs already, or a newer version has written its outbox",
+}
 DEFAULT_CONFIG: Final = Path("/etc/lineside/agent.yaml")
 
 app = typer.Typer(
@@ -36,6 +40,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=True,
+    epilog="Exit codes: " + "; ".join(f"{code} {what}" for code, what in EXIT_CODES.items()) + ".",
 )
 
 ConfigOption = Annotated[
@@ -51,7 +56,9 @@ SocketOption = Annotated[
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs")]
-DeviceOption = Annotated[str | None, typer.Option("--device", "-d", help="Only this device")]
+DeviceOption = Annotated[
+    str | None, typer.Option("--device", "-d", help="Only this device", autocompletion=device_names)
+]
 SearchOption = Annotated[str, typer.Option("--search", "-s", help="Only tags with this in their names, in any case")]
 
 

@@ -17,12 +17,14 @@ from edge_agent.cli.app import (
     DEFAULT_CONFIG,
     EXIT_PROBLEM,
     ConfigOption,
+    DeviceOption,
     JsonOption,
     SocketOption,
     fail,
     run_until_done,
     socket_of,
 )
+from edge_agent.cli.completing import tag_names
 from edge_agent.cli.event_words import is_wanted, words_of
 from edge_agent.cli.single_tags import EXIT_USED_WRONGLY, chosen_tags
 from edge_agent.cli.terminal import say
@@ -40,7 +42,7 @@ def logs(
     level: Annotated[
         Literal["debug", "info", "warning", "error"], typer.Option("--level", "-l", help="This level and above")
     ] = "info",
-    device: Annotated[str | None, typer.Option("--device", "-d", help="Only this device")] = None,
+    device: DeviceOption = None,
     since: Annotated[str, typer.Option("--since", help="Only the last so long, such as 10m")] = "",
     count: Annotated[int, typer.Option("--count", "-n", min=0, help="At most so many, the newest")] = 50,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on, until Ctrl-C")] = False,
@@ -78,7 +80,9 @@ def logs(
 
 
 def trace(
-    tag: Annotated[str, typer.Argument(metavar="TAG", help="Such as press/speed, or speed alone")],
+    tag: Annotated[
+        str, typer.Argument(metavar="TAG", help="Such as press/speed, or speed alone", autocompletion=tag_names)
+    ],
     count: Annotated[
         int, typer.Option("--count", "-n", min=1, help="So many samples, from wire to acknowledgement")
     ] = 1,

@@ -19,9 +19,10 @@ from edge_agent.cli.app import (
     fail,
     socket_of,
 )
+from edge_agent.cli.completing import device_names
 from edge_agent.cli.json_output import print_json
 
-LineArgument = Annotated[str, typer.Argument(help="A device, or 'agent' for all of them")]
+LineArgument = Annotated[str, typer.Argument(help="A device, or 'agent' for all of them", autocompletion=device_names)]
 ReasonOption = Annotated[str, typer.Option("--reason", "-r", help="Why, for whoever looks at it later")]
 ArmOption = Annotated[bool, typer.Option("--arm", help="Arm it only; then do it with --armed ID, while that holds")]
 ArmedOption = Annotated[str | None, typer.Option("--armed", metavar="ID", help="The command that has armed this one")]

@@ -19,6 +19,7 @@ from edge_agent.cli.app import (
     fail,
     socket_of,
 )
+from edge_agent.cli.completing import tag_names
 from edge_agent.cli.json_output import print_json
 from edge_agent.cli.operate import ArmedOption, ArmOption, print_end
 from edge_agent.cli.tag_names import UnknownTag, tags_named
@@ -35,7 +36,10 @@ def add_to(app: typer.Typer) -> None:
 
 
 def read(
-    tags: Annotated[list[str], typer.Argument(metavar="TAG…", help="Such as press/speed, speed, or 'press/*'")],
+    tags: Annotated[
+        list[str],
+        typer.Argument(metavar="TAG…", help="Such as press/speed, speed, or 'press/*'", autocompletion=tag_names),
+    ],
     cached: Annotated[
         bool, typer.Option("--cached", help="What the agent has of them, without asking their devices")
     ] = False,
@@ -57,7 +61,9 @@ def read(
 
 
 def write(
-    target: Annotated[str, typer.Argument(metavar="TAG", help="Such as press/speed, or speed alone")],
+    target: Annotated[
+        str, typer.Argument(metavar="TAG", help="Such as press/speed, or speed alone", autocompletion=tag_names)
+    ],
     value: Annotated[str, typer.Argument(help="Read by the type of the tag: true or false, a number, or a text")],
     reason: Annotated[str, typer.Option("--reason", "-r", help="Why; asked for at a terminal without it")] = "",
     yes: Annotated[

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from docs import conformance, pages
+from docs import cli_page, conformance, pages
 
 
 def test_the_reference_of_events_and_metrics_is_current() -> None:
@@ -11,6 +11,17 @@ def test_the_reference_of_events_and_metrics_is_current() -> None:
 
 def test_the_reference_of_sparkplug_s_statements_is_current() -> None:
     assert pages.CONFORMANCE_PAGE.read_text(encoding="utf-8") == conformance.page(), "run: make generated"
+
+
+def test_the_reference_of_the_command_is_current_and_every_command_says_what_it_does() -> None:
+    assert cli_page.CLI_PAGE.read_text(encoding="utf-8") == cli_page.page(), "run: make generated"
+    assert [words for words, command in cli_page.commands() if not command.help] == []
+
+
+def test_every_command_that_says_something_says_it_to_programs_too() -> None:
+    silent = [words for words, command in cli_page.commands() if "--json" not in str([p.opts for p in command.params])]
+    own_words = {"edge-agent run", "edge-agent launch", "edge-agent init", "edge-agent schema"}
+    assert set(silent) <= own_words, "logs, a new file and a JSON Schema are what these print"
 
 
 def test_the_tables_of_the_benchmarks_are_those_of_the_last_results() -> None:
