@@ -77,7 +77,8 @@ class ModbusDriver:
         One bit of a register is changed by mask (function 22); where the unit does not know that, its register is read
         and written, with no request of this connection between: what others change meanwhile is lost then.
         """
-        command = Command(write_steps(self._tags[tag], value, self._settings.unit_id))
+        settings = self._settings
+        command = Command(write_steps(self._tags[tag], value, settings.unit_id, settings.write_function))
         await self._named(self._connection().execute(command))
 
     async def read(self, tag: int) -> Reading:

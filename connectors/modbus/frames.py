@@ -6,14 +6,18 @@ then what is the same on every kind of connection.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, Protocol, TypeVar
 
 from pymodbus.framer import FramerSocket
 from pymodbus.pdu import DecodePDU
 from pymodbus.pdu.bit_message import ReadCoilsRequest, ReadDiscreteInputsRequest
 from pymodbus.pdu.pdu import ModbusPDU
-from pymodbus.pdu.register_message import ReadHoldingRegistersRequest, ReadInputRegistersRequest
+from pymodbus.pdu.register_message import (
+    ReadHoldingRegistersRequest,
+    ReadInputRegistersRequest,
+    ReadWriteMultipleRegistersRequest,
+)
 
 from connectors.modbus.plan import READ_FUNCTIONS, Block
 from connectors.model.errors import LinesideError
@@ -28,6 +32,7 @@ FUNCTION_AT: Final = 5
 """In what follows the transaction."""
 
 COMPLETE: Final = 0
+READ_WRITE: Final = 23
 
 _REQUESTS: Final[dict[int, type[ModbusPDU]]] = {
     1: ReadCoilsRequest,
@@ -98,6 +103,24 @@ class WriteFrame(Frame):
         super().__init__(request_tail, reply_tail, into, place)
 
 
+class ReadWriteFrame(WriteFrame):
+    """Function 23: registers are written, and what they have then is in the reply (section 6.17)."""
+
+    __slots__ = ()
+
+    def __init__(self, address: int, words: Sequence[int], unit_id: int, place: str) -> None:
+        request = ReadWriteMultipleRegistersRequest(
+            read_address=address,
+            read_count=len(words),
+            write_address=address,
+            write_registers=words,
+            dev_id=unit_id,
+        )
+        byte_count = 2 * len(words)
+        reply_tail = bytes((0, 0, 0, 3 + byte_count, unit_id, READ_WRITE, byte_count))
+        Frame.__init__(self, FRAMER.buildFrame(request)[2:], reply_tail, memoryview(bytearray(byte_count)), place)
+
+
 def checked_reply(frame: Frame, transaction: int, unit_id: int, pdu: bytes) -> int:
     """What a reply to ``frame`` says: ``COMPLETE``, its data are where they belong; else the exception code.
 
@@ -119,7 +142,7 @@ def checked_reply(frame: Frame, transaction: int, unit_id: int, pdu: bytes) -> i
 
 
 def _difference(frame: Frame, pdu: bytes) -> str:
-    if frame.function in _REQUESTS:
+    if frame.function in _REQUESTS or frame.function == READ_WRITE:
         return f"answered with {len(pdu) - 2} bytes of data where {frame.place} takes {len(frame.into)}"
     asked = frame.reply_tail[FUNCTION_AT:].hex(" ")
     return f"answered a write of {frame.place} with {pdu.hex(' ')} and not with {asked}, which was asked for"

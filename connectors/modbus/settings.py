@@ -75,6 +75,13 @@ class ModbusDevice(DeviceSettings):
         bool,
         Field(alias="one_request_per_tag", description="Read each place alone: for units that answer nothing longer"),
     ] = False
+    write_function: Annotated[
+        Literal[16, 23] | None,
+        Field(
+            description="By which function registers are written: unless said otherwise 6 for one and 16 for several; "
+            "16 for all; 23, whose reply holds what they have then"
+        ),
+    ] = None
     pause_s: Annotated[Duration, Field(alias="pause", ge=0, description="Between two requests")] = 0.0
     report_interval_s_max: Annotated[
         Duration, Field(alias="max_interval", gt=0, description="Report unchanged values at least this often")

@@ -19,24 +19,26 @@ from pymodbus.pdu.register_message import (
 from connectors.modbus.command import Steps
 from connectors.modbus.encode import encoded_bit, encoded_registers, register_bit
 from connectors.modbus.exception_codes import ILLEGAL_FUNCTION, UNDECIDED, refusal_sentence, write_sentence
-from connectors.modbus.frames import COMPLETE, ReadFrame, WriteFrame
+from connectors.modbus.frames import COMPLETE, READ_WRITE, ReadFrame, ReadWriteFrame, WriteFrame
 from connectors.modbus.plan import READ_FUNCTIONS, PlannedTag, block_of
 from connectors.modbus.tag_settings import why_unwritable
 from connectors.model.errors import WriteRefused, WriteUncertain
 from connectors.ports.device import Value
 
 _REGISTER_MAX: Final = 0xFFFF
+_READ_WRITE_REGISTERS_MAX: Final = 121
+"""Modbus Application Protocol 1.1b3, section 6.17."""
 
 
-def write_steps(tag: PlannedTag, value: Value, unit_id: int) -> Steps:
-    """The requests that write ``value`` to ``tag``; see ``Steps``."""
+def write_steps(tag: PlannedTag, value: Value, unit_id: int, function: int | None = None) -> Steps:
+    """The requests that write ``value`` to ``tag``, registers by ``function`` where one is named; see ``Steps``."""
     if reason := why_unwritable(tag.table, tag.count):
         raise ValueError(f"{tag.place}: {reason}")
     if tag.table == "coil":
         return _coil(tag, encoded_bit(tag, value), unit_id)
     if tag.bit is not None:
         return _bit(tag, encoded_bit(tag, value), unit_id)
-    return _registers(tag, encoded_registers(tag, value), unit_id)
+    return _registers(tag, encoded_registers(tag, value), unit_id, function)
 
 
 def _coil(tag: PlannedTag, value: bool, unit_id: int) -> Steps:
@@ -45,11 +47,18 @@ def _coil(tag: PlannedTag, value: bool, unit_id: int) -> Steps:
     return _first_known(tag, single, several)
 
 
-def _registers(tag: PlannedTag, words: list[int], unit_id: int) -> Steps:
+def _registers(tag: PlannedTag, words: list[int], unit_id: int, function: int | None) -> Steps:
+    if function == READ_WRITE and len(words) <= _READ_WRITE_REGISTERS_MAX:
+        return _read_write(tag, words, unit_id)
     several = WriteMultipleRegistersRequest(address=tag.address, registers=words, dev_id=unit_id)
-    if len(words) > 1:
+    if len(words) > 1 or function is not None:
         return _first_known(tag, several)
     return _first_known(tag, WriteSingleRegisterRequest(address=tag.address, registers=words, dev_id=unit_id), several)
+
+
+def _read_write(tag: PlannedTag, words: list[int], unit_id: int) -> Steps:
+    code = yield ReadWriteFrame(tag.address, words, unit_id, tag.place)
+    _judge(tag, READ_WRITE, unit_id, code)
 
 
 def _first_known(tag: PlannedTag, *requests: ModbusPDU) -> Steps:

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Install what the tests need beside Python: programs from Debian's packages, Kafka and Eclipse Tahu from Maven Central,
-# sparkplug-payload and node-opcua from npm.
+# sparkplug-payload, node-opcua and modbus-serial from npm.
 # What cannot be installed is named in one line, and the run fails: a missing server never becomes a skipped test.
 set -eu
 cd "$(dirname "$0")/../.."

@@ -10,6 +10,7 @@ from lineside.servers.postgres import binaries
 
 from tests.servers.kafka import fetch_jars
 from tests.servers.modbus import RTU_SOURCE, built_server
+from tests.servers.node_modbus import node_modbus
 from tests.servers.node_opcua import node_opcua
 from tests.servers.sparkplug_peers import sparkplug_payload, tahu
 
@@ -27,13 +28,14 @@ def main() -> int:
         print("Sparkplug peers: fetching from Maven Central and npm, if they are not here yet", flush=True)
         tahu()
         sparkplug_payload()
-        print("node-opcua: fetching from npm, if it is not here yet", flush=True)
+        print("node-opcua and modbus-serial: fetching from npm, if they are not here yet", flush=True)
         node_opcua()
+        node_modbus()
     except (ProgramMissing, ServerNotStarted, subprocess.CalledProcessError) as exc:
         print(f"the tests cannot run: {exc}", file=sys.stderr)
         return 1
-    opcua = "open62541, node-opcua"
-    print(f"servers for tests: Mosquitto, Kafka, PostgreSQL, libmodbus, {opcua}, Eclipse Tahu, sparkplug-payload")
+    devices = "libmodbus, modbus-serial, open62541, node-opcua"
+    print(f"servers for tests: Mosquitto, Kafka, PostgreSQL, {devices}, Eclipse Tahu, sparkplug-payload")
     return 0
 
 
