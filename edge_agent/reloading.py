@@ -190,11 +190,10 @@ class Reloading:
         """Raises ``ConfigInvalid``, ``NotReloaded``, ``OutboxUnavailable``: then all is as it was."""
         if not asked.is_trial:
             await self._refuse_in_trial()
-        gc.disable()  # what is loaded stays: the collector would look at a million new objects again and again
+        gc.disable()  # most of what is loaded stays: the collector would look at it again and again
         try:
             loaded, changes = await asyncio.to_thread(self._in_use.load)
         finally:
-            gc.freeze()
             gc.enable()
         if asked.dry_run:
             return changes
@@ -202,6 +201,7 @@ class Reloading:
         self._in_use.adopt(loaded, changes, asked.by)
         if self._running.files is not None:
             await asyncio.to_thread(self._running.files.adopt, changes.config.include, loaded.contents)
+        _let_go()
         return changes
 
     async def _refuse_in_trial(self) -> None:
@@ -214,11 +214,11 @@ class Reloading:
         running, settings = self._running, {device.name: device for device in changes.config.devices}
         made = [running.make(settings[name]) for name in changes.of("added", "changed")]
         added = [device for device in made if device.name in changes.of("added")]
-        await self._resume(added)
         gate = running.parts.commands.executor.gate
         gate.close(GATE)
         try:
             await self._quiet(changes.of("removed", "changed", "adjusted"))
+            await self._resume(added)
             await self._replace(changes, made)
             running.parts.adopt(changes.config)
             facts = running.facts(changes.config)
@@ -272,6 +272,16 @@ class Reloading:
             if device.name in ended:
                 device.go_on_from(ended[device.name])
             self._running.devices.add(device)
+
+
+def _let_go() -> None:
+    """Free what was replaced, and keep the collector from looking at the rest again and again, as after the start.
+
+    What is frozen is never freed when it refers to itself, as devices and their drivers do.
+    """
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()
 
 
 def _tell(changes: Changes, by: str, seconds: float) -> None:

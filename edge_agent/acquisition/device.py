@@ -63,10 +63,7 @@ class DeviceAcquisition(MissingSamples):
         alarms: Sequence[int] = (),
         derived: Sequence[DerivedTagSettings] = (),
     ) -> None:
-        """``alarms``: indices of the tags whose samples leave before those of others.
-
-        ``derived``: the last of ``tag_names``, which are calculated here.
-        """
+        """``alarms``: indices of tags whose samples leave before others; ``derived``: the last of ``tag_names``."""
         self.name = name
         self.tag_names = tuple(tag_names)
         self.current = CurrentValues(len(self.tag_names))
@@ -74,6 +71,7 @@ class DeviceAcquisition(MissingSamples):
         self.online_since_ns: int | None = None
         self.online_since_s = 0.0
         self.offline_reason = "not connected yet"
+        self._has_ended = False
         self.definition: DeviceDefinition | None = None
         self.samples = 0
         self.connects = 0  # since the start of the agent
@@ -144,6 +142,7 @@ class DeviceAcquisition(MissingSamples):
         What was held back is handed over. ``removed``: the device is not read any more; otherwise what comes until it
         is read anew is missing.
         """
+        self._has_ended = True
         since_ns, self.online_since_ns = self.online_since_ns, None
         self.offline_reason = detail
         emit(DeviceEnded(self.name, removed))
@@ -211,7 +210,7 @@ class DeviceAcquisition(MissingSamples):
 
     async def _keep_acquiring(self) -> None:
         back_off = BackOff(RETRY_FIRST_S, RETRY_LONGEST_S)
-        while True:
+        while not self._has_ended:
             retry_s: float | None = None
             try:
                 await self._driver.acquire(self)
@@ -244,6 +243,7 @@ class DeviceAcquisition(MissingSamples):
 
     async def online(self, types: Sequence[TagType], problems: Sequence[TagProblem]) -> None:
         """See ``Acquisition``."""
+        self._refuse_after_end()
         if self._derived is not None:
             types, problems = self._derived.bind(types, problems)
         definition = await self._define(types)
@@ -261,6 +261,7 @@ class DeviceAcquisition(MissingSamples):
 
     async def put(self, batch: SampleBatch, committed: Callable[[], None] | None = None) -> None:
         """See ``Acquisition``."""
+        self._refuse_after_end()
         derived = () if self._derived is None else self._derived.derive(batch)
         self.current.update(batch)
         self.taken_s = self._clock.monotonic_s()
@@ -290,6 +291,10 @@ class DeviceAcquisition(MissingSamples):
             self._collector.after_commit(committed)  # earlier samples of the same response may be on their way
 
     # ----------------------------------------------------------------------------------------------------------------
+
+    def _refuse_after_end(self) -> None:
+        if self._has_ended:  # by a driver that has not, and gives its samples beside the one in its place
+            raise DeviceUnavailable(f"{self.name}: {self.offline_reason}")
 
     async def _store(
         self,

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import json
 import os
 import signal
 import sqlite3
 import tempfile
+import weakref
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -25,8 +27,10 @@ from connectors.ports.clock import Clock, SystemClock
 from connectors.ports.device import Acquisition, Reading, Value
 from connectors.ports.settings import DriverType
 from edge_agent import lives, reloading
+from edge_agent.acquisition.device import DeviceAcquisition
 from edge_agent.buffer.reading import read_batches
 from edge_agent.buffer.rows import Kind
+from edge_agent.commands.executor import Executor
 from edge_agent.config.in_use import ConfigInUse
 from edge_agent.config.load import load_with_origins
 from edge_agent.local_api.protocol import AgentNotRunning, CallFailed, call
@@ -320,3 +324,83 @@ async def test_what_was_reloaded_is_what_a_later_life_of_the_agent_runs_with(
         await until(lambda: len(line.of("kiln")) == 2)
         assert line.of("saw") == []
         await until(lambda: line.of("kiln")[1].given)
+
+
+async def test_a_driver_that_does_not_end_gives_nothing_beside_the_one_in_its_place(
+    line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edge_agent.acquisition.running_devices.END_S_MAX", 0.05)
+    really, deaf = PlayedDriver.acquire, asyncio.Event()
+
+    async def acquire(self: PlayedDriver, acquisition: Acquisition) -> None:
+        try:
+            await really(self, acquisition)
+        except asyncio.CancelledError:
+            if self is not line.of("oven")[0]:
+                raise
+            deaf.set()
+            await really(self, acquisition)
+
+    monkeypatch.setattr(PlayedDriver, "acquire", acquire)
+    async with running(line):
+        line.devices["oven"] = {"timeout": "3s"}
+        line.write()
+        assert (await line.reload())["done"]
+        await line.until_sampled("oven")
+        before, _ = line.of("oven")
+        given = before.given
+        await line.until_sampled("oven", "press")
+        assert deaf.is_set()
+        assert (before.given, before.is_connected) == (given, False)
+
+
+async def test_what_reloads_have_replaced_is_freed(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[weakref.ref[DeviceAcquisition]] = []
+    really: Callable[..., None] = DeviceAcquisition.__init__
+
+    def init(self: DeviceAcquisition, *args: Any, **more: Any) -> None:
+        really(self, *args, **more)
+        made.append(weakref.ref(self))
+
+    monkeypatch.setattr(DeviceAcquisition, "__init__", init)
+    async with running(line):
+        for timeout_s in range(3, 9):
+            line.devices["oven"] = {"timeout": f"{timeout_s}s"}
+            line.write()
+            assert (await line.reload())["done"]
+            await line.until_sampled("oven")
+            line.made = [*line.of("press"), line.of("oven")[-1]]
+        gc.collect()
+        assert len(made) == 8
+        assert sum(device() is not None for device in made) <= 3  # both, and one that a loop has looked at last
+    gc.unfreeze()
+
+
+async def test_a_reload_that_waits_for_a_command_in_vain_begins_nothing(
+    line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reloading, "QUIET_S_MAX", 0.05)
+    line.devices["kiln"] = {}
+    line.write()
+
+    def stored(question: str) -> list[Any]:
+        with contextlib.closing(sqlite3.connect(line.folder / "data" / "outbox.db")) as connection:
+            return connection.execute(question).fetchall()
+
+    async with running(line):
+        newest = "SELECT last_source_ns FROM device_state WHERE device = 'kiln' AND last_source_ns NOT NULL"
+        await until(lambda: stored(newest))
+        line.devices.pop("kiln")
+        line.write()
+        assert (await line.reload())["done"]
+        line.devices = {"press": {"timeout": "3s"}, "oven": {}, "kiln": {}}
+        line.write()
+        with monkeypatch.context() as patched:
+            patched.setattr(Executor, "busy", lambda self, devices: ["press/a"])
+            answer = await line.reload()
+        assert (answer["done"], answer["passes"]) == (False, True)
+        press, never_begun = line.of("press")
+        given = press.given
+        await until(lambda: press.given > given)
+        assert not never_begun.given
+    assert stored("SELECT * FROM gap") == []
