@@ -6,8 +6,7 @@ One bad node never stops its neighbours: whatever cannot be bound is a ``TagProb
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
 
 from asyncua import ua
 from asyncua.client.client import Client
@@ -22,18 +21,24 @@ from connectors.model.quality import (
 from connectors.model.tags import TagName, TagType
 from connectors.opcua.addresses import resolve
 from connectors.opcua.attributes import read_attributes, read_namespaces
+from connectors.opcua.notification import DataChangeDecoder
 from connectors.opcua.operation_limits import OperationLimits
+from connectors.opcua.shape_finding import Unshaped, find_shapes, is_shaped
+from connectors.opcua.shapes import Shape
 from connectors.opcua.status import tag_reason
 from connectors.opcua.tag_settings import OpcUaTag
-from connectors.opcua.wire_types import ABSTRACT_AND_DERIVED, BUILT_IN, WIRE_TYPES
-from connectors.ports.device import TagProblem
+from connectors.opcua.values import shown_plain, value_of
+from connectors.opcua.wire_types import BUILT_IN, WIRE_TYPES, declared_type
+from connectors.ports.device import TagProblem, Value
 
 
 @dataclass(frozen=True, slots=True)
 class BoundTag:
     """A tag with its node; ``raw`` is the type of its values, ``type`` what is reported.
 
-    ``built_in`` is the type that the server itself gives them (Part 6, 5.1.2); ``None`` when they are arrays.
+    ``built_in`` is the type that the server itself gives them (Part 6, 5.1.2); ``None`` when they are arrays. With a
+    ``shape`` the values of its node are for several tags, or for parts of them; it is ``led`` by another tag of the
+    node when that one asks for the values.
     """
 
     index: int
@@ -42,6 +47,52 @@ class BoundTag:
     raw: DataType
     type: TagType
     built_in: int | None = None
+    shape: Shape | None = None
+    is_led: bool = False
+
+    def alone(self) -> BoundTag:
+        """The tag as one whose values are for no other."""
+        if self.shape is None:
+            return self
+        outputs = tuple(output for output in self.shape.outputs if output.index == self.index)
+        return replace(self, shape=replace(self.shape, outputs=outputs), is_led=False)
+
+    @property
+    def kinds(self) -> tuple[tuple[int, DataType], ...]:
+        """The tags that get samples when this one is asked for, each with the type of its values."""
+        if self.shape is None:
+            return ((self.index, self.raw),)
+        return tuple((output.index, output.datatype) for output in self.shape.outputs)
+
+    @property
+    def indices(self) -> tuple[int, ...]:
+        """The tags that get samples when this one is asked for."""
+        return tuple(index for index, _ in self.kinds)
+
+    def bind_to(self, decoder: DataChangeDecoder) -> None:
+        """``decoder`` is to expect the values of this tag."""
+        if self.shape is None:
+            decoder.bind(self.index, self.raw)
+        else:
+            decoder.bind_shape(self.index, self.shape)
+
+    def value_of(self, variant: ua.Variant) -> Value:
+        """The value of the tag in a value of its node.
+
+        Raises ``TypeError``, ``ValueError`` or ``OverflowError`` when there is none of its type in it.
+        """
+        scale, offset = self.settings.scale, self.settings.scaling_offset
+        if self.shape is None:
+            return value_of(variant, self.raw, scale=scale, offset=offset)
+        found = next(value for output, value, _ in self.shape.values(variant.Value) if output.index == self.index)
+        if found is None:
+            raise ValueError("there is no such part in the value")
+        return shown_plain(found, self.raw, scale=scale, offset=offset)
+
+    @property
+    def alike(self) -> DataType:
+        """Tags with the same one of these are asked for together: their values are decoded at once."""
+        return self.raw if self.shape is None else DataType.STRING
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +120,30 @@ async def bind_tags(
         binding.problems[index] = TagProblem(TagName(tags[index].name), reason, BAD_NODE_ID_UNKNOWN)
     attributes = [AttributeIds.Value, AttributeIds.DataType]
     values = await read_attributes(client, list(nodes.values()), attributes, limits.reads)
+    shaped: list[Unshaped] = []
     for (index, node), value, datatype in zip(nodes.items(), values[::2], values[1::2], strict=True):
+        if is_shaped(tags[index], value):
+            shaped.append(Unshaped(index, tags[index], node, value, datatype))
+            continue
         found = _wire_type(tags[index], value, datatype)
         if isinstance(found, TagProblem):
             binding.problems[index] = found
         else:
             binding.bound[index] = _bound(tags[index], index, node, found)
+    if shaped:
+        await _bind_shaped(client, shaped, binding, limits)
     return binding
+
+
+async def _bind_shaped(client: Client, shaped: Sequence[Unshaped], binding: Binding, limits: OperationLimits) -> None:
+    """Bind tags that are structures or parts of values; those of one node, read alike, share its values."""
+    found = await find_shapes(client, shaped, limits)
+    for index, problem in found.problems.items():
+        binding.problems[index] = problem
+    for shape, members in found.shapes:
+        for number, (member, output) in enumerate(zip(members, shape.outputs, strict=True)):
+            bound = _bound(member.tag, member.index, member.node, _WireType(output.datatype, None))
+            binding.bound[member.index] = replace(bound, shape=shape, is_led=number > 0)
 
 
 def _wire_type(tag: OpcUaTag, value: ua.DataValue, datatype: ua.DataValue) -> _WireType | TagProblem:
@@ -101,14 +169,6 @@ def _wire_type(tag: OpcUaTag, value: ua.DataValue, datatype: ua.DataValue) -> _W
         "the server does not say the type of this value while it has none; add type: to the tag, such as type: double",
         BAD_WAITING_FOR_INITIAL_DATA,
     )
-
-
-def declared_type(node: Any) -> int | None:
-    """The built-in type behind the data type ``node``, or ``None`` when it is none that is well known."""
-    if not isinstance(node, ua.NodeId) or node.NamespaceIndex != 0 or not isinstance(node.Identifier, int):
-        return None
-    number = ABSTRACT_AND_DERIVED.get(node.Identifier, node.Identifier)
-    return number if number in WIRE_TYPES else None
 
 
 def _bound(tag: OpcUaTag, index: int, node: ua.NodeId, wire: _WireType) -> BoundTag:

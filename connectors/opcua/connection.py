@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from asyncua.client.client import Client
 
@@ -83,7 +84,7 @@ class OpcUaConnection:
                 tasks.create_task(self._retry_problems(), name=f"{name} retry")
                 if self._missing is not None:
                     chosen = [*self._tags.of_file, *sorted(self._tags.indices_in_use)]
-                    fill = self._fill.run(self._missing, chosen, list(self._binding.bound.values()))
+                    fill = self._fill.run(self._missing, chosen, [tag.alone() for tag in self._binding.bound.values()])
                     tasks.create_task(fill, name=f"{name} history")
                 if self._device.browse:
                     tasks.create_task(self._browse_again(), name=f"{name} browse")
@@ -105,15 +106,20 @@ class OpcUaConnection:
         """Subscribe to ``tags``, or poll them; those that the server refuses are problems from then on."""
         polled: list[BoundTag] = []
         monitored: list[BoundTag] = []
+        followers: dict[int, tuple[int, ...]] = {}
         for tag in tags:
+            if tag.is_led:
+                continue
+            followers[tag.index] = tag.indices
             (monitored if tag.settings.poll_s is None else polled).append(tag)
         for tag in monitored:
             self.publishing.bind(tag)
         self._polling.add(polled)
         problems = await self.subscriptions.add(monitored)
-        for index, problem in problems.items():
-            self._binding.bound.pop(index, None)
-            self._binding.problems[index] = problem
+        for leader, problem in problems.items():
+            for index in followers[leader]:
+                self._binding.bound.pop(index, None)
+                self._binding.problems[index] = replace(problem, tag=TagName(self._tags[index].name))
 
     async def _report(self) -> None:
         types = [tag.type for _, tag in sorted(self._binding.bound.items())]

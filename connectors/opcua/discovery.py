@@ -15,7 +15,6 @@ from connectors.model.quality import BAD_NODE_ID_UNKNOWN, BAD_NOT_SUPPORTED
 from connectors.model.tags import TagName
 from connectors.opcua.addresses import resolve, written_node_id
 from connectors.opcua.attributes import read_attributes, read_namespaces
-from connectors.opcua.binding import declared_type
 from connectors.opcua.browse_rules import OpcUaBrowse
 from connectors.opcua.browsing import BrowseRefused, FoundVariable, Walk, variables_below
 from connectors.opcua.globs import Globs
@@ -23,7 +22,7 @@ from connectors.opcua.operation_limits import OperationLimits
 from connectors.opcua.settings import OpcUaDevice
 from connectors.opcua.status import status_text
 from connectors.opcua.tag_settings import OpcUaTag
-from connectors.opcua.wire_types import WIRE_TYPES
+from connectors.opcua.wire_types import WIRE_TYPES, declared_type
 from connectors.ports.device import TagProblem
 from connectors.ports.settings import usable_name
 

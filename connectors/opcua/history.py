@@ -201,7 +201,7 @@ class HistoryFill:
     async def _historized(self, tags: Sequence[BoundTag]) -> list[BoundTag]:
         """The tags of which the server keeps history that this user may read."""
         for tag in tags:
-            self._decoder.bind(tag.index, tag.raw)
+            tag.bind_to(self._decoder)
         if self._device.history.use == "always":
             return list(tags)
         attributes = [AttributeIds.UserAccessLevel, AttributeIds.Historizing]

@@ -13,9 +13,9 @@ from asyncua.ua.uaprotocol_auto import Argument as DecodedArgument
 
 from connectors.opcua.addresses import parse_node_id, plain_node_id
 from connectors.opcua.attributes import read_attributes
-from connectors.opcua.binding import declared_type
 from connectors.opcua.node_ids import split_method
 from connectors.opcua.values import variant_of
+from connectors.opcua.wire_types import declared_type
 from connectors.ports.device import Value
 
 HAS_SUBTYPE: Final = 45

@@ -30,6 +30,7 @@ from connectors.opcua.data_values import (
     rest_of_item,
     value_at,
 )
+from connectors.opcua.shapes import Shape
 from connectors.opcua.wire_types import BOOLEAN, DATETIME, STRING, WIRE_TYPES, plain_value, ticks_to_ns
 
 RUN_MIN: Final = 8
@@ -56,6 +57,7 @@ class DataChangeDecoder:
         self.unknown_handles = 0
         self.overflows = 0
         self._overflowed: list[tuple[int, int]] = []
+        self._shapes: dict[int, Shape] = {}
 
     def bind(self, tag: int, datatype: DataType) -> None:
         """Values of ``tag`` are of this type from now on."""
@@ -63,8 +65,16 @@ class DataChangeDecoder:
         self._codes[tag] = datatype
         self.mismatched.discard(tag)
 
+    def bind_shape(self, tag: int, shape: Shape) -> None:
+        """Values of ``tag`` are for the tags that ``shape`` names, from now on."""
+        for output in shape.outputs:
+            self.bind(output.index, output.datatype)
+        self._codes[tag] = 0  # its values are never those of a run
+        self._shapes[tag] = shape
+
     def unbind(self, tag: int) -> None:
         """Values of ``tag`` are passed over from now on."""
+        self._shapes.pop(tag, None)
         self.datatypes[tag] = None
         self._codes[tag] = 0
         self.mismatched.discard(tag)
@@ -115,7 +125,7 @@ class DataChangeDecoder:
         wire = WIRE_TYPES.get(code)
         if not mask & HAS_VALUE or wire is None or wire.dtype is None or left < RUN_MIN:
             return 0, 0
-        if handle >= len(self.datatypes) or self.datatypes[handle] is not wire.datatype:
+        if handle >= len(self.datatypes) or self._codes[handle] != wire.datatype:
             return 0, 0
         stride = 4 + fixed_size(mask, code)
         count = min(left, (len(body) - at) // stride)
@@ -172,7 +182,7 @@ class DataChangeDecoder:
         handles: list[int] = []
         ticks: list[int] = []
         texts: list[str] = []
-        datatypes, known, end, start = self.datatypes, len(self.datatypes), len(body), at
+        datatypes, shapes, known, end, start = self.datatypes, self._shapes, len(self.datatypes), len(body), at
         head, read, extra = _TEXT_HEAD.unpack_from, tail.status_and_ticks, tail.size
         while len(texts) < left and at + 10 <= end:
             handle, mask, code, length = head(body, at)
@@ -180,7 +190,13 @@ class DataChangeDecoder:
             if mask != shape or code != STRING or length < 0 or tail_at + extra > end:
                 break
             status, time_ticks = read(body, tail_at)
-            if status or time_ticks <= 0 or handle >= known or datatypes[handle] is not DataType.STRING:
+            if (
+                status
+                or time_ticks <= 0
+                or handle >= known
+                or datatypes[handle] is not DataType.STRING
+                or handle in shapes
+            ):
                 break
             handles.append(handle)
             ticks.append(time_ticks)
@@ -210,15 +226,36 @@ class DataChangeDecoder:
         if datatype is None:
             self.unknown_handles += 1
             return size
+        shape = self._shapes.get(handle)
         if status & _OVERFLOW == _OVERFLOW:
-            self._note_overflows([handle], [time_ns])
+            handles = [handle] if shape is None else [output.index for output in shape.outputs]
+            self._note_overflows(handles, [time_ns] * len(handles))
         quality = status >> 16
+        if shape is not None:
+            self._parts(shape, value, quality, time_ns, loose)
+            return size
         if isinstance(value, ua.Variant) or (value is not None and datatype is not DataType.STRING):
             value, quality = self._converted(handle, value, quality, datatype)
         if value is None and is_good(quality):
             quality = BAD
         loose.setdefault(datatype, []).append((handle, time_ns, value, quality))
         return size
+
+    def _parts(
+        self,
+        shape: Shape,
+        value: Any,
+        quality: int,
+        time_ns: int,
+        loose: dict[DataType, list[tuple[int, int, Any, int]]],
+    ) -> None:
+        """The samples of the tags that one value is for."""
+        for output, part, is_other in shape.values(value.Value if isinstance(value, ua.Variant) else value):
+            if is_other:
+                self.mismatched.add(output.index)
+            without = BAD_TYPE_MISMATCH if is_other else BAD if is_good(quality) else quality
+            row = (output.index, time_ns, part, quality if part is not None else without)
+            loose.setdefault(output.datatype, []).append(row)
 
     def _note_overflows(self, tags: list[int], times_ns: list[int]) -> None:
         self._overflowed += zip(tags, times_ns, strict=True)

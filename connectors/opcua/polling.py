@@ -41,7 +41,7 @@ Decoded = list[SampleBatch]
 
 def _alike_together(tag: BoundTag) -> tuple[DataType, int]:
     """The order in which tags are asked for: alike values that follow each other are decoded at once."""
-    return tag.raw, tag.index
+    return tag.alike, tag.index
 
 
 @dataclass(slots=True)
@@ -80,6 +80,7 @@ class Polling:
         self._scaling = Scaling(device.tags, device.tags_max)
         self._times = PollTimes.of_none(device.tags_max)
         self._classes: dict[float, _Class] = {}
+        self._followers: dict[int, tuple[int, ...]] = {}  # of tags whose values are for several
         self._changed = asyncio.Event()
         self._registers = device.registered_reads
 
@@ -96,7 +97,9 @@ class Polling:
             if interval_s is None:
                 raise ValueError(f"{tag.settings.name} is not polled")
             new.setdefault(interval_s, {})[tag.index] = tag
-            self._decoder.bind(tag.index, tag.raw)
+            tag.bind_to(self._decoder)
+            if tag.shape is not None:
+                self._followers[tag.index] = tag.indices
         for interval_s, of_class in new.items():
             scan = self._classes.setdefault(interval_s, _Class(interval_s))
             known = {tag.index: tag for tag in scan.tags}
@@ -173,7 +176,8 @@ class Polling:
         async with self._in_order:
             polled = [tag for tag in tags if self._decoder.datatypes[tag.index] is not None]
             for tag in polled:
-                rows.setdefault(tag.raw, []).append((tag.index, now_ns, None, codes[tag.index] >> 16))
+                for index, raw in tag.kinds:
+                    rows.setdefault(raw, []).append((index, now_ns, None, codes[tag.index] >> 16))
             batches = [batch_of_rows(raw, of_type) for raw, of_type in rows.items()]
             await self._hand_over(polled, batches, self._clock.monotonic_s())
 
@@ -214,7 +218,8 @@ class Polling:
     def _declare(self, late: LatePoll | None) -> None:
         if late is not None:
             detail = f"nothing was read for {late.longest_s:.1f} s"
-            self._acquisition.polled_late(late.tags, late.first_ns, late.last_ns, detail)
+            tags = [index for leader in late.tags.tolist() for index in self._followers.get(leader, (leader,))]
+            self._acquisition.polled_late(np.array(tags, np.int32), late.first_ns, late.last_ns, detail)
 
     async def _register(self, scan: _Class) -> None:
         """Register the nodes of ``scan`` that are not yet; a server that does not let them be is not asked again."""

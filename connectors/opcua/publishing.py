@@ -69,7 +69,7 @@ class Publishing:
 
     def bind(self, tag: BoundTag) -> None:
         """Values of ``tag`` are expected from now on."""
-        self._decoder.bind(tag.index, tag.raw)
+        tag.bind_to(self._decoder)
 
     def unbind(self, index: int) -> None:
         """Values of the tag are not expected any more: they are passed over."""
@@ -205,7 +205,11 @@ class Publishing:
         """Say of which tags and between which times messages are lost, by the server's clock where it tells it."""
         self.messages_lost += count
         subscriptions, subscription = self._subscriptions, notification.subscription_id
-        tags = [] if subscriptions is None else [tag.index for tag in subscriptions.tags_of(subscription)]
+        tags = (
+            []
+            if subscriptions is None
+            else [index for tag in subscriptions.tags_of(subscription) for index in tag.indices]
+        )
         if subscriptions is None or not tags:
             return
         since_ns = self._published_ns.get(subscription, self._begun_ns)

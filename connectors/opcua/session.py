@@ -24,7 +24,7 @@ from connectors.opcua.one_request import NoAnswer, judge, plain_cancellation, re
 from connectors.opcua.settings import OpcUaDevice
 from connectors.opcua.status import service_reason
 from connectors.opcua.tag_settings import OpcUaTag
-from connectors.opcua.values import shown_value, value_of, variant_of
+from connectors.opcua.values import shown_value, variant_of
 from connectors.opcua.wire_types import one_to_ns
 from connectors.ports.clock import Clock
 from connectors.ports.device import Reading, Value
@@ -85,7 +85,7 @@ class OpcUaSession:
         if data.Value is None or data.Value.Value is None:
             return Reading(None, BAD if is_good(quality) else quality, time_ns)
         try:
-            value = value_of(data.Value, tag.raw, scale=settings.scale, offset=settings.scaling_offset)
+            value = tag.value_of(data.Value)
         except (TypeError, ValueError, OverflowError):
             return Reading(None, BAD_TYPE_MISMATCH, time_ns)
         return Reading(value, quality, time_ns)

@@ -88,7 +88,7 @@ class Subscriptions:
         """Monitor ``tags``; those that the server refuses, by index. Raises what asyncua raises."""
         groups: dict[DataType, list[BoundTag]] = {}
         for tag in tags:
-            groups.setdefault(tag.raw, []).append(tag)
+            groups.setdefault(tag.alike, []).append(tag)
         problems: dict[int, TagProblem] = {}
         for raw, group in groups.items():
             problems.update(await self._add_alike(raw, group))
@@ -269,7 +269,7 @@ class Subscriptions:
         )
 
     def _has_filter(self, tag: BoundTag) -> bool:
-        return is_numeric(tag.raw) and _raw_deadband(tag.settings) > 0
+        return tag.shape is None and is_numeric(tag.raw) and _raw_deadband(tag.settings) > 0
 
 
 def _raw_deadband(tag: OpcUaTag) -> float:

@@ -8,6 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from connectors.opcua.browse_paths import is_path, parse_path
 from connectors.opcua.node_ids import parse_written
+from connectors.opcua.parts import parse_part
 from connectors.ports.settings import DataTypeSetting, Duration, SettingInvalid, Settings, TagSettings
 
 QUEUE_SIZE_MAX: Final = 10_000
@@ -52,6 +53,25 @@ class OpcUaTag(TagSettings):
         Duration | None,
         Field(alias="poll", gt=0, description="Read it this often instead of subscribing to it, e.g. 1s"),
     ] = None
+
+    part: Annotated[
+        str,
+        Field(max_length=500, description="Of an array or structure: one of its values, e.g. [3] or Corners[1].Y"),
+    ] = ""
+    enum_names: Annotated[bool, Field(description="Of an enumeration: the names of its values, as text")] = False
+
+    @field_validator("part")
+    @classmethod
+    def _part(cls, part: str) -> str:
+        parse_part(part)
+        return part
+
+    @model_validator(mode="after")
+    def _written_whole(self) -> OpcUaTag:
+        if self.writable is not None and (self.part or self.enum_names):
+            what = "a part of a value" if self.part else "a name of an enumeration"
+            raise SettingInvalid(f"{what} cannot be written.", "Remove it.", ("writable",))
+        return self
 
     @model_validator(mode="after")
     def _one_way_to_read(self) -> OpcUaTag:

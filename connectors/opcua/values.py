@@ -45,7 +45,11 @@ def value_of(variant: ua.Variant, datatype: DataType, *, scale: float = 1.0, off
 
     Raises ``ValueError`` or ``TypeError`` when it cannot be one without changing its meaning.
     """
-    plain = plain_value(variant, datatype)
+    return shown_plain(plain_value(variant, datatype), datatype, scale=scale, offset=offset)
+
+
+def shown_plain(plain: Any, datatype: DataType, *, scale: float = 1.0, offset: float = 0.0) -> Value:
+    """``plain``, a value as ``datatype``, scaled: what its samples would have."""
     if isinstance(plain, bytes):
         return base64.b64encode(plain).decode()
     if (scale != 1.0 or offset != 0.0) and isinstance(plain, int | float) and datatype is not DataType.DATETIME:

@@ -83,6 +83,14 @@ ABSTRACT_AND_DERIVED: Final = {
 """Well-known data types of namespace 0 that are not built-in themselves, by the built-in type that carries them."""
 
 
+def declared_type(node: Any) -> int | None:
+    """The built-in type behind the data type ``node``, or ``None`` when it is none that is well known."""
+    if not isinstance(node, ua.NodeId) or node.NamespaceIndex != 0 or not isinstance(node.Identifier, int):
+        return None
+    number = ABSTRACT_AND_DERIVED.get(node.Identifier, node.Identifier)
+    return number if number in WIRE_TYPES else None
+
+
 def ticks_to_ns(ticks: np.ndarray[Any, np.dtype[np.int64]]) -> np.ndarray[Any, np.dtype[np.int64]]:
     """OPC UA ticks to nanoseconds since 1970, held at the ends of what int64 can say (years 1677 and 2262)."""
     since_1970 = ticks - np.int64(EPOCH_TICKS)
@@ -107,15 +115,24 @@ def one_to_ns(when: datetime) -> int:
 
 
 def plain_value(variant: ua.Variant, datatype: DataType) -> Any:
-    """The value of ``variant`` as ``datatype``; arrays become JSON text when that is String.
+    """The value of ``variant`` as ``datatype``; see ``plain``."""
+    return plain(variant.Value, datatype)
+
+
+def json_text(value: Any) -> str:
+    """``value`` as JSON. Raises ``TypeError`` when it cannot be."""
+    return storable(json.dumps(value, default=_json_value, ensure_ascii=False, allow_nan=False))
+
+
+def plain(value: Any, datatype: DataType) -> Any:
+    """``value``, as a Variant has it, as ``datatype``; arrays become JSON text when that is String.
 
     Raises ``ValueError`` or ``TypeError`` when it cannot be one without changing its meaning.
     """
-    value = variant.Value
     if isinstance(value, list):
         if datatype is not DataType.STRING:
             raise TypeError("the value is an array")
-        return storable(json.dumps(value, default=_json_value, ensure_ascii=False))
+        return json_text(finite(value))
     if datatype is DataType.DATETIME:
         if not isinstance(value, datetime):
             raise TypeError(f"{type(value).__name__} is not a time")
@@ -166,6 +183,15 @@ def _decoded(value: Any) -> str:
     if isinstance(value, (bool, int, float)) or value is None:
         raise TypeError(f"{type(value).__name__} is not a text")
     return str(value)
+
+
+def finite(value: Any) -> Any:
+    """``value`` with texts for numbers that JSON does not have (Part 6, 5.4.2.5)."""
+    if isinstance(value, list):
+        return [finite(each) for each in value]
+    if isinstance(value, float) and value - value != 0:
+        return "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"
+    return value
 
 
 def _json_value(value: Any) -> Any:

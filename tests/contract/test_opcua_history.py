@@ -161,3 +161,16 @@ async def test_nodes_are_asked_for_in_numbers_that_the_server_takes(begun: NodeO
     assert await filled(driver(begun.endpoint, tags, history=NO_WAIT, limits={"histories": 4}), recorder) == []
     assert sorted((row[0], row[2]) for row in recorder.history) == [(number, 1.0) for number in range(10)]
     assert begun.requests("HistoryRead") == (6, 4)
+
+
+async def test_the_history_of_an_array_is_that_of_each_tag_of_its_parts(begun: NodeOpcUaServer) -> None:
+    now_ms = time.time_ns() // 1_000_000
+    node = "ns=2;s=whole.zones"
+    begun.add(node, "Double", [0.0, 0.5], historized=True, time_ms=now_ms - 60_000)
+    for number in range(1, 4):
+        begun.set(node, "Double", [float(number), number + 0.5], time_ms=now_ms - 900 + 100 * number)
+    recorder = away(now_ms, 1.0, 2)
+    tags: list[dict[str, Any] | str] = [{"at": node, "part": "[0]"}, {"at": node, "part": "[1]"}]
+    assert await filled(driver(begun.endpoint, tags, history=NO_WAIT), recorder) == []
+    restored = {(row[0], row[2]) for row in recorder.history}
+    assert restored >= {(0, 1.0), (0, 2.0), (0, 3.0), (1, 1.5), (1, 2.5), (1, 3.5)}

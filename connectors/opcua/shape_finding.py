@@ -1,0 +1,146 @@
+"""Which tags are structures, parts of values or names of numbers, and what their values are on this server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import takewhile
+from typing import Any
+
+from asyncua import ua
+from asyncua.client.client import Client
+
+from connectors.model.quality import BAD_NOT_SUPPORTED, BAD_WAITING_FOR_INITIAL_DATA
+from connectors.model.tags import TagName
+from connectors.opcua.operation_limits import OperationLimits
+from connectors.opcua.parts import Part, parse_part
+from connectors.opcua.shapes import Output, Shape, datatype_of, type_of_part
+from connectors.opcua.status import tag_reason
+from connectors.opcua.structure_reading import DataTypes
+from connectors.opcua.structures import ValueType
+from connectors.opcua.tag_settings import OpcUaTag
+from connectors.ports.device import TagProblem
+
+
+@dataclass(frozen=True, slots=True)
+class Unshaped:
+    """A tag with its node, and the value and data type that the server says of it."""
+
+    index: int
+    tag: OpcUaTag
+    node: ua.NodeId
+    value: ua.DataValue
+    datatype: ua.DataValue
+
+    @property
+    def declared(self) -> ua.NodeId | None:
+        """The data type of the variable."""
+        found = self.datatype.Value.Value if self.datatype.Value is not None else None
+        return found if isinstance(found, ua.NodeId) else None
+
+    @property
+    def part(self) -> Part:
+        """Which part of the value the tag is."""
+        return parse_part(self.tag.part) if self.tag.part else ()
+
+
+@dataclass(slots=True)
+class FoundShapes:
+    """Shapes with the tags that each is for, in the order of its outputs; and what is wrong with the others."""
+
+    shapes: list[tuple[Shape, list[Unshaped]]] = field(default_factory=list)
+    problems: dict[int, TagProblem] = field(default_factory=dict)
+
+
+def is_shaped(tag: OpcUaTag, value: ua.DataValue) -> bool:
+    """Whether this tag is more than one value that stands for itself."""
+    variant = value.Value
+    is_structure = variant is not None and variant.VariantType == ua.VariantType.ExtensionObject
+    return bool(tag.part) or tag.enum_names or is_structure
+
+
+async def find_shapes(client: Client, tags: Sequence[Unshaped], limits: OperationLimits) -> FoundShapes:
+    """What the values of ``tags`` are. Raises what asyncua raises when the connection is lost."""
+    types = DataTypes()
+    encodings = {encoding for each in tags for encoding in _encodings(_plain(each.value))}
+    declared = {each.declared for each in tags if each.declared is not None}
+    await types.learn(client, declared, sorted(encodings, key=str), limits)
+    found = FoundShapes()
+    groups: dict[Any, list[tuple[Unshaped, Output]]] = {}
+    for each in tags:
+        try:
+            of, rank = _type(each, types)
+            part_type, part_rank = type_of_part(of, rank, each.part)
+        except ValueError as exc:
+            found.problems[each.index] = TagProblem(TagName(each.tag.name), *_reason(each, str(exc)))
+            continue
+        names = each.tag.enum_names
+        if names and not each.part and part_type.names is None and part_type.structure is None:
+            reason = "the server gives the values of this variable no names; remove 'enum_names'"
+            found.problems[each.index] = TagProblem(TagName(each.tag.name), reason, BAD_NOT_SUPPORTED)
+            continue
+        output = Output(each.index, each.part, datatype_of(part_type, part_rank, has_names=names), names)
+        asked = (each.node, each.tag.poll_s, each.tag.sampling_s, each.tag.queue_size)
+        groups.setdefault(asked, []).append((each, output))
+    for members in groups.values():
+        declared_of = types.of(members[0][0].declared)
+        shape = Shape(types.structures, tuple(output for _, output in members), declared_of.names)
+        found.shapes.append((shape, [each for each, _ in members]))
+    return found
+
+
+def _type(each: Unshaped, types: DataTypes) -> tuple[ValueType, int]:
+    """The type of a whole value, and its dimensions. Raises ``ValueError`` when nothing is known of it."""
+    variant, declared = each.value.Value, types.of(each.declared)
+    value = _plain(each.value)
+    rank = _rank(value)
+    first = value
+    while isinstance(first, list) and first:
+        first = first[0]
+    if first is None or isinstance(first, list):
+        if declared == ValueType():
+            raise ValueError("the server does not say what this value is while it has none")
+        return declared, max(rank, sum(1 for _ in takewhile(lambda step: isinstance(step, int), each.part)))
+    if type(first) is ua.ExtensionObject:
+        structure = types.structures.by_encoding.get(first.TypeId)
+        if structure is None:
+            raise ValueError(
+                f"the server does not describe the type of this structure (DataTypeDefinition of {_name(each, first)})"
+            )
+        return ValueType(structure=structure), rank
+    if variant is not None and variant.VariantType == ua.VariantType.ExtensionObject:
+        return ValueType(known=type(first)), rank
+    number = None if variant is None else int(variant.VariantType.value)
+    return ValueType(built_in=number, names=declared.names), rank
+
+
+def _rank(value: Any) -> int:
+    rank = 0
+    while isinstance(value, list):
+        rank, value = rank + 1, value[0] if value else None
+    return rank
+
+
+def _encodings(value: Any) -> Iterator[ua.NodeId]:
+    if isinstance(value, list):
+        for each in value:
+            yield from _encodings(each)
+    elif type(value) is ua.ExtensionObject and value.Body is not None:
+        yield value.TypeId
+
+
+def _plain(value: ua.DataValue) -> Any:
+    return None if value.Value is None else value.Value.Value
+
+
+def _name(each: Unshaped, value: ua.ExtensionObject) -> str:
+    return (each.declared or value.TypeId).to_string()
+
+
+def _reason(each: Unshaped, reason: str) -> tuple[str, int]:
+    """Why the tag cannot be had; a server that has no good value says so itself."""
+    status = 0 if each.value.StatusCode is None else int(each.value.StatusCode.value)
+    if status >> 30 == 2:
+        return tag_reason(status), status >> 16
+    is_late = _plain(each.value) is None
+    return reason, BAD_WAITING_FOR_INITIAL_DATA if is_late else BAD_NOT_SUPPORTED
