@@ -83,14 +83,19 @@ class OpcUaConnection:
                 tasks.create_task(self._polling.run(), name=f"{name} polling")
                 tasks.create_task(self._retry_problems(), name=f"{name} retry")
                 if self._missing is not None:
-                    chosen = [*self._tags.of_file, *sorted(self._tags.indices_in_use)]
-                    fill = self._fill.run(self._missing, chosen, [tag.alone() for tag in self._binding.bound.values()])
-                    tasks.create_task(fill, name=f"{name} history")
+                    tasks.create_task(self._fill_outage(self._missing), name=f"{name} history")
                 if self._device.browse:
                     tasks.create_task(self._browse_again(), name=f"{name} browse")
                 tasks.create_task(keep_secure(self._client, self._device), name=f"{name} channel")
         finally:
             self._polling.tell_behind(*self.publishing.newest)
+
+    async def _fill_outage(self, missing: Missing) -> None:
+        """Read history when each tag has said what it has now: that would come a second time otherwise."""
+        chosen = [*self._tags.of_file, *sorted(self._tags.indices_in_use)]
+        bound = [tag.alone() for tag in self._binding.bound.values()]
+        await self.publishing.have_all_spoken.wait()
+        await self._fill.run(missing, chosen, bound)
 
     async def _bind(self, chosen: Sequence[int]) -> list[BoundTag]:
         """Bind the tags at the indices ``chosen``; those that are."""

@@ -215,7 +215,8 @@ class HistoryFill:
 
     async def _server_times(self) -> tuple[int, int]:
         """When the server started, and what time it has; by the agent's clock where it does not say."""
-        values = await read_attributes(self._client, [_START_TIME, _CURRENT_TIME], [AttributeIds.Value])
+        nodes = [_START_TIME, _CURRENT_TIME]
+        values = await read_attributes(self._client, nodes, [AttributeIds.Value], self._limits.reads)
         started, now = (None if value.Value is None else value.Value.Value for value in values)
         return (0 if started is None else one_to_ns(started)), (self._clock.now_ns() if now is None else one_to_ns(now))
 

@@ -57,6 +57,8 @@ class Publishing:
         self._published_ns: dict[int, int] = {}  # by subscription: when its last message was sent, by the server
         self._begun_ns = clock.now_ns()
         self._subscriptions: Subscriptions | None = None
+        self.have_all_spoken = asyncio.Event()
+        """Set when each subscription has sent a first message, with what its tags have now, and it was taken."""
         self.newest = -math.inf, 0
         """When the newest samples were handed over, by the monotonic clock and by the agent's own."""
         self.messages_lost = 0
@@ -92,6 +94,7 @@ class Publishing:
         """
         self._subscriptions = subscriptions
         if not subscriptions.count:  # before, a server refuses to publish (Part 4, 5.14.5: BadNoSubscription)
+            self.have_all_spoken.set()
             await subscriptions.exist.wait()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._watch_silence(subscriptions), name=f"{self._device.name} silence")
@@ -190,8 +193,13 @@ class Publishing:
             self._declare_lost(notification, missing - found, received_ns)
         await self._hand_over(notification, received_ns)
         self._published_ns[subscription] = notification.published_ns or received_ns
+        if not self.have_all_spoken.is_set() and self._published_ns.keys() >= set(self._subscribed()):
+            self.have_all_spoken.set()
         if found < missing:
             await self._read_present(subscription)
+
+    def _subscribed(self) -> list[int]:
+        return [] if self._subscriptions is None else self._subscriptions.numbers
 
     async def _again(self, subscription: int, number: int) -> Notification | None:
         try:

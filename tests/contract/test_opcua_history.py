@@ -174,3 +174,20 @@ async def test_the_history_of_an_array_is_that_of_each_tag_of_its_parts(begun: N
     assert await filled(driver(begun.endpoint, tags, history=NO_WAIT), recorder) == []
     restored = {(row[0], row[2]) for row in recorder.history}
     assert restored >= {(0, 1.0), (0, 2.0), (0, 3.0), (1, 1.5), (1, 2.5), (1, 3.5)}
+
+
+async def test_history_waits_for_what_each_tag_has_now(begun: NodeOpcUaServer) -> None:
+    """A sample of the present that comes after the history would be there twice."""
+    now_ms = time.time_ns() // 1_000_000
+    times_ms = [now_ms - 60_000, *range(now_ms - 900, now_ms - 100, 100)]
+    tags: list[dict[str, Any] | str] = [
+        variable(begun, "ns=2;s=slow.pushed", times_ms),
+        variable(begun, "ns=2;s=slow.polled", times_ms) | {"poll": "20ms"},
+    ]
+    recorder = away(now_ms, 1.0, 2)
+    begun.command("delay", service="Publish", delay_ms=700)
+    async with acquiring(driver(begun.endpoint, tags, history=NO_WAIT), recorder) as task:
+        await until(lambda: recorder.history or recorder.unfilled, task)
+        begun.command("heal", service="Publish")
+        assert set(recorder.last()) == {0, 1}
+        await until(lambda: recorder.unfilled, task)
