@@ -232,10 +232,11 @@ def whole_app() -> typer.Typer:
         reload,
         scan,
         single_tags,
+        tag_lists,
         trust,
     )
 
-    for part in (looking, single_tags, following, operate):
+    for part in (looking, single_tags, following, operate, tag_lists):
         part.add_to(app)
     app.add_typer(buffer.app, name="buffer")
     app.add_typer(audit.app, name="audit")

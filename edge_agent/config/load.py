@@ -94,6 +94,18 @@ def load_with_origins(
     )
 
 
+def load_entries(path: Path, drivers: Mapping[str, DriverType]) -> list[dict[str, Any]]:
+    """The devices of a valid configuration as they are written, after templates and defaults; secrets as references.
+
+    Raises ``ConfigInvalid`` as ``load_with_origins`` does.
+    """
+    loading = _Loading(path, drivers, os.environ, {})
+    loading.load()
+    if loading.problems:
+        raise ConfigInvalid(loading.sorted_problems())
+    return [entry for document in loading.documents for entry in document.value.get("devices", ())]
+
+
 @dataclass(slots=True)
 class _Loading:
     path: Path
@@ -105,6 +117,7 @@ class _Loading:
     problems: list[Problem] = field(default_factory=list)
     secrets: dict[str, dict[str, str]] = field(default_factory=dict)
     inclusion: Inclusion = field(init=False)
+    documents: Sequence[Source] = ()
     _device_places: dict[str, tuple[Source, NodePath]] = field(default_factory=dict)
     _tags: dict[str, set[str]] = field(default_factory=dict)
 
@@ -124,6 +137,7 @@ class _Loading:
             return None
         documents = self._expanded([main, *self.inclusion.read_included(main)])
         devices = [device for document in documents for device in self._devices(document)]
+        self.documents = documents
         for document in documents:
             self.problems += condition_problems(document, self._tags)
         sections = {key: value for key, value in main.value.items() if key not in EXPANDED_SECTIONS}

@@ -1,0 +1,1 @@
+"""Lists of tags as engineering tools have them: spreadsheets, exports of PLC programs, OPC UA models."""

@@ -1,0 +1,123 @@
+"""Tags of a Rockwell Logix program (L5X of Studio 5000), read by way of an OPC UA server for it.
+
+Structures are opened down to values: the data types of the program, timers, counters. Everything is named as the
+controller names it, ``Program:Main.Press.Force``; the node id is made of that by a pattern, as servers differ.
+"""
+
+from __future__ import annotations
+
+import re
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator
+from typing import Final
+
+from edge_agent.tag_lists.imported import Imported, ListUnreadable, Row, Wanted
+
+NODE: Final = "ns=2;s={tag}"
+DEPTH_MAX: Final = 10
+_VALUES: Final = frozenset(
+    ("BOOL", "BIT", "SINT", "INT", "DINT", "LINT", "USINT", "UINT", "UDINT", "ULINT", "REAL", "LREAL", "STRING")
+)
+_BUILT_IN: Final = {
+    "TIMER": ("PRE", "ACC", "EN", "TT", "DN"),
+    "COUNTER": ("PRE", "ACC", "CU", "CD", "DN", "OV", "UN"),
+    "CONTROL": ("LEN", "POS", "EN", "EU", "DN", "EM", "ER", "UL", "IN", "FD"),
+}
+Types = dict[str, list[tuple[str, str, int, str]]]
+"""By data type its members: name, data type, elements (0: no array), description."""
+
+
+def read_l5x(data: bytes, wanted: Wanted) -> Imported:
+    """See ``Reader``."""
+    try:
+        root = ET.fromstring(data)  # noqa: S314  expat 2.4.1 and later bound what entities expand to
+    except ET.ParseError as exc:
+        raise ListUnreadable(f"it is no XML: {exc}") from exc
+    controller = root.find("Controller")
+    if root.tag != "RSLogix5000Content" or controller is None:
+        raise ListUnreadable("it is no L5X export of a controller: it has no RSLogix5000Content with a Controller")
+    found, types = Imported(), _types(controller)
+    programs = controller.findall("Programs/Program")
+    scopes = [("", controller.find("Tags"))]
+    scopes += [(f"Program:{program.get('Name', '')}.", program.find("Tags")) for program in programs]
+    for prefix, tags in scopes:
+        for tag in () if tags is None else tags.iterfind("Tag"):
+            _take(tag, prefix, types, wanted, found)
+    if not wanted.node:
+        found.notes.append(
+            f"The node ids are made by the pattern {NODE!r}: give the one of your OPC UA server with --node, such as "
+            "'nsu=urn:my-server;s=[PLC]{tag}'; edge-agent browse shows how it names them."
+        )
+    return found
+
+
+def _types(controller: ET.Element) -> Types:
+    types: Types = {}
+    for kind in controller.iterfind("DataTypes/DataType"):
+        members = [
+            (
+                member.get("Name", ""),
+                member.get("DataType", ""),
+                _count(member.get("Dimension", "0")),
+                _description(member),
+            )
+            for member in kind.iterfind("Members/Member")
+            if member.get("Hidden") != "true"
+        ]
+        types[kind.get("Name", "")] = [member for member in members if member[0]]
+    return types
+
+
+def _take(tag: ET.Element, prefix: str, types: Types, wanted: Wanted, found: Imported) -> None:
+    name = prefix + tag.get("Name", "")
+    if tag.get("TagType") == "Alias":
+        found.refuse(name, name, f"an alias of {tag.get('AliasFor', '?')}: import that")
+        return
+    if tag.get("ExternalAccess") == "None":
+        found.refuse(name, name, "its external access is None: no server can read it")
+        return
+    dimensions = tag.get("Dimensions", "").split()
+    if len(dimensions) > 1:
+        found.refuse(name, name, f"an array of {len(dimensions)} dimensions")
+        return
+    count = _count(dimensions[0]) if dimensions else 0
+    for path, kind, description in _opened(name, tag.get("DataType", ""), count, _description(tag), types, wanted, 0):
+        if kind not in _VALUES:
+            found.refuse(name, path, kind)
+            continue
+        plain = re.sub(r"\[(\d+)\]", r"/\1", path.removeprefix("Program:"))
+        settings = {"name": plain.replace(".", "/"), "at": (wanted.node or NODE).replace("{tag}", path)}
+        if description:
+            settings["description"] = description
+        found.rows.append(Row(name, settings))
+
+
+def _opened(
+    path: str, kind: str, count: int, description: str, types: Types, wanted: Wanted, depth: int
+) -> Iterator[tuple[str, str, str]]:
+    """(path, data type, description) of each value below; in place of the type a sentence where there is none."""
+    if depth > DEPTH_MAX:
+        yield path, f"structures in structures, more than {DEPTH_MAX} deep", ""
+    elif count:
+        if count > wanted.array_max:
+            yield path, f"an array of {count} elements; --array-max {count} makes a tag of each", ""
+            return
+        for at in range(count):
+            yield from _opened(f"{path}[{at}]", kind, 0, description, types, wanted, depth + 1)
+    elif kind in _VALUES:
+        yield path, kind, description
+    elif kind in _BUILT_IN:
+        yield from ((f"{path}.{member}", "DINT", description) for member in _BUILT_IN[kind])
+    elif kind in types:
+        for member, inside, elements, said in types[kind]:
+            yield from _opened(f"{path}.{member}", inside, elements, said or description, types, wanted, depth + 1)
+    else:
+        yield path, f"the file does not say what the data type {kind!r} is made of", ""
+
+
+def _count(text: str) -> int:
+    return int(text) if text.isdecimal() else 0
+
+
+def _description(element: ET.Element) -> str:
+    return " ".join((element.findtext("Description") or "").split())[:1000]

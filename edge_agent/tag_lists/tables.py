@@ -1,0 +1,123 @@
+"""Tables in CSV and XLSX files: rows of text under headings."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from edge_agent.tag_lists.imported import ListUnreadable
+
+NEEDS_OPENPYXL: Final = "XLSX needs the package openpyxl: pip install 'lineside[spreadsheet]', or save the table as CSV"
+ROWS_MAX: Final = 200_000
+XLSX_MAGIC: Final = b"PK\x03\x04"
+
+
+class TableRow(NamedTuple):
+    """A row: where it stands, and its cells by their headings in lower case, without those that are empty."""
+
+    place: str
+    cells: dict[str, str]
+
+
+def read_table(data: bytes, needed: Sequence[str], sheets: Sequence[str] = ()) -> list[TableRow]:
+    """The rows below the first row that has all headings of ``needed``.
+
+    In XLSX, of the first sheet of ``sheets`` that there is, else of the first. Raises ``ListUnreadable``.
+    """
+    found: list[TableRow] = []
+    headings: list[str] = []
+    for place, cells in _xlsx(data, sheets) if data.startswith(XLSX_MAGIC) else _csv(data):
+        if len(found) >= ROWS_MAX:
+            raise ListUnreadable(f"the table has more than {ROWS_MAX:,} rows")
+        if not headings:
+            folded = [cell.strip().lower() for cell in cells]
+            headings = folded if set(needed) <= set(folded) else []
+            continue
+        filled = {head: cell.strip() for head, cell in zip(headings, cells, strict=False) if head and cell.strip()}
+        if filled:
+            found.append(TableRow(place, filled))
+    if not headings:
+        raise ListUnreadable(f"no row of the table has the headings {', '.join(needed)}")
+    return found
+
+
+def headings_of(data: bytes) -> list[set[str]]:
+    """The cells of the first rows, in lower case, by which a table is recognised."""
+    rows = _xlsx(data, ()) if data.startswith(XLSX_MAGIC) else _csv(data)
+    return [{cell.strip().lower() for cell in cells} for _, (_, cells) in zip(range(5), rows, strict=False)]
+
+
+def _csv(data: bytes) -> Iterator[tuple[str, list[str]]]:
+    text = decoded(data)
+    first = next((line for line in text.splitlines() if line.strip()), "")
+    separator = max(",;\t", key=first.count)
+    try:
+        rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+        for cells in rows:
+            yield f"line {rows.line_num}", cells
+    except csv.Error as exc:
+        raise ListUnreadable(f"it is no CSV: {exc}, in line {rows.line_num}") from exc
+
+
+def decoded(data: bytes) -> str:
+    """Text of the encodings that spreadsheets write: UTF-8, UTF-16 with its mark, else Windows-1252."""
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return data.decode("utf-16", "replace")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return data.decode("cp1252", "replace")
+
+
+def _xlsx(data: bytes, sheets: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
+    try:
+        import openpyxl
+    except ImportError as exc:
+        raise ListUnreadable(NEEDS_OPENPYXL) from exc
+    try:
+        book = openpyxl.load_workbook(io.BytesIO(data), read_only=True, data_only=True)
+    except Exception as exc:  # whatever the library stumbles over in a file that is none
+        raise ListUnreadable(f"it is no XLSX file: {exc}") from exc
+    sheet = next((book[name] for name in sheets if name in book.sheetnames), book.worksheets[0])
+    for number, cells in enumerate(sheet.iter_rows(values_only=True), 1):
+        yield f"{sheet.title} row {number}", [_text(cell) for cell in cells]
+
+
+def _text(cell: object) -> str:
+    if cell is None:
+        return ""
+    if isinstance(cell, bool):
+        return "true" if cell else "false"
+    return f"{cell:.15g}" if isinstance(cell, float) else str(cell)
+
+
+def write_table(path: Path, headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Write a table to ``path``, by the end of its name. Raises ``ListUnreadable`` when openpyxl is missing."""
+    if path.suffix.lower() == ".xlsx":
+        _write_xlsx(path, headings, rows)
+        return
+    with path.open("w", encoding="utf-8-sig", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(headings)
+        writer.writerows(rows)
+
+
+def _write_xlsx(path: Path, headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    try:
+        import openpyxl
+        from openpyxl.cell import WriteOnlyCell
+    except ImportError as exc:
+        raise ListUnreadable(NEEDS_OPENPYXL) from exc
+    book = openpyxl.Workbook(write_only=True)
+    sheet = book.create_sheet("tags")
+    for row in (headings, *rows):
+        cells = []
+        for text in row:
+            cell = WriteOnlyCell(sheet, value=text)
+            cell.data_type = "s"  # as text, whatever it looks like: no formula, no date
+            cells.append(cell)
+        sheet.append(cells)
+    book.save(path)

@@ -1,0 +1,160 @@
+"""Lists of tags from other tools: what becomes a tag, and what is told of each row that does not.
+
+The fixtures are written by hand after what those tools export; KEPServerEX 6, TIA Portal V17, Studio 5000 V33.
+"""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edge_agent.tag_lists.formats import Format, read_list, recognised
+from edge_agent.tag_lists.imported import Imported, ListUnreadable, Wanted
+from edge_agent.tag_lists.tables import write_table
+
+FIXTURES = Path(__file__).with_name("fixtures")
+
+
+def read(name: str, **wanted: Any) -> tuple[Format, Imported]:
+    return read_list((FIXTURES / name).read_bytes(), None, Wanted(**wanted))
+
+
+def settings(found: Imported) -> list[dict[str, Any]]:
+    return [row.settings for row in found.rows]
+
+
+def refused(found: Imported) -> dict[str, str]:
+    return {one.name: one.reason for one in found.refused}
+
+
+def test_kepware_of_a_modbus_device_keeps_address_type_scaling_unit_and_description() -> None:
+    format_, found = read("kepware.csv", driver="modbus")
+    assert format_ is Format.KEPWARE
+    assert settings(found) == [
+        {"name": "Oven/Zone1/Temperature", "at": "holding 100", "type": "int16", "scale": 0.1, "unit": "°C",
+         "description": "Upper zone"},
+        {"name": "Oven/Zone1/Power", "at": "input 6", "type": "float", "order": "CDAB", "unit": "kW"},
+        {"name": "Oven/Energy", "at": "holding 200", "type": "uint32", "order": "CDAB", "unit": "kWh"},
+        {"name": "Oven/Door", "at": "discrete 3", "description": "Door is open"},
+        {"name": "Oven/Fault", "at": "holding 109.3"},
+    ]  # fmt: skip
+    assert refused(found) == {
+        "Oven.Flow": "its scaling is 'Square Root'; Lineside has value = raw * scale + offset",
+        "Oven.Recipe": "the address '400300.20H' is none of Modbus, such as 400101 or 40101",
+        "Oven.Profile": "the address '400400 [10]' is none of Modbus, such as 400101 or 40101",
+        "Press.Force": "the address 'DB10,REAL4' is none of Modbus, such as 400101 or 40101",
+    }
+    assert found.refused[0].place == "line 7"
+    assert "First Word Low" in found.notes[0]
+
+
+def test_kepware_by_its_opc_ua_server_takes_any_device() -> None:
+    _, found = read("kepware.csv", driver="opcua", node="nsu=KEPServerEX;s=Line3.PLC.{tag}")
+    at = {row["name"]: row["at"] for row in settings(found)}
+    assert at["Press/Force"] == "nsu=KEPServerEX;s=Line3.PLC.Press.Force"
+    assert refused(found) == {"Oven.Profile": "an array: Lineside's tags have one value"}
+
+
+def test_a_logix_program_is_opened_down_to_its_values() -> None:
+    format_, found = read("press.L5X", node="ns=2;s=[PLC]{tag}", array_max=3)
+    assert format_ is Format.L5X
+    assert settings(found)[0] == {
+        "name": "LineSpeed", "at": "ns=2;s=[PLC]LineSpeed", "description": "Speed of the line",
+    }  # fmt: skip
+    names = [row["name"] for row in settings(found)]
+    assert names == [
+        "LineSpeed", "Drive1/Running", "Drive1/Speed", "Drive1/Faults/0", "Drive1/Faults/1", "Speeds/0", "Speeds/1",
+        "Speeds/2", "Main/Cycle/PRE", "Main/Cycle/ACC", "Main/Cycle/EN", "Main/Cycle/TT", "Main/Cycle/DN",
+    ]  # fmt: skip
+    by_name = {row["name"]: row for row in settings(found)}
+    assert by_name["Drive1/Speed"]["description"] == "Speed in rpm"
+    assert by_name["Drive1/Faults/1"]["at"] == "ns=2;s=[PLC]Drive1.Faults[1]"
+    assert by_name["Main/Cycle/ACC"]["at"] == "ns=2;s=[PLC]Program:Main.Cycle.ACC"
+    assert refused(found) == {
+        "Map": "an array of 2 dimensions",
+        "Speed2": "an alias of Drive1.Speed: import that",
+        "Secret": "its external access is None: no server can read it",
+        "Axis": "the file does not say what the data type 'AXIS_CIP_DRIVE' is made of",
+    }
+
+
+def test_arrays_of_a_logix_program_are_refused_unless_asked_for() -> None:
+    _, found = read("press.L5X")
+    assert refused(found)["Speeds"] == "an array of 3 elements; --array-max 3 makes a tag of each"
+    assert "Drive1.Faults" in refused(found)
+    assert "--node" in found.notes[0]
+
+
+def test_structures_that_contain_themselves_come_to_an_end() -> None:
+    text = (
+        (FIXTURES / "press.L5X").read_text().replace('DataType="REAL" Dimension="0"', 'DataType="Drive" Dimension="0"')
+    )
+    _, found = read_list(text.encode(), None, Wanted())
+    assert "structures in structures, more than 10 deep" in refused(found).values()
+
+
+def test_a_model_gives_its_instances_by_namespace_uri() -> None:
+    format_, found = read("press.NodeSet2.xml")
+    assert format_ is Format.NODESET
+    assert settings(found) == [
+        {"name": "Press/Ram/Force", "at": "nsu=http://acme.example/press;i=6001", "description": "Force at the ram"}
+    ]
+    assert refused(found) == {
+        "RamType/Force": "part of the ObjectType 'RamType', and no instance",
+        "Press/Ram/Force/EURange": "a property: what the server says of something, seldom a value that changes",
+        "Press/Ram/Curve": "an array",
+        "Press/Ram/Password": "nobody can read it (AccessLevel)",
+        "Odd": "its namespace is none of the file",
+    }
+
+
+@pytest.mark.parametrize("ending", ["csv", "xlsx"])
+def test_a_tag_table_of_tia_portal_becomes_tags_of_the_plc_s_own_server(tmp_path: Path, ending: str) -> None:
+    path = FIXTURES / "tia-tags.csv"
+    if ending == "xlsx":
+        rows = list(csv.reader(path.read_text().splitlines(), delimiter=";"))
+        path = tmp_path / "PLCTags.xlsx"
+        write_table(path, rows[0], rows[1:])
+    format_, found = read_list(path.read_bytes(), None, Wanted())
+    assert format_ is Format.TIA
+    assert settings(found) == [
+        {"name": "Motor_Speed", "at": 'nsu=http://www.siemens.com/simatic-s7-opcua;s="Motor_Speed"',
+         "description": "Speed in rpm"},
+        {"name": "Drives/Main/Motor Ready", "at": 'nsu=http://www.siemens.com/simatic-s7-opcua;s="Motor Ready"'},
+    ]  # fmt: skip
+    assert refused(found) == {
+        "Hidden_Count": "not accessible from HMI and OPC UA: tick that in the tag table",
+        "T_Delay": "a Timer: no value that OPC UA has",
+        "Drive_1": "of the data type '\"typeDrive\"', whose parts the table does not name",
+    }
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"", "it is not known what this is"),
+        (b"a,b\n1,2\n", "it is not known what this is"),
+        (b"<html/>", "neither an L5X export nor a NodeSet2 file"),
+        (b"<RSLogix5000Content>", "it is no XML"),
+        (b"<RSLogix5000Content/>", "it is no L5X export of a controller"),
+        (b"<UANodeSet/>", "it is no NodeSet2 file"),
+        (b"PK\x03\x04 and nothing", "it is no XLSX file"),
+        (b'name,at\n"x,y\n', "it is no CSV"),
+    ],
+)
+def test_what_cannot_be_read_at_all_is_said(data: bytes, said: str) -> None:
+    with pytest.raises(ListUnreadable) as caught:
+        read_list(data, None, Wanted())
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_tables_are_read_as_spreadsheets_of_all_countries_write_them(encoding: str, separator: str) -> None:
+    text = separator.join(("name", "at", "unit")) + "\n" + separator.join(("zone", "holding 1", "°C")) + "\n"
+    assert recognised(text.encode(encoding)) is Format.LINESIDE
+    _, found = read_list(text.encode(encoding), None, Wanted())
+    assert settings(found) == [{"name": "zone", "at": "holding 1", "unit": "°C"}]
