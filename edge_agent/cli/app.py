@@ -223,6 +223,7 @@ def whole_app() -> typer.Typer:
         browse,
         buffer,
         device_files,
+        doctor,
         enrol,
         following,
         init,
@@ -242,6 +243,7 @@ def whole_app() -> typer.Typer:
     app.add_typer(audit.app, name="audit")
     app.add_typer(device_files.app, name="config")
     app.add_typer(trust.app, name="trust")
+    app.command()(doctor.doctor)
     app.command()(browse.browse)
     app.command()(scan.scan)
     app.command()(init.init)

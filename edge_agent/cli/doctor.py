@@ -1,0 +1,139 @@
+"""``edge-agent doctor``: what is wrong on this box and around it, and what to do. It changes nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import typer
+
+from edge_agent.cli.app import DEFAULT_CONFIG, EXIT_PROBLEM, ConfigOption, JsonOption, SocketOption, socket_of
+from edge_agent.cli.json_output import print_json
+
+if TYPE_CHECKING:
+    from edge_agent.cli.doctor_network import Target
+    from edge_agent.cli.findings import Finding
+    from edge_agent.config.models import AgentConfig
+
+PROBLEMS_SHOWN_MAX: Final = 3
+
+
+def doctor(config: ConfigOption = DEFAULT_CONFIG, socket: SocketOption = None, as_json: JsonOption = False) -> None:
+    """Look for what is wrong: files, agent, network, certificates, clock, disk, permissions; say what to do.
+
+    It changes nothing, and works whether the agent runs or not. Devices that the agent is connected with are not
+    tried. Exit code 1 when something is wrong; what somebody should look at some day alone is 0.
+    """
+    findings = list(_findings(config, socket_of(config, socket)))
+    if as_json:
+        print_json([asdict(one) for one in findings])
+    else:
+        from rich.console import Group
+
+        from edge_agent.cli.findings import finding_lines
+        from edge_agent.cli.terminal import print_screen
+
+        print_screen(Group(*finding_lines(findings)))
+    if any(one.state == "wrong" for one in findings):
+        raise typer.Exit(EXIT_PROBLEM)
+
+
+def _findings(config: Path, socket: Path) -> Iterator[Finding]:
+    from connectors.trust import FOLDER
+    from connectors.trust.own import KEY_FILE
+    from edge_agent.cli import doctor_agent, doctor_box, doctor_certificates, doctor_network
+    from edge_agent.config.models import OutboxSettings
+    from edge_agent.config.places import data_dir, outbox_path
+
+    now_s = time.time()
+    status, why = _status(socket)
+    settings, found = _settings(config)
+    yield from doctor_box.versions(status)
+    yield from found
+    yield from doctor_agent.agent(status, socket, why)
+    yield from asyncio.run(doctor_network.network(_targets(settings, status), now_s))
+    folder = data_dir(config)
+    yield from doctor_certificates.certificate_files(_certificates(settings), now_s)
+    yield from doctor_certificates.trust_list(folder / FOLDER, now_s)
+    yield from doctor_box.clock(status, now_s, doctor_box.kernel_clock_state)
+    outbox = OutboxSettings() if settings is None else settings.outbox
+    yield from doctor_box.disk(
+        outbox_path(config).parent,
+        bytes_max=outbox.bytes_max,
+        free_bytes_min=outbox.free_disk_bytes_min,
+        used_bytes=sum(file.stat().st_size for file in outbox_path(config).parent.glob(outbox_path(config).name + "*")),
+        mounts=_text(Path("/proc/self/mounts")),
+    )
+    yield from doctor_box.commits(folder)
+    keys = [] if settings is None or settings.uplink.key_file is None else [settings.uplink.key_file]
+    yield from doctor_box.permissions(config, folder, [*keys, folder / FOLDER / KEY_FILE], os.geteuid())
+
+
+def _status(socket: Path) -> tuple[dict[str, Any] | None, str]:
+    from connectors.model.errors import LinesideError
+    from edge_agent.local_api.protocol import call
+
+    try:
+        return asyncio.run(call(socket, "status")), ""
+    except LinesideError as exc:
+        return None, str(exc)
+
+
+def _settings(config: Path) -> tuple[AgentConfig | None, list[Finding]]:
+    from connectors.configuration.setting_names import counted
+    from connectors.model.errors import ConfigInvalid
+    from edge_agent.cli.findings import Finding
+    from edge_agent.config.load import load_config
+    from edge_agent.drivers import built_in_drivers
+
+    try:
+        settings = load_config(config, built_in_drivers(), files_checked=True)
+    except ConfigInvalid as exc:
+        shown = [Finding("config", "wrong", str(problem)) for problem in exc.problems[:PROBLEMS_SHOWN_MAX]]
+        more = len(exc.problems) - len(shown)
+        if more > 0:
+            shown.append(Finding("config", "wrong", f"{counted(more, 'more problem')}", "edge-agent check"))
+        return None, shown
+    tags = sum(len(device.tags) + len(device.derived) for device in settings.devices)
+    said = f"{config} is valid: {counted(len(settings.devices), 'device')} with {counted(tags, 'tag')}"
+    return settings, [Finding("config", "ok", said)]
+
+
+def _targets(settings: AgentConfig | None, status: dict[str, Any] | None) -> list[Target]:
+    from connectors.configuration.tls_files import TlsFileUnusable, client_context
+    from edge_agent.cli.doctor_network import Target
+
+    if settings is None:
+        return []
+    uplink, tls = settings.uplink, None
+    if any(url.startswith("mqtts") for url in uplink.brokers):
+        with contextlib.suppress(TlsFileUnusable):  # 'check' and the certificates say so
+            tls = client_context(uplink.ca_file, uplink.cert_file, uplink.key_file)
+    brokers = [Target("broker", url, tls=tls if url.startswith("mqtts") else None) for url in uplink.brokers]
+    online = set() if status is None else {device["device"] for device in status["devices"] if device["online"]}
+    devices = [
+        Target(device.name, str(getattr(device, "endpoint", "")), is_connected=device.name in online)
+        for device in settings.devices
+    ]
+    return [*brokers, *devices]
+
+
+def _certificates(settings: AgentConfig | None) -> dict[str, Path]:
+    if settings is None:
+        return {}
+    uplink = settings.uplink
+    named = {"ca_file of the uplink": uplink.ca_file, "cert_file of the uplink": uplink.cert_file}
+    return {name: path for name, path in named.items() if path is not None}
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
