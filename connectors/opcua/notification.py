@@ -61,6 +61,7 @@ class DataChangeDecoder:
 
     def bind(self, tag: int, datatype: DataType) -> None:
         """Values of ``tag`` are of this type from now on."""
+        self._shapes.pop(tag, None)
         self.datatypes[tag] = datatype
         self._codes[tag] = datatype
         self.mismatched.discard(tag)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import enum
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -138,6 +139,8 @@ def _read_field(types: StructureTypes, each: Field, data: Buffer, depth: int, ki
     sizes = [_length(data)]
     if each.rank > 1:
         sizes = [_length(data) for _ in range(max(0, sizes[0]))]
+        if math.prod(max(0, size) for size in sizes) > len(data):  # of values without bytes there would be no end
+            raise PayloadInvalid(f"an array of {sizes} values is longer than the structure that carries it")
     return _read_array(types, of, data, depth, sizes)
 
 

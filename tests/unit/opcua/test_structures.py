@@ -196,3 +196,23 @@ def test_a_part_has_the_type_that_its_field_has(part: Any, datatype: DataType) -
 def test_a_part_that_cannot_be_there_is_told_with_what_is(part: Any, sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
         type_of_part(ValueType(structure=RECIPE), 0, part)
+
+
+def test_an_array_of_nothing_in_many_dimensions_has_an_end() -> None:
+    made = StructureTypes()
+    empty = ValueType(structure=Structure("Empty"))
+    made.by_encoding = {NODES[0]: Structure("Wide", fields=[Field("Cells", empty, 3)])}
+    body = struct.pack("<4i", 3, 900, 900, 900) + b"\x00" * 1000
+    with pytest.raises(PayloadInvalid, match="longer than the structure"):
+        made.tree(ua.ExtensionObject(TypeId=NODES[0], Body=body))
+
+
+def test_a_tag_that_is_bound_anew_without_a_shape_is_read_as_it_is_bound() -> None:
+    decoder = DataChangeDecoder(1)
+    decoder.bind_shape(0, Shape(StructureTypes(), (Output(0, (0,), DataType.DOUBLE),)))
+    decoder.bind(0, DataType.DOUBLE)
+    change = ua.DataChangeNotification()
+    value = ua.DataValue(ua.Variant(1.5, ua.VariantType.Double))
+    change.MonitoredItems = [ua.MonitoredItemNotification(ua.UInt32(0), value)]
+    ((row,),) = [list(batch.rows()) for batch in decoder.decode(struct_to_binary(change), 7)]
+    assert row == (0, 7, 1.5, 0)
