@@ -27,7 +27,7 @@ VARIABLES_MAX: Final = 50_000
 
 
 def _listed(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
+    return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
 
 
 Patterns = Annotated[
