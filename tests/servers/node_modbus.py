@@ -62,7 +62,10 @@ class NodeModbusServer:
         assert process is not None
         for pipe in self._pipes():
             pipe.close()
-        process.wait(10)
+        try:
+            process.wait(10)
+        finally:
+            process.kill()  # does nothing when it has ended
 
     @property
     def endpoint(self) -> str:

@@ -88,6 +88,7 @@ class NodeOpcUaServer:
         try:
             self.namespaces = self._answer()
         except NodeOpcUaRefused as exc:
+            self.close()
             raise ServerNotStarted(f"node-opcua: {exc}") from exc
 
     def kill(self) -> None:
