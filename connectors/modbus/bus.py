@@ -176,7 +176,7 @@ class ModbusBus:
             self._finish(job)
         elif goes_on:
             unit.queue.add_first(job, job.priority)
-        if reason := unit.answer_came(code):
+        if (code or unit.is_in_doubt) and (reason := unit.answer_came(code)):
             self.give_up(unit, reason)
         if self._pause_s and self._pause is None:
             self._pause = self._loop.call_later(self._pause_s, self._end_pause)

@@ -25,6 +25,8 @@ class BusUnit(Protocol):
     timeout_s: float
     pause_s: float
     in_flight_max: int
+    is_in_doubt: bool
+    """Whether an answer is news: the unit has left a request unanswered, or has not been asked yet."""
 
     @property
     def has_answered(self) -> bool:
@@ -32,7 +34,10 @@ class BusUnit(Protocol):
         ...
 
     def answer_came(self, code: int) -> str:
-        """A request was answered. A sentence when the unit is to be left alone for a while, else empty."""
+        """A request was answered: told of exceptions, and of any answer while ``is_in_doubt``.
+
+        A sentence when the unit is to be left alone for a while, else empty.
+        """
         ...
 
     def no_answer_came(self) -> str:

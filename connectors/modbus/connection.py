@@ -43,6 +43,7 @@ class ModbusConnection:
         self.timeout_s = settings.timeout_s
         self.pause_s = max(settings.pause_s, settings.route.gap_s)
         self.in_flight_max = settings.in_flight_max
+        self.is_in_doubt = True
         self.name = f"{self.bus.place}, unit {settings.unit_id}"
         self._unit_id = settings.unit_id
         self._attempts_max = settings.retries + 1
@@ -117,10 +118,12 @@ class ModbusConnection:
         if code in UNIT_ABSENT:
             return self.no_answer_came()
         self._breaker.answered()
+        self.is_in_doubt = False
         return ""
 
     def no_answer_came(self) -> str:
         """See ``BusUnit``; a unit that is alone on its bus holds up nobody."""
+        self.is_in_doubt = True
         if not self.is_shared or not self._breaker.unanswered():
             return ""
         return self._left_alone()

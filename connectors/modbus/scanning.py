@@ -40,7 +40,7 @@ class _Scanner:
         self.counters = ModbusCounters()
         self.link_wanted = asyncio.Event()
         self.timeout_s, self.pause_s, self.in_flight_max = timeout_s, pause_s, 1
-        self.has_answered = False
+        self.has_answered = self.is_in_doubt = False
         self._bus = bus
 
     def answer_came(self, code: int) -> str:  # noqa: ARG002  no unit is ever left alone

@@ -15,11 +15,13 @@ class Turns(Generic[Job]):
     up one with a few. A queue that is held is passed over, and its commands hold up nobody.
     """
 
-    __slots__ = ("_held", "_queues")
+    __slots__ = ("_held", "_queues", "_sole")
 
     def __init__(self) -> None:
         self._queues: deque[RequestQueue[Job]] = deque()
         self._held: list[RequestQueue[Job]] = []
+        self._sole: RequestQueue[Job] | None = None
+        """The only queue, as on most connections, while it is not held: it is asked with the least effort."""
 
     def __len__(self) -> int:
         return sum(len(queue) for queue in self._queues)
@@ -32,28 +34,38 @@ class Turns(Generic[Job]):
     def add(self, queue: RequestQueue[Job]) -> None:
         """Ask ``queue`` too."""
         self._queues.append(queue)
+        self._settle()
 
     def remove(self, queue: RequestQueue[Job]) -> None:
         """Do not ask ``queue`` any more. Nothing happens when it is not there."""
         self.release(queue)
         if queue in self._queues:
             self._queues.remove(queue)
+        self._settle()
 
     def hold(self, queue: RequestQueue[Job]) -> None:
         """Pass ``queue`` over until it is released."""
         if queue not in self._held:
             self._held.append(queue)
+        self._settle()
 
     def release(self, queue: RequestQueue[Job]) -> None:
         """Ask ``queue`` again. Nothing happens when it is not held."""
         if queue in self._held:
             self._held.remove(queue)
+        self._settle()
+
+    def _settle(self) -> None:
+        self._sole = self._queues[0] if len(self._queues) == 1 and not self._held else None
 
     def next(self, *, busy: bool) -> tuple[RequestQueue[Job], Job] | None:
         """Whose request is to be sent now, and the queue that it stays in.
 
         ``None`` when there is none, or when a command waits and the bus is ``busy`` with other requests.
         """
+        if (sole := self._sole) is not None:
+            job = sole.next(busy=busy)
+            return None if job is None else (sole, job)
         asked = [queue for queue in self._queues if queue not in self._held] if self._held else self._queues
         if any(queue.commands for queue in asked):
             if busy:
