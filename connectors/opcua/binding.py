@@ -5,8 +5,9 @@ One bad node never stops its neighbours: whatever cannot be bound is a ``TagProb
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 from asyncua import ua
 from asyncua.client.client import Client
@@ -30,6 +31,9 @@ from connectors.opcua.tag_settings import OpcUaTag
 from connectors.opcua.values import shown_plain, value_of
 from connectors.opcua.wire_types import BUILT_IN, WIRE_TYPES, declared_type
 from connectors.ports.device import TagProblem, Value
+
+_SUBSCRIBE_TO_EVENTS: Final = 0x01
+"""Bit of EventNotifier (Part 3, 8.59)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +122,9 @@ async def bind_tags(
     nodes, refused = await resolve(client, {index: tags[index].at for index in chosen}, namespaces, limits)
     for index, reason in refused.items():
         binding.problems[index] = TagProblem(TagName(tags[index].name), reason, BAD_NODE_ID_UNKNOWN)
+    notifiers = {index: nodes.pop(index) for index in list(nodes) if tags[index].events is not None}
+    if notifiers:
+        await _bind_notifiers(client, tags, notifiers, binding, limits)
     attributes = [AttributeIds.Value, AttributeIds.DataType]
     values = await read_attributes(client, list(nodes.values()), attributes, limits.reads)
     shaped: list[Unshaped] = []
@@ -144,6 +151,25 @@ async def _bind_shaped(client: Client, shaped: Sequence[Unshaped], binding: Bind
         for number, (member, output) in enumerate(zip(members, shape.outputs, strict=True)):
             bound = _bound(member.tag, member.index, member.node, _WireType(output.datatype, None))
             binding.bound[member.index] = replace(bound, shape=shape, is_led=number > 0)
+
+
+async def _bind_notifiers(
+    client: Client, tags: Sequence[OpcUaTag], nodes: Mapping[int, ua.NodeId], binding: Binding, limits: OperationLimits
+) -> None:
+    """Bind tags for the events of objects: their samples are texts."""
+    said = await read_attributes(client, list(nodes.values()), [AttributeIds.EventNotifier], limits.reads)
+    for (index, node), value in zip(nodes.items(), said, strict=True):
+        status = int(value.StatusCode.value) if value.StatusCode is not None else 0
+        notifier = value.Value.Value if value.Value is not None else None
+        if isinstance(notifier, int) and notifier & _SUBSCRIBE_TO_EVENTS:
+            binding.bound[index] = _bound(tags[index], index, node, _WireType(DataType.STRING, None))
+            continue
+        is_gone = status >> 16 == BAD_NODE_ID_UNKNOWN
+        reason = (
+            tag_reason(status) if is_gone else "this node sends no events; name an object that does, such as i=2253"
+        )
+        quality = status >> 16 if is_gone else BAD_NOT_SUPPORTED
+        binding.problems[index] = TagProblem(TagName(tags[index].name), reason, quality)
 
 
 def _wire_type(tag: OpcUaTag, value: ua.DataValue, datatype: ua.DataValue) -> _WireType | TagProblem:

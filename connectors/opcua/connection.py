@@ -11,8 +11,10 @@ from asyncua.client.client import Client
 from connectors.model.errors import DeviceUnavailable
 from connectors.model.quality import BAD_NODE_ID_UNKNOWN, BAD_NOT_SUPPORTED
 from connectors.model.tags import TagName
+from connectors.opcua.attributes import read_namespaces
 from connectors.opcua.binding import Binding, BoundTag, bind_tags
 from connectors.opcua.discovery import Discovered, discover
+from connectors.opcua.events import Conditions, Events
 from connectors.opcua.history import HistoryFill
 from connectors.opcua.known_tags import KnownTags
 from connectors.opcua.opening import keep_secure
@@ -28,7 +30,7 @@ from connectors.ports.device import Acquisition, FoundTag, Missing, TagProblem
 
 
 class OpcUaConnection:
-    """One connection to the server of ``device``; all of it ends with the connection, except for ``tags``."""
+    """One connection to the server of ``device``; ``tags`` and ``conditions`` go on with the next one."""
 
     def __init__(
         self,
@@ -38,6 +40,7 @@ class OpcUaConnection:
         clock: Clock,
         acquisition: Acquisition,
         limits: OperationLimits,
+        conditions: Conditions,
     ) -> None:
         self._client = client
         self._device = device
@@ -47,7 +50,7 @@ class OpcUaConnection:
         self._binding = Binding()
         self._rule_problems: list[TagProblem] = []
         self.subscriptions = Subscriptions(client, device, limits)
-        self.publishing = Publishing(client, device, clock, acquisition)
+        self.publishing = Publishing(client, device, clock, acquisition, Events(conditions))
         self._fill = HistoryFill(client, device, clock, acquisition, limits)
         self._missing: Missing | None = None
         self._polling = Polling(client, device, clock, acquisition, limits, self.publishing.held())
@@ -60,6 +63,8 @@ class OpcUaConnection:
 
     async def begin(self) -> None:
         """Find and bind all tags, and say so. Raises what asyncua raises when the connection is lost."""
+        if any(tag.events is not None for tag in self._device.tags):
+            self.publishing.events.namespaces = await read_namespaces(self._client)
         chosen = list(self._tags.of_file)
         if self._device.browse:
             self._take(await discover(self._client, self._device, self._limits))
@@ -93,7 +98,7 @@ class OpcUaConnection:
     async def _fill_outage(self, missing: Missing) -> None:
         """Read history when each tag has said what it has now: that would come a second time otherwise."""
         chosen = [*self._tags.of_file, *sorted(self._tags.indices_in_use)]
-        bound = [tag.alone() for tag in self._binding.bound.values()]
+        bound = [tag.alone() for tag in self._binding.bound.values() if tag.settings.events is None]
         await self.publishing.have_all_spoken.wait()
         await self._fill.run(missing, chosen, bound)
 

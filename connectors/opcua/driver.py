@@ -9,6 +9,7 @@ from asyncua.ua.uaerrors import UaError
 
 from connectors.model.errors import DeviceUnavailable
 from connectors.opcua.connection import OpcUaConnection
+from connectors.opcua.events import Conditions
 from connectors.opcua.known_tags import KnownTags
 from connectors.opcua.opening import opened, unavailable
 from connectors.opcua.operation_limits import read_limits
@@ -28,6 +29,7 @@ class OpcUaDriver:
         self._device = settings
         self._tags = KnownTags(settings.tags, settings.tags_max, len(settings.derived))
         self._clock = clock
+        self._conditions = Conditions()
         self._publishing: Publishing | None = None
         self._session: OpcUaSession | None = None
         self._overflows_before = 0
@@ -76,7 +78,8 @@ class OpcUaDriver:
         """See ``DeviceDriver``.
 
         ``method`` is the node id of a method, or those of its object and itself as ``object / method``, which has to be
-        where several objects have it.
+        where several objects have it; or its browse path; or ``acknowledge``, ``confirm`` or ``add_comment``, with the
+        node id of a condition, the id of one of its events and a comment.
         """
         return await self._connected_session().call(method, arguments)
 
@@ -88,7 +91,9 @@ class OpcUaDriver:
     async def _subscribe_and_publish(self, client: Client, acquisition: Acquisition) -> None:
         await check_state(client, self._device, self._device.timeout_s)
         limits = await read_limits(client, self._device.limits)
-        connection = OpcUaConnection(client, self._device, self._tags, self._clock, acquisition, limits)
+        connection = OpcUaConnection(
+            client, self._device, self._tags, self._clock, acquisition, limits, self._conditions
+        )
         self._lag_s = lambda: connection.lag_s_max
         before = self.counts()
         self._overflows_before, self._messages_lost_before = before["queue_overflows"], before["messages_lost"]

@@ -11,9 +11,12 @@ from asyncua.client.client import Client
 from asyncua.ua.attribute_ids import AttributeIds
 from asyncua.ua.uaprotocol_auto import Argument as DecodedArgument
 
-from connectors.opcua.addresses import parse_node_id, plain_node_id
+from connectors.opcua.addresses import parse_node_id, plain_node_id, resolve
 from connectors.opcua.attributes import read_attributes
+from connectors.opcua.browse_paths import is_path, parse_path, path_of
+from connectors.opcua.method_names import OF_CONDITIONS
 from connectors.opcua.node_ids import split_method
+from connectors.opcua.operation_limits import OperationLimits
 from connectors.opcua.values import variant_of
 from connectors.opcua.wire_types import declared_type
 from connectors.ports.device import Value
@@ -24,6 +27,8 @@ HAS_COMPONENT: Final = 47
 BASE_DATA_TYPE: Final = 24
 SUBTYPES_MAX: Final = 16
 """So far a data type may be from the built-in type that carries it."""
+_OF_CONDITION: Final = ("condition", "event", "comment")
+_BYTE_STRING, _LOCALIZED_TEXT = 15, 21
 _SCALAR_RANKS: Final = frozenset({-1, -2, -3})
 """Scalar, Any, ScalarOrOneDimension (Part 3, 8.6)."""
 
@@ -47,10 +52,13 @@ class Method:
 
 
 async def find_method(client: Client, written: str, namespaces: Sequence[str]) -> Method:
-    """The method that ``object / method`` names, or ``method`` alone.
+    """The method that ``object / method`` names, or ``method`` alone, or the browse path through its object.
 
     Raises ``ValueError`` with a sentence when it is not there or cannot be called, and what asyncua raises.
     """
+    if is_path(written):
+        owner, node = await _by_path(client, written, namespaces)
+        return Method(written, owner, node, await _arguments(client, node))
     owner_written, method_written = split_method(written)
     node = parse_node_id(method_written, namespaces)
     if owner_written is not None:
@@ -58,6 +66,33 @@ async def find_method(client: Client, written: str, namespaces: Sequence[str]) -
     else:
         owner = await _owner_of(client, node, method_written)
     return Method(written, owner, node, await _arguments(client, node))
+
+
+def condition_call(written: str, values: Sequence[Value], namespaces: Sequence[str]) -> ua.CallMethodRequest:
+    """The call by which a person answers an alarm: of a condition, for one of its events, with a comment.
+
+    Raises ``ValueError`` with a sentence when ``values`` are others than these three.
+    """
+    if len(values) != len(_OF_CONDITION) or not all(isinstance(value, str) for value in values):
+        raise ValueError(
+            f"{written} takes the node id of a condition, the id of an event and a comment, all of them texts"
+        )
+    condition, event, comment = values
+    return ua.CallMethodRequest(
+        ObjectId=parse_node_id(str(condition), namespaces),
+        MethodId=ua.NodeId(ua.Int32(OF_CONDITIONS[written]), ua.Int16(0)),
+        InputArguments=[variant_of(event, _BYTE_STRING), variant_of(comment, _LOCALIZED_TEXT)],
+    )
+
+
+async def _by_path(client: Client, written: str, namespaces: Sequence[str]) -> tuple[ua.NodeId, ua.NodeId]:
+    names = parse_path(written)
+    paths = {0: path_of(names[:-1]), 1: written}
+    nodes, refused = await resolve(client, paths, namespaces, OperationLimits())
+    for number in paths:
+        if number in refused:
+            raise ValueError(f"{written}: {refused[number]}")
+    return nodes[0], nodes[1]
 
 
 def arguments_of(method: Method, values: Sequence[Value]) -> list[ua.Variant]:

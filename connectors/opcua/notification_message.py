@@ -1,4 +1,4 @@
-"""Responses to Publish and Republish in bytes, taken apart down to their data changes (Part 4, 5.14.5 and 5.14.6)."""
+"""Responses to Publish and Republish (Part 4, 5.14.5 and 5.14.6) in bytes, down to their data changes and events."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from connectors.model.errors import PayloadInvalid
 from connectors.opcua.wire_types import one_tick_to_ns
 
 _DATA_CHANGE: Final = ObjectIds.DataChangeNotification_Encoding_DefaultBinary
+_EVENTS: Final = ObjectIds.EventNotificationList_Encoding_DefaultBinary
 _STATUS_CHANGE: Final = ObjectIds.StatusChangeNotification_Encoding_DefaultBinary
 _I32: Final = struct.Struct("<i")
 _I64: Final = struct.Struct("<q")
@@ -23,7 +24,7 @@ _U32: Final = struct.Struct("<I")
 
 @dataclass(slots=True)
 class Notification:
-    """One notification message: of which subscription, its number, and the bytes of its data changes.
+    """One notification message: of which subscription, its number, and the bytes of its data changes and events.
 
     ``published_ns`` is when the server has sent it, by the server's clock; ``None`` when it does not say.
     """
@@ -31,6 +32,7 @@ class Notification:
     subscription_id: int
     sequence_number: int
     data_changes: list[bytes] = field(default_factory=list)
+    events: list[bytes] = field(default_factory=list)
     status_change: int | None = None
     more: bool = False
     published_ns: int | None = None
@@ -38,7 +40,7 @@ class Notification:
 
 
 def read_publish_response(data: Buffer) -> Notification:
-    """Take a Publish response apart, down to the data changes.
+    """Take a Publish response apart, down to the data changes and events.
 
     Raises ``UaError`` for a bad service result, and any of ``DECODING_ERRORS`` when the bytes are no such response.
     """
@@ -81,6 +83,8 @@ def _read_message(raw: bytes, at: int, subscription_id: int, *, more: bool) -> N
         at += 5
         if type_id.NamespaceIndex == 0 and type_id.Identifier == _DATA_CHANGE:
             notification.data_changes.append(raw[at : at + size])
+        elif type_id.NamespaceIndex == 0 and type_id.Identifier == _EVENTS:
+            notification.events.append(raw[at : at + size])
         elif type_id.NamespaceIndex == 0 and type_id.Identifier == _STATUS_CHANGE:
             notification.status_change = _U32.unpack_from(raw, at)[0]
         at += size

@@ -16,6 +16,7 @@ from connectors.model.errors import DeviceUnavailable
 from connectors.model.samples import SampleBatch
 from connectors.opcua.binding import BoundTag
 from connectors.opcua.data_values import DECODING_ERRORS
+from connectors.opcua.events import Conditions, Events
 from connectors.opcua.notification import DataChangeDecoder
 from connectors.opcua.notification_message import Notification, read_publish_response
 from connectors.opcua.republishing import sent_again
@@ -41,13 +42,16 @@ DELAY_S_MAX: Final = 0.5
 class Publishing:
     """The publish loop of one connection."""
 
-    def __init__(self, client: Client, device: OpcUaDevice, clock: Clock, acquisition: Acquisition) -> None:
+    def __init__(
+        self, client: Client, device: OpcUaDevice, clock: Clock, acquisition: Acquisition, events: Events | None = None
+    ) -> None:
         self._client = client
         self._device = device
         self._clock = clock
         self._acquisition = acquisition
         self._decoder = DataChangeDecoder(device.tags_max)
         self._scaling = Scaling(device.tags, device.tags_max)
+        self.events = Events(Conditions()) if events is None else events
         self._acks: list[ua.SubscriptionAcknowledgement] = []
         self._in_order = asyncio.Lock()
         self._heard_s: dict[int, float] = {}  # by subscription: when its last response came
@@ -70,8 +74,11 @@ class Publishing:
         return self._decoder.overflows
 
     def bind(self, tag: BoundTag) -> None:
-        """Values of ``tag`` are expected from now on."""
-        tag.bind_to(self._decoder)
+        """Values of ``tag``, or events, are expected from now on."""
+        if tag.settings.events is not None:
+            self.events.bind(tag)
+        else:
+            tag.bind_to(self._decoder)
 
     def unbind(self, index: int) -> None:
         """Values of the tag are not expected any more: they are passed over."""
@@ -248,15 +255,19 @@ class Publishing:
         return [batch for body in bodies for batch in self._decoder.decode(body, received_ns)]
 
     async def _hand_over(self, notification: Notification, received_ns: int) -> None:
+        overflowed: list[tuple[int, int]] = []
         try:
             batches = self._decoded(notification.data_changes, received_ns)
+            if notification.events:
+                told, overflowed = self.events.decode(notification.events, received_ns)
+                batches += [] if told is None else [told]
         except DECODING_ERRORS as exc:
             raise self._unreadable(exc) from exc
-        overflowed = self._decoder.take_overflowed()
+        overflowed += self._decoder.take_overflowed()
         if overflowed:
             tags, times_ns = zip(*overflowed, strict=True)
             self._acquisition.lost(np.array(tags, np.int32), np.array(times_ns, np.int64))
-        if not notification.data_changes:
+        if not notification.data_changes and not notification.events:
             return
         ack = ua.SubscriptionAcknowledgement(
             SubscriptionId=ua.UInt32(notification.subscription_id),
@@ -270,3 +281,6 @@ class Publishing:
             self.newest = self._clock.monotonic_s(), self._clock.now_ns()
         else:
             self._acks.append(ack)
+        if self.events.is_refresh_required and self._subscriptions is not None:
+            self.events.is_refresh_required = False
+            await self._subscriptions.refresh_conditions()

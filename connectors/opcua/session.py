@@ -19,7 +19,8 @@ from connectors.model.errors import DeviceUnavailable
 from connectors.model.quality import BAD, BAD_TYPE_MISMATCH, BAD_WAITING_FOR_INITIAL_DATA, is_good
 from connectors.opcua.attributes import read_namespaces
 from connectors.opcua.binding import Binding, BoundTag
-from connectors.opcua.methods import Method, arguments_of, find_method
+from connectors.opcua.method_names import OF_CONDITIONS
+from connectors.opcua.methods import Method, arguments_of, condition_call, find_method
 from connectors.opcua.one_request import NoAnswer, judge, plain_cancellation, result_of
 from connectors.opcua.settings import OpcUaDevice
 from connectors.opcua.status import service_reason
@@ -91,22 +92,30 @@ class OpcUaSession:
         return Reading(value, quality, time_ns)
 
     async def call(self, written: str, values: Sequence[Value]) -> tuple[Value, ...]:
-        """See ``DeviceDriver``; ``written`` is ``object / method``, or the method alone where one object has it."""
+        """See ``DeviceDriver``.
+
+        ``written`` is ``object / method``, the method alone where one object has it, its browse path, or one of
+        ``OF_CONDITIONS``.
+        """
         what = f"{self._device.name}: call of {written}"
+        request = ua.CallRequest()
+        request.Parameters.MethodsToCall = [await self._method_call(written, values, what)]
+        result = await self._result_of(request, ua.CallResponse, what)
+        judge(int(result.StatusCode.value), what)
+        return tuple(shown_value(output) for output in result.OutputArguments or ())
+
+    async def _method_call(self, written: str, values: Sequence[Value], what: str) -> ua.CallMethodRequest:
+        if written in OF_CONDITIONS:
+            namespaces = await self._asked(lambda: read_namespaces(self._client), what)
+            return condition_call(written, values, namespaces)
         method = self._methods.get(written)
         if method is None:  # a server that changes its methods ends the session, or refuses the call
             namespaces = await self._asked(lambda: read_namespaces(self._client), what)
             method = await self._asked(lambda: find_method(self._client, written, namespaces), what)
             self._methods[written] = method
-        request = ua.CallRequest()
-        request.Parameters.MethodsToCall = [
-            ua.CallMethodRequest(
-                ObjectId=method.owner, MethodId=method.node, InputArguments=arguments_of(method, values)
-            )
-        ]
-        result = await self._result_of(request, ua.CallResponse, what)
-        judge(int(result.StatusCode.value), what)
-        return tuple(shown_value(output) for output in result.OutputArguments or ())
+        return ua.CallMethodRequest(
+            ObjectId=method.owner, MethodId=method.node, InputArguments=arguments_of(method, values)
+        )
 
     def _problem(self, index: int) -> tuple[str, int]:
         """Why a tag is not bound, and the quality that this gives it."""

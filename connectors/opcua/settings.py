@@ -13,6 +13,7 @@ from pydantic import Field, PrivateAttr, ValidationInfo, field_validator, model_
 from connectors.configuration.setting_types import check_port
 from connectors.model.report_by_exception import ReportRule
 from connectors.opcua.browse_rules import OpcUaBrowse
+from connectors.opcua.method_names import check_call
 from connectors.opcua.security_settings import OpcUaSecurity, Policy
 from connectors.opcua.tag_settings import QUEUE_SIZE_MAX, OpcUaTag
 from connectors.ports.settings import (
@@ -91,7 +92,7 @@ class OpcUaDevice(DeviceSettings):
     ] = True
     history: OpcUaHistory = OpcUaHistory()
     reverse_connect: Annotated[
-        bool | str | None, Field(description="Refused: the agent cannot wait for a server that connects to it")
+        str | None, Field(description="Refused: the agent cannot wait for a server that connects to it")
     ] = None
     limits: OpcUaLimits = OpcUaLimits()
     browse: Annotated[
@@ -141,10 +142,23 @@ class OpcUaDevice(DeviceSettings):
         is_polled = isinstance(tag, OpcUaTag) and tag.poll_s is not None
         return replace(rule, always=False) if is_polled else rule
 
-    @field_validator("reverse_connect")
+    @model_validator(mode="after")
+    def _calls_can_be_made(self) -> OpcUaDevice:
+        for name, command in self.commands.items():
+            for part, steps in (("steps", command.steps), ("otherwise", command.otherwise)):
+                for at, step in enumerate(steps):
+                    try:
+                        check_call("acknowledge" if step.call is None else step.call)
+                    except ValueError as exc:
+                        path = ("commands", name, part, at, "call")
+                        suggestion = "Or write acknowledge, confirm or add_comment, for an alarm."
+                        raise SettingInvalid(f"{exc}.", suggestion, path) from None
+        return self
+
+    @field_validator("reverse_connect", mode="before")
     @classmethod
     def _dials_out(cls, asked: object) -> object:
-        if asked not in (None, False):
+        if asked is not None:
             raise SettingInvalid(
                 "the agent cannot wait for a server that connects to it: the OPC UA library that it stands on does not "
                 "have that (opcua-asyncio issue 766).",

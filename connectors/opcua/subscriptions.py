@@ -16,6 +16,7 @@ from asyncua.ua.uaerrors import UaError
 from connectors.model.datatypes import DataType, is_numeric
 from connectors.model.tags import TagName
 from connectors.opcua.binding import BoundTag
+from connectors.opcua.events import event_item, refresh_conditions
 from connectors.opcua.operation_limits import OperationLimits
 from connectors.opcua.present_values import present_values
 from connectors.opcua.settings import OpcUaDevice
@@ -55,6 +56,7 @@ class Subscriptions:
         self._is_full = False  # even a new subscription has taken no item
         self._items = 0
         self._tags: dict[int, dict[int, BoundTag]] = {}  # by subscription and monitored item
+        self._of_events: int | None = None
         self.numbers: list[int] = []
         """The ids that the server gave them."""
         self.exist = asyncio.Event()
@@ -75,8 +77,11 @@ class Subscriptions:
     async def present_values(self, number: int) -> list[bytes]:
         """The values that the tags of the subscription ``number`` have now, as bodies of its notifications.
 
-        Raises what ``present_values`` raises.
+        Conditions are told anew in messages of their own. Raises what ``present_values`` raises.
         """
+        if number == self._of_events:
+            await self.refresh_conditions()
+            return []
         return await present_values(self._client, self.tags_of(number), self._limits.reads)
 
     @property
@@ -87,9 +92,10 @@ class Subscriptions:
     async def add(self, tags: Iterable[BoundTag]) -> dict[int, TagProblem]:
         """Monitor ``tags``; those that the server refuses, by index. Raises what asyncua raises."""
         groups: dict[DataType, list[BoundTag]] = {}
+        notifiers: list[BoundTag] = []
         for tag in tags:
-            groups.setdefault(tag.alike, []).append(tag)
-        problems: dict[int, TagProblem] = {}
+            (groups.setdefault(tag.alike, []) if tag.settings.events is None else notifiers).append(tag)
+        problems = await self._add_notifiers(notifiers) if notifiers else {}
         for raw, group in groups.items():
             problems.update(await self._add_alike(raw, group))
         return problems
@@ -115,6 +121,24 @@ class Subscriptions:
             self._is_full = len(self.numbers) == before or len(again) == len(left)
         self._items += len(tags) - len(found)
         return problems | found
+
+    async def refresh_conditions(self) -> None:
+        """Have the server tell all conditions that need attention. Raises what ``refresh_conditions`` raises."""
+        if self._of_events is not None:
+            await refresh_conditions(self._client, self._of_events)
+
+    async def _add_notifiers(self, tags: list[BoundTag]) -> dict[int, TagProblem]:
+        """Monitor the events of ``tags``, in a subscription of their own: conditions are told anew for a whole one."""
+        tags, beyond = self._allowed(tags)
+        problems = {tag.index: self._beyond(tag) for tag in beyond}
+        if tags:
+            if self._of_events is None:
+                self._of_events = await self._subscription()
+            found = await self._monitor(self._of_events, tags)
+            self._items += len(tags) - len(found)
+            problems |= found
+            await self.refresh_conditions()
+        return problems
 
     async def remove(self, indices: Iterable[int]) -> None:
         """Monitor these tags no more. Raises what asyncua raises when the connection is lost."""
@@ -248,6 +272,8 @@ class Subscriptions:
 
     def _item(self, tag: BoundTag, *, with_filter: bool) -> ua.MonitoredItemCreateRequest:
         settings = tag.settings
+        if settings.events is not None:
+            return event_item(tag)
         sampling_s = self._device.sampling_s if settings.sampling_s is None else settings.sampling_s
         queue_size = self._device.queue_size if settings.queue_size is None else settings.queue_size
         parameters = ua.MonitoringParameters(

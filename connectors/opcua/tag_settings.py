@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Final
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from connectors.opcua.browse_paths import is_path, parse_path
 from connectors.opcua.node_ids import parse_written
@@ -12,6 +12,21 @@ from connectors.opcua.parts import parse_part
 from connectors.ports.settings import DataTypeSetting, Duration, SettingInvalid, Settings, TagSettings
 
 QUEUE_SIZE_MAX: Final = 10_000
+_OF_VALUES: Final = {
+    "datatype": "type",
+    "sampling_s": "sampling",
+    "poll_s": "poll",
+    "scale": "scale",
+    "scaling_offset": "offset",
+    "deadband": "deadband",
+    "report_interval_s_min": "min_interval",
+    "report_interval_s_max": "max_interval",
+    "writable": "writable",
+    "unit": "unit",
+    "part": "part",
+    "enum_names": "enum_names",
+}
+"""What is said of a value, by the field: the keys in the file."""
 
 
 def check_address(at: str) -> None:
@@ -29,8 +44,20 @@ def refuse_beside_poll(settings: Settings, poll_s: float | None) -> None:
             raise SettingInvalid("it does nothing to a tag that is polled.", "Remove it, or 'poll'.", (key,))
 
 
+class OpcUaEvents(Settings):
+    """Which events of an object are read."""
+
+    severity_min: Annotated[
+        int, Field(alias="severity", ge=0, le=1000, description="Only events that are at least so severe (1 to 1000)")
+    ] = 0
+
+
+def _read_events(written: object) -> object:
+    return {} if written is True else written
+
+
 class OpcUaTag(TagSettings):
-    """One variable of the server."""
+    """One variable of the server, or the events of one of its objects."""
 
     at: Annotated[
         str,
@@ -71,6 +98,20 @@ class OpcUaTag(TagSettings):
         if self.writable is not None and (self.part or self.enum_names):
             what = "a part of a value" if self.part else "a name of an enumeration"
             raise SettingInvalid(f"{what} cannot be written.", "Remove it.", ("writable",))
+        return self
+
+    events: Annotated[
+        OpcUaEvents | None,
+        BeforeValidator(_read_events, json_schema_input_type=OpcUaEvents | bool | None),
+        Field(description="'at' is an object, and its events and conditions are read, e.g. {severity: 500}, or true"),
+    ] = None
+
+    @model_validator(mode="after")
+    def _no_value(self) -> OpcUaTag:
+        if self.events is not None:
+            for field, key in _OF_VALUES.items():
+                if field in self.model_fields_set:
+                    raise SettingInvalid("events have no value for which it could hold.", "Remove it.", (key,))
         return self
 
     @model_validator(mode="after")

@@ -2,7 +2,7 @@
 //
 // The first line is the server's options (see ``start``). Then each line is {"do": NAME, …}; the answer is {"ok": …} or
 // {"error": SENTENCE}. What each command takes is said where it stands: commands on nodes in nodes.js, on what goes over
-// the wire in wire.js, on certificates here. It ends when its standard input does, so that it never outlives its test.
+// the wire in wire.js, on alarms in alarms.js, on certificates here. It ends when its standard input does, so that it never outlives its test.
 "use strict";
 
 const path = require("node:path");
@@ -13,6 +13,7 @@ const answer = process.stdout.write.bind(process.stdout);
 process.stdout.write = process.stderr.write.bind(process.stderr);
 
 const opcua = require("node-opcua");
+const { alarmCommands } = require("./alarms.js");
 const { nodeCommands } = require("./nodes.js");
 const { wireCommands, countRequests } = require("./wire.js");
 
@@ -80,7 +81,7 @@ async function main() {
     try {
         const running = await start(JSON.parse(first.value));
         countRequests(running);
-        commands = { ...nodeCommands(running), ...wireCommands(running), ...certificateCommands(running) };
+        commands = { ...nodeCommands(running), ...wireCommands(running), ...certificateCommands(running), ...alarmCommands(running) };
         answer(`${JSON.stringify({ ok: running.space.getNamespaceArray().map((each) => each.namespaceUri) })}\n`);
     } catch (error) {
         answer(`${JSON.stringify({ error: String(error.stack ?? error) })}\n`);
