@@ -62,7 +62,7 @@ def is_shaped(tag: OpcUaTag, value: ua.DataValue) -> bool:
 async def find_shapes(client: Client, tags: Sequence[Unshaped], limits: OperationLimits) -> FoundShapes:
     """What the values of ``tags`` are. Raises what asyncua raises when the connection is lost."""
     types = DataTypes()
-    encodings = {encoding for each in tags for encoding in _encodings(_plain(each.value))}
+    encodings = {encoding for each in tags for encoding in encodings_in(_plain(each.value))}
     declared = {each.declared for each in tags if each.declared is not None}
     await types.learn(client, declared, sorted(encodings, key=str), limits)
     found = FoundShapes()
@@ -121,10 +121,11 @@ def _rank(value: Any) -> int:
     return rank
 
 
-def _encodings(value: Any) -> Iterator[ua.NodeId]:
+def encodings_in(value: Any) -> Iterator[ua.NodeId]:
+    """The encodings of the structures in a value that asyncua does not know."""
     if isinstance(value, list):
         for each in value:
-            yield from _encodings(each)
+            yield from encodings_in(each)
     elif type(value) is ua.ExtensionObject and value.Body is not None:
         yield value.TypeId
 

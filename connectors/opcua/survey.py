@@ -16,13 +16,17 @@ from connectors.opcua.addresses import resolve, written_node_id
 from connectors.opcua.attributes import read_attributes, read_namespaces
 from connectors.opcua.browse_rules import OpcUaBrowse
 from connectors.opcua.browsing import BrowseRefused, FoundVariable, Walk, variables_below
+from connectors.opcua.data_values import DECODING_ERRORS
 from connectors.opcua.globs import Globs
 from connectors.opcua.opening import opened
 from connectors.opcua.operation_limits import OperationLimits, read_limits
 from connectors.opcua.settings import OpcUaDevice
+from connectors.opcua.shape_finding import encodings_in
 from connectors.opcua.status import status_name, tag_reason
+from connectors.opcua.structure_reading import DataTypes
+from connectors.opcua.structures import json_ready
 from connectors.opcua.values import shown_value
-from connectors.opcua.wire_types import WIRE_TYPES
+from connectors.opcua.wire_types import WIRE_TYPES, json_text
 from connectors.ports.survey import Survey, SurveyedVariable
 
 UNITS: Final = "EngineeringUnits"
@@ -90,6 +94,9 @@ async def _read(
     kinds = await _type_names(client, attributes[1::size], limits)
     names = [rule.tag_name(each.placeholders()) for each in found]
     often = Counter(name.lower() for name in names)
+    types = DataTypes()
+    structures = {encoding for value in attributes[::size] for encoding in encodings_in(_plain(value))}
+    await types.learn(client, (), sorted(structures, key=str), limits)
     variables: list[SurveyedVariable] = []
     for index, each in enumerate(found):
         value, datatype, rank, access, about = attributes[index * size : (index + 1) * size]
@@ -101,7 +108,7 @@ async def _read(
                 name,
                 written_node_id(each.node, namespaces),
                 _type(value, _node(datatype), rank, kinds),
-                None if value.Value is None or value.Value.Value is None else shown_value(value.Value),
+                _shown(value, types),
                 texts.get(units[each.names], "") if each.names in units else "",
                 _text(about),
                 bool((_plain(access) or 0) & _WRITE),
@@ -148,6 +155,19 @@ def _type(value: ua.DataValue, datatype: ua.NodeId | None, rank: ua.DataValue, k
 def _built_in(datatype: ua.NodeId) -> int | None:
     number = datatype.Identifier if datatype.NamespaceIndex == 0 else None
     return number if isinstance(number, int) and number in WIRE_TYPES else None
+
+
+def _shown(value: ua.DataValue, types: DataTypes) -> Any:
+    """The value for a person: a structure is JSON, as far as the server describes it."""
+    variant = value.Value
+    if variant is None or variant.Value is None:
+        return None
+    if variant.VariantType != ua.VariantType.ExtensionObject:
+        return shown_value(variant)
+    try:
+        return json_text(json_ready(types.structures.tree(variant.Value), has_names=True))
+    except (TypeError, *DECODING_ERRORS):
+        return "a structure that the server does not describe"
 
 
 def _plain(value: ua.DataValue) -> Any:

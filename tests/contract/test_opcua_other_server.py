@@ -94,3 +94,25 @@ async def test_however_a_session_ends_it_is_noticed_and_made_anew(
     node_opcua.set(node, "Double", 2.0)
     async with acquiring(working, recorder) as task:
         await until(lambda: recorder.last() == {0: 2.0}, task)
+
+
+async def test_a_deadband_that_the_server_refuses_for_a_node_costs_it_nothing_else(node_opcua: NodeOpcUaServer) -> None:
+    node_opcua.add("ns=2;s=any.kind", "Double", 1.0, datatype="i=24")
+    node_opcua.add("ns=2;s=number", "Double", 1.0)
+    tags: list[dict[str, Any] | str] = [
+        {"at": "ns=2;s=any.kind", "deadband": 5},
+        {"at": "ns=2;s=number", "deadband": 5},
+        {"at": "ns=2;s=number", "deadband": "5%"},
+    ]
+    recorder = Recorder()
+    async with acquiring(driver(node_opcua.endpoint, tags), recorder) as task:
+        await until(lambda: recorder.last() == {0: 1.0, 1: 1.0, 2: 1.0}, task)
+        for value in (2.0, 10.0):
+            node_opcua.set("ns=2;s=any.kind", "Double", value)
+            node_opcua.set("ns=2;s=number", "Double", value)
+            await until(lambda value=value: (recorder.last()[0], recorder.last()[2]) == (value, value), task)
+        await until(lambda: recorder.last()[1] == 10.0, task)
+    assert recorder.onlines[-1][1] == []
+    assert [value for value, _ in recorder.of(0)] == [1.0, 2.0, 10.0], "the agent keeps this deadband itself"
+    assert [value for value, _ in recorder.of(1)] == [1.0, 10.0], "the server keeps this one"
+    assert [value for value, _ in recorder.of(2)] == [1.0, 2.0, 10.0], "per cent are those of the last value reported"

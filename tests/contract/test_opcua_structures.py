@@ -9,7 +9,9 @@ import pytest
 
 from connectors.model.datatypes import DataType
 from connectors.model.quality import BAD, BAD_SENSOR_FAILURE, GOOD
-from tests.contract.opcua_acquisition import Recorder, acquiring, driver, until
+from connectors.opcua.browse_rules import OpcUaBrowse
+from connectors.opcua.survey import survey
+from tests.contract.opcua_acquisition import Recorder, acquiring, device, driver, until
 from tests.servers.node_opcua import NodeOpcUaServer
 
 POSITION, STATE, RECIPE, REPORT, MEASURE = (f"ns=1;i={number}" for number in (3001, 3010, 3020, 3030, 3040))
@@ -162,3 +164,19 @@ async def test_a_part_that_is_not_there_is_told_with_what_is_and_costs_no_other(
     assert "has no field 'Nmae'; it has Name, Temperatures, Origin, Corners, State, Passes" in said["t0"]
     assert said["t2"] == "there is [0] in 'part', and that is no array"
     assert "the server has no such node" in said["t3"]
+
+
+async def test_who_browses_sees_structures_as_they_are(node_opcua: NodeOpcUaServer, ids: dict[str, str]) -> None:
+    node_opcua.object("ns=2;s=Browsed")
+    more = {"under": "ns=2;s=Browsed", "datatype": ids[RECIPE]}
+    node_opcua.add("ns=2;s=Browsed.Recipe", "ExtensionObject", structure(ids, recipe()), **more)
+    node_opcua.add("ns=2;s=Browsed.Level", "Double", 5.0, under="ns=2;s=Browsed", range=[0, 10], unit="mm")
+    rule = OpcUaBrowse.model_validate({"under": "ns=2;s=Browsed", "properties": True})
+    found = await survey(device(node_opcua.endpoint, ["any"]), rule)
+    variables = {each.name: each for each in found.variables}
+    assert json.loads(str(variables["Recipe"].value)) == {
+        "Name": "A7", "Temperatures": [180.5, 190.0], "Origin": {"X": 1.0, "Y": 2.0},
+        "Corners": [{"X": 0.0, "Y": 0.5}, {"X": 10.0, "Y": 10.5}], "State": "Running", "Passes": 3,
+    }  # fmt: skip
+    assert (variables["Recipe"].type, variables["Level"].unit) == ("Recipe", "mm")
+    assert json.loads(str(variables["Level/EURange"].value)) == {"Low": 0.0, "High": 10.0}
