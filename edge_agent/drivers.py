@@ -1,4 +1,4 @@
-"""The drivers that come with the agent.
+"""The drivers that come with the agent, and those of packages of others.
 
 Only their settings are imported with this module, so that checking a configuration needs no protocol library.
 """
@@ -19,11 +19,20 @@ from connectors.ports.device import Acquisition, DeviceDriver, Reading, Value
 from connectors.ports.settings import DriverType
 from connectors.ports.survey import Survey
 from connectors.ports.unit_scan import ScanFindings, ScanLimits
+from edge_agent.config.known_drivers import KnownDrivers, with_installed
 
 if TYPE_CHECKING:
     from connectors.modbus.buses import ModbusBuses
 
-__all__ = ["LoadedLater", "OpcUaBrowse", "OpcUaDevice", "built_in_drivers", "scan_modbus", "survey_opcua"]
+__all__ = [
+    "LoadedLater",
+    "OpcUaBrowse",
+    "OpcUaDevice",
+    "built_in_drivers",
+    "known_drivers",
+    "scan_modbus",
+    "survey_opcua",
+]
 
 
 class LoadedLater:
@@ -123,3 +132,8 @@ def built_in_drivers() -> Mapping[str, DriverType]:
             "opcua": DriverType(OpcUaDevice, _opcua, acts_on=frozenset({"deadband"})),
         }
     )
+
+
+def known_drivers() -> KnownDrivers:
+    """The drivers that come with the agent, and those of packages that are installed beside it."""
+    return with_installed(built_in_drivers())

@@ -79,10 +79,10 @@ def run(config: ConfigOption = DEFAULT_CONFIG) -> None:
     from edge_agent.config.device_files import DeviceFiles
     from edge_agent.config.in_use import ConfigInUse
     from edge_agent.config.starting import load_for_start
-    from edge_agent.drivers import built_in_drivers
+    from edge_agent.drivers import known_drivers
     from edge_agent.lives import run_agent
 
-    drivers = built_in_drivers()
+    drivers = known_drivers()
     try:
         loaded, notes = load_for_start(config, drivers, is_held)
         settings = loaded.config
@@ -138,9 +138,9 @@ def check(
     gc.disable()  # half of the time of ten thousand tags, none of which is garbage before the end
     from connectors.configuration.setting_names import counted
     from edge_agent.config.load import load_config
-    from edge_agent.drivers import built_in_drivers
+    from edge_agent.drivers import known_drivers
 
-    drivers = built_in_drivers()
+    drivers = known_drivers()
     try:
         settings = load_config(config, drivers, files_checked=True)
     except ConfigInvalid as exc:
@@ -224,6 +224,7 @@ def whole_app() -> typer.Typer:
         buffer,
         device_files,
         doctor,
+        drivers,
         enrol,
         following,
         init,
@@ -248,6 +249,7 @@ def whole_app() -> typer.Typer:
     app.command()(scan.scan)
     app.command()(init.init)
     app.command()(init.schema)
+    app.command()(drivers.drivers)
     app.command()(enrol.enrol)
     app.command()(releases.releases)
     app.command()(reload.reload)

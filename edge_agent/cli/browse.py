@@ -140,10 +140,10 @@ def _placed(device: OpcUaDevice, config: Path) -> OpcUaDevice:
 
 def _named_device(place: str, config: Path) -> OpcUaDevice:
     from edge_agent.config.load import load_config
-    from edge_agent.drivers import OpcUaDevice, built_in_drivers
+    from edge_agent.drivers import OpcUaDevice, known_drivers
 
     try:
-        settings = load_config(config, built_in_drivers())
+        settings = load_config(config, known_drivers())
     except ConfigInvalid as exc:
         print_problems(exc)
         raise typer.Exit(EXIT_PROBLEM) from exc

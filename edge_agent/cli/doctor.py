@@ -90,10 +90,10 @@ def _settings(config: Path) -> tuple[AgentConfig | None, list[Finding]]:
     from connectors.model.errors import ConfigInvalid
     from edge_agent.cli.findings import Finding
     from edge_agent.config.load import load_config
-    from edge_agent.drivers import built_in_drivers
+    from edge_agent.drivers import known_drivers
 
     try:
-        settings = load_config(config, built_in_drivers(), files_checked=True)
+        settings = load_config(config, known_drivers(), files_checked=True)
     except ConfigInvalid as exc:
         shown = [Finding("config", "wrong", str(problem)) for problem in exc.problems[:PROBLEMS_SHOWN_MAX]]
         more = len(exc.problems) - len(shown)

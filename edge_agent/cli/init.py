@@ -109,9 +109,9 @@ def _write(path: Path, text: str) -> None:
     """Check ``text``, then write it and the schema; what is wrong ends the command, and leaves nothing."""
     from edge_agent.config.load import load_config
     from edge_agent.config.schema import schema_text
-    from edge_agent.drivers import built_in_drivers
+    from edge_agent.drivers import known_drivers
 
-    drivers, draft = built_in_drivers(), path.with_name(f".{path.name}.draft")
+    drivers, draft = known_drivers(), path.with_name(f".{path.name}.draft")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         draft.write_text(text, encoding="utf-8")
@@ -133,9 +133,9 @@ def schema(
 ) -> None:
     """Write the JSON Schema of the configuration, by which editors complete keys and mark mistakes."""
     from edge_agent.config.schema import schema_text
-    from edge_agent.drivers import built_in_drivers
+    from edge_agent.drivers import known_drivers
 
-    text = schema_text(built_in_drivers())
+    text = schema_text(known_drivers())
     if path is None:
         typer.echo(text, nl=False)
         return

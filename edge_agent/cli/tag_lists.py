@@ -34,7 +34,7 @@ def export_tags(
 ) -> None:
     """Write the tags of the configuration to a table, one column a setting, as templates and defaults make them."""
     from edge_agent.config.load import load_entries
-    from edge_agent.drivers import built_in_drivers
+    from edge_agent.drivers import known_drivers
     from edge_agent.tag_lists.own_columns import own_table
     from edge_agent.tag_lists.tables import write_table
 
@@ -43,7 +43,7 @@ def export_tags(
     if path.exists() and not force:
         fail(f"{path} is there already; --force replaces it", EXIT_PROBLEM)
     try:
-        entries = load_entries(config, built_in_drivers())
+        entries = load_entries(config, known_drivers())
     except ConfigInvalid as exc:
         print_problems(exc)
         raise typer.Exit(EXIT_PROBLEM) from exc
@@ -110,10 +110,10 @@ def _known(like: Path | None) -> dict[str, dict[str, Any]]:
     if like is None:
         return {}
     from edge_agent.config.load import load_entries
-    from edge_agent.drivers import built_in_drivers
+    from edge_agent.drivers import known_drivers
 
     try:
-        entries = load_entries(like, built_in_drivers())
+        entries = load_entries(like, known_drivers())
     except ConfigInvalid as exc:
         print_problems(exc)
         raise typer.Exit(EXIT_PROBLEM) from exc
@@ -131,14 +131,14 @@ def _devices(
     found: Imported, device: str, endpoint: str, driver: str, known: dict[str, dict[str, Any]]
 ) -> list[tuple[dict[str, Any], list[Row]]]:
     """The devices with their tags; rows that are none go to what is refused."""
-    from edge_agent.drivers import built_in_drivers
+    from edge_agent.drivers import known_drivers
     from edge_agent.tag_lists.device_entries import checked, device_problems
 
     rows: dict[str, list[Row]] = {}
     for row in found.rows:
         rows.setdefault(row.device or device, []).append(row)
     made: list[tuple[dict[str, Any], list[Row]]] = []
-    drivers = built_in_drivers()
+    drivers = known_drivers()
     for name, own in rows.items():
         entry = known.get(name)
         if entry is None:

@@ -26,6 +26,7 @@ from connectors.sparkplug.topics import id_problem
 from edge_agent.config.conditions import condition_problems, note_tags
 from edge_agent.config.expansion import Expansion
 from edge_agent.config.inclusion import Inclusion
+from edge_agent.config.known_drivers import KnownDrivers
 from edge_agent.config.layers import ExpandedDocument
 from edge_agent.config.models import AgentConfig
 from edge_agent.config.widening import Secrets, secrets_of
@@ -226,8 +227,13 @@ class _Loading:
             return None
         if named in self.drivers:
             return named
+        if isinstance(self.drivers, KnownDrivers) and (problem := self.drivers.problems.get(named)):
+            message = f"{called(document, path)}: {problem}."
+            self.problems.append(problem_at(document, (*path, "driver"), message, "See 'edge-agent drivers'."))
+            return None
         meant = nearest(named, self.drivers)
-        suggestion = f"It can be {known}." if meant is None else f"Did you mean {meant!r}? It can be {known}."
+        other = f"It can be {known}; any other has to be installed first, as a package."
+        suggestion = other if meant is None else f"Did you mean {meant!r}? It can be {known}."
         message = f"there is no driver {shown(named)} for {called(document, path)}."
         self.problems.append(problem_at(document, (*path, "driver"), message, suggestion))
         return meant

@@ -49,7 +49,10 @@ CASES: dict[str, Case] = {
     ),
     "unknown driver, unlike any other": (
         OVEN.replace("driver: modbus", "driver: s7") % TAG,
-        ["4:26: there is no driver 's7' for device 'oven'. It can be 'modbus' or 'opcua'."],
+        [
+            "4:26: there is no driver 's7' for device 'oven'. It can be 'modbus' or 'opcua'; any other has to be "
+            "installed first, as a package."
+        ],
     ),
     "a driver that is no text": (
         OVEN.replace("driver: modbus", "driver: 7") % TAG,
