@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
@@ -48,6 +48,26 @@ def why_unwritable(table: Table, register_count: int) -> str:
     return ""
 
 
+def _read_texts(texts: Any) -> Any:
+    """``texts`` by numbers: keys of a file are texts themselves."""
+    if not isinstance(texts, dict):
+        return texts
+    return {_read_number(key): text for key, text in texts.items()}
+
+
+def _read_number(key: Any) -> Any:
+    if not isinstance(key, str):
+        return key
+    if key.strip().lower() in ("false", "true"):
+        return int(key.strip().lower() == "true")
+    try:
+        return int(key, 0)
+    except ValueError:
+        raise SettingInvalid(
+            f"{key!r} is no whole number.", "Write {number: text}, such as {0: stopped, 1: running}."
+        ) from None
+
+
 class ModbusTag(TagSettings):
     """One value of the unit."""
 
@@ -82,6 +102,7 @@ class ModbusTag(TagSettings):
     length: Annotated[int, Field(ge=1, le=STRING_REGISTERS_MAX * 2, description="Bytes of a string")] = 2
     texts: Annotated[
         dict[int, str] | None,
+        BeforeValidator(_read_texts),
         Field(
             alias="enum",
             min_length=1,

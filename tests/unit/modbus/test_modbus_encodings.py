@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,10 @@ from connectors.modbus.decode import DecodePlan
 from connectors.modbus.encode import encoded_bit, encoded_registers
 from connectors.modbus.plan import PlannedTag, coalesce, planned_tags
 from connectors.modbus.settings import ModbusDevice
+from connectors.model.errors import ConfigInvalid
 from connectors.model.quality import BAD_DECODING_ERROR, BAD_DEVICE_FAILURE, GOOD, UNCERTAIN
+from edge_agent.config.load import load_config
+from edge_agent.drivers import built_in_drivers
 
 EIGHT_LETTERS = [
     "ABCDEFGH", "BADCFEHG", "CDABGHEF", "DCBAHGFE", "EFGHABCD", "FEHGBADC", "GHEFCDAB", "HGFEDCBA",
@@ -158,3 +162,41 @@ def test_a_number_with_more_digits_than_there_is_room_for_is_not_written() -> No
 def test_a_meaning_that_the_registers_cannot_have_is_refused(tag: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         planned(tag)
+
+
+FILE = """
+agent: {group: a, name: b}
+uplink: {brokers: [mqtts://b]}
+devices:
+  - name: meter
+    driver: modbus
+    endpoint: tcp://meter
+    base: 1
+    order: word-swap
+    write_function: 23
+    tags:
+      - {name: power, at: 40101, type: float, order: CDAB}
+      - {name: energy, at: holding 101, type: uint64}
+      - {name: door, at: "40205.10", enum: {0: open, 1: closed}}
+      - {name: count, at: 40300, type: uint32, encoding: bcd}
+      - {name: state, at: 40400, enum: {0: off, 0x10: "on", -1: fault}, type: int16}
+"""
+
+
+def test_all_of_it_can_be_written_in_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "agent.yaml"
+    path.write_text(FILE)
+    (meter,) = load_config(path, built_in_drivers()).devices
+    assert isinstance(meter, ModbusDevice)
+    power, energy, door, count, state = planned_tags(meter)
+    assert (power.address, power.order, energy.address, energy.order) == (100, "CDAB", 100, "CDAB")
+    assert (door.address, door.bit, door.texts) == (204, 10, {0: "open", 1: "closed"})
+    assert (count.address, count.is_bcd) == (299, True)
+    assert state.texts == {0: "off", 16: "on", -1: "fault"}
+
+
+def test_a_text_for_what_is_no_number_is_refused_in_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "agent.yaml"
+    path.write_text(FILE.replace("0x10", "ten"))
+    with pytest.raises(ConfigInvalid, match=r"agent\.yaml:16:\d+: 'enum' of tag 'state': 'ten' is no whole number"):
+        load_config(path, built_in_drivers())
