@@ -81,7 +81,7 @@ def facts_of(config: AgentConfig, clock: Clock) -> AgentFacts:
         endpoints={device.name: (device.driver, _endpoint(device)) for device in config.devices},
         certificates=CertificatePlaces(
             folder=config.agent.data_dir / TRUST_FOLDER,
-            endpoints=tuple(_endpoint(device) for device in config.devices),
+            endpoints=tuple(place for device in config.devices for place in device.endpoints),
             files=_certificate_files(config),
         ),
     )

@@ -21,6 +21,7 @@ from connectors.opcua.opening import keep_secure
 from connectors.opcua.operation_limits import OperationLimits
 from connectors.opcua.polling import Polling
 from connectors.opcua.publishing import Publishing
+from connectors.opcua.redundancy import watch_service_level
 from connectors.opcua.server_state import watch_state
 from connectors.opcua.session import OpcUaSession
 from connectors.opcua.settings import OpcUaDevice
@@ -83,6 +84,9 @@ class OpcUaConnection:
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(watch_state(self._client, self._device), name=f"{name} state")
+                if self._device.backup:
+                    level = watch_service_level(self._client, self._device)
+                    tasks.create_task(level, name=f"{name} service level")
                 tasks.create_task(self.session.watch(), name=f"{name} answers")
                 tasks.create_task(self.publishing.run(self.subscriptions), name=f"{name} publishing")
                 tasks.create_task(self._polling.run(), name=f"{name} polling")

@@ -11,10 +11,10 @@ from connectors.model.errors import DeviceUnavailable
 from connectors.opcua.connection import OpcUaConnection
 from connectors.opcua.events import Conditions
 from connectors.opcua.known_tags import KnownTags
-from connectors.opcua.opening import opened, unavailable
+from connectors.opcua.opening import unavailable
 from connectors.opcua.operation_limits import read_limits
 from connectors.opcua.publishing import Publishing
-from connectors.opcua.server_state import check_state
+from connectors.opcua.redundancy import Redundancy
 from connectors.opcua.session import OpcUaSession
 from connectors.opcua.settings import OpcUaDevice
 from connectors.opcua.status import loss_reason
@@ -27,6 +27,7 @@ class OpcUaDriver:
 
     def __init__(self, settings: OpcUaDevice, clock: Clock) -> None:
         self._device = settings
+        self._servers = Redundancy(settings)
         self._tags = KnownTags(settings.tags, settings.tags_max, len(settings.derived))
         self._clock = clock
         self._conditions = Conditions()
@@ -55,14 +56,16 @@ class OpcUaDriver:
 
     async def acquire(self, acquisition: Acquisition) -> None:
         """See ``DeviceDriver``."""
-        async with opened(self._device) as client:
+        async with self._servers.opened() as (client, device):
+            if device.backup:
+                acquisition.reached(device.endpoint)
             try:
-                await self._subscribe_and_publish(client, acquisition)
+                await self._subscribe_and_publish(client, device, acquisition)
             except* (TimeoutError, UaError, OSError, DeviceUnavailable) as group:
                 said, _others = group.split(DeviceUnavailable)  # who noticed it first may not be the first in the group
                 if said is not None:
                     raise _first(said) from group
-                raise unavailable(self._device, loss_reason, _first(group)) from group
+                raise unavailable(device, loss_reason, _first(group)) from group
             finally:
                 self._session = None
 
@@ -88,12 +91,9 @@ class OpcUaDriver:
             raise DeviceUnavailable(f"{self._device.name}: there is no session with the server")
         return self._session
 
-    async def _subscribe_and_publish(self, client: Client, acquisition: Acquisition) -> None:
-        await check_state(client, self._device, self._device.timeout_s)
-        limits = await read_limits(client, self._device.limits)
-        connection = OpcUaConnection(
-            client, self._device, self._tags, self._clock, acquisition, limits, self._conditions
-        )
+    async def _subscribe_and_publish(self, client: Client, device: OpcUaDevice, acquisition: Acquisition) -> None:
+        limits = await read_limits(client, device.limits)
+        connection = OpcUaConnection(client, device, self._tags, self._clock, acquisition, limits, self._conditions)
         self._lag_s = lambda: connection.lag_s_max
         before = self.counts()
         self._overflows_before, self._messages_lost_before = before["queue_overflows"], before["messages_lost"]

@@ -74,6 +74,10 @@ class OpcUaDevice(DeviceSettings):
     ] = False
     security: OpcUaSecurity = OpcUaSecurity()
     endpoint: Annotated[str, Field(description="opc.tcp://host:port/path")]
+    backup: Annotated[
+        tuple[str, ...],
+        Field(max_length=10, description="Endpoints of servers with the same variables, asked when this one is lost"),
+    ] = ()
     publishing_s: Annotated[
         Duration, Field(alias="publishing", gt=0, description="How often the server sends what has changed")
     ] = 0.1
@@ -166,6 +170,16 @@ class OpcUaDevice(DeviceSettings):
             )
         return asked
 
+    @field_validator("backup")
+    @classmethod
+    def _others(cls, backup: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        known = [info.data.get("endpoint"), *backup]
+        for endpoint in backup:
+            cls._opc_tcp(endpoint)
+            if known.count(endpoint) > 1:
+                raise SettingInvalid(f"{endpoint!r} stands there twice.", "Name each server once.")
+        return backup
+
     @field_validator("endpoint")
     @classmethod
     def _opc_tcp(cls, endpoint: str) -> str:
@@ -194,6 +208,15 @@ class OpcUaDevice(DeviceSettings):
                     "Remove one of the two, or name a 'policy' under 'security'.",
                 )
         return endpoint
+
+    @property
+    def endpoints(self) -> tuple[str, ...]:
+        """Of all servers that have its variables, in the order in which they are asked."""
+        return (self.endpoint, *self.backup)
+
+    def at(self, endpoint: str) -> OpcUaDevice:
+        """These settings for the server at ``endpoint``."""
+        return self if endpoint == self.endpoint else self.model_copy(update={"endpoint": endpoint})
 
     @property
     def policy(self) -> Policy | None:

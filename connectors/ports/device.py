@@ -82,6 +82,10 @@ class Acquisition(Protocol):
         """
         ...
 
+    def reached(self, place: str) -> None:
+        """The device is reached at ``place``, for a driver that knows several; called before ``online``."""
+        ...
+
     async def online(self, types: Sequence[TagType], problems: Sequence[TagProblem]) -> None:
         """The device is connected and these tags are known with their types; the others have a problem.
 

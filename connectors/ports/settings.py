@@ -291,6 +291,11 @@ class DeviceSettings(Settings):
         """What makes the connection less secure than it could be, a sentence each, equal while nothing has changed."""
         return frozenset({"it is neither signed nor encrypted"} if self.is_insecure else ())
 
+    @property
+    def endpoints(self) -> tuple[str, ...]:
+        """Where the device can be reached, as the file says it."""
+        return (str(getattr(self, "endpoint", "")),)
+
     def placed(self, place: AgentPlace) -> DeviceSettings:
         """These settings, for a device of the agent at ``place``: where its driver keeps what is its own."""
         del place

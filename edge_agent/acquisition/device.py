@@ -29,7 +29,7 @@ from edge_agent.acquisition.missing_samples import MissingSamples
 from edge_agent.acquisition.parting import last_words, parted
 from edge_agent.acquisition.reporting import Reporting
 from edge_agent.acquisition.restoring import Restoring
-from edge_agent.acquisition.told_problems import tell_new_problems
+from edge_agent.acquisition.told_problems import tell_new_problems, tell_place
 from edge_agent.acquisition.waiting import Waiting
 from edge_agent.buffer.feed import Feed
 from edge_agent.buffer.rows import GapReason
@@ -71,6 +71,7 @@ class DeviceAcquisition(MissingSamples):
         self.online_since_ns: int | None = None
         self.online_since_s = 0.0
         self.offline_reason = "not connected yet"
+        self.place = ""  # where it was reached last, of several
         self._has_ended = False
         self.definition: DeviceDefinition | None = None
         self.samples = 0
@@ -258,6 +259,11 @@ class DeviceAcquisition(MissingSamples):
         self.problems = tuple(problems)
         emit(TagsBound(self.name, len(problems)))
         self._listener.device_online(definition)
+
+    def reached(self, place: str) -> None:
+        """See ``Acquisition``."""
+        tell_place(self.name, self.place, place)
+        self.place = place
 
     async def put(self, batch: SampleBatch, committed: Callable[[], None] | None = None) -> None:
         """See ``Acquisition``."""

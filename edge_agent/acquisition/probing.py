@@ -136,6 +136,9 @@ class _Looking:
     async def restore(self, batch: SampleBatch) -> None:
         """See ``Acquisition``."""
 
+    def reached(self, place: str) -> None:
+        """See ``Acquisition``."""
+
     async def restored(self, unfilled: Sequence[Unfilled] | None) -> None:
         """See ``Acquisition``."""
 

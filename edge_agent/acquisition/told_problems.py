@@ -8,7 +8,7 @@ from typing import Final
 from connectors.model.tags import DeviceName
 from connectors.observability.events import emit
 from connectors.ports.device import TagProblem
-from edge_agent.observability.device_events import TagRefused
+from edge_agent.observability.device_events import DeviceReached, TagRefused
 
 PROBLEMS_LOGGED_MAX: Final = 20
 
@@ -22,3 +22,9 @@ def tell_new_problems(device: DeviceName, before: Sequence[TagProblem], problems
     if len(fresh) > PROBLEMS_LOGGED_MAX:
         more = f"{len(fresh) - PROBLEMS_LOGGED_MAX} more tags have a problem; `edge-agent tags` lists them"
         emit(TagRefused(device, "…", more))
+
+
+def tell_place(device: str, before: str, place: str) -> None:
+    """Say at which of its servers a device is reached, when it is another than before."""
+    if place != before:
+        emit(DeviceReached(device, place))

@@ -85,6 +85,9 @@ def device_lines(device: dict[str, Any]) -> Iterator[RenderableType]:
         own = device["reason"].startswith(f"{name}: ")
         yield Sentence("" if own else f"{name}: ", device["reason"], "red", indent=2)
         return
+    reached = device.get("reached_at", "")
+    if reached and reached != device["endpoint"]:
+        yield Sentence(f"{name}: ", f"reached at {reached}, instead of {device['endpoint']}", "yellow", indent=2)
     if device["unborn"]:
         yield Sentence(f"{name}: ", f"NOTHING OF IT IS SENT: {device['unborn']}", "bold red", indent=2)
     problems = device["problems"]

@@ -17,6 +17,8 @@ WORDS: Final = {
     "fault": "a defect in {task}, which is started again: {error}",
     "device_connected": "{device} is connected: {tags} tag(s) known, {problems} with a problem",
     "device_lost": "{device} is away, next attempt in {retry_s} s: {reason}",
+    "device_reached": "{device} is reached at {endpoint}",
+    "certificate_ending": "{reason}",
     "tag_refused": "{device}/{tag} gives no values: {reason}",
     "clock_set": "the clock of this box was set by {seconds} s",
     "outbox_blocked": "THE DISK TAKES NOTHING, {samples_waiting} sample(s) wait in memory: {reason}",

@@ -213,6 +213,7 @@ class AgentView:
             "device": device.name,
             "driver": driver,
             "endpoint": endpoint,
+            "reached_at": device.place if device.is_online else "",
             "online": device.is_online,
             "online_since_ns": device.online_since_ns,
             "online_s": round(now_s - device.online_since_s, 1) if device.is_online else None,

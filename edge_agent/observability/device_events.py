@@ -35,6 +35,14 @@ class DeviceConnected(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class DeviceReached(Event):
+    """A device that has several servers is reached at this one."""
+
+    device: str
+    endpoint: str
+
+
+@dataclass(frozen=True, slots=True)
 class DeviceLost(Event):
     """A device cannot be reached; the next attempt comes after ``retry_s``."""
 

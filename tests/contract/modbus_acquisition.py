@@ -34,6 +34,7 @@ class Recorder:
         self.late: list[tuple[set[int], int, int, str]] = []
         self.unsent: list[tuple[set[int], int, int, str]] = []
         self.found: list[FoundTag] = []
+        self.places: list[str] = []
         self.missed: Missing | None = None
         self.history: list[tuple[int, int, Any, int]] = []
         self.unfilled: list[Sequence[Unfilled] | None] = []
@@ -65,6 +66,9 @@ class Recorder:
 
     async def restore(self, batch: SampleBatch) -> None:
         self.history += batch.rows()
+
+    def reached(self, place: str) -> None:
+        self.places.append(place)
 
     async def restored(self, unfilled: Sequence[Unfilled] | None) -> None:
         self.unfilled.append(unfilled)

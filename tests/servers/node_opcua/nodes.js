@@ -159,6 +159,11 @@ function nodeCommands({ space }) {
         },
         // The browse name of a node; null where there is none.
         browse_name: ({ node }) => space.findNode(node)?.browseName.name ?? null,
+        // What the server says of its fitness (ServiceLevel); 255 at the start.
+        service_level: ({ level }) => {
+            const get = () => new Variant({ dataType: DataType.Byte, value: level });
+            find("i=2267").bindVariable({ get }, true);
+        },
         remove: ({ node }) => space.deleteNode(opcua.resolveNodeId(node)),
         // A reference from one node to another, of a type such as "Organizes".
         reference: ({ from, to, type }) => void find(from).addReference({ referenceType: type, nodeId: find(to).nodeId }),

@@ -210,3 +210,9 @@ def test_certificates_that_end_soon_are_said_and_others_are_not() -> None:
     shown = screen(document, 120)
     assert "expiry   the agent's own certificate ends in 9 days\n" in shown
     assert shown.count("expiry") == 1
+
+
+def test_a_device_that_is_reached_at_another_of_its_servers_says_so() -> None:
+    reached = device("press", "opcua", reached_at="opc.tcp://b", endpoint="opc.tcp://a")
+    assert "press: reached at opc.tcp://b, instead of opc.tcp://a" in screen(status(reached))
+    assert "reached" not in screen(status(device("press", "opcua", reached_at="opc.tcp://a", endpoint="opc.tcp://a")))

@@ -112,3 +112,12 @@ def test_what_weakens_a_session_is_known_so_that_a_file_of_the_cloud_cannot_brin
     (found,) = after.weaknesses - before.weaknesses
     assert weaker in found
     assert device({}, insecure=True).weaknesses - before.weaknesses == {"it is neither signed nor encrypted"}
+
+
+def test_a_device_may_have_servers_that_stand_in_for_the_first() -> None:
+    made = device({}, backup=["opc.tcp://b:4840", "opc.tcp://c"])
+    assert made.endpoints == ("opc.tcp://press", "opc.tcp://b:4840", "opc.tcp://c")
+    assert made.at("opc.tcp://c").endpoint == "opc.tcp://c"
+    for wrong in (["http://b"], ["opc.tcp://press"], ["opc.tcp://b", "opc.tcp://b"]):
+        with pytest.raises(ValueError, match=r"is not an OPC UA endpoint|stands there twice"):
+            device({}, backup=wrong)
