@@ -1,4 +1,4 @@
-"""What a server says of itself while it is connected (OPC UA Part 5, 12.6 ServerState): asked for from time to time.
+"""What a server says of itself while it is connected (Part 5, 12.6 ServerState, 12.10): asked for from time to time.
 
 A server can keep its sessions and send keep-alives while it has stopped to look at its values.
 """
@@ -24,7 +24,11 @@ ASKED_EVERY_S_MAX: Final = 20.0
 SILENCES_PER_ANSWER: Final = 2
 """An answer may take so many times ``silence``: a server that is busy is judged by what it publishes."""
 
+STILL_MAX: Final = 3
+"""So many answers in a row with the same time are a clock that stands still."""
+
 _SERVER_STATE: Final = ua.NodeId(ua.Int32(2259), ua.Int16(0))
+_CURRENT_TIME: Final = ua.NodeId(ua.Int32(2258), ua.Int16(0))
 _WITHOUT_VALUES: Final = {
     1: "it has failed; look at the server's own diagnostics",
     2: "it has no configuration; load the project into it",
@@ -40,8 +44,8 @@ def trouble_of(state: Any) -> str | None:
     return _WITHOUT_VALUES.get(int(state)) if isinstance(state, int) else None
 
 
-async def check_state(client: Client, device: OpcUaDevice, answer_s_max: float) -> None:
-    """Ask the server for its state, once; it has ``answer_s_max`` for its answer.
+async def check_state(client: Client, device: OpcUaDevice, answer_s_max: float) -> object:
+    """Ask the server for its state, once; it has ``answer_s_max`` for its answer. The time it has, if it says that.
 
     Raises ``DeviceUnavailable`` when it gives no values in that state or does not answer, and what asyncua raises when
     the connection is lost. A server that does not let its state be read is taken for one that runs.
@@ -51,7 +55,9 @@ async def check_state(client: Client, device: OpcUaDevice, answer_s_max: float) 
         raise ConnectionError("the connection is closed")
     request = ua.ReadRequest()
     request.Parameters.TimestampsToReturn = ua.TimestampsToReturn.Neither
-    request.Parameters.NodesToRead = [ua.ReadValueId(NodeId=_SERVER_STATE, AttributeId=AttributeIds.Value)]
+    request.Parameters.NodesToRead = [
+        ua.ReadValueId(NodeId=node, AttributeId=AttributeIds.Value) for node in (_SERVER_STATE, _CURRENT_TIME)
+    ]
     try:
         data = await protocol.send_request(request, timeout=answer_s_max)
     except TimeoutError as exc:
@@ -62,18 +68,34 @@ async def check_state(client: Client, device: OpcUaDevice, answer_s_max: float) 
     except UaError as exc:
         if refusal_of(exc) is None:
             raise
-        return
+        return None
     response = struct_from_binary(ua.ReadResponse, data)
     response.ResponseHeader.ServiceResult.check()
-    values = [result.Value.Value for result in response.Results or () if result.Value is not None]
+    values = [None if result.Value is None else result.Value.Value for result in response.Results or ()]
     trouble = trouble_of(values[0]) if values else None
     if trouble is not None:
         raise DeviceUnavailable(f"{device.name}: the server is there, but {trouble}")
+    return values[1] if len(values) > 1 else None
 
 
 async def watch_state(client: Client, device: OpcUaDevice) -> None:
-    """Ask for the state from time to time, until cancelled. Raises what ``check_state`` raises."""
+    """Ask for the state from time to time, until cancelled.
+
+    Raises what ``check_state`` raises, and ``DeviceUnavailable`` when the server's clock has gone and then stands
+    still. One that has stood since the connect says nothing: small servers have such clocks.
+    """
     answer_s_max = max(device.timeout_s, SILENCES_PER_ANSWER * device.silence_s_max)
+    asked_every_s = min(device.silence_s_max, ASKED_EVERY_S_MAX)
+    before: object = None
+    has_gone, still = False, 0
     while True:
-        await asyncio.sleep(min(device.silence_s_max, ASKED_EVERY_S_MAX))
-        await check_state(client, device, answer_s_max)
+        await asyncio.sleep(asked_every_s)
+        now = await check_state(client, device, answer_s_max)
+        has_gone = has_gone or (before is not None and now != before)
+        still = still + 1 if now is not None and now == before else 0
+        before = now
+        if has_gone and still == STILL_MAX:
+            raise DeviceUnavailable(
+                f"{device.name}: the server answers, but its clock has stood still for {still * asked_every_s:g} s, "
+                "and so its values may stand too; the connection is made anew"
+            )

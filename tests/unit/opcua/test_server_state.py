@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from contextlib import nullcontext
+from datetime import datetime, timedelta
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -20,6 +22,7 @@ from connectors.opcua.settings import OpcUaDevice
 from tests.virtual_time import virtual_time
 
 RUNNING, FAILED, NO_CONFIGURATION, SUSPENDED, SHUTDOWN, TEST, COMMUNICATION_FAULT, UNKNOWN = range(8)
+NOON = datetime(2026, 11, 29, 12)
 DEVICE = OpcUaDevice.model_validate(
     {
         "name": "press",
@@ -36,6 +39,7 @@ class PlayedServer:
 
     def __init__(self, state: ua.DataValue | None) -> None:
         self.state = state
+        self.clock: Callable[[], datetime] | None = None
         self.reads = 0
 
     async def send_request(self, request: Any, timeout: float) -> Buffer:
@@ -44,7 +48,8 @@ class PlayedServer:
             await asyncio.sleep(timeout)
             raise TimeoutError
         response = ua.ReadResponse()
-        response.Results = [self.state]
+        clock = ua.DataValue() if self.clock is None else ua.DataValue(ua.Variant(self.clock()))
+        response.Results = [self.state, clock]
         return Buffer(struct_to_binary(response))
 
     @property
@@ -104,6 +109,25 @@ async def test_a_state_that_changes_is_noticed_while_connected() -> None:
     server.state = in_state(SUSPENDED)
     with pytest.raises(DeviceUnavailable, match="suspended"):
         await watch
+
+
+@virtual_time
+async def test_a_clock_that_has_gone_and_stands_still_shows_a_server_that_looks_at_nothing() -> None:
+    server, loop = PlayedServer(in_state(RUNNING)), asyncio.get_running_loop()
+    server.clock = lambda: NOON + timedelta(seconds=min(loop.time(), 100.0))
+    with pytest.raises(DeviceUnavailable, match="its clock has stood still for 45 s"):
+        await watch_state(server.client, DEVICE)
+    assert 100.0 < loop.time() < 160.0
+
+
+@virtual_time
+async def test_a_clock_that_never_goes_says_nothing() -> None:
+    server = PlayedServer(in_state(RUNNING))
+    server.clock = lambda: NOON
+    watch = asyncio.create_task(watch_state(server.client, DEVICE))
+    await asyncio.sleep(1000.0)
+    assert not watch.done()
+    watch.cancel()
 
 
 @pytest.mark.parametrize(("refusal", "is_refused"), [(BadInternalError, False), (BadSessionIdInvalid, True)])
