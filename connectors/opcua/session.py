@@ -16,7 +16,7 @@ from asyncua.ua.attribute_ids import AttributeIds
 from asyncua.ua.uaerrors import UaError
 
 from connectors.model.errors import DeviceUnavailable
-from connectors.model.quality import BAD, BAD_TYPE_MISMATCH, BAD_WAITING_FOR_INITIAL_DATA, is_good
+from connectors.model.quality import BAD, BAD_TYPE_MISMATCH, BAD_WAITING_FOR_INITIAL_DATA, GOOD, is_good
 from connectors.opcua.attributes import read_namespaces
 from connectors.opcua.binding import Binding, BoundTag
 from connectors.opcua.method_names import OF_CONDITIONS
@@ -75,6 +75,8 @@ class OpcUaSession:
         settings, tag = self._settings[index], self._tags.get(index)
         if tag is None:
             return Reading(None, self._problem(index)[1], self._clock.now_ns())
+        if settings.events is not None:  # its object has no value; what it tells comes by itself
+            return Reading("", GOOD, self._clock.now_ns())
         parameters = ua.ReadParameters(MaxAge=0.0, TimestampsToReturn=ua.TimestampsToReturn.Both)
         parameters.NodesToRead = [ua.ReadValueId(NodeId=tag.node, AttributeId=AttributeIds.Value)]
         (data,) = await self._asked(

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from connectors.model.datatypes import DataType
+from connectors.model.quality import GOOD
 from connectors.opcua.driver import OpcUaDriver
 from tests.contract.opcua_acquisition import Recorder, acquiring, driver, until
 from tests.servers.node_opcua import PRESS, NodeOpcUaServer
@@ -52,8 +53,11 @@ async def test_events_of_one_object_that_are_severe_enough_are_read(node_opcua: 
     for name in ("Press", "Oven"):
         node_opcua.command("notifier", node=f"ns=2;s=severe.{name}")
     recorder = Recorder()
-    async with acquiring(reading(node_opcua, "ns=2;s=severe.Press", severity=500), recorder) as task:
+    working = reading(node_opcua, "ns=2;s=severe.Press", severity=500)
+    async with acquiring(working, recorder) as task:
         await until(lambda: recorder.of(1), task)
+        asked = await working.read(0)
+        assert (asked.value, asked.quality) == ("", GOOD), "it can be read, and nothing has happened yet"
         node_opcua.command("event", node="ns=2;s=severe.Press", message="small", severity=499)
         node_opcua.command("event", node="ns=2;s=severe.Oven", message="elsewhere", severity=900)
         node_opcua.command("event", node="ns=2;s=severe.Press", message="large", severity=500)
