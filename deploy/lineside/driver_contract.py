@@ -87,6 +87,10 @@ class RecordingAcquisition:
         """See ``Acquisition``."""
         self._missing(tags, first_ns, last_ns, detail)
 
+    def reached(self, place: str) -> None:
+        """See ``Acquisition``."""
+        assert place.strip(), "where a device is reached is not said by nothing"
+
     def missing(self) -> Missing | None:
         """See ``Acquisition``: nothing is."""
         return None
