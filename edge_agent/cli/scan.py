@@ -65,6 +65,11 @@ def scan(
 
     if yaml not in (None, "-") and Path(str(yaml)).exists():
         fail(f"{yaml} exists already, and may have been worked on; remove it, or write to another file", EXIT_PROBLEM)
+    if place.startswith("tls://"):
+        fail(
+            "a device behind TLS asks for a certificate, which a scan does not have; describe it by its manual",
+            _USED_WRONGLY,
+        )
     limits = _limits(units, tables, addresses, step)
     settings: dict[str, Any] = {"endpoint": re.sub(r"^modbus://", "tcp://", place)}
     line = {key: value for key, value in (("baud", baud), ("parity", parity)) if value is not None}

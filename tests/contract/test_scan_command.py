@@ -134,6 +134,7 @@ def test_where_nothing_is_there_it_says_what_to_check(modbus_unit: ModbusServer)
     ("words", "message"),
     [
         (["oven"], "'oven' is not a Modbus endpoint"),
+        (["tls://oven"], "asks for a certificate, which a scan does not have"),
         (["modbus://oven", "--units", "9-3"], "--units: '9-3' is no range"),
         (["modbus://oven", "--units", "all"], "--units: 'all' is no range"),
         (["modbus://oven", "--addresses", "0-70000"], "--addresses: '0-70000' is no range; write it as 0-65535"),
