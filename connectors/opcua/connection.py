@@ -52,7 +52,7 @@ class OpcUaConnection:
         self._rule_problems: list[TagProblem] = []
         self.subscriptions = Subscriptions(client, device, limits)
         self.publishing = Publishing(client, device, clock, acquisition, Events(conditions))
-        self._fill = HistoryFill(client, device, clock, acquisition, limits)
+        self._clock = clock
         self._missing: Missing | None = None
         self._polling = Polling(client, device, clock, acquisition, limits, self.publishing.held())
         self.session = OpcUaSession(client, device, tags.all, clock, self._binding)
@@ -104,7 +104,8 @@ class OpcUaConnection:
         chosen = [*self._tags.of_file, *sorted(self._tags.indices_in_use)]
         bound = [tag.alone() for tag in self._binding.bound.values() if tag.settings.events is None]
         await self.publishing.have_all_spoken.wait()
-        await self._fill.run(missing, chosen, bound)
+        filling = HistoryFill(self._client, self._device, self._clock, self._acquisition, self._limits)
+        await filling.run(missing, chosen, bound)
 
     async def _bind(self, chosen: Sequence[int]) -> list[BoundTag]:
         """Bind the tags at the indices ``chosen``; those that are."""
