@@ -47,6 +47,20 @@ class Conditions:
     def __init__(self) -> None:
         self._told: OrderedDict[tuple[int, str, str], dict[str, Any]] = OrderedDict()
         self._refreshing: dict[int, set[tuple[int, str, str]]] = {}
+        self._before: list[tuple[tuple[int, str, str], dict[str, Any] | None]] = []  # of what is not handed over yet
+
+    def handed_over(self) -> None:
+        """All that was news is in the agent's hands: from now on it was told before."""
+        self._before.clear()
+
+    def not_handed_over(self) -> None:
+        """What was news since ``handed_over`` is lost with its connection: it is news when it is told again."""
+        while self._before:
+            key, before = self._before.pop()
+            if before is None:
+                self._told.pop(key, None)
+            else:
+                self._told[key] = before
 
     def news(self, event: Event) -> dict[str, Any] | None:
         """The fields of ``event`` where they are news, and ``None`` where they were told before."""
@@ -56,6 +70,7 @@ class Conditions:
         if event.tag in self._refreshing:
             self._refreshing[event.tag].add(key)
         before = self._told.pop(key, None)
+        self._before.append((key, before))
         self._told[key] = event.fields
         if len(self._told) > CONDITIONS_MAX:
             self._told.popitem(last=False)
@@ -72,6 +87,7 @@ class Conditions:
             return []
         gone = [key for key, told in self._told.items() if key[0] == tag and told.get("retain") and key not in seen]
         ended = []
+        self._before += [(key, self._told[key]) for key in gone]
         for key in gone:
             kept = {name: value for name, value in self._told.pop(key).items() if name not in ("active", "acked")}
             ended.append(kept | {"retain": False, "ended": "it was not among those that the server has told anew"})
@@ -88,6 +104,14 @@ class Events:
         """Of the server; node ids are told with their URIs."""
         self.is_refresh_required = False
         """The server has said that it may have lost states of conditions, and wants to be asked."""
+
+    def handed_over(self) -> None:
+        """See ``Conditions``."""
+        self._conditions.handed_over()
+
+    def not_handed_over(self) -> None:
+        """See ``Conditions``."""
+        self._conditions.not_handed_over()
 
     def bind(self, tag: BoundTag) -> None:
         """Events come for ``tag`` from now on."""

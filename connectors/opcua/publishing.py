@@ -262,6 +262,7 @@ class Publishing:
                 told, overflowed = self.events.decode(notification.events, received_ns)
                 batches += [] if told is None else [told]
         except DECODING_ERRORS as exc:
+            self.events.not_handed_over()
             raise self._unreadable(exc) from exc
         overflowed += self._decoder.take_overflowed()
         if overflowed:
@@ -274,13 +275,18 @@ class Publishing:
             SequenceNumber=ua.UInt32(notification.sequence_number),
         )
         scaled = [part for batch in batches for part in self._scaling.apply(batch)]
-        for batch in scaled[:-1]:
-            await self._acquisition.put(batch)
-        if scaled:
-            await self._acquisition.put(scaled[-1], lambda: self._acks.append(ack))
-            self.newest = self._clock.monotonic_s(), self._clock.now_ns()
-        else:
-            self._acks.append(ack)
+        try:
+            for batch in scaled[:-1]:
+                await self._acquisition.put(batch)
+            if scaled:
+                await self._acquisition.put(scaled[-1], lambda: self._acks.append(ack))
+                self.newest = self._clock.monotonic_s(), self._clock.now_ns()
+            else:
+                self._acks.append(ack)
+        except BaseException:
+            self.events.not_handed_over()
+            raise
+        self.events.handed_over()
         if self.events.is_refresh_required and self._subscriptions is not None:
             self.events.is_refresh_required = False
             await self._subscriptions.refresh_conditions()

@@ -107,6 +107,20 @@ def test_a_refresh_that_was_cut_off_ends_nothing() -> None:
     assert told(read, refresh("End")) == []
 
 
+def test_a_state_that_was_lost_with_its_connection_before_it_was_stored_is_news_again() -> None:
+    read = events()
+    assert [each["id"] for each in told(read, condition(b"1"), condition(b"1", "TooCold"))] == ["MQ==", "MQ=="]
+    read.handed_over()
+    assert told(read, condition(b"2")) != []
+    read.not_handed_over()
+    assert [each["id"] for each in told(read, condition(b"2"), condition(b"1", "TooCold"))] == ["Mg=="]
+    read.handed_over()
+    refreshed = [refresh("Start"), condition(b"2"), refresh("End")]
+    assert [each["retain"] for each in told(read, *refreshed)] == [False]
+    read.not_handed_over()
+    assert [each["retain"] for each in told(read, *refreshed)] == [False]
+
+
 def test_less_severe_events_are_left_out_and_lost_ones_and_refreshes_are_noticed() -> None:
     read = events(severity=501)
     assert told(read, fields()) == []
