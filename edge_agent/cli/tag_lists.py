@@ -72,6 +72,7 @@ def import_tags(
     ] = None,
     node: Annotated[str, typer.Option(help="How node ids are made, such as 'ns=2;s=[PLC]{tag}'")] = "",
     array_max: Annotated[int, typer.Option(min=0, max=10_000, help="L5X: arrays up to so many elements")] = 0,
+    insecure: Annotated[bool, typer.Option("--insecure", help="OPC UA neither signed nor encrypted")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -92,7 +93,8 @@ def import_tags(
         fail(f"{path} cannot be read: {exc.strerror}", EXIT_PROBLEM)
     except ListUnreadable as exc:
         fail(f"{path}: {exc}", EXIT_PROBLEM)
-    made = _devices(found, device, endpoint, driver, known)
+    new = {"driver": driver, "endpoint": endpoint} | ({"insecure": True} if insecure and driver == "opcua" else {})
+    made = _devices(found, device, new if endpoint else None, known)
     tags = sum(len(rows) for _, rows in made)
     _write(path, kind, made, output, as_json=as_json)
     if as_json:
@@ -128,9 +130,9 @@ def _driver(endpoint: str) -> str:
 
 
 def _devices(
-    found: Imported, device: str, endpoint: str, driver: str, known: dict[str, dict[str, Any]]
+    found: Imported, device: str, new: dict[str, Any] | None, known: dict[str, dict[str, Any]]
 ) -> list[tuple[dict[str, Any], list[Row]]]:
-    """The devices with their tags; rows that are none go to what is refused."""
+    """The devices with their tags; those that are not ``known`` are made like ``new``."""
     from edge_agent.drivers import known_drivers
     from edge_agent.tag_lists.device_entries import checked, device_problems
 
@@ -142,12 +144,11 @@ def _devices(
     for name, own in rows.items():
         entry = known.get(name)
         if entry is None:
-            if not endpoint:
+            if new is None:
                 reason = f"--like has no device {name!r}"
                 found.refused += [Refused(row.place, str(row.settings.get("name", "")), reason) for row in own]
                 continue
-            entry = {"name": name, "driver": driver, "endpoint": endpoint}
-            entry |= {"insecure": True} if driver == "opcua" else {}
+            entry = {"name": name, **new}
         model = drivers[entry["driver"]].settings
         good = checked(own, entry, model, found)
         if good and (problems := device_problems(entry, good, model)):

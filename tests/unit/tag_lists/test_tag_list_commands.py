@@ -122,6 +122,13 @@ def test_a_wrong_use_is_said(
     assert (done.exit_code, said in done.stderr) == (code, True), done.stderr
 
 
+def test_a_server_is_made_without_security_only_where_that_is_asked_for(tmp_path: Path) -> None:
+    words = ("import-tags", FIXTURES / "tia-tags.csv", "--endpoint", "opc.tcp://10.0.0.4", "--json")
+    secure, plain = (json.loads(edge_agent(*each).stdout)["devices"][0] for each in (words, (*words, "--insecure")))
+    assert "insecure" not in secure
+    assert plain["insecure"] is True
+
+
 def test_without_openpyxl_a_sentence_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config, table = tmp_path / "agent.yaml", tmp_path / "tags.xlsx"
     config.write_text(AGENT)
