@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,8 @@ from connectors.opcua.browse_rules import OpcUaBrowse
 from connectors.opcua.settings import OpcUaDevice
 from connectors.ports.clock import Clock
 from connectors.ports.device import Acquisition, DeviceDriver, Reading, Value
-from connectors.ports.settings import DriverType
+from connectors.ports.settings import DeviceSettings, DriverType
+from connectors.ports.simulated_device import SimulatedDevice
 from connectors.ports.survey import Survey
 from connectors.ports.unit_scan import ScanFindings, ScanLimits
 from edge_agent.config.known_drivers import KnownDrivers, with_installed
@@ -31,6 +33,7 @@ __all__ = [
     "built_in_drivers",
     "known_drivers",
     "scan_modbus",
+    "simulated",
     "survey_opcua",
 ]
 
@@ -122,6 +125,19 @@ async def scan_modbus(
     entry = {"name": "scan", "driver": "modbus", "tags": [{"name": "any", "at": "holding 0"}], **settings}
     route = ModbusDevice.model_validate(entry).route
     return await scan_bus(route, limits, SystemClock(), told, timeout_s=timeout_s, pause_s=pause_s)
+
+
+def simulated(settings: DeviceSettings, port: int) -> AbstractAsyncContextManager[SimulatedDevice]:
+    """A device of a device file, played on 127.0.0.1. Raises ``NotImplementedError`` where a driver has no player."""
+    if isinstance(settings, ModbusDevice):
+        from connectors.modbus.simulated_device import simulated_modbus
+
+        return simulated_modbus(settings, port)
+    if isinstance(settings, OpcUaDevice):
+        from connectors.opcua.simulated_device import simulated_opcua
+
+        return simulated_opcua(settings, port)
+    raise NotImplementedError(f"devices of the driver {settings.driver!r} cannot be simulated")
 
 
 def built_in_drivers() -> Mapping[str, DriverType]:

@@ -233,6 +233,7 @@ def whole_app() -> typer.Typer:
         releases,
         reload,
         scan,
+        simulate,
         single_tags,
         tag_lists,
         trust,
@@ -247,6 +248,7 @@ def whole_app() -> typer.Typer:
     app.command()(doctor.doctor)
     app.command()(browse.browse)
     app.command()(scan.scan)
+    app.command()(simulate.simulate)
     app.command()(init.init)
     app.command()(init.schema)
     app.command()(drivers.drivers)

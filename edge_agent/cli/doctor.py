@@ -118,8 +118,9 @@ def _targets(settings: AgentConfig | None, status: dict[str, Any] | None) -> lis
     brokers = [Target("broker", url, tls=tls if url.startswith("mqtts") else None) for url in uplink.brokers]
     online = set() if status is None else {device["device"] for device in status["devices"] if device["online"]}
     devices = [
-        Target(device.name, str(getattr(device, "endpoint", "")), is_connected=device.name in online)
+        Target(device.name, str(endpoint), is_connected=device.name in online)
         for device in settings.devices
+        for endpoint in getattr(device, "endpoints", (getattr(device, "endpoint", ""),))
     ]
     return [*brokers, *devices]
 
