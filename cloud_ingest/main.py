@@ -45,6 +45,7 @@ from cloud_ingest.store.migrate import migrate
 from cloud_ingest.store.processes import Facts, ProcessBook
 from cloud_ingest.store.timescale import use_timescaledb
 from connectors.model.back_off import BackOff
+from connectors.model.error_groups import first_of
 from connectors.model.errors import DatabaseUnavailable, EventLogUnavailable, LinesideError
 from connectors.mqtt.session import MqttOptions, MqttSession
 from connectors.observability.events import emit
@@ -91,33 +92,30 @@ async def _start(config: CloudConfig, roles: Sequence[Role], stop: asyncio.Event
             stack.callback(listening.close)
         database = await unconnected_database(config.database)
         stack.push_async_callback(database.close)
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(_until(stop), name="stop")
-                if listening is not None:  # at once: it says that the database is away, as long as it is
-                    _start_gateway(tasks, listening, database, config)
-                if applied := await _reached(lambda: migrate(database)):
-                    emit(Migrated(", ".join(f"{migration.number:04d}_{migration.name}" for migration in applied)))
-                timescale = await _reached(lambda: use_timescaledb(database))
-                if timescale.is_used or timescale.reason:
-                    emit(TimescaleFound(timescale.is_used, timescale.reason))
-                facts: list[Facts] = []
-                book = ProcessBook(database, roles, OBSTACLES.all, facts)
-                stack.push_async_callback(book.leave)
-                tasks.create_task(_supervised("status", book.say_forever), name="status")
-                if "historian" in roles:
-                    upkeep = Upkeep(database, SystemClock(), _upkeep_options(config.historian))
-                    tasks.create_task(_supervised("upkeep", upkeep.run), name="upkeep")
-                if not NEED_LOG.isdisjoint(roles):
-                    log = await _reached(lambda: connect_event_log(config, database))
-                    stack.push_async_callback(log.close)
-                    for name, work, told in _log_parts(config, roles, database, log):
-                        facts.append(told)
-                        tasks.create_task(_supervised(name, work), name=name)
-                gc.collect()
-                gc.freeze()
-        except* LinesideError as group:
-            raise group.exceptions[0] from None
+        async with first_of(LinesideError), asyncio.TaskGroup() as tasks:
+            tasks.create_task(_until(stop), name="stop")
+            if listening is not None:  # at once: it says that the database is away, as long as it is
+                _start_gateway(tasks, listening, database, config)
+            if applied := await _reached(lambda: migrate(database)):
+                emit(Migrated(", ".join(f"{migration.number:04d}_{migration.name}" for migration in applied)))
+            timescale = await _reached(lambda: use_timescaledb(database))
+            if timescale.is_used or timescale.reason:
+                emit(TimescaleFound(timescale.is_used, timescale.reason))
+            facts: list[Facts] = []
+            book = ProcessBook(database, roles, OBSTACLES.all, facts)
+            stack.push_async_callback(book.leave)
+            tasks.create_task(_supervised("status", book.say_forever), name="status")
+            if "historian" in roles:
+                upkeep = Upkeep(database, SystemClock(), _upkeep_options(config.historian))
+                tasks.create_task(_supervised("upkeep", upkeep.run), name="upkeep")
+            if not NEED_LOG.isdisjoint(roles):
+                log = await _reached(lambda: connect_event_log(config, database))
+                stack.push_async_callback(log.close)
+                for name, work, told in _log_parts(config, roles, database, log):
+                    facts.append(told)
+                    tasks.create_task(_supervised(name, work), name=name)
+            gc.collect()
+            gc.freeze()
 
 
 async def _listen(config: CloudConfig, roles: Sequence[Role]) -> socket.socket | None:

@@ -26,6 +26,7 @@ from cloud_ingest.observability.command_events import (
 )
 from connectors.commands.signing import SigningKey
 from connectors.model.back_off import BackOff
+from connectors.model.error_groups import first_of
 from connectors.model.errors import BrokerUnavailable, DatabaseUnavailable, StatementRefused
 from connectors.observability.events import emit
 from connectors.ports.broker import BrokerSession, Message
@@ -96,12 +97,10 @@ class Dispatcher:
         emit(CommandsOnline(url, key.key_id))
         back_off.reset()
         try:
-            async with asyncio.TaskGroup() as tasks:
+            async with first_of(BrokerUnavailable, DatabaseUnavailable, StatementRefused), asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._broker.closed(), name="commands connection")
                 tasks.create_task(self._follow(url, key), name="commands follow the host and the key")
                 tasks.create_task(self._send_forever(key), name="commands send")
-        except* (BrokerUnavailable, DatabaseUnavailable, StatementRefused) as group:
-            raise group.exceptions[0] from group
         finally:
             self.broker_url = ""
             emit(CommandsOffline(url))

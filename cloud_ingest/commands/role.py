@@ -23,6 +23,7 @@ from cloud_ingest.observability.events import Fault, StoreReached, StoreWaiting
 from cloud_ingest.observability.obstacles import COMMANDS, OBSTACLES, commands_partition
 from cloud_ingest.observability.steadiness import steadily
 from connectors.model.back_off import BackOff
+from connectors.model.error_groups import leaves
 from connectors.model.errors import DatabaseUnavailable, EventLogUnavailable, OffsetMoved, StatementRefused
 from connectors.observability.events import emit
 from connectors.ports.clock import Clock
@@ -74,7 +75,7 @@ class Commands:
                     tasks.create_task(self._alone_forever(), name="commands alone")
             except* _AWAY as group:
                 wait_s = back_off.next_s()
-                emit(StoreWaiting(COMMANDS, reason_of(_first(group)), round(wait_s, 1)))
+                emit(StoreWaiting(COMMANDS, reason_of(leaves(group)[0]), round(wait_s, 1)))
                 await asyncio.sleep(wait_s)
 
     # -- what one process does -----------------------------------------------------------------------------------------
@@ -129,12 +130,3 @@ class Commands:
             except Exception as exc:  # the other partitions go on; the place in the log has not moved
                 emit(Fault(part, f"{type(exc).__name__}: {exc}", traceback.format_exc()))
             await asyncio.sleep(back_off.next_s())
-
-
-def _first(group: BaseExceptionGroup[Any]) -> Exception:
-    """The first error in ``group``, however deep it is."""
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    assert isinstance(error, Exception)  # noqa: S101  it was caught as one
-    return error

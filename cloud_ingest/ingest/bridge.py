@@ -30,6 +30,7 @@ from cloud_ingest.observability.ingest_events import HostLost, HostOffline, Host
 from cloud_ingest.observability.obstacles import INGEST
 from connectors.model.back_off import BackOff
 from connectors.model.delivery import AgentName
+from connectors.model.error_groups import first_of
 from connectors.model.errors import (
     BrokerUnavailable,
     DatabaseUnavailable,
@@ -65,6 +66,9 @@ class BridgeOptions:
     acknowledge: Literal["logged", "projected", "auto"]
     ack_interval_s: float
     pending_bytes_max: int
+
+
+_AWAY: Final = (BrokerUnavailable, DatabaseUnavailable, EventLogUnavailable, StatementRefused)
 
 
 class Bridge:
@@ -154,7 +158,10 @@ class Bridge:
             try:
                 await self._connect(url)
                 back_off.reset()
-                async with asyncio.TaskGroup() as tasks:
+                async with (
+                    first_of(*_AWAY),
+                    asyncio.TaskGroup() as tasks,
+                ):
                     tasks.create_task(self._broker.closed(), name="ingest connection")
                     if self._sharing is None:
                         acknowledging = self._intake.acknowledge_forever(self._broker)
@@ -164,8 +171,6 @@ class Bridge:
                     tasks.create_task(self._ask_rebirths_forever(), name="ingest rebirths")
                     await lock.lost()
                     raise DatabaseUnavailable("the host's lock in the database was lost")
-            except* (BrokerUnavailable, DatabaseUnavailable, EventLogUnavailable, StatementRefused) as group:
-                raise group.exceptions[0] from group
             finally:
                 was_online = self.is_online
                 if was_online:

@@ -19,6 +19,7 @@ from cloud_ingest.observability.events import StoreWaiting
 from cloud_ingest.observability.ingest_events import SharingLost, SharingOffline, SharingOnline
 from cloud_ingest.observability.obstacles import INGEST_SHARING
 from connectors.model.back_off import BackOff
+from connectors.model.error_groups import first_of
 from connectors.model.errors import BrokerUnavailable, DatabaseUnavailable, EventLogUnavailable, PayloadInvalid
 from connectors.observability.events import emit
 from connectors.ports.broker import BrokerSession, Message
@@ -36,6 +37,9 @@ def shared_filters(host: str) -> list[tuple[str, int]]:
         (f"$share/{host}/{NAMESPACE}/+/{Verb.NDATA.value}/+", 0),
         (f"$share/{host}/{NAMESPACE}/+/{Verb.DDATA.value}/+/+", 0),
     ]
+
+
+_AWAY: Final = (BrokerUnavailable, DatabaseUnavailable, EventLogUnavailable)
 
 
 class Sharing:
@@ -84,12 +88,13 @@ class Sharing:
             self.broker_url = url
             emit(SharingOnline(url))
             back_off.reset()
-            async with asyncio.TaskGroup() as tasks:
+            async with (
+                first_of(*_AWAY),
+                asyncio.TaskGroup() as tasks,
+            ):
                 tasks.create_task(self._broker.closed(), name="ingest sharing connection")
                 tasks.create_task(self._intake.acknowledge_forever(self._broker), name="ingest sharing acknowledge")
                 tasks.create_task(self._follow_host(url), name="ingest sharing follows the host")
-        except* (BrokerUnavailable, DatabaseUnavailable, EventLogUnavailable) as group:
-            raise group.exceptions[0] from group
         finally:
             if self.broker_url:
                 emit(SharingOffline(url))

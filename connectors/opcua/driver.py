@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Final
 
 from asyncua.client.client import Client
 from asyncua.ua.uaerrors import UaError
 
+from connectors.model.error_groups import leaves
 from connectors.model.errors import DeviceUnavailable
 from connectors.opcua.connection import OpcUaConnection
 from connectors.opcua.events import Conditions
@@ -20,6 +22,8 @@ from connectors.opcua.settings import OpcUaDevice
 from connectors.opcua.status import loss_reason
 from connectors.ports.clock import Clock
 from connectors.ports.device import Acquisition, Reading, Value
+
+_LOST: Final = (TimeoutError, UaError, OSError)
 
 
 class OpcUaDriver:
@@ -61,11 +65,14 @@ class OpcUaDriver:
                 acquisition.reached(device.endpoint)
             try:
                 await self._subscribe_and_publish(client, device, acquisition)
-            except* (TimeoutError, UaError, OSError, DeviceUnavailable) as group:
-                said, _others = group.split(DeviceUnavailable)  # who noticed it first may not be the first in the group
-                if said is not None:
-                    raise _first(said) from group
-                raise unavailable(device, loss_reason, _first(group)) from group
+            except DeviceUnavailable:
+                raise
+            except (ExceptionGroup, *_LOST) as exc:
+                found = leaves(exc)
+                if not all(isinstance(one, (*_LOST, DeviceUnavailable)) for one in found):
+                    raise
+                said = [one for one in found if isinstance(one, DeviceUnavailable)]  # that is not always the first
+                raise (said[0] if said else unavailable(device, loss_reason, found[0])) from exc
             finally:
                 self._session = None
 
@@ -101,11 +108,3 @@ class OpcUaDriver:
         await connection.begin()
         self._session = connection.session
         await connection.run()
-
-
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The first exception inside of a group."""
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error

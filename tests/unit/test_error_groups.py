@@ -1,0 +1,67 @@
+"""Errors of tasks that ended together are told as one, on every Python that Lineside runs on."""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from connectors.model.error_groups import first_of, leaves
+from connectors.model.errors import BrokerUnavailable, DatabaseUnavailable
+
+ROOT = Path(__file__).parents[2]
+
+
+async def _raise(error: Exception) -> None:
+    raise error
+
+
+async def _together(*errors: Exception) -> None:
+    async with first_of(BrokerUnavailable, DatabaseUnavailable), asyncio.TaskGroup() as tasks:
+        for error in errors:
+            tasks.create_task(_raise(error))
+
+
+def test_the_first_of_several_expected_errors_is_told() -> None:
+    errors = [DatabaseUnavailable("away"), BrokerUnavailable("gone")]
+    with pytest.raises(DatabaseUnavailable, match="away"):
+        asyncio.run(_together(*errors))
+
+
+def test_a_defect_beside_an_expected_error_is_not_hidden_by_it() -> None:
+    with pytest.raises(ExceptionGroup) as told:
+        asyncio.run(_together(BrokerUnavailable("gone"), ZeroDivisionError("a defect")))
+    assert [type(one) for one in leaves(told.value)] == [BrokerUnavailable, ZeroDivisionError]
+
+
+def test_an_error_that_is_in_no_group_is_told_as_it_is() -> None:
+    async def fail() -> None:
+        async with first_of(BrokerUnavailable):
+            raise DatabaseUnavailable("away")
+
+    with pytest.raises(DatabaseUnavailable, match="away"):
+        asyncio.run(fail())
+
+
+def test_errors_in_groups_within_groups_are_found_in_their_order() -> None:
+    first, second, third = ValueError(1), ValueError(2), ValueError(3)
+    group = ExceptionGroup("", [ExceptionGroup("", [first, second]), third])
+    assert leaves(group) == [first, second, third]
+    assert leaves(first) == [first]
+
+
+def _raised_in_except_star() -> Iterator[str]:
+    for package in ("edge_agent", "cloud_ingest", "connectors"):
+        for path in sorted((ROOT / package).rglob("*.py")):
+            for tried in ast.walk(ast.parse(path.read_text())):
+                if isinstance(tried, ast.TryStar):
+                    for raised in (node for handler in tried.handlers for node in ast.walk(handler)):
+                        if isinstance(raised, ast.Raise):
+                            yield f"{path.relative_to(ROOT)}:{raised.lineno}"
+
+
+def test_nothing_is_raised_within_except_star_which_older_pythons_wrap_in_a_group() -> None:
+    assert list(_raised_in_except_star()) == []
