@@ -7,6 +7,7 @@ import sys
 
 NAMES = {
     "edge-opcua": "benchmarks.edge_opcua",
+    "edge-opcua-secure": "benchmarks.edge_opcua_secure",
     "edge-modbus": "benchmarks.edge_modbus",
     "edge-memory": "benchmarks.edge_memory",
     "edge-backlog": "benchmarks.edge_backlog",

@@ -1,5 +1,6 @@
 """An OPC UA server in C (open62541, by the o6 wheel): ``python -m benchmarks.opcua_server PORT NODES HZ double|mixed``.
 
+With a further argument, the folder of a certificate and key, it offers its security policies, too, to whoever asks.
 All values change HZ times a second. o6 ends a process after ten minutes in its free mode.
 """
 
@@ -8,9 +9,12 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import o6
+
+from connectors.trust.own import CERTIFICATE_FILE, KEY_FILE, load_pair
 
 MIXED = "dddfffiibt"
 """Of ten nodes: three doubles, three floats, two integers, one Boolean, one text."""
@@ -29,9 +33,18 @@ def value_of(kind: str, node: int, cycle: int) -> Any:
     return f"step {cycle % 100} of part {node}"
 
 
-async def run(port: int, nodes: int, hz: float, mixed: bool) -> None:
+def server_of(port: int, folder: Path | None) -> o6.Server:
+    """The server, with the pair in ``folder`` if there is one."""
+    if folder is None:
+        return o6.Server(port=port)
+    files = {"certificate": folder / CERTIFICATE_FILE, "privateKey": folder / KEY_FILE}
+    pair = load_pair(*files.values())
+    return o6.Server(port=port, **files, applicationUri=pair.application_uri, acceptAllCertificates=True)
+
+
+async def run(port: int, nodes: int, hz: float, mixed: bool, folder: Path | None) -> None:
     """Serve until ended."""
-    server = o6.Server(port=port)
+    server = server_of(port, folder)
     known = []
     for node in range(nodes):
         kind = MIXED[node % 10] if mixed else "d"
@@ -54,4 +67,5 @@ async def run(port: int, nodes: int, hz: float, mixed: bool) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(run(int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]), sys.argv[4] == "mixed"))
+    PAIR = Path(sys.argv[5]) if len(sys.argv) > 5 else None
+    asyncio.run(run(int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]), sys.argv[4] == "mixed", PAIR))
