@@ -49,6 +49,7 @@ class PlayedDevice:
         self.samples = 0
         self.measured = 0
         self.connects = 3
+        self.place = ""
         self.taken_s: float | None = None
         self.online_since_s = time.monotonic() - 12.0
         double, text = DataType.DOUBLE, DataType.STRING
