@@ -10,6 +10,8 @@ NAMES = {
     "edge-opcua-secure": "benchmarks.edge_opcua_secure",
     "edge-modbus": "benchmarks.edge_modbus",
     "edge-memory": "benchmarks.edge_memory",
+    "many-devices": "benchmarks.many_devices",
+    "reload": "benchmarks.reload",
     "edge-backlog": "benchmarks.edge_backlog",
     "outbox-sealing": "benchmarks.outbox_sealing",
     "config-check": "benchmarks.config_check",
