@@ -15,7 +15,7 @@ from connectors.opcua.attributes import read_namespaces
 from connectors.opcua.binding import Binding, BoundTag, bind_tags
 from connectors.opcua.discovery import Discovered, discover
 from connectors.opcua.events import Conditions, Events
-from connectors.opcua.history import HistoryFill
+from connectors.opcua.history import HistoryFill, historized
 from connectors.opcua.known_tags import KnownTags
 from connectors.opcua.opening import keep_secure
 from connectors.opcua.operation_limits import OperationLimits
@@ -54,6 +54,7 @@ class OpcUaConnection:
         self.publishing = Publishing(client, device, clock, acquisition, Events(conditions))
         self._clock = clock
         self._missing: Missing | None = None
+        self._historized: list[BoundTag] = []
         self._polling = Polling(client, device, clock, acquisition, limits, self.publishing.held())
         self.session = OpcUaSession(client, device, tags.all, clock, self._binding)
 
@@ -73,7 +74,7 @@ class OpcUaConnection:
         await self._acquire(await self._bind(chosen))
         await self._report()
         if self._device.history.use != "never":
-            self._missing = self._acquisition.missing()
+            await self._look_for_history()
 
     async def run(self) -> None:
         """Hand samples over until cancelled.
@@ -99,13 +100,24 @@ class OpcUaConnection:
         finally:
             self._polling.tell_behind(*self.publishing.newest)
 
+    async def _look_for_history(self) -> None:
+        """Whether something is missing that the server may have; asked before the first sample, which ends a gap."""
+        missing = self._acquisition.missing()
+        if missing is None:
+            return
+        bound = [tag.alone() for tag in self._binding.bound.values() if tag.settings.events is None]
+        self._historized = await historized(self._client, self._device, bound, self._limits)
+        if self._historized:
+            self._missing = missing
+        else:
+            await self._acquisition.restored(None)
+
     async def _fill_outage(self, missing: Missing) -> None:
         """Read history when each tag has said what it has now: that would come a second time otherwise."""
         chosen = [*self._tags.of_file, *sorted(self._tags.indices_in_use)]
-        bound = [tag.alone() for tag in self._binding.bound.values() if tag.settings.events is None]
         await self.publishing.have_all_spoken.wait()
         filling = HistoryFill(self._client, self._device, self._clock, self._acquisition, self._limits)
-        await filling.run(missing, chosen, bound)
+        await filling.run(missing, chosen, self._historized)
 
     async def _bind(self, chosen: Sequence[int]) -> list[BoundTag]:
         """Bind the tags at the indices ``chosen``; those that are."""

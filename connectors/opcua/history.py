@@ -60,6 +60,22 @@ class _Asked:
     continuation: bytes | None = None
 
 
+async def historized(
+    client: Client, device: OpcUaDevice, tags: Sequence[BoundTag], limits: OperationLimits
+) -> list[BoundTag]:
+    """The tags of which the server keeps history that this user may read. Raises what asyncua raises."""
+    if device.history.use == "always" or not tags:
+        return list(tags)
+    attributes = [AttributeIds.UserAccessLevel, AttributeIds.Historizing]
+    values = await read_attributes(client, [tag.node for tag in tags], attributes, limits.reads)
+    said = [None if value.Value is None else value.Value.Value for value in values]
+    return [
+        tag
+        for tag, level, is_kept in zip(tags, said[::2], said[1::2], strict=True)
+        if isinstance(level, int) and level & _HISTORY_READ and is_kept
+    ]
+
+
 class HistoryFill:
     """One filling of an outage. ``run`` is called once."""
 
@@ -76,17 +92,15 @@ class HistoryFill:
         self._unfilled: dict[tuple[int, int, str], list[int]] = {}
         self._first_ns = self._last_ns = 0
 
-    async def run(self, missing: Missing, every: Sequence[int], tags: Sequence[BoundTag]) -> None:
-        """Restore what the history of ``tags`` has since ``missing``; ``every``: the indices of all tags there are.
+    async def run(self, missing: Missing, every: Sequence[int], asked: Sequence[BoundTag]) -> None:
+        """Restore what the history of ``asked`` has since ``missing``; ``every``: the indices of all tags there are.
 
         Raises ``DeviceUnavailable`` and what asyncua raises when the connection is lost; what else goes wrong leaves
         tags unfilled.
         """
         await asyncio.sleep(self._device.history.wait_s)  # a historian may be a moment behind its server
-        asked = await self._historized(tags)
-        if not asked:
-            await self._acquisition.restored(None)
-            return
+        for tag in asked:
+            tag.bind_to(self._decoder)
         started_ns, self._last_ns = await self._server_times()
         span_ns = round(self._device.history.span_s_max * 1e9)
         self._first_ns = max(missing.first_ns, self._last_ns - span_ns)
@@ -197,21 +211,6 @@ class HistoryFill:
             raise _Ended(service_reason(exc)) from exc
         except DECODING_ERRORS as exc:
             raise _Ended(f"the server's history cannot be read: {exc}") from exc
-
-    async def _historized(self, tags: Sequence[BoundTag]) -> list[BoundTag]:
-        """The tags of which the server keeps history that this user may read."""
-        for tag in tags:
-            tag.bind_to(self._decoder)
-        if self._device.history.use == "always":
-            return list(tags)
-        attributes = [AttributeIds.UserAccessLevel, AttributeIds.Historizing]
-        values = await read_attributes(self._client, [tag.node for tag in tags], attributes, self._limits.reads)
-        said = [None if value.Value is None else value.Value.Value for value in values]
-        return [
-            tag
-            for tag, level, is_kept in zip(tags, said[::2], said[1::2], strict=True)
-            if isinstance(level, int) and level & _HISTORY_READ and is_kept
-        ]
 
     async def _server_times(self) -> tuple[int, int]:
         """When the server started, and what time it has; by the agent's clock where it does not say."""

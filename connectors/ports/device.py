@@ -138,8 +138,8 @@ class Acquisition(Protocol):
     async def restored(self, unfilled: Sequence[Unfilled] | None) -> None:
         """The history has given what it can: ``unfilled`` is declared; ``None`` where there is none: all of it is.
 
-        Called once after ``missing``, in the same connection; waits as ``restore`` does. Where the connection is lost
-        before, all that is not known to have come is declared.
+        Called once after ``missing``, in the same connection; waits as ``restore`` does, and not with ``None``. Where
+        the connection is lost before, all that is not known to have come is declared.
         """
         ...
 

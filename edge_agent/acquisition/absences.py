@@ -144,12 +144,14 @@ class Absences:
         fill, self._fill = self._fill, None
         if fill is None or self._opened is None:
             return
+        if unfilled is None:
+            if fill.back.is_set():
+                self._to_close = False
+                self._close(fill.back_ns)
+            return  # else the first sample closes it, as it does where nobody asks for history
         reason, newest_ns, _first_ns = self._opened
         until_ns = self._declare_until_ns
         self._to_close = False
-        if unfilled is None:
-            self._close(fill.back_ns)
-            return
         for names, part in unfilled:
             gap = Gap(self.device, reason, part.first_ns, part.last_ns, tags=names, detail=part.reason)
             self._collector.declare_gap(gap)

@@ -65,7 +65,8 @@ class MissingSamples:
 
     async def restored(self, unfilled: Sequence[Unfilled] | None) -> None:
         """See ``Acquisition``."""
-        await self._absences.samples_are_there()
+        if unfilled is not None:
+            await self._absences.samples_are_there()
         self._restoring.end(unfilled, self.tag_names)
 
     def _declare(self, reason: str, tags: Int32Array, first_ns: int, last_ns: int, detail: str = "") -> None:

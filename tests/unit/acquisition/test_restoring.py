@@ -181,18 +181,28 @@ async def test_what_history_gives_waits_for_the_first_sample_of_the_present(tmp_
         assert (bench.values, bench.gaps, bench.outbox.open_gaps()) == ([PRESENT, PRESENT, PAST], [], {})
 
 
-@virtual_time
-async def test_a_device_without_history_has_its_gap_as_before(tmp_path: Path) -> None:
-    async def back(acquisition: Acquisition) -> None:
+@pytest.mark.parametrize("is_early", [True, False])
+def test_a_device_without_history_has_its_gap_as_before(is_early: bool, tmp_path: Path) -> None:
+    async def early(acquisition: Acquisition) -> None:
+        await acquisition.online(types("force", "speed"), [])
+        assert acquisition.missing() is not None
+        await acquisition.restored(None)
+        await acquisition.put(batch(0, [now_ns()], PRESENT))
+
+    async def late(acquisition: Acquisition) -> None:
         await away_and_back(acquisition, now_ns())
         await acquisition.restored(None)
 
-    bench = Bench(tmp_path, PlayedDriver(lost(PRESENT), back))
-    async with running(bench):
-        await asyncio.sleep(10.0)
-        ((first_s, last_s, tags),) = gap_spans(bench)
-        assert (first_s, tags) == (-1.0, None)
-        assert 1.0 < last_s < 3.0
+    @virtual_time
+    async def scene() -> None:
+        bench = Bench(tmp_path, PlayedDriver(lost(PRESENT), early if is_early else late))
+        async with running(bench):
+            await asyncio.sleep(10.0)
+            ((first_s, last_s, tags),) = gap_spans(bench)
+            assert (first_s, tags, bench.outbox.open_gaps()) == (-1.0, None, {})
+            assert 1.0 < last_s < 3.0
+
+    scene()
 
 
 @virtual_time
