@@ -17,6 +17,7 @@ from connectors.commands.ulid import new_ulid
 from edge_agent.buffer.damage import _CONSTANTS
 from edge_agent.buffer.feed import Feed
 from edge_agent.command_parts import CommandParts
+from edge_agent.commands.targets import Targets
 from tests.simulation.agents import UNSENT_BYTES_MAX, NoCommands, NoSocket
 from tests.simulation.disk import SimulatedOs
 from tests.simulation.event_loop import current_process
@@ -42,8 +43,9 @@ def simulated(plan: Plan, trace: Trace) -> Iterator[None]:
         ("edge_agent.main", "MqttSession"): lambda options: _box().session,
         ("edge_agent.main", "LocalApi"): NoSocket,
         ("edge_agent.main", "Feed"): functools.partial(Feed, fresh_bytes_max=plan.fresh_bytes_max),
-        ("edge_agent.main", "WINDOW_BYTES_MAX"): plan.window_bytes_max,
+        ("edge_agent.slices", "WINDOW_BYTES_MAX"): plan.window_bytes_max,
         ("edge_agent.main", "lineside_version"): lambda: "simulated",
+        ("edge_agent.slices", "lineside_version"): lambda: "simulated",
         ("edge_agent.uplink.sender", "UNSENT_BYTES_MAX"): UNSENT_BYTES_MAX,
         ("edge_agent.buffer.writer", "ThreadPoolExecutor"): SimulatedThread,
         ("edge_agent.buffer.damage", "_interrupted_after"): _not_interrupted,
@@ -82,7 +84,12 @@ def simulated(plan: Plan, trace: Trace) -> Iterator[None]:
 
 
 _NO_COMMANDS: Final[dict[tuple[str, str], Any]] = {
-    ("edge_agent.main", "command_parts"): lambda *_: CommandParts(NoCommands(), None),  # type: ignore[arg-type]
+    ("edge_agent.main", "command_parts"): lambda config, *_: CommandParts(
+        config,
+        Targets(config.devices),
+        NoCommands(),  # type: ignore[arg-type]
+        None,
+    ),
     ("edge_agent.main", "JournalThread"): NoCommands,
 }
 
