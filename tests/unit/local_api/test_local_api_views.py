@@ -45,7 +45,7 @@ class PlayedDevice:
         self.current = CurrentValues(len(TAGS))
         self.problems: tuple[TagProblem, ...] = ()
         self.online_since_ns: int | None = START_NS
-        self.offline_reason = ""
+        self.offline_reason = self.place = ""
         self.samples = 0
         self.measured = 0
         self.connects = 3
