@@ -150,7 +150,7 @@ def file_sentence(file: dict[str, Any]) -> tuple[str, str]:
         "failed": (f"{version} is in use; {file['message']}", "bold red"),
     }
     text, style = said.get(file["state"], (file["state"], ""))
-    later = "" if file["loaded"] else "; the agent reads it with its next start"
+    later = "" if file["loaded"] else "; 'edge-agent reload' uses it"
     return f"{file['name']}: {text}{later}", style
 
 

@@ -28,7 +28,7 @@ class FileNow:
 
     ``state``: ``in_use``; ``trial``; ``changed`` by hand since its last version; ``local`` when it never had one;
     ``failed``: the newest version could not be used, and the one before is. ``loaded`` is false for a content that the
-    agent reads with its next start only.
+    agent uses after a reload or with its next start.
     """
 
     name: str

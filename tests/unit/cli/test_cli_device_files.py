@@ -84,7 +84,7 @@ def test_every_state_of_a_file_has_a_sentence(state: str) -> None:
     file = {"name": NAME, "version": 2, "sha256": "ab" * 32, "state": state, "loaded": False, "message": "why"}
     text, _ = file_sentence(file)
     assert text.startswith(f"{NAME}: ")
-    assert text.endswith("the agent reads it with its next start")
+    assert text.endswith("'edge-agent reload' uses it")
     assert f": {state};" not in text, "a word of the protocol is no sentence"
 
 
