@@ -7,7 +7,6 @@ it does not have get no answer.
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 from pathlib import Path
 from types import TracebackType
@@ -16,7 +15,7 @@ from typing import IO, Final
 from lineside.servers.child_process import find_program, free_port
 
 from tests.servers.modbus import ServerRefused
-from tests.servers.sparkplug_peers import call, made_once
+from tests.servers.sparkplug_peers import PACKAGE_FILES, fetch_packages, made_once
 
 _SOURCE: Final = Path(__file__).parent / "node_modbus"
 _FOLDER: Final = Path(__file__).resolve().parents[2] / ".servers" / "node_modbus"
@@ -24,14 +23,8 @@ _FOLDER: Final = Path(__file__).resolve().parents[2] / ".servers" / "node_modbus
 
 def node_modbus() -> Path:
     """The folder with its packages. Raises ``ProgramMissing`` or ``ServerNotStarted``."""
-
-    def make() -> None:
-        npm = find_program("npm", "apt-get install npm")
-        shutil.copy(_SOURCE / "package.json", _FOLDER)
-        quiet = ["--no-audit", "--no-fund", "--no-package-lock", "--ignore-scripts", "--omit=dev", "--omit=optional"]
-        call("npm could not fetch modbus-serial", [npm, "install", "--prefix", str(_FOLDER), *quiet])
-
-    made_once(_FOLDER, [_SOURCE / "package.json"], make)
+    sources = [_SOURCE / name for name in PACKAGE_FILES]
+    made_once(_FOLDER, sources, lambda: fetch_packages(_SOURCE, _FOLDER, "--omit=optional"))
     return _FOLDER
 
 

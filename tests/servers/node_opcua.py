@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from lineside.servers.child_process import ServerNotStarted, find_program, free_port
 
-from tests.servers.sparkplug_peers import call, made_once
+from tests.servers.sparkplug_peers import PACKAGE_FILES, fetch_packages, made_once
 
 _CHECKOUT: Final = Path(__file__).resolve().parents[2]
 _SOURCE: Final = Path(__file__).parent / "node_opcua"
@@ -38,14 +38,8 @@ class NodeOpcUaRefused(Exception):
 
 def node_opcua() -> Path:
     """The folder with the program and its packages. Raises ``ProgramMissing`` or ``ServerNotStarted``."""
-
-    def make() -> None:
-        npm = find_program("npm", "apt-get install npm")
-        shutil.copy(_SOURCE / "package.json", _FOLDER)
-        quiet = ["--no-audit", "--no-fund", "--no-package-lock", "--ignore-scripts", "--omit=dev"]
-        call("npm could not fetch node-opcua", [npm, "install", "--prefix", str(_FOLDER), *quiet])
-
-    made_once(_FOLDER, [_SOURCE / "package.json"], make)
+    sources = [_SOURCE / name for name in PACKAGE_FILES]
+    made_once(_FOLDER, sources, lambda: fetch_packages(_SOURCE, _FOLDER))
     return _FOLDER
 
 

@@ -19,6 +19,7 @@ from lineside.servers.child_process import ServerNotStarted, find_program
 _CHECKOUT: Final = Path(__file__).resolve().parents[2]
 _HERE: Final = Path(__file__).parent
 _CACHE: Final = _CHECKOUT / ".servers"
+PACKAGE_FILES: Final = ("package.json", "package-lock.json")
 _FETCH_TIMEOUT_S: Final = 600.0
 _RUN_TIMEOUT_S: Final = 60.0
 
@@ -90,14 +91,24 @@ def sparkplug_payload() -> Peer:
     folder, source = _CACHE / "sparkplug_payload", _HERE / "sparkplug_payload"
 
     def make() -> None:
-        npm = find_program("npm", "apt-get install npm")
-        for path in (source / "package.json", source / "peer.js"):
-            shutil.copy(path, folder)
-        quiet = ["--no-audit", "--no-fund", "--no-package-lock", "--ignore-scripts", "--omit=dev"]
-        call("npm could not fetch sparkplug-payload", [npm, "install", "--prefix", str(folder), *quiet])
+        shutil.copy(source / "peer.js", folder)
+        fetch_packages(source, folder)
 
-    made_once(folder, [source / "package.json", source / "peer.js"], make)
+    made_once(folder, [*(source / name for name in PACKAGE_FILES), source / "peer.js"], make)
     return Peer("sparkplug-payload", [node, str(folder / "peer.js")], has_arrays=False)
+
+
+def fetch_packages(source: Path, folder: Path, *also: str) -> None:
+    """Have npm fetch into ``folder`` exactly what the lock file in ``source`` names; ``also``: options of npm.
+
+    A new lock file: ``npm install --package-lock-only --omit-lockfile-registry-resolved`` beside package.json.
+    Raises ``ProgramMissing`` or ``ServerNotStarted``.
+    """
+    npm = find_program("npm", "apt-get install npm")
+    for name in PACKAGE_FILES:
+        shutil.copy(source / name, folder)
+    quiet = ["--no-audit", "--no-fund", "--ignore-scripts", "--omit=dev", *also]
+    call(f"npm could not fetch the packages of {source.name}", [npm, "ci", "--prefix", str(folder), *quiet])
 
 
 def made_once(folder: Path, sources: Sequence[Path], make: Callable[[], None]) -> None:

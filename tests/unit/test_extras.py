@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from importlib.metadata import PackageNotFoundError, requires
+from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parents[2]
 
 
 def closure(name: str, extra: str) -> set[str]:
@@ -44,3 +47,9 @@ def test_an_extra_brings_what_its_program_needs_and_nothing_of_the_other(
     found = closure("lineside", extra)
     assert there <= found
     assert found & not_there == set()
+
+
+def test_no_lock_file_names_a_place_to_fetch_from() -> None:
+    locks = [ROOT / "constraints.txt", *sorted((ROOT / "tests" / "servers").glob("*/package-lock.json"))]
+    assert len(locks) == 4
+    assert [lock.name for lock in locks if "://" in lock.read_text()] == []
