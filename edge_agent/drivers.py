@@ -6,8 +6,8 @@ Only their settings are imported with this module, so that checking a configurat
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,7 @@ from connectors.ports.clock import Clock
 from connectors.ports.device import Acquisition, DeviceDriver, Reading, Value
 from connectors.ports.settings import DeviceSettings, DriverType
 from connectors.ports.simulated_device import SimulatedDevice
-from connectors.ports.survey import Survey
+from connectors.ports.survey import LiveSurvey, Survey
 from connectors.ports.unit_scan import ScanFindings, ScanLimits
 from edge_agent.config.known_drivers import KnownDrivers, with_installed
 
@@ -32,6 +32,7 @@ __all__ = [
     "OpcUaDevice",
     "built_in_drivers",
     "known_drivers",
+    "live_survey_opcua",
     "scan_modbus",
     "simulated",
     "survey_opcua",
@@ -110,6 +111,15 @@ async def survey_opcua(settings: OpcUaDevice, rule: OpcUaBrowse) -> Survey:
     from connectors.opcua.survey import survey
 
     return await survey(settings, rule)
+
+
+@asynccontextmanager
+async def live_survey_opcua(settings: OpcUaDevice, rule: OpcUaBrowse) -> AsyncIterator[LiveSurvey]:
+    """A server to be looked at folder by folder. Raises ``DeviceUnavailable`` with what to check."""
+    from connectors.opcua.live_survey import live_survey
+
+    async with live_survey(settings, rule) as survey:
+        yield survey
 
 
 async def scan_modbus(

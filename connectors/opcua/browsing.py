@@ -20,7 +20,7 @@ REFERENCES_MAX: Final = 1000
 """Of one node in one response: the others come with the next one."""
 
 CONTINUATIONS_MAX: Final = 10_000
-_HAS_PROPERTY: Final = 46
+HAS_PROPERTY: Final = ua.NodeId(ua.Int32(46), ua.Int16(0))
 _LASTING: Final = frozenset(
     {
         StatusCodes.BadNodeIdUnknown,
@@ -80,13 +80,13 @@ async def variables_below(
     level: list[tuple[ua.NodeId, tuple[str, ...]]] = [(start, ())]
     for depth in range(walk.depth_max):
         below: list[tuple[tuple[str, ...], str, ua.NodeId, bool, bool]] = []
-        answers = await _children(client, [node for node, _ in level], limits, troubles if depth else None)
+        answers = await children_of(client, [node for node, _ in level], limits, troubles if depth else None)
         for (_, names), children in zip(level, answers, strict=True):
             for child in children:
                 node, path = plain_node_id(child.NodeId), (*names, str(child.BrowseName.Name))
                 if getattr(child.NodeId, "ServerIndex", 0) or not walk.enters(path):
                     continue
-                is_property = child.ReferenceTypeId == ua.NodeId(ua.Int32(_HAS_PROPERTY), ua.Int16(0))
+                is_property = child.ReferenceTypeId == HAS_PROPERTY
                 if is_property and not walk.properties:
                     continue
                 is_variable = child.NodeClass == ua.NodeClass.Variable
@@ -107,7 +107,7 @@ async def variables_below(
     return found
 
 
-async def _children(
+async def children_of(
     client: Client, nodes: Sequence[ua.NodeId], limits: OperationLimits, troubles: list[int] | None
 ) -> list[list[Any]]:
     """The references of each of ``nodes`` to what is below it.
@@ -125,7 +125,7 @@ async def _children(
         return []
 
     async def send(part: Sequence[ua.NodeId]) -> list[list[Any]]:
-        results = await _browse(client, part)
+        results = await browse_nodes(client, part)
         lists = await _to_the_end(client, results)
         for index, result in enumerate(results):
             if result.StatusCode.value == StatusCodes.BadNoContinuationPoints and len(part) > 1:
@@ -137,10 +137,14 @@ async def _children(
     return await limits.browses.ask(nodes, send, refused)
 
 
-async def _browse(client: Client, nodes: Sequence[ua.NodeId]) -> list[Any]:
+async def browse_nodes(client: Client, nodes: Sequence[ua.NodeId], references_max: int = REFERENCES_MAX) -> list[Any]:
+    """One Browse request: of each node the references to what is below it, at most so many.
+
+    Raises what asyncua raises.
+    """
     mask = ua.BrowseResultMask
     parameters = ua.BrowseParameters()
-    parameters.RequestedMaxReferencesPerNode = ua.UInt32(REFERENCES_MAX)
+    parameters.RequestedMaxReferencesPerNode = ua.UInt32(references_max)
     parameters.NodesToBrowse = [
         ua.BrowseDescription(
             NodeId=node,

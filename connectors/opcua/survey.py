@@ -37,8 +37,9 @@ _ATTRIBUTES: Final = (
     AttributeIds.UserAccessLevel,
     AttributeIds.Description,
 )
+_READ: Final = 0x01
 _WRITE: Final = 0x02
-"""CurrentWrite in an access level (Part 3, 8.57)."""
+"""CurrentRead and CurrentWrite in an access level (Part 3, 8.57)."""
 
 
 async def survey(device: OpcUaDevice, rule: OpcUaBrowse) -> Survey:
@@ -57,7 +58,7 @@ async def survey(device: OpcUaDevice, rule: OpcUaBrowse) -> Survey:
         except BrowseRefused as exc:
             raise DeviceUnavailable(f"{device.endpoint}: {rule.under}: {exc}") from exc
         chosen, units = found
-        variables = await _read(client, rule, chosen[: rule.variables_max], units, namespaces, limits)
+        variables = await read_variables(client, rule, chosen[: rule.variables_max], units, namespaces, limits)
         if rule.types:
             wanted = {datatype.label for datatype in rule.types}
             variables = [each for each in variables if each.type in wanted]
@@ -80,7 +81,7 @@ async def _variables(
     return sorted(chosen, key=lambda each: each.names), units
 
 
-async def _read(
+async def read_variables(
     client: Client,
     rule: OpcUaBrowse,
     found: Sequence[FoundVariable],
@@ -88,6 +89,10 @@ async def _read(
     namespaces: Sequence[str],
     limits: OperationLimits,
 ) -> list[SurveyedVariable]:
+    """What each of ``found`` has now, named apart; ``units``: the nodes that have their units.
+
+    Raises what asyncua raises.
+    """
     size = len(_ATTRIBUTES)
     attributes = await read_attributes(client, [each.node for each in found], _ATTRIBUTES, limits.reads)
     texts = await _units(client, [units[each.names] for each in found if each.names in units], limits)
@@ -110,10 +115,11 @@ async def _read(
                 _type(value, _node(datatype), rank, kinds),
                 _shown(value, types),
                 texts.get(units[each.names], "") if each.names in units else "",
-                _text(about),
+                description_of(about),
                 bool((_plain(access) or 0) & _WRITE),
                 status_name(status) if status >> 30 else "",
                 tag_reason(status) if status >> 30 else "",
+                bool((1 if _plain(access) is None else _plain(access)) & _READ),
             )
         )
     return variables
@@ -179,6 +185,7 @@ def _node(value: ua.DataValue) -> ua.NodeId | None:
     return node if isinstance(node, ua.NodeId) else None
 
 
-def _text(value: ua.DataValue) -> str:
+def description_of(value: ua.DataValue) -> str:
+    """The text of a Description attribute, in one line."""
     text = _plain(value)
     return storable(" ".join((text.Text or "").split()))[:1000] if isinstance(text, ua.LocalizedText) else ""

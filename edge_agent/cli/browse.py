@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -16,13 +18,18 @@ from edge_agent.cli.app import DEFAULT_CONFIG, EXIT_PROBLEM, ConfigOption, JsonO
 from edge_agent.cli.json_output import print_json
 
 if TYPE_CHECKING:
+    from connectors.ports.survey import SurveyedNode, SurveyedVariable
     from edge_agent.drivers import OpcUaBrowse, OpcUaDevice
 
 OBJECTS: Final = "/Objects"
 SERVER: Final = "Server"
 """What every server has below Objects: its own state, in hundreds of variables."""
 PASSWORD_VARIABLE: Final = "LINESIDE_PASSWORD"  # noqa: S105  its name
+DEPTH: Final = 20
+VARIABLES_MAX: Final = 5000
 _USED_WRONGLY: Final = 2
+_NAME_MAX: Final = 255
+"""Of what a browse rule calls its tags."""
 
 PlaceArgument = Annotated[
     str, typer.Argument(metavar="PLACE", help="opc.tcp://host:port, or the name of a device in the agent's file")
@@ -34,8 +41,10 @@ MatchOption = Annotated[
 ExcludeOption = Annotated[
     list[str] | None, typer.Option("--exclude", "-x", help="Not this path and what is below it; repeatable")
 ]
-DepthOption = Annotated[int, typer.Option("--depth", min=1, max=50, help="So many levels")]
-MaxOption = Annotated[int, typer.Option("--max", min=1, max=50_000, help="So many variables")]
+DepthOption = Annotated[int | None, typer.Option("--depth", min=1, max=50, help=f"So many levels; {DEPTH} unless said")]
+MaxOption = Annotated[
+    int | None, typer.Option("--max", min=1, max=50_000, help=f"So many variables; {VARIABLES_MAX} unless said")
+]
 PropertiesOption = Annotated[bool, typer.Option("--properties", help="Properties too, such as EURange")]
 UserOption = Annotated[
     str | None, typer.Option("--user", help=f"Log in; the password is asked for, or ${PASSWORD_VARIABLE}")
@@ -51,7 +60,10 @@ YamlOption = Annotated[
     str | None, typer.Option("--yaml", metavar="FILE", help="Write a device file with all of it; - to standard output")
 ]
 RuleOption = Annotated[bool, typer.Option("--rule", help="With --yaml: one browse rule instead of a tag each")]
-NameOption = Annotated[str, typer.Option("--name", help="With --yaml: what the device is called")]
+NameOption = Annotated[str, typer.Option("--name", help="What the device is called in a device file")]
+TreeOption = Annotated[
+    bool, typer.Option("--tree", help="Print the whole tree, as into a pipe; so do --match, --exclude, --depth, --max")
+]
 
 
 def browse(
@@ -59,19 +71,21 @@ def browse(
     under: UnderOption = OBJECTS,
     match: MatchOption = None,
     exclude: ExcludeOption = None,
-    depth: DepthOption = 20,
-    most: MaxOption = 5000,
+    depth: DepthOption = None,
+    most: MaxOption = None,
     properties: PropertiesOption = False,
     user: UserOption = None,
     secure: SecureOption = None,
     yaml: YamlOption = None,
     as_rule: RuleOption = False,
     name: NameOption = "device",
+    as_tree: TreeOption = False,
     config: ConfigOption = DEFAULT_CONFIG,
     as_json: JsonOption = False,
 ) -> None:
-    """Show the variables of an OPC UA server as a tree, with types and values; --yaml makes a device file of them."""
+    """Look through an OPC UA server at a terminal, or print its variables; either makes a device file of them."""
     from edge_agent.cli.browse_screen import SurveyTree, device_file, survey_json
+    from edge_agent.cli.live_terminal import is_interactive
     from edge_agent.cli.terminal import print_screen
     from edge_agent.drivers import survey_opcua
 
@@ -79,13 +93,18 @@ def browse(
         fail("--rule says how --yaml writes the tags; add --yaml FILE", _USED_WRONGLY)
     if yaml not in (None, "-") and Path(str(yaml)).exists():
         fail(f"{yaml} exists already, and may have been worked on; remove it, or write to another file", EXIT_PROBLEM)
-    words = {"under": under, "match": tuple(match or ["**"]), "depth": depth, "max": most, "properties": properties}
+    words: dict[str, Any] = {"under": under, "match": tuple(match or ["**"]), "properties": properties}
+    words |= {"depth": depth or DEPTH, "max": most or VARIABLES_MAX}
     words["exclude"] = tuple(exclude or ([SERVER] if under == OBJECTS else []))
     device, rule = _settings(place, user, name, words, config, secure=user is not None if secure is None else secure)
+    is_narrowed = any((match, exclude, depth, most))
     try:
+        if not (as_tree or as_json or yaml or is_narrowed) and is_interactive():
+            asyncio.run(_look(device, rule))
+            return
         survey = asyncio.run(survey_opcua(device, rule))
     except DeviceUnavailable as exc:
-        fail(str(exc).removeprefix(f"{name}: "), EXIT_PROBLEM)
+        fail(str(exc).removeprefix(f"{device.name}: "), EXIT_PROBLEM)
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
     if as_json:
@@ -93,10 +112,42 @@ def browse(
     elif yaml is None:
         print_screen(SurveyTree(survey))
     else:
-        when = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
-        heading = f"{len(survey.variables)} variables below {under}, as edge-agent browse found them at {when}"
-        text = device_file(survey, heading, entry_lines(device), _rule_text(words) if as_rule else None)
-        _write(text, yaml, len(survey.variables))
+        heading = f"{len(survey.variables)} variables below {under}, as edge-agent browse found them at {_now()}"
+        rules = [_rule_text(words)] if as_rule else []
+        listed = replace(survey, variables=(), left_out=0) if as_rule else survey
+        _write(device_file(listed, heading, entry_lines(device), rules), yaml, len(survey.variables))
+
+
+async def _look(device: OpcUaDevice, rule: OpcUaBrowse) -> None:
+    """The tree at a terminal, until somebody leaves. Raises ``DeviceUnavailable``."""
+    from edge_agent.cli.browse_live import browse_live
+    from edge_agent.drivers import live_survey_opcua
+
+    def text(variables: Sequence[SurveyedVariable], folders: Sequence[SurveyedNode]) -> str:
+        return marked_file(device, rule, variables, folders)
+
+    place = f"{device.endpoint}  {rule.under}"
+    await browse_live(live_survey_opcua(device, rule), place, f"{device.name.replace('/', '-')}.yaml", text)
+
+
+def marked_file(
+    device: OpcUaDevice, rule: OpcUaBrowse, variables: Sequence[SurveyedVariable], folders: Sequence[SurveyedNode]
+) -> str:
+    """A device file with a tag for each variable, and a browse rule for each folder, whose tags are named alike."""
+    from connectors.ports.survey import Survey
+    from edge_agent.cli.browse_screen import device_file, quoted
+
+    rules = []
+    for folder in folders:
+        name = "/".join(folder.path).replace("{", "(").replace("}", ")") + "/{path}"
+        parts = [f"under: {quoted(folder.at)}", f"name: {quoted(name if len(name) <= _NAME_MAX else '{path}')}"]
+        rules.append(f"{{{', '.join([*parts, *(['properties: true'] if rule.properties else [])])}}}")
+    heading = f"Marked below {rule.under} in edge-agent browse at {_now()}"
+    return device_file(Survey(device.endpoint, rule.under, tuple(variables)), heading, entry_lines(device), rules)
+
+
+def _now() -> str:
+    return f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def _settings(

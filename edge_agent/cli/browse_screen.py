@@ -103,13 +103,14 @@ def _json_value(value: Any) -> Any:
     return str(value) if isinstance(value, float) and value - value != 0 else value
 
 
-def device_file(survey: Survey, heading: str, entry: Sequence[str], rule: str | None) -> str:
-    """A file with one device: the lines of its ``entry``, and its tags; with ``rule`` that instead of tags."""
+def device_file(survey: Survey, heading: str, entry: Sequence[str], rules: Sequence[str]) -> str:
+    """A file with one device: the lines of its ``entry``, its browse rules, and the variables as its tags."""
     lines = [f"# {heading}", "devices:"]
     lines += [f"  {'- ' if number == 0 else '  '}{line}" for number, line in enumerate(entry)]
-    if rule is not None:
-        return "\n".join([*lines, "    browse:", f"      - {rule}", ""])
-    lines.append("    tags:")
+    if rules:
+        lines += ["    browse:", *(f"      - {rule}" for rule in rules)]
+    if survey.variables or not rules:
+        lines.append("    tags:")
     lines += [f"      - {_tag(each)}" for each in survey.variables]
     if survey.left_out:
         lines.append(f"      # {survey.left_out} more variables were left out: raise --max")

@@ -60,7 +60,7 @@ def on_terminal(columns: int, *words: str) -> str:
 
 
 def test_a_terminal_shows_the_tree_with_types_and_values(press: NodeOpcUaServer) -> None:
-    shown = on_terminal(80, press.endpoint)
+    shown = on_terminal(80, press.endpoint, "--tree")
     lines = [line.rstrip() for line in shown.splitlines()]
     assert max(map(len, lines)) <= 80
     assert lines == [
@@ -76,7 +76,7 @@ def test_a_terminal_shows_the_tree_with_types_and_values(press: NodeOpcUaServer)
         "   └─ Zones        Float[]   [1.0, 2.0, 3.0]",
         "6 variables; where they are: use a wider terminal, or --yaml",
     ], shown
-    wide = on_terminal(140, press.endpoint)
+    wide = on_terminal(140, press.endpoint, "--depth", "20")
     assert "nsu=urn:lineside:tests:press;s=Press.Ram.Force" in wide
     assert "6 variables\n" in wide
 

@@ -67,7 +67,7 @@ def test_a_device_file_says_how_to_connect_and_no_secret() -> None:
     context = {SOURCE_IN_CONTEXT: SecretSource({"P": "open sesame"}, Path())}
     device = OpcUaDevice.model_validate(entry, context=context)
     survey = Survey("opc.tcp://p", "/Objects", (variable("a", unit="kN", is_writable=True),), left_out=3)
-    text = device_file(survey, "heading", entry_lines(device), None)
+    text = device_file(survey, "heading", entry_lines(device), ())
     assert "open sesame" not in text
     assert "# 3 more variables were left out: raise --max" in text
     (made,) = yaml.safe_load(text)["devices"]
