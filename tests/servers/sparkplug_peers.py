@@ -108,7 +108,7 @@ def fetch_packages(source: Path, folder: Path, *also: str) -> None:
     for name in PACKAGE_FILES:
         shutil.copy(source / name, folder)
     quiet = ["--no-audit", "--no-fund", "--ignore-scripts", "--omit=dev", *also]
-    call(f"npm could not fetch the packages of {source.name}", [npm, "ci", "--prefix", str(folder), *quiet])
+    call(f"npm could not fetch the packages of {source.name}", [npm, "ci", "--prefix", str(folder.resolve()), *quiet])
 
 
 def made_once(folder: Path, sources: Sequence[Path], make: Callable[[], None]) -> None:
