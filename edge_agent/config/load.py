@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -107,6 +108,10 @@ def load_entries(path: Path, drivers: Mapping[str, DriverType]) -> list[dict[str
     return [entry for document in loading.documents for entry in document.value.get("devices", ())]
 
 
+def _note(contents: dict[Path, str], path: Path, content: bytes) -> None:
+    contents[path.resolve()] = hashlib.sha256(content).hexdigest()
+
+
 @dataclass(slots=True)
 class _Loading:
     path: Path
@@ -121,12 +126,12 @@ class _Loading:
     documents: Sequence[Source] = ()
     _device_places: dict[str, tuple[Source, NodePath]] = field(default_factory=dict)
     _tags: dict[str, set[str]] = field(default_factory=dict)
+    _note: Callable[[Path, bytes], None] = field(init=False)
 
     def __post_init__(self) -> None:
+        # No method of this: a circle would keep all that was read, as a start collects no garbage.
+        self._note = partial(_note, self.contents)
         self.inclusion = Inclusion(self.path, self.instead, self.problems.append, self._note)
-
-    def _note(self, path: Path, content: bytes) -> None:
-        self.contents[path.resolve()] = hashlib.sha256(content).hexdigest()
 
     def load(self) -> AgentConfig | None:
         """The configuration; when there are ``problems``, what is returned means nothing."""
