@@ -259,5 +259,5 @@ def whole_app() -> typer.Typer:
 
 
 def main() -> None:
-    """Entry point of the console script."""
-    whole_app()()
+    """Entry point of the console script. An agent that runs for years has no screens in its memory."""
+    (app if sys.argv[1:2] in (["run"], ["launch"]) else whole_app())()

@@ -32,3 +32,14 @@ def test_an_agent_loads_nothing_that_it_does_not_need(loaded: set[str], module: 
 
 def test_a_command_that_draws_can_load_rich_afterwards() -> None:
     assert said_by(_PROGRAM + "import rich.console; rich.console.Console().print('drawn')") == "drawn\n"
+
+
+@pytest.mark.parametrize("command", ["run", "launch"])
+def test_an_agent_that_runs_has_no_screens_of_other_commands_in_its_memory(command: str) -> None:
+    program = (
+        f"import sys; sys.argv = ['edge-agent', {command!r}]; from edge_agent.cli import app; "
+        "app.app = lambda: print(*sys.modules, sep='\\n'); app.main()"
+    )
+    begun_with = set(said_by(program).splitlines())
+    assert "edge_agent.cli.app" in begun_with
+    assert not {"rich", "edge_agent.cli.browse", "edge_agent.tag_lists"} & begun_with
