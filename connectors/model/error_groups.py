@@ -17,13 +17,18 @@ def leaves(error: Exception) -> list[Exception]:
     return [error]
 
 
+def expected(error: Exception, *kinds: type[Exception]) -> list[Exception]:
+    """Its ``leaves``, when all of them are of ``kinds``; else none: a defect is not hidden by what was expected."""
+    found = leaves(error)
+    return found if all(isinstance(one, kinds) for one in found) else []
+
+
 @asynccontextmanager
 async def first_of(*kinds: type[Exception]) -> AsyncIterator[None]:
     """Raise the first error of a group that has none but ``kinds``; everything else is raised as it is."""
     try:
         yield
     except ExceptionGroup as group:
-        found = leaves(group)
-        if not all(isinstance(one, kinds) for one in found):
+        if not (found := expected(group, *kinds)):
             raise
         raise found[0] from group

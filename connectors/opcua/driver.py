@@ -8,7 +8,7 @@ from typing import Final
 from asyncua.client.client import Client
 from asyncua.ua.uaerrors import UaError
 
-from connectors.model.error_groups import leaves
+from connectors.model.error_groups import expected
 from connectors.model.errors import DeviceUnavailable
 from connectors.opcua.connection import OpcUaConnection
 from connectors.opcua.events import Conditions
@@ -68,8 +68,7 @@ class OpcUaDriver:
             except DeviceUnavailable:
                 raise
             except (ExceptionGroup, *_LOST) as exc:
-                found = leaves(exc)
-                if not all(isinstance(one, (*_LOST, DeviceUnavailable)) for one in found):
+                if not (found := expected(exc, *_LOST, DeviceUnavailable)):
                     raise
                 said = [one for one in found if isinstance(one, DeviceUnavailable)]  # that is not always the first
                 raise (said[0] if said else unavailable(device, loss_reason, found[0])) from exc

@@ -13,7 +13,7 @@ from asyncua.client.client import Client
 from asyncua.ua.attribute_ids import AttributeIds
 from asyncua.ua.uaerrors import UaError
 
-from connectors.model.error_groups import leaves
+from connectors.model.error_groups import expected
 from connectors.model.errors import DeviceUnavailable
 from connectors.opcua.addresses import parse_node_id, plain_node_id, resolve, written_node_id
 from connectors.opcua.attributes import read_attributes, read_namespaces, refusal_of
@@ -116,10 +116,10 @@ class OpcUaLiveSurvey:
                 tasks.create_task(keep_secure(self._client, self._device), name="browse channel")
                 tasks.create_task(self._look_at_state(), name="browse state")
         except ExceptionGroup as group:
-            first = leaves(group)[0]
-            if not isinstance(first, (DeviceUnavailable, *_LOST)):
+            if not (found := expected(group, *_LOST, DeviceUnavailable)):
                 raise
-            raise (first if isinstance(first, DeviceUnavailable) else _lost(self._device, first)) from group
+            said = [one for one in found if isinstance(one, DeviceUnavailable)]
+            raise (said[0] if said else _lost(self._device, found[0])) from group
 
     # ---------------------------------------------------------------------------------------------------------------
 
