@@ -22,10 +22,16 @@ from connectors.model.errors import ConfigInvalid, Problem
 from connectors.ports.secrets import Secret
 from connectors.ports.settings import Duration, SettingInvalid, Settings, Size
 
-Role = Literal["ingest", "historian", "commands", "gateway"]
-NEED_LOG: frozenset[Role] = frozenset({"ingest", "historian", "commands"})
+Role = Literal[
+    "ingest", "historian", "commands", "lines", "orders", "inventory", "analytics", "catalog", "integrations", "gateway"
+]
+NEED_LOG: frozenset[Role] = frozenset(
+    {"ingest", "historian", "commands", "lines", "orders", "inventory", "analytics", "catalog", "integrations"}
+)
 """The roles that use the event log."""
 KEY_ADVICE = "Make the key: 'cloud-ingest keys create'. If it is there, let this user read it, and nobody else."
+PLATFORM: frozenset[Role] = NEED_LOG - {"ingest", "historian", "commands"}
+"""The parts of the platform: they meet through events of the domain alone."""
 ROLES: tuple[Role, ...] = ("ingest", "historian", "commands", "gateway")
 
 

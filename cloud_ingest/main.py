@@ -40,6 +40,7 @@ from cloud_ingest.observability.events import (
 from cloud_ingest.observability.metrics import REGISTRY
 from cloud_ingest.observability.obstacles import OBSTACLES, START
 from cloud_ingest.observability.steadiness import steadily
+from cloud_ingest.platform import Part, PlatformContext, Work, platform_parts, platform_routers
 from cloud_ingest.releases.rollouts import Rollouts
 from cloud_ingest.store.migrate import migrate
 from cloud_ingest.store.processes import Facts, ProcessBook
@@ -58,8 +59,6 @@ GOODBYE_S_MAX: Final = 10.0
 RETRY_FIRST_S: Final = 0.5
 RETRY_LONGEST_S: Final = 15.0
 T = TypeVar("T")
-Work = Callable[[], Coroutine[Any, Any, None]]
-Part = tuple[str, Work, Facts]
 
 
 async def run_cloud(config: CloudConfig, roles: Sequence[Role]) -> None:
@@ -142,7 +141,9 @@ def _start_gateway(tasks: asyncio.TaskGroup, listening: socket.socket, database:
     from cloud_ingest.gateway.server import serve
 
     requests = Requests(database, SystemClock(), config.commands.approve)
-    work = functools.partial(serve, listening, make_app(database, REGISTRY, OBSTACLES, requests))
+    work = functools.partial(
+        serve, listening, make_app(database, REGISTRY, OBSTACLES, requests, platform_routers(config, database))
+    )
     tasks.create_task(_supervised("gateway", work), name="gateway")
 
 
@@ -178,6 +179,7 @@ def _log_parts(
     if "commands" in roles:
         commands = _commands(config, database, log, topics)
         parts.append(("commands", commands.run, commands.facts))
+    parts += platform_parts(PlatformContext(config, frozenset(roles), database, log, clock, topics))
     return parts
 
 

@@ -11,11 +11,11 @@ import random
 from collections.abc import Mapping
 from typing import Any
 
+from cloud_ingest.access.refused import RequestRefused, Why
 from cloud_ingest.commands import audit, book
 from cloud_ingest.commands.book import Change
 from cloud_ingest.commands.messages import approval_message
 from cloud_ingest.commands.outgoing import AT_ONCE_MAX, Outgoing
-from cloud_ingest.commands.refused import RequestRefused, Why
 from cloud_ingest.commands.rules import approval_problem, resend_after_ms
 from connectors.commands.reports import Approval
 from connectors.commands.signing import SigningKey

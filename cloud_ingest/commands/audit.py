@@ -11,8 +11,8 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from cloud_ingest.historian import storing
-from cloud_ingest.historian.storing import Place
+from cloud_ingest.event_log import place as log_place
+from cloud_ingest.event_log.place import Place
 from connectors.commands.audit_chain import GENESIS, AuditEntry, chained, problems
 from connectors.ports.database import Database, Row, Session
 
@@ -61,7 +61,7 @@ async def lock_head(session: Session) -> Head:
 
 
 _MOVE_AND_LOCK: Final = (
-    f"WITH moved AS ({storing.MOVE} RETURNING 1), head AS MATERIALIZED ("  # noqa: S608  of our own
+    f"WITH moved AS ({log_place.MOVE} RETURNING 1), head AS MATERIALIZED ("  # noqa: S608  of our own
     "    SELECT number, hash FROM command_audit_head WHERE tenant_id = $8 FOR UPDATE) "
     "SELECT number, hash, (SELECT count(*) FROM moved) AS moved FROM head"
 )

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from cloud_ingest.access.refused import RequestRefused, Why
 from cloud_ingest.commands import audit
-from cloud_ingest.commands.refused import RequestRefused, Why
 from cloud_ingest.historian.work import KnownAgent
 from connectors.commands.reports import Hello
 from connectors.ports.clock import Clock

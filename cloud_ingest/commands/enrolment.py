@@ -13,9 +13,9 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Any, Final
 
+from cloud_ingest.access.refused import RequestRefused, Why
 from cloud_ingest.commands import audit, keys
 from cloud_ingest.commands.failure_limit import FailureLimit
-from cloud_ingest.commands.refused import RequestRefused, Why
 from cloud_ingest.observability.command_events import AgentEnrolled, EnrolmentRefused
 from connectors.commands.enrolment import (
     AGENT_CHARS_MAX,

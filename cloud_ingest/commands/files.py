@@ -9,8 +9,8 @@ import hashlib
 from collections.abc import Sequence
 from typing import Any
 
+from cloud_ingest.access.refused import RequestRefused, Why
 from cloud_ingest.commands import audit
-from cloud_ingest.commands.refused import RequestRefused, Why
 from cloud_ingest.commands.rules import sync_of
 from cloud_ingest.historian.work import KnownAgent
 from connectors.commands.envelope import ApplyDeviceFile

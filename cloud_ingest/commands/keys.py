@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from cloud_ingest.access.refused import RequestRefused, Why
 from cloud_ingest.commands import audit
-from cloud_ingest.commands.refused import RequestRefused, Why
 from connectors.commands.reports import KeyVoucher
 from connectors.commands.signing import SigningKey, TrustedKeys
 from connectors.ports.clock import Clock

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from cloud_ingest.commands.refused import RequestRefused, Why
+from cloud_ingest.access.refused import RequestRefused, Why
 from cloud_ingest.commands.standing import standing
 from connectors.commands.states import CommandState
 from connectors.ports.database import Database, Row, Session

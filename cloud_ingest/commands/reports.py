@@ -20,10 +20,10 @@ from cloud_ingest.commands.incoming import Told, read_told
 from cloud_ingest.commands.journals import take_hello
 from cloud_ingest.commands.reported import actor_of, asked_at_the_box, enter, learn_action, note_waiting, waits
 from cloud_ingest.commands.rules import Party, permitted
+from cloud_ingest.event_log.failures import Cause, cause_of, reason_of, sentence_of
+from cloud_ingest.event_log.place import Place
 from cloud_ingest.event_log.topics import REPORTS
-from cloud_ingest.historian.failures import Cause, cause_of, reason_of, sentence_of
 from cloud_ingest.historian.identities import Identities
-from cloud_ingest.historian.storing import Place
 from cloud_ingest.historian.work import KnownAgent
 from cloud_ingest.observability.command_events import (
     AuditAlarm,

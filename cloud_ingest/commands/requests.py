@@ -11,10 +11,10 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field
 from ulid import ULID
 
+from cloud_ingest.access.refused import RequestRefused, Why
 from cloud_ingest.commands import audit, book, files
 from cloud_ingest.commands.approving import agree
 from cloud_ingest.commands.book import Change
-from cloud_ingest.commands.refused import RequestRefused, Why
 from cloud_ingest.commands.rules import Cancelling, cancelling, needs_approval
 from cloud_ingest.commands.values import fitted
 from connectors.commands.audit_chain import canonical

@@ -15,9 +15,9 @@ from cloud_ingest.commands.dispatcher import Dispatcher
 from cloud_ingest.commands.outgoing import end_by_time
 from cloud_ingest.commands.relay import Relay
 from cloud_ingest.commands.reports import ReportProjector
+from cloud_ingest.event_log.failures import reason_of
 from cloud_ingest.event_log.topics import COMMANDS as COMMANDS_TOPIC
 from cloud_ingest.event_log.topics import REPORTS
-from cloud_ingest.historian.failures import reason_of
 from cloud_ingest.observability.command_events import ReportsLeft
 from cloud_ingest.observability.events import Fault, StoreReached, StoreWaiting
 from cloud_ingest.observability.obstacles import COMMANDS, OBSTACLES, commands_partition

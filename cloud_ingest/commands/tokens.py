@@ -10,8 +10,10 @@ import secrets
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
+from cloud_ingest.access.permissions import Role
+from cloud_ingest.access.principal import Grant, Principal
+from cloud_ingest.access.refused import RequestRefused, Why
 from cloud_ingest.commands import audit
-from cloud_ingest.commands.refused import RequestRefused, Why
 from cloud_ingest.commands.rules import TokenRole
 from connectors.ports.clock import Clock
 from connectors.ports.database import Database
@@ -96,6 +98,22 @@ async def holder_of(database: Database, token: str) -> Holder | None:
             audit.TENANT,
         )
     return Holder(str(rows[0]["name"]), cast("TokenRole", rows[0]["role"])) if rows else None
+
+
+class TokenAuthenticator:
+    """Who asks, by named tokens alone. Who shows none may see: the data is open to all who reach the gateway."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def principal(self, token: str | None) -> Principal:
+        """See ``Authenticator``."""
+        if token is None:
+            return Principal(audit.TENANT, "nobody", "nobody", "nobody", (Grant(Role.VIEWER),))
+        holder = await holder_of(self._database, token)
+        if holder is None:
+            raise RequestRefused(Why.NO_TOKEN, "unknown_token", "this token is none, or was revoked")
+        return Principal(audit.TENANT, f"token:{holder.name}", holder.name, "token", (Grant(Role(holder.role)),))
 
 
 def _digest(token: str) -> bytes:

@@ -18,6 +18,17 @@ REPORTS: Final = "lineside.reports.v1"
 """What agents report of commands, and their hellos: those records of ``RAW``, once more by themselves."""
 COMMANDS: Final = "lineside.commands.v1"
 """Every state of every command, as JSON; key ``group/name`` of the agent; at least once."""
+LINE_EVENTS: Final = "lineside.line-events.v1"
+"""States, counts, stops, alarms and work orders of lines; key ``site/line``. This and what follows are CloudEvents."""
+ORDER_EVENTS: Final = "lineside.order-events.v1"
+"""What becomes of customers' orders; key: the order."""
+INVENTORY_EVENTS: Final = "lineside.inventory-events.v1"
+"""Movements of stock, reservations, shortages; key: the item."""
+CATALOG_EVENTS: Final = "lineside.catalog-events.v1"
+"""Products and routings as they change; key: the product."""
+INTEGRATION_EVENTS: Final = "lineside.integration-events.v1"
+"""What payment, shipping and CRM have answered; key: what it is about."""
+DOMAIN_TOPICS: Final = (LINE_EVENTS, ORDER_EVENTS, INVENTORY_EVENTS, CATALOG_EVENTS, INTEGRATION_EVENTS)
 
 MQTT_TOPIC: Final = "mqtt-topic"
 
@@ -54,4 +65,5 @@ def topic_specs(partitions: int, retention_s: float) -> dict[str, TopicSpec]:
         SAMPLES: TopicSpec(SAMPLES, partitions, Cleanup.DELETE, retention_s),
         REPORTS: TopicSpec(REPORTS, partitions, Cleanup.DELETE, retention_s),
         COMMANDS: TopicSpec(COMMANDS, partitions, Cleanup.DELETE, retention_s),
+        **{name: TopicSpec(name, partitions, Cleanup.DELETE, retention_s) for name in DOMAIN_TOPICS},
     }

@@ -5,13 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-
-class Answer(BaseModel):
-    """Part of an answer; further fields may be added within a version, none is removed or changes its meaning."""
-
-    model_config = ConfigDict(frozen=True)
+from cloud_ingest.access.answers import Answer
 
 
 class DeviceAnswer(Answer):
@@ -75,7 +71,7 @@ class AgentAnswer(StandingAnswer):
     last_seen: datetime
     tags: int
     devices: list[DeviceAnswer]
-    files: list[FileAnswer] = []
+    files: list[FileAnswer] = Field(default_factory=list)
 
 
 class TagAnswer(Answer):
@@ -88,7 +84,9 @@ class TagAnswer(Answer):
     type: Annotated[str, Field(description="Sparkplug data type", examples=["Double"])]
     unit: str
     description: str
-    properties: Annotated[dict[str, Any], Field(description="What else a node of another maker has told of it")] = {}
+    properties: Annotated[
+        dict[str, Any], Field(default_factory=dict, description="What else a node of another maker has told of it")
+    ]
     stale: Annotated[
         bool, Field(description="The newest sample may be out of date: node, device or host are not there")
     ]
@@ -126,8 +124,8 @@ class SamplePage(Answer):
     """Samples of a tag, or its intervals; ``next`` goes into ``from`` of the following request."""
 
     tag: TagAnswer
-    samples: list[SampleAnswer] = []
-    buckets: list[BucketAnswer] = []
+    samples: list[SampleAnswer] = Field(default_factory=list)
+    buckets: list[BucketAnswer] = Field(default_factory=list)
     next: datetime | None = None
 
 
@@ -304,13 +302,3 @@ class Health(Answer):
         ),
     ]
     reason: str = ""
-
-
-class ProblemAnswer(Answer):
-    """An error, as RFC 9457 has it (application/problem+json)."""
-
-    type: str = "about:blank"
-    title: str
-    status: int
-    detail: str
-    code: Annotated[str, Field(description="For programs, where there is one; it stays as it is")] = ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from http import HTTPStatus
 from typing import Annotated, Any, Final
@@ -12,9 +13,13 @@ from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from starlette.exceptions import HTTPException
 
+from cloud_ingest.access.answers import ProblemAnswer
+from cloud_ingest.access.parameters import only_known_parameters
+from cloud_ingest.access.refused import RequestRefused, Why
+from cloud_ingest.access.span import QuestionInvalid, asked_bucket, asked_span
 from cloud_ingest.commands.enrolment import Enrolments
-from cloud_ingest.commands.refused import RequestRefused, Why
 from cloud_ingest.commands.requests import Requests
+from cloud_ingest.commands.tokens import TokenAuthenticator
 from cloud_ingest.gateway import intervals, queries
 from cloud_ingest.gateway import ledger as ledger_of
 from cloud_ingest.gateway.answers import (
@@ -22,7 +27,6 @@ from cloud_ingest.gateway.answers import (
     DeadLetterPage,
     Health,
     LedgerAnswer,
-    ProblemAnswer,
     SamplePage,
     SettledAnswer,
     TagPage,
@@ -32,9 +36,7 @@ from cloud_ingest.gateway.commands import command_routes
 from cloud_ingest.gateway.device_files import device_file_routes
 from cloud_ingest.gateway.documentation import ASSETS_PATH, assets, documentation
 from cloud_ingest.gateway.enrolments import enrolment_routes
-from cloud_ingest.gateway.parameters import only_known_parameters
 from cloud_ingest.gateway.releases import release_routes
-from cloud_ingest.gateway.span import QuestionInvalid, asked_bucket, asked_span
 from cloud_ingest.historian.dead_letters import letters
 from cloud_ingest.observability.obstacles import START, Obstacles
 from connectors.model.errors import DatabaseUnavailable, StatementRefused
@@ -62,11 +64,15 @@ TimeQuery = Annotated[
 
 
 def make_app(
-    database: Database, registry: CollectorRegistry, obstacles: Obstacles, requests: Requests | None = None
+    database: Database,
+    registry: CollectorRegistry,
+    obstacles: Obstacles,
+    requests: Requests | None = None,
+    platform: Sequence[APIRouter] = (),
 ) -> FastAPI:
     """The API on ``database``; ``/metrics`` shows ``registry``, and ``/readyz`` the ``obstacles``.
 
-    Commands are taken by ``requests``; without them, with the settings' defaults.
+    Commands are taken by ``requests``; without them, with the settings' defaults. ``platform``: routes of its parts.
     """
     app = FastAPI(
         title="Lineside",
@@ -76,12 +82,15 @@ def make_app(
         redoc_url=None,
         openapi_url="/api/openapi.json",
     )
+    app.state.authenticator = TokenAuthenticator(database)
     app.include_router(_api(database))
     app.add_middleware(BodyLimit, bytes_max=BODY_BYTES_MAX)
     app.include_router(command_routes(database, requests or Requests(database, SystemClock())))
     app.include_router(device_file_routes(database))
     app.include_router(enrolment_routes(Enrolments(database, SystemClock())))
     app.include_router(release_routes(database))
+    for router in platform:
+        app.include_router(router)
     app.include_router(_operations(database, registry, obstacles))
     app.include_router(documentation())
     app.mount(ASSETS_PATH, assets(), name="assets")

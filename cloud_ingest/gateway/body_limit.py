@@ -8,7 +8,7 @@ from typing import Final
 from fastapi.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from cloud_ingest.gateway.answers import ProblemAnswer
+from cloud_ingest.access.answers import ProblemAnswer
 
 TOO_LARGE: Final = 413
 

@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from cloud_ingest.gateway.answers import Answer, StandingAnswer
+from cloud_ingest.access.answers import Answer
+from cloud_ingest.gateway.answers import StandingAnswer
 from connectors.commands.envelope import TEXT_MAX
 from connectors.commands.states import CommandState
 

@@ -15,9 +15,9 @@ from typing import Any, Final
 from fastapi import WebSocket
 from starlette.websockets import WebSocketDisconnect, WebSocketState
 
+from cloud_ingest.access.refused import RequestRefused
 from cloud_ingest.commands import questions
 from cloud_ingest.commands.book import CHANNEL
-from cloud_ingest.commands.refused import RequestRefused
 from connectors.model.errors import DatabaseUnavailable, StatementRefused
 from connectors.ports.database import Database
 

@@ -6,15 +6,15 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Depends, Header, Path, Query, Response, WebSocket
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
+from cloud_ingest.access.answers import ProblemAnswer
+from cloud_ingest.access.parameters import only_known_parameters
+from cloud_ingest.access.refused import RequestRefused, Why
 from cloud_ingest.commands import questions, tokens
-from cloud_ingest.commands.refused import RequestRefused, Why
 from cloud_ingest.commands.requests import CommandRequest, Requests
 from cloud_ingest.commands.rules import Deed, deed_of, may
 from cloud_ingest.commands.tokens import Holder
-from cloud_ingest.gateway.answers import ProblemAnswer
 from cloud_ingest.gateway.command_answers import CommandedAgent, CommandPage, CommandWithStates, Decision
 from cloud_ingest.gateway.command_stream import CommandStream
-from cloud_ingest.gateway.parameters import only_known_parameters
 from connectors.commands.envelope import ULID_PATTERN
 from connectors.commands.states import CommandState
 from connectors.ports.database import Database

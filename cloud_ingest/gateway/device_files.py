@@ -7,10 +7,10 @@ from fastapi import APIRouter, Depends, Query
 from fastapi.responses import PlainTextResponse
 from pydantic import Field
 
+from cloud_ingest.access.answers import Answer
+from cloud_ingest.access.parameters import only_known_parameters
 from cloud_ingest.commands import files
-from cloud_ingest.gateway.answers import Answer
 from cloud_ingest.gateway.commands import PROBLEMS, who_may
-from cloud_ingest.gateway.parameters import only_known_parameters
 from connectors.ports.database import Database
 
 AgentQuery = Annotated[str, Query(description="group/name", examples=["plant-7/line-3"])]

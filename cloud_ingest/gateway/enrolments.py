@@ -5,9 +5,9 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, ConfigDict, Field
 
+from cloud_ingest.access.answers import Answer, ProblemAnswer
+from cloud_ingest.access.parameters import only_known_parameters
 from cloud_ingest.commands.enrolment import Enrolments
-from cloud_ingest.gateway.answers import Answer, ProblemAnswer
-from cloud_ingest.gateway.parameters import only_known_parameters
 from connectors.commands.enrolment import PATH, SEALED_CHARS_MAX
 
 ADDRESS_CHARS_MAX: Final = 100

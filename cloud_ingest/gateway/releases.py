@@ -8,9 +8,9 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Depends, Header, Path
 from fastapi.responses import Response, StreamingResponse
 
-from cloud_ingest.commands.refused import RequestRefused, Why
-from cloud_ingest.gateway.answers import ProblemAnswer
-from cloud_ingest.gateway.parameters import only_known_parameters
+from cloud_ingest.access.answers import ProblemAnswer
+from cloud_ingest.access.parameters import only_known_parameters
+from cloud_ingest.access.refused import RequestRefused, Why
 from cloud_ingest.releases import packages
 from connectors.ports.database import Database
 

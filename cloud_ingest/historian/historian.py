@@ -6,8 +6,8 @@ import asyncio
 import traceback
 from typing import Any, Final
 
+from cloud_ingest.event_log.failures import reason_of
 from cloud_ingest.event_log.topics import RAW, SAMPLES
-from cloud_ingest.historian.failures import reason_of
 from cloud_ingest.historian.lags import Lags
 from cloud_ingest.historian.partitions import Partitions
 from cloud_ingest.historian.projector import Projector, Stores, TopicReplaced

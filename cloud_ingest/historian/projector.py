@@ -12,8 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from cloud_ingest.event_log.topics import RAW, raw_message
-from cloud_ingest.historian.failures import (
+from cloud_ingest.event_log.failures import (
     OTHER_TABLES,
     Cause,
     cause_of,
@@ -21,6 +20,8 @@ from cloud_ingest.historian.failures import (
     reason_of,
     sentence_of,
 )
+from cloud_ingest.event_log.place import Place
+from cloud_ingest.event_log.topics import RAW, raw_message
 from cloud_ingest.historian.identities import Identities
 from cloud_ingest.historian.incoming import Incoming, read_incoming
 from cloud_ingest.historian.interpreter import Interpreter
@@ -29,7 +30,7 @@ from cloud_ingest.historian.nodes import Nodes
 from cloud_ingest.historian.partitions import Partitions
 from cloud_ingest.historian.presence import Presence
 from cloud_ingest.historian.samples_topic import SamplesTopic
-from cloud_ingest.historian.storing import Place, store
+from cloud_ingest.historian.storing import PROJECTION, store
 from cloud_ingest.historian.unparking import Unparking
 from cloud_ingest.historian.work import DeadLetter, Work
 from cloud_ingest.observability.events import (
@@ -90,7 +91,7 @@ class Projector:
         """When the last record was taken that is stored."""
         self._stores = stores
         self._identity = identity
-        self._place = Place(stores.database, RAW, identity, partition)
+        self._place = Place(stores.database, RAW, identity, partition, PROJECTION)
         self._identities = Identities(stores.database)
         self._book = LedgerBook(stores.database)
         keep = stores.samples is not None

@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from cloud_ingest.event_log.failures import Cause, cause_of, outside, sentence_of
 from cloud_ingest.event_log.topics import MQTT_TOPIC
 from cloud_ingest.historian.dead_letters import Letter, letter
-from cloud_ingest.historian.failures import Cause, cause_of, outside, sentence_of
 from cloud_ingest.historian.identities import Identities
 from cloud_ingest.historian.incoming import Incoming, read_incoming
 from cloud_ingest.historian.interpreter import Interpreter

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
-from cloud_ingest.historian.failures import OTHER_TABLES, Cause, cause_of, outside, sentence_of
+from cloud_ingest.event_log.failures import OTHER_TABLES, Cause, cause_of, outside, sentence_of
 from cloud_ingest.historian.interpreter import Interpreter
 from cloud_ingest.historian.ledger_book import LedgerBook
 from cloud_ingest.historian.partitions import Partitions

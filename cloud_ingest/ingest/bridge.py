@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from cloud_ingest.historian.failures import reason_of
+from cloud_ingest.event_log.failures import reason_of
 from cloud_ingest.ingest.host_book import HostBook
 from cloud_ingest.ingest.intake import Intake, IntakeOptions, command_topic
 from cloud_ingest.ingest.pending import Taken, take_message

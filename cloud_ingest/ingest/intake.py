@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from cloud_ingest.event_log.failures import reason_of
 from cloud_ingest.event_log.topics import DEFINITIONS, RAW, REPORTS
-from cloud_ingest.historian.failures import reason_of
 from cloud_ingest.historian.storing import PROJECTION
 from cloud_ingest.ingest.acknowledging import Acknowledging
 from cloud_ingest.ingest.confirming import confirmed

@@ -11,7 +11,7 @@ import asyncio
 from dataclasses import replace
 from typing import Final
 
-from cloud_ingest.historian.failures import reason_of
+from cloud_ingest.event_log.failures import reason_of
 from cloud_ingest.historian.identities import Identities
 from cloud_ingest.historian.storing import store_dead_letters
 from cloud_ingest.historian.work import DeadLetter, Work

@@ -113,6 +113,12 @@ JOURNALS_RESTORED: Final = Counter(
 STATES_NOT_PUBLISHED: Final = Counter(
     "lineside_command_states_unpublished_total", "States that the commands topic does not take", registry=REGISTRY
 )
+EVENTS_NOT_PUBLISHED: Final = Counter(
+    "lineside_events_unpublished_total", "Events of the domain that the log does not take", ["topic"], registry=REGISTRY
+)
+EVENTS_SET_ASIDE: Final = Counter(
+    "lineside_events_set_aside_total", "Records that a projection could not take", ["projection"], registry=REGISTRY
+)
 COMMANDS_ONLINE: Final = Gauge("lineside_command_broker_online", "1 while commands can be sent", registry=REGISTRY)
 WAITING: Final = Gauge(
     "lineside_cloud_waiting", "1 for each part of the process that waits, or is slow", ["part"], registry=REGISTRY

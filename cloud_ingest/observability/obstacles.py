@@ -60,6 +60,7 @@ HISTORIAN_LAG: Final = "historian lag"
 COMMANDS: Final = "commands"
 COMMANDS_BROKER: Final = "commands broker"
 COMMANDS_KEY: Final = "commands signing key"
+EVENTS: Final = "events"
 
 
 def commands_partition(partition: int) -> str:

@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from cloud_ingest.access.refused import RequestRefused, Why
 from cloud_ingest.commands import audit
-from cloud_ingest.commands.refused import RequestRefused, Why
 from cloud_ingest.commands.requests import Requests
 from cloud_ingest.commands.rules import Cancelling
 from connectors.ports.clock import Clock

@@ -16,8 +16,8 @@ from typing import Any, Final, assert_never
 
 from pydantic import ValidationError
 
+from cloud_ingest.access.refused import RequestRefused, Why
 from cloud_ingest.commands import audit
-from cloud_ingest.commands.refused import RequestRefused, Why
 from cloud_ingest.commands.requests import CommandRequest, Requests
 from cloud_ingest.observability.events import Fault, FaultOver
 from cloud_ingest.observability.obstacles import OBSTACLES, fault_of

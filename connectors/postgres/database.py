@@ -27,6 +27,7 @@ of each pooled connection would fail otherwise."""
 _CLOSE_TIMEOUT_S: Final = 5.0
 ANSWER_S: Final = 5.0
 """So much longer than the server's own limit the client waits: a server that does not answer by then is gone."""
+_ROW_LEVEL: Final = "row-level security"
 _NO_PERMISSION: Final = "42501"
 
 
@@ -165,7 +166,7 @@ class PostgresDatabase:
         try:
             yield
         except StatementRefused as exc:
-            if exc.sqlstate == _NO_PERMISSION:
+            if exc.sqlstate == _NO_PERMISSION and _ROW_LEVEL not in str(exc):  # that is no lack of a right
                 raise not_permitted(exc, self._login) from exc
             raise
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from lineside.servers.mosquitto import MosquittoBroker
 
+from cloud_ingest.access.refused import RequestRefused, Why
 from cloud_ingest.commands import dispatcher, questions
-from cloud_ingest.commands.refused import RequestRefused, Why
 from connectors.commands.refusals import Refusal
 from connectors.commands.states import CommandState
 from tests.contract.command_steps import Office, Reading, office

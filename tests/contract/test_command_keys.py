@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from cloud_ingest.access.refused import RequestRefused, Why
 from cloud_ingest.commands import audit, keys, tokens
 from cloud_ingest.commands.keys import KeyUnusable
-from cloud_ingest.commands.refused import RequestRefused, Why
 from connectors.commands.reports import KeyVoucher, read_record
 from connectors.commands.signing import SigningKey, TrustedKeys
 from tests.contract.command_steps import Office, office

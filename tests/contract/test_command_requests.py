@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from cloud_ingest.access.refused import RequestRefused, Why
 from cloud_ingest.commands import audit, questions, requests
-from cloud_ingest.commands.refused import RequestRefused, Why
 from cloud_ingest.commands.requests import Requests
 from cloud_ingest.commands.rules import Cancelling
 from connectors.commands.states import FINAL, CommandState

@@ -6,10 +6,10 @@ import hashlib
 import json
 from typing import Any
 
+from cloud_ingest.access.refused import Why
 from cloud_ingest.commands import files, questions
 from cloud_ingest.commands.messages import action_of
 from cloud_ingest.commands.outgoing import Due, due_commands
-from cloud_ingest.commands.refused import Why
 from cloud_ingest.gateway import queries
 from connectors.commands.envelope import ApplyDeviceFile
 from connectors.commands.reports import FileFact

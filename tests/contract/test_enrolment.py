@@ -13,8 +13,8 @@ import httpx
 import pytest
 from prometheus_client import CollectorRegistry
 
+from cloud_ingest.access.refused import RequestRefused
 from cloud_ingest.commands import agent_keys, audit, enrolment, keys, outgoing
-from cloud_ingest.commands.refused import RequestRefused
 from cloud_ingest.gateway import app as gateway
 from cloud_ingest.gateway.server import serve
 from cloud_ingest.observability.obstacles import Obstacles

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from cloud_ingest.access.refused import RequestRefused
 from cloud_ingest.commands import audit, audit_heads, genuine, questions, reports
-from cloud_ingest.commands.refused import RequestRefused
 from cloud_ingest.gateway import queries
 from cloud_ingest.historian.dead_letters import letters
 from cloud_ingest.observability.command_events import AuditAlarm, CommandNotAskedFor, ReportForged

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from cloud_ingest.event_log.place import Place
 from cloud_ingest.event_log.topics import RAW
-from cloud_ingest.historian.storing import Place
 from cloud_ingest.observability.metrics import PLACES_SET_BACK, RECORDS_EXPIRED
 from connectors.model.datatypes import DataType
 from connectors.model.errors import EventLogUnavailable

@@ -15,9 +15,9 @@ from unittest.mock import AsyncMock
 import pytest
 from prometheus_client import CollectorRegistry
 
+from cloud_ingest.access.refused import RequestRefused
 from cloud_ingest.commands import audit
 from cloud_ingest.commands.outgoing import end_by_time
-from cloud_ingest.commands.refused import RequestRefused
 from cloud_ingest.commands.requests import Taken
 from cloud_ingest.commands.rules import UNFINISHED_MS
 from cloud_ingest.gateway.app import make_app

@@ -13,9 +13,10 @@ from typing import Final
 import pytest
 
 from cloud_ingest.commands import audit, audit_heads, numbers
+from cloud_ingest.event_log.place import Place
 from cloud_ingest.historian.nodes import Nodes
 from cloud_ingest.historian.rollup_marks import Mark
-from cloud_ingest.historian.storing import PROJECTION, Copies, Place, read_parked, write
+from cloud_ingest.historian.storing import PROJECTION, Copies, read_parked, write
 from cloud_ingest.historian.work import AgentChange, DeadLetter, GapRow, KnownAgent, LedgerEntry, ParkedBatch, Work
 from cloud_ingest.ingest.host_book import HostBook
 from cloud_ingest.ingest.plain_nodes import PlainNodes
@@ -136,7 +137,7 @@ async def _say_what_is_rare(both: TwoSessions) -> None:
         hello = Hello.model_construct(audit_number=number, audit_hash=hash_, audit_base=0, audit_base_hash="")
         problems.append(bool(await audit_heads.take(both, head, node, hello, 1000)))
     assert problems == [False, False, True], "a log that has lost its end"
-    place = Place(database, "topic", PROJECTION, 0)  # type: ignore[arg-type]
+    place = Place(database, "topic", "", 0, PROJECTION)  # type: ignore[arg-type]
     assert await place.read() == 0
     await place.move(both, 0, 5, 1)
     with pytest.raises(OffsetMoved):

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import pytest
 
-from cloud_ingest.gateway.span import QuestionInvalid, asked_span
+from cloud_ingest.access.span import QuestionInvalid, asked_span
 from cloud_ingest.historian.partitions import table_of
 from cloud_ingest.historian.upkeep import packing, rollups
 from cloud_ingest.historian.upkeep.packing import empty_day, pack_day

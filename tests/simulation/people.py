@@ -8,8 +8,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from cloud_ingest.access.refused import RequestRefused
 from cloud_ingest.commands import keys
-from cloud_ingest.commands.refused import RequestRefused
 from cloud_ingest.commands.requests import CommandRequest, Requests
 from connectors.commands.envelope import WriteTag
 from connectors.model.errors import DatabaseUnavailable

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from cloud_ingest.commands import numbers as numbers_seen
-from cloud_ingest.historian.storing import MOVE
+from cloud_ingest.event_log.place import MOVE
 from connectors.commands.states import ENDED
 from tests.simulation.registry import Answer, row_of, run_statement, statement
 from tests.simulation.statements_of_journals import highest

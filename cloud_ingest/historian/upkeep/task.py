@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from cloud_ingest.historian.failures import reason_of
+from cloud_ingest.event_log.failures import reason_of
 from cloud_ingest.historian.upkeep.packing import days_to_pack, empty_day, pack_day, packed_days
 from cloud_ingest.historian.upkeep.retention import Retention, expire, move_odd
 from cloud_ingest.historian.upkeep.rollups import roll_up

@@ -14,7 +14,7 @@
 #define can_read (length > 0)
 #endif
 
-/* storing.py: move, _ledger; nobody else has stored anything since */
+/* place.py: move; storing.py: _ledger; nobody else has stored anything since */
 #if defined(NO_FENCE)
 #define may_store true
 #elif !defined(LOSES_END)
@@ -26,7 +26,7 @@
 #endif
 
 inline enter_rows(w) {                 /* storing.py: write; the samples */
-  /* Each batch is stored at most once (interpreter.py: _of_agent; storing.py: move, _ledger). */
+  /* Each batch is stored at most once (interpreter.py: _of_agent; place.py: move; storing.py: _ledger). */
   stored_once = !(stored & w); assert(stored_once);
   stored = stored | w
 }
@@ -71,7 +71,7 @@ inline note_duplicate(w) {
   new_is_no_duplicate = ((stored | parked) & w) != 0; assert(new_is_no_duplicate)
 }
 
-inline go_on() {                       /* storing.py: move; where the log keeps its end, what was read is forgotten */
+inline go_on() {                       /* place.py: move; where the log keeps its end, what was read is forgotten */
 #ifdef LOSES_END
   last_taken_after = taken_after[place]; place++
 #else

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from cloud_ingest.gateway.span import QuestionInvalid, asked_bucket, asked_span
+from cloud_ingest.access.span import QuestionInvalid, asked_bucket, asked_span
 
 EIGHT = datetime(2026, 11, 22, 8, tzinfo=UTC)
 

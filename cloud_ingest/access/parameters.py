@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import Request
 
-from cloud_ingest.gateway.span import QuestionInvalid
+from cloud_ingest.access.span import QuestionInvalid
 
 
 def only_known_parameters(request: Request) -> None:

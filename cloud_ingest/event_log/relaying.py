@@ -1,0 +1,127 @@
+"""From the outbox of events to their topics: in order, at least once. One process at a time does it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any, Final
+
+from cloud_ingest.event_log.announcing import CHANNEL
+from cloud_ingest.event_log.domain_events import event_record
+from cloud_ingest.event_log.failures import reason_of
+from cloud_ingest.observability.events import StoreReached, StoreWaiting
+from cloud_ingest.observability.obstacles import EVENTS, OBSTACLES
+from cloud_ingest.observability.platform_events import EventNotPublished
+from connectors.model.back_off import BackOff
+from connectors.model.error_groups import leaves
+from connectors.model.errors import DatabaseUnavailable, EventLogUnavailable, RecordRefused, StatementRefused
+from connectors.observability.events import emit
+from connectors.ports.clock import Clock
+from connectors.ports.database import Database
+from connectors.ports.event_log import EventLog, TopicSpec
+
+LOCK: Final = "lineside events"
+AT_ONCE_MAX: Final = 500
+LOOK_S: Final = 5.0
+STAND_BY_S: Final = 2.0
+PRUNE_S: Final = 600.0
+KEPT_DAYS: Final = 7
+"""So long a published event stays in the outbox: clients of the gateway that were away read on from there."""
+RETRY_FIRST_S: Final = 0.5
+RETRY_LONGEST_S: Final = 15.0
+_AWAY: Final = (DatabaseUnavailable, EventLogUnavailable, StatementRefused)
+
+
+class EventRelay:
+    """Publishes the events of ``topics``."""
+
+    def __init__(self, database: Database, log: EventLog, clock: Clock, topics: Mapping[str, TopicSpec]) -> None:
+        self._database = database
+        self._log = log
+        self._clock = clock
+        self._topics = topics
+
+    def facts(self) -> dict[str, Any]:
+        """What ``cloud-ingest status`` shows of this part: nothing of its own."""
+        return {}
+
+    async def run(self) -> None:
+        """Publish until cancelled; what is down is waited for."""
+        back_off = BackOff(RETRY_FIRST_S, RETRY_LONGEST_S)
+        while True:
+            try:
+                for topic in self._topics.values():
+                    await self._log.ensure(topic)
+                await self._alone_forever(back_off)
+            except* _AWAY as group:
+                wait_s = back_off.next_s()
+                emit(StoreWaiting(EVENTS, reason_of(leaves(group)[0]), round(wait_s, 1)))
+                await asyncio.sleep(wait_s)
+
+    async def _alone_forever(self, back_off: BackOff) -> None:
+        while True:
+            async with self._database.held_lock(LOCK) as lock:
+                if lock.held:
+                    async with asyncio.TaskGroup() as tasks:
+                        tasks.create_task(self._publish_forever(back_off), name="events publish")
+                        tasks.create_task(self._prune_forever(), name="events prune")
+                        await lock.lost()
+                        raise DatabaseUnavailable("the lock of the event relay in the database was lost")
+            back_off.reset()
+            await asyncio.sleep(STAND_BY_S)
+
+    async def _publish_forever(self, back_off: BackOff) -> None:
+        async with self._database.notified(CHANNEL) as woken:
+            while True:
+                while await self.publish():
+                    pass
+                back_off.reset()
+                if OBSTACLES.reason(EVENTS):
+                    emit(StoreReached(EVENTS))
+                await woken.wait(LOOK_S)
+
+    async def publish(self) -> int:
+        """Publish the next events of every topic; how many there were."""
+        return sum([await self._publish(topic) for topic in self._topics])
+
+    async def _publish(self, topic: str) -> int:
+        async with self._database.session() as session:
+            rows = await session.fetch(
+                "SELECT number, key, event FROM event_outbox WHERE topic = $1 AND number > "
+                "coalesce((SELECT number FROM event_relay WHERE topic = $1), 0) ORDER BY number LIMIT $2",
+                topic,
+                AT_ONCE_MAX,
+            )
+        if not rows:
+            return 0
+        now_ms = self._clock.now_ns() // 1_000_000
+        records = [event_record(topic, row["number"], row["key"], row["event"], now_ms) for row in rows]
+        try:
+            await self._log.append(topic, records)
+        except RecordRefused:
+            for record in records:  # one that the log will never take keeps no other from being published
+                try:
+                    await self._log.append(topic, [record])
+                except RecordRefused as exc:
+                    emit(EventNotPublished(topic, record.key.decode(), str(exc)))
+        async with self._database.session() as session:
+            await session.execute(
+                "INSERT INTO event_relay (topic, number) VALUES ($1, $2) "
+                "ON CONFLICT (topic) DO UPDATE SET number = greatest(event_relay.number, excluded.number)",
+                topic,
+                rows[-1]["number"],
+            )
+        return len(rows)
+
+    async def _prune_forever(self) -> None:
+        while True:
+            async with self._database.session() as session:
+                await session.execute(
+                    "DELETE FROM event_outbox USING event_relay WHERE event_relay.topic = event_outbox.topic "
+                    "AND event_outbox.number <= event_relay.number AND created < now() - make_interval(days => $1)",
+                    KEPT_DAYS,
+                )
+                await session.execute(
+                    "DELETE FROM idempotency_key WHERE created < now() - make_interval(days => $1)", KEPT_DAYS
+                )
+            await asyncio.sleep(PRUNE_S)

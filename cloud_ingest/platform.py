@@ -1,0 +1,58 @@
+"""The composition root of the platform: which parts it has, and what of each runs and answers.
+
+Each part (lines, orders, inventory …) is a package with tables, routes and a consumer group of its own. Parts know of
+each other what ``published`` and ``events`` of a part say, and nothing else (import contract in pyproject.toml).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from fastapi import APIRouter
+
+from cloud_ingest.config import PLATFORM, CloudConfig, Role
+from cloud_ingest.event_log.relaying import EventRelay
+from cloud_ingest.event_log.topics import DOMAIN_TOPICS
+from cloud_ingest.store.processes import Facts
+from connectors.ports.clock import Clock
+from connectors.ports.database import Database
+from connectors.ports.event_log import EventLog, TopicSpec
+
+Work = Callable[[], Coroutine[Any, Any, None]]
+Part = tuple[str, Work, Facts]
+
+
+@dataclass(frozen=True, slots=True)
+class PlatformContext:
+    """What parts are made of, in a process with ``roles``."""
+
+    config: CloudConfig
+    roles: frozenset[Role]
+    database: Database
+    log: EventLog
+    clock: Clock
+    topics: Mapping[str, TopicSpec]
+
+
+_PARTS: Final[Mapping[Role, Callable[[PlatformContext], list[Part]]]] = {}
+"""By role, what runs in a process that has it."""
+
+
+def platform_parts(context: PlatformContext) -> list[Part]:
+    """What runs in this process: its parts, and what publishes their events (one process at a time does)."""
+    if PLATFORM.isdisjoint(context.roles):
+        return []
+    topics = {name: context.topics[name] for name in DOMAIN_TOPICS}
+    relay = EventRelay(context.database, context.log, context.clock, topics)
+    parts: list[Part] = [("events", relay.run, relay.facts)]
+    for role, made in _PARTS.items():
+        if role in context.roles:
+            parts += made(context)
+    return parts
+
+
+def platform_routers(config: CloudConfig, database: Database) -> list[APIRouter]:  # noqa: ARG001
+    """The routes of all parts: a gateway has them whatever runs in its own process."""
+    return []

@@ -1,0 +1,215 @@
+"""Events of the domain, from the transaction that they are about to the projections that read them: each once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Final
+
+import pytest
+
+from cloud_ingest.access.idempotency import Asked, once
+from cloud_ingest.access.principal import Principal
+from cloud_ingest.access.refused import RequestRefused, Why
+from cloud_ingest.access.tenancy import tenant_transaction
+from cloud_ingest.event_log.announcing import UnitOfWork, unit_of_work
+from cloud_ingest.event_log.consuming import Consumer, Projection, projection_of_events
+from cloud_ingest.event_log.domain_events import DomainEvent, ReadEvent
+from cloud_ingest.event_log.relaying import EventRelay
+from cloud_ingest.event_log.topics import ORDER_EVENTS
+from cloud_ingest.store.migrate import migrate
+from connectors.model.errors import PayloadInvalid, StatementRefused
+from connectors.ports.clock import SystemClock
+from connectors.ports.database import Database
+from connectors.ports.event_log import EventLog, TopicSpec
+from connectors.postgres.database import open_database
+from tests.contract.historian_steps import eventually
+from tests.contract.logs_under_test import LogUnderTest
+
+TOPIC: Final = TopicSpec(ORDER_EVENTS, 2)
+NOW_NS: Final = 1_790_000_000_123_456_789
+
+
+@dataclass
+class Place:
+    """A database, a log, and a relay between them that publishes when it is asked to."""
+
+    database: Database
+    log: EventLog
+    relay: EventRelay
+    taken: list[tuple[str, int]] = field(default_factory=list)
+
+    async def announce(self, key: str, *numbers: int) -> None:
+        async with unit_of_work(self.database) as work:
+            work.announce(*(event(key, number) for number in numbers))
+
+    async def announce_and_fail(self, key: str, number: int) -> None:
+        async with unit_of_work(self.database) as work:
+            work.announce(event(key, number))
+            raise ZeroDivisionError
+
+    def projection(self, name: str = "reader") -> Projection:
+        return projection_of_events(name, TOPIC, self._take)
+
+    async def _take(self, work: UnitOfWork, read: ReadEvent) -> None:
+        if read.data["n"] < 0:
+            raise ValueError("below zero")
+        assert (read.tenant_id, read.time_ns, read.type) == (1, NOW_NS, "lineside.orders.order-paid.v1")
+        await work.session.execute("INSERT INTO seen (key, n) VALUES ($1, $2)", read.key, read.data["n"])
+
+    async def seen(self) -> list[tuple[str, int]]:
+        async with self.database.session() as session:
+            rows = await session.fetch("SELECT key, n FROM seen ORDER BY place")
+        return [(row["key"], row["n"]) for row in rows]
+
+    async def until_seen(self, count: int) -> list[tuple[str, int]]:
+        async def are_there() -> bool:
+            return len(await self.seen()) >= count
+
+        await eventually(are_there)
+        return await self.seen()
+
+
+def event(key: str, number: int) -> DomainEvent:
+    return DomainEvent(ORDER_EVENTS, "lineside.orders.order-paid.v1", 1, key, NOW_NS, {"n": number})
+
+
+async def tell(database: Database, tenant_id: int, of_tenant: int) -> None:
+    async with unit_of_work(database, tenant_id) as work:
+        work.announce(DomainEvent(ORDER_EVENTS, "t", of_tenant, "k", NOW_NS))
+
+
+@asynccontextmanager
+async def place(dsn: str, server: LogUnderTest) -> AsyncIterator[Place]:
+    database = await open_database(dsn, connections_max=10, application_name="tests")
+    log = await server.open()
+    try:
+        await migrate(database)
+        async with database.session() as session:
+            await session.execute("CREATE TABLE seen (place serial, key text, n integer)")
+        await log.ensure(TOPIC)
+        await server.delete_topic(ORDER_EVENTS)
+        await log.ensure(TOPIC)
+        yield Place(database, log, EventRelay(database, log, SystemClock(), {ORDER_EVENTS: TOPIC}))
+    finally:
+        await log.close()
+        await database.close()
+
+
+@asynccontextmanager
+async def running(*consumers: Consumer) -> AsyncIterator[None]:
+    tasks = [asyncio.create_task(consumer.run()) for consumer in consumers]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_an_event_takes_effect_once_however_often_it_was_published(
+    database_dsn: str, log_server: LogUnderTest
+) -> None:
+    async with place(database_dsn, log_server) as here:
+        await here.announce("a", 1, 2)
+        with pytest.raises(ZeroDivisionError):
+            await here.announce_and_fail("a", 99)
+        await here.announce("b", 3)
+        assert await here.relay.publish() == 3
+        async with here.database.session() as session:  # a relay that was killed before it wrote down how far it got
+            await session.execute("UPDATE event_relay SET number = 0")
+        assert await here.relay.publish() == 3
+        await here.announce("a", 4)
+        assert await here.relay.publish() == 1
+        async with running(Consumer(here.database, here.log, here.projection())):
+            seen = await here.until_seen(4)
+        assert [one for one in seen if one[0] == "a"] == [("a", 1), ("a", 2), ("a", 4)]
+        assert [one for one in seen if one[0] == "b"] == [("b", 3)]
+        await here.announce("b", 5)
+        await here.relay.publish()
+        async with running(Consumer(here.database, here.log, here.projection())):
+            assert (await here.until_seen(5))[-1] == ("b", 5), "it goes on where it was"
+        assert len(await here.seen()) == 5
+
+
+async def test_a_record_that_cannot_be_taken_is_kept_with_its_reason_and_the_others_go_on(
+    database_dsn: str, log_server: LogUnderTest
+) -> None:
+    async with place(database_dsn, log_server) as here:
+        await here.announce("a", 1, -7, 2)
+        await here.relay.publish()
+        async with running(Consumer(here.database, here.log, here.projection())):
+            assert await here.until_seen(2) == [("a", 1), ("a", 2)]
+        async with here.database.session() as session:
+            (letter,) = await session.fetch("SELECT projection, key, reason, value FROM event_letter")
+        assert (letter["projection"], letter["key"]) == ("reader", b"a")
+        assert "below zero" in letter["reason"]
+        assert b'"n":-7' in letter["value"]
+
+
+async def test_two_readers_of_one_topic_each_get_everything(database_dsn: str, log_server: LogUnderTest) -> None:
+    async with place(database_dsn, log_server) as here:
+        await here.announce("a", 1)
+        await here.relay.publish()
+        async with running(*(Consumer(here.database, here.log, here.projection(name)) for name in ("one", "two"))):
+            assert await here.until_seen(2) == [("a", 1), ("a", 1)]
+
+
+async def test_what_is_no_event_is_refused_with_a_reason(database_dsn: str) -> None:
+    from cloud_ingest.event_log.domain_events import read_event
+    from connectors.ports.event_log import LogRecord
+
+    for value in (b"", b"[]", b'{"id":"x/y"}', b'{"id":3}'):
+        with pytest.raises(PayloadInvalid, match="not an event of Lineside"):
+            read_event(LogRecord(0, b"", value, 0))
+
+
+async def test_a_tenant_sees_and_writes_its_own_rows_alone(database_dsn: str) -> None:
+    database = await open_database(database_dsn, connections_max=4, application_name="tests")
+    try:
+        await migrate(database)
+        async with database.session() as session:
+            await session.execute("INSERT INTO tenant (name) VALUES ('other')")
+        for tenant_id in (1, 2):
+            await tell(database, tenant_id, tenant_id)
+        async with tenant_transaction(database, 2) as session:
+            rows = await session.fetch("SELECT tenant_id FROM event_outbox")
+            assert [row["tenant_id"] for row in rows] == [2]
+            assert await session.execute("DELETE FROM event_outbox WHERE tenant_id = 1") == 0
+        with pytest.raises(StatementRefused, match="row-level security"):
+            await tell(database, 2, 1)
+        async with database.transaction() as session:
+            await session.execute("SET LOCAL ROLE lineside_tenant")
+            assert not await session.fetch("SELECT FROM event_outbox"), "who has named no tenant sees nothing"
+        async with database.session() as session:
+            assert len(await session.fetch("SELECT FROM event_outbox")) == 2, "the connection is as it was"
+    finally:
+        await database.close()
+
+
+async def test_a_request_with_the_same_key_is_done_once_and_another_one_with_it_is_refused(database_dsn: str) -> None:
+    database = await open_database(database_dsn, connections_max=4, application_name="tests")
+    done: list[int] = []
+    somebody = Principal(1, "user:anna", "anna", "user", ())
+
+    async def ask(amount: int, key: str = "k") -> dict[str, int]:
+        async def do() -> dict[str, int]:
+            done.append(amount)
+            return {"id": len(done), "amount": amount}
+
+        async with tenant_transaction(database, 1) as session:
+            return dict(await once(session, Asked(somebody, "POST /orders", key, {"amount": amount}), do))
+
+    try:
+        await migrate(database)
+        first, again = await asyncio.gather(ask(5), ask(5))
+        assert first == again == await ask(5) == {"id": 1, "amount": 5}
+        with pytest.raises(RequestRefused) as refused:
+            await ask(6)
+        assert (refused.value.why, refused.value.code) == (Why.CONFLICT, "key_used")
+        assert await ask(6, "other") == {"id": 2, "amount": 6}
+        assert done == [5, 6]
+    finally:
+        await database.close()
