@@ -1,0 +1,1 @@
+"""OEE, losses and reports, hour by hour, from what lines tell."""

@@ -1,0 +1,1 @@
+"""Products, routings and documents, and logs that can be searched."""

@@ -1,0 +1,1 @@
+"""People, programs and customers: who they are, how they show it, and what they may."""

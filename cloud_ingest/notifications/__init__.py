@@ -1,0 +1,1 @@
+"""Who is told of what, by e-mail, chat or webhook."""

@@ -1,0 +1,1 @@
+"""Customers' orders, from the quote to the shipment."""
