@@ -13,11 +13,20 @@ class Answer(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
+class FieldProblem(Answer):
+    """What is wrong with one field of a request."""
+
+    field: Annotated[str, Field(description="Where it stands", examples=["lines.0.quantity"])]
+    message: Annotated[str, Field(examples=["Input should be greater than 0"])]
+
+
 class ProblemAnswer(Answer):
     """An error, as RFC 9457 has it (application/problem+json)."""
 
     type: str = "about:blank"
-    title: str
-    status: int
-    detail: str
+    title: Annotated[str, Field(examples=["Not found"])]
+    status: Annotated[int, Field(examples=[404])]
+    detail: Annotated[str, Field(description="For people: what, where, and what to do")]
     code: Annotated[str, Field(description="For programs, where there is one; it stays as it is")] = ""
+    request_id: Annotated[str, Field(description="As in X-Request-Id, and in the log of the gateway")] = ""
+    errors: Annotated[list[FieldProblem], Field(description="By field, where single ones are wrong")] = []

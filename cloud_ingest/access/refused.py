@@ -20,8 +20,12 @@ class Why(Enum):
     """Name something that exists."""
     CONFLICT = 409
     """Look how it stands now."""
+    CHANGED = 412
+    """Look what has become of it, and decide anew (``etags``)."""
     TOO_LARGE = 413
     """Ask for less."""
+    UNSEEN = 428
+    """Look at it first (``etags``)."""
     TOO_MANY = 429
     """Ask again later."""
     NOT_SET_UP = 503
