@@ -1,1 +1,1 @@
-"""Customers' orders, from the quote to the shipment."""
+"""Customers' orders: quoted, paid, produced, shipped, and taken back where something fails."""
