@@ -7,6 +7,8 @@ CREATE TABLE work_order_line (
     line text NOT NULL,
     -- grows with each change of the sequence or of the settings: the ETag of both
     revision bigint NOT NULL DEFAULT 1,
+    -- the greatest place that was given to a work order
+    places bigint NOT NULL DEFAULT 0,
     -- a work order is complete as soon as its quantity is there
     completes_itself boolean NOT NULL DEFAULT false,
     -- the next one is started when the line is free
@@ -31,8 +33,10 @@ CREATE TABLE work_order (
     transfer numeric(18,6) NOT NULL CHECK (transfer > 0),
     state text NOT NULL CHECK (state IN
         ('planned', 'ready', 'next', 'running', 'paused', 'complete', 'closed', 'cancelled')),
+    -- a planner, or the order that it is for, has said that it may be made
+    released boolean NOT NULL,
     -- its place on the line: smaller ones come first
-    place numeric NOT NULL,
+    place bigint NOT NULL,
     order_id text,
     order_line integer,
     due timestamptz,
@@ -43,8 +47,8 @@ CREATE TABLE work_order (
     setup_s numeric(18,6) NOT NULL CHECK (setup_s >= 0),
     -- JSON: the recipe of this step as it was when the work order was made
     recipe text NOT NULL DEFAULT '{}',
-    good numeric(18,6) NOT NULL DEFAULT 0 CHECK (good >= 0),
-    reject numeric(18,6) NOT NULL DEFAULT 0 CHECK (reject >= 0),
+    good numeric(18,6) NOT NULL DEFAULT 0,
+    reject numeric(18,6) NOT NULL DEFAULT 0,
     -- of these, what came when it was over already
     late_good numeric(18,6) NOT NULL DEFAULT 0,
     late_reject numeric(18,6) NOT NULL DEFAULT 0,
