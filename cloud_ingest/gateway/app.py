@@ -14,9 +14,13 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from starlette.exceptions import HTTPException
 
 from cloud_ingest.access.answers import ProblemAnswer
+from cloud_ingest.access.needs import Needs
 from cloud_ingest.access.parameters import only_known_parameters
+from cloud_ingest.access.permissions import Permission
+from cloud_ingest.access.principal import Principal
 from cloud_ingest.access.refused import RequestRefused, Why
 from cloud_ingest.access.span import QuestionInvalid, asked_bucket, asked_span
+from cloud_ingest.access.tenancy import TenantDatabase
 from cloud_ingest.commands.enrolment import Enrolments
 from cloud_ingest.commands.requests import Requests
 from cloud_ingest.commands.tokens import TokenAuthenticator
@@ -61,6 +65,7 @@ AgentQuery = Annotated[str | None, Query(description="group/name", examples=["pl
 TimeQuery = Annotated[
     datetime | None, Query(description="ISO 8601 with a time zone", examples=["2026-11-22T08:00:00Z"])
 ]
+SeesData = Annotated[Principal, Depends(Needs(Permission.DATA_READ))]
 
 
 def make_app(
@@ -101,13 +106,17 @@ def make_app(
 def _api(database: Database) -> APIRouter:
     api = APIRouter(prefix="/api/v1", tags=["Data"], responses=_PROBLEMS, dependencies=[Depends(only_known_parameters)])
 
+    def seen_by(principal: Principal) -> Database:
+        return TenantDatabase(database, principal.tenant_id)
+
     @api.get("/agents")
-    async def agents(agent: AgentQuery = None) -> list[AgentAnswer]:
+    async def agents(principal: SeesData, agent: AgentQuery = None) -> list[AgentAnswer]:
         """Every agent and node that was ever seen, with its devices."""
-        return [AgentAnswer.model_validate(row) for row in await queries.agents(database, agent)]
+        return [AgentAnswer.model_validate(row) for row in await queries.agents(seen_by(principal), agent)]
 
     @api.get("/tags")
     async def tags(
+        principal: SeesData,
         agent: AgentQuery = None,
         device: str | None = None,
         search: Annotated[str | None, Query(description="Part of the name, in any case")] = None,
@@ -115,12 +124,13 @@ def _api(database: Database) -> APIRouter:
         limit: Annotated[int, Query(ge=1, le=PAGE_MAX)] = 1000,
     ) -> TagPage:
         """Tags, a page at a time."""
-        rows = await queries.tags(database, queries.TagChoice(agent, device, search, after, limit))
+        rows = await queries.tags(seen_by(principal), queries.TagChoice(agent, device, search, after, limit))
         following = rows[-1]["tag_id"] if len(rows) == limit else None
         return TagPage.model_validate({"tags": rows, "next": following})
 
     @api.get("/samples")
     async def samples(
+        principal: SeesData,
         tag_id: Annotated[int | None, Query(ge=1, le=ID_MAX)] = None,
         agent: AgentQuery = None,
         device: str = "",
@@ -134,11 +144,12 @@ def _api(database: Database) -> APIRouter:
         if tag_id is None and (agent is None or tag is None):
             raise QuestionInvalid("name the tag by 'tag_id', or by 'agent', 'device' and 'tag'")
         start, stop = asked_span(begin, end)
-        found = await queries.find_tag(database, tag_id=tag_id, agent=agent, device=device, name=tag)
+        seen = seen_by(principal)
+        found = await queries.find_tag(seen, tag_id=tag_id, agent=agent, device=device, name=tag)
         if bucket is None:
-            rows, following = await queries.samples(database, found["tag_id"], start, stop, limit)
+            rows, following = await queries.samples(seen, found["tag_id"], start, stop, limit)
             return SamplePage.model_validate({"tag": found, "samples": rows, "next": following})
-        rows, following = await intervals.buckets(database, found["tag_id"], start, stop, asked_bucket(bucket), limit)
+        rows, following = await intervals.buckets(seen, found["tag_id"], start, stop, asked_bucket(bucket), limit)
         return SamplePage.model_validate({"tag": found, "buckets": rows, "next": following})
 
     _add_ledger(api, database)
@@ -149,26 +160,30 @@ def _add_ledger(api: APIRouter, database: Database) -> None:
     """What of the data arrived, and what was set aside."""
 
     @api.get("/ledger")
-    async def ledger(agent: AgentQuery = None) -> list[LedgerAnswer]:
+    async def ledger(principal: SeesData, agent: AgentQuery = None) -> list[LedgerAnswer]:
         """What arrived of each agent, what was given up and why; 'missing' is what nothing explains."""
-        return [LedgerAnswer.model_validate(row) for row in await ledger_of.ledger(database, agent)]
+        seen = TenantDatabase(database, principal.tenant_id)
+        return [LedgerAnswer.model_validate(row) for row in await ledger_of.ledger(seen, agent)]
 
     @api.get("/ledger/settled")
-    async def settled() -> SettledAnswer:
+    async def settled(principal: SeesData) -> SettledAnswer:
         """Whether nothing is missing of any agent that is neither explained nor closed."""
-        unassigned = await ledger_of.unassigned_dead_letters(database)
-        is_settled = ledger_of.is_settled(await ledger_of.ledger(database), unassigned)
+        seen = TenantDatabase(database, principal.tenant_id)
+        unassigned = await ledger_of.unassigned_dead_letters(seen)
+        is_settled = ledger_of.is_settled(await ledger_of.ledger(seen), unassigned)
         return SettledAnswer(settled=is_settled, unassigned_dead_letters=unassigned)
 
     @api.get("/dead-letters")
     async def dead_letters(
+        principal: SeesData,
         agent: AgentQuery = None,
         closed: Annotated[bool, Query(description="Also those that were closed or stored again")] = False,
         after: Annotated[int, Query(ge=0, le=BIGINT_MAX, description="The 'next' of the page before")] = 0,
         limit: Annotated[int, Query(ge=1, le=PAGE_MAX)] = 1000,
     ) -> DeadLetterPage:
         """Messages that could not be stored, without their bytes, a page at a time."""
-        rows = await letters(database, agent=agent, with_closed=closed, after=after, count_max=limit)
+        seen = TenantDatabase(database, principal.tenant_id)
+        rows = await letters(seen, agent=agent, with_closed=closed, after=after, count_max=limit)
         following = rows[-1].number if len(rows) == limit else None
         return DeadLetterPage.model_validate({"dead_letters": [row.document() for row in rows], "next": following})
 

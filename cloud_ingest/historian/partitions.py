@@ -123,6 +123,7 @@ async def _make_day(session: Session, day: int) -> None:
     )
     await session.execute(f"ALTER TABLE {table} ADD CONSTRAINT {table}_day CHECK ({within} AND time IS NOT NULL)")
     await session.execute(f"ALTER TABLE sample ATTACH PARTITION {table} FOR VALUES FROM ('{first}') TO ('{last}')")
+    await session.fetch("SELECT keep_tenants_apart($1::text::regclass)", table)
     await session.execute(f"ALTER TABLE {table} DROP CONSTRAINT {table}_day")
 
 

@@ -27,10 +27,16 @@ _STATEMENTS: Final = (
     "CREATE INDEX sample_tag_time ON sample (tag_id, time)",
     f"CREATE TABLE sample_default ({_COLUMNS})",
     "CREATE INDEX sample_default_tag_time ON sample_default (tag_id, time)",
-    f"CREATE VIEW sample_strays AS SELECT time, {_FIELDS} FROM sample_default "  # noqa: S608  columns of our own
+    "SELECT keep_tenants_apart('sample_default')",
+    "REVOKE ALL ON sample FROM lineside_tenant",
+    # A compressed hypertable takes no policy, so tenants see it through a view with the rights of its owner.
+    f"CREATE VIEW sample_of_tenant WITH (security_barrier = true) AS SELECT time, {_FIELDS} FROM sample "  # noqa: S608
+    "WHERE (SELECT current_user <> 'lineside_tenant') "
+    "OR tenant_id = (SELECT NULLIF(current_setting('lineside.tenant', true), '')::integer)",
+    f"CREATE VIEW sample_strays WITH (security_invoker = true) AS SELECT time, {_FIELDS} FROM sample_default "  # noqa: S608  columns of our own
     f"UNION ALL SELECT time, {_FIELDS} FROM sample_odd",
-    "CREATE VIEW sample_all AS "  # noqa: S608
-    f"SELECT time, date_trunc('hour', time, 'UTC') AS hour, false AS odd, {_FIELDS} FROM sample "
+    "CREATE VIEW sample_all WITH (security_invoker = true) AS "  # noqa: S608
+    f"SELECT time, date_trunc('hour', time, 'UTC') AS hour, false AS odd, {_FIELDS} FROM sample_of_tenant "
     f"UNION ALL SELECT time, date_trunc('hour', time, 'UTC'), true, {_FIELDS} FROM sample_strays",
 )
 _COMPRESSED: Final = (

@@ -72,7 +72,9 @@ def not_permitted(exc: StatementRefused, login: Login) -> DatabaseUnavailable:
     said = _first_line(exc)
     user, database = _name(login.user), _name(login.database)
     owner = f"ALTER DATABASE {database} OWNER TO {user};"
-    if "permission denied for schema" in said or "permission denied for database" in said:
+    if "an administrator of PostgreSQL" in said:  # a migration that knows what it needs
+        advice = ""
+    elif "permission denied for schema" in said or "permission denied for database" in said:
         advice = f"An administrator makes the user the owner of the database with: {owner}"
     else:
         advice = (
@@ -81,7 +83,7 @@ def not_permitted(exc: StatementRefused, login: Login) -> DatabaseUnavailable:
         )
     return DatabaseUnavailable(
         f"PostgreSQL at {login.place} does not let the user {login.user!r} do this in the database {login.database!r}: "
-        f"{said}. {advice}"
+        f"{said}. {advice}".rstrip(". ")
     )
 
 

@@ -17,6 +17,7 @@ from lineside.servers.child_process import LOOPBACK
 from lineside.servers.postgres import PostgresServer
 from lineside.servers.throwaway_authority import ThrowawayAuthority
 
+from cloud_ingest.access.tenancy import tenant_transaction
 from cloud_ingest.store.migrate import migrate
 from connectors.model.errors import DatabaseUnavailable, EventLogUnavailable
 from connectors.ports.database import Database
@@ -159,9 +160,41 @@ async def test_a_schema_without_permission_is_handed_over_as_the_message_says(ro
     with pytest.raises(EventLogUnavailable, match=r"permission denied for database .* ALTER DATABASE"):
         await use_log(roles.dsn())
     await roles.say(advice(said))
+    said = await refusal(roles.dsn(), migrate)
+    assert f"the user {roles.user} may not work as the role lineside_tenant" in said
+    assert advice(said) == f'GRANT lineside_tenant TO "{roles.user}";'
+    await roles.say(advice(said))
     async with opened(roles.dsn()) as database:
         assert await migrate(database)
     await use_log(roles.dsn())
+
+
+async def test_a_server_without_the_role_of_tenants_gets_it_as_the_message_says(
+    tmp_path: Path, postgres_server: PostgresServer
+) -> None:
+    """A server of its own: roles are those of the whole server, and other tests have made this one."""
+    server = PostgresServer(tmp_path / "server")
+    server.start()
+    try:
+        server.create_database("plant")
+        here = Roles(server, server.dsn("plant"))
+        await here.say(f"CREATE USER \"{here.user}\" PASSWORD 'secret'", f'ALTER DATABASE plant OWNER TO "{here.user}"')
+        said = await refusal(here.dsn(), migrate)
+        assert f"the user {here.user} may not make the role lineside_tenant" in said
+        assert advice(said) == "CREATE ROLE lineside_tenant NOLOGIN;"
+        await here.say(advice(said), advice(said, 1))
+        async with opened(here.dsn()) as database:
+            assert await migrate(database)
+        await here.say(
+            "DROP DATABASE plant", "DROP ROLE lineside_tenant", f'ALTER USER "{here.user}" CREATEROLE',
+            f'CREATE DATABASE plant OWNER "{here.user}"',
+        )  # fmt: skip
+        async with opened(here.dsn()) as database:
+            assert await migrate(database), "who may make roles needs no administrator"
+            async with tenant_transaction(database, 1) as session:
+                assert await session.fetch("SELECT 1 FROM tenant")
+    finally:
+        server.stop()
 
 
 async def use_log(dsn: str) -> None:
@@ -176,6 +209,7 @@ async def test_tables_of_another_user_are_handed_over_as_the_message_says(roles:
     first = f"first {next(_numbers)}"
     for user in (first, roles.user):
         await roles.say(f"CREATE USER \"{user}\" PASSWORD 'secret'")
+    await roles.say(f'GRANT lineside_tenant TO "{first}"')
     await roles.say(f'ALTER DATABASE {roles.database} OWNER TO "{first}"')
     async with opened(roles.dsn(user=first)) as database:
         await migrate(database)

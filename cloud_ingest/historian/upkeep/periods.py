@@ -58,6 +58,11 @@ class PeriodTable:
             f"CREATE TABLE IF NOT EXISTS {name} PARTITION OF {self.name} "
             f"FOR VALUES FROM ('{self.begin(when).isoformat()}') TO ('{self.end(when).isoformat()}'){with_settings}"
         )
+        (made,) = await session.fetch(
+            "SELECT relrowsecurity AS apart FROM pg_class WHERE oid = $1::text::regclass", name
+        )
+        if not made["apart"]:
+            await session.fetch("SELECT keep_tenants_apart($1::text::regclass)", name)
 
     async def partitions(self, session: Session) -> list[str]:
         """The partitions that are there, the oldest first; ``…_default`` left out. Raises ``DatabaseUnavailable``."""

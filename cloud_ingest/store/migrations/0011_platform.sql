@@ -76,11 +76,16 @@ EXCEPTION
             USING ERRCODE = 'insufficient_privilege';
 END
 $$;
+-- Since PostgreSQL 16 who makes a role is a member that may grant it, and not yet one that may work as it.
 DO $$
 BEGIN
-    IF NOT pg_has_role(current_user, 'lineside_tenant', 'MEMBER') THEN
+    IF NOT pg_has_role(current_user, 'lineside_tenant', CASE WHEN current_setting('server_version_num')::integer >= 160000 THEN 'SET' ELSE 'MEMBER' END) THEN
         EXECUTE format('GRANT lineside_tenant TO %I', current_user);
     END IF;
+EXCEPTION
+    WHEN insufficient_privilege THEN
+        RAISE EXCEPTION 'the user % may not work as the role lineside_tenant; an administrator of PostgreSQL allows it: GRANT lineside_tenant TO %;', current_user, quote_ident(current_user)
+            USING ERRCODE = 'insufficient_privilege';
 END
 $$;
 GRANT USAGE ON SCHEMA public TO lineside_tenant;
@@ -89,14 +94,15 @@ GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO lineside_tenant;
 ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO lineside_tenant;
 ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT USAGE ON SEQUENCES TO lineside_tenant;
 
--- Each migration calls it for every table with a tenant_id that it makes.
+-- Each migration calls it for every table with a tenant_id that it makes. The tenant is a subquery, so that it is found
+-- out once for each statement, and not once for each row.
 CREATE FUNCTION keep_tenants_apart(guarded regclass) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     EXECUTE format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY', guarded);
     EXECUTE format(
         'CREATE POLICY own_tenant ON %s TO lineside_tenant '
-        'USING (tenant_id = NULLIF(current_setting(''lineside.tenant'', true), '''')::integer) '
-        'WITH CHECK (tenant_id = NULLIF(current_setting(''lineside.tenant'', true), '''')::integer)', guarded);
+        'USING (tenant_id = (SELECT NULLIF(current_setting(''lineside.tenant'', true), '''')::integer)) '
+        'WITH CHECK (tenant_id = (SELECT NULLIF(current_setting(''lineside.tenant'', true), '''')::integer))', guarded);
 END
 $$;
 SELECT keep_tenants_apart('event_outbox');
