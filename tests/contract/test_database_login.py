@@ -45,6 +45,11 @@ class Roles:
             f"postgresql://{name}:{password}@{LOOPBACK}:{port or self.server.port}/{quote(database or self.database)}"
         )
 
+    async def make_role_of_tenants(self) -> None:
+        """As it is on a server where somebody has migrated before."""
+        make = "CREATE ROLE lineside_tenant NOLOGIN; EXCEPTION WHEN duplicate_object THEN NULL;"
+        await self.say(f"DO $$ BEGIN {make} END $$")
+
     async def say(self, *statements: str, database: str = "") -> None:
         """Let the administrator say ``statements``."""
         admin = await unconnected_database(
@@ -154,6 +159,7 @@ async def test_too_few_connections_are_raised_as_the_message_says(roles: Roles) 
 
 
 async def test_a_schema_without_permission_is_handed_over_as_the_message_says(roles: Roles) -> None:
+    await roles.make_role_of_tenants()
     await roles.say(f"CREATE USER \"{roles.user}\" PASSWORD 'secret'")
     said = await refusal(roles.dsn(), migrate)
     assert f"does not let the user '{roles.user}' do this in the database '{roles.database}': permission denied" in said
@@ -209,6 +215,7 @@ async def test_tables_of_another_user_are_handed_over_as_the_message_says(roles:
     first = f"first {next(_numbers)}"
     for user in (first, roles.user):
         await roles.say(f"CREATE USER \"{user}\" PASSWORD 'secret'")
+    await roles.make_role_of_tenants()
     await roles.say(f'GRANT lineside_tenant TO "{first}"')
     await roles.say(f'ALTER DATABASE {roles.database} OWNER TO "{first}"')
     async with opened(roles.dsn(user=first)) as database:
