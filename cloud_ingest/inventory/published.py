@@ -7,11 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Literal
 
 from cloud_ingest.event_log.announcing import UnitOfWork
+from cloud_ingest.inventory import boms, booking, reordering, reserving, shortages
+from cloud_ingest.inventory.booking import Booking
+from cloud_ingest.inventory.items import items, locked_items, one_place
+from cloud_ingest.inventory.ledger import Cause
+from cloud_ingest.inventory.reserving import Owner
+from cloud_ingest.inventory.rules import ZERO, Account, Kind, exploded
 from connectors.ports.database import Session
 
 
@@ -77,7 +83,8 @@ class NewReceipt:
 
 async def availability(session: Session, tenant_id: int, item: str, at: str | None = None) -> Availability:
     """What there is of ``item``, everywhere or at the location ``at`` and below; zeros for an unknown item."""
-    raise NotImplementedError
+    found = await reordering.standing(session, tenant_id, item, at, _now().date())
+    return Availability(item, found.on_hand, found.reserved, max(found.available, ZERO), found.on_order)
 
 
 async def reserve(
@@ -96,26 +103,61 @@ async def reserve(
     ``whole``: all of it or nothing (0). What expires first is taken first, then what came first. Raises
     ``RequestRefused`` when there is no such item or location.
     """
-    raise NotImplementedError
+    known = await locked_items(work.session, tenant_id, [item])
+    if at is not None:
+        await one_place(work.session, tenant_id, at)
+    owner = Owner(for_.kind, for_.id, for_.line)
+    now = _now()
+    reserved = await reserving.reserve_stock(
+        work, tenant_id, known[item], quantity, owner, at, now, expires=expires, whole=whole
+    )
+    await reordering.watch(work, tenant_id, known.values(), now)
+    return reserved
 
 
 async def release(work: UnitOfWork, tenant_id: int, for_: For, reason: str = "") -> Decimal:
     """Give back all that is reserved for ``for_``; how much that was. None is no error."""
-    raise NotImplementedError
+    owner, now = Owner(for_.kind, for_.id, for_.line), _now()
+    codes = await reserving.items_reserved_for(work.session, tenant_id, owner)
+    known = await locked_items(work.session, tenant_id, codes)
+    open_ = await reserving.open_for(work.session, tenant_id, owner, codes)
+    given = await reserving.give_back(work, tenant_id, open_, reason, now)
+    for one in known.values():
+        await shortages.settle(work, tenant_id, one, now)
+    await reordering.watch(work, tenant_id, known.values(), now)
+    return given
 
 
 async def ship_reserved(work: UnitOfWork, tenant_id: int, for_: For, by: str = "lineside") -> tuple[Shipped, ...]:
     """Book all that is reserved for ``for_`` as shipped to the customer; what that was. The second time: nothing."""
-    raise NotImplementedError
+    owner = Owner(for_.kind, for_.id, for_.line)
+    is_order = for_.kind == "order"
+    cause = Cause(by, _now(), order=for_.id if is_order else "", work_order="" if is_order else for_.id)
+    shipped = await booking.ship(work, tenant_id, owner, cause)
+    return tuple(Shipped(item, one.lot, one.quantity, one.location, line) for item, line, one in shipped)
 
 
 async def explode(
     session: Session, tenant_id: int, item: str, quantity: Decimal, on: datetime | None = None
 ) -> tuple[Requirement, ...]:
     """What ``quantity`` of ``item`` needs by the bills of material of ``on`` (now), in the order of items."""
-    raise NotImplementedError
+    below, phantoms = await boms.boms_below(session, tenant_id, item, on or _now())
+    needs = exploded(below, phantoms, item, quantity)
+    known = await items(session, tenant_id, needs)
+    return tuple(
+        Requirement(code, need.quantity, known[code].unit, need.level, code in below) for code, need in needs.items()
+    )
 
 
 async def receive(work: UnitOfWork, tenant_id: int, receipts: Sequence[NewReceipt], by: str = "lineside") -> None:
     """Book ``receipts``. Raises ``RequestRefused`` when one cannot be; then none is."""
-    raise NotImplementedError
+    for one in sorted(receipts, key=lambda receipt: receipt.item):
+        kind, source = (Kind.RETURN, Account.CUSTOMER) if one.order else (Kind.RECEIPT, Account.SUPPLIER)
+        lots = one.serials or ((one.lot,) if one.lot else ())
+        cause = Cause(by, _now(), order=one.order, reason=one.reason)
+        wanted = Booking(kind, one.item, one.quantity, source, one.location, lots, one.expires)
+        await booking.book(work, tenant_id, [wanted], cause)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

@@ -1,0 +1,115 @@
+"""The role ``inventory``: books what lines count, and ends reservations whose time is over."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Coroutine, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from cloud_ingest.event_log.announcing import UnitOfWork, unit_of_work
+from cloud_ingest.event_log.consuming import Consumer, Projection, projection_of_events
+from cloud_ingest.event_log.domain_events import ReadEvent, read_event
+from cloud_ingest.inventory import reordering, reserving, shortages
+from cloud_ingest.inventory.backflush import book_count, lock_for
+from cloud_ingest.inventory.counts import Count, read_count
+from cloud_ingest.inventory.items import locked_items
+from cloud_ingest.observability.events import StoreReached, StoreWaiting
+from cloud_ingest.observability.obstacles import OBSTACLES
+from connectors.model.back_off import BackOff
+from connectors.model.errors import DatabaseUnavailable, PayloadInvalid, StatementRefused
+from connectors.observability.events import emit
+from connectors.ports.clock import Clock
+from connectors.ports.database import Database
+from connectors.ports.event_log import EventLog, LogRecord, TopicSpec
+
+COUNTED: Final = "lineside.lines.counted.v1"
+NAME: Final = "inventory"
+EXPIRY: Final = "inventory reservations"
+LOOK_S: Final = 10.0
+RETRY_FIRST_S: Final = 0.5
+RETRY_LONGEST_S: Final = 15.0
+Work = Callable[[], Coroutine[Any, Any, None]]
+
+
+def counts_projection(topic: TopicSpec) -> Projection:
+    """Books the counts in the events of lines, each once."""
+    each = projection_of_events(NAME, topic, _take)
+
+    async def take(work: UnitOfWork, partition: int, records: Sequence[LogRecord]) -> None:
+        await lock_for(work.session, _counts(records))
+        await each.take(work, partition, records)
+
+    return Projection(NAME, topic, take)
+
+
+async def _take(work: UnitOfWork, event: ReadEvent) -> None:
+    if event.type == COUNTED and (count := read_count(event)) is not None:
+        await book_count(work, count)
+
+
+def _counts(records: Sequence[LogRecord]) -> list[Count]:
+    """Those that can be understood; what cannot fails when it is taken, by itself."""
+    found: list[Count] = []
+    for record in records:
+        with contextlib.suppress(PayloadInvalid, ValueError):
+            event = read_event(record)
+            if event.type == COUNTED and (count := read_count(event)) is not None:
+                found.append(count)
+    return found
+
+
+class InventoryRole:
+    """What of inventory runs in a process that has its role."""
+
+    def __init__(self, database: Database, log: EventLog, clock: Clock, topic: TopicSpec) -> None:
+        self._database = database
+        self._clock = clock
+        self._counts = Consumer(database, log, counts_projection(topic))
+
+    def facts(self) -> dict[str, Any]:
+        """What ``cloud-ingest status`` shows of this part: nothing of its own."""
+        return {}
+
+    async def run(self) -> None:
+        """Until cancelled; what is down is waited for."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._counts.run(), name="inventory counts")
+            tasks.create_task(self._expire_forever(), name="inventory expiry")
+
+    async def _expire_forever(self) -> None:
+        back_off = BackOff(RETRY_FIRST_S, RETRY_LONGEST_S)
+        while True:
+            try:
+                while await expire_reservations(self._database, self._clock):
+                    pass
+            except (DatabaseUnavailable, StatementRefused) as exc:
+                wait_s = back_off.next_s()
+                emit(StoreWaiting(EXPIRY, str(exc), round(wait_s, 1)))
+                await asyncio.sleep(wait_s)
+            else:
+                back_off.reset()
+                if OBSTACLES.reason(EXPIRY):
+                    emit(StoreReached(EXPIRY))
+                await asyncio.sleep(LOOK_S)
+
+
+async def expire_reservations(database: Database, clock: Clock) -> int:
+    """Give back some of the reservations whose time is over; how many. Several processes may do it at once."""
+    now = datetime.fromtimestamp(clock.now_ns() / 1e9, UTC)
+    async with database.session() as session:
+        due = await reserving.expired(session, now)
+    ended = 0
+    for row in due:
+        tenant_id = row["tenant_id"]
+        async with unit_of_work(database, tenant_id) as work:
+            known = await locked_items(work.session, tenant_id, [row["item"]])
+            found = await reserving.open_again(work.session, tenant_id, row["reservation"])
+            if found and found[0]["expires"] is not None and found[0]["expires"] <= now:
+                await reserving.give_back(work, tenant_id, found, "expired", now)
+                item = known[row["item"]]
+                await shortages.settle(work, tenant_id, item, now)
+                await reordering.watch(work, tenant_id, [item], now)
+            ended += 1
+    return ended
