@@ -14,7 +14,8 @@ from fastapi import APIRouter
 
 from cloud_ingest.config import PLATFORM, CloudConfig, Role
 from cloud_ingest.event_log.relaying import EventRelay
-from cloud_ingest.event_log.topics import DOMAIN_TOPICS
+from cloud_ingest.event_log.topics import DOMAIN_TOPICS, LINE_EVENTS
+from cloud_ingest.inventory.role import InventoryRole
 from cloud_ingest.store.processes import Facts
 from connectors.ports.clock import Clock
 from connectors.ports.database import Database
@@ -36,7 +37,14 @@ class PlatformContext:
     topics: Mapping[str, TopicSpec]
 
 
-_PARTS: Final[Mapping[Role, Callable[[PlatformContext], list[Part]]]] = {}
+def _inventory(context: PlatformContext) -> list[Part]:
+    role = InventoryRole(context.database, context.log, context.clock, context.topics[LINE_EVENTS])
+    return [("inventory", role.run, role.facts)]
+
+
+_PARTS: Final[Mapping[Role, Callable[[PlatformContext], list[Part]]]] = {
+    "inventory": _inventory,
+}
 """By role, what runs in a process that has it."""
 
 

@@ -65,7 +65,9 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Print the ver
 @app.command()
 def run(
     config: ConfigOption = DEFAULT_CONFIG,
-    roles: Annotated[str, typer.Option(help="Which roles, separated by commas")] = "ingest,historian,commands,gateway",
+    roles: Annotated[
+        str, typer.Option(help="Which roles, separated by commas")
+    ] = "ingest,historian,commands,inventory,gateway",
 ) -> None:
     """Run roles in the foreground, until told to stop (SIGTERM, Ctrl-C). Each role can be a process of its own."""
     from cloud_ingest.main import run_cloud

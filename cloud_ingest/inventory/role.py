@@ -15,6 +15,7 @@ from cloud_ingest.inventory import reordering, reserving, shortages
 from cloud_ingest.inventory.backflush import book_count, lock_for
 from cloud_ingest.inventory.counts import Count, read_count
 from cloud_ingest.inventory.items import locked_items
+from cloud_ingest.lines.events import COUNTED
 from cloud_ingest.observability.events import StoreReached, StoreWaiting
 from cloud_ingest.observability.obstacles import OBSTACLES
 from connectors.model.back_off import BackOff
@@ -24,7 +25,6 @@ from connectors.ports.clock import Clock
 from connectors.ports.database import Database
 from connectors.ports.event_log import EventLog, LogRecord, TopicSpec
 
-COUNTED: Final = "lineside.lines.counted.v1"
 NAME: Final = "inventory"
 EXPIRY: Final = "inventory reservations"
 LOOK_S: Final = 10.0
