@@ -67,6 +67,19 @@ class StatementRefused(LinesideError):
         self.constraint = constraint
 
 
+class DocumentInvalid(LinesideError):
+    """A store of documents would not take this, or give it back as something else: the caller changes it."""
+
+
+class RevisionMoved(LinesideError):
+    """A document is not as the caller has seen it: look at it again. ``current`` is its revision, 0 without one."""
+
+    def __init__(self, document_id: str, current: int) -> None:
+        now = f"is at revision {current} now" if current else "is not there"
+        super().__init__(f"{document_id!r} {now}")
+        self.current = current
+
+
 class OffsetMoved(LinesideError):
     """Another process has taken over this partition: the caller drops its work and reads its place anew."""
 

@@ -7,8 +7,10 @@ from collections.abc import Iterator
 import pytest
 from lineside.servers.child_process import ProgramMissing, ServerNotStarted
 
+from tests.contract.documents_under_test import OpenDocuments, documents_in_mongo, documents_in_postgres
 from tests.contract.historian_steps import RawLog, RawLogOnKafka, RawLogOnPostgres
 from tests.servers.modbus import ModbusServer
+from tests.servers.mongo import MongoServer
 from tests.servers.node_opcua import NodeOpcUaServer
 from tests.servers.opcua import OpcUaServer
 from tests.servers.sparkplug_peers import Peer, sparkplug_payload, tahu
@@ -64,3 +66,23 @@ def raw_log(request: pytest.FixtureRequest) -> RawLog:
     kafka = request.getfixturevalue("kafka_server")
     kafka.start()
     return RawLogOnKafka(kafka)
+
+
+@pytest.fixture(scope="session")
+def mongo_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MongoServer]:
+    """One stand-in for MongoDB for the whole run, or each of its processes."""
+    try:
+        server = MongoServer(tmp_path_factory.mktemp("mongo"))
+        server.start()
+    except (ProgramMissing, ServerNotStarted) as exc:
+        pytest.fail(str(exc), pytrace=False)
+    yield server
+    server.stop()
+
+
+@pytest.fixture(params=["postgres", "mongo"])
+def open_documents(request: pytest.FixtureRequest) -> OpenDocuments:
+    """Each store of documents in turn, empty, with the tenants 1 and 2."""
+    if request.param == "postgres":
+        return documents_in_postgres(request.getfixturevalue("database_dsn"))
+    return documents_in_mongo(request.getfixturevalue("mongo_server").url)

@@ -10,6 +10,7 @@ from lineside.servers.postgres import binaries
 
 from tests.servers.kafka import fetch_jars
 from tests.servers.modbus import RTU_SOURCE, built_server
+from tests.servers.mongo import fetch_stand_in
 from tests.servers.node_modbus import node_modbus
 from tests.servers.node_opcua import node_opcua
 from tests.servers.sparkplug_peers import sparkplug_payload, tahu
@@ -28,6 +29,8 @@ def main() -> int:
         print("Sparkplug peers: fetching from Maven Central and npm, if they are not here yet", flush=True)
         tahu()
         sparkplug_payload()
+        print("a stand-in for MongoDB: fetching from Maven Central, if it is not here yet", flush=True)
+        fetch_stand_in()
         print("node-opcua and modbus-serial: fetching from npm, if they are not here yet", flush=True)
         node_opcua()
         node_modbus()
@@ -35,7 +38,8 @@ def main() -> int:
         print(f"the tests cannot run: {exc}", file=sys.stderr)
         return 1
     devices = "libmodbus, modbus-serial, open62541, node-opcua"
-    print(f"servers for tests: Mosquitto, Kafka, PostgreSQL, {devices}, Eclipse Tahu, sparkplug-payload")
+    others = "Eclipse Tahu, sparkplug-payload, mongo-java-server"
+    print(f"servers for tests: Mosquitto, Kafka, PostgreSQL, {devices}, {others}")
     return 0
 
 
