@@ -12,12 +12,15 @@ from typing import Any, Final
 
 from fastapi import APIRouter
 
+from cloud_ingest.commands.requests import Requests
 from cloud_ingest.config import PLATFORM, CloudConfig, Role
 from cloud_ingest.event_log.relaying import EventRelay
 from cloud_ingest.event_log.topics import DOMAIN_TOPICS, LINE_EVENTS
 from cloud_ingest.inventory.role import InventoryRole
+from cloud_ingest.lines.work_order_keeper import WorkOrderKeeper
+from cloud_ingest.lines.work_order_routes import work_order_routes
 from cloud_ingest.store.processes import Facts
-from connectors.ports.clock import Clock
+from connectors.ports.clock import Clock, SystemClock
 from connectors.ports.database import Database
 from connectors.ports.event_log import EventLog, TopicSpec
 
@@ -42,8 +45,15 @@ def _inventory(context: PlatformContext) -> list[Part]:
     return [("inventory", role.run, role.facts)]
 
 
+def _lines(context: PlatformContext) -> list[Part]:
+    requests = Requests(context.database, context.clock, context.config.commands.approve)
+    keeper = WorkOrderKeeper(context.database, context.clock, requests)
+    return [("work orders", keeper.run, keeper.facts)]
+
+
 _PARTS: Final[Mapping[Role, Callable[[PlatformContext], list[Part]]]] = {
     "inventory": _inventory,
+    "lines": _lines,
 }
 """By role, what runs in a process that has it."""
 
@@ -63,4 +73,4 @@ def platform_parts(context: PlatformContext) -> list[Part]:
 
 def platform_routers(config: CloudConfig, database: Database) -> list[APIRouter]:  # noqa: ARG001
     """The routes of all parts: a gateway has them whatever runs in its own process."""
-    return []
+    return [work_order_routes(database, SystemClock())]

@@ -15,7 +15,18 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import typer
 
-from cloud_ingest.cli import agent_commands, audit, commands, dead_letters, enrolment, keys, ledger, releases, tokens
+from cloud_ingest.cli import (
+    agent_commands,
+    audit,
+    commands,
+    dead_letters,
+    enrolment,
+    keys,
+    ledger,
+    releases,
+    tokens,
+    work_orders,
+)
 from cloud_ingest.cli.asking import (
     DEFAULT_CONFIG,
     EXIT_PROBLEM,
@@ -52,6 +63,7 @@ app.add_typer(audit.app, name="audit")
 app.add_typer(enrolment.agent_keys, name="agent-keys")
 app.add_typer(releases.release, name="release")
 app.add_typer(releases.rollout, name="rollout")
+app.add_typer(work_orders.app, name="work-orders")
 app.command()(enrolment.enrol)
 
 

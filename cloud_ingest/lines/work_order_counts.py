@@ -83,6 +83,9 @@ async def book_count(
         over,
     )
     for row in rows:
-        more = {"good_added": exact(good), "reject_added": exact(reject), "late": row["state"] in over}
-        work.announce(work_order_event(PROGRESSED, tenant_id, time_ns, row, **more))
+        late = bool(row["state"] in over)
+        told = work_order_event(
+            PROGRESSED, tenant_id, time_ns, row, good_added=exact(good), reject_added=exact(reject), late=late
+        )
+        work.announce(told)
     await work.session.fetch("SELECT pg_notify($1, '')", CHANNEL)

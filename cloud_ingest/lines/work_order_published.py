@@ -2,88 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any, Protocol
+from typing import Final
 
 from cloud_ingest.event_log.announcing import UnitOfWork
-from connectors.ports.database import Session
+from cloud_ingest.lines.work_order_book import Act, lock_job
+from cloud_ingest.lines.work_order_deeds import do
+from cloud_ingest.lines.work_order_planning import load_of, plan, promised
+from cloud_ingest.lines.work_order_rules import OVER, Deed, WorkOrderState
+from cloud_ingest.lines.work_order_terms import (
+    Capacity,
+    NewWorkOrder,
+    PlannedWorkOrders,
+    RoutingStep,
+    WorkOrderFacts,
+)
+from connectors.ports.database import Row, Session
 
-
-class RoutingStep(Protocol):
-    """One step of a routing, as the catalog has it: where, how long a piece takes at best, and with which recipe."""
-
-    @property
-    def site(self) -> str: ...  # noqa: D102
-    @property
-    def line(self) -> str: ...  # noqa: D102
-    @property
-    def ideal_cycle_s(self) -> Decimal: ...  # noqa: D102
-    @property
-    def setup_s(self) -> Decimal: ...  # noqa: D102
-    @property
-    def batch_max(self) -> Decimal | None:
-        """No work order is larger; ``None``: any size."""
-
-    @property
-    def recipe(self) -> Mapping[str, Any]:
-        """Values by the names of the line's parameters."""
-
-
-@dataclass(frozen=True, slots=True)
-class NewWorkOrder:
-    """What is to be made. ``released``: it may begin as soon as the line is free; else a planner releases it."""
-
-    product: str
-    quantity: Decimal
-    routing: Sequence[RoutingStep]
-    by: str
-    due: datetime | None = None
-    order: str | None = None
-    order_line: int | None = None
-    released: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class PlannedWorkOrders:
-    """What was made of a ``NewWorkOrder``: its work orders, and from when to when they are planned."""
-
-    work_orders: tuple[str, ...]
-    begin: datetime
-    end: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Capacity:
-    """From when on a line is free, by what is planned on it, and how many pieces it makes an hour of its shifts."""
-
-    free_from: datetime
-    rate_per_hour: Decimal
-
-
-@dataclass(frozen=True, slots=True)
-class WorkOrderFacts:
-    """One work order, as others see it. ``made``: of the product; 0 for all steps but the last."""
-
-    work_order: str
-    site: str
-    line: str
-    product: str
-    state: str
-    step: int
-    steps: int
-    quantity: Decimal
-    good: Decimal
-    reject: Decimal
-    order: str | None
-    order_line: int | None
-
-    @property
-    def made(self) -> Decimal:
-        """How many finished pieces of the product it has given."""
-        return self.good if self.step == self.steps else Decimal(0)
+__all__ = ["Capacity", "NewWorkOrder", "PlannedWorkOrders", "RoutingStep", "WorkOrderFacts", "cancel_work_order",
+           "capacity", "create_work_order", "promise", "work_orders_of"]  # fmt: skip
+HOUR_S: Final = Decimal(3600)
 
 
 async def create_work_order(work: UnitOfWork, tenant_id: int, new: NewWorkOrder) -> PlannedWorkOrders:
@@ -92,7 +33,7 @@ async def create_work_order(work: UnitOfWork, tenant_id: int, new: NewWorkOrder)
     A quantity above the smallest ``batch_max`` is divided. Raises ``RequestRefused``: an unknown line, no routing, or
     a recipe with a parameter that the line does not have.
     """
-    raise NotImplementedError
+    return await plan(work, Act(tenant_id, time.time_ns(), new.by), new)
 
 
 async def cancel_work_order(work: UnitOfWork, tenant_id: int, work_order: str, reason: str, by: str) -> Decimal:
@@ -100,21 +41,56 @@ async def cancel_work_order(work: UnitOfWork, tenant_id: int, work_order: str, r
 
     One that is over stays as it is. Raises ``RequestRefused`` when there is none.
     """
-    raise NotImplementedError
+    job = await lock_job(work.session, tenant_id, work_order)
+    row = next(row for row in job.values() if row["work_order_id"] == work_order)
+    if WorkOrderState(row["state"]) not in OVER:
+        row = await do(work, Act(tenant_id, time.time_ns(), by, reason), work_order, Deed.CANCEL)
+    return _facts(row).made
 
 
 async def work_orders_of(session: Session, tenant_id: int, order: str) -> tuple[WorkOrderFacts, ...]:
     """The work orders of a customer's order, the oldest first."""
-    raise NotImplementedError
+    rows = await session.fetch(
+        "SELECT * FROM work_order WHERE tenant_id = $1 AND order_id = $2 ORDER BY created, order_line, job, step",
+        tenant_id,
+        order,
+    )
+    return tuple(map(_facts, rows))
 
 
 async def capacity(session: Session, tenant_id: int, site: str, line: str) -> Capacity:
-    """When the line is free. Raises ``RequestRefused`` when there is no such line."""
-    raise NotImplementedError
+    """When the line is free, and how fast it has to be for what is on it, or was last; 0 when it has made nothing."""
+    load = await load_of(session, tenant_id, (site, line), datetime.now(UTC))
+    (row,) = await session.fetch(
+        "SELECT coalesce(avg(cycle_s), 0) AS cycle_s FROM (SELECT cycle_s FROM work_order "
+        "WHERE tenant_id = $1 AND site = $2 AND line = $3 ORDER BY place DESC LIMIT 20) AS newest",
+        tenant_id,
+        site,
+        line,
+    )
+    cycle_s: Decimal = row["cycle_s"]
+    return Capacity(load.free_from, HOUR_S / cycle_s if cycle_s else Decimal(0))
 
 
 async def promise(
     session: Session, tenant_id: int, routing: Sequence[RoutingStep], quantity: Decimal, not_before: datetime
 ) -> datetime:
     """When ``quantity`` would be done if its work orders were made now and began at ``not_before`` or later."""
-    raise NotImplementedError
+    return await promised(session, tenant_id, routing, quantity, datetime.now(UTC), not_before)
+
+
+def _facts(row: Row) -> WorkOrderFacts:
+    return WorkOrderFacts(
+        row["work_order_id"],
+        row["site"],
+        row["line"],
+        row["product"],
+        row["state"],
+        row["step"],
+        row["steps"],
+        row["quantity"],
+        row["good"],
+        row["reject"],
+        row["order_id"],
+        row["order_line"],
+    )

@@ -101,6 +101,7 @@ CREATE TABLE work_order_write (
     value text NOT NULL,
     -- it is armed first, and then executed
     is_armed boolean NOT NULL,
+    precondition text NOT NULL DEFAULT '',
     arm_command text,
     command text,
     -- why it could not even be asked for

@@ -1,0 +1,121 @@
+"""Where the values of a recipe are written, and what is written before a work order runs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from cloud_ingest.access.refused import RequestRefused, Why
+from connectors.commands.envelope import TEXT_MAX
+from connectors.ports.database import Row, Session
+
+PARAMETERS_MAX: Final = 200
+UNKNOWN_PARAMETER: Final = "unknown_parameter"
+NAME_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9._ /-]{0,99}$"
+ParameterName = Annotated[str, Field(pattern=NAME_PATTERN)]
+Value = bool | int | float | str
+
+
+class Parameter(BaseModel):
+    """Where a parameter of the line's recipes is written. They are written in the order in which they stand."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        json_schema_extra={"examples": [{"agent": "plant-7/line-3", "device": "press", "tag": "setpoint"}]},
+    )
+
+    agent: Annotated[str, Field(pattern=r"^[^/]+/[^/]+$", max_length=511, description="group/name")]
+    device: Annotated[str, Field(min_length=1, max_length=255)]
+    tag: Annotated[str, Field(min_length=1, max_length=1000)]
+    value: Annotated[
+        Literal["recipe", "quantity", "product", "work_order"],
+        Field(description="What is written: the recipe's value of this name, or what the work order says"),
+    ] = "recipe"
+    arm: Annotated[bool, Field(description="Arm it with a command of its own, then execute it")] = False
+    precondition: Annotated[
+        str, Field(max_length=TEXT_MAX, description="A condition on tags of the agent that has to hold")
+    ] = ""
+
+
+Parameters = Annotated[dict[ParameterName, Parameter], Field(max_length=PARAMETERS_MAX)]
+_PARAMETERS: Final[TypeAdapter[dict[str, Parameter]]] = TypeAdapter(Parameters)
+
+
+def read_parameters(text: str) -> dict[str, Parameter]:
+    """Those of a row of ``work_order_line``."""
+    return _PARAMETERS.validate_json(text)
+
+
+def parameters_text(parameters: Mapping[str, Parameter]) -> str:
+    """As a row of ``work_order_line`` has them."""
+    return _PARAMETERS.dump_json(dict(parameters)).decode()
+
+
+def check_recipe(where: str, recipe: Mapping[str, Any], parameters: Mapping[str, Parameter]) -> None:
+    """Raises ``RequestRefused`` when the recipe has a value for which the line has no place."""
+    known = [name for name, parameter in parameters.items() if parameter.value == "recipe"]
+    if unknown := sorted(set(recipe) - set(known)):
+        raise RequestRefused(
+            Why.CONFLICT,
+            UNKNOWN_PARAMETER,
+            f"{where} has no parameter {', '.join(map(repr, unknown[:5]))}; it has {', '.join(sorted(known)) or 'none'}"
+            f". Name it in the line's settings: PUT /api/v1/work-orders/lines/{where}/settings",
+        )
+
+
+async def write_recipe(session: Session, tenant_id: int, row: Row, attempt: int) -> int:
+    """Note what this start of a work order writes to the machines; how many values. Raises ``RequestRefused``."""
+    lines = await session.fetch(
+        "SELECT parameters FROM work_order_line WHERE tenant_id = $1 AND site = $2 AND line = $3",
+        tenant_id,
+        row["site"],
+        row["line"],
+    )
+    parameters = read_parameters(lines[0]["parameters"]) if lines else {}
+    recipe: dict[str, Any] = json.loads(row["recipe"])
+    check_recipe(f"{row['site']}/{row['line']}", recipe, parameters)
+    writes = [
+        (name, parameter, _value(name, parameter, recipe, row))
+        for name, parameter in parameters.items()
+        if parameter.value != "recipe" or name in recipe
+    ]
+    await session.execute_many(
+        "INSERT INTO work_order_write (work_order_id, tenant_id, attempt, place, parameter, agent, device, tag, value, "
+        "is_armed, precondition) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+        [
+            (
+                row["work_order_id"],
+                tenant_id,
+                attempt,
+                place,
+                name,
+                parameter.agent,
+                parameter.device,
+                parameter.tag,
+                json.dumps(value),
+                parameter.arm,
+                parameter.precondition,
+            )
+            for place, (name, parameter, value) in enumerate(writes)
+        ],
+    )
+    return len(writes)
+
+
+def _value(name: str, parameter: Parameter, recipe: Mapping[str, Any], row: Row) -> Value:
+    match parameter.value:
+        case "recipe":
+            value: Value = recipe[name]
+            return value
+        case "quantity":
+            quantity: Decimal = row["quantity"]
+            return int(quantity) if quantity == quantity.to_integral_value() else float(quantity)
+        case "product":
+            return str(row["product"])
+        case "work_order":
+            return str(row["work_order_id"])

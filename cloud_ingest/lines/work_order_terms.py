@@ -1,0 +1,87 @@
+"""What is said of work orders when they are made, and to other parts of the platform."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Protocol
+
+
+class RoutingStep(Protocol):
+    """One step of a routing, as the catalog has it: where, how long a piece takes at best, and with which recipe."""
+
+    @property
+    def site(self) -> str: ...  # noqa: D102
+    @property
+    def line(self) -> str: ...  # noqa: D102
+    @property
+    def ideal_cycle_s(self) -> Decimal: ...  # noqa: D102
+    @property
+    def setup_s(self) -> Decimal: ...  # noqa: D102
+    @property
+    def batch_max(self) -> Decimal | None:
+        """No work order is larger; ``None``: any size."""
+
+    @property
+    def recipe(self) -> Mapping[str, Any]:
+        """Values by the names of the line's parameters."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewWorkOrder:
+    """What is to be made. ``released``: it may begin as soon as the line is free; else a planner releases it.
+
+    ``transfer``: so much of a step makes the one behind it ready; ``None``: all of it.
+    """
+
+    product: str
+    quantity: Decimal
+    routing: Sequence[RoutingStep]
+    by: str
+    due: datetime | None = None
+    order: str | None = None
+    order_line: int | None = None
+    released: bool = True
+    transfer: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedWorkOrders:
+    """What was made of a ``NewWorkOrder``: its work orders, and from when to when they are planned."""
+
+    work_orders: tuple[str, ...]
+    begin: datetime
+    end: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """From when on a line is free, by what is planned on it, and how many pieces it makes an hour of its shifts."""
+
+    free_from: datetime
+    rate_per_hour: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class WorkOrderFacts:
+    """One work order, as others see it. ``made``: of the product; 0 for all steps but the last."""
+
+    work_order: str
+    site: str
+    line: str
+    product: str
+    state: str
+    step: int
+    steps: int
+    quantity: Decimal
+    good: Decimal
+    reject: Decimal
+    order: str | None
+    order_line: int | None
+
+    @property
+    def made(self) -> Decimal:
+        """How many finished pieces of the product it has given."""
+        return self.good if self.step == self.steps else Decimal(0)
