@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 from pydantic import Field, model_validator
 
+from cloud_ingest.settings.gateway import GatewaySettings
 from connectors.configuration.broker_settings import BrokerSettings
 from connectors.configuration.explain import problem_at
 from connectors.configuration.files import load_settings, read_document
@@ -177,24 +178,6 @@ class CommandsSettings(Settings):
             "file can ask for it, too",
         ),
     ] = ()
-
-
-class GatewaySettings(Settings):
-    """The REST API."""
-
-    insecure: Annotated[bool, Field(description="Allow other machines to read without a login")] = False
-    host: HostName = "127.0.0.1"
-    port: Annotated[int, Field(ge=1, le=65_535)] = 8080
-
-    @model_validator(mode="after")
-    def _open(self) -> GatewaySettings:
-        if self.host not in ("127.0.0.1", "::1", "localhost") and not self.insecure:
-            raise SettingInvalid(
-                f"whoever reaches {self.host!r} can read everything: the API has no login.",
-                "Write 127.0.0.1 and put a proxy with a login before it, or allow it with 'insecure: true'.",
-                ("host",),
-            )
-        return self
 
 
 class MetricsSettings(Settings):

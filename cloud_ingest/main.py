@@ -141,9 +141,9 @@ def _start_gateway(tasks: asyncio.TaskGroup, listening: socket.socket, database:
     from cloud_ingest.gateway.server import serve
 
     requests = Requests(database, SystemClock(), config.commands.approve)
-    work = functools.partial(
-        serve, listening, make_app(database, REGISTRY, OBSTACLES, requests, platform_routers(config, database))
-    )
+    routers = platform_routers(config, database)
+    app = make_app(database, REGISTRY, OBSTACLES, requests, routers, config.gateway)
+    work = functools.partial(serve, listening, app, config.gateway.proxies)
     tasks.create_task(_supervised("gateway", work), name="gateway")
 
 

@@ -17,8 +17,10 @@ from prometheus_client import CollectorRegistry
 
 import cloud_ingest.observability.command_events as cloud_command_events
 import cloud_ingest.observability.events as cloud_events
+import cloud_ingest.observability.gateway_events as gateway_events
 import cloud_ingest.observability.ingest_events as ingest_events
 import cloud_ingest.observability.metrics as cloud_metrics
+import cloud_ingest.observability.platform_events as platform_events
 import cloud_ingest.observability.release_events as cloud_release_events
 import edge_agent.observability.command_events as edge_command_events
 import edge_agent.observability.metrics as edge_metrics
@@ -37,7 +39,18 @@ PROGRAMS: Final[tuple[tuple[str, tuple[ModuleType, ...], CollectorRegistry], ...
         (agent_events, device_events, outbox_events, uplink_events, edge_command_events, release_events),
         edge_metrics.REGISTRY,
     ),
-    ("cloud-ingest", (cloud_events, ingest_events, cloud_command_events, cloud_release_events), cloud_metrics.REGISTRY),
+    (
+        "cloud-ingest",
+        (
+            cloud_events,
+            ingest_events,
+            cloud_command_events,
+            cloud_release_events,
+            platform_events,
+            gateway_events,
+        ),
+        cloud_metrics.REGISTRY,
+    ),
 )
 """Each program with the modules of its events, and its metrics."""
 _BEGIN, _END = "<!-- tables: made by docs/pages.py -->\n", "<!-- end of tables -->\n"

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final, cast
+from typing import Annotated, Final
 
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
+from cloud_ingest.access.admission import not_theirs, who_asks
 from cloud_ingest.access.permissions import Permission
-from cloud_ingest.access.principal import Authenticator, Principal
-from cloud_ingest.access.refused import RequestRefused, Why
+from cloud_ingest.access.principal import Principal
 
 _BEARER: Final = HTTPBearer(
     auto_error=False, scheme_name="token", description="An access token, or one of 'cloud-ingest token create'"
@@ -30,21 +30,10 @@ class Needs:
         self, request: Request, shown: Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)]
     ) -> Principal:
         """Raises ``RequestRefused`` when nobody is known by the token, or when they may not."""
-        authenticator = cast("Authenticator", request.app.state.authenticator)
-        principal = await authenticator.principal(None if shown is None else shown.credentials)
-        if not principal.may_somewhere(self.permission):
-            raise _not_theirs(principal, self.permission)
-        request.state.principal = principal
-        return principal
+        return await who_asks(request, None if shown is None else shown.credentials, self.permission)
 
 
 def refuse_elsewhere(principal: Principal, permission: Permission, site: str, line: str | None = None) -> None:
     """Raises ``RequestRefused`` when ``principal`` may not do it at that site or on that line."""
     if not principal.may(permission, site=site, line=line):
-        raise _not_theirs(principal, permission, f" at {site}" if line is None else f" on {site}/{line}")
-
-
-def _not_theirs(principal: Principal, permission: Permission, where: str = "") -> RequestRefused:
-    roles = ", ".join(sorted({grant.role.value for grant in principal.grants})) or "no role"
-    why = f"{principal.name!r} ({roles}) may not do this{where}: it needs {permission.value}"
-    return RequestRefused(Why.FORBIDDEN, "not_your_role", why)
+        raise not_theirs(principal, permission, f" at {site}" if line is None else f" on {site}/{line}")

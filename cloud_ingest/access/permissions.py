@@ -73,6 +73,8 @@ _SEE: Final = frozenset(
         Permission.ANALYTICS_READ,
     }
 )
+OPEN: Final = _SEE - {Permission.COMMANDS_READ}
+"""What who shows no token may see, where the gateway is open: commands tell who did what, and need a name."""
 _RUN: Final = _SEE | {
     Permission.COMMANDS_SEND,
     Permission.STOPS_CLASSIFY,

@@ -33,9 +33,13 @@ class Why(Enum):
 
 
 class RequestRefused(LinesideError):
-    """Nothing was done. ``code`` is for programs, and stays as it is; the text is a sentence."""
+    """Nothing was done. ``code`` is for programs, and stays as it is; the text is a sentence.
 
-    def __init__(self, why: Why, code: str, reason: str) -> None:
+    ``retry_after_s``: when it is worth to ask again, where that is known.
+    """
+
+    def __init__(self, why: Why, code: str, reason: str, retry_after_s: float | None = None) -> None:
         super().__init__(reason)
         self.why = why
         self.code = code
+        self.retry_after_s = retry_after_s

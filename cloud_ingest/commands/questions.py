@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from cloud_ingest.access.refused import RequestRefused, Why
+from cloud_ingest.access.sight import EVERYTHING, Sight, seen
 from cloud_ingest.commands.standing import standing
 from connectors.commands.states import CommandState
 from connectors.ports.database import Database, Row, Session
@@ -29,6 +30,7 @@ class CommandChoice:
     issuer: str | None = None
     before: str | None = None
     count_max: int = 100
+    sight: Sight = EVERYTHING
 
 
 async def commands(database: Database, choice: CommandChoice) -> list[dict[str, Any]]:
@@ -37,21 +39,22 @@ async def commands(database: Database, choice: CommandChoice) -> list[dict[str, 
         rows = await session.fetch(
             _COMMAND + "WHERE ($1::text IS NULL OR group_name || '/' || agent.name = $1) "
             "AND ($2::text IS NULL OR command.state = $2) AND ($3::text IS NULL OR issuer = $3) "
-            "AND ($4::text IS NULL OR command_id < $4) ORDER BY command_id DESC LIMIT $5",
+            f"AND ($4::text IS NULL OR command_id < $4) AND {seen(6)} ORDER BY command_id DESC LIMIT $5",
             choice.agent,
             choice.state,
             choice.issuer,
             choice.before,
             choice.count_max,
+            *choice.sight.arguments,
         )
         newest = await _newest(session, [str(row["command_id"]) for row in rows])
     return [_command(row, newest.get(row["command_id"])) for row in rows]
 
 
-async def command(database: Database, command_id: str) -> dict[str, Any]:
-    """One command with all its states. Raises ``RequestRefused`` when there is none."""
+async def command(database: Database, command_id: str, sight: Sight = EVERYTHING) -> dict[str, Any]:
+    """One command with all its states. Raises ``RequestRefused`` when there is none in ``sight``."""
     async with database.session() as session:
-        rows = await session.fetch(_COMMAND + "WHERE command_id = $1", command_id)
+        rows = await session.fetch(_COMMAND + f"WHERE command_id = $1 AND {seen(2)}", command_id, *sight.arguments)
         if not rows:
             raise RequestRefused(Why.UNKNOWN, "unknown_command", f"there is no command {command_id}")
         states = await session.fetch(_STATES + "WHERE command_id = $1 ORDER BY state_id", command_id)
@@ -59,15 +62,16 @@ async def command(database: Database, command_id: str) -> dict[str, Any]:
     return {**_command(rows[0], current[-1] if current else None), "states": [_state(row) for row in states]}
 
 
-async def agents(database: Database) -> list[dict[str, Any]]:
+async def agents(database: Database, sight: Sight = EVERYTHING) -> list[dict[str, Any]]:
     """What every agent that takes commands has said of its journal last: whether it was restored, and its locks."""
     async with database.session() as session:
         rows = await session.fetch(
-            "SELECT agent_id, group_name || '/' || agent.name AS agent, agent.online, command_journal.journal, "
+            "SELECT agent_id, group_name || '/' || agent.name AS agent, agent.online, command_journal.journal, "  # noqa: S608
             "command_journal.start, heard_ms, restored, audit_number, audit_hash, locks, "
             "(SELECT coalesce(max(number), 0) FROM command_start WHERE command_start.agent_id = agent.agent_id "
             "    AND command_start.journal = command_journal.journal) AS number "
-            "FROM command_journal JOIN agent USING (agent_id) ORDER BY 2"
+            f"FROM command_journal JOIN agent USING (agent_id) WHERE {seen(1)} ORDER BY 2",
+            *sight.arguments,
         )
         stands = await standing(session)
     return [
@@ -181,7 +185,7 @@ async def states_after(session: Session, after: int, count_max: int) -> list[Row
     rows = await session.fetch(
         "SELECT state_id, command_state.command_id, command_state.state, time_ms, actor, command_state.reason, code, "
         "value_before, value_after, is_late, origin, command.correlation, action, source, is_plain, "
-        "group_name || '/' || agent.name AS agent "
+        "group_name || '/' || agent.name AS agent, agent.tenant_id "
         "FROM command_state JOIN command USING (command_id) JOIN agent USING (agent_id) "
         "WHERE state_id > $1 ORDER BY state_id LIMIT $2",
         after,

@@ -12,6 +12,7 @@ from enum import Enum
 from fnmatch import fnmatchcase
 from typing import Final, Literal, assert_never
 
+from cloud_ingest.access.permissions import Permission
 from connectors.commands.envelope import Action, AgentAction, RunCommand, WriteTag
 from connectors.commands.reports import Hello
 from connectors.commands.states import FINAL, UNSENT, CommandState, may_follow
@@ -56,23 +57,11 @@ def permitted(party: Party, later: CommandState, earlier: CommandState) -> bool:
 
 
 TokenRole = Literal["viewer", "operator", "approver", "engineer"]
-Deed = Literal["read", "send", "approve", "cancel", "configure"]
-_MAY: Final[Mapping[TokenRole, frozenset[Deed]]] = {
-    "viewer": frozenset({"read"}),
-    "operator": frozenset({"read", "send", "cancel"}),
-    "approver": frozenset({"read", "send", "cancel", "approve"}),
-    "engineer": frozenset({"read", "send", "cancel", "configure"}),
-}
 
 
-def may(role: TokenRole, deed: Deed) -> bool:
-    """Whether a token with ``role`` is good for ``deed``."""
-    return deed in _MAY[role]
-
-
-def deed_of(action: Action) -> Deed:
-    """What asking for ``action`` is: to operate a machine, or to configure the agent beside it."""
-    return "configure" if isinstance(action, AgentAction) else "send"
+def permission_of(action: Action) -> Permission:
+    """What asking for ``action`` needs: to operate a machine, or to configure the agent beside it."""
+    return Permission.AGENTS_CONFIGURE if isinstance(action, AgentAction) else Permission.COMMANDS_SEND
 
 
 FileState = Literal["desired", "applied", "refused", "rolled_back", "unknown"]

@@ -5,10 +5,9 @@ from __future__ import annotations
 import contextlib
 from typing import Final
 
-from fastapi.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from cloud_ingest.access.answers import ProblemAnswer
+from cloud_ingest.gateway.problems import problem
 
 TOO_LARGE: Final = 413
 
@@ -54,6 +53,5 @@ class BodyLimit:
 
     async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
         detail = f"a request has at most {self._bytes_max} bytes"
-        problem = ProblemAnswer(title="Content too large", status=TOO_LARGE, detail=detail, code="oversized")
-        answer = JSONResponse(problem.model_dump(), TOO_LARGE, media_type="application/problem+json")
+        answer = problem(scope, TOO_LARGE, detail, "oversized", title="Content too large")
         await answer(scope, receive, send)

@@ -10,12 +10,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from typing import Final
 
 from fastapi import WebSocket
 from starlette.websockets import WebSocketDisconnect, WebSocketState
 
-from cloud_ingest.access.refused import RequestRefused
+from cloud_ingest.access.permissions import Permission
+from cloud_ingest.access.principal import Principal
+from cloud_ingest.access.refused import RequestRefused, Why
+from cloud_ingest.access.sight import Sight, sight_of
 from cloud_ingest.commands import questions
 from cloud_ingest.commands.book import CHANNEL
 from connectors.model.errors import DatabaseUnavailable, StatementRefused
@@ -36,11 +39,11 @@ _SLOW: Final = "you take states too slowly: connect again with the last cursor a
 
 
 class CommandStream:
-    """``holder`` says who shows a token, or raises ``RequestRefused``."""
+    """``asks`` says who asks by a connection and shows a token, or raises ``RequestRefused``."""
 
-    def __init__(self, database: Database, holder: Callable[[str | None], Awaitable[Any]]) -> None:
+    def __init__(self, database: Database, asks: Callable[..., Awaitable[Principal]]) -> None:
         self._database = database
-        self._holder = holder
+        self._asks = asks
         self._clients: set[asyncio.Event] = set()
         self._hearing: asyncio.Task[None] | None = None
 
@@ -49,7 +52,7 @@ class CommandStream:
         await socket.accept()
         token = _token(socket.headers.get("authorization", ""))
         try:
-            await self._holder(token)
+            sight = sight_of(await self._asks(socket, token), Permission.COMMANDS_READ)
         except RequestRefused as exc:
             await _close(socket, POLICY, str(exc))
             return
@@ -66,17 +69,19 @@ class CommandStream:
         self._clients.add(news)
         self._hear()
         try:
-            await self._serve(socket, since, news, token)
+            await self._serve(socket, since, news, token, sight)
         finally:
             self._clients.discard(news)
             if not self._clients and self._hearing is not None:
                 self._hearing.cancel()
                 self._hearing = None
 
-    async def _serve(self, socket: WebSocket, since: int | None, news: asyncio.Event, token: str | None) -> None:
-        sending = asyncio.create_task(self._send_forever(socket, since, news), name="command stream sends")
+    async def _serve(
+        self, socket: WebSocket, since: int | None, news: asyncio.Event, token: str | None, sight: Sight
+    ) -> None:
+        sending = asyncio.create_task(self._send_forever(socket, since, news, sight), name="command stream sends")
         gone = asyncio.create_task(_until_gone(socket), name="command stream client")
-        over = asyncio.create_task(self._until_refused(token), name="command stream token")
+        over = asyncio.create_task(self._until_refused(socket, token, sight), name="command stream token")
         tasks = (sending, gone, over)
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -94,22 +99,25 @@ class CommandStream:
             elif isinstance(result, Exception) and not isinstance(result, WebSocketDisconnect | RuntimeError):
                 raise result
 
-    async def _until_refused(self, token: str | None) -> None:
+    async def _until_refused(self, socket: WebSocket, token: str | None, sight: Sight) -> None:
         """Until the token holds no more, which raises ``RequestRefused``; while the database is away, it does."""
         while True:
             await asyncio.sleep(TOKEN_S)
             with contextlib.suppress(DatabaseUnavailable, StatementRefused):
-                await self._holder(token)
+                principal = await self._asks(socket, token, counts=False)
+                if sight_of(principal, Permission.COMMANDS_READ) != sight:
+                    raise RequestRefused(Why.FORBIDDEN, "other_roles", "what you may see has changed: connect again")
 
-    async def _send_forever(self, socket: WebSocket, since: int | None, news: asyncio.Event) -> None:
+    async def _send_forever(self, socket: WebSocket, since: int | None, news: asyncio.Event, sight: Sight) -> None:
         cursor = await questions.newest_cursor(self._database) if since is None else since
         while True:
             news.clear()
             async with self._database.session() as session:
                 rows = await questions.states_after(session, cursor, PAGE)
             for row in rows:
-                async with asyncio.timeout(SLOW_S):
-                    await socket.send_json(questions.state_document(row))
+                if sight.sees(row["tenant_id"], row["agent"]):
+                    async with asyncio.timeout(SLOW_S):
+                        await socket.send_json(questions.state_document(row))
                 cursor = int(row["state_id"])
             if len(rows) < PAGE:
                 with contextlib.suppress(TimeoutError):

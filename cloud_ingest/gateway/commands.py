@@ -1,18 +1,20 @@
-"""The routes of commands. Each needs a named token; its name is who has asked, approved or cancelled."""
+"""The routes of commands. Each needs to know who asks: they stand as issuer, approver or actor for ever."""
 
-from collections.abc import Awaitable, Callable
+import functools
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Response, WebSocket
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
+from cloud_ingest.access.admission import not_theirs, who_asks
 from cloud_ingest.access.answers import ProblemAnswer
+from cloud_ingest.access.needs import Needs
 from cloud_ingest.access.parameters import only_known_parameters
-from cloud_ingest.access.refused import RequestRefused, Why
-from cloud_ingest.commands import questions, tokens
+from cloud_ingest.access.permissions import Permission
+from cloud_ingest.access.principal import Principal
+from cloud_ingest.access.sight import Sight, check_agent, sight_of
+from cloud_ingest.commands import questions
 from cloud_ingest.commands.requests import CommandRequest, Requests
-from cloud_ingest.commands.rules import Deed, deed_of, may
-from cloud_ingest.commands.tokens import Holder
+from cloud_ingest.commands.rules import permission_of
 from cloud_ingest.gateway.command_answers import CommandedAgent, CommandPage, CommandWithStates, Decision
 from cloud_ingest.gateway.command_stream import CommandStream
 from connectors.commands.envelope import ULID_PATTERN
@@ -20,7 +22,6 @@ from connectors.commands.states import CommandState
 from connectors.ports.database import Database
 
 PAGE_MAX: Final = 1000
-_BEARER: Final = HTTPBearer(auto_error=False, scheme_name="token", description="Of 'cloud-ingest token create'")
 _MEANING: Final = {
     400: "The request cannot be understood, or its value does not fit the tag",
     401: "There is no token, or it does not hold",
@@ -35,6 +36,7 @@ PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
     status: {"model": ProblemAnswer, "description": meaning} for status, meaning in _MEANING.items()
 }
 
+Reader = Annotated[Principal, Depends(Needs(Permission.COMMANDS_READ))]
 CommandId = Annotated[str, Path(pattern=ULID_PATTERN, description="Id of the command")]
 KeyHeader = Annotated[
     str,
@@ -59,20 +61,25 @@ def command_routes(database: Database, requests: Requests) -> APIRouter:
     async def send(
         response: Response,
         command: CommandRequest,
-        holder: Annotated[Holder, Depends(who_may(database, "send"))],
+        principal: Annotated[Principal, Depends(Needs(Permission.COMMANDS_SEND))],
         key: KeyHeader = "",
     ) -> CommandWithStates:
         """Ask for a command. It is taken, not done: its states say what becomes of it.
 
         After an error or a time-out, ask again with the same Idempotency-Key: it is never done twice.
+        What is for the agent itself needs the permission agents:configure.
         """
-        _check_deed(holder, deed_of(command.action))
-        taken = await requests.take(command, issuer=holder.name, key=key)
+        permission = permission_of(command.action)
+        if not principal.may_somewhere(permission):
+            raise not_theirs(principal, permission)
+        await check_agent(database, principal, permission, command.agent)
+        taken = await requests.take(command, issuer=actor(principal), key=key)
         response.headers["Location"] = f"/api/v1/commands/{taken.command}"
-        return await _one(database, taken.command)
+        return await _one(database, principal, taken.command)
 
-    @api.get("", dependencies=[*known, Depends(who_may(database, "read"))])
+    @api.get("", dependencies=known)
     async def commands(
+        principal: Reader,
         agent: Annotated[str | None, Query(description="group/name", examples=["plant-7/line-3"])] = None,
         state: CommandState | None = None,
         issuer: str | None = None,
@@ -80,16 +87,18 @@ def command_routes(database: Database, requests: Requests) -> APIRouter:
         limit: Annotated[int, Query(ge=1, le=PAGE_MAX)] = 100,
     ) -> CommandPage:
         """Commands, the newest first, a page at a time."""
-        choice = questions.CommandChoice(agent, None if state is None else state.value, issuer, before, limit)
+        sight = sight_of(principal, Permission.COMMANDS_READ)
+        choice = questions.CommandChoice(agent, None if state is None else state.value, issuer, before, limit, sight)
         rows = await questions.commands(database, choice)
         return CommandPage.model_validate({"commands": rows, "next": rows[-1]["id"] if len(rows) == limit else None})
 
-    @api.get("/agents", dependencies=[*known, Depends(who_may(database, "read"))])
-    async def agents() -> list[CommandedAgent]:
+    @api.get("/agents", dependencies=known)
+    async def agents(principal: Reader) -> list[CommandedAgent]:
         """The agents that take commands: whether their journals are whole, and what operators have locked."""
-        return [CommandedAgent.model_validate(row) for row in await questions.agents(database)]
+        rows = await questions.agents(database, sight_of(principal, Permission.COMMANDS_READ))
+        return [CommandedAgent.model_validate(row) for row in rows]
 
-    command_stream = CommandStream(database, lambda given: _shown(database, given, "read"))
+    command_stream = CommandStream(database, functools.partial(who_asks, permission=Permission.COMMANDS_READ))
 
     @api.websocket("/stream")
     async def stream(socket: WebSocket, since: int | None = None) -> None:
@@ -102,60 +111,46 @@ def command_routes(database: Database, requests: Requests) -> APIRouter:
 def _add_one(api: APIRouter, database: Database, requests: Requests) -> None:
     known = [Depends(only_known_parameters)]
 
-    @api.get("/{id}", dependencies=[*known, Depends(who_may(database, "read"))])
-    async def command(id: CommandId) -> CommandWithStates:  # noqa: A002  the name is the API's
+    @api.get("/{id}", dependencies=known)
+    async def command(id: CommandId, principal: Reader) -> CommandWithStates:  # noqa: A002  the name is the API's
         """One command with all its states."""
-        return await _one(database, id)
+        return await _one(database, principal, id)
 
     @api.post("/{id}/approve", dependencies=known)
     async def approve(
         id: CommandId,  # noqa: A002
-        holder: Annotated[Holder, Depends(who_may(database, "approve"))],
+        principal: Annotated[Principal, Depends(Needs(Permission.COMMANDS_APPROVE))],
         decision: Decision | None = None,
     ) -> CommandWithStates:
         """Agree to a command that somebody else has asked for."""
-        await requests.approve(id, approver=holder.name, reason="" if decision is None else decision.reason)
-        return await _one(database, id)
+        await _check(database, principal, Permission.COMMANDS_APPROVE, id)
+        reason = "" if decision is None else decision.reason
+        await requests.approve(id, approver=actor(principal), reason=reason)
+        return await _one(database, principal, id)
 
     @api.post("/{id}/cancel", dependencies=known)
     async def cancel(
         id: CommandId,  # noqa: A002
-        holder: Annotated[Holder, Depends(who_may(database, "cancel"))],
+        principal: Annotated[Principal, Depends(Needs(Permission.COMMANDS_SEND))],
         decision: Decision | None = None,
     ) -> CommandWithStates:
         """Take a command back: at once while it was not sent, else by its agent, which tells what became of it."""
-        await requests.cancel(id, actor=holder.name, reason="" if decision is None else decision.reason)
-        return await _one(database, id)
+        await _check(database, principal, Permission.COMMANDS_SEND, id)
+        await requests.cancel(id, actor=actor(principal), reason="" if decision is None else decision.reason)
+        return await _one(database, principal, id)
 
 
-async def _one(database: Database, command: str) -> CommandWithStates:
-    return CommandWithStates.model_validate(await questions.command(database, command))
+async def _one(database: Database, principal: Principal, command: str) -> CommandWithStates:
+    found = await questions.command(database, command, sight_of(principal, Permission.COMMANDS_READ))
+    return CommandWithStates.model_validate(found)
 
 
-def who_may(database: Database, deed: Deed) -> Callable[..., Awaitable[Holder]]:
-    """The dependency that finds out who asks, and refuses who may not do ``deed``."""
-
-    async def holder(shown: Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)]) -> Holder:
-        return await _shown(database, None if shown is None else shown.credentials, deed)
-
-    return holder
+async def _check(database: Database, principal: Principal, permission: Permission, command: str) -> None:
+    """Raises ``RequestRefused`` unless the agent of ``command`` is one where ``principal`` may do that."""
+    found = await questions.command(database, command, Sight(principal.tenant_id))
+    await check_agent(database, principal, permission, found["agent"])
 
 
-async def _shown(database: Database, token: str | None, deed: Deed) -> Holder:
-    """Who shows ``token``. Raises ``RequestRefused`` when nobody does, or may not do ``deed``."""
-    if token is None:
-        raise RequestRefused(
-            Why.NO_TOKEN, "no_token", "show a token (Authorization: Bearer …); 'cloud-ingest token create' makes one"
-        )
-    holder = await tokens.holder_of(database, token)
-    if holder is None:
-        raise RequestRefused(Why.NO_TOKEN, "unknown_token", "this token is none, or was revoked")
-    _check_deed(holder, deed)
-    return holder
-
-
-def _check_deed(holder: Holder, deed: Deed) -> None:
-    if not may(holder.role, deed):
-        raise RequestRefused(
-            Why.FORBIDDEN, "not_your_role", f"{holder.name!r} has the role {holder.role}, which may not {deed}"
-        )
+def actor(principal: Principal) -> str:
+    """Who stands in the audit log: a token by its name, as ever; anybody else by what stays when they are renamed."""
+    return principal.name if principal.kind == "token" else principal.subject

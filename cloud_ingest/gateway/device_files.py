@@ -1,7 +1,7 @@
 """The routes of device files: which versions were asked for, what became of them, and what is in them."""
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from fastapi import APIRouter, Depends, Query
 from fastapi.responses import PlainTextResponse
@@ -9,10 +9,13 @@ from pydantic import Field
 
 from cloud_ingest.access.answers import Answer
 from cloud_ingest.access.parameters import only_known_parameters
+from cloud_ingest.access.permissions import Permission
+from cloud_ingest.access.sight import check_agent
 from cloud_ingest.commands import files
-from cloud_ingest.gateway.commands import PROBLEMS, who_may
+from cloud_ingest.gateway.commands import PROBLEMS, Reader
 from connectors.ports.database import Database
 
+VERSION_MAX: Final = (1 << 31) - 1
 AgentQuery = Annotated[str, Query(description="group/name", examples=["plant-7/line-3"])]
 
 
@@ -36,17 +39,21 @@ def device_file_routes(database: Database) -> APIRouter:
         prefix="/api/v1/device-files",
         tags=["Commands"],
         responses=PROBLEMS,
-        dependencies=[Depends(only_known_parameters), Depends(who_may(database, "read"))],
+        dependencies=[Depends(only_known_parameters)],
     )
 
     @api.get("")
-    async def versions(agent: AgentQuery, name: str | None = None) -> list[FileVersionAnswer]:
+    async def versions(principal: Reader, agent: AgentQuery, name: str | None = None) -> list[FileVersionAnswer]:
         """The versions of an agent's device files, by name, the newest first."""
+        await check_agent(database, principal, Permission.COMMANDS_READ, agent)
         return [FileVersionAnswer.model_validate(row) for row in await files.versions(database, agent, name)]
 
     @api.get("/content", response_class=PlainTextResponse)
-    async def content(agent: AgentQuery, name: str, version: Annotated[int, Query(ge=1)]) -> str:
+    async def content(
+        principal: Reader, agent: AgentQuery, name: str, version: Annotated[int, Query(ge=1, le=VERSION_MAX)]
+    ) -> str:
         """What is in a version."""
+        await check_agent(database, principal, Permission.COMMANDS_READ, agent)
         return await files.content(database, agent, name, version)
 
     return api

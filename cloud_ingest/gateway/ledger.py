@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from cloud_ingest.access.sight import EVERYTHING, Sight, seen
 from cloud_ingest.historian.ledger_book import parse_multirange
 from connectors.model.delivery import EPOCH_MAX, BatchRanges
 from connectors.ports.database import Database, Row, Session
@@ -38,10 +39,10 @@ class _Found:
     seen: Row | None = None
 
 
-async def ledger(database: Database, agent: str | None = None) -> list[dict[str, Any]]:
-    """The delivery ledger of every agent that has delivered, or of one."""
+async def ledger(database: Database, agent: str | None = None, sight: Sight = EVERYTHING) -> list[dict[str, Any]]:
+    """The delivery ledger of every agent of ``sight`` that has delivered, or of one."""
     async with database.session() as session:
-        found = await _epochs(session, agent)
+        found = await _epochs(session, agent, sight)
         for name, rows in (
             ("gaps", await _gaps(session, agent)),
             ("reasons", await _reasons(session, agent)),
@@ -62,12 +63,14 @@ async def ledger(database: Database, agent: str | None = None) -> list[dict[str,
     return [_agent(one) for one in found.values()]
 
 
-async def unassigned_dead_letters(database: Database) -> int:
+async def unassigned_dead_letters(database: Database, sight: Sight = EVERYTHING) -> int:
     """Open dead letters of no agent in the ledger: of nodes that do not acknowledge, or of nobody who is known."""
     async with database.session() as session:
         rows = await session.fetch(
-            "SELECT count(*) AS n FROM dead_letter WHERE closed IS NULL "
-            "AND (agent_id IS NULL OR agent_id NOT IN (SELECT agent_id FROM ledger))"
+            "SELECT count(*) AS n FROM dead_letter LEFT JOIN agent USING (agent_id) WHERE closed IS NULL "  # noqa: S608
+            "AND (agent_id IS NULL OR agent_id NOT IN (SELECT agent_id FROM ledger)) "
+            f"AND {seen(1, 'dead_letter.tenant_id')}",
+            *sight.arguments,
         )
     return int(rows[0]["n"])
 
@@ -77,14 +80,16 @@ def is_settled(agents: Iterable[dict[str, Any]], unassigned: int) -> bool:
     return not unassigned and all(agent["settled"] for agent in agents)
 
 
-async def _epochs(session: Session, agent: str | None) -> dict[int, _Found]:
+async def _epochs(session: Session, agent: str | None, sight: Sight) -> dict[int, _Found]:
     rows = await session.fetch(
-        "SELECT agent_id, group_name || '/' || name AS agent, epoch, started, first_batch, last_batch, "
+        "SELECT agent_id, group_name || '/' || name AS agent, epoch, started, first_batch, last_batch, "  # noqa: S608
         "arrived::text AS arrived, missing::text AS missing, given_up::text AS given_up, closed::text AS closed, "
         "stuck::text AS stuck, has_closed_end, samples, duplicates, first_arrival, last_arrival, missing_since "
         "FROM ledger_state "
-        "WHERE $1::text IS NULL OR group_name || '/' || name = $1 ORDER BY agent, started NULLS FIRST, epoch",
+        f"WHERE ($1::text IS NULL OR group_name || '/' || name = $1) AND {seen(2, 'tenant_id', name='name')} "
+        "ORDER BY agent, started NULLS FIRST, epoch",
         agent,
+        *sight.arguments,
     )
     found: dict[int, _Found] = {}
     for row in rows:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from cloud_ingest.access.sight import EVERYTHING, Sight, seen
 from cloud_ingest.commands import files
 from cloud_ingest.commands.standing import standing
 from connectors.model.errors import LinesideError
@@ -20,6 +21,7 @@ NOT_MIGRATED: Final = "the database has no tables yet; run 'cloud-ingest migrate
 OUTDATED: Final = "the tables in the database are of an older version; run 'cloud-ingest migrate'"
 UNDEFINED_TABLE: Final = "42P01"
 UNDEFINED_COLUMN: Final = "42703"
+_OF_TAGS: Final = ("tenant_id", "group_name", "agent_name")
 
 
 FIRST_LOOK: Final = timedelta(minutes=10)
@@ -44,17 +46,20 @@ class TagChoice:
     search: str | None = None
     after_tag_id: int = 0
     count_max: int = 1000
+    sight: Sight = EVERYTHING
 
 
-async def agents(database: Database, agent: str | None = None) -> list[dict[str, Any]]:
-    """Every agent and node that was ever seen, with its devices."""
+async def agents(database: Database, agent: str | None = None, sight: Sight = EVERYTHING) -> list[dict[str, Any]]:
+    """Every agent and node of ``sight`` that was ever seen, with its devices."""
     async with database.session() as session:
         rows = await session.fetch(
-            "SELECT agent.*, tenant.name AS tenant, "
+            "SELECT agent.*, tenant.name AS tenant, "  # noqa: S608  of our own
             "(SELECT count(*) FROM tag WHERE tag.agent_id = agent.agent_id) AS tags "
             "FROM agent JOIN tenant USING (tenant_id) "
-            "WHERE $1::text IS NULL OR group_name || '/' || agent.name = $1 ORDER BY group_name, agent.name",
+            f"WHERE ($1::text IS NULL OR group_name || '/' || agent.name = $1) AND {seen(2)} "
+            "ORDER BY group_name, agent.name",
             agent,
+            *sight.arguments,
         )
         stands = await standing(session)
         devices = await session.fetch(
@@ -89,30 +94,40 @@ async def tags(database: Database, choice: TagChoice) -> list[dict[str, Any]]:
     """Tags in the order of their ids, from ``after_tag_id`` on."""
     async with database.session() as session:
         rows = await session.fetch(
-            "SELECT * FROM tag_state WHERE tag_id > $1 "
+            "SELECT * FROM tag_state WHERE tag_id > $1 "  # noqa: S608  of our own
             "AND ($2::text IS NULL OR group_name || '/' || agent_name = $2) AND ($3::text IS NULL OR device = $3) "
-            "AND ($4::text IS NULL OR strpos(lower(name), lower($4)) > 0) ORDER BY tag_id LIMIT $5",
+            "AND ($4::text IS NULL OR strpos(lower(name), lower($4)) > 0) "
+            f"AND {seen(6, *_OF_TAGS)} ORDER BY tag_id LIMIT $5",
             choice.after_tag_id,
             choice.agent,
             choice.device,
             choice.search,
             choice.count_max,
+            *choice.sight.arguments,
         )
     return [_tag(row) for row in rows]
 
 
 async def find_tag(
-    database: Database, *, tag_id: int | None, agent: str | None, device: str, name: str | None
+    database: Database,
+    *,
+    tag_id: int | None,
+    agent: str | None,
+    device: str,
+    name: str | None,
+    sight: Sight = EVERYTHING,
 ) -> dict[str, Any]:
-    """One tag, by its id or by agent, device and name. Raises ``NotFound``."""
+    """One tag of ``sight``, by its id or by agent, device and name. Raises ``NotFound``."""
     async with database.session() as session:
         rows = await session.fetch(
-            "SELECT * FROM tag_state WHERE tag_id = $1 "
-            "OR ($1::int IS NULL AND group_name || '/' || agent_name = $2 AND device = $3 AND name = $4)",
+            "SELECT * FROM tag_state WHERE (tag_id = $1 "  # noqa: S608  of our own
+            "OR ($1::int IS NULL AND group_name || '/' || agent_name = $2 AND device = $3 AND name = $4)) "
+            f"AND {seen(5, *_OF_TAGS)}",
             tag_id,
             agent,
             device,
             name,
+            *sight.arguments,
         )
     if not rows:
         asked = f"tag id {tag_id}" if tag_id is not None else f"tag {name!r} of device {device!r} of agent {agent!r}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -20,10 +20,21 @@ class _Server(uvicorn.Server):
         yield
 
 
-async def serve(listening: socket.socket, app: ASGIApp) -> None:
-    """Serve ``app`` until cancelled; requests under way are finished first. ``listening`` stays open."""
+async def serve(listening: socket.socket, app: ASGIApp, proxies: Sequence[str] = ()) -> None:
+    """Serve ``app`` until cancelled; requests under way are finished first. ``listening`` stays open.
+
+    What ``proxies`` say of where a request comes from is believed.
+    """
     own = listening.dup()  # uvicorn closes what it was given
-    options = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=3)
+    options = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        timeout_graceful_shutdown=3,
+        server_header=False,
+        forwarded_allow_ips=list(proxies),
+    )
     server = _Server(options)
     serving = asyncio.create_task(server.serve(sockets=[own]), name="gateway server")
     try:

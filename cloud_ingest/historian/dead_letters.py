@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
+from cloud_ingest.access.sight import EVERYTHING, Sight, seen
 from connectors.model.delivery import EPOCH_MAX, Epoch
 from connectors.model.errors import LinesideError
 from connectors.ports.database import Database
@@ -66,18 +67,25 @@ class Letter:
 
 
 async def letters(
-    database: Database, *, agent: str | None = None, with_closed: bool = False, after: int = 0, count_max: int = 1000
+    database: Database,
+    *,
+    agent: str | None = None,
+    with_closed: bool = False,
+    after: int = 0,
+    count_max: int = 1000,
+    sight: Sight = EVERYTHING,
 ) -> list[Letter]:
     """Dead letters in the order of their numbers, from the one after ``after`` on. Raises ``DatabaseUnavailable``."""
     async with database.session() as session:
         rows = await session.fetch(
             f"SELECT {_COLUMNS} FROM dead_letter LEFT JOIN agent USING (agent_id) "  # noqa: S608  columns of our own
             "WHERE ($1::text IS NULL OR group_name || '/' || agent.name = $1) AND ($2 OR closed IS NULL) "
-            "AND dead_letter_id > $3 ORDER BY dead_letter_id LIMIT $4",
+            f"AND dead_letter_id > $3 AND {seen(5, 'dead_letter.tenant_id')} ORDER BY dead_letter_id LIMIT $4",
             agent,
             with_closed,
             after,
             count_max,
+            *sight.arguments,
         )
     return [_letter(row) for row in rows]
 

@@ -126,3 +126,17 @@ WAITING: Final = Gauge(
 FAULTS: Final = Counter(
     "lineside_cloud_faults_total", "Unexpected errors of a supervised task", ["task"], registry=REGISTRY
 )
+REQUESTS: Final = Counter(
+    "lineside_gateway_requests_total", "Requests to the gateway, by route and status", ["method", "route", "status"],
+    registry=REGISTRY,
+)  # fmt: skip
+REQUEST_SECONDS: Final = Histogram(
+    "lineside_gateway_request_seconds", "From a request to the end of its answer", ["route"],
+    buckets=(0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 5, 30), registry=REGISTRY,
+)  # fmt: skip
+REQUESTS_LIMITED: Final = Counter(
+    "lineside_gateway_requests_limited_total", "Requests above a rate limit", ["limit"], registry=REGISTRY
+)
+REQUESTS_FAILED: Final = Counter(
+    "lineside_gateway_requests_failed_total", "Requests that a defect has ended", ["route"], registry=REGISTRY
+)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
+from collections.abc import Iterator
 from typing import Any, Literal
 
 from connectors.observability.lean_structlog import structlog
@@ -41,3 +43,10 @@ def configure_logs(level: str, style: Literal["json", "console"]) -> None:
     root.setLevel(max(number, logging.WARNING))
     for name in _NOISY:  # what they call an error is, for us, an expected state that has an event of its own
         logging.getLogger(name).setLevel(logging.DEBUG if number <= logging.DEBUG else logging.CRITICAL)
+
+
+@contextlib.contextmanager
+def log_lines_with(**values: str) -> Iterator[None]:
+    """Within it, every log line of this task and those that it starts has ``values``."""
+    with structlog.contextvars.bound_contextvars(**values):
+        yield

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cloud_ingest.access.permissions import PERMISSIONS, Permission, Role
 from cloud_ingest.commands.rules import (
     UNFINISHED_MS,
     UNHEARD_MS,
@@ -21,11 +22,10 @@ from cloud_ingest.commands.rules import (
     TokenRole,
     approval_problem,
     cancelling,
-    deed_of,
     ended_by_time,
     judge,
-    may,
     needs_approval,
+    permission_of,
     permitted,
     resend_after_ms,
     sync_of,
@@ -129,10 +129,15 @@ def test_approval_is_needed_where_it_was_asked_for_or_a_pattern_names_the_target
     assert needs_approval("plant/line-1", run, False, ["plant/line-1/press/start"])
 
 
+def may(role: TokenRole, deed: str) -> bool:
+    permission = Permission.AGENTS_CONFIGURE if deed == "configure" else Permission(f"commands:{deed}")
+    return permission in PERMISSIONS[Role(role)]
+
+
 def test_a_viewer_reads_an_operator_sends_and_an_approver_approves() -> None:
-    assert [may("viewer", deed) for deed in ("read", "send", "cancel", "approve")] == [True, False, False, False]
-    assert [may("operator", deed) for deed in ("read", "send", "cancel", "approve")] == [True, True, True, False]
-    assert [may("approver", deed) for deed in ("read", "send", "cancel", "approve")] == [True, True, True, True]
+    assert [may("viewer", deed) for deed in ("read", "send", "approve")] == [True, False, False]
+    assert [may("operator", deed) for deed in ("read", "send", "approve")] == [True, True, False]
+    assert [may("approver", deed) for deed in ("read", "send", "approve")] == [True, True, True]
 
 
 def test_what_is_for_the_agent_itself_is_configuring_and_needs_an_engineer() -> None:
@@ -142,11 +147,11 @@ def test_what_is_for_the_agent_itself_is_configuring_and_needs_an_engineer() -> 
         SetLogLevel(level="debug"),
         ApplyDeviceFile(name="a.yaml", content=""),
     ]
-    assert {deed_of(action) for action in actions} == {"configure"}
-    assert deed_of(WriteTag(device="press", tag="setpoint", value=1.0)) == "send"
+    assert {permission_of(action) for action in actions} == {Permission.AGENTS_CONFIGURE}
+    assert permission_of(WriteTag(device="press", tag="setpoint", value=1.0)) is Permission.COMMANDS_SEND
     roles: list[TokenRole] = ["viewer", "operator", "approver", "engineer"]
     assert [may(role, "configure") for role in roles] == [False, False, False, True]
-    assert [may("engineer", deed) for deed in ("read", "send", "cancel", "approve")] == [True, True, True, False]
+    assert [may("engineer", deed) for deed in ("read", "send", "approve")] == [True, True, False]
 
 
 def test_approval_of_what_is_for_the_agent_itself_is_asked_for_by_its_kind() -> None:

@@ -96,8 +96,8 @@ BROKEN: dict[str, tuple[str, list[str]]] = {
     "an open API": (
         HEAD + "gateway: {host: 0.0.0.0}\n",
         [
-            "3:17: 'host' of 'gateway': whoever reaches '0.0.0.0' can read everything: the API has no login. "
-            "Write 127.0.0.1 and put a proxy with a login before it, or allow it with 'insecure: true'."
+            "3:17: 'host' of 'gateway': whoever is on the way to '0.0.0.0' can read tokens and answers: "
+            "the API has no TLS. Write 127.0.0.1 and put a proxy with TLS before it, or allow it with 'insecure: true'."
         ],
     ),
     "an API on a host with spaces": (
@@ -216,9 +216,35 @@ def test_an_api_on_this_machine_needs_no_permission(host: str) -> None:
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.5", "api.example", "127.0.0.1.example"])
 def test_an_api_for_others_needs_permission(host: str) -> None:
-    with pytest.raises(ValidationError, match="the API has no login"):
+    with pytest.raises(ValidationError, match="the API has no TLS"):
         GatewaySettings(host=host)
+    with pytest.raises(ValidationError, match="the API asks for no login"):
+        GatewaySettings(host=host, login="open")
     assert GatewaySettings(host=host, insecure=True).host == host
+
+
+@pytest.mark.parametrize(
+    ("settings", "here", "elsewhere"),
+    [
+        ({}, True, False),
+        ({"host": "0.0.0.0", "insecure": True}, False, False),
+        ({"login": "required"}, False, False),
+        ({"login": "open"}, True, True),
+        ({"host": "0.0.0.0", "insecure": True, "login": "open"}, True, True),
+    ],
+)
+def test_without_a_token_nobody_reads_from_elsewhere_unless_it_is_said(
+    settings: dict[str, Any], here: bool, elsewhere: bool
+) -> None:
+    made = GatewaySettings.model_validate(settings)
+    assert (made.is_open_on_this_machine, made.is_open_to_all) == (here, elsewhere)
+
+
+@pytest.mark.parametrize("origin", ["*", "https://*", "https://a.example/path", "a.example", "https://*.example"])
+def test_web_pages_that_may_ask_are_named_one_by_one(origin: str) -> None:
+    with pytest.raises(ValidationError):
+        GatewaySettings(cors_origins=(origin,))
+    assert GatewaySettings(cors_origins=("https://hmi.example:8443",)).cors_origins == ("https://hmi.example:8443",)
 
 
 @pytest.mark.parametrize(
