@@ -40,7 +40,7 @@ from cloud_ingest.observability.events import (
 from cloud_ingest.observability.metrics import REGISTRY
 from cloud_ingest.observability.obstacles import OBSTACLES, START
 from cloud_ingest.observability.steadiness import steadily
-from cloud_ingest.platform import Part, PlatformContext, Work, platform_parts, platform_routers
+from cloud_ingest.platform import Part, PlatformContext, Work, make_gateway, platform_parts
 from cloud_ingest.releases.rollouts import Rollouts
 from cloud_ingest.store.migrate import migrate
 from cloud_ingest.store.processes import Facts, ProcessBook
@@ -137,13 +137,9 @@ async def _listen(config: CloudConfig, roles: Sequence[Role]) -> socket.socket |
 
 
 def _start_gateway(tasks: asyncio.TaskGroup, listening: socket.socket, database: Database, config: CloudConfig) -> None:
-    from cloud_ingest.gateway.app import make_app
     from cloud_ingest.gateway.server import serve
 
-    requests = Requests(database, SystemClock(), config.commands.approve)
-    routers = platform_routers(config, database)
-    app = make_app(database, REGISTRY, OBSTACLES, requests, routers, config.gateway)
-    work = functools.partial(serve, listening, app, config.gateway.proxies)
+    work = functools.partial(serve, listening, make_gateway(config, database), config.gateway.proxies)
     tasks.create_task(_supervised("gateway", work), name="gateway")
 
 

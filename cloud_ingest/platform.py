@@ -10,7 +10,8 @@ from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from fastapi import APIRouter
+from fastapi import APIRouter, FastAPI
+from prometheus_client import CollectorRegistry
 
 from cloud_ingest.commands.requests import Requests
 from cloud_ingest.config import PLATFORM, CloudConfig, Role
@@ -19,6 +20,8 @@ from cloud_ingest.event_log.topics import DOMAIN_TOPICS, LINE_EVENTS
 from cloud_ingest.inventory.role import InventoryRole
 from cloud_ingest.lines.work_order_keeper import WorkOrderKeeper
 from cloud_ingest.lines.work_order_routes import work_order_routes
+from cloud_ingest.observability.metrics import REGISTRY
+from cloud_ingest.observability.obstacles import OBSTACLES, Obstacles
 from cloud_ingest.store.processes import Facts
 from connectors.ports.clock import Clock, SystemClock
 from connectors.ports.database import Database
@@ -74,3 +77,14 @@ def platform_parts(context: PlatformContext) -> list[Part]:
 def platform_routers(config: CloudConfig, database: Database) -> list[APIRouter]:  # noqa: ARG001
     """The routes of all parts: a gateway has them whatever runs in its own process."""
     return [work_order_routes(database, SystemClock())]
+
+
+def make_gateway(
+    config: CloudConfig, database: Database, registry: CollectorRegistry = REGISTRY, obstacles: Obstacles = OBSTACLES
+) -> FastAPI:
+    """The whole API, as ``config`` has it: what is served, documented and tested is this one."""
+    from cloud_ingest.gateway.app import make_app
+
+    requests = Requests(database, SystemClock(), config.commands.approve)
+    routers = platform_routers(config, database)
+    return make_app(database, registry, obstacles, requests, routers, config.gateway)

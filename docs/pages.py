@@ -1,8 +1,9 @@
 """Pages that are made from the code: ``python -m docs.pages`` writes them anew, a test says when they are not current.
 
 ``reference/events.md``: every event and metric of both programs. ``reference/sparkplug-conformance.md``: every
-statement of the Sparkplug specification. ``reference/cli.md``: the command ``edge-agent``. ``benchmarks.md``: between
-its marks, the tables of ``benchmarks/results``.
+statement of the Sparkplug specification. ``reference/cli.md``: the command ``edge-agent``.
+``reference/permissions.md``: every route of the gateway, and which role may ask it. ``benchmarks.md``: between its
+marks, the tables of ``benchmarks/results``.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ import cloud_ingest.observability.release_events as cloud_release_events
 import edge_agent.observability.command_events as edge_command_events
 import edge_agent.observability.metrics as edge_metrics
 from connectors.observability.events import Event, event_name
-from docs import cli_page, conformance
+from docs import cli_page, conformance, permissions_page
 from edge_agent.observability import agent_events, device_events, outbox_events, release_events, uplink_events
 
 DOCS: Final = Path(__file__).parent
@@ -129,6 +130,7 @@ def main() -> None:
     """Write the pages anew."""
     cli_page.CLI_PAGE.write_text(cli_page.page(), encoding="utf-8")
     EVENTS_PAGE.write_text(events_page(), encoding="utf-8")
+    permissions_page.PERMISSIONS_PAGE.write_text(permissions_page.page(), encoding="utf-8")
     CONFORMANCE_PAGE.write_text(conformance.page(), encoding="utf-8")
     BENCHMARKS_PAGE.write_text(benchmarks_page(BENCHMARKS_PAGE.read_text(encoding="utf-8")), encoding="utf-8")
 

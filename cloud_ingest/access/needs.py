@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from collections.abc import Callable
+from typing import Annotated, Any, Final, TypeVar
+from weakref import WeakKeyDictionary
 
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
@@ -14,6 +16,8 @@ from cloud_ingest.access.principal import Principal
 _BEARER: Final = HTTPBearer(
     auto_error=False, scheme_name="token", description="An access token, or one of 'cloud-ingest token create'"
 )
+T = TypeVar("T")
+_SOCKETS: Final[WeakKeyDictionary[Any, Permission]] = WeakKeyDictionary()
 
 
 class Needs:
@@ -31,6 +35,21 @@ class Needs:
     ) -> Principal:
         """Raises ``RequestRefused`` when nobody is known by the token, or when they may not."""
         return await who_asks(request, None if shown is None else shown.credentials, self.permission)
+
+
+def socket_needs(permission: Permission) -> Callable[[T], T]:
+    """Marks the endpoint of a WebSocket with the permission that it asks for (``who_asks``): the table of routes."""
+
+    def mark(endpoint: T) -> T:
+        _SOCKETS[endpoint] = permission
+        return endpoint
+
+    return mark
+
+
+def permission_of_socket(endpoint: object) -> Permission | None:
+    """The permission that ``endpoint`` is marked with."""
+    return _SOCKETS.get(endpoint)
 
 
 def refuse_elsewhere(principal: Principal, permission: Permission, site: str, line: str | None = None) -> None:

@@ -21,6 +21,7 @@ from cloud_ingest.gateway.device_files import device_file_routes
 from cloud_ingest.gateway.documentation import ASSETS_PATH, assets, documentation
 from cloud_ingest.gateway.enrolments import enrolment_routes
 from cloud_ingest.gateway.entry import Entry
+from cloud_ingest.gateway.openapi import tell_openapi
 from cloud_ingest.gateway.operations import operation_routes
 from cloud_ingest.gateway.problems import handle_errors
 from cloud_ingest.gateway.rate_limits import RateLimiter
@@ -57,7 +58,7 @@ def make_app(
     app = FastAPI(
         title="Lineside",
         version=lineside_version(),
-        summary="Agents, tags, samples, the delivery ledger, and commands",
+        summary="The manufacturing platform: data, commands, lines, orders, inventory, analytics",
         docs_url=None,
         redoc_url=None,
         openapi_url="/api/openapi.json",
@@ -76,6 +77,7 @@ def make_app(
     app.include_router(documentation())
     app.mount(ASSETS_PATH, assets(), name="assets")
     handle_errors(app)
+    tell_openapi(app)
     _add_what_holds_for_all(app, settings, rates)
     return app
 

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Header, Path, Query, Response, WebSocket
 
 from cloud_ingest.access.admission import not_theirs, who_asks
 from cloud_ingest.access.answers import ProblemAnswer
-from cloud_ingest.access.needs import Needs
+from cloud_ingest.access.needs import Needs, socket_needs
 from cloud_ingest.access.parameters import only_known_parameters
 from cloud_ingest.access.permissions import Permission
 from cloud_ingest.access.principal import Principal
@@ -101,6 +101,7 @@ def command_routes(database: Database, requests: Requests) -> APIRouter:
     command_stream = CommandStream(database, functools.partial(who_asks, permission=Permission.COMMANDS_READ))
 
     @api.websocket("/stream")
+    @socket_needs(Permission.COMMANDS_READ)
     async def stream(socket: WebSocket, since: int | None = None) -> None:
         await command_stream.serve(socket, since)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from docs import cli_page, conformance, pages
+from docs import cli_page, conformance, pages, permissions_page
 
 
 def test_the_reference_of_events_and_metrics_is_current() -> None:
@@ -11,6 +11,10 @@ def test_the_reference_of_events_and_metrics_is_current() -> None:
 
 def test_the_reference_of_sparkplug_s_statements_is_current() -> None:
     assert pages.CONFORMANCE_PAGE.read_text(encoding="utf-8") == conformance.page(), "run: make generated"
+
+
+def test_the_table_of_routes_and_roles_is_current() -> None:
+    assert permissions_page.PERMISSIONS_PAGE.read_text(encoding="utf-8") == permissions_page.page(), "make generated"
 
 
 def test_the_reference_of_the_command_is_current_and_every_command_says_what_it_does() -> None:

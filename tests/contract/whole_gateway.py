@@ -1,0 +1,122 @@
+"""The whole API as it is served, on a real database with something of everything in it, and its own examples to ask."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+import httpx
+from fastapi import FastAPI
+from prometheus_client import CollectorRegistry
+
+from cloud_ingest.access.permissions import Role
+from cloud_ingest.access.principal import Grant, Principal
+from cloud_ingest.access.refused import RequestRefused, Why
+from cloud_ingest.config import CloudConfig
+from cloud_ingest.gateway.examples import example_of
+from cloud_ingest.observability.obstacles import Obstacles
+from cloud_ingest.platform import make_gateway
+from connectors.ports.database import Database
+from tests.contract.command_steps import office
+
+URL: Final = "http://cloud.example"
+_WRITES: Final = ("post", "put", "patch")
+
+
+class Roles:
+    """An authenticator to whom the name of a role is the token of somebody who has it everywhere."""
+
+    async def principal(self, token: str | None) -> Principal:
+        if token is None:
+            raise RequestRefused(Why.NO_TOKEN, "no_token", "nobody is known without a token")
+        if token not in set(Role):
+            raise RequestRefused(Why.NO_TOKEN, "unknown_token", "this token is none")
+        role = Role(token)
+        customer = "acme" if role is Role.CUSTOMER else None
+        return Principal(1, f"user:{role}", str(role), "user", (Grant(role),), customer)
+
+
+def whole_app(database: Database, **gateway: Any) -> FastAPI:
+    """The app that the program serves, with ``gateway`` as its settings; tokens are the names of roles."""
+    limits = {"per_principal": None, "per_address": None}
+    config = CloudConfig.model_validate(
+        {
+            "ingest": {"brokers": ["mqtt://127.0.0.1"], "insecure": True},
+            "database": {"insecure": True},
+            "gateway": {"rate_limits": limits, **gateway},
+        }
+    )
+    app = make_gateway(config, database, CollectorRegistry(), Obstacles())
+    app.state.authenticator = Roles()
+    return app
+
+
+@asynccontextmanager
+async def whole_gateway(dsn: str, **gateway: Any) -> AsyncIterator[FastAPI]:
+    """See ``whole_app``; its database has an agent, and whatever the examples of the API make."""
+    async with office(dsn) as here:
+        await here.ask()
+        app = whole_app(here.database, **gateway)
+        async with asking(app) as client:
+            for _ in range(2):  # what one makes, another one may need
+                for path, method, _operation in operations(app):
+                    if method in _WRITES:
+                        await client.request(**request_of(app, path, method), headers=headers_of(Role.ADMIN, "seed"))
+        yield app
+
+
+def asking(app: FastAPI) -> httpx.AsyncClient:
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    return httpx.AsyncClient(transport=transport, base_url=URL, timeout=60)
+
+
+def headers_of(role: Role | None, key: str) -> dict[str, str]:
+    """Of a request by ``role``."""
+    token = {} if role is None else {"Authorization": f"Bearer {role}"}
+    return {"Idempotency-Key": f"{key}-{role}", "If-Match": "*", **token}
+
+
+def operations(app: FastAPI) -> list[tuple[str, str, dict[str, Any]]]:
+    """Path, method and operation of everything in the API's document."""
+    return [
+        (path, method, operation) for path, item in app.openapi()["paths"].items() for method, operation in item.items()
+    ]
+
+
+def request_of(app: FastAPI, path: str, method: str) -> dict[str, Any]:
+    """The request that the API's document gives as its example."""
+    document = app.openapi()
+    operation = document["paths"][path][method]
+    filled, params = path, {}
+    for parameter in operation.get("parameters", ()):
+        value = example(parameter, document)
+        if parameter["in"] == "path":
+            filled = filled.replace(f"{{{parameter['name']}}}", str(value))
+        elif parameter["in"] == "query" and parameter.get("required"):
+            params[parameter["name"]] = value
+    asked: dict[str, Any] = {"method": method.upper(), "url": filled, "params": params}
+    content = operation.get("requestBody", {}).get("content", {})
+    if "application/json" in content:
+        asked["json"] = example(content["application/json"], document)
+    elif "application/x-www-form-urlencoded" in content:
+        asked["data"] = example(content["application/x-www-form-urlencoded"], document)
+    return asked
+
+
+def example(of: Mapping[str, Any], document: Mapping[str, Any]) -> Any:
+    if "example" in of:
+        return of["example"]
+    if of.get("examples"):
+        first = next(iter(of["examples"].values())) if isinstance(of["examples"], dict) else of["examples"][0]
+        return first["value"] if isinstance(first, dict) and "value" in first else first
+    return example_of(of["schema"], document["components"]["schemas"])
+
+
+def code_of(answer: httpx.Response) -> str:
+    """The code of a problem; empty where there is none."""
+    try:
+        return str(answer.json().get("code", ""))
+    except (json.JSONDecodeError, UnicodeDecodeError, AttributeError):
+        return ""
