@@ -11,7 +11,7 @@ from typing import Any, Final
 from cloud_ingest.event_log.domain_events import ReadEvent
 from cloud_ingest.inventory.items import Item
 from cloud_ingest.inventory.ledger import Cause
-from cloud_ingest.inventory.rules import BomLine, rounded
+from cloud_ingest.inventory.rules import ZERO, BomLine, rounded
 
 BY: Final = "lineside"
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -46,7 +46,11 @@ class Count:
 
 
 def read_count(event: ReadEvent) -> Count | None:
-    """The count in an event; ``None`` when it has no product. Raises ``ValueError`` when it cannot be understood."""
+    """The count in an event; ``None`` when it has no product. Raises ``ValueError`` when it cannot be understood.
+
+    What is good in a step that is not the last of its routing goes on to the next step: it is booked when the last one
+    has made it. What is rejected there never gets so far, and is booked at once.
+    """
     data: Mapping[str, Any] = event.data
     if not data.get("product"):
         return None
@@ -54,6 +58,8 @@ def read_count(event: ReadEvent) -> Count | None:
         good, reject = rounded(Decimal(str(data["good"]))), rounded(Decimal(str(data["reject"])))
         happened = _EPOCH + timedelta(microseconds=int(data["end_ns"]) // 1000)
         place = str(data["site"]), str(data["line"])
+        if not data.get("is_last", True):
+            good = ZERO
     except (KeyError, InvalidOperation, OverflowError, TypeError) as exc:
         raise ValueError(f"not a count of a line: {type(exc).__name__}: {exc}") from exc
     work_order = str(data.get("work_order") or "")

@@ -84,7 +84,11 @@ class StateChanged:
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """Increments between two times; the source of all production counts. At most one a second and line, if in order."""
+    """Increments between two times; the source of all production counts. At most one a second and line, if in order.
+
+    ``is_last``: of the steps in the work order's routing this one makes the product; good pieces of those before it go
+    on to the next step.
+    """
 
     begin_ns: int
     end_ns: int
@@ -93,6 +97,7 @@ class Counted:
     product: str | None
     work_order: str | None
     late: bool
+    is_last: bool = True
 
 
 @dataclass(frozen=True, slots=True)
