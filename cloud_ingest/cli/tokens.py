@@ -18,7 +18,8 @@ def create(
     role: Annotated[
         str,
         typer.Option(
-            help="viewer (read), operator (and send, cancel), approver (and approve), engineer (and configure)"
+            help="viewer (read), operator (and send, cancel), approver (and approve), engineer (and configure), "
+            "planner (read; orders, work orders, stock)"
         ),
     ] = "operator",
     as_json: JsonOption = False,

@@ -56,7 +56,7 @@ def permitted(party: Party, later: CommandState, earlier: CommandState) -> bool:
             assert_never(party)
 
 
-TokenRole = Literal["viewer", "operator", "approver", "engineer"]
+TokenRole = Literal["viewer", "operator", "approver", "engineer", "planner"]
 
 
 def permission_of(action: Action) -> Permission:

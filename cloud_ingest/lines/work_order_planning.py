@@ -23,6 +23,7 @@ from connectors.ports.database import Row, Session
 HORIZON: Final = timedelta(days=60)
 """Shifts are looked up so far; what is planned behind it counts on a line that always works."""
 JOBS_MAX: Final = 1000
+CYCLE_S_MIN: Final = Decimal("0.000001")
 STEPS_MAX: Final = 50
 QUANTITY_MAX: Final = Decimal("999999999999")
 
@@ -134,8 +135,13 @@ def transfer_of(new: NewWorkOrder, quantity: Decimal) -> Decimal:
     return quantity if new.transfer is None else min(new.transfer, quantity)
 
 
+def cycle_s(step: RoutingStep) -> Decimal:
+    """How long a piece takes at best; never nothing, as nobody knows when what takes no time is done."""
+    return max(step.ideal_cycle_s, CYCLE_S_MIN)
+
+
 def _work_s(step: RoutingStep, quantity: Decimal) -> Decimal:
-    return step.setup_s + quantity * step.ideal_cycle_s
+    return step.setup_s + quantity * cycle_s(step)
 
 
 def _spans(
@@ -208,7 +214,7 @@ async def _insert(
         list(places),
         [begin for begin, _ in planned],
         [end for _, end in planned],
-        [step.ideal_cycle_s for step in steps],
+        [cycle_s(step) for step in steps],
         [step.setup_s for step in steps],
         [json.dumps(dict(step.recipe)) for step in steps],
         transfer_of(new, quantity),

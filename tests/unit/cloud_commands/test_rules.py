@@ -149,8 +149,9 @@ def test_what_is_for_the_agent_itself_is_configuring_and_needs_an_engineer() -> 
     ]
     assert {permission_of(action) for action in actions} == {Permission.AGENTS_CONFIGURE}
     assert permission_of(WriteTag(device="press", tag="setpoint", value=1.0)) is Permission.COMMANDS_SEND
-    roles: list[TokenRole] = ["viewer", "operator", "approver", "engineer"]
-    assert [may(role, "configure") for role in roles] == [False, False, False, True]
+    roles: list[TokenRole] = ["viewer", "operator", "approver", "engineer", "planner"]
+    assert [may(role, "configure") for role in roles] == [False, False, False, True, False]
+    assert [may("planner", deed) for deed in ("read", "send", "approve")] == [True, False, False]
     assert [may("engineer", deed) for deed in ("read", "send", "approve")] == [True, True, False]
 
 
