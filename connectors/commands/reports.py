@@ -32,7 +32,7 @@ KeyId = Annotated[str, Field(pattern=r"^[0-9A-Za-z_-]{43}$")]
 class Record(BaseModel):
     """What both sides know, as JSON; fields that are not known are left out, so that later versions can add some."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False, defer_build=True)
 
     def to_json(self) -> bytes:
         """The record as it travels."""

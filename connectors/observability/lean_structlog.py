@@ -5,18 +5,9 @@ structlog imports rich wherever it is installed; while it is imported here, rich
 
 from __future__ import annotations
 
-import sys
-from typing import Any, Final
+from connectors.model.absent_modules import counted_as_absent
 
-_ABSENT: Final = object()
-_before: Any = sys.modules.get("rich", _ABSENT)
-sys.modules["rich"] = None  # type: ignore[assignment]
-try:
+with counted_as_absent("rich"):
     import structlog
-finally:
-    if _before is _ABSENT:
-        del sys.modules["rich"]
-    else:
-        sys.modules["rich"] = _before
 
 __all__ = ["structlog"]

@@ -1,1 +1,5 @@
 """OPC UA by asyncua: subscriptions, decoded in columns."""
+
+from connectors.opcua.lean_asyncua import leave_server_out
+
+leave_server_out()

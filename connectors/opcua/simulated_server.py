@@ -13,9 +13,9 @@ from typing import Any, Final
 
 from asyncua import ua
 from asyncua.common.node import Node
-from asyncua.server.server import Server
 
 from connectors.model.datatypes import DataType
+from connectors.opcua.lean_asyncua import load_server
 
 _VARIANT_TYPES: Final = {
     DataType.BOOLEAN: ua.VariantType.Boolean,
@@ -56,6 +56,9 @@ class SimulatedOpcUaServer:
         self._described = {node.identifier: node for node in nodes}
         self._url = f"opc.tcp://{host}:{port}"
         self._name = name
+        load_server()
+        from asyncua.server.server import Server
+
         self._server = Server()
         self._nodes: dict[str, Node] = {}
         self._shown: dict[str, Any] = {}

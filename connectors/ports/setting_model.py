@@ -48,7 +48,9 @@ Size = Annotated[int, BeforeValidator(parse_size, json_schema_input_type=str)]
 class Settings(BaseModel):
     """A part of the configuration: parsed once, never changed, no unknown keys."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=False, allow_inf_nan=False)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", validate_default=False, allow_inf_nan=False, defer_build=True
+    )
 
 
 class SettingInvalid(ValueError):

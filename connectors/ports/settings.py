@@ -316,8 +316,9 @@ class DeviceSettings(Settings):
 
     def report_rules(self) -> dict[int, ReportRule]:
         """When samples are reported, by tag index: all that the device sends, unless a tag asks for less."""
-        rules = {index: self._report_rule(tag) for index, tag in enumerate(self.tags)}
-        return rules | {index: tag.report_rule() for index, tag in enumerate(self.derived, len(rules))}
+        tags = [self._report_rule(tag) for tag in self.tags] + [tag.report_rule() for tag in self.derived]
+        alike: dict[ReportRule, ReportRule] = {}  # thousands of tags have the same few: one of each is enough
+        return {index: alike.setdefault(rule, rule) for index, rule in enumerate(tags)}
 
     def _report_rule(self, tag: TagSettings) -> ReportRule:
         deadband = tag.deadband or Deadband()

@@ -29,7 +29,7 @@ class ReleaseInvalid(LinesideError):
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, defer_build=True)
 
 
 class ReleaseFile(_Strict):

@@ -18,7 +18,7 @@ class Reporting:
     def __init__(self, tag_count: int, rules: Mapping[int, ReportRule], alarms: Sequence[int]) -> None:
         reports_all = all(rule.reports_all for rule in rules.values())
         self._filter = None if reports_all else ReportFilter(tag_count, rules)
-        self._rules = rules
+        self._rules = {} if reports_all else rules  # what reports all needs no entry for each of thousands of tags
         self.found: tuple[FoundTag, ...] = ()
         """The tags that were found on the device; their indices follow on the others."""
         self.held_s_max = max((rule.interval_s_min for rule in rules.values()), default=0.0)
@@ -49,8 +49,10 @@ class Reporting:
         """
         if self._filter is None:
             return None
-        found = dict(enumerate((tag.rule for tag in self.found), len(self._is_alarm) - len(self.found)))
-        untimed = {index: rule.untimed for index, rule in {**self._rules, **found}.items()}
+        count = len(self._is_alarm) - len(self.found)
+        others = self._rules or dict.fromkeys(range(count), ReportRule(always=True))
+        found = dict(enumerate((tag.rule for tag in self.found), count))
+        untimed = {index: rule.untimed for index, rule in {**others, **found}.items()}
         return ReportFilter(len(self._is_alarm), untimed)
 
     def select(self, batch: SampleBatch, now_s: float) -> SampleBatch:

@@ -16,7 +16,7 @@ replaced; or somebody else has changed the file meanwhile, which then stays as i
 
 
 class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
 
 
 class Content(_Record):

@@ -43,3 +43,17 @@ def test_an_agent_that_runs_has_no_screens_of_other_commands_in_its_memory(comma
     begun_with = set(said_by(program).splitlines())
     assert "edge_agent.cli.app" in begun_with
     assert not {"rich", "edge_agent.cli.browse", "edge_agent.tag_lists"} & begun_with
+
+
+def test_an_opcua_client_leaves_the_server_of_asyncua_out_which_can_be_made_all_the_same() -> None:
+    loaded = set(said_by("import sys, connectors.opcua.driver; print(*sys.modules, sep='\\n')").splitlines())
+    assert "asyncua.client.client" in loaded
+    assert not {name for name in loaded if name.startswith(("asyncua.server.", "asyncua.pubsub"))}
+    made = "import connectors.opcua.driver, asyncua; print(type(asyncua.Server()).__module__)"
+    assert said_by(made) == "asyncua.server.server\n"
+
+
+def test_an_mqtt_client_looks_for_no_broker_in_the_name_service() -> None:
+    loaded = said_by("import sys, connectors.mqtt.session; print(*sys.modules, sep='\\n')").splitlines()
+    assert "paho.mqtt.client" in loaded
+    assert "dns" not in loaded

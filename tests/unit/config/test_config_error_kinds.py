@@ -51,6 +51,8 @@ TREATED_IN_EXPLAIN = {"missing", "extra_forbidden", "default_factory_not_called"
 def kinds_of(schema: dict[str, Any]) -> Iterator[str]:
     """The kinds of complaint that a validator and all inside of it can raise."""
     kind = schema["type"]
+    if kind in ("dataclass", "enum"):
+        return  # the reader in front of it, or of each reference to it, has made it
     yield from OWN_KINDS[kind]
     if kind == "default" and schema.get("default_factory_takes_data"):
         yield "default_factory_not_called"
@@ -76,18 +78,23 @@ def kinds_of(schema: dict[str, Any]) -> Iterator[str]:
         yield from kinds_of(part)
 
 
+def schema_of(model: type[BaseModel]) -> dict[str, Any]:
+    model.model_rebuild()  # it is made when it is first used
+    return dict(model.__pydantic_core_schema__)
+
+
 def plain(schema: dict[str, Any]) -> dict[str, Any]:
     return plain(schema["schema"]) if schema["type"] == "nullable" else schema
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
 def test_every_kind_has_a_sentence(model: type[BaseModel]) -> None:
-    kinds = set(kinds_of(model.__pydantic_core_schema__))
+    kinds = set(kinds_of(schema_of(model)))
     assert kinds >= {"missing", "extra_forbidden", "string_type", "value_error"}
     assert kinds - TREATED_IN_EXPLAIN - set(SENTENCES) == set()
 
 
 def test_every_sentence_is_needed() -> None:
-    kinds = {kind for model in MODELS for kind in kinds_of(model.__pydantic_core_schema__)}
+    kinds = {kind for model in MODELS for kind in kinds_of(schema_of(model))}
     of_other_drivers = {"less_than"}
     assert set(SENTENCES) | TREATED_IN_EXPLAIN == kinds | of_other_drivers
