@@ -37,6 +37,10 @@ bench: dev ## Run one benchmark: NAME=edge-opcua | edge-modbus | cloud-ingest | 
 explore: dev ## The unit tests with far more examples and histories: some hours
 	@HYPOTHESIS_PROFILE=thorough $(PY) -m pytest tests/unit -q -n auto --timeout=0 -p no:cacheprovider
 
+.PHONY: fuzz-api
+fuzz-api: servers ## The whole API asked thirty times as much as in make test, something new each time: half an hour
+	@HYPOTHESIS_PROFILE=thorough $(PY) -m pytest tests/contract/test_api_fuzz.py -q --timeout=0 -p no:cacheprovider
+
 .PHONY: timescale
 timescale: servers ## The tests on TimescaleDB, whose server in WebAssembly sometimes ends by itself
 	@$(PY) -m pytest tests/timescale -q

@@ -6,6 +6,7 @@ import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final
+from urllib.parse import quote
 
 import httpx
 from fastapi import FastAPI
@@ -18,10 +19,15 @@ from cloud_ingest.config import CloudConfig
 from cloud_ingest.gateway.examples import example_of
 from cloud_ingest.observability.obstacles import Obstacles
 from cloud_ingest.platform import make_gateway
+from connectors.model.delivery import AgentName
 from connectors.ports.database import Database
 from tests.contract.command_steps import office
 
 URL: Final = "http://cloud.example"
+AGENT: Final = AgentName("plant-7", "line-3")
+"""The one that the examples of the API are about."""
+THERE: Final = {"agent": str(AGENT), "device": "press", "tag": "setpoint", "tag_id": 1}
+"""What questions can name."""
 _WRITES: Final = ("post", "put", "patch")
 
 
@@ -57,14 +63,24 @@ def whole_app(database: Database, **gateway: Any) -> FastAPI:
 async def whole_gateway(dsn: str, **gateway: Any) -> AsyncIterator[FastAPI]:
     """See ``whole_app``; its database has an agent, and whatever the examples of the API make."""
     async with office(dsn) as here:
-        await here.ask()
+        await here.prepare(AGENT)
         app = whole_app(here.database, **gateway)
+        app.state.made = {"/api/v1/commands": {"id": await here.ask(agent=str(AGENT))}}
         async with asking(app) as client:
-            for _ in range(2):  # what one makes, another one may need
+            for _ in range(3):  # what one makes, another one may need
                 for path, method, _operation in operations(app):
                     if method in _WRITES:
-                        await client.request(**request_of(app, path, method), headers=headers_of(Role.ADMIN, "seed"))
+                        await _make(app, client, path, method)
         yield app
+
+
+async def _make(app: FastAPI, client: httpx.AsyncClient, path: str, method: str) -> None:
+    answer = await client.request(**request_of(app, path, method), headers=headers_of(Role.ADMIN, f"seed {path}"))
+    assert answer.status_code < 500, f"{method} {path}: {answer.text}"
+    if answer.is_success and answer.headers.get("content-type") == "application/json":
+        made = answer.json()
+        if isinstance(made, dict):
+            app.state.made[path] = made
 
 
 def asking(app: FastAPI) -> httpx.AsyncClient:
@@ -93,7 +109,8 @@ def request_of(app: FastAPI, path: str, method: str) -> dict[str, Any]:
     for parameter in operation.get("parameters", ()):
         value = example(parameter, document)
         if parameter["in"] == "path":
-            filled = filled.replace(f"{{{parameter['name']}}}", str(value))
+            known = there_is(app, path, parameter["name"])
+            filled = filled.replace(f"{{{parameter['name']}}}", quote(str(value if known is None else known), safe=""))
         elif parameter["in"] == "query" and parameter.get("required"):
             params[parameter["name"]] = value
     asked: dict[str, Any] = {"method": method.upper(), "url": filled, "params": params}
@@ -103,6 +120,12 @@ def request_of(app: FastAPI, path: str, method: str) -> dict[str, Any]:
     elif "application/x-www-form-urlencoded" in content:
         asked["data"] = example(content["application/x-www-form-urlencoded"], document)
     return asked
+
+
+def there_is(app: FastAPI, path: str, name: str) -> Any:
+    """What the parameter ``name`` of ``path`` has to be to name something that was made; ``None`` where none was."""
+    made = getattr(app.state, "made", {}).get(path.partition(f"/{{{name}}}")[0], {})
+    return next((made[key] for key in (name, "id", "code") if made.get(key)), None)
 
 
 def example(of: Mapping[str, Any], document: Mapping[str, Any]) -> Any:
