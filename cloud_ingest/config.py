@@ -11,6 +11,7 @@ from urllib.parse import quote
 from pydantic import Field, model_validator
 
 from cloud_ingest.settings.gateway import GatewaySettings
+from cloud_ingest.settings.integrations import IntegrationsSettings
 from connectors.configuration.broker_settings import BrokerSettings
 from connectors.configuration.explain import problem_at
 from connectors.configuration.files import load_settings, read_document
@@ -33,7 +34,7 @@ NEED_LOG: frozenset[Role] = frozenset(
 KEY_ADVICE = "Make the key: 'cloud-ingest keys create'. If it is there, let this user read it, and nobody else."
 PLATFORM: frozenset[Role] = NEED_LOG - {"ingest", "historian", "commands"}
 """The parts of the platform: they meet through events of the domain alone."""
-ROLES: tuple[Role, ...] = ("ingest", "historian", "commands", "inventory", "gateway")
+ROLES: tuple[Role, ...] = ("ingest", "historian", "commands", "inventory", "integrations", "gateway")
 
 
 class IngestSettings(BrokerSettings):
@@ -204,6 +205,7 @@ class CloudConfig(Settings):
     historian: HistorianSettings = HistorianSettings()
     commands: CommandsSettings = CommandsSettings()
     gateway: GatewaySettings = GatewaySettings()
+    integrations: IntegrationsSettings = IntegrationsSettings()
     observability: ObservabilitySettings = ObservabilitySettings()
 
 

@@ -22,6 +22,7 @@ from cloud_ingest.lines.work_order_keeper import WorkOrderKeeper
 from cloud_ingest.lines.work_order_routes import work_order_routes
 from cloud_ingest.observability.metrics import REGISTRY
 from cloud_ingest.observability.obstacles import OBSTACLES, Obstacles
+from cloud_ingest.outside import integration_parts, integration_routers
 from cloud_ingest.store.processes import Facts
 from connectors.ports.clock import Clock, SystemClock
 from connectors.ports.database import Database
@@ -48,6 +49,10 @@ def _inventory(context: PlatformContext) -> list[Part]:
     return [("inventory", role.run, role.facts)]
 
 
+def _integrations(context: PlatformContext) -> list[Part]:
+    return integration_parts(context.config.integrations, context.database, context.log, context.clock, context.topics)
+
+
 def _lines(context: PlatformContext) -> list[Part]:
     requests = Requests(context.database, context.clock, context.config.commands.approve)
     keeper = WorkOrderKeeper(context.database, context.clock, requests)
@@ -55,6 +60,7 @@ def _lines(context: PlatformContext) -> list[Part]:
 
 
 _PARTS: Final[Mapping[Role, Callable[[PlatformContext], list[Part]]]] = {
+    "integrations": _integrations,
     "inventory": _inventory,
     "lines": _lines,
 }
@@ -74,9 +80,10 @@ def platform_parts(context: PlatformContext) -> list[Part]:
     return parts
 
 
-def platform_routers(config: CloudConfig, database: Database) -> list[APIRouter]:  # noqa: ARG001
+def platform_routers(config: CloudConfig, database: Database) -> list[APIRouter]:
     """The routes of all parts: a gateway has them whatever runs in its own process."""
-    return [work_order_routes(database, SystemClock())]
+    clock = SystemClock()
+    return [work_order_routes(database, clock), *integration_routers(config.integrations, database, clock)]
 
 
 def make_gateway(

@@ -20,6 +20,7 @@ import cloud_ingest.observability.command_events as cloud_command_events
 import cloud_ingest.observability.events as cloud_events
 import cloud_ingest.observability.gateway_events as gateway_events
 import cloud_ingest.observability.ingest_events as ingest_events
+import cloud_ingest.observability.integration_events as integration_events
 import cloud_ingest.observability.metrics as cloud_metrics
 import cloud_ingest.observability.platform_events as platform_events
 import cloud_ingest.observability.release_events as cloud_release_events
@@ -49,6 +50,7 @@ PROGRAMS: Final[tuple[tuple[str, tuple[ModuleType, ...], CollectorRegistry], ...
             cloud_release_events,
             platform_events,
             gateway_events,
+            integration_events,
         ),
         cloud_metrics.REGISTRY,
     ),

@@ -140,3 +140,28 @@ REQUESTS_LIMITED: Final = Counter(
 REQUESTS_FAILED: Final = Counter(
     "lineside_gateway_requests_failed_total", "Requests that a defect has ended", ["route"], registry=REGISTRY
 )
+CALLS: Final = Counter(
+    "lineside_integration_calls_total", "Calls to vendors, by what became of them: done, refused, failed, gave_up",
+    ["port", "kind", "outcome"], registry=REGISTRY,
+)  # fmt: skip
+CALL_SECONDS: Final = Histogram(
+    "lineside_integration_call_seconds", "Duration of a call that was answered", ["port"],
+    buckets=(0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30), registry=REGISTRY,
+)  # fmt: skip
+CIRCUIT_OPEN: Final = Gauge(
+    "lineside_integration_circuit_open", "1 while a vendor is left alone because it has failed", ["port"],
+    registry=REGISTRY,
+)  # fmt: skip
+VENDOR_WEBHOOKS: Final = Counter(
+    "lineside_integration_webhooks_total",
+    "Webhooks of vendors, by what became of them: applied, unused, unknown, again, refused",
+    ["vendor", "outcome"], registry=REGISTRY,
+)  # fmt: skip
+NOTIFICATIONS: Final = Counter(
+    "lineside_notifications_total", "Messages to people, by channel: sent, failed, gave_up", ["channel", "outcome"],
+    registry=REGISTRY,
+)  # fmt: skip
+WEBHOOK_DELIVERIES: Final = Counter(
+    "lineside_webhook_deliveries_total", "Webhooks to other systems: delivered, failed, gave_up", ["outcome"],
+    registry=REGISTRY,
+)  # fmt: skip

@@ -61,6 +61,8 @@ COMMANDS: Final = "commands"
 COMMANDS_BROKER: Final = "commands broker"
 COMMANDS_KEY: Final = "commands signing key"
 EVENTS: Final = "events"
+INTEGRATIONS: Final = "integrations"
+NOTIFICATIONS: Final = "notifications"
 
 
 def commands_partition(partition: int) -> str:
@@ -76,3 +78,8 @@ def historian_partition(partition: int) -> str:
 def fault_of(task: str) -> str:
     """A supervised task that has ended by a defect, and has not run steadily since."""
     return f"{task} fault"
+
+
+def vendor_part(port: str) -> str:
+    """The part of the role ``integrations`` that asks one vendor."""
+    return f"integrations {port}"

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Install what the tests need beside Python: programs from Debian's packages, Kafka and Eclipse Tahu from Maven Central,
-# sparkplug-payload, node-opcua and modbus-serial from npm.
+# sparkplug-payload, node-opcua, modbus-serial and Prism from npm, stripe-mock as a Go module.
 # What cannot be installed is named in one line, and the run fails: a missing server never becomes a skipped test.
 set -eu
 cd "$(dirname "$0")/../.."
@@ -15,6 +15,7 @@ need javac default-jdk-headless
 need mvn maven
 need node nodejs
 need npm npm
+need go golang-go
 need gcc gcc
 [ -e /usr/include/stdio.h ] || missing="$missing libc6-dev"
 need spin spin

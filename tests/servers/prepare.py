@@ -14,6 +14,7 @@ from tests.servers.mongo import fetch_stand_in
 from tests.servers.node_modbus import node_modbus
 from tests.servers.node_opcua import node_opcua
 from tests.servers.sparkplug_peers import sparkplug_payload, tahu
+from tests.servers.vendors import prism, stripe_mock
 
 
 def main() -> int:
@@ -34,11 +35,14 @@ def main() -> int:
         print("node-opcua and modbus-serial: fetching from npm, if they are not here yet", flush=True)
         node_opcua()
         node_modbus()
+        print("stripe-mock and Prism: building and fetching from npm, if they are not here yet", flush=True)
+        stripe_mock()
+        prism()
     except (ProgramMissing, ServerNotStarted, subprocess.CalledProcessError) as exc:
         print(f"the tests cannot run: {exc}", file=sys.stderr)
         return 1
     devices = "libmodbus, modbus-serial, open62541, node-opcua"
-    others = "Eclipse Tahu, sparkplug-payload, mongo-java-server"
+    others = "Eclipse Tahu, sparkplug-payload, mongo-java-server, stripe-mock, Prism"
     print(f"servers for tests: Mosquitto, Kafka, PostgreSQL, {devices}, {others}")
     return 0
 

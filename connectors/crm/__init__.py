@@ -1,0 +1,1 @@
+"""Customer relations: HubSpot, and a system that is built in."""

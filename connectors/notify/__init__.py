@@ -1,0 +1,1 @@
+"""To people and to other systems: e-mail, chat, webhooks."""

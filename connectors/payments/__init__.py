@@ -1,0 +1,1 @@
+"""Payments: Stripe, and a gateway that is built in."""

@@ -1,0 +1,1 @@
+"""Shipping: ShipEngine, and a carrier that is built in."""
