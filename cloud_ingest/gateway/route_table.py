@@ -15,6 +15,7 @@ from cloud_ingest.access.permissions import OPEN, PERMISSIONS, Permission, Role
 SOCKET: Final = "WebSocket"
 PUBLIC: Final[Mapping[str, str]] = {
     "/api/v1/enrolments": "the one-time token is in the request",
+    "/api/v1/integrations/{vendor}/webhook": "the vendor signs its message",
     "/api/v1/releases/{sha256}": "a package is no secret, and counts by its signature",
     "/healthz": "says whether the program runs",
     "/readyz": "says whether the program can answer",

@@ -1,8 +1,8 @@
 """The routes below ``/api/v1/integrations``: the webhooks of vendors, and what a person sees and does of calls."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from decimal import Decimal
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 from fastapi import APIRouter, Depends, Path, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
@@ -48,7 +48,9 @@ PROBLEMS: Final[Mapping[int | str, dict[str, object]]] = {
     409: {"model": ProblemAnswer, "description": "It cannot be done as things stand"},
     503: {"model": ProblemAnswer, "description": "The database or the vendor cannot be reached now"},
 }
-WEBHOOK_BYTES_MAX: Final = 256 * 1024
+_AWAY: Final = (VendorUnavailable, CallUncertain, CallRefused, AccessRefused)
+_EVENT: Final = {"id": "evt_1", "type": "payment_intent.succeeded", "data": {"object": {"object": "payment_intent"}}}
+Vendor = Annotated[Literal["stripe", "shipengine", "hubspot", "fake"], Path(description="Whose webhook it is")]
 Reads = Annotated[Principal, Depends(Needs(Permission.INTEGRATIONS_EDIT))]
 ReadsOrders = Annotated[Principal, Depends(Needs(Permission.ORDERS_READ))]
 Ulid = Annotated[str, Path(pattern=ULID_PATTERN)]
@@ -93,32 +95,23 @@ def integration_routes(
 
 
 def _add_webhooks(api: APIRouter, webhooks: VendorWebhooks, public_url: str) -> None:
-    def taking(vendor: str) -> Callable[[Request], object]:
-        async def take(request: Request) -> Taken:
-            """A message of the vendor, which signs it: there is no token. The same one takes effect once."""
-            headers = {name.lower(): value for name, value in request.headers.items()}
-            path = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-            url = public_url.rstrip("/") + path if public_url else str(request.url)
-            try:
-                return Taken(outcome=await webhooks.take(vendor, url, await request.body(), headers))
-            except WebhookRefused as exc:
-                raise RequestRefused(Why.INVALID, "not_the_vendors", f"it is not believed: {exc}") from exc
-            except VendorUnavailable as exc:
-                raise RequestRefused(Why.NOT_SET_UP, "vendor_away", str(exc)) from exc
-            except (CallUncertain, AccessRefused, CallRefused) as exc:
-                raise RequestRefused(Why.NOT_SET_UP, "vendor_away", str(exc)) from exc
-
-        return take
-
-    for vendor in ("stripe", "shipengine", "hubspot", "fake"):
-        api.add_api_route(
-            f"/{vendor}/webhook",
-            taking(vendor),
-            methods=["POST"],
-            name=f"{vendor}_webhook",
-            summary=f"Webhook of {vendor}",
-            openapi_extra={"requestBody": {"content": {"application/json": {"schema": {}}}, "required": True}},
-        )
+    @api.post(
+        "/{vendor}/webhook",
+        openapi_extra={
+            "requestBody": {"content": {"application/json": {"schema": {}, "example": _EVENT}}, "required": True}
+        },
+    )
+    async def take(vendor: Vendor, request: Request) -> Taken:
+        """A message of a vendor, which signs it: there is no token. The same one takes effect once."""
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        path = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+        url = public_url.rstrip("/") + path if public_url else str(request.url)
+        try:
+            return Taken(outcome=await webhooks.take(vendor, url, await request.body(), headers))
+        except WebhookRefused as exc:
+            raise RequestRefused(Why.INVALID, "not_the_vendors", f"it is not believed: {exc}") from exc
+        except _AWAY as exc:
+            raise RequestRefused(Why.NOT_SET_UP, "vendor_away", str(exc)) from exc
 
     @api.get("/webhooks", dependencies=[Depends(only_known_parameters)])
     async def webhooks_taken(
@@ -188,7 +181,7 @@ def _add_payments(api: APIRouter, database: Database, gateway: PaymentGateway) -
         if row["state"] == "pending" and not row["withdrawn"]:
             try:
                 secret = (await gateway.payment(row["vendor_id"])).client_secret
-            except (VendorUnavailable, CallUncertain, CallRefused, AccessRefused) as exc:
+            except _AWAY as exc:
                 raise RequestRefused(Why.NOT_SET_UP, "vendor_away", str(exc)) from exc
         return CheckoutAnswer(payment=payment, vendor=row["vendor"], state=row["state"], client_secret=secret)
 
@@ -217,7 +210,7 @@ def _add_shipments(api: APIRouter, database: Database, shipping: Shipping) -> No
             found = await shipping.rates(to, [Parcel(weight) for weight in request.weights_kg])
         except CallRefused as exc:
             raise RequestRefused(Why.CONFLICT, "vendor_refuses", str(exc)) from exc
-        except (VendorUnavailable, CallUncertain, AccessRefused) as exc:
+        except _AWAY as exc:
             raise RequestRefused(Why.NOT_SET_UP, "vendor_away", str(exc)) from exc
         return [
             RateAnswer(
