@@ -159,9 +159,8 @@ def pack(case: Case, now: datetime, shipment: Shipment, actor: str) -> None:
         if line is None:
             raise NotNow(f"the order {case.order} has no line {number}")
         if quantity > line.reserved:
-            raise NotNow(
-                f"of line {number}, {quantity_text(line.reserved)} are in stock for this order, not {quantity_text(quantity)}"
-            )
+            here = quantity_text(line.reserved)
+            raise NotNow(f"of line {number}, {here} are in stock for this order, not {quantity_text(quantity)}")
         line.reserved -= quantity
         line.packed += quantity
     case.shipments.append(shipment)

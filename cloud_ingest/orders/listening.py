@@ -1,0 +1,134 @@
+"""What orders hear of lines, stock and the outside; each event takes effect once, and a late one none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Final
+
+from cloud_ingest.event_log.announcing import UnitOfWork
+from cloud_ingest.event_log.consuming import Projection, projection_of_events
+from cloud_ingest.event_log.domain_events import ReadEvent
+from cloud_ingest.event_log.topics import INTEGRATION_EVENTS, INVENTORY_EVENTS, LINE_EVENTS
+from cloud_ingest.integrations import events as outside
+from cloud_ingest.integrations.events import Told
+from cloud_ingest.inventory import events as stock
+from cloud_ingest.lines import work_order_events
+from cloud_ingest.orders import facts
+from cloud_ingest.orders.case import Case
+from cloud_ingest.orders.handling import Orders
+from cloud_ingest.orders.world import PlantWorld
+from connectors.ports.event_log import TopicSpec
+
+WAITING_MAX: Final = 100
+"""So many orders look at once whether what came in is theirs; the others when more comes."""
+_MORE_STOCK: Final = frozenset({stock.RECEIVED, stock.RELEASED})
+_WAITING: Final = (
+    "SELECT DISTINCT order_id, order_id = coalesce((SELECT order_id FROM order_work_order WHERE work_order = $3), '') "
+    "AS is_own FROM order_line JOIN customer_order USING (order_id) WHERE order_line.tenant_id = $1 AND product = $2 "
+    "AND shipped + packed + reserved + cancelled < quantity AND state IN ('released', 'in_production', 'packed') "
+    "ORDER BY is_own DESC, order_id LIMIT $4"
+)
+
+
+def projections(orders: Orders, topics: Mapping[str, TopicSpec]) -> list[Projection]:
+    """What the role reads, each as a consumer group of its own."""
+    hears = Hearing(orders)
+    return [
+        projection_of_events("orders.lines", topics[LINE_EVENTS], hears.lines),
+        projection_of_events("orders.inventory", topics[INVENTORY_EVENTS], hears.inventory),
+        projection_of_events("orders.integrations", topics[INTEGRATION_EVENTS], hears.integrations),
+    ]
+
+
+class Hearing:
+    """One method for each topic."""
+
+    def __init__(self, orders: Orders) -> None:
+        self._orders = orders
+
+    async def lines(self, work: UnitOfWork, event: ReadEvent) -> None:
+        """Work orders of customers' orders: how far they are."""
+        data = event.data
+        if not event.type.startswith(work_order_events.PREFIX) or not data.get("order"):
+            return
+
+        async def tell(case: Case, _world: PlantWorld, now: datetime) -> None:
+            good, reject = Decimal(data["good"]), Decimal(data["reject"])
+            facts.work_order_changed(case, now, data["work_order"], data["state"], good=good, reject=reject)
+
+        await self._orders.hear(work, event.tenant_id, [str(data["order"])], tell)
+
+    async def inventory(self, work: UnitOfWork, event: ReadEvent) -> None:
+        """There is more of an item: who waits for it takes it, first the order that it was made for."""
+        if event.type not in _MORE_STOCK:
+            return
+        made_for = str(event.data.get("work_order") or "")
+        rows = await work.session.fetch(_WAITING, event.tenant_id, event.key, made_for, WAITING_MAX)
+        own = [row["order_id"] for row in rows if row["is_own"]]
+        others = [row["order_id"] for row in rows if not row["is_own"]]
+        for group in (own, others):
+            if group:
+                await self._orders.hear(work, event.tenant_id, group, _look)
+
+    async def integrations(self, work: UnitOfWork, event: ReadEvent) -> None:
+        """Answers of payment providers and carriers."""
+        what = outside.TYPES.get(event.type)
+        order = event.data.get("order")
+        if what not in _ANSWERS or not order:
+            return
+
+        async def tell(case: Case, _world: PlantWorld, now: datetime) -> None:
+            self._answer(case, now, what, event.data)
+
+        await self._orders.hear(work, event.tenant_id, [str(order)], tell)
+
+    def _answer(self, case: Case, now: datetime, what: Told | None, data: Mapping[str, Any]) -> None:
+        terms = self._orders.terms
+        request, shipment = str(data.get("request") or ""), str(data.get("shipment") or "")
+        reason = str(data.get("reason") or "no reason was given")
+        match what:
+            case Told.PAYMENT_PENDING:
+                facts.payment_pending(case, request)
+            case Told.PAYMENT_CAPTURED:
+                if data.get("currency", case.currency) == case.currency:
+                    facts.payment_captured(case, now, str(data["payment"]), Decimal(data["amount"]), request)
+            case Told.PAYMENT_FAILED:
+                facts.payment_failed(case, now, reason, terms, request)
+            case Told.REFUNDED:
+                facts.refunded(case, now, request)
+            case Told.REFUND_FAILED:
+                facts.refund_failed(case, now, reason, terms, request)
+            case Told.SHIPMENT_CREATED:
+                facts.shipment_created(
+                    case,
+                    shipment,
+                    carrier=str(data.get("carrier") or ""),
+                    tracking=str(data.get("tracking") or ""),
+                    label_url=str(data.get("label_url") or ""),
+                )
+            case Told.SHIPMENT_FAILED:
+                facts.shipment_failed(case, now, shipment, reason, terms)
+            case Told.TRACKING_CHANGED:
+                facts.tracking_changed(case, now, shipment, str(data["state"]))
+            case _:
+                pass
+
+
+_ANSWERS: Final = frozenset(
+    {
+        Told.PAYMENT_PENDING,
+        Told.PAYMENT_CAPTURED,
+        Told.PAYMENT_FAILED,
+        Told.REFUNDED,
+        Told.REFUND_FAILED,
+        Told.SHIPMENT_CREATED,
+        Told.SHIPMENT_FAILED,
+        Told.TRACKING_CHANGED,
+    }
+)
+
+
+async def _look(_case: Case, _world: PlantWorld, _now: datetime) -> None:
+    """What has come in is found by looking."""

@@ -1,0 +1,174 @@
+"""Stock, lines and catalog as the saga sees them: what these publish, within the order's own transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Final
+
+from cloud_ingest.access.refused import RequestRefused
+from cloud_ingest.catalog import published as catalog
+from cloud_ingest.event_log.announcing import UnitOfWork
+from cloud_ingest.inventory import published as inventory
+from cloud_ingest.lines import published as lines
+from cloud_ingest.orders.case import Case, Line, Shipment, WorkOrder
+from cloud_ingest.orders.rules import ZERO, quantity_text
+from cloud_ingest.orders.scene import SAGA, Production
+from connectors.commands.ulid import new_ulid
+
+_CLAIMED: Final = (
+    "SELECT coalesce(sum(greatest(0, produced - greatest(0, reserved + packed + shipped - from_stock))), 0) AS claimed "
+    "FROM order_line JOIN customer_order USING (order_id) WHERE order_line.tenant_id = $1 AND product = $2 "
+    "AND order_id <> $3 AND shipped + packed + reserved + cancelled < quantity "
+    "AND state IN ('released', 'in_production', 'packed')"
+)
+"""What was counted for other orders, and is not reserved for them yet: whoever comes new leaves it to them."""
+
+
+class PlantWorld:
+    """See ``scene.World``."""
+
+    def __init__(self, work: UnitOfWork, tenant_id: int, now_ms: int) -> None:
+        self._work = work
+        self._tenant = tenant_id
+        self._now_ms = now_ms
+        self._products: dict[tuple[str, str], catalog.Product | None] = {}
+
+    def new_id(self) -> str:
+        """See ``World``."""
+        return new_ulid(self._now_ms)
+
+    async def reserve(self, case: Case, line: Line, quantity: Decimal, *, first: bool = False) -> Decimal:
+        """See ``World``."""
+        wanted = quantity
+        if first:
+            (row,) = await self._work.session.fetch(_CLAIMED, self._tenant, line.product, case.order)
+            if row["claimed"] > 0:
+                stock = await inventory.availability(self._work.session, self._tenant, line.product)
+                wanted = min(wanted, stock.available - row["claimed"])
+        return ZERO if wanted <= 0 else await self._reserve(case, line.product, wanted, str(line.line))
+
+    async def _reserve(self, case: Case, item: str, quantity: Decimal, place: str) -> Decimal:
+        for_ = inventory.For("order", case.order, place)
+        try:
+            return await inventory.reserve(self._work, self._tenant, item, quantity, for_)
+        except RequestRefused:  # nobody keeps it in stock: all of it has to be made
+            return ZERO
+
+    async def release(self, case: Case) -> None:
+        """See ``World``."""
+        await inventory.release(self._work, self._tenant, inventory.For("order", case.order), case.reason)
+
+    async def pack(self, case: Case, shipment: Shipment) -> None:
+        """See ``World``."""
+        for number, quantity in _by_item(case, shipment):
+            line = case.line(number)
+            await self._move(case, line, str(number), {_parcel(shipment, number): quantity, str(number): line.reserved})
+
+    async def unpack(self, case: Case, shipment: Shipment) -> None:
+        """See ``World``."""
+        for number, _ in _by_item(case, shipment):
+            line = case.line(number)
+            await inventory.release(
+                self._work, self._tenant, inventory.For("order", case.order, _parcel(shipment, number)), "unpacked"
+            )
+            await self._move(case, line, str(number), {str(number): line.reserved})
+
+    async def _move(self, case: Case, line: Line, source: str, targets: Mapping[str, Decimal]) -> None:
+        """Reserve anew what is reserved at ``source``; the item is locked, so that nobody gets in between."""
+        await inventory.release(self._work, self._tenant, inventory.For("order", case.order, source), "packing")
+        for place, quantity in targets.items():
+            if quantity > 0 and await self._reserve(case, line.product, quantity, place) != quantity:
+                raise RuntimeError(f"order {case.order}: stock of {line.product} was reserved and is gone")
+
+    async def ship(self, case: Case, shipment: Shipment) -> dict[str, Any]:
+        """See ``World``."""
+        lots: dict[str, Any] = {}
+        for number, quantity in _by_item(case, shipment):
+            for_ = inventory.For("order", case.order, _parcel(shipment, number))
+            left = await inventory.ship_reserved(self._work, self._tenant, for_)
+            booked = sum((one.quantity for one in left), ZERO)
+            if booked != quantity:
+                said = f"{quantity_text(booked)} instead of {quantity_text(quantity)}"
+                raise RuntimeError(f"order {case.order}, shipment {shipment.shipment}: stock has booked {said}")
+            lots[str(number)] = [{"lot": one.lot, "quantity": quantity_text(one.quantity)} for one in left if one.lot]
+        return lots
+
+    async def produce(self, case: Case, line: Line, quantity: Decimal) -> Production:
+        """See ``World``. Components that are made, and are not there, are planned before what needs them."""
+        made = await self._product(line.product, case.currency)
+        if made is None or not made.routing:
+            short = f"{quantity_text(quantity)} of {line.product} are not in stock, and no routing says how it is made"
+            return Production((), short, "no_routing")
+        missing: list[str] = []
+        planned: list[WorkOrder] = []
+        try:
+            for item, needed in await self._needed(case, line.product, quantity, missing):
+                planned += (await self._plan(case, line, item, needed))[0]
+            own, end = await self._plan(case, line, made, quantity)
+        except RequestRefused as exc:
+            return Production(tuple(planned), str(exc), "no_routing")
+        code = "components_missing" if missing else ""
+        return Production((*planned, *own), "; ".join(missing), code, end)
+
+    async def _needed(
+        self, case: Case, product: str, quantity: Decimal, missing: list[str]
+    ) -> list[tuple[catalog.Product, Decimal]]:
+        """What has to be made before, the deepest first; what cannot be made is said in ``missing``."""
+        session = self._work.session
+        needs = {one.item: one for one in await inventory.explode(session, self._tenant, product, quantity)}
+        wanted = {item: one.quantity for item, one in needs.items()}
+        to_make: list[tuple[catalog.Product, Decimal]] = []
+        for item, one in sorted(needs.items(), key=lambda pair: (pair[1].level, pair[0])):
+            if wanted[item] <= 0:
+                continue
+            stock = await inventory.availability(session, self._tenant, item)
+            there = min(max(stock.available, ZERO), wanted[item])
+            if there and one.is_made:  # what is in stock needs nothing itself
+                for part in await inventory.explode(session, self._tenant, item, there):
+                    wanted[part.item] = wanted.get(part.item, ZERO) - part.quantity
+            if (short := wanted[item] - there) <= 0:
+                continue
+            found = await self._product(item, case.currency) if one.is_made else None
+            if found is not None and found.routing:
+                to_make.append((found, short))
+            else:
+                missing.append(f"{quantity_text(short)} {one.unit} of {item} are missing")
+        return to_make[::-1]
+
+    async def _plan(
+        self, case: Case, line: Line, made: catalog.Product, quantity: Decimal
+    ) -> tuple[list[WorkOrder], datetime]:
+        new = lines.NewWorkOrder(
+            made.code, quantity, made.routing, SAGA, due=case.wanted, order=case.order, order_line=line.line
+        )
+        planned = await lines.create_work_order(self._work, self._tenant, new)
+        facts = await lines.work_orders_of(self._work.session, self._tenant, case.order)
+        ids = frozenset(planned.work_orders)
+        found = [
+            WorkOrder(one.work_order, line.line, made.code, one.quantity, one.step == one.steps, one.state)
+            for one in facts
+            if one.work_order in ids
+        ]
+        return found, planned.end
+
+    async def end(self, case: Case, work_order: WorkOrder, reason: str) -> None:
+        """See ``World``."""
+        await lines.cancel_work_order(self._work, case.tenant_id, work_order.work_order, reason, SAGA)
+
+    async def _product(self, code: str, currency: str) -> catalog.Product | None:
+        key = (code, currency)
+        if key not in self._products:
+            self._products[key] = await catalog.product(self._work.session, self._tenant, code, currency=currency)
+        return self._products[key]
+
+
+def _parcel(shipment: Shipment, line: int) -> str:
+    """Under which name the goods of a line are reserved that are in a parcel."""
+    return f"{line}/{shipment.shipment}"
+
+
+def _by_item(case: Case, shipment: Shipment) -> list[tuple[int, Decimal]]:
+    """The lines of ``shipment`` in the sequence in which items are locked."""
+    return sorted(shipment.lines.items(), key=lambda pair: (case.line(pair[0]).product, pair[0]))
