@@ -23,7 +23,7 @@ async def release(at: Scene) -> bool:
         line.from_stock += got
     for line in _by_product(case):
         await _produce(at, line, line.outstanding, ends)
-    case.promised = max(ends, default=at.now)
+    case.promised = None if case.missing_code else max(ends, default=at.now)
     planned = len(case.work_orders)
     text = f"It is released: {planned} work orders" if planned else "It is released: all of it is in stock"
     case.become(State.RELEASED, at.now, text, SAGA, Told.RELEASED)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any
 
 from cloud_ingest.access.refused import RequestRefused
 from cloud_ingest.catalog import published as catalog
@@ -13,17 +13,11 @@ from cloud_ingest.event_log.announcing import UnitOfWork
 from cloud_ingest.inventory import published as inventory
 from cloud_ingest.lines import published as lines
 from cloud_ingest.orders.case import Case, Line, Shipment, WorkOrder
+from cloud_ingest.orders.needs import Pantry
+from cloud_ingest.orders.promising import CLAIMED
 from cloud_ingest.orders.rules import ZERO, quantity_text
 from cloud_ingest.orders.scene import SAGA, Production
 from connectors.commands.ulid import new_ulid
-
-_CLAIMED: Final = (
-    "SELECT coalesce(sum(greatest(0, produced - greatest(0, reserved + packed + shipped - from_stock))), 0) AS claimed "
-    "FROM order_line JOIN customer_order USING (order_id) WHERE order_line.tenant_id = $1 AND product = $2 "
-    "AND order_id <> $3 AND shipped + packed + reserved + cancelled < quantity "
-    "AND state IN ('released', 'in_production', 'packed')"
-)
-"""What was counted for other orders, and is not reserved for them yet: whoever comes new leaves it to them."""
 
 
 class PlantWorld:
@@ -33,7 +27,6 @@ class PlantWorld:
         self._work = work
         self._tenant = tenant_id
         self._now_ms = now_ms
-        self._products: dict[tuple[str, str], catalog.Product | None] = {}
 
     def new_id(self) -> str:
         """See ``World``."""
@@ -43,7 +36,7 @@ class PlantWorld:
         """See ``World``."""
         wanted = quantity
         if first:
-            (row,) = await self._work.session.fetch(_CLAIMED, self._tenant, line.product, case.order)
+            (row,) = await self._work.session.fetch(CLAIMED, self._tenant, line.product, case.order)
             if row["claimed"] > 0:
                 stock = await inventory.availability(self._work.session, self._tenant, line.product)
                 wanted = min(wanted, stock.available - row["claimed"])
@@ -97,45 +90,21 @@ class PlantWorld:
 
     async def produce(self, case: Case, line: Line, quantity: Decimal) -> Production:
         """See ``World``. Components that are made, and are not there, are planned before what needs them."""
-        made = await self._product(line.product, case.currency)
+        pantry = Pantry(self._work.session, self._tenant)
+        made = await pantry.product(line.product, case.currency)
         if made is None or not made.routing:
             short = f"{quantity_text(quantity)} of {line.product} are not in stock, and no routing says how it is made"
             return Production((), short, "no_routing")
-        missing: list[str] = []
         planned: list[WorkOrder] = []
         try:
-            for item, needed in await self._needed(case, line.product, quantity, missing):
-                planned += (await self._plan(case, line, item, needed))[0]
+            needs = await pantry.needs(line.product, quantity, case.currency)
+            for component, needed in needs.to_make:
+                planned += (await self._plan(case, line, component, needed))[0]
             own, end = await self._plan(case, line, made, quantity)
-        except RequestRefused as exc:
+        except RequestRefused as exc:  # such as a line that its routing names and is not there
             return Production(tuple(planned), str(exc), "no_routing")
-        code = "components_missing" if missing else ""
-        return Production((*planned, *own), "; ".join(missing), code, end)
-
-    async def _needed(
-        self, case: Case, product: str, quantity: Decimal, missing: list[str]
-    ) -> list[tuple[catalog.Product, Decimal]]:
-        """What has to be made before, the deepest first; what cannot be made is said in ``missing``."""
-        session = self._work.session
-        needs = {one.item: one for one in await inventory.explode(session, self._tenant, product, quantity)}
-        wanted = {item: one.quantity for item, one in needs.items()}
-        to_make: list[tuple[catalog.Product, Decimal]] = []
-        for item, one in sorted(needs.items(), key=lambda pair: (pair[1].level, pair[0])):
-            if wanted[item] <= 0:
-                continue
-            stock = await inventory.availability(session, self._tenant, item)
-            there = min(max(stock.available, ZERO), wanted[item])
-            if there and one.is_made:  # what is in stock needs nothing itself
-                for part in await inventory.explode(session, self._tenant, item, there):
-                    wanted[part.item] = wanted.get(part.item, ZERO) - part.quantity
-            if (short := wanted[item] - there) <= 0:
-                continue
-            found = await self._product(item, case.currency) if one.is_made else None
-            if found is not None and found.routing:
-                to_make.append((found, short))
-            else:
-                missing.append(f"{quantity_text(short)} {one.unit} of {item} are missing")
-        return to_make[::-1]
+        code = "components_missing" if needs.missing else ""
+        return Production((*planned, *own), "; ".join(needs.missing), code, end)
 
     async def _plan(
         self, case: Case, line: Line, made: catalog.Product, quantity: Decimal
@@ -156,12 +125,6 @@ class PlantWorld:
     async def end(self, case: Case, work_order: WorkOrder, reason: str) -> None:
         """See ``World``."""
         await lines.cancel_work_order(self._work, case.tenant_id, work_order.work_order, reason, SAGA)
-
-    async def _product(self, code: str, currency: str) -> catalog.Product | None:
-        key = (code, currency)
-        if key not in self._products:
-            self._products[key] = await catalog.product(self._work.session, self._tenant, code, currency=currency)
-        return self._products[key]
 
 
 def _parcel(shipment: Shipment, line: int) -> str:

@@ -67,7 +67,7 @@ CREATE TABLE order_line (
     unit text NOT NULL,
     quantity numeric(18,6) NOT NULL CHECK (quantity > 0),
     unit_price numeric(14,2) NOT NULL,
-    discount_percent numeric(5,2) NOT NULL,
+    discount_percent numeric(9,4) NOT NULL CHECK (discount_percent BETWEEN 0 AND 100),
     tax_rate numeric(7,4) NOT NULL,
     net numeric(14,2) NOT NULL,
     tax numeric(14,2) NOT NULL,

@@ -1,0 +1,67 @@
+"""What has to be made for a product besides itself: its components on all levels, less what is in stock."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from cloud_ingest.catalog import published as catalog
+from cloud_ingest.inventory import published as inventory
+from cloud_ingest.orders.rules import ZERO, quantity_text
+from connectors.ports.database import Session
+
+
+@dataclass(slots=True)
+class Needs:
+    """``to_make``: components with a routing and how many of them, the deepest first; ``missing``: sentences."""
+
+    to_make: list[tuple[catalog.Product, Decimal]] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+
+
+class Pantry:
+    """Products and stock as they are now, each asked for once; what was promised from it already is taken off."""
+
+    def __init__(self, session: Session, tenant_id: int) -> None:
+        self._session = session
+        self._tenant = tenant_id
+        self._products: dict[tuple[str, str], catalog.Product | None] = {}
+        self._available: dict[str, Decimal] = {}
+
+    async def product(self, code: str, currency: str) -> catalog.Product | None:
+        """As the catalog has published it."""
+        key = (code, currency)
+        if key not in self._products:
+            self._products[key] = await catalog.product(self._session, self._tenant, code, currency=currency)
+        return self._products[key]
+
+    async def take(self, item: str, quantity: Decimal) -> Decimal:
+        """How much of ``quantity`` there is; the next question does not get it again."""
+        if item not in self._available:
+            stock = await inventory.availability(self._session, self._tenant, item)
+            self._available[item] = max(stock.available, ZERO)
+        there = min(self._available[item], quantity)
+        self._available[item] -= there
+        return there
+
+    async def needs(self, product: str, quantity: Decimal, currency: str) -> Needs:
+        """What ``quantity`` of ``product`` needs besides what is in stock."""
+        found = Needs()
+        needed = {one.item: one for one in await inventory.explode(self._session, self._tenant, product, quantity)}
+        wanted = {item: one.quantity for item, one in needed.items()}
+        for item, one in sorted(needed.items(), key=lambda pair: (pair[1].level, pair[0])):
+            if wanted[item] <= 0:
+                continue
+            there = await self.take(item, wanted[item])
+            if there and one.is_made:  # what is in stock needs nothing itself
+                for part in await inventory.explode(self._session, self._tenant, item, there):
+                    wanted[part.item] = wanted.get(part.item, ZERO) - part.quantity
+            if (short := wanted[item] - there) <= 0:
+                continue
+            made = await self.product(item, currency) if one.is_made else None
+            if made is not None and made.routing:
+                found.to_make.append((made, short))
+            else:
+                found.missing.append(f"{quantity_text(short)} {one.unit} of {item} are missing")
+        found.to_make.reverse()
+        return found
