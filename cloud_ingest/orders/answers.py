@@ -173,7 +173,7 @@ class ChapterAnswer(Answer):
 
 
 class WholeOrder(OrderAnswer):
-    """An order with everything that belongs to it. A customer sees no work orders, and who has done what is left out."""
+    """An order with everything that belongs to it. A customer does not see what goes on in the plant."""
 
     address: Address
     lines: list[LineAnswer]

@@ -51,6 +51,11 @@ async def orders(session: Session, tenant_id: int, choice: OrderChoice) -> list[
     return [_head(row, found[row["order_id"]].case if row["problem"] else None) for row in rows]
 
 
+def for_customer(head: dict[str, Any]) -> dict[str, Any]:
+    """An order of a list, without what is the plant's own business."""
+    return {**head, "created_by": "", "problem": None}
+
+
 async def order(session: Session, tenant_id: int, order_id: str, customer: str | None = None) -> dict[str, Any]:
     """One order, whole. With ``customer``, only one of theirs. Raises ``RequestRefused`` when there is none."""
     case = await _case(session, tenant_id, order_id, customer)

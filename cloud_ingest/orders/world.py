@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -87,6 +87,11 @@ class PlantWorld:
                 raise RuntimeError(f"order {case.order}, shipment {shipment.shipment}: stock has booked {said}")
             lots[str(number)] = [{"lot": one.lot, "quantity": quantity_text(one.quantity)} for one in left if one.lot]
         return lots
+
+    async def receive(self, receipts: Sequence[inventory.NewReceipt], by: str) -> None:
+        """Book what a customer has sent back. Raises ``RequestRefused``."""
+        if receipts:
+            await inventory.receive(self._work, self._tenant, receipts, by)
 
     async def produce(self, case: Case, line: Line, quantity: Decimal) -> Production:
         """See ``World``. Components that are made, and are not there, are planned before what needs them."""
