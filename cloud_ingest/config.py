@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 
 from cloud_ingest.settings.gateway import GatewaySettings
 from cloud_ingest.settings.integrations import IntegrationsSettings
+from cloud_ingest.settings.orders import OrdersSettings
 from connectors.configuration.broker_settings import BrokerSettings
 from connectors.configuration.explain import problem_at
 from connectors.configuration.files import load_settings, read_document
@@ -34,7 +35,7 @@ NEED_LOG: frozenset[Role] = frozenset(
 KEY_ADVICE = "Make the key: 'cloud-ingest keys create'. If it is there, let this user read it, and nobody else."
 PLATFORM: frozenset[Role] = NEED_LOG - {"ingest", "historian", "commands"}
 """The parts of the platform: they meet through events of the domain alone."""
-ROLES: tuple[Role, ...] = ("ingest", "historian", "commands", "inventory", "integrations", "gateway")
+ROLES: tuple[Role, ...] = ("ingest", "historian", "commands", "inventory", "integrations", "orders", "gateway")
 
 
 class IngestSettings(BrokerSettings):
@@ -206,6 +207,7 @@ class CloudConfig(Settings):
     commands: CommandsSettings = CommandsSettings()
     gateway: GatewaySettings = GatewaySettings()
     integrations: IntegrationsSettings = IntegrationsSettings()
+    orders: OrdersSettings = OrdersSettings()
     observability: ObservabilitySettings = ObservabilitySettings()
 
 

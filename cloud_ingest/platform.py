@@ -22,6 +22,9 @@ from cloud_ingest.lines.work_order_keeper import WorkOrderKeeper
 from cloud_ingest.lines.work_order_routes import work_order_routes
 from cloud_ingest.observability.metrics import REGISTRY
 from cloud_ingest.observability.obstacles import OBSTACLES, Obstacles
+from cloud_ingest.orders.handling import orders_of
+from cloud_ingest.orders.role import OrdersRole
+from cloud_ingest.orders.routes import order_routes
 from cloud_ingest.outside import integration_parts, integration_routers
 from cloud_ingest.store.processes import Facts
 from connectors.ports.clock import Clock, SystemClock
@@ -59,10 +62,17 @@ def _lines(context: PlatformContext) -> list[Part]:
     return [("work orders", keeper.run, keeper.facts)]
 
 
+def _orders(context: PlatformContext) -> list[Part]:
+    orders = orders_of(context.database, context.clock, context.config.orders)
+    role = OrdersRole(orders, context.log, context.topics)
+    return [("orders", role.run, role.facts)]
+
+
 _PARTS: Final[Mapping[Role, Callable[[PlatformContext], list[Part]]]] = {
     "integrations": _integrations,
     "inventory": _inventory,
     "lines": _lines,
+    "orders": _orders,
 }
 """By role, what runs in a process that has it."""
 
@@ -83,7 +93,11 @@ def platform_parts(context: PlatformContext) -> list[Part]:
 def platform_routers(config: CloudConfig, database: Database) -> list[APIRouter]:
     """The routes of all parts: a gateway has them whatever runs in its own process."""
     clock = SystemClock()
-    return [work_order_routes(database, clock), *integration_routers(config.integrations, database, clock)]
+    return [
+        order_routes(orders_of(database, clock, config.orders)),
+        work_order_routes(database, clock),
+        *integration_routers(config.integrations, database, clock),
+    ]
 
 
 def make_gateway(

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from cloud_ingest.event_log.domain_events import DomainEvent
 from cloud_ingest.event_log.topics import LINE_EVENTS
-from cloud_ingest.lines.work_order_events import exact, line_key
+from cloud_ingest.lines.work_order_events import PREFIX, exact, line_key
 
 STATE_CHANGED: Final = "lineside.lines.state-changed.v1"
 STATES_CORRECTED: Final = "lineside.lines.states-corrected.v1"
@@ -33,6 +33,10 @@ ALARM_SHELVED: Final = "lineside.lines.alarm-shelved.v1"
 ALARM_UNSHELVED: Final = "lineside.lines.alarm-unshelved.v1"
 ALARM_CLEARED: Final = "lineside.lines.alarm-cleared.v1"
 ALARM_ESCALATED: Final = "lineside.lines.alarm-escalated.v1"
+
+
+WORK_ORDER_PREFIX: Final = PREFIX
+"""So begin the types of what is told of work orders."""
 
 
 class LineState(StrEnum):

@@ -22,7 +22,7 @@ from cloud_ingest.settings.orders import OrdersSettings
 from connectors.model.errors import LinesideError
 from connectors.observability.events import emit
 from connectors.ports.clock import Clock
-from connectors.ports.database import Database
+from connectors.ports.database import Database, Session
 
 DUE_AT_ONCE_MAX: Final = 50
 DEFECT_S: Final = 60.0
@@ -47,6 +47,7 @@ class Orders:
 
     async def change(self, work: UnitOfWork, tenant_id: int, order: str, tell: Tell) -> Case:
         """Tell one order something, and do what follows. Raises ``RequestRefused``; then nothing holds."""
+        await lock_tenants(work.session, [tenant_id])
         found = await store.load(work.session, [order], tenant_id)
         if order not in found:
             raise unknown(order)
@@ -55,11 +56,13 @@ class Orders:
 
     async def hear(self, work: UnitOfWork, tenant_id: int, orders: Sequence[str], tell: Tell) -> None:
         """Tell several orders something that has happened. Those that are none of the tenant's are left out."""
+        await lock_tenants(work.session, [tenant_id])
         found = await store.load(work.session, orders, tenant_id)
         await self._tell(work, [*found.values()], tell)
 
     async def add(self, work: UnitOfWork, case: Case) -> None:
         """Store a new order, and do what follows."""
+        await lock_tenants(work.session, [case.tenant_id])
         await self._tell(work, [store.new(case)], _nothing)
 
     async def _tell(self, work: UnitOfWork, found: Sequence[Loaded], tell: Tell, *, refuses: bool = False) -> None:
@@ -82,7 +85,7 @@ class Orders:
     async def look_at_due(self) -> int:
         """Settle orders whose time has come, some in one transaction; how many there were.
 
-        Another process that does the same takes others: what is locked is left to who has it. One that brings out a
+        What another process has looked at meanwhile is settled already: then nothing follows. One that brings out a
         defect of ours keeps no other from its turn; it is looked at again later.
         """
         try:
@@ -103,8 +106,10 @@ class Orders:
 
     async def _look_at_due(self, count_max: int) -> int:
         async with unit_of_work(self.database) as work:
-            rows = await work.session.fetch(f"{_DUE} FOR UPDATE SKIP LOCKED", self.now(), count_max)
-            for tenant_id in sorted({row["tenant_id"] for row in rows}):
+            rows = await work.session.fetch(_DUE, self.now(), count_max)
+            tenants = sorted({row["tenant_id"] for row in rows})
+            await lock_tenants(work.session, tenants)
+            for tenant_id in tenants:
                 own = [row["order_id"] for row in rows if row["tenant_id"] == tenant_id]
                 await self.hear(work, tenant_id, own, _nothing)
         return len(rows)
@@ -140,6 +145,17 @@ def unknown(order: str) -> RequestRefused:
     return RequestRefused(
         Why.UNKNOWN, "unknown_order", f"there is no order {order}; /api/v1/orders lists what there is"
     )
+
+
+async def lock_tenants(session: Session, tenants: Sequence[int]) -> None:
+    """From here to its end, no other transaction changes orders of ``tenants``.
+
+    An order locks items and lines one after the other. Two that do it in another sequence would wait for each other,
+    and neither the stock nor the lines of a tenant give more by being asked for at the same time.
+    """
+    for tenant_id in sorted(tenants):
+        name = f"lineside orders {tenant_id}"
+        await session.fetch("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", name)
 
 
 async def _nothing(_case: Case, _world: PlantWorld, _now: datetime) -> None:

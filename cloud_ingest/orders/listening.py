@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
 
 from cloud_ingest.event_log.announcing import UnitOfWork
-from cloud_ingest.event_log.consuming import Projection, projection_of_events
-from cloud_ingest.event_log.domain_events import ReadEvent
+from cloud_ingest.event_log.consuming import Projection, TakeEvent, projection_of_events
+from cloud_ingest.event_log.domain_events import ReadEvent, read_event
 from cloud_ingest.event_log.topics import INTEGRATION_EVENTS, INVENTORY_EVENTS, LINE_EVENTS
 from cloud_ingest.integrations import events as outside
 from cloud_ingest.integrations.events import Told
 from cloud_ingest.inventory import events as stock
-from cloud_ingest.lines import work_order_events
+from cloud_ingest.lines.events import WORK_ORDER_PREFIX
 from cloud_ingest.orders import facts
 from cloud_ingest.orders.case import Case
-from cloud_ingest.orders.handling import Orders
+from cloud_ingest.orders.handling import Orders, lock_tenants
 from cloud_ingest.orders.world import PlantWorld
-from connectors.ports.event_log import TopicSpec
+from connectors.model.errors import PayloadInvalid
+from connectors.ports.event_log import LogRecord, TopicSpec
 
 WAITING_MAX: Final = 100
 """So many orders look at once whether what came in is theirs; the others when more comes."""
@@ -36,10 +38,24 @@ def projections(orders: Orders, topics: Mapping[str, TopicSpec]) -> list[Project
     """What the role reads, each as a consumer group of its own."""
     hears = Hearing(orders)
     return [
-        projection_of_events("orders.lines", topics[LINE_EVENTS], hears.lines),
-        projection_of_events("orders.inventory", topics[INVENTORY_EVENTS], hears.inventory),
-        projection_of_events("orders.integrations", topics[INTEGRATION_EVENTS], hears.integrations),
+        _projection("orders.lines", topics[LINE_EVENTS], hears.lines),
+        _projection("orders.inventory", topics[INVENTORY_EVENTS], hears.inventory),
+        _projection("orders.integrations", topics[INTEGRATION_EVENTS], hears.integrations),
     ]
+
+
+def _projection(name: str, topic: TopicSpec, take_event: TakeEvent) -> Projection:
+    each = projection_of_events(name, topic, take_event)
+
+    async def take(work: UnitOfWork, partition: int, records: Sequence[LogRecord]) -> None:
+        tenants: set[int] = set()
+        for record in records:
+            with contextlib.suppress(PayloadInvalid):  # it fails when it is taken, by itself
+                tenants.add(read_event(record).tenant_id)
+        await lock_tenants(work.session, sorted(tenants))
+        await each.take(work, partition, records)
+
+    return Projection(name, topic, take)
 
 
 class Hearing:
@@ -51,7 +67,7 @@ class Hearing:
     async def lines(self, work: UnitOfWork, event: ReadEvent) -> None:
         """Work orders of customers' orders: how far they are."""
         data = event.data
-        if not event.type.startswith(work_order_events.PREFIX) or not data.get("order"):
+        if not event.type.startswith(WORK_ORDER_PREFIX) or not data.get("order"):
             return
 
         async def tell(case: Case, _world: PlantWorld, now: datetime) -> None:

@@ -34,12 +34,11 @@ class PlantWorld:
 
     async def reserve(self, case: Case, line: Line, quantity: Decimal, *, first: bool = False) -> Decimal:
         """See ``World``."""
-        wanted = quantity
-        if first:
+        stock = await inventory.availability(self._work.session, self._tenant, line.product)
+        wanted = min(quantity, stock.available)
+        if first and wanted > 0:
             (row,) = await self._work.session.fetch(CLAIMED, self._tenant, line.product, case.order)
-            if row["claimed"] > 0:
-                stock = await inventory.availability(self._work.session, self._tenant, line.product)
-                wanted = min(wanted, stock.available - row["claimed"])
+            wanted = min(wanted, stock.available - row["claimed"])
         return ZERO if wanted <= 0 else await self._reserve(case, line.product, wanted, str(line.line))
 
     async def _reserve(self, case: Case, item: str, quantity: Decimal, place: str) -> Decimal:
