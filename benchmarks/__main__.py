@@ -19,6 +19,8 @@ NAMES = {
     "command-latency": "benchmarks.command_latency",
     "command-fleet": "benchmarks.command_fleet",
     "simulation": "benchmarks.simulation",
+    "gateway-reads": "benchmarks.gateway_reads",
+    "trend": "benchmarks.trend",
 }
 
 

@@ -106,7 +106,10 @@ class CommandedCloud:
             "ingest": {"brokers": [self.broker.url], "insecure": True, "acknowledge": "logged"},
             "database": database,
             "commands": {"signing_key": str(self.folder / "signing.jwk")},
-            "gateway": {"port": int(self.url.rpartition(":")[2])},
+            "gateway": {
+                "port": int(self.url.rpartition(":")[2]),
+                "rate_limits": {"per_principal": None, "per_address": None},
+            },
         }
         path = self.folder / "cloud.yaml"
         path.write_text(json.dumps(document))

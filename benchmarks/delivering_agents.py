@@ -1,7 +1,8 @@
 """Agents that deliver prepared batches as fast as they are acknowledged.
 
-``python -m benchmarks.delivering_agents URL AGENTS MESSAGES SAMPLES``: each agent sends its epoch start, its definition
-and then MESSAGES batches of SAMPLES doubles, with a bounded window in flight; all are encoded before the first is sent.
+``python -m benchmarks.delivering_agents URL AGENTS MESSAGES SAMPLES [RATE]``: each agent sends its epoch start, its
+definition and then MESSAGES batches of SAMPLES doubles, with a bounded window in flight; all are encoded before the
+first is sent. With a RATE, all agents together send so many samples a second, if they are acknowledged so fast.
 Prints "prepared", waits for a line on standard input, delivers, prints "delivered".
 """
 
@@ -35,6 +36,7 @@ from connectors.sparkplug.topics import Topic, Verb
 
 TAGS = 1000
 WINDOW = 128
+PACE_S = 0.02
 FIRST_ALIAS = 1 << 14
 DEVICE = DeviceName("press")
 
@@ -90,9 +92,9 @@ class DeliveringAgent:
             if ack.epoch == self.epoch:
                 self.in_flight = {batch for batch in self.in_flight if batch not in ack.batches}
 
-    def due(self) -> list[Message]:
-        """What may be sent now; samples wait for the definition."""
-        last = 2 if 2 in self.in_flight or self.next < 2 else len(self.messages)
+    def due(self, until: int) -> list[Message]:
+        """What may be sent now, no more than ``until`` batches in all; samples wait for the definition."""
+        last = 2 if 2 in self.in_flight or self.next < 2 else min(len(self.messages), until + 2)
         count = min(WINDOW - len(self.in_flight), last - self.next)
         chosen = self.messages[self.next : self.next + max(0, count)]
         self.in_flight |= {self.next + k + 1 for k in range(len(chosen))}
@@ -100,7 +102,7 @@ class DeliveringAgent:
         return chosen
 
 
-async def run(url: str, agents: int, messages: int, samples: int) -> None:
+async def run(url: str, agents: int, messages: int, samples: int, rate: int = 0) -> None:
     """Deliver everything."""
     fleet = {agent.name: agent for agent in (DeliveringAgent(k, messages, samples) for k in range(agents))}
     session = MqttSession(MqttOptions("bench-agents"))
@@ -117,15 +119,20 @@ async def run(url: str, agents: int, messages: int, samples: int) -> None:
     await session.subscribe([("spBv1.0/bench/NCMD/+", 1)])
     print("prepared", flush=True)
     await asyncio.to_thread(sys.stdin.readline)
+    began_s = time.monotonic()
     while not all(agent.is_done for agent in fleet.values()):
         changed.clear()
+        until = int((time.monotonic() - began_s) * rate / samples / agents) if rate else messages
         for agent in fleet.values():
-            for message in agent.due():
+            for message in agent.due(until):
                 session.publish(message)
             await session.drained(1 << 20)
-        await changed.wait()
+        if rate:
+            await asyncio.sleep(PACE_S)
+        else:
+            await changed.wait()
     print("delivered", flush=True)
 
 
 if __name__ == "__main__":
-    asyncio.run(run(sys.argv[1], *(int(word) for word in sys.argv[2:5])))
+    asyncio.run(run(sys.argv[1], *(int(word) for word in sys.argv[2:6])))

@@ -18,10 +18,10 @@ class RateLimits(Settings):
 
     per_principal: Annotated[
         PerMinute | None, Field(description="Of one user, program or token, from wherever they ask")
-    ] = 1200
+    ] = 3000
     per_address: Annotated[
         PerMinute | None, Field(description="From one address: of all who share it, and of those who show no token")
-    ] = 3000
+    ] = 6000
 
 
 class GatewaySettings(Settings):
