@@ -36,7 +36,8 @@ BUCKETS: Final = {"1h": 720, "15m": 2880}
 _FILL: Final = (
     "INSERT INTO {table} (bucket, tag_id, tenant_id, samples, good, numbers, total, low, high, first_time, "
     "first_value, last_time, last_value) "
-    "SELECT bucket, tag_id, 1, {samples}, {samples}, {samples}, {samples} * (tag_id + 0.5), tag_id, tag_id + 1, bucket, tag_id + 0.2, bucket + interval '{width}' - interval '1 second', tag_id + 0.7 "
+    "SELECT bucket, tag_id, 1, {samples}, {samples}, {samples}, {samples} * (tag_id + 0.5), tag_id, tag_id + 1, "
+    "bucket, tag_id + 0.2, bucket + interval '{width}' - interval '1 second', tag_id + 0.7 "
     "FROM generate_series($1::timestamptz, $2::timestamptz - interval '{width}', interval '{width}') AS bucket, "
     "(SELECT tag_id FROM tag) AS tags"
 )
