@@ -18,6 +18,7 @@ NAMES = {
     "cloud-ingest": "benchmarks.cloud_ingest",
     "command-latency": "benchmarks.command_latency",
     "command-fleet": "benchmarks.command_fleet",
+    "work-orders": "benchmarks.work_orders",
     "simulation": "benchmarks.simulation",
     "gateway-reads": "benchmarks.gateway_reads",
     "trend": "benchmarks.trend",

@@ -7,7 +7,7 @@ is made of one step can make the next one ready. Counts alone are booked without
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -57,16 +57,23 @@ class Act:
         return datetime.fromtimestamp(self.time_ns / 1e9, UTC)
 
 
-async def lock_lines(session: Session, tenant_id: int, places: Collection[Place]) -> dict[Place, Row]:
-    """Lock the lines for this transaction; their rows, made where they were not there. Their revisions grow."""
+async def lock_lines(
+    session: Session, tenant_id: int, places: Collection[Place], new: Mapping[Place, int] | None = None
+) -> dict[Place, Row]:
+    """Lock the lines for this transaction; their rows, made where they were not there. Their revisions grow.
+
+    ``new``: so many places in the sequence of each are given away; the last ones are up to ``places`` of its row.
+    """
     ordered = sorted(set(places))
     rows = await session.fetch(
-        "INSERT INTO work_order_line (tenant_id, site, line) "
-        "SELECT $1, site, line FROM unnest($2::text[], $3::text[]) WITH ORDINALITY AS given (site, line, n) ORDER BY n "
-        "ON CONFLICT (tenant_id, site, line) DO UPDATE SET revision = work_order_line.revision + 1 RETURNING *",
+        "INSERT INTO work_order_line (tenant_id, site, line, places) SELECT $1, site, line, places "
+        "FROM unnest($2::text[], $3::text[], $4::bigint[]) WITH ORDINALITY AS given (site, line, places, n) ORDER BY n "
+        "ON CONFLICT (tenant_id, site, line) DO UPDATE SET revision = work_order_line.revision + 1, "
+        "places = work_order_line.places + excluded.places RETURNING *",
         tenant_id,
         [site for site, _ in ordered],
         [line for _, line in ordered],
+        [(new or {}).get(place, 0) for place in ordered],
     )
     return {(row["site"], row["line"]): row for row in rows}
 
@@ -131,17 +138,24 @@ async def change(work: UnitOfWork, act: Act, row: Row, state: WorkOrderState) ->
 
 async def note(work: UnitOfWork, act: Act, row: Row, type_: str) -> None:
     """Write down and tell that the work order is now as ``row`` has it."""
+    await note_all(work, act, [(row, type_)])
+
+
+async def note_all(work: UnitOfWork, act: Act, noted: Sequence[tuple[Row, str]]) -> None:
+    """``note`` each of (row, type of its event)."""
     await work.session.execute(
         "INSERT INTO work_order_state (tenant_id, work_order_id, state, time_ns, actor, reason) "
-        "VALUES ($1, $2, $3, $4, $5, $6)",
+        "SELECT $1, id, state, $4, $5, $6 FROM unnest($2::text[], $3::text[]) AS given (id, state)",
         act.tenant_id,
-        row["work_order_id"],
-        row["state"],
+        [row["work_order_id"] for row, _ in noted],
+        [row["state"] for row, _ in noted],
         act.time_ns,
         act.actor,
         act.reason,
     )
-    work.announce(events.work_order_event(type_, act.tenant_id, act.time_ns, row, actor=act.actor, reason=act.reason))
+    for row, type_ in noted:
+        told = events.work_order_event(type_, act.tenant_id, act.time_ns, row, actor=act.actor, reason=act.reason)
+        work.announce(told)
 
 
 async def settle(work: UnitOfWork, act: Act, place: Place) -> None:

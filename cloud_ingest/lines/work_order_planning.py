@@ -11,7 +11,7 @@ from typing import Final
 
 from cloud_ingest.access.refused import RequestRefused, Why
 from cloud_ingest.event_log.announcing import UnitOfWork
-from cloud_ingest.lines.work_order_book import Act, Place, lock_lines, note, settle
+from cloud_ingest.lines.work_order_book import Act, Place, lock_lines, note_all, settle
 from cloud_ingest.lines.work_order_events import PLANNED, READY
 from cloud_ingest.lines.work_order_recipes import check_recipe, read_parameters
 from cloud_ingest.lines.work_order_rules import WorkOrderState, divided
@@ -24,7 +24,7 @@ HORIZON: Final = timedelta(days=60)
 """Shifts are looked up so far; what is planned behind it counts on a line that always works."""
 JOBS_MAX: Final = 1000
 CYCLE_S_MIN: Final = Decimal("0.000001")
-STEPS_MAX: Final = 50
+STEPS_MAX: Final = 100
 QUANTITY_MAX: Final = Decimal("999999999999")
 
 
@@ -37,17 +37,24 @@ class LineLoad:
 
 
 async def load_of(session: Session, tenant_id: int, place: Place, now: datetime) -> LineLoad:
-    """What a line has to do yet, and its shifts. Raises ``RequestRefused`` when there is no such line."""
-    time = await work_time(session, tenant_id, place, now)
-    (row,) = await session.fetch(
-        "SELECT coalesce(sum(greatest(quantity - good, 0) * cycle_s "
-        "    + CASE WHEN state IN ('running', 'paused') THEN 0 ELSE setup_s END), 0) AS work_s FROM work_order "
-        "WHERE tenant_id = $1 AND site = $2 AND line = $3 "
-        "AND state IN ('planned', 'ready', 'next', 'running', 'paused')",
+    """What a line has to do yet, and its shifts."""
+    return (await loads_of(session, tenant_id, [place], now))[place]
+
+
+async def loads_of(session: Session, tenant_id: int, places: Sequence[Place], now: datetime) -> dict[Place, LineLoad]:
+    """``load_of`` each of ``places``."""
+    rows = await session.fetch(
+        "SELECT site, line, sum(greatest(quantity - good, 0) * cycle_s "
+        "    + CASE WHEN state IN ('running', 'paused') THEN 0 ELSE setup_s END) AS work_s FROM work_order "
+        "WHERE tenant_id = $1 AND (site, line) IN (SELECT * FROM unnest($2::text[], $3::text[])) "
+        "AND state IN ('planned', 'ready', 'next', 'running', 'paused') GROUP BY site, line",
         tenant_id,
-        *place,
+        [site for site, _ in places],
+        [line for _, line in places],
     )
-    return LineLoad(time, time.end_of(now, row["work_s"]))
+    work_s = {(row["site"], row["line"]): row["work_s"] for row in rows}
+    times = {place: await work_time(session, tenant_id, place, now) for place in dict.fromkeys(places)}
+    return {place: LineLoad(time, time.end_of(now, work_s.get(place, Decimal(0)))) for place, time in times.items()}
 
 
 async def work_time(session: Session, tenant_id: int, place: Place, now: datetime) -> WorkTime:
@@ -73,31 +80,32 @@ async def plan(work: UnitOfWork, act: Act, new: NewWorkOrder) -> PlannedWorkOrde
     """See ``published.create_work_order``."""
     steps = _checked(new)
     places = [(step.site, step.line) for step in steps]
-    lines = await lock_lines(work.session, act.tenant_id, places)
-    for step, place in zip(steps, places, strict=True):
-        check_recipe("/".join(place), step.recipe, read_parameters(lines[place]["parameters"]))
     jobs = divided(new.quantity, [step.batch_max for step in steps])
     if len(jobs) > JOBS_MAX:
         raise RequestRefused(
-            Why.INVALID,
-            "too_many_jobs",
-            f"{new.quantity} would be {len(jobs)} jobs of {new.product}: at most {JOBS_MAX}",
+            Why.INVALID, "too_many_jobs", f"{new.quantity} {new.product} would be {len(jobs)} jobs: at most {JOBS_MAX}"
         )
-    loads = {place: await load_of(work.session, act.tenant_id, place, act.time) for place in dict.fromkeys(places)}
-    first_places = await _take_places(work.session, act.tenant_id, places, len(jobs))
+    wanted = {place: len(jobs) * places.count(place) for place in places}
+    lines = await lock_lines(work.session, act.tenant_id, places, wanted)
+    for step, place in zip(steps, places, strict=True):
+        check_recipe("/".join(place), step.recipe, read_parameters(lines[place]["parameters"]))
+    loads = await loads_of(work.session, act.tenant_id, places, act.time)
+    given = {place: int(lines[place]["places"]) - wanted[place] for place in places}
     rows: list[Row] = []
     spans: list[Span] = []
-    for number, quantity in enumerate(jobs):
+    for quantity in jobs:
         planned = _spans(steps, quantity, transfer_of(new, quantity), loads, act.time, new.due)
         spans += planned
-        rows += await _insert(work.session, act, new, quantity, planned, [first + number for first in first_places])
+        numbers: list[int] = []
         for step, place in zip(steps, places, strict=True):
+            given[place] += 1
+            numbers.append(given[place])
             load = loads[place]
             loads[place] = LineLoad(load.time, load.time.end_of(load.free_from, _work_s(step, quantity)))
-    for row in rows:
-        await note(work, act, row, READY if row["state"] == WorkOrderState.READY else PLANNED)
-    for place in sorted(set(places)):
-        await settle(work, act, place)
+        rows += await _insert(work.session, act, new, quantity, planned, numbers)
+    await note_all(work, act, [(row, READY if row["state"] == WorkOrderState.READY else PLANNED) for row in rows])
+    if new.released:  # of a job, the first step alone can be ready
+        await settle(work, act, places[0])
     ids = tuple(str(row["work_order_id"]) for row in rows)
     return PlannedWorkOrders(ids, min(begin for begin, _ in spans), max(end for _, end in spans))
 
@@ -111,8 +119,7 @@ async def promised(
     not_before: datetime,
 ) -> datetime:
     """See ``published.promise``."""
-    places = dict.fromkeys((step.site, step.line) for step in routing)
-    loads = {place: await load_of(session, tenant_id, place, now) for place in places}
+    loads = await loads_of(session, tenant_id, [(step.site, step.line) for step in routing], now)
     planned = _spans(routing, quantity, quantity, loads, max(now, not_before), None)
     return planned[-1][1] if planned else max(now, not_before)
 
@@ -162,21 +169,6 @@ def _spans(
         for step in steps
     ]
     return earliest(planned, not_before) if due is None else latest(planned, due, not_before)
-
-
-async def _take_places(session: Session, tenant_id: int, places: Sequence[Place], jobs: int) -> list[int]:
-    """For each step the place on its line of the first of ``jobs`` work orders: they are in a row, job by job."""
-    first: list[int] = []
-    for place in places:
-        (row,) = await session.fetch(
-            "UPDATE work_order_line SET places = places + $4 WHERE tenant_id = $1 AND site = $2 AND line = $3 "
-            "RETURNING places",
-            tenant_id,
-            *place,
-            jobs,
-        )
-        first.append(int(row["places"]) - jobs + 1)
-    return first
 
 
 async def _insert(
