@@ -26,6 +26,7 @@ import cloud_ingest.observability.platform_events as platform_events
 import cloud_ingest.observability.release_events as cloud_release_events
 import edge_agent.observability.command_events as edge_command_events
 import edge_agent.observability.metrics as edge_metrics
+from cloud_ingest.orders.rules import diagram
 from connectors.observability.events import Event, event_name
 from docs import cli_page, conformance, permissions_page
 from edge_agent.observability import agent_events, device_events, outbox_events, release_events, uplink_events
@@ -35,6 +36,7 @@ RESULTS: Final = DOCS.parent / "benchmarks" / "results"
 EVENTS_PAGE: Final = DOCS / "reference" / "events.md"
 CONFORMANCE_PAGE: Final = DOCS / "reference" / "sparkplug-conformance.md"
 BENCHMARKS_PAGE: Final = DOCS / "benchmarks.md"
+ORDERS_PAGE: Final = DOCS / "reference" / "orders.md"
 PROGRAMS: Final[tuple[tuple[str, tuple[ModuleType, ...], CollectorRegistry], ...]] = (
     (
         "edge-agent",
@@ -57,6 +59,7 @@ PROGRAMS: Final[tuple[tuple[str, tuple[ModuleType, ...], CollectorRegistry], ...
 )
 """Each program with the modules of its events, and its metrics."""
 _BEGIN, _END = "<!-- tables: made by docs/pages.py -->\n", "<!-- end of tables -->\n"
+_DIAGRAM_BEGIN, _DIAGRAM_END = "<!-- diagram: made by docs/pages.py -->\n", "<!-- end of diagram -->\n"
 _EVENTS_HEAD: Final = """\
 # Events and metrics
 
@@ -112,6 +115,12 @@ def benchmarks_page(page: str) -> str:
     return page[:begin] + benchmark_tables() + page[end:]
 
 
+def orders_page(page: str) -> str:
+    """``page`` with the diagram of an order's states drawn anew. Raises ``ValueError`` when it has no marks."""
+    begin, end = page.index(_DIAGRAM_BEGIN) + len(_DIAGRAM_BEGIN), page.index(_DIAGRAM_END)
+    return f"{page[:begin]}```mermaid\n{diagram()}```\n{page[end:]}"
+
+
 def _event_row(event: type[Event]) -> str:
     names = ", ".join(f"`{field.name}`" for field in fields(event))
     words = " ".join((event.__doc__ or "").split()).replace("``", "`")
@@ -134,6 +143,7 @@ def main() -> None:
     EVENTS_PAGE.write_text(events_page(), encoding="utf-8")
     permissions_page.PERMISSIONS_PAGE.write_text(permissions_page.page(), encoding="utf-8")
     CONFORMANCE_PAGE.write_text(conformance.page(), encoding="utf-8")
+    ORDERS_PAGE.write_text(orders_page(ORDERS_PAGE.read_text(encoding="utf-8")), encoding="utf-8")
     BENCHMARKS_PAGE.write_text(benchmarks_page(BENCHMARKS_PAGE.read_text(encoding="utf-8")), encoding="utf-8")
 
 

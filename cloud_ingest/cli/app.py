@@ -23,6 +23,7 @@ from cloud_ingest.cli import (
     enrolment,
     keys,
     ledger,
+    orders,
     releases,
     tokens,
     work_orders,
@@ -63,6 +64,7 @@ app.add_typer(audit.app, name="audit")
 app.add_typer(enrolment.agent_keys, name="agent-keys")
 app.add_typer(releases.release, name="release")
 app.add_typer(releases.rollout, name="rollout")
+app.add_typer(orders.app, name="orders")
 app.add_typer(work_orders.app, name="work-orders")
 app.command()(enrolment.enrol)
 

@@ -39,6 +39,11 @@ def test_the_tables_of_the_benchmarks_are_those_of_the_last_results() -> None:
     assert page == pages.benchmarks_page(page), "run: make generated"
 
 
+def test_the_diagram_of_an_order_s_states_is_that_of_its_rules() -> None:
+    page = pages.ORDERS_PAGE.read_text(encoding="utf-8")
+    assert page == pages.orders_page(page), "run: make generated"
+
+
 def test_every_event_says_when_it_happens() -> None:
     for module in (module for _, modules, _ in pages.PROGRAMS for module in modules):
         events = pages.events_of(module)
