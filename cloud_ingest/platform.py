@@ -18,6 +18,7 @@ from cloud_ingest.config import PLATFORM, CloudConfig, Role
 from cloud_ingest.event_log.relaying import EventRelay
 from cloud_ingest.event_log.topics import DOMAIN_TOPICS, LINE_EVENTS
 from cloud_ingest.inventory.role import InventoryRole
+from cloud_ingest.inventory.routes import inventory_routes
 from cloud_ingest.lines.work_order_keeper import WorkOrderKeeper
 from cloud_ingest.lines.work_order_routes import work_order_routes
 from cloud_ingest.observability.metrics import REGISTRY
@@ -96,6 +97,7 @@ def platform_routers(config: CloudConfig, database: Database) -> list[APIRouter]
     return [
         order_routes(orders_of(database, clock, config.orders)),
         work_order_routes(database, clock),
+        *inventory_routes(database),
         *integration_routers(config.integrations, database, clock),
     ]
 

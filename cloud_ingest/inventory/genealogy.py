@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
 
-from connectors.ports.database import Session
+from connectors.ports.database import Row, Session
 
 NODES_MAX: Final = 10_000
 LEVELS_MAX: Final = 50
@@ -92,3 +92,18 @@ async def destinations(session: Session, tenant_id: int, item: str, lot: str) ->
     """In which lots and serial numbers this lot is, the direct ones first, and where these are: ``NODES_MAX``."""
     rows = await session.fetch(_DESTINATIONS, tenant_id, item, lot, LEVELS_MAX, NODES_MAX)
     return [Destination(**{**dict(row), "orders": tuple(row["orders"])}) for row in rows]
+
+
+async def itself(session: Session, tenant_id: int, item: str, lot: str) -> Row:
+    """What of the lot itself was shipped, with which orders, and which work orders have used it."""
+    (row,) = await session.fetch(
+        "SELECT coalesce(sum(quantity) FILTER (WHERE target = '@customer'), 0) "
+        "- coalesce(sum(quantity) FILTER (WHERE source = '@customer'), 0) AS shipped, "
+        "coalesce(array_agg(DISTINCT order_id) FILTER (WHERE kind = 'shipment' AND order_id <> ''), '{}') AS orders, "
+        "coalesce(array_agg(DISTINCT work_order) FILTER (WHERE kind = 'consumption' AND work_order <> ''), '{}') "
+        "AS work_orders FROM stock_movement WHERE tenant_id = $1 AND item = $2 AND lot = $3",
+        tenant_id,
+        item,
+        lot,
+    )
+    return row

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -13,8 +13,8 @@ from cloud_ingest.inventory import events
 from cloud_ingest.inventory.events import inventory_event
 from cloud_ingest.inventory.items import Item
 from cloud_ingest.inventory.ledger import ns_of
-from cloud_ingest.inventory.rules import LotStatus
-from connectors.ports.database import Session
+from cloud_ingest.inventory.rules import LotStatus, is_usable
+from connectors.ports.database import Row, Session
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ async def add_parts(
         )
 
 
-async def lot_row(session: Session, tenant_id: int, item: str, lot: str) -> Mapping[str, object]:
+async def lot_row(session: Session, tenant_id: int, item: str, lot: str) -> Row:
     """The lot. Raises ``RequestRefused`` when there is none."""
     rows = await session.fetch(
         "SELECT item, lot, status, expires, origin, revision, created FROM item_lot "
@@ -115,11 +115,11 @@ async def change_lot(
     expires: date | None,
     reason: str,
     when: datetime,
-) -> None:
-    """Give a lot another status or expiry; the caller has its item's lock, and gives back what is reserved of it."""
-    before = await lot_row(work.session, tenant_id, item, lot)
+) -> bool:
+    """Give a lot another status or expiry; whether it may be used now. The caller has its item's lock."""
+    before: Row = await lot_row(work.session, tenant_id, item, lot)
     new = LotStatus(str(before["status"])) if status is None else status
-    until = before["expires"] if expires is None else expires
+    until: date | None = before["expires"] if expires is None else expires
     await work.session.execute(
         "UPDATE item_lot SET status = $4, expires = $5, revision = revision + 1 "
         "WHERE tenant_id = $1 AND item = $2 AND lot = $3",
@@ -137,3 +137,4 @@ async def change_lot(
         "reason": reason,
     }
     work.announce(inventory_event(events.LOT_CHANGED, tenant_id, item, ns_of(when), data))
+    return is_usable(new, until, when.date())

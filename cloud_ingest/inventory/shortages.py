@@ -161,6 +161,19 @@ async def take_off(
     return taken
 
 
+async def one(session: Session, tenant_id: int, shortage: str) -> Row:
+    """The shortage. Raises ``RequestRefused`` when there is none."""
+    rows = await session.fetch(
+        f"SELECT {_COLUMNS} FROM stock_shortage WHERE tenant_id = $1 AND shortage = $2",  # noqa: S608  of our own
+        tenant_id,
+        shortage,
+    )
+    if not rows:
+        why = f"there is no shortage {shortage}; /api/v1/shortages lists them"
+        raise RequestRefused(Why.UNKNOWN, "unknown_shortage", why)
+    return rows[0]
+
+
 async def close(session: Session, tenant_id: int, shortage: str, by: str, reason: str) -> None:
     """Have a shortage be booked never: somebody knows better. Raises ``RequestRefused`` when none is open."""
     if not await session.execute(
@@ -171,20 +184,29 @@ async def close(session: Session, tenant_id: int, shortage: str, by: str, reason
         by,
         reason,
     ):
-        why = f"there is no open shortage {shortage}; /api/v1/shortages lists them"
-        raise RequestRefused(Why.UNKNOWN, "unknown_shortage", why)
+        why = f"the shortage {shortage} is settled or closed already"
+        raise RequestRefused(Why.CONFLICT, "not_open", why)
 
 
 async def listed(
-    session: Session, tenant_id: int, item: str | None, after: str, count_max: int, *, with_closed: bool
+    session: Session,
+    tenant_id: int,
+    item: str | None,
+    sites: list[str] | None,
+    after: str,
+    count_max: int,
+    *,
+    with_closed: bool,
 ) -> Sequence[Row]:
-    """Shortages, the oldest first."""
+    """Shortages of ``sites`` (``None``: of all), the oldest first."""
     return await session.fetch(
         f"SELECT {_COLUMNS} FROM stock_shortage WHERE tenant_id = $1 AND ($2::text IS NULL OR item = $2) "  # noqa: S608
-        "AND (open > 0 OR $3) AND shortage > $4 ORDER BY shortage LIMIT $5",
+        "AND (open > 0 OR $3) AND shortage > $4 AND ($6::text[] IS NULL OR site = ANY($6)) "
+        "ORDER BY shortage LIMIT $5",
         tenant_id,
         item,
         with_closed,
         after,
         count_max,
+        sites,
     )
