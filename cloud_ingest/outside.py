@@ -16,6 +16,7 @@ from cloud_ingest.event_log.topics import ORDER_EVENTS
 from cloud_ingest.integrations.asked import OrdersAsk
 from cloud_ingest.integrations.built_in import BuiltInMemory
 from cloud_ingest.integrations.calls import CallKind
+from cloud_ingest.integrations.customers import OrdersTellCrm, crm_kinds
 from cloud_ingest.integrations.paying import payment_kinds
 from cloud_ingest.integrations.role import Integrations
 from cloud_ingest.integrations.routes import integration_routes
@@ -53,7 +54,9 @@ class Vendors:
 
 def vendors(settings: IntegrationsSettings, database: Database, clock: Clock) -> Vendors:
     """Them, none of which is asked anything yet."""
-    return Vendors(_payments(settings, database, clock), _shipping(settings, database, clock), _crm(settings))
+    return Vendors(
+        _payments(settings, database, clock), _shipping(settings, database, clock), _crm(settings, database, clock)
+    )
 
 
 def integration_parts(
@@ -61,11 +64,18 @@ def integration_parts(
 ) -> list[tuple[str, Callable[[], Coroutine[Any, Any, None]], Facts]]:
     """What runs in a process with the role ``integrations``."""
     used = vendors(settings, database, clock)
-    kinds = call_kinds(used, clock)
-    role = Integrations(database, clock, kinds, patience(settings.retry), at_once_max=settings.at_once_max)
-    orders = projection_of_events("integrations.orders", topics[ORDER_EVENTS], OrdersAsk(clock).take)
-    consumer = Consumer(database, log, orders)
-    return [("integrations", role.run, role.facts), ("integrations orders", consumer.run, consumer.facts)]
+    kinds = call_kinds(settings, used, database, clock)
+    role = Integrations(
+        database, clock, kinds, patience(settings.retry), at_once_max=settings.at_once_max, crm=used.crm
+    )
+    topic = topics[ORDER_EVENTS]
+    orders = projection_of_events("integrations.orders", topic, OrdersAsk(clock).take)
+    consumers = [Consumer(database, log, orders)]
+    if settings.crm is not None:
+        telling = OrdersTellCrm(clock, settings.crm.stages)
+        consumers.append(Consumer(database, log, projection_of_events("integrations.crm", topic, telling.take)))
+    reading = [(f"integrations reader {n}", one.run, one.facts) for n, one in enumerate(consumers)]
+    return [("integrations", role.run, role.facts), *reading]
 
 
 def integration_routers(settings: IntegrationsSettings, database: Database, clock: Clock) -> list[APIRouter]:
@@ -75,9 +85,14 @@ def integration_routers(settings: IntegrationsSettings, database: Database, cloc
     return [integration_routes(database, webhooks, used.payments, used.shipping, settings.public_url or "")]
 
 
-def call_kinds(used: Vendors, clock: Clock) -> Mapping[tuple[str, str], CallKind]:
+def call_kinds(
+    settings: IntegrationsSettings, used: Vendors, database: Database, clock: Clock
+) -> Mapping[tuple[str, str], CallKind]:
     """What calls to ``used`` do."""
-    return {**payment_kinds(used.payments, clock), **shipping_kinds(used.shipping, clock)}
+    kinds = {**payment_kinds(used.payments, clock), **shipping_kinds(used.shipping, clock)}
+    if used.crm is not None and settings.crm is not None:
+        kinds |= crm_kinds(used.crm, database, clock, settings.crm.look_every_s)
+    return kinds
 
 
 def patience(retry: RetrySettings) -> Patience:
@@ -129,14 +144,25 @@ def _shipping(settings: IntegrationsSettings, database: Database, clock: Clock) 
             assert_never(settings.shipping)
 
 
-def _crm(settings: IntegrationsSettings) -> Crm | None:
+def _crm(settings: IntegrationsSettings, database: Database, clock: Clock) -> Crm | None:
     match settings.crm:
         case None:
             return None
         case FakeCrmSettings():
-            return None
-        case HubSpotCrm():
-            return None
+            from connectors.crm.fake import FakeCrm
+
+            return FakeCrm(BuiltInMemory(database, "crm"), clock)
+        case HubSpotCrm() as chosen:
+            from connectors.crm.hubspot import HubSpot, HubSpotOptions
+
+            options = HubSpotOptions(
+                chosen.access_token.get_secret_value(),
+                _said(chosen.client_secret),
+                chosen.customer_property,
+                chosen.order_property,
+                chosen.url,
+            )
+            return HubSpot(options)
         case _:
             assert_never(settings.crm)
 

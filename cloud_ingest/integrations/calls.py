@@ -33,6 +33,10 @@ class Call:
     may_be_done: bool
 
 
+WATCHING: Final = frozenset({"look", "look-refund", "track", "changes"})
+"""Kinds of calls that only ask how something stands: they are never given up."""
+
+
 @dataclass(frozen=True, slots=True)
 class Again:
     """The call is done for now, and made again after ``after_s``: it asks how something stands."""

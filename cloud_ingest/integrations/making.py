@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import random
+import sys
 import traceback
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from cloud_ingest.event_log.announcing import UnitOfWork, unit_of_work
-from cloud_ingest.integrations.calls import Again, Call, CallKind, call_of, time_of
+from cloud_ingest.integrations.calls import WATCHING, Again, Call, CallKind, call_of, time_of
 from cloud_ingest.integrations.circuits import note_call, note_trial, read_circuit
 from cloud_ingest.integrations.events import Told, integration_event
 from cloud_ingest.integrations.rules import Failure, Patience, after_failure
@@ -90,7 +91,10 @@ class CallMaker:
             rows = await session.fetch(
                 "SELECT integration_call.* FROM integration_call LEFT JOIN integration_circuit AS circuit USING (port) "
                 "WHERE state = 'waiting' AND next_try <= $1 AND integration_call.port = ANY($2::text[]) "
-                "AND (circuit.open_until IS NULL OR circuit.open_until <= $1) "
+                "AND (circuit.open_until IS NULL OR circuit.open_until <= $1) AND NOT EXISTS ("
+                "    SELECT FROM integration_call AS older WHERE older.tenant_id = integration_call.tenant_id "
+                "    AND older.about = integration_call.about AND older.kind = integration_call.kind "
+                "    AND older.state = 'waiting' AND older.call_id < integration_call.call_id) "
                 "ORDER BY next_try, call_id LIMIT 1 FOR UPDATE OF integration_call SKIP LOCKED",
                 time_of(now_ns),
                 list(self._ports),
@@ -162,7 +166,7 @@ class CallMaker:
         following = after_failure(
             failed.failure,
             call.failures,
-            self._patience,
+            replace(self._patience, tries_max=sys.maxsize) if call.kind in WATCHING else self._patience,
             jitter=self._random.random(),
             may_be_done=call.may_be_done,
             retry_after_s=failed.retry_after_s,

@@ -9,6 +9,7 @@ from typing import Any, Final
 from cloud_ingest.event_log.failures import reason_of
 from cloud_ingest.integrations.calls import CHANNEL, CallKind
 from cloud_ingest.integrations.circuits import read_circuit
+from cloud_ingest.integrations.customers import start_looking
 from cloud_ingest.integrations.making import CallMaker
 from cloud_ingest.integrations.rules import Patience
 from cloud_ingest.observability.events import StoreReached, StoreWaiting
@@ -19,6 +20,7 @@ from connectors.model.error_groups import leaves
 from connectors.model.errors import DatabaseUnavailable, StatementRefused
 from connectors.observability.events import emit
 from connectors.ports.clock import Clock
+from connectors.ports.crm import Crm
 from connectors.ports.database import Database
 
 LOOK_S: Final = 1.0
@@ -41,8 +43,11 @@ class Integrations:
         kinds: Mapping[tuple[str, str], CallKind],
         patience: Patience,
         at_once_max: int,
+        crm: Crm | None = None,
     ) -> None:
         self._database = database
+        self._clock = clock
+        self._crm = crm
         self._maker = CallMaker(database, clock, kinds, patience)
         self._ports: Collection[str] = sorted({port for port, _ in kinds})
         self._at_once_max = at_once_max
@@ -57,6 +62,9 @@ class Integrations:
         back_off = BackOff(RETRY_FIRST_S, RETRY_LONGEST_S)
         while True:
             try:
+                if self._crm is not None:
+                    async with self._database.transaction() as session:
+                        await start_looking(session, self._clock, self._crm)
                 async with asyncio.TaskGroup() as tasks:
                     tasks.create_task(self._hear_forever(back_off), name="integrations hear")
                     tasks.create_task(self._watch_forever(), name="integrations watch")

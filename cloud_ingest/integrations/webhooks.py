@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from cloud_ingest.event_log.announcing import UnitOfWork, unit_of_work
-from cloud_ingest.integrations.calls import add_call, time_of
+from cloud_ingest.integrations.calls import hurry, time_of
 from cloud_ingest.integrations.payments import locked_payment, locked_refund, take_payment, take_refund
 from cloud_ingest.integrations.shipments import take_tracking
 from cloud_ingest.observability.integration_events import VendorWebhookRefused, VendorWebhookTaken
@@ -137,9 +137,7 @@ class VendorWebhooks:
             for one in new:
                 await self._note(work, crm.name, one, found)
             if new:
-                await add_call(
-                    work.session, self._clock, tenant_id=1, port="crm", kind="changes", about=crm.name, request={}
-                )
+                await hurry(work.session, self._clock, 1, crm.name, "changes")
         return self._told(crm.name, "changed", found)
 
     # -- what was sent -------------------------------------------------------------------------------------------------

@@ -74,29 +74,38 @@ class ShipEngineShipping(Settings):
     url: Url = "https://api.shipengine.com"
 
 
-class FakeCrmSettings(Settings):
+class _CrmSettings(Settings):
+    stages: Annotated[
+        dict[Text, Text],
+        Field(
+            default_factory=lambda: {"placed": "contractsent", "paid": "closedwon", "cancelled": "closedlost"},
+            max_length=50,
+            description="The deal stage for what becomes of an order",
+        ),
+    ]
+    look_every_s: Annotated[
+        Duration, Field(alias="look_every", ge=1, le=86_400, description="How often it is asked what has changed")
+    ] = 300.0
+
+
+class FakeCrmSettings(_CrmSettings):
     """The built-in customer relations: a table."""
 
     kind: Literal["fake"]
 
 
-class HubSpotCrm(Settings):
+class HubSpotCrm(_CrmSettings):
     """HubSpot."""
 
     kind: Literal["hubspot"]
     access_token: Annotated[Secret, Field(description="Of a private app")]
     client_secret: Annotated[Secret | None, Field(description="Without it no webhook is believed")] = None
-    stages: Annotated[
-        dict[Text, Text],
-        Field(max_length=50, description="The deal stage for what becomes of an order: {placed: contractsent, …}"),
-    ] = {"placed": "contractsent", "paid": "closedwon", "cancelled": "closedlost"}  # noqa: RUF012  pydantic copies it
     order_property: Annotated[Text, Field(description="A unique property of deals that holds the order")] = (
         "lineside_order"
     )
     customer_property: Annotated[Text, Field(description="A unique property of contacts, the customer")] = (
         "lineside_customer"
     )
-    look_every_s: Annotated[Duration, Field(alias="look_every", ge=10, le=86_400)] = 300.0
     url: Url = "https://api.hubapi.com"
 
 

