@@ -42,6 +42,8 @@ class Permission(StrEnum):
     ANALYTICS_READ = "analytics:read"
     REPORTS_EDIT = "reports:edit"
     LOGS_READ = "logs:read"
+    LOGS_WRITE = "logs:write"
+    """To bring log lines of agents and machines."""
     WEBHOOKS_EDIT = "webhooks:edit"
     INTEGRATIONS_EDIT = "integrations:edit"
     IDENTITY_MANAGE = "identity:manage"
@@ -88,7 +90,13 @@ PERMISSIONS: Final[Mapping[Role, frozenset[Permission]]] = {
     Role.OPERATOR: _RUN,
     Role.APPROVER: _RUN | {Permission.COMMANDS_APPROVE},
     Role.ENGINEER: _RUN
-    | {Permission.AGENTS_CONFIGURE, Permission.LINES_MODEL, Permission.CATALOG_EDIT, Permission.INVENTORY_EDIT},
+    | {
+        Permission.AGENTS_CONFIGURE,
+        Permission.LINES_MODEL,
+        Permission.CATALOG_EDIT,
+        Permission.INVENTORY_EDIT,
+        Permission.LOGS_WRITE,
+    },
     Role.PLANNER: _SEE
     | {
         Permission.WORK_ORDERS_PLAN,

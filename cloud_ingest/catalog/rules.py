@@ -35,7 +35,12 @@ class Price:
 
     def holds(self, when: datetime) -> bool:
         """Whether it is the price at ``when``, were there no other."""
-        return (self.begin is None or self.begin <= when) and (self.end is None or when < self.end)
+        return is_shown(self.begin, self.end, when)
+
+
+def is_shown(begin: datetime | None, end: datetime | None, when: datetime) -> bool:
+    """Whether what holds from ``begin`` on and before ``end`` (``None``: no bound) does at ``when``."""
+    return (begin is None or begin <= when) and (end is None or when < end)
 
 
 def price_at(prices: Sequence[Price], currency: str, when: datetime) -> Decimal | None:

@@ -119,6 +119,10 @@ EVENTS_NOT_PUBLISHED: Final = Counter(
 EVENTS_SET_ASIDE: Final = Counter(
     "lineside_events_set_aside_total", "Records that a projection could not take", ["projection"], registry=REGISTRY
 )
+LOG_LINES_KEPT: Final = Counter("lineside_log_lines_kept_total", "Log lines that can be searched", registry=REGISTRY)
+LOG_LINES_DROPPED: Final = Counter(
+    "lineside_log_lines_dropped_total", "Log lines that came faster than they could be kept", registry=REGISTRY
+)
 COMMANDS_ONLINE: Final = Gauge("lineside_command_broker_online", "1 while commands can be sent", registry=REGISTRY)
 WAITING: Final = Gauge(
     "lineside_cloud_waiting", "1 for each part of the process that waits, or is slow", ["part"], registry=REGISTRY

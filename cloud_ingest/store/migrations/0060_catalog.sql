@@ -35,7 +35,7 @@ SELECT keep_tenants_apart('document_entry');
 CREATE TABLE catalog_version (
     tenant_id integer NOT NULL REFERENCES tenant,
     kind text NOT NULL CHECK (kind IN ('product', 'routing', 'content')),
-    code text NOT NULL,
+    code text COLLATE "C" NOT NULL,
     version integer NOT NULL,
     -- that of the document that it was made of
     revision bigint NOT NULL,
@@ -50,9 +50,11 @@ SELECT keep_tenants_apart('catalog_version');
 CREATE TABLE catalog_published (
     tenant_id integer NOT NULL REFERENCES tenant,
     kind text NOT NULL CHECK (kind IN ('product', 'routing', 'content')),
-    code text NOT NULL,
+    code text COLLATE "C" NOT NULL,
     version integer NOT NULL,
     document jsonb NOT NULL,
+    -- the words that it is found by
+    words tsvector NOT NULL,
     PRIMARY KEY (tenant_id, kind, code),
     FOREIGN KEY (tenant_id, kind, code, version) REFERENCES catalog_version
 );
