@@ -13,6 +13,8 @@ from typing import Any, Final
 from fastapi import APIRouter, FastAPI
 from prometheus_client import CollectorRegistry
 
+from cloud_ingest.analytics.role import AnalyticsRole
+from cloud_ingest.analytics.routes import analytics_routes
 from cloud_ingest.commands.requests import Requests
 from cloud_ingest.config import PLATFORM, CloudConfig, Role
 from cloud_ingest.event_log.relaying import EventRelay
@@ -63,6 +65,11 @@ def _lines(context: PlatformContext) -> list[Part]:
     return [("work orders", keeper.run, keeper.facts)]
 
 
+def _analytics(context: PlatformContext) -> list[Part]:
+    role = AnalyticsRole(context.database, context.log, context.clock, context.topics[LINE_EVENTS])
+    return [("analytics", role.run, role.facts)]
+
+
 def _orders(context: PlatformContext) -> list[Part]:
     orders = orders_of(context.database, context.clock, context.config.orders)
     role = OrdersRole(orders, context.log, context.topics)
@@ -70,6 +77,7 @@ def _orders(context: PlatformContext) -> list[Part]:
 
 
 _PARTS: Final[Mapping[Role, Callable[[PlatformContext], list[Part]]]] = {
+    "analytics": _analytics,
     "integrations": _integrations,
     "inventory": _inventory,
     "lines": _lines,
@@ -95,6 +103,7 @@ def platform_routers(config: CloudConfig, database: Database) -> list[APIRouter]
     """The routes of all parts: a gateway has them whatever runs in its own process."""
     clock = SystemClock()
     return [
+        analytics_routes(database),
         order_routes(orders_of(database, clock, config.orders)),
         work_order_routes(database, clock),
         *inventory_routes(database),

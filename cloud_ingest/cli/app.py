@@ -192,7 +192,8 @@ def query(
     """Print samples of a tag, or its intervals, the oldest first; times are in UTC."""
     from cloud_ingest.access.span import QuestionInvalid, asked_bucket, asked_span
     from cloud_ingest.cli.screens import exact_time, more_follow, samples_screen
-    from cloud_ingest.gateway import intervals, queries
+    from cloud_ingest.gateway import queries
+    from cloud_ingest.historian import intervals
 
     try:
         start, stop = asked_span(_time(begin), _time(end))

@@ -16,8 +16,8 @@ from cloud_ingest.access.principal import Principal
 from cloud_ingest.access.sight import Sight, sight_of
 from cloud_ingest.access.span import QuestionInvalid, asked_bucket, asked_span
 from cloud_ingest.access.tenancy import TenantDatabase
-from cloud_ingest.gateway import intervals, queries
 from cloud_ingest.gateway import ledger as ledger_of
+from cloud_ingest.gateway import queries
 from cloud_ingest.gateway.answers import (
     AgentAnswer,
     DeadLetterPage,
@@ -26,6 +26,7 @@ from cloud_ingest.gateway.answers import (
     SettledAnswer,
     TagPage,
 )
+from cloud_ingest.historian import intervals
 from cloud_ingest.historian.dead_letters import letters
 from connectors.ports.database import Database
 

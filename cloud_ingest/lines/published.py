@@ -8,6 +8,7 @@ from datetime import datetime
 from decimal import Decimal
 
 from cloud_ingest.lines.events import LineState, StopKind
+from cloud_ingest.lines.work_order_counts import Run, runs_between
 from cloud_ingest.lines.work_order_published import (
     Capacity,
     NewWorkOrder,
@@ -29,6 +30,7 @@ __all__ = [
     "NewWorkOrder",
     "PlannedWorkOrders",
     "RoutingStep",
+    "Run",
     "ShiftSpan",
     "StateSpan",
     "StopSpan",
@@ -39,6 +41,7 @@ __all__ = [
     "create_work_order",
     "line_state",
     "promise",
+    "runs_between",
     "shifts_between",
     "states_between",
     "stops_between",
