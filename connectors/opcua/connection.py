@@ -126,7 +126,6 @@ class OpcUaConnection:
             self._binding.problems.pop(index, None)
         self._binding.bound.update(found.bound)
         self._binding.problems.update(found.problems)
-        self.session.bind(found.bound.values())
         return list(found.bound.values())
 
     async def _acquire(self, tags: Iterable[BoundTag]) -> None:

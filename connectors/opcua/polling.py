@@ -76,9 +76,11 @@ class Polling:
         self._clock = clock
         self._acquisition = acquisition
         self._limits = limits
-        self._decoder = DataChangeDecoder(device.tags_max)
-        self._scaling = Scaling(device.tags, device.tags_max)
-        self._times = PollTimes.of_none(device.tags_max)
+        is_needed = bool(device.browse) or any(tag.poll_s is not None for tag in device.tags)
+        count = device.tags_max if is_needed else 0  # columns of thousands of tags, most of which are subscribed to
+        self._decoder = DataChangeDecoder(count)
+        self._scaling = Scaling(device.tags if is_needed else (), count)
+        self._times = PollTimes.of_none(count)
         self._classes: dict[float, _Class] = {}
         self._followers: dict[int, tuple[int, ...]] = {}  # of tags whose values are for several
         self._changed = asyncio.Event()

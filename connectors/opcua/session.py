@@ -7,7 +7,7 @@ on this side is their own answer, not a response that waits for room.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 from asyncua import ua
@@ -18,7 +18,7 @@ from asyncua.ua.uaerrors import UaError
 from connectors.model.errors import DeviceUnavailable
 from connectors.model.quality import BAD, BAD_TYPE_MISMATCH, BAD_WAITING_FOR_INITIAL_DATA, GOOD, is_good
 from connectors.opcua.attributes import read_namespaces
-from connectors.opcua.binding import Binding, BoundTag
+from connectors.opcua.binding import Binding
 from connectors.opcua.method_names import OF_CONDITIONS
 from connectors.opcua.methods import Method, arguments_of, condition_call, find_method
 from connectors.opcua.one_request import NoAnswer, judge, plain_cancellation, result_of
@@ -44,13 +44,8 @@ class OpcUaSession:
         self._clock = clock
         self._binding = binding
         self._settings = tags
-        self._tags: dict[int, BoundTag] = {}
         self._methods: dict[str, Method] = {}  # as many as the commands of the device file name
         self._lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-
-    def bind(self, tags: Iterable[BoundTag]) -> None:
-        """These tags are known with their types from now on, whether or not the server lets them be monitored."""
-        self._tags.update((tag.index, tag) for tag in tags)
 
     async def watch(self) -> None:
         """Wait until a request has got no answer. Raises ``DeviceUnavailable``: the connection is to be made anew."""
@@ -58,7 +53,7 @@ class OpcUaSession:
 
     async def write(self, index: int, value: Value) -> None:
         """See ``DeviceDriver``. Only the value is written, without status and times, which many servers refuse."""
-        settings, tag = self._settings[index], self._tags.get(index)
+        settings, tag = self._settings[index], self._binding.bound.get(index)
         what = f"{self._device.name}: write of {settings.at}"
         if tag is None:
             raise DeviceUnavailable(f"{what}: {self._problem(index)[0]}; nothing was sent")
@@ -72,7 +67,7 @@ class OpcUaSession:
 
     async def read(self, index: int) -> Reading:
         """See ``DeviceDriver``."""
-        settings, tag = self._settings[index], self._tags.get(index)
+        settings, tag = self._settings[index], self._binding.bound.get(index)
         if tag is None:
             return Reading(None, self._problem(index)[1], self._clock.now_ns())
         if settings.events is not None:  # its object has no value; what it tells comes by itself

@@ -110,8 +110,7 @@ def _section(name: str, old: Any, new: Any, live: list[str], restart: list[str])
 
 
 def _differing(old: BaseModel, new: BaseModel) -> list[str]:
-    before, after = old.__dict__, new.__dict__  # which have more than fields: what was once computed
-    return [field for field in type(new).model_fields if before.get(field) != after[field]]
+    return [field for field in type(new).model_fields if getattr(old, field, None) != getattr(new, field)]
 
 
 def _key(model: BaseModel, field: str) -> str:
