@@ -35,7 +35,16 @@ NEED_LOG: frozenset[Role] = frozenset(
 KEY_ADVICE = "Make the key: 'cloud-ingest keys create'. If it is there, let this user read it, and nobody else."
 PLATFORM: frozenset[Role] = NEED_LOG - {"ingest", "historian", "commands"}
 """The parts of the platform: they meet through events of the domain alone."""
-ROLES: tuple[Role, ...] = ("ingest", "historian", "commands", "inventory", "integrations", "orders", "gateway")
+ROLES: tuple[Role, ...] = (
+    "ingest",
+    "historian",
+    "commands",
+    "inventory",
+    "integrations",
+    "orders",
+    "analytics",
+    "gateway",
+)
 
 
 class IngestSettings(BrokerSettings):
