@@ -12,8 +12,8 @@ import time
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from cloud_ingest.historian.intervals import buckets
 from cloud_ingest.gateway.queries import samples
+from cloud_ingest.historian.intervals import buckets
 from cloud_ingest.historian.partitions import table_of
 from cloud_ingest.historian.upkeep.packing import days_to_pack, pack_day
 from cloud_ingest.historian.upkeep.retention import Retention, expire, move_odd

@@ -16,8 +16,8 @@ import pytest
 from lineside.servers.child_process import ProgramMissing, ServerNotStarted
 
 from cloud_ingest.event_log.topics import RAW, raw_record, topic_specs
-from cloud_ingest.historian.intervals import buckets
 from cloud_ingest.gateway.queries import samples
+from cloud_ingest.historian.intervals import buckets
 from cloud_ingest.historian.partitions import Partitions
 from cloud_ingest.historian.projector import Projector, Stores
 from cloud_ingest.historian.upkeep.packing import days_to_pack, pack_day
