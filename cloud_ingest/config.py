@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 from pydantic import Field, model_validator
 
+from cloud_ingest.settings.catalog import DocumentsSettings, KeptLogsSettings
 from cloud_ingest.settings.gateway import GatewaySettings
 from cloud_ingest.settings.integrations import IntegrationsSettings
 from cloud_ingest.settings.orders import OrdersSettings
@@ -40,6 +41,7 @@ ROLES: tuple[Role, ...] = (
     "historian",
     "commands",
     "inventory",
+    "catalog",
     "integrations",
     "orders",
     "analytics",
@@ -217,6 +219,8 @@ class CloudConfig(Settings):
     gateway: GatewaySettings = GatewaySettings()
     integrations: IntegrationsSettings = IntegrationsSettings()
     orders: OrdersSettings = OrdersSettings()
+    documents: DocumentsSettings = DocumentsSettings()
+    logs: KeptLogsSettings = KeptLogsSettings()
     observability: ObservabilitySettings = ObservabilitySettings()
 
 

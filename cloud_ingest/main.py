@@ -40,7 +40,7 @@ from cloud_ingest.observability.events import (
 from cloud_ingest.observability.metrics import REGISTRY
 from cloud_ingest.observability.obstacles import OBSTACLES, START
 from cloud_ingest.observability.steadiness import steadily
-from cloud_ingest.platform import Part, PlatformContext, Work, make_gateway, platform_parts
+from cloud_ingest.platform import Part, PlatformContext, Work, kept_logs, make_gateway, platform_parts
 from cloud_ingest.releases.rollouts import Rollouts
 from cloud_ingest.store.migrate import migrate
 from cloud_ingest.store.processes import Facts, ProcessBook
@@ -104,6 +104,8 @@ async def _start(config: CloudConfig, roles: Sequence[Role], stop: asyncio.Event
             book = ProcessBook(database, roles, OBSTACLES.all, facts)
             stack.push_async_callback(book.leave)
             tasks.create_task(_supervised("status", book.say_forever), name="status")
+            name, keep, _ = kept_logs(config, database)
+            tasks.create_task(_supervised(name, keep), name=name)
             if "historian" in roles:
                 upkeep = Upkeep(database, SystemClock(), _upkeep_options(config.historian))
                 tasks.create_task(_supervised("upkeep", upkeep.run), name="upkeep")

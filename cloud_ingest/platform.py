@@ -6,6 +6,7 @@ each other what ``published`` and ``events`` of a part say, and nothing else (im
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -13,8 +14,13 @@ from typing import Any, Final
 from fastapi import APIRouter, FastAPI
 from prometheus_client import CollectorRegistry
 
+from cloud_ingest.access.tenancy import tenant_transaction
 from cloud_ingest.analytics.role import AnalyticsRole
 from cloud_ingest.analytics.routes import analytics_routes
+from cloud_ingest.catalog.collections import DOCUMENTS, log_collection
+from cloud_ingest.catalog.log_keeper import LogKeeper
+from cloud_ingest.catalog.role import CatalogRole
+from cloud_ingest.catalog.routes import catalog_routes
 from cloud_ingest.commands.requests import Requests
 from cloud_ingest.config import PLATFORM, CloudConfig, Role
 from cloud_ingest.event_log.relaying import EventRelay
@@ -30,8 +36,10 @@ from cloud_ingest.orders.role import OrdersRole
 from cloud_ingest.orders.routes import order_routes
 from cloud_ingest.outside import integration_parts, integration_routers
 from cloud_ingest.store.processes import Facts
+from connectors.documents.postgres import PostgresDocuments
 from connectors.ports.clock import Clock, SystemClock
 from connectors.ports.database import Database
+from connectors.ports.documents import DocumentStore
 from connectors.ports.event_log import EventLog, TopicSpec
 
 Work = Callable[[], Coroutine[Any, Any, None]]
@@ -76,8 +84,15 @@ def _orders(context: PlatformContext) -> list[Part]:
     return [("orders", role.run, role.facts)]
 
 
+def _catalog(context: PlatformContext) -> list[Part]:
+    documents = documents_of(context.config, context.database)
+    role = CatalogRole(documents, DOCUMENTS, log_collection(context.config.logs), context.clock)
+    return [("catalog", role.run, role.facts)]
+
+
 _PARTS: Final[Mapping[Role, Callable[[PlatformContext], list[Part]]]] = {
     "analytics": _analytics,
+    "catalog": _catalog,
     "integrations": _integrations,
     "inventory": _inventory,
     "lines": _lines,
@@ -99,12 +114,30 @@ def platform_parts(context: PlatformContext) -> list[Part]:
     return parts
 
 
+def kept_logs(config: CloudConfig, database: Database) -> Part:
+    """What has the log lines of this process, whatever its roles, be searched."""
+    documents, collection = documents_of(config, database), log_collection(config.logs)
+    keeper = LogKeeper(documents, database, collection, SystemClock(), config.logs.level)
+    return ("logs", keeper.run, keeper.facts)
+
+
+def documents_of(config: CloudConfig, database: Database) -> DocumentStore:
+    """The store of documents that ``config`` names."""
+    if config.documents.mongodb is None:
+        return PostgresDocuments(database, functools.partial(tenant_transaction, database))
+    from connectors.documents.mongo import MongoDocuments
+
+    mongodb = config.documents.mongodb
+    return MongoDocuments(mongodb.url.get_secret_value(), mongodb.database)
+
+
 def platform_routers(config: CloudConfig, database: Database) -> list[APIRouter]:
     """The routes of all parts: a gateway has them whatever runs in its own process."""
-    clock = SystemClock()
+    clock, documents = SystemClock(), documents_of(config, database)
     return [
         analytics_routes(database),
         order_routes(orders_of(database, clock, config.orders)),
+        *catalog_routes(database, documents, log_collection(config.logs), clock),
         work_order_routes(database, clock),
         *inventory_routes(database),
         *integration_routers(config.integrations, database, clock),

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from prometheus_client import CollectorRegistry
 
+import cloud_ingest.observability.catalog_events as catalog_events
 import cloud_ingest.observability.command_events as cloud_command_events
 import cloud_ingest.observability.events as cloud_events
 import cloud_ingest.observability.gateway_events as gateway_events
@@ -52,6 +53,7 @@ PROGRAMS: Final[tuple[tuple[str, tuple[ModuleType, ...], CollectorRegistry], ...
             cloud_release_events,
             platform_events,
             gateway_events,
+            catalog_events,
             integration_events,
         ),
         cloud_metrics.REGISTRY,

@@ -10,10 +10,11 @@ import asyncio
 import logging
 from collections import defaultdict, deque
 from dataclasses import fields
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from cloud_ingest.catalog.log_lines import LEVELS, Level, Line, at_least, entry_of, text_of
 from cloud_ingest.observability.catalog_events import LogLinesDropped, LogLinesKept
+from cloud_ingest.observability.gateway_events import RequestServed
 from connectors.model.back_off import BackOff
 from connectors.model.errors import DatabaseUnavailable, StatementRefused
 from connectors.observability.events import Event, emit, event_name, listen, listen_no_more
@@ -52,14 +53,14 @@ class LogKeeper(logging.Handler):
         return {}
 
     def hear(self, event: Event) -> None:
-        """Queue the line of ``event``."""
-        if event.level not in self._kept:
+        """Queue the line of ``event``; requests have theirs in the process's own log alone."""
+        if event.level not in self._kept or isinstance(event, RequestServed):
             return
         said = {field.name: getattr(event, field.name) for field in fields(event)}
         agent, device = (text_of(said.pop(name, "") or "") for name in ("agent", "device"))
         text = text_of(said.pop("reason", "") or "")
         known = {name: text_of(value) for name, value in said.items() if value not in ("", None)}
-        level = cast("Level", event.level)
+        level = event.level
         self._put(Line(self._clock.now_ns(), level, "application", event_name(type(event)), text, agent, device, known))
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -134,4 +135,4 @@ def level_of(text: str) -> Level:
         return "error"
     if lowered in ("warn", "notice"):
         return "warning" if lowered == "warn" else "info"
-    return cast("Level", lowered) if lowered in LEVELS else "debug" if lowered == "trace" else "info"
+    return lowered if lowered in LEVELS else "debug" if lowered == "trace" else "info"

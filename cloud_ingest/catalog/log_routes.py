@@ -33,6 +33,10 @@ SourceQuery = Annotated[
     Query(description="application: the cloud's own programs; agent: an agent's; device: of a machine itself"),
 ]
 AgentQuery = Annotated[str | None, Query(max_length=511, description="group/name", examples=["plant-7/line-3"])]
+OwnerQuery = Annotated[
+    str,
+    Query(pattern=r"^[^/]+/[^/]+$", max_length=511, description="Whose: group/name", examples=["plant-7/line-3"]),
+]
 DeviceQuery = Annotated[str | None, Query(max_length=255, description="Its name in the agent")]
 TimeQuery = Annotated[AwareDatetime | None, Query(description="ISO 8601 with a time zone")]
 

@@ -29,7 +29,7 @@ Quantity = Annotated[
     Decimal, Field(ge=0, le=Decimal(10**12), max_digits=18, decimal_places=6, examples=["1.5"]), _AsText
 ]
 Seconds = Annotated[Decimal, Field(ge=0, le=Decimal(10**7), max_digits=14, decimal_places=6, examples=["2.4"]), _AsText]
-Rate = Annotated[Decimal, Field(ge=0, lt=1, max_digits=6, decimal_places=6, examples=["0.19"]), _AsText]
+Rate = Annotated[Decimal, Field(ge=0, lt=1, max_digits=7, decimal_places=6, examples=["0.19"]), _AsText]
 RecipeValue = bool | int | float | Annotated[str, Field(max_length=200)]
 
 

@@ -81,7 +81,7 @@ def run(
     config: ConfigOption = DEFAULT_CONFIG,
     roles: Annotated[
         str, typer.Option(help="Which roles, separated by commas")
-    ] = "ingest,historian,commands,inventory,integrations,orders,analytics,gateway",
+    ] = "ingest,historian,commands,inventory,catalog,integrations,orders,analytics,gateway",
 ) -> None:
     """Run roles in the foreground, until told to stop (SIGTERM, Ctrl-C). Each role can be a process of its own."""
     from cloud_ingest.main import run_cloud
