@@ -113,7 +113,7 @@ def log_routes(documents: DocumentStore, collection: CappedCollection, clock: Cl
     @api.post(
         "",
         status_code=202,
-        openapi_extra={"requestBody": {"content": {"application/x-ndjson": {"schema": {"type": "string"}}}}},
+        openapi_extra={"requestBody": {"content": {"text/plain": {"schema": {"type": "string"}}}}},
     )
     async def bring(
         principal: LogWriter,
