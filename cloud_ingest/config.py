@@ -40,6 +40,7 @@ ROLES: tuple[Role, ...] = (
     "ingest",
     "historian",
     "commands",
+    "lines",
     "inventory",
     "catalog",
     "integrations",
@@ -147,7 +148,13 @@ class HistorianSettings(Settings):
         Duration,
         Field(alias="pack_after", ge=3600, description="So long after its end, a day is packed into one row an hour"),
     ] = 3 * 86_400.0
-    publish_samples: Annotated[bool, Field(description="Publish decoded samples as lineside.samples.v1, too")] = False
+    publish_samples: Annotated[
+        bool | None,
+        Field(
+            description="Publish decoded samples as lineside.samples.v1, too; unless said, where this process has the "
+            "role lines, which reads them"
+        ),
+    ] = None
     reorder_timeout_s: Annotated[
         Duration,
         Field(

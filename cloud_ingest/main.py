@@ -27,6 +27,7 @@ from cloud_ingest.historian.samples_topic import SamplesTopic
 from cloud_ingest.historian.upkeep.retention import Retention
 from cloud_ingest.historian.upkeep.task import Upkeep, UpkeepOptions
 from cloud_ingest.ingest.bridge import Bridge, BridgeOptions
+from cloud_ingest.lines.signal_samples import has_signals
 from cloud_ingest.observability.events import (
     CloudStarted,
     CloudStopped,
@@ -170,7 +171,7 @@ def _log_parts(
             clock,
             topics=topics,
             retention_days=int(config.historian.retention_s // 86_400),
-            publish_samples=config.historian.publish_samples,
+            publish_samples=_publishes_samples(config, roles),
             reorder_s=config.historian.reorder_timeout_s,
         )
         parts.append(("historian", historian.run, historian.facts))
@@ -246,7 +247,8 @@ async def replayer(config: CloudConfig, database: Database) -> AsyncIterator[Rep
     """What stores dead letters after all, and publishes their samples where the historian does."""
     partitions = Partitions(database, SystemClock(), int(config.historian.retention_s // 86_400))
     await partitions.prepare()
-    if not config.historian.publish_samples:
+    publishes = config.historian.publish_samples
+    if not (await has_signals(database) if publishes is None else publishes):
         yield Replaying(database, partitions, None)
         return
     log = await connect_event_log(config, database)
@@ -255,6 +257,11 @@ async def replayer(config: CloudConfig, database: Database) -> AsyncIterator[Rep
         yield Replaying(database, partitions, SamplesTopic(log))
     finally:
         await log.close()
+
+
+def _publishes_samples(config: CloudConfig, roles: Sequence[Role]) -> bool:
+    said = config.historian.publish_samples
+    return "lines" in roles if said is None else said
 
 
 async def _reached(connect: Callable[[], Coroutine[Any, Any, T]]) -> T:

@@ -24,11 +24,13 @@ from cloud_ingest.catalog.routes import catalog_routes
 from cloud_ingest.commands.requests import Requests
 from cloud_ingest.config import PLATFORM, CloudConfig, Role
 from cloud_ingest.event_log.relaying import EventRelay
-from cloud_ingest.event_log.topics import DOMAIN_TOPICS, LINE_EVENTS
+from cloud_ingest.event_log.topics import DOMAIN_TOPICS, LINE_EVENTS, SAMPLES
 from cloud_ingest.inventory.role import InventoryRole
 from cloud_ingest.inventory.routes import inventory_routes
+from cloud_ingest.lines.role import Lines
 from cloud_ingest.lines.work_order_keeper import WorkOrderKeeper
 from cloud_ingest.lines.work_order_routes import work_order_routes
+from cloud_ingest.observability.line_events import LineHearsNothing
 from cloud_ingest.observability.metrics import REGISTRY
 from cloud_ingest.observability.obstacles import OBSTACLES, Obstacles
 from cloud_ingest.orders.handling import orders_of
@@ -37,6 +39,7 @@ from cloud_ingest.orders.routes import order_routes
 from cloud_ingest.outside import integration_parts, integration_routers
 from cloud_ingest.store.processes import Facts
 from connectors.documents.postgres import PostgresDocuments
+from connectors.observability.events import emit
 from connectors.ports.clock import Clock, SystemClock
 from connectors.ports.database import Database
 from connectors.ports.documents import DocumentStore
@@ -70,7 +73,10 @@ def _integrations(context: PlatformContext) -> list[Part]:
 def _lines(context: PlatformContext) -> list[Part]:
     requests = Requests(context.database, context.clock, context.config.commands.approve)
     keeper = WorkOrderKeeper(context.database, context.clock, requests)
-    return [("work orders", keeper.run, keeper.facts)]
+    lines = Lines(context.database, context.log, context.clock, context.topics[SAMPLES])
+    if "historian" not in context.roles and not context.config.historian.publish_samples:
+        emit(LineHearsNothing("set 'historian: {publish_samples: true}' in the file of every process"))
+    return [("lines", lines.run, lines.facts), ("work orders", keeper.run, keeper.facts)]
 
 
 def _analytics(context: PlatformContext) -> list[Part]:

@@ -22,6 +22,7 @@ import cloud_ingest.observability.events as cloud_events
 import cloud_ingest.observability.gateway_events as gateway_events
 import cloud_ingest.observability.ingest_events as ingest_events
 import cloud_ingest.observability.integration_events as integration_events
+import cloud_ingest.observability.line_events as line_events
 import cloud_ingest.observability.metrics as cloud_metrics
 import cloud_ingest.observability.platform_events as platform_events
 import cloud_ingest.observability.release_events as cloud_release_events
@@ -55,6 +56,7 @@ PROGRAMS: Final[tuple[tuple[str, tuple[ModuleType, ...], CollectorRegistry], ...
             gateway_events,
             catalog_events,
             integration_events,
+            line_events,
         ),
         cloud_metrics.REGISTRY,
     ),

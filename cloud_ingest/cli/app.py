@@ -23,6 +23,7 @@ from cloud_ingest.cli import (
     enrolment,
     keys,
     ledger,
+    lines,
     orders,
     releases,
     tokens,
@@ -59,6 +60,7 @@ app.add_typer(dead_letters.app, name="dead-letters")
 agent_commands.add_to(commands.app)
 app.add_typer(commands.app, name="command")
 app.add_typer(keys.app, name="keys")
+app.add_typer(lines.app, name="lines")
 app.add_typer(tokens.app, name="token")
 app.add_typer(audit.app, name="audit")
 app.add_typer(enrolment.agent_keys, name="agent-keys")
@@ -81,7 +83,7 @@ def run(
     config: ConfigOption = DEFAULT_CONFIG,
     roles: Annotated[
         str, typer.Option(help="Which roles, separated by commas")
-    ] = "ingest,historian,commands,inventory,catalog,integrations,orders,analytics,gateway",
+    ] = "ingest,historian,commands,lines,inventory,catalog,integrations,orders,analytics,gateway",
 ) -> None:
     """Run roles in the foreground, until told to stop (SIGTERM, Ctrl-C). Each role can be a process of its own."""
     from cloud_ingest.main import run_cloud

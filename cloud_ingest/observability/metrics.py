@@ -169,3 +169,9 @@ WEBHOOK_DELIVERIES: Final = Counter(
     "lineside_webhook_deliveries_total", "Webhooks to other systems: delivered, failed, gave_up", ["outcome"],
     registry=REGISTRY,
 )  # fmt: skip
+LINE_SAMPLES_REFUSED: Final = Counter(
+    "lineside_line_samples_refused_total", "Samples of lines' tags with times that cannot be", registry=REGISTRY
+)
+LINES_LATE: Final = Counter(
+    "lineside_line_corrections_total", "Times that late samples changed what was known of a line", registry=REGISTRY
+)

@@ -1,0 +1,123 @@
+"""``cloud-ingest lines``: describe plants and their lines by files, and look at how lines stand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cloud_ingest.cli.asking import (
+    DEFAULT_CONFIG,
+    EXIT_PROBLEM,
+    ConfigOption,
+    JsonOption,
+    ask,
+    print_json,
+    show,
+    user,
+)
+
+if TYPE_CHECKING:
+    from cloud_ingest.lines.plant_file import Change, PlantFile
+    from connectors.ports.database import Database
+
+app = typer.Typer(help="Plants and their lines: check and apply files, see how lines stand.", no_args_is_help=True)
+FileArgument = Annotated[Path, typer.Argument(help="The plant file", readable=False)]
+TenantOption = Annotated[int, typer.Option("--tenant", min=1, help="Whose plant it is")]
+
+
+@app.command()
+def check(file: FileArgument) -> None:
+    """Check a plant file and say everything that is wrong with it, by line and column."""
+    from cloud_ingest.lines.plant_file import parts_of
+
+    typer.echo(f"{file}: valid, {len(parts_of(_read(file)))} parts")
+
+
+@app.command()
+def apply(
+    file: FileArgument,
+    config: ConfigOption = DEFAULT_CONFIG,
+    prune: Annotated[
+        bool, typer.Option("--prune", help="Remove parts of its sites that the file does not have")
+    ] = False,
+    tenant: TenantOption = 1,
+    as_json: JsonOption = False,
+) -> None:
+    """Have the plant as the file says. The same file again changes nothing."""
+    from cloud_ingest.access.tenancy import tenant_transaction
+    from cloud_ingest.lines.plant_file import apply_plant
+
+    plant = _read(file)
+
+    async def change(database: Database) -> list[Change]:
+        async with tenant_transaction(database, tenant) as session:
+            return await apply_plant(session, tenant, plant, user(), prune=prune)
+
+    changes = ask(config, change)
+    if as_json:
+        print_json([{"site": one.key.site, "kind": one.key.kind, "code": one.key.code, "deed": one.deed}
+                    for one in changes])  # fmt: skip
+        return
+    for one in changes:
+        typer.echo(f"{one.deed} {one.key}")
+    if not changes:
+        typer.echo("nothing to do: the plant is as the file says")
+
+
+@app.command("list")
+def list_(config: ConfigOption = DEFAULT_CONFIG, tenant: TenantOption = 1, as_json: JsonOption = False) -> None:
+    """List lines, and how they stand."""
+    from cloud_ingest.access.tenancy import tenant_transaction
+    from cloud_ingest.lines.standing import LineStanding, standings
+
+    async def question(database: Database) -> list[LineStanding]:
+        async with tenant_transaction(database, tenant) as session:
+            return list(await standings(session, tenant))
+
+    rows = [_row(one) for one in ask(config, question)]
+    if as_json:
+        print_json(rows)
+        return
+    from rich.table import Table
+
+    table = Table("line", "state", "since", "good", "reject", "work order", box=None)
+    for row in rows:
+        table.add_row(
+            f"{row['site']}/{row['line']}",
+            row["state"],
+            row["since"],
+            row["good"],
+            row["reject"],
+            row["work_order"] or "",
+        )
+    show(table)
+
+
+def _row(one: Any) -> dict[str, Any]:
+    from cloud_ingest.lines.line_reading import time_of
+    from cloud_ingest.lines.work_order_events import exact
+
+    return {
+        "site": one.site,
+        "line": one.line,
+        "state": one.state.value,
+        "since": f"{time_of(one.since_ns):%Y-%m-%d %H:%M:%S}Z" if one.since_ns else "",
+        "good": exact(one.good),
+        "reject": exact(one.reject),
+        "work_order": one.work_order,
+        "product": one.product,
+    }
+
+
+def _read(file: Path) -> PlantFile:
+    from cloud_ingest.lines.plant_file import read_plant
+    from connectors.model.errors import ConfigInvalid
+
+    try:
+        return read_plant(file)
+    except ConfigInvalid as exc:
+        for problem in exc.problems:
+            typer.echo(str(problem), err=True)
+        raise typer.Exit(EXIT_PROBLEM) from exc
