@@ -25,11 +25,12 @@ from urllib.parse import quote, urlencode, urlsplit
 
 from lineside.servers.child_process import free_port
 
-from benchmarks.cloud_ingest import Ledger
 from benchmarks.commanded_cloud import CommandedCloud
 from benchmarks.plain_http import Pool
 from benchmarks.processes import Program, python
 from benchmarks.report import Figure, report
+from connectors.ports.database import Database
+from connectors.postgres.database import open_database
 
 ROUNDS: Final = 5
 ROUND_S: Final = 20.0
@@ -88,11 +89,18 @@ async def ask(pool: Pool, per_s: float, chosen: Sequence[str] | None) -> list[fl
     return took
 
 
-async def one_round(reads: Pool, echo: Pool, ledger: Ledger) -> Round:
+async def stored_so_far(database: Database) -> int:
+    """How many samples the delivery ledger has."""
+    async with database.session() as session:
+        (row,) = await session.fetch("SELECT coalesce(sum(samples), 0)::bigint AS n FROM ledger")
+    return int(row["n"])
+
+
+async def one_round(reads: Pool, echo: Pool, database: Database) -> Round:
     """Reads and echoes at the same time."""
-    before, began_s = await asyncio.to_thread(ledger.samples), time.monotonic()
+    before, began_s = await stored_so_far(database), time.monotonic()
     took, echoed = await asyncio.gather(ask(reads, READS_PER_S, None), ask(echo, ECHOES_PER_S, ["/"]))
-    stored = await asyncio.to_thread(ledger.samples) - before
+    stored = await stored_so_far(database) - before
     return Round(tuple(took), tuple(echoed), stored / (time.monotonic() - began_s))
 
 
@@ -124,12 +132,13 @@ async def run(url: str, echo_port: int, token: str, dsn: str) -> list[Round]:
     """All rounds."""
     place = urlsplit(url)
     reads, echo = Pool(str(place.hostname), int(place.port or 80), token), Pool("127.0.0.1", echo_port)
+    database = await open_database(dsn, connections_max=1, application_name="benchmark")
     try:
         for path in paths():  # once each, so that all plans are made
             await reads.timed(path, time.perf_counter())
-        with await asyncio.to_thread(Ledger, dsn) as ledger:
-            return [await one_round(reads, echo, ledger) for _ in range(ROUNDS)]
+        return [await one_round(reads, echo, database) for _ in range(ROUNDS)]
     finally:
+        await database.close()
         reads.close()
         echo.close()
 

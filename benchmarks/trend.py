@@ -32,6 +32,8 @@ ASKED_A_ROUND: Final = 50
 TAGS: Final = 50
 DAYS: Final = 30
 GOAL_MS: Final = 100.0
+GOAL_OF: Final = "1h"
+"""What a screen draws of a month; by quarters of an hour, 43,200 minutes are read."""
 BUCKETS: Final = {"1h": 720, "15m": 2880}
 _FILL: Final = (
     "INSERT INTO {table} (bucket, tag_id, tenant_id, samples, good, numbers, total, low, high, first_time, "
@@ -103,7 +105,9 @@ def figures(found: dict[str, list[list[float]]]) -> list[Figure]:
         made += [
             Figure(f"{title}: p50", median(found[bucket], 0.5), "ms"),
             Figure(f"{title}: p99", median(found[bucket], 0.99), "ms"),
-            Figure(f"{title}: p99 less bare echo p99", less, "ms", GOAL_MS, at_least=False),
+            Figure(
+                f"{title}: p99 less bare echo p99", less, "ms", GOAL_MS if bucket == GOAL_OF else None, at_least=False
+            ),
         ]
     return [*made, Figure("bare echo: p99", median(found["echo"], 0.99), "ms")]
 

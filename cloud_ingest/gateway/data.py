@@ -90,15 +90,18 @@ def data_routes(database: Database) -> APIRouter:
         if tag_id is None and (agent is None or tag is None):
             raise QuestionInvalid("name the tag by 'tag_id', or by 'agent', 'device' and 'tag'")
         start, stop = asked_span(begin, end)
-        seen = seen_by(principal)
-        found = await queries.find_tag(
-            seen, tag_id=tag_id, agent=agent, device=device, name=tag, sight=_sight(principal)
-        )
-        if bucket is None:
-            rows, following = await queries.samples(seen, found["tag_id"], start, stop, limit)
-            return SamplePage.model_validate({"tag": found, "samples": rows, "next": following})
-        rows, following = await intervals.buckets(seen, found["tag_id"], start, stop, asked_bucket(bucket), limit)
-        return SamplePage.model_validate({"tag": found, "buckets": rows, "next": following})
+        bucket_s = None if bucket is None else asked_bucket(bucket)
+        async with seen_by(principal).session() as session:
+            seen = queries.OneSession(session)
+            found = await queries.find_tag(
+                seen, tag_id=tag_id, agent=agent, device=device, name=tag, sight=_sight(principal)
+            )
+            if bucket_s is None:
+                rows, following = await queries.samples(seen, found["tag_id"], start, stop, limit)
+            else:
+                rows, following = await intervals.buckets(seen, found["tag_id"], start, stop, bucket_s, limit)
+        kind = "samples" if bucket_s is None else "buckets"
+        return SamplePage.model_validate({"tag": found, kind: rows, "next": following})
 
     _add_ledger(api, seen_by)
     return api

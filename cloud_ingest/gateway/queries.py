@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from cloud_ingest.access.sight import EVERYTHING, Sight, seen
 from cloud_ingest.commands import files
@@ -31,6 +32,25 @@ _SAMPLES: Final = (
     "WHERE tag_id = $1 AND time >= $2 AND time < $3 "
     "AND hour >= date_trunc('hour', $2::timestamptz, 'UTC') AND hour < $3 ORDER BY time {limit}"
 )
+
+
+class Sessions(Protocol):
+    """Where a question gets its session from: a database, or the transaction that it is a part of (``OneSession``)."""
+
+    def session(self) -> AbstractAsyncContextManager[Session]:
+        """See ``Database``."""
+        ...
+
+
+class OneSession:
+    """Several questions in one transaction: they see one state of things, and cost one begin and one end."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def session(self) -> AbstractAsyncContextManager[Session]:
+        """See ``Sessions``."""
+        return nullcontext(self._session)
 
 
 class NotFound(LinesideError):
@@ -109,7 +129,7 @@ async def tags(database: Database, choice: TagChoice) -> list[dict[str, Any]]:
 
 
 async def find_tag(
-    database: Database,
+    database: Sessions,
     *,
     tag_id: int | None,
     agent: str | None,
@@ -136,7 +156,7 @@ async def find_tag(
 
 
 async def samples(
-    database: Database, tag_id: int, begin: datetime, end: datetime, count_max: int
+    database: Sessions, tag_id: int, begin: datetime, end: datetime, count_max: int
 ) -> tuple[list[dict[str, Any]], datetime | None]:
     """Samples with ``begin`` <= time < ``end`` in order, and where the next page begins (``None``: that was all).
 
