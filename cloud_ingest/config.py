@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 
 from cloud_ingest.settings.catalog import DocumentsSettings, KeptLogsSettings
 from cloud_ingest.settings.gateway import GatewaySettings
+from cloud_ingest.settings.identity import IdentitySettings
 from cloud_ingest.settings.integrations import IntegrationsSettings
 from cloud_ingest.settings.orders import OrdersSettings
 from connectors.configuration.broker_settings import BrokerSettings
@@ -228,6 +229,9 @@ class CloudConfig(Settings):
     orders: OrdersSettings = OrdersSettings()
     documents: DocumentsSettings = DocumentsSettings()
     logs: KeptLogsSettings = KeptLogsSettings()
+    identity: Annotated[
+        IdentitySettings | None, Field(description="{issuer: https://…, secret: …}; without it, named tokens alone")
+    ] = None
     observability: ObservabilitySettings = ObservabilitySettings()
 
 

@@ -25,6 +25,7 @@ from cloud_ingest.commands.requests import Requests
 from cloud_ingest.config import PLATFORM, CloudConfig, Role
 from cloud_ingest.event_log.relaying import EventRelay
 from cloud_ingest.event_log.topics import DOMAIN_TOPICS, LINE_EVENTS, SAMPLES
+from cloud_ingest.identity.part import identity
 from cloud_ingest.inventory.role import InventoryRole
 from cloud_ingest.inventory.routes import inventory_routes
 from cloud_ingest.lines.role import Lines
@@ -157,5 +158,6 @@ def make_gateway(
     from cloud_ingest.gateway.app import make_app
 
     requests = Requests(database, SystemClock(), config.commands.approve)
-    routers = platform_routers(config, database)
-    return make_app(database, registry, obstacles, requests, routers, config.gateway)
+    logins, authenticator = identity(config.identity, database, SystemClock())
+    routers = [*logins, *platform_routers(config, database)]
+    return make_app(database, registry, obstacles, requests, routers, config.gateway, authenticator)

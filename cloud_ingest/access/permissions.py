@@ -48,6 +48,8 @@ class Permission(StrEnum):
     INTEGRATIONS_EDIT = "integrations:edit"
     IDENTITY_MANAGE = "identity:manage"
     AUDIT_READ = "audit:read"
+    ACCOUNT_OWN = "account:own"
+    """One's own account: password and sessions."""
 
 
 class Role(StrEnum):
@@ -73,6 +75,7 @@ _SEE: Final = frozenset(
         Permission.ORDERS_READ,
         Permission.INVENTORY_READ,
         Permission.ANALYTICS_READ,
+        Permission.ACCOUNT_OWN,
     }
 )
 OPEN: Final = _SEE - {Permission.COMMANDS_READ}
@@ -109,5 +112,7 @@ PERMISSIONS: Final[Mapping[Role, frozenset[Permission]]] = {
         Permission.STOPS_CLASSIFY,
     },
     Role.ADMIN: frozenset(Permission),
-    Role.CUSTOMER: frozenset({Permission.CATALOG_READ, Permission.ORDERS_READ, Permission.ORDERS_PLACE}),
+    Role.CUSTOMER: frozenset(
+        {Permission.CATALOG_READ, Permission.ORDERS_READ, Permission.ORDERS_PLACE, Permission.ACCOUNT_OWN}
+    ),
 }

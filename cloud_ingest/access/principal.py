@@ -37,21 +37,28 @@ class Principal:
     kind: Kind
     grants: tuple[Grant, ...]
     customer: str | None = None
+    scopes: frozenset[Permission] | None = None
+    """What the token is cut down to, by its scope; ``None``: all that the roles allow."""
 
     def may(self, permission: Permission, *, site: str | None = None, line: str | None = None) -> bool:
         """Whether they may do it there; without ``site`` and ``line``: everywhere."""
-        return any(grant.covers(site, line) and permission in PERMISSIONS[grant.role] for grant in self.grants)
+        return any(grant.covers(site, line) for grant in self._allowing(permission))
 
     def may_somewhere(self, permission: Permission) -> bool:
         """Whether they may do it anywhere at all: then the answer is cut to where they may (``places``)."""
-        return any(permission in PERMISSIONS[grant.role] for grant in self.grants)
+        return bool(self._allowing(permission))
 
     def places(self, permission: Permission) -> tuple[tuple[str, str | None], ...] | None:
         """Where they may do it, as (site, line) with ``None`` for every line; ``None`` for everywhere."""
-        grants = [grant for grant in self.grants if permission in PERMISSIONS[grant.role]]
+        grants = self._allowing(permission)
         if any(grant.site is None for grant in grants):
             return None
         return tuple((grant.site, grant.line) for grant in grants if grant.site is not None)
+
+    def _allowing(self, permission: Permission) -> list[Grant]:
+        if self.scopes is not None and permission not in self.scopes:
+            return []
+        return [grant for grant in self.grants if permission in PERMISSIONS[grant.role]]
 
 
 class Authenticator(Protocol):

@@ -26,7 +26,12 @@ def verify(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -
     from cloud_ingest.commands import audit, audit_heads
 
     async def work(database: Database) -> tuple[int, list[str], list[dict[str, Any]]]:
-        return *await audit.verify(database), await audit_heads.alarms(database)
+        count, found = 0, []
+        for tenant_id, name in await audit.tenants(database):
+            entries, problems = await audit.verify(database, tenant_id)
+            count += entries
+            found += problems if tenant_id == audit.TENANT else [f"tenant {name}: {problem}" for problem in problems]
+        return count, found, await audit_heads.alarms(database)
 
     count, found, alarms = ask(config, work)
     if as_json:
@@ -59,24 +64,28 @@ def close_alarm(
 def export(
     config: ConfigOption = DEFAULT_CONFIG,
     to: Annotated[Path | None, typer.Option("--to", help="Into this file instead of standard output")] = None,
+    tenant: Annotated[str, typer.Option("--tenant", help="Whose chain: each tenant has one")] = "default",
 ) -> None:
     """Print every entry as JSON Lines, in order, with its hash."""
     if to is None:
-        _export(config, sys.stdout)
+        _export(config, sys.stdout, tenant)
         return
     try:
         with to.open("w", encoding="utf-8") as file:
-            _export(config, file)
+            _export(config, file, tenant)
     except OSError as exc:
         fail(f"{to} cannot be written: {exc.strerror}", EXIT_PROBLEM)
 
 
-def _export(config: Path, file: TextIO) -> None:
+def _export(config: Path, file: TextIO, tenant: str) -> None:
     from cloud_ingest.commands import audit
     from connectors.commands.audit_chain import canonical
 
     async def work(database: Database) -> None:
-        async for entry in audit.entries(database):
+        ids = {name: tenant_id for tenant_id, name in await audit.tenants(database)}
+        if tenant not in ids:
+            fail(f"there is no tenant {tenant!r}; there are {', '.join(ids)}", EXIT_PROBLEM)
+        async for entry in audit.entries(database, tenant_id=ids[tenant]):
             file.write(canonical(entry.to_json()).decode() + "\n")
 
     ask(config, work)

@@ -1,4 +1,6 @@
-"""The audit log of the cloud: what people, programs and agents did with commands, keys and tokens, as a hash chain.
+"""The audit log of the cloud: what people, programs and agents did with commands, keys and logins, as a hash chain.
+
+Each tenant has a chain of its own; commands, keys and releases are in that of the first one, who runs the cloud.
 
 Who writes it holds the row of its head for the rest of the transaction. So there is one chain and no two entries with
 one number; and the head shows when entries were cut off at the end.
@@ -37,6 +39,7 @@ class Head:
     """The end of the chain, within the transaction that has locked it; ``append`` and ``chain`` move it on."""
 
     last: AuditEntry | None
+    tenant_id: int = TENANT
 
     def chain(self, deeds: Sequence[Deed]) -> list[AuditEntry]:
         """The entries for ``deeds``, which the caller writes."""
@@ -54,10 +57,11 @@ class Head:
         return entries
 
 
-async def lock_head(session: Session) -> Head:
-    """The end of the chain. No other transaction writes states or entries until the end of this one."""
-    (row,) = await session.fetch("SELECT number, hash FROM command_audit_head WHERE tenant_id = $1 FOR UPDATE", TENANT)
-    return _head(row)
+async def lock_head(session: Session, tenant_id: int = TENANT) -> Head:
+    """The end of the tenant's chain. No other transaction writes states or entries until the end of this one."""
+    sql = "SELECT number, hash FROM command_audit_head WHERE tenant_id = $1 FOR UPDATE"
+    (row,) = await session.fetch(sql, tenant_id)
+    return _head(row, tenant_id)
 
 
 _MOVE_AND_LOCK: Final = (
@@ -76,10 +80,10 @@ async def move_and_lock_head(
     return _head(row)
 
 
-def _head(row: Row) -> Head:
+def _head(row: Row, tenant_id: int = TENANT) -> Head:
     if not row["number"]:
-        return Head(None)
-    return Head(AuditEntry(int(row["number"]), 0, "", "", "", {}, "", str(row["hash"])))
+        return Head(None, tenant_id)
+    return Head(AuditEntry(int(row["number"]), 0, "", "", "", {}, "", str(row["hash"])), tenant_id)
 
 
 INSERT: Final = (
@@ -91,10 +95,10 @@ MOVE: Final = "UPDATE command_audit_head SET number = $10::bigint, hash = $11 WH
 """The head's new place. Parameters of both are ``columns``."""
 
 
-def columns(entries: Sequence[AuditEntry]) -> list[Any]:
+def columns(entries: Sequence[AuditEntry], tenant_id: int = TENANT) -> list[Any]:
     """The parameters of ``INSERT`` and ``MOVE``."""
     return [
-        TENANT,
+        tenant_id,
         [entry.number for entry in entries],
         [entry.time_ms for entry in entries],
         [entry.actor for entry in entries],
@@ -112,16 +116,24 @@ async def append(session: Session, head: Head, deeds: Sequence[Deed]) -> None:
     """Add ``deeds`` in the transaction that has locked ``head``."""
     if deeds:
         entries = head.chain(deeds)
-        await session.execute(f"WITH written AS ({INSERT}) {MOVE}", *columns(entries))
+        await session.execute(f"WITH written AS ({INSERT}) {MOVE}", *columns(entries, head.tenant_id))
 
 
-async def entries(database: Database, after: int = 0) -> AsyncIterator[AuditEntry]:
-    """The entries with numbers above ``after``, in their order, read a page at a time."""
+async def tell(session: Session, tenant_id: int, *deeds: Deed) -> None:
+    """Add ``deeds`` to the tenant's chain as the last thing of a transaction.
+
+    Who holds the end of the chain waits for nothing else then, so that no two wait for each other.
+    """
+    await append(session, await lock_head(session, tenant_id), deeds)
+
+
+async def entries(database: Database, after: int = 0, tenant_id: int = TENANT) -> AsyncIterator[AuditEntry]:
+    """The tenant's entries with numbers above ``after``, in their order, read a page at a time."""
     while True:
         async with database.session() as session:
             rows = await session.fetch(
                 "SELECT * FROM command_audit WHERE tenant_id = $1 AND number > $2 ORDER BY number LIMIT $3",
-                TENANT,
+                tenant_id,
                 after,
                 PAGE,
             )
@@ -132,16 +144,23 @@ async def entries(database: Database, after: int = 0) -> AsyncIterator[AuditEntr
         after = int(rows[-1]["number"])
 
 
-async def verify(database: Database) -> tuple[int, list[str]]:
-    """How many entries there are, and what is wrong with the chain: changed, missing, reordered, cut off.
+async def tenants(database: Database) -> list[tuple[int, str]]:
+    """Who has a chain: ids and names."""
+    async with database.session() as session:
+        rows = await session.fetch("SELECT tenant_id, name FROM tenant ORDER BY tenant_id")
+    return [(int(row["tenant_id"]), str(row["name"])) for row in rows]
+
+
+async def verify(database: Database, tenant_id: int = TENANT) -> tuple[int, list[str]]:
+    """How many entries the tenant's chain has, and what is wrong with the chain: changed, missing, reordered, cut off.
 
     At most ``PROBLEMS_MAX`` sentences. What is added meanwhile is not looked at.
     """
     async with database.session() as session:
-        (head,) = await session.fetch("SELECT number, hash FROM command_audit_head WHERE tenant_id = $1", TENANT)
+        (head,) = await session.fetch("SELECT number, hash FROM command_audit_head WHERE tenant_id = $1", tenant_id)
     found: list[str] = []
     count, before, expected = 0, GENESIS, 1
-    async for entry in entries(database):
+    async for entry in entries(database, tenant_id=tenant_id):
         if entry.number > head["number"]:
             break
         for problem in problems([entry], before, expected):

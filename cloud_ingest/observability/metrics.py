@@ -123,6 +123,12 @@ LOG_LINES_KEPT: Final = Counter("lineside_log_lines_kept_total", "Log lines that
 LOG_LINES_DROPPED: Final = Counter(
     "lineside_log_lines_dropped_total", "Log lines that came faster than they could be kept", registry=REGISTRY
 )
+LOGINS: Final = Counter(
+    "lineside_logins_total",
+    "Logins by login and password: done, failed, or locked_out, as too many had failed",
+    ["outcome"],
+    registry=REGISTRY,
+)
 COMMANDS_ONLINE: Final = Gauge("lineside_command_broker_online", "1 while commands can be sent", registry=REGISTRY)
 WAITING: Final = Gauge(
     "lineside_cloud_waiting", "1 for each part of the process that waits, or is slow", ["part"], registry=REGISTRY
