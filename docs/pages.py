@@ -20,6 +20,7 @@ import cloud_ingest.observability.catalog_events as catalog_events
 import cloud_ingest.observability.command_events as cloud_command_events
 import cloud_ingest.observability.events as cloud_events
 import cloud_ingest.observability.gateway_events as gateway_events
+import cloud_ingest.observability.identity_events as identity_events
 import cloud_ingest.observability.ingest_events as ingest_events
 import cloud_ingest.observability.integration_events as integration_events
 import cloud_ingest.observability.line_events as line_events
@@ -54,7 +55,11 @@ PROGRAMS: Final[tuple[tuple[str, tuple[ModuleType, ...], CollectorRegistry], ...
             cloud_release_events,
             platform_events,
             gateway_events,
+<<<<<<< HEAD
             catalog_events,
+=======
+            identity_events,
+>>>>>>> 0e5f70c (Customers are those of orders: identity only says for which of them a user asks)
             integration_events,
             line_events,
         ),

@@ -78,7 +78,7 @@ _SEE: Final = frozenset(
         Permission.ACCOUNT_OWN,
     }
 )
-OPEN: Final = _SEE - {Permission.COMMANDS_READ}
+OPEN: Final = _SEE - {Permission.COMMANDS_READ, Permission.ACCOUNT_OWN}
 """What who shows no token may see, where the gateway is open: commands tell who did what, and need a name."""
 _RUN: Final = _SEE | {
     Permission.COMMANDS_SEND,

@@ -1,4 +1,4 @@
-"""Requests and answers of the management of users, programs, customers and tenants."""
+"""Requests and answers of the management of users, programs and tenants."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ Code = Annotated[str, Field(pattern=CODE_PATTERN, examples=["plant-7"])]
 CustomerCode = Annotated[str, Field(pattern=CUSTOMER_PATTERN, examples=["ACME"])]
 Name = Annotated[str, Field(min_length=1, max_length=200, pattern=PRINTABLE, examples=["Anna Berg"])]
 Login = Annotated[str, Field(min_length=1, max_length=200, pattern=PRINTABLE, examples=["anna@plant-7.example"])]
-Email = Annotated[str, Field(max_length=200, pattern=r"^([^\s@\x00]+@[^\s@\x00]+)?$", examples=["orders@acme.example"])]
 ClientId = Annotated[str, Field(pattern=CODE_PATTERN, examples=["planning"])]
 Color = Annotated[str, Field(pattern=COLOR_PATTERN + "|^$", examples=["#14532d"])]
 
@@ -151,38 +150,6 @@ class MadeClient(Answer):
 
     client: str
     secret: str | None
-
-
-class CustomerChange(Asking):
-    """A customer as it shall be."""
-
-    name: Name
-    email: Email = ""
-    disabled: Annotated[bool, Field(description="None of its users is let in")] = False
-
-
-class NewCustomer(CustomerChange):
-    """A customer to be made."""
-
-    customer: CustomerCode
-
-
-class CustomerAnswer(Answer):
-    """A customer: users who have it see its orders alone."""
-
-    customer: str
-    name: str
-    email: str
-    disabled: bool
-    created: datetime
-    revision: int
-
-
-class CustomerPage(Answer):
-    """Customers, by code."""
-
-    customers: tuple[CustomerAnswer, ...]
-    next: str | None
 
 
 class SessionAnswer(Answer):

@@ -195,17 +195,6 @@ class Flows:
             if rows:
                 await self._revoke(session, rows[0], "revoked by the app")
 
-    async def standing(self, client_id: str, token: str) -> dict[str, Any] | None:
-        """What a refresh token of that client is, for introspection; ``None`` when it holds no more."""
-        now_ms = self._now_ms()
-        async with self._database.session() as session:
-            rows = await session.fetch(
-                _REFRESH + "WHERE identity_refresh.sha256 = $1 AND client_id = $2", digest(token), client_id
-            )
-        if not rows or rows[0]["used"] or rows[0]["revoked"] or rows[0]["gone"]:
-            return None
-        return dict(rows[0]) if now_ms < rows[0]["refresh_expires_ms"] else None
-
     async def _revoke(self, session: Session, row: Any, why: str) -> None:
         if row["revoked"]:
             return

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from typing import Any, Final
 from urllib.parse import unquote_plus, urlencode
 
@@ -61,46 +61,15 @@ def oauth_routes(server: AuthorizationServer) -> APIRouter:
 
     @api.post("/oauth/token")
     async def token(request: Request) -> Response:
-        try:
-            asked = await fields(request)
-            client = await _client(server, request, asked)
-            given = await _grant(server, client, asked)
-        except FieldsInvalid as exc:
-            return _refused("invalid_request", str(exc))
-        except GrantRefused as exc:
-            return _refused(exc.code, str(exc))
-        return JSONResponse(await _tokens(server, client, given), headers=_NO_STORE)
+        return await _told(_token(server, request))
 
     @api.post("/oauth/revoke")
     async def revoke(request: Request) -> Response:
-        try:
-            asked = await fields(request)
-            client = await _client(server, request, asked)
-        except FieldsInvalid as exc:
-            return _refused("invalid_request", str(exc))
-        except GrantRefused as exc:
-            return _refused(exc.code, str(exc))
-        shown = asked.get("token", "")
-        claims = await _claims(server, shown)
-        if claims is not None and claims.client_id == client.client_id and claims.family:
-            await server.flows.revoke_family(client, claims.family)
-        elif claims is None:
-            await server.flows.revoke(client, shown)
-        server.principals.forget()
-        return Response(status_code=200, headers=_NO_STORE)
+        return await _told(_revoke(server, request))
 
     @api.post("/oauth/introspect")
     async def introspect(request: Request) -> Response:
-        try:
-            asked = await fields(request)
-            client = await _client(server, request, asked)
-        except FieldsInvalid as exc:
-            return _refused("invalid_request", str(exc))
-        except GrantRefused as exc:
-            return _refused(exc.code, str(exc))
-        if client.secret_sha256 is None:
-            return _refused("unauthorized_client", "who asks about tokens has a secret")
-        return JSONResponse(await _standing(server, client, asked.get("token", "")), headers=_NO_STORE)
+        return await _told(_introspect(server, request))
 
     @api.get("/oauth/userinfo")
     async def userinfo(request: Request) -> Response:
@@ -113,6 +82,44 @@ def oauth_routes(server: AuthorizationServer) -> APIRouter:
         return JSONResponse(_about(principal.name, principal.subject, claims), headers=_NO_STORE)
 
     return api
+
+
+async def _told(work: Awaitable[Response]) -> Response:
+    """The answer of ``work``; what it refuses is said as RFC 6749, section 5.2, has it."""
+    try:
+        return await work
+    except FieldsInvalid as exc:
+        return _refused("invalid_request", str(exc))
+    except GrantRefused as exc:
+        return _refused(exc.code, str(exc))
+
+
+async def _token(server: AuthorizationServer, request: Request) -> Response:
+    asked = await fields(request)
+    client = await _client(server, request, asked)
+    given = await _grant(server, client, asked)
+    return JSONResponse(await _tokens(server, client, given), headers=_NO_STORE)
+
+
+async def _revoke(server: AuthorizationServer, request: Request) -> Response:
+    asked = await fields(request)
+    client = await _client(server, request, asked)
+    shown = asked.get("token", "")
+    claims = await _claims(server, shown)
+    if claims is not None and claims.client_id == client.client_id and claims.family:
+        await server.flows.revoke_family(client, claims.family)
+    elif claims is None:
+        await server.flows.revoke(client, shown)
+    server.principals.forget()
+    return Response(status_code=200, headers=_NO_STORE)
+
+
+async def _introspect(server: AuthorizationServer, request: Request) -> Response:
+    asked = await fields(request)
+    client = await _client(server, request, asked)
+    if client.secret_sha256 is None:
+        raise GrantRefused("unauthorized_client", "who asks about tokens has a secret")
+    return JSONResponse(await _standing(server, client, asked.get("token", "")), headers=_NO_STORE)
 
 
 async def _app(server: AuthorizationServer, asked: Mapping[str, str]) -> Client:

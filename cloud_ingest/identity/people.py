@@ -59,7 +59,6 @@ async def add_user(session: Session, by: By, login_text: str, person: Person) ->
         why = f"{login_text[:100]!r} is no login: an e-mail address, or a name of small letters, digits and . _ -"
         raise RequestRefused(Why.INVALID, "invalid_login", why)
     _check_grants(person.grants, person.customer)
-    await _check_customer(session, by, person.customer)
     user_id = new_ulid(by.now_ms)
     made = await session.execute(
         "INSERT INTO identity_user (user_id, tenant_id, login, name, customer, created_by) "
@@ -91,7 +90,6 @@ async def change_user(
     if if_match is not None:
         check_match(if_match, row["revision"])
     _check_grants(person.grants, person.customer)
-    await _check_customer(session, by, person.customer)
     await session.execute(
         "UPDATE identity_user SET name = $2, customer = $3, revision = revision + 1, "
         "disabled = CASE WHEN $4 THEN coalesce(disabled, to_timestamp($5::bigint / 1000.0)) END WHERE user_id = $1",
@@ -265,17 +263,6 @@ async def _locked_client(session: Session, by: By, client_id: str) -> Any:
     if not rows:
         raise RequestRefused(Why.UNKNOWN, "unknown_client", f"there is no client {client_id[:100]!r}")
     return rows[0]
-
-
-async def _check_customer(session: Session, by: By, customer: str | None) -> None:
-    if customer is None:
-        return
-    rows = await session.fetch(
-        "SELECT 1 FROM customer WHERE tenant_id = $1 AND customer = $2 AND disabled IS NULL", by.tenant_id, customer
-    )
-    if not rows:
-        why = f"there is no customer {customer[:100]!r}, or it is disabled"
-        raise RequestRefused(Why.UNKNOWN, "unknown_customer", why)
 
 
 async def _check_admin_left(session: Session, by: By) -> None:

@@ -23,10 +23,8 @@ HELD_S: Final = 5.0
 HELD_MAX: Final = 10_000
 _USER: Final = (
     "SELECT login, identity_user.name, identity_user.customer, identity_user.disabled IS NULL "
-    "AND identity_family.revoked IS NULL AND identity_client.disabled IS NULL AND customer.disabled IS NULL AS holds "
+    "AND identity_family.revoked IS NULL AND identity_client.disabled IS NULL AS holds "
     "FROM identity_user JOIN identity_family USING (user_id) JOIN identity_client USING (client_id) "
-    "LEFT JOIN customer ON customer.tenant_id = identity_user.tenant_id "
-    "AND customer.customer = identity_user.customer "
     "WHERE user_id = $1 AND family_id = $2 AND identity_user.tenant_id = $3"
 )
 _SERVICE: Final = (

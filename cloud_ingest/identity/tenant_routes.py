@@ -1,4 +1,4 @@
-"""Customers, brand and audit log of a tenant; and tenants, for who runs the cloud."""
+"""Brand and audit log of a tenant; and tenants, for who runs the cloud."""
 
 from __future__ import annotations
 
@@ -19,16 +19,11 @@ from cloud_ingest.access.tenancy import TenantDatabase, tenant_transaction
 from cloud_ingest.commands import audit
 from cloud_ingest.identity.answers import (
     CODE_PATTERN,
-    CUSTOMER_PATTERN,
     AuditAnswer,
     AuditPage,
     BrandAnswer,
     BrandChange,
-    CustomerAnswer,
-    CustomerChange,
-    CustomerPage,
     MadeUser,
-    NewCustomer,
     NewTenant,
     TenantAnswer,
     TenantPage,
@@ -38,16 +33,14 @@ from cloud_ingest.identity.login_routes import link
 from cloud_ingest.identity.routes import PREFIX, PROBLEMS, Manager, by_of
 from cloud_ingest.identity.tenants import add_tenant, give_group
 from connectors.ports.clock import Clock
-from connectors.ports.database import Database, Row, Session
+from connectors.ports.database import Database, Session
 
-CustomerPath = Annotated[str, Path(pattern=CUSTOMER_PATTERN, description="Code of the customer")]
 TenantPath = Annotated[str, Path(pattern=CODE_PATTERN, description="Name of the tenant")]
 GroupPath = Annotated[
     str, Path(min_length=1, max_length=200, pattern=r"^[^+#/\x00-\x1f\x7f]+$", description="Sparkplug group")
 ]
 OwnAccount = Annotated[Principal, Depends(Needs(Permission.ACCOUNT_OWN))]
 Auditor = Annotated[Principal, Depends(Needs(Permission.AUDIT_READ))]
-_CUSTOMER: Final = "customer, name, email, disabled IS NOT NULL AS disabled, created, revision FROM customer"
 _NUMBER_MAX: Final = (1 << 63) - 1
 
 
@@ -64,8 +57,6 @@ Operator = Annotated[Principal, Depends(operator)]
 def tenant_routes(database: Database, clock: Clock, issuer: str | None) -> APIRouter:
     """The routes of what a tenant is, has and looks like."""
     api = APIRouter(prefix=PREFIX, tags=["Identity"], responses=PROBLEMS, dependencies=[Depends(only_known_parameters)])
-    _add_customers(api, database, clock)
-    _add_customer(api, database, clock)
     _add_brand(api, database, clock)
     _add_tenants(api, database, clock, issuer)
 
@@ -95,91 +86,6 @@ async def check_auditor(principal: Principal) -> None:
     """The log is that of the whole tenant, so that a role at one site does not show it."""
     if not principal.may(Permission.AUDIT_READ):
         raise RequestRefused(Why.FORBIDDEN, "not_your_role", "the audit log is for admins of the whole tenant")
-
-
-def _add_customers(api: APIRouter, database: Database, clock: Clock) -> None:
-    @api.get("/customers")
-    async def customers(principal: Manager, after: After = "", limit: Limit = LIMIT) -> CustomerPage:
-        """The customers of the tenant, by code, a page at a time."""
-        async with tenant_transaction(database, principal.tenant_id) as session:
-            sql = f"SELECT {_CUSTOMER} WHERE tenant_id = $1 AND customer > $2 ORDER BY customer LIMIT $3"
-            rows = await session.fetch(sql, principal.tenant_id, after, limit + 1)
-        shown, following = page(rows, limit, lambda row: str(row["customer"]))
-        return CustomerPage(customers=tuple(_customer(row) for row in shown), next=following)
-
-    @api.post("/customers", status_code=201)
-    async def add(principal: Manager, customer: NewCustomer, key: IdempotencyKey, response: Response) -> CustomerAnswer:
-        """Make a customer; users with the role customer see its orders alone."""
-        by = by_of(principal, clock)
-        async with tenant_transaction(database, principal.tenant_id) as session:
-
-            async def make() -> dict[str, str]:
-                made = await session.execute(
-                    "INSERT INTO customer (tenant_id, customer, name, email, disabled) VALUES ($1, $2, $3, $4, "
-                    "CASE WHEN $5 THEN now() END) ON CONFLICT DO NOTHING",
-                    by.tenant_id,
-                    customer.customer,
-                    customer.name,
-                    customer.email,
-                    customer.disabled,
-                )
-                if not made:
-                    why = f"there is a customer {customer.customer!r} already"
-                    raise RequestRefused(Why.CONFLICT, "customer_taken", why)
-                await audit.tell(session, by.tenant_id, by.deed("customer created", customer.customer))
-                return {"customer": customer.customer}
-
-            asked = Asked(principal, "identity.customers", key, customer.model_dump(mode="json"))
-            code = (await once(session, asked, make))["customer"]
-            found = await _one_customer(session, principal.tenant_id, code)
-        response.headers["Location"] = f"{PREFIX}/customers/{code}"
-        return found
-
-
-def _add_customer(api: APIRouter, database: Database, clock: Clock) -> None:
-    @api.get("/customers/{customer}")
-    async def one(principal: Manager, customer: CustomerPath, response: Response) -> CustomerAnswer:
-        """One customer."""
-        async with tenant_transaction(database, principal.tenant_id) as session:
-            found = await _one_customer(session, principal.tenant_id, customer)
-        response.headers["ETag"] = etag(found.revision)
-        return found
-
-    @api.put("/customers/{customer}")
-    async def change(
-        principal: Manager, customer: CustomerPath, wanted: CustomerChange, response: Response, if_match: IfMatch = ""
-    ) -> CustomerAnswer:
-        """Change a customer, or disable it: then none of its users is let in."""
-        by = by_of(principal, clock)
-        async with tenant_transaction(database, principal.tenant_id) as session:
-            before = await _one_customer(session, principal.tenant_id, customer, "FOR UPDATE")
-            check_match(if_match, before.revision)
-            await session.execute(
-                "UPDATE customer SET name = $3, email = $4, revision = revision + 1, "
-                "disabled = CASE WHEN $5 THEN coalesce(disabled, now()) END WHERE tenant_id = $1 AND customer = $2",
-                by.tenant_id,
-                customer,
-                wanted.name,
-                wanted.email,
-                wanted.disabled,
-            )
-            found = await _one_customer(session, principal.tenant_id, customer)
-            deed = by.deed("customer changed", customer, disabled=wanted.disabled)
-            await audit.tell(session, by.tenant_id, deed)
-        response.headers["ETag"] = etag(found.revision)
-        return found
-
-
-async def _one_customer(session: Session, tenant_id: int, code: str, lock: str = "") -> CustomerAnswer:
-    sql = f"SELECT {_CUSTOMER} WHERE tenant_id = $1 AND customer = $2 {lock}"
-    rows = await session.fetch(sql, tenant_id, code)
-    if not rows:
-        raise RequestRefused(Why.UNKNOWN, "unknown_customer", f"there is no customer {code!r}")
-    return _customer(rows[0])
-
-
-def _customer(row: Row) -> CustomerAnswer:
-    return CustomerAnswer.model_validate(dict(row))
 
 
 def _add_brand(api: APIRouter, database: Database, clock: Clock) -> None:

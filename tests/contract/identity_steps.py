@@ -37,6 +37,7 @@ BACK: Final = "https://ui.plant.example/back"
 SECRET: Final = "a secret of thirty-two characters or more"
 PASSWORD: Final = "blue presses hum at night"
 APP: Final = "ui"
+ME: Final = "/api/v1/identity/me"
 
 
 @dataclass(frozen=True)

@@ -14,19 +14,6 @@ CREATE TABLE tenant_brand (
 );
 SELECT keep_tenants_apart('tenant_brand');
 
--- customers of a tenant, whose users see their own orders alone
-CREATE TABLE customer (
-    tenant_id integer NOT NULL REFERENCES tenant,
-    customer text NOT NULL,
-    name text NOT NULL,
-    email text NOT NULL DEFAULT '',
-    revision integer NOT NULL DEFAULT 1,
-    created timestamptz NOT NULL DEFAULT now(),
-    disabled timestamptz,
-    PRIMARY KEY (tenant_id, customer)
-);
-SELECT keep_tenants_apart('customer');
-
 CREATE TABLE identity_user (
     user_id text PRIMARY KEY,
     tenant_id integer NOT NULL REFERENCES tenant,
@@ -35,12 +22,12 @@ CREATE TABLE identity_user (
     name text NOT NULL,
     -- Argon2id (RFC 9106); absent until the one-time link was used
     password_hash text,
+    -- whose orders alone they see
     customer text,
     revision integer NOT NULL DEFAULT 1,
     created timestamptz NOT NULL DEFAULT now(),
     created_by text NOT NULL,
-    disabled timestamptz,
-    FOREIGN KEY (tenant_id, customer) REFERENCES customer
+    disabled timestamptz
 );
 CREATE INDEX identity_user_tenant ON identity_user (tenant_id, login);
 SELECT keep_tenants_apart('identity_user');
