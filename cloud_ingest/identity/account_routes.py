@@ -66,11 +66,13 @@ def account_routes(database: Database, clock: Clock, server: AuthorizationServer
         """Another password for the asker, who is logged out everywhere by it."""
         login = _own_login(principal)
         if server is None:
-            raise RequestRefused(Why.NOT_SET_UP, "no_logins", "there are no logins here: 'identity.issuer' is not set")
+            raise RequestRefused(Why.CONFLICT, "no_logins", "there are no logins here: 'identity.issuer' is not set")
         async with tenant_transaction(database, principal.tenant_id) as session:
-            (row,) = await session.fetch("SELECT user_id FROM identity_user WHERE login = $1", login)
+            rows = await session.fetch("SELECT user_id FROM identity_user WHERE login = $1", login)
+        if not rows:
+            raise RequestRefused(Why.UNKNOWN, "unknown_user", "there is no such user any more")
         await server.logins.change_password(
-            principal.tenant_id, row["user_id"], wanted.old, wanted.new, keeps=None, asker=asker(request)
+            principal.tenant_id, rows[0]["user_id"], wanted.old, wanted.new, keeps=None, asker=asker(request)
         )
 
     _add_sessions(api, database, clock)

@@ -97,7 +97,7 @@ def _link(issuer: str | None, secret: str | None) -> str | None:
 def _need_logins(issuer: str | None) -> None:
     if issuer is None:
         why = "users log in at the OpenID provider, or not at all: 'identity.issuer' is not configured"
-        raise RequestRefused(Why.NOT_SET_UP, "no_logins", why)
+        raise RequestRefused(Why.CONFLICT, "no_logins", why)
 
 
 def _add_users(api: APIRouter, database: Database, clock: Clock, issuer: str | None) -> None:
