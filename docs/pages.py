@@ -55,11 +55,8 @@ PROGRAMS: Final[tuple[tuple[str, tuple[ModuleType, ...], CollectorRegistry], ...
             cloud_release_events,
             platform_events,
             gateway_events,
-<<<<<<< HEAD
             catalog_events,
-=======
             identity_events,
->>>>>>> 0e5f70c (Customers are those of orders: identity only says for which of them a user asks)
             integration_events,
             line_events,
         ),
