@@ -125,7 +125,7 @@ async def test_who_takes_and_who_reserves_at_once_never_have_the_same_piece(data
             *(reserve(here, "pump", "3", For("order", str(number))) for number in range(10)),
             *(take() for _ in range(10)),
         )
-        promised = sum(one for one in reserved if one is not None)
+        promised = int(sum(one for one in reserved if one is not None))
         assert promised + sum(taken) <= 40
         assert await available(here, "pump") == (str(40 - sum(taken)), str(promised), str(40 - sum(taken) - promised))
 
