@@ -21,6 +21,7 @@ from cloud_ingest.cli import (
     commands,
     dead_letters,
     enrolment,
+    inventory,
     keys,
     ledger,
     lines,
@@ -66,6 +67,7 @@ app.add_typer(audit.app, name="audit")
 app.add_typer(enrolment.agent_keys, name="agent-keys")
 app.add_typer(releases.release, name="release")
 app.add_typer(releases.rollout, name="rollout")
+app.add_typer(inventory.app, name="inventory")
 app.add_typer(orders.app, name="orders")
 app.add_typer(work_orders.app, name="work-orders")
 app.command()(enrolment.enrol)

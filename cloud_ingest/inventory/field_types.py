@@ -21,7 +21,7 @@ TEXT_PATTERN: Final = r"^[^\x00-\x1f\x7f]*$"
 _QUANTITY: Final = re.compile(r"[0-9]{1,12}(\.[0-9]{1,6})?")
 
 ItemCode = Annotated[str, Field(pattern=CODE_PATTERN, examples=["SCREW-M4"])]
-PlaceCode = Annotated[str, Field(pattern=PLACE_PATTERN, examples=["warehouse"])]
+PlaceCode = Annotated[str, Field(pattern=PLACE_PATTERN, examples=["plant-7"])]
 LotCode = Annotated[str, Field(pattern=LOT_PATTERN, examples=["L-2026-118"])]
 Reference = Annotated[str, Field(pattern=REFERENCE_PATTERN, examples=["PO-4711"])]
 Name = Annotated[str, Field(max_length=200, pattern=TEXT_PATTERN, examples=["Screw M4 x 12, galvanised"])]
@@ -29,7 +29,7 @@ Reason = Annotated[str, Field(max_length=500, pattern=TEXT_PATTERN, examples=["b
 When = Annotated[AwareDatetime, Field(examples=["2026-12-01T00:00:00Z"])]
 
 ItemPath = Annotated[str, Path(pattern=CODE_PATTERN, description="Code of the item", examples=["SCREW-M4"])]
-PlacePath = Annotated[str, Path(pattern=PLACE_PATTERN, description="Code of the location", examples=["warehouse"])]
+PlacePath = Annotated[str, Path(pattern=PLACE_PATTERN, description="Code of the location", examples=["plant-7"])]
 LotPath = Annotated[str, Path(pattern=LOT_PATTERN, description="Lot or serial number", examples=["L-2026-118"])]
 UlidPath = Annotated[str, Path(pattern=ULID_PATTERN, examples=["01JDV3W3Z8Q6C0V2B7N4M5K9XR"])]
 SitePath = Annotated[str, Path(pattern=SITE_PATTERN, examples=["plant-7"])]

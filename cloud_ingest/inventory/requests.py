@@ -43,7 +43,7 @@ def _example(**values: Any) -> ConfigDict:
 class NewItem(Asked):
     """An item that can be in stock."""
 
-    model_config = _example(code="SCREW-M4", name="Screw M4", kind="component", unit="pcs", reorder_point="1000")
+    model_config = _example(code="SCREW-M4", name="Screw M4", kind="component", tracking="lot", reorder_point="1000")
 
     code: ItemCode
     name: Name = ""
@@ -79,7 +79,7 @@ class ItemChange(Asked):
 class NewPlace(Asked):
     """A place for stock: a site stands alone, everything else is within another place."""
 
-    model_config = _example(code="A-01", name="Rack A, shelf 1", kind="bin", parent="warehouse")
+    model_config = _example(code="plant-7", name="Our first plant", kind="site")
 
     code: PlaceCode
     name: Name = ""
@@ -94,7 +94,7 @@ class NewPlace(Asked):
 class PlaceChange(Asked):
     """What of a place becomes another; what is left out stays."""
 
-    model_config = _example(name="Rack A, top")
+    model_config = _example(name="Our oldest plant")
 
     name: Name | None = None
     allows_negative: bool | None = None
@@ -105,7 +105,7 @@ class PlaceChange(Asked):
 class LinePlaces(Asked):
     """Where a line takes components (and below), and where its products go."""
 
-    model_config = _example(components_at="line-3-rack", products_to="warehouse")
+    model_config = _example(components_at="plant-7", products_to="plant-7")
 
     components_at: PlaceCode
     products_to: PlaceCode
@@ -114,7 +114,9 @@ class LinePlaces(Asked):
 class NewMovement(Asked):
     """So much of an item from one place to another; the end that is no place follows from the kind."""
 
-    model_config = _example(kind="receipt", item="SCREW-M4", quantity="500", to="warehouse", reason="delivery 4711")
+    model_config = _example(
+        kind="receipt", item="SCREW-M4", quantity="500", to="plant-7", lots=["L-2026-118"], reason="delivery 4711"
+    )
 
     kind: MovementKind
     item: ItemCode
@@ -139,7 +141,7 @@ class NewMovement(Asked):
 class NewReservation(Asked):
     """Stock that is kept for an order or a work order: what expires first is taken first, then what came first."""
 
-    model_config = _example(item="PUMP-2", quantity="12", **{"for": "order"}, id="SO-1001", line="1")
+    model_config = _example(item="SCREW-M4", quantity="12", **{"for": "order"}, id="SO-1001", line="1")
 
     item: ItemCode
     quantity: Quantity
@@ -208,7 +210,7 @@ class Ordering(Asked):
 class Arrival(Asked):
     """What has come of an order to a supplier; the order is closed when all has, or with ``is_last``."""
 
-    model_config = _example(quantity="5000", to="warehouse", lots=["L-2026-118"])
+    model_config = _example(quantity="5000", to="plant-7", lots=["L-2026-119"])
 
     quantity: Quantity
     target: Annotated[PlaceCode, Field(alias="to")]
@@ -228,7 +230,7 @@ class Why(Asked):
 class NewCount(Asked):
     """A stock count: what is at a location and below is frozen now."""
 
-    model_config = _example(location="A-01", note="yearly count")
+    model_config = _example(location="plant-7", note="yearly count")
 
     location: PlaceCode
     items: Annotated[tuple[ItemCode, ...], Field(max_length=1000, description="Only these; all unless said")] = ()
@@ -247,6 +249,6 @@ class CountedLine(Asked):
 class CountedLines(Asked):
     """What was found; what was not in the ledger is added. It can be said again until the count is booked."""
 
-    model_config = _example(lines=[{"item": "SCREW-M4", "location": "A-01", "counted": "497"}])
+    model_config = _example(lines=[{"item": "SCREW-M4", "location": "plant-7", "lot": "L-2026-118", "counted": "497"}])
 
     lines: Annotated[tuple[CountedLine, ...], Field(min_length=1, max_length=5000)]

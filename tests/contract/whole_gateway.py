@@ -26,7 +26,15 @@ from tests.contract.command_steps import office
 URL: Final = "http://cloud.example"
 AGENT: Final = AgentName("plant-7", "line-3")
 """The one that the examples of the API are about."""
-THERE: Final = {"agent": str(AGENT), "device": "press", "tag": "setpoint", "tag_id": 1}
+THERE: Final = {
+    "agent": str(AGENT),
+    "device": "press",
+    "tag": "setpoint",
+    "tag_id": 1,
+    "item": "SCREW-M4",
+    "lot": "L-2026-118",
+    "location": "plant-7",
+}
 """What questions can name."""
 _WRITES: Final = ("post", "put", "patch")
 
