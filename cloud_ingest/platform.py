@@ -15,6 +15,7 @@ from fastapi import APIRouter, FastAPI
 from prometheus_client import CollectorRegistry
 
 from cloud_ingest.access.tenancy import tenant_transaction
+from cloud_ingest.analytics.report_routes import report_routes
 from cloud_ingest.analytics.role import AnalyticsRole
 from cloud_ingest.analytics.routes import analytics_routes
 from cloud_ingest.catalog.collections import DOCUMENTS, log_collection
@@ -143,6 +144,7 @@ def platform_routers(config: CloudConfig, database: Database) -> list[APIRouter]
     clock, documents = SystemClock(), documents_of(config, database)
     return [
         analytics_routes(database),
+        report_routes(database, clock),
         order_routes(orders_of(database, clock, config.orders)),
         *catalog_routes(database, documents, log_collection(config.logs), clock),
         work_order_routes(database, clock),

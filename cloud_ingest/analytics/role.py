@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from cloud_ingest.analytics.computing import compute_due
 from cloud_ingest.analytics.marking import CHANNEL, hours_of, mark, mark_passed, merged, wake
+from cloud_ingest.analytics.reports import make_due
 from cloud_ingest.event_log.announcing import UnitOfWork
 from cloud_ingest.event_log.consuming import Consumer, Projection
 from cloud_ingest.event_log.domain_events import read_event
@@ -75,6 +76,7 @@ class AnalyticsRole:
             tasks.create_task(self._marks.run(), name="analytics marks")
             tasks.create_task(self._again_and_again(self._compute_forever), name="analytics hours")
             tasks.create_task(self._again_and_again(self._tick_forever), name="analytics ticks")
+            tasks.create_task(self._again_and_again(self._report_forever), name="analytics reports")
 
     async def _again_and_again(self, work: Callable[[BackOff], Coroutine[Any, Any, None]]) -> None:
         back_off = BackOff(RETRY_FIRST_S, RETRY_LONGEST_S)
@@ -102,6 +104,12 @@ class AnalyticsRole:
             async with self._database.transaction() as session:
                 if await mark_passed(session, self._now()):
                     await wake(session)
+            back_off.reset()
+            await asyncio.sleep(TICK_S)
+
+    async def _report_forever(self, back_off: BackOff) -> None:
+        while True:
+            await make_due(self._database, self._now())
             back_off.reset()
             await asyncio.sleep(TICK_S)
 

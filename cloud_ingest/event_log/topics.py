@@ -28,7 +28,16 @@ CATALOG_EVENTS: Final = "lineside.catalog-events.v1"
 """Products and routings as they change; key: the product."""
 INTEGRATION_EVENTS: Final = "lineside.integration-events.v1"
 """What payment, shipping and CRM have answered; key: what it is about."""
-DOMAIN_TOPICS: Final = (LINE_EVENTS, ORDER_EVENTS, INVENTORY_EVENTS, CATALOG_EVENTS, INTEGRATION_EVENTS)
+ANALYTICS_EVENTS: Final = "lineside.analytics-events.v1"
+"""Reports that were made; key: the report."""
+DOMAIN_TOPICS: Final = (
+    LINE_EVENTS,
+    ORDER_EVENTS,
+    INVENTORY_EVENTS,
+    CATALOG_EVENTS,
+    INTEGRATION_EVENTS,
+    ANALYTICS_EVENTS,
+)
 
 MQTT_TOPIC: Final = "mqtt-topic"
 
