@@ -8,14 +8,14 @@ from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from cloud_ingest.access.sight import EVERYTHING, Sight, seen
 from cloud_ingest.commands import files
 from cloud_ingest.commands.standing import standing
 from connectors.model.errors import LinesideError
 from connectors.model.quality import name_of
-from connectors.ports.database import Database, Row, Session
+from connectors.ports.database import Database, Row, Session, Sessions
 from connectors.sparkplug.type_numbers import type_label
 
 NOT_MIGRATED: Final = "the database has no tables yet; run 'cloud-ingest migrate'"
@@ -32,14 +32,6 @@ _SAMPLES: Final = (
     "WHERE tag_id = $1 AND time >= $2 AND time < $3 "
     "AND hour >= date_trunc('hour', $2::timestamptz, 'UTC') AND hour < $3 ORDER BY time {limit}"
 )
-
-
-class Sessions(Protocol):
-    """Where a question gets its session from: a database, or the transaction that it is a part of (``OneSession``)."""
-
-    def session(self) -> AbstractAsyncContextManager[Session]:
-        """See ``Database``."""
-        ...
 
 
 class OneSession:

@@ -10,9 +10,8 @@ import math
 from datetime import MAXYEAR, UTC, datetime, timedelta
 from typing import Any, Final
 
-from cloud_ingest.gateway.queries import Sessions
 from cloud_ingest.historian.upkeep.rollup_sql import COLUMNS, NUMBERED, OF_INTERVALS, OF_SAMPLES
-from connectors.ports.database import Row
+from connectors.ports.database import Row, Sessions
 
 MINUTE: Final = timedelta(minutes=1)
 HOUR: Final = timedelta(hours=1)

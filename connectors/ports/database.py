@@ -59,6 +59,14 @@ class Wakeup(Protocol):
         ...
 
 
+class Sessions(Protocol):
+    """Where a question gets its session from: a database, or the transaction that it is a part of."""
+
+    def session(self) -> AbstractAsyncContextManager[Session]:
+        """See ``Database``."""
+        ...
+
+
 class Database(Protocol):
     """A pool of connections."""
 
