@@ -289,8 +289,8 @@ class Shop:
 
 
 @asynccontextmanager
-async def shop(dsn: str, terms: Terms | None = None) -> AsyncIterator[Shop]:
-    async with store(dsn) as stock:
+async def shop(dsn: str, terms: Terms | None = None, *, connections_max: int = 12) -> AsyncIterator[Shop]:
+    async with store(dsn, connections_max=connections_max) as stock:
         await stock.say("INSERT INTO tenant (tenant_id, name) VALUES (2, 'theirs')")
         await stock.say(
             "INSERT INTO line_stock (tenant_id, site, line, components_at, products_to) "
