@@ -20,13 +20,15 @@ class Needs:
 
 
 class Pantry:
-    """Products and stock as they are now, each asked for once; what was promised from it already is taken off."""
+    """Products and stock as they are in one transaction, each asked for once; what was promised of it is taken off."""
 
     def __init__(self, session: Session, tenant_id: int) -> None:
         self._session = session
         self._tenant = tenant_id
         self._products: dict[tuple[str, str], catalog.Product | None] = {}
         self._available: dict[str, Decimal] = {}
+        self._plain: set[str] = set()
+        """Products that need nothing else."""
 
     async def product(self, code: str, currency: str) -> catalog.Product | None:
         """As the catalog has published it."""
@@ -35,11 +37,16 @@ class Pantry:
             self._products[key] = await catalog.product(self._session, self._tenant, code, currency=currency)
         return self._products[key]
 
-    async def take(self, item: str, quantity: Decimal) -> Decimal:
-        """How much of ``quantity`` there is; the next question does not get it again."""
+    async def has(self, item: str) -> bool:
+        """Whether there is any of it that was not promised yet."""
         if item not in self._available:
             stock = await inventory.availability(self._session, self._tenant, item)
             self._available[item] = max(stock.available, ZERO)
+        return self._available[item] > 0
+
+    async def take(self, item: str, quantity: Decimal) -> Decimal:
+        """How much of ``quantity`` there is; the next question does not get it again."""
+        await self.has(item)
         there = min(self._available[item], quantity)
         self._available[item] -= there
         return there
@@ -47,7 +54,11 @@ class Pantry:
     async def needs(self, product: str, quantity: Decimal, currency: str) -> Needs:
         """What ``quantity`` of ``product`` needs besides what is in stock."""
         found = Needs()
+        if product in self._plain:
+            return found
         needed = {one.item: one for one in await inventory.explode(self._session, self._tenant, product, quantity)}
+        if not needed:
+            self._plain.add(product)
         wanted = {item: one.quantity for item, one in needed.items()}
         for item, one in sorted(needed.items(), key=lambda pair: (pair[1].level, pair[0])):
             if wanted[item] <= 0:

@@ -17,7 +17,7 @@ from connectors.ports.database import Session
 CLAIMED: Final = (
     "SELECT coalesce(sum(greatest(0, produced - greatest(0, reserved + packed + shipped - from_stock))), 0) AS claimed "
     "FROM order_line JOIN customer_order USING (order_id) WHERE order_line.tenant_id = $1 AND product = $2 "
-    "AND order_id <> $3 AND shipped + packed + reserved + cancelled < quantity "
+    "AND order_id <> $3 AND produced > 0 AND shipped + packed + reserved + cancelled < quantity "
     "AND state IN ('released', 'in_production', 'packed')"
 )
 """What was counted for other orders, and is not reserved for them yet: whoever comes new leaves it to them."""
@@ -51,9 +51,11 @@ def ready(promises: Sequence[LinePromise]) -> datetime | None:
 async def _line(
     session: Session, tenant_id: int, pantry: Pantry, code: str, quantity: Decimal, currency: str, now: datetime
 ) -> LinePromise:
-    (row,) = await session.fetch(CLAIMED, tenant_id, code, "")
-    claimed = await pantry.take(code, row["claimed"])
-    there = await pantry.take(code, quantity) if claimed == row["claimed"] else ZERO
+    there = ZERO
+    if await pantry.has(code):
+        (row,) = await session.fetch(CLAIMED, tenant_id, code, "")
+        if await pantry.take(code, row["claimed"]) == row["claimed"]:
+            there = await pantry.take(code, quantity)
     rest = quantity - there
     if rest <= 0:
         return LinePromise(code, quantity, there, now, "")

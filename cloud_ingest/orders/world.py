@@ -27,6 +27,9 @@ class PlantWorld:
         self._work = work
         self._tenant = tenant_id
         self._now_ms = now_ms
+        self._pantry = Pantry(work.session, tenant_id)
+        self._empty: set[str] = set()
+        """Items of which there was nothing left: what comes in later is told by an event."""
 
     def new_id(self) -> str:
         """See ``World``."""
@@ -34,8 +37,12 @@ class PlantWorld:
 
     async def reserve(self, case: Case, line: Line, quantity: Decimal, *, first: bool = False) -> Decimal:
         """See ``World``."""
+        if line.product in self._empty:
+            return ZERO
         stock = await inventory.availability(self._work.session, self._tenant, line.product)
         wanted = min(quantity, stock.available)
+        if stock.available <= quantity:
+            self._empty.add(line.product)
         if first and wanted > 0:
             (row,) = await self._work.session.fetch(CLAIMED, self._tenant, line.product, case.order)
             wanted = min(wanted, stock.available - row["claimed"])
@@ -94,14 +101,13 @@ class PlantWorld:
 
     async def produce(self, case: Case, line: Line, quantity: Decimal) -> Production:
         """See ``World``. Components that are made, and are not there, are planned before what needs them."""
-        pantry = Pantry(self._work.session, self._tenant)
-        made = await pantry.product(line.product, case.currency)
+        made = await self._pantry.product(line.product, case.currency)
         if made is None or not made.routing:
             short = f"{quantity_text(quantity)} of {line.product} are not in stock, and no routing says how it is made"
             return Production((), short, "no_routing")
         planned: list[WorkOrder] = []
         try:
-            needs = await pantry.needs(line.product, quantity, case.currency)
+            needs = await self._pantry.needs(line.product, quantity, case.currency)
             for component, needed in needs.to_make:
                 planned += (await self._plan(case, line, component, needed))[0]
             own, end = await self._plan(case, line, made, quantity)
