@@ -128,6 +128,16 @@ class WorkOrder:
 
 
 @dataclass(slots=True)
+class Need:
+    """So much of ``item`` is taken from stock while ``pieces`` of the line are made."""
+
+    line: int
+    item: str
+    quantity: Decimal
+    pieces: Decimal
+
+
+@dataclass(slots=True)
 class Request:
     """Something asked of the outside, under one key however often. ``subject``: the payment or the shipment."""
 
@@ -221,6 +231,7 @@ class Case:
     """Which components are not there, or that a product has no routing, in a sentence; beside it the code."""
     missing_code: str = ""
     work_orders: list[WorkOrder] = field(default_factory=list)
+    needs: list[Need] = field(default_factory=list)
     requests: list[Request] = field(default_factory=list)
     payments: list[Payment] = field(default_factory=list)
     shipments: list[Shipment] = field(default_factory=list)
@@ -316,6 +327,15 @@ class Case:
         """Whether something of it is, or was, in production."""
         begun = ("running", "paused", "complete", "closed")
         return any(one.good or one.reject or one.state in begun for one in self.work_orders)
+
+    def open_needs(self) -> dict[str, Decimal]:
+        """By item, what its work orders are going to take from stock."""
+        found: dict[str, Decimal] = {}
+        for need in self.needs:
+            line = self.line(need.line)
+            pieces = min(need.pieces, max(ZERO, line.wanted - line.from_stock - line.produced))
+            found[need.item] = found.get(need.item, ZERO) + need.quantity * pieces / need.pieces
+        return found
 
     def shipments_here(self) -> Iterator[Shipment]:
         """What is packed and has not left."""

@@ -34,6 +34,12 @@ _WAITING: Final = (
 )
 
 
+_LACKING: Final = (
+    "SELECT DISTINCT order_id FROM order_need JOIN customer_order USING (order_id) WHERE order_need.tenant_id = $1 "
+    "AND item = $2 AND missing_code = 'components_missing' ORDER BY order_id LIMIT $3"
+)
+
+
 def projections(orders: Orders, topics: Mapping[str, TopicSpec]) -> list[Projection]:
     """What the role reads, each as a consumer group of its own."""
     hears = Hearing(orders)
@@ -84,6 +90,8 @@ class Hearing:
         rows = await work.session.fetch(_WAITING, event.tenant_id, event.key, made_for, WAITING_MAX)
         own = [row["order_id"] for row in rows if row["is_own"]]
         others = [row["order_id"] for row in rows if not row["is_own"]]
+        lacking = await work.session.fetch(_LACKING, event.tenant_id, event.key, WAITING_MAX)
+        others += sorted({row["order_id"] for row in lacking} - {*own, *others})
         for group in (own, others):
             if group:
                 await self._orders.hear(work, event.tenant_id, group, _look)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from decimal import Decimal
+from typing import Final
 
 from cloud_ingest.catalog import published as catalog
 from cloud_ingest.inventory import published as inventory
@@ -17,14 +18,33 @@ class Needs:
 
     to_make: list[tuple[catalog.Product, Decimal]] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
+    taken: dict[str, Decimal] = field(default_factory=dict)
+    """What is taken from stock, or will be as soon as it has come there."""
+
+
+_NEEDED: Final = (
+    "SELECT coalesce(sum(order_need.quantity * least(1, greatest(0, order_line.quantity - cancelled - from_stock - "
+    "    produced) / pieces)), 0) AS needed "
+    "FROM order_need JOIN order_line USING (order_id, line) JOIN customer_order USING (order_id) "
+    "WHERE order_need.tenant_id = $1 AND item = $2 AND order_id <> $3 "
+    "AND state IN ('released', 'in_production', 'packed')"
+)
+
+
+async def needed_by_orders(session: Session, tenant_id: int, item: str, without: str = "") -> Decimal:
+    """How much of ``item`` work orders of customers' orders are going to take from stock."""
+    (row,) = await session.fetch(_NEEDED, tenant_id, item, without)
+    return Decimal(row["needed"])
 
 
 class Pantry:
     """Products and stock as they are in one transaction, each asked for once; what was promised of it is taken off."""
 
-    def __init__(self, session: Session, tenant_id: int) -> None:
+    def __init__(self, session: Session, tenant_id: int, without: str = "") -> None:
+        """``without``: an order whose own needs are not taken off."""
         self._session = session
         self._tenant = tenant_id
+        self._without = without
         self._products: dict[tuple[str, str], catalog.Product | None] = {}
         self._available: dict[str, Decimal] = {}
         self._plain: set[str] = set()
@@ -41,7 +61,8 @@ class Pantry:
         """Whether there is any of it that was not promised yet."""
         if item not in self._available:
             stock = await inventory.availability(self._session, self._tenant, item)
-            self._available[item] = max(stock.available, ZERO)
+            free = stock.available - await needed_by_orders(self._session, self._tenant, item, self._without)
+            self._available[item] = max(free, ZERO)
         return self._available[item] > 0
 
     async def take(self, item: str, quantity: Decimal) -> Decimal:
@@ -63,6 +84,7 @@ class Pantry:
         for item, one in sorted(needed.items(), key=lambda pair: (pair[1].level, pair[0])):
             if wanted[item] <= 0:
                 continue
+            found.taken[item] = wanted[item]
             there = await self.take(item, wanted[item])
             if there and one.is_made:  # what is in stock needs nothing itself
                 for part in await inventory.explode(self._session, self._tenant, item, there):

@@ -47,6 +47,19 @@ async def take_stock(at: Scene) -> bool:
     return took
 
 
+async def look_for_components(at: Scene) -> bool:
+    """Whether what was missing has come."""
+    case = at.case
+    if case.state not in IN_THE_PLANT or case.missing_code != "components_missing":
+        return False
+    if lacking := await at.world.lacks(case):
+        case.missing = lacking
+        return False
+    case.missing = case.missing_code = ""
+    case.tell(at.now, "components", "All components are there", SAGA, Told.PROGRESSED)
+    return True
+
+
 async def plan_again(at: Scene) -> bool:
     """What its work orders no longer give is planned anew: after rejects by itself, else when somebody says so."""
     case = at.case
@@ -106,6 +119,9 @@ async def _produce(at: Scene, line: Line, quantity: Decimal, ends: list[datetime
         return
     planned = await at.world.produce(at.case, line, quantity)
     at.case.work_orders += planned.work_orders
+    anew = {(one.line, one.item): one for one in planned.needs}
+    known = {(one.line, one.item): one for one in at.case.needs}
+    at.case.needs = [*(known | anew).values()]
     if planned.missing:
         said = {*filter(None, at.case.missing.split("; ")), planned.missing}
         at.case.missing, at.case.missing_code = "; ".join(sorted(said)), planned.missing_code

@@ -137,16 +137,6 @@ def value_of(gross: Decimal, quantity: Decimal, part: Decimal, currency: str) ->
     return rounded(gross * part / quantity, currency)
 
 
-def batches(quantity: Decimal, batch_max: Decimal | None) -> tuple[Decimal, ...]:
-    """``quantity`` in as few batches of at most ``batch_max`` as there can be; the last one is what is left."""
-    if quantity <= 0:
-        return ()
-    if batch_max is None or batch_max <= 0:
-        return (quantity,)
-    whole, rest = divmod(quantity, batch_max)
-    return (*(batch_max for _ in range(int(whole))), *((rest,) if rest else ()))
-
-
 def retry_after_s(attempts: int, first_s: float, longest_s: float) -> float:
     """How long to wait for an answer, or before asking again, when it was asked ``attempts`` times."""
     return min(longest_s, first_s * (1 << min(max(attempts, 1) - 1, 20)))

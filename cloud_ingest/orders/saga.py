@@ -28,6 +28,7 @@ _STEPS: Final[tuple[Callable[[Scene], Awaitable[bool]], ...]] = (
     paying.refund,
     producing.release,
     producing.take_stock,
+    producing.look_for_components,
     producing.plan_again,
     shipping.pack,
     shipping.ship,

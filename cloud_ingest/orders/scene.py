@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final, Protocol
 
-from cloud_ingest.orders.case import Case, Line, Shipment, WorkOrder
+from cloud_ingest.orders.case import Case, Line, Need, Shipment, WorkOrder
 from cloud_ingest.orders.terms import Terms
 
 SAGA: Final = "lineside"
@@ -22,6 +22,7 @@ class Production:
     missing: str = ""
     missing_code: str = ""
     end: datetime | None = None
+    needs: tuple[Need, ...] = ()
 
 
 class World(Protocol):
@@ -53,6 +54,10 @@ class World(Protocol):
 
     async def produce(self, case: Case, line: Line, quantity: Decimal) -> Production:
         """Make work orders for ``quantity`` of ``line``, and for components that have to be made first."""
+        ...
+
+    async def lacks(self, case: Case) -> str:
+        """Which components that ``case`` needs are not there for all who need them; empty when they are."""
         ...
 
     async def end(self, case: Case, work_order: WorkOrder, reason: str) -> None:

@@ -14,6 +14,7 @@ from cloud_ingest.orders.case import (
     Case,
     Kind,
     Line,
+    Need,
     Payment,
     Request,
     RequestState,
@@ -89,6 +90,12 @@ _TABLES: Final = (
             (w.work_order, c.order, c.tenant_id, w.line, w.item, w.quantity, w.is_last, w.state, w.good, w.reject)
             for w in c.work_orders
         ],
+    ),
+    _Table(
+        "order_need",
+        3,
+        ("order_id", "line", "item", "tenant_id", "quantity", "pieces"),
+        lambda c: [(c.order, n.line, n.item, c.tenant_id, n.quantity, n.pieces) for n in c.needs],
     ),
     _Table(
         "order_request",
@@ -262,6 +269,10 @@ def _add_work_order(case: Case, row: Row) -> None:
     case.work_orders.append(WorkOrder(**{name: row[name] for name in _WORK_ORDER}))
 
 
+def _add_need(case: Case, row: Row) -> None:
+    case.needs.append(Need(row["line"], row["item"], row["quantity"], row["pieces"]))
+
+
 def _add_request(case: Case, row: Row) -> None:
     made = Request(row["request"], Kind(row["kind"]), row["subject"], row["amount"], RequestState(row["state"]),
                    row["attempts"], row["due"], row["reason"])  # fmt: skip
@@ -298,6 +309,7 @@ def _add_return(case: Case, row: Row) -> None:
 _CHILDREN: Final[tuple[tuple[str, str, Callable[[Case, Row], None]], ...]] = (
     ("order_line", "line", _add_line),
     ("order_work_order", "work_order", _add_work_order),
+    ("order_need", "line, item", _add_need),
     ("order_request", "request", _add_request),
     ("order_payment", "place", _add_payment),
     ("order_shipment", "shipment", _add_shipment),

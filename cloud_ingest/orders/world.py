@@ -12,8 +12,8 @@ from cloud_ingest.catalog import published as catalog
 from cloud_ingest.event_log.announcing import UnitOfWork
 from cloud_ingest.inventory import published as inventory
 from cloud_ingest.lines import published as lines
-from cloud_ingest.orders.case import Case, Line, Shipment, WorkOrder
-from cloud_ingest.orders.needs import Pantry
+from cloud_ingest.orders.case import Case, Line, Need, Shipment, WorkOrder
+from cloud_ingest.orders.needs import Pantry, needed_by_orders
 from cloud_ingest.orders.promising import CLAIMED
 from cloud_ingest.orders.rules import ZERO, quantity_text
 from cloud_ingest.orders.scene import SAGA, Production
@@ -39,13 +39,15 @@ class PlantWorld:
         """See ``World``."""
         if line.product in self._empty:
             return ZERO
-        stock = await inventory.availability(self._work.session, self._tenant, line.product)
-        wanted = min(quantity, stock.available)
-        if stock.available <= quantity:
+        free = (await inventory.availability(self._work.session, self._tenant, line.product)).available
+        if free > 0:
+            free -= await needed_by_orders(self._work.session, self._tenant, line.product)
+        if free <= quantity:
             self._empty.add(line.product)
-        if first and wanted > 0:
+        if first and free > 0:
             (row,) = await self._work.session.fetch(CLAIMED, self._tenant, line.product, case.order)
-            wanted = min(wanted, stock.available - row["claimed"])
+            free -= row["claimed"]
+        wanted = min(quantity, free)
         return ZERO if wanted <= 0 else await self._reserve(case, line.product, wanted, str(line.line))
 
     async def _reserve(self, case: Case, item: str, quantity: Decimal, place: str) -> Decimal:
@@ -106,15 +108,33 @@ class PlantWorld:
             short = f"{quantity_text(quantity)} of {line.product} are not in stock, and no routing says how it is made"
             return Production((), short, "no_routing")
         planned: list[WorkOrder] = []
+        has_needs = any(one.line == line.line for one in case.needs)
+        pantry = Pantry(self._work.session, self._tenant, case.order) if has_needs else self._pantry
         try:
-            needs = await self._pantry.needs(line.product, quantity, case.currency)
+            needs = await pantry.needs(line.product, quantity, case.currency)
             for component, needed in needs.to_make:
                 planned += (await self._plan(case, line, component, needed))[0]
             own, end = await self._plan(case, line, made, quantity)
         except RequestRefused as exc:  # such as a line that its routing names and is not there
             return Production(tuple(planned), str(exc), "no_routing")
         code = "components_missing" if needs.missing else ""
-        return Production((*planned, *own), "; ".join(needs.missing), code, end)
+        taken = tuple(Need(line.line, item, much, quantity) for item, much in needs.taken.items())
+        return Production((*planned, *own), "; ".join(needs.missing), code, end, taken)
+
+    async def lacks(self, case: Case) -> str:
+        """See ``World``. What is made is not missed: it has work orders."""
+        lacking: list[str] = []
+        own = case.open_needs()
+        for item in sorted(own):
+            made = await self._pantry.product(item, case.currency)
+            if made is not None and made.routing:
+                continue
+            stock = await inventory.availability(self._work.session, self._tenant, item)
+            others = await needed_by_orders(self._work.session, self._tenant, item, case.order)
+            short = own[item] + others - stock.available
+            if short > 0:
+                lacking.append(f"{quantity_text(short)} of {item} are missing for the orders that need it")
+        return "; ".join(lacking)
 
     async def _plan(
         self, case: Case, line: Line, made: catalog.Product, quantity: Decimal

@@ -224,7 +224,14 @@ async def test_components_that_are_not_there_are_made_first_or_said_to_be_missin
         assert made == [("rotor", 3), ("pump", 2)], "one rotor is in stock, and components come first"
         found = await here.order(order)
         assert found["problem"]["code"] == "components_missing"
-        assert found["problem"]["text"] == "7 pcs of steel are missing"
+        assert found["problem"]["text"] == "7 of steel are missing for the orders that need it"
+        await here.stock.receive("steel", "9", "warehouse")
+        other = await paid(here, ("pump", 1))
+        text = (await here.order(other))["problem"]["text"]
+        assert text == "5 of steel are missing for the orders that need it", "two are left of thirteen"
+        await here.stock.receive("steel", "5", "warehouse")
+        await here.pump()
+        assert [(await here.order(one))["problem"] for one in (order, other)] == [None, None]
 
 
 async def test_a_promise_is_by_stock_and_by_what_is_on_the_lines_already(database_dsn: str) -> None:

@@ -106,6 +106,19 @@ CREATE TABLE order_work_order (
 );
 CREATE INDEX order_work_order_order ON order_work_order (order_id);
 
+-- What the work orders of a line take from stock, until it is counted: others are not promised it.
+CREATE TABLE order_need (
+    order_id text NOT NULL REFERENCES customer_order,
+    line integer NOT NULL,
+    item text NOT NULL,
+    tenant_id integer NOT NULL REFERENCES tenant,
+    quantity numeric(18,6) NOT NULL,
+    -- for so many pieces of the line
+    pieces numeric(18,6) NOT NULL CHECK (pieces > 0),
+    PRIMARY KEY (order_id, line, item)
+);
+CREATE INDEX order_need_item ON order_need (tenant_id, item);
+
 -- What is asked of payment providers and carriers, under one key until it is answered.
 CREATE TABLE order_request (
     request text PRIMARY KEY,
@@ -179,6 +192,7 @@ SELECT keep_tenants_apart('customer');
 SELECT keep_tenants_apart('customer_order');
 SELECT keep_tenants_apart('order_line');
 SELECT keep_tenants_apart('order_work_order');
+SELECT keep_tenants_apart('order_need');
 SELECT keep_tenants_apart('order_request');
 SELECT keep_tenants_apart('order_payment');
 SELECT keep_tenants_apart('order_shipment');

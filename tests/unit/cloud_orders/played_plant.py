@@ -103,6 +103,9 @@ class PlayedPlant:
         self.made[made.work_order] = made
         return Production((made,), end=self.now + timedelta(hours=1))
 
+    async def lacks(self, case: Case) -> str:
+        return ""
+
     async def end(self, case: Case, work_order: WorkOrder, reason: str) -> None:
         self.ended.add(work_order.work_order)
 
