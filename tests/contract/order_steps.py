@@ -130,8 +130,8 @@ class Shop:
                 "VALUES (1, $1, $2, 1, 1, $3::text::jsonb, 'eva')", kind, name, json.dumps(document),
             )  # fmt: skip
             await self.stock.say(
-                "INSERT INTO catalog_published (tenant_id, kind, code, version, document) "
-                "VALUES (1, $1, $2, 1, $3::text::jsonb)", kind, name, json.dumps(document),
+                "INSERT INTO catalog_published (tenant_id, kind, code, version, document, words) "
+                "VALUES (1, $1, $2, 1, $3::text::jsonb, '')", kind, name, json.dumps(document),
             )  # fmt: skip
         if stock:
             await self.stock.receive(code, str(stock), "warehouse")
