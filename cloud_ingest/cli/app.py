@@ -21,6 +21,7 @@ from cloud_ingest.cli import (
     commands,
     dead_letters,
     enrolment,
+    identity,
     inventory,
     keys,
     ledger,
@@ -64,6 +65,7 @@ app.add_typer(keys.app, name="keys")
 app.add_typer(lines.app, name="lines")
 app.add_typer(tokens.app, name="token")
 app.add_typer(audit.app, name="audit")
+app.add_typer(identity.app, name="identity")
 app.add_typer(enrolment.agent_keys, name="agent-keys")
 app.add_typer(releases.release, name="release")
 app.add_typer(releases.rollout, name="rollout")
