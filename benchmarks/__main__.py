@@ -22,6 +22,7 @@ NAMES = {
     "simulation": "benchmarks.simulation",
     "gateway-reads": "benchmarks.gateway_reads",
     "trend": "benchmarks.trend",
+    "oee": "benchmarks.oee",
 }
 
 
