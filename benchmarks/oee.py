@@ -1,7 +1,8 @@
 """``oee``: OEE of 50 lines for a month, by the API; the bare echo beside it.
 
 The database has a month of hours of 50 lines, with two shifts a day and two products an hour, as analytics makes them,
-and their losses, two of eight reasons each hour. By line, by line and day, and the losses. Five rounds; of each figure the median.
+and their losses, two of eight reasons each hour. By line, by line and day, and the losses. Five rounds; of each figure
+the median.
 """
 
 from __future__ import annotations
