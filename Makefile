@@ -45,6 +45,10 @@ fuzz-api: servers ## The whole API asked thirty times as much as in make test, s
 timescale: servers ## The tests on TimescaleDB, whose server in WebAssembly sometimes ends by itself
 	@$(PY) -m pytest tests/timescale -q
 
+.PHONY: test-services
+test-services: dev ## Logins by a real Keycloak (Maven fetches it: 180 MB), which is not part of make test
+	@$(PY) -m pytest tests/services -q
+
 MINUTES ?= 10
 .PHONY: soak
 soak: servers ## Faults at random for MINUTES=10 (LOG=kafka|postgresql, SEED=n); fails when a sample is unexplained

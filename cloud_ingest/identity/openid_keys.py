@@ -102,6 +102,8 @@ def _usable(listed: list[Any]) -> dict[str, PublicKey]:
     for one in listed:
         if not isinstance(one, dict) or one.get("use", "sig") != "sig" or not isinstance(one.get("kid"), str):
             continue
+        if one.get("kty") not in ("RSA", "EC", "OKP"):
+            continue
         try:
             (key,) = KeySet.import_key_set({"keys": [one]}).keys
         except (JoseError, ValueError, TypeError, KeyError):
