@@ -204,11 +204,13 @@ async def open_of_lot(session: Session, tenant_id: int, item: str, lot: str) -> 
 
 
 async def expired(session: Session, when: datetime) -> Sequence[Row]:
-    """Some of the reservations of all tenants whose time is over, with their tenants."""
+    """Some of the reservations of all tenants whose time is over, or whose lot has expired, with their tenants."""
     return await session.fetch(
-        "SELECT tenant_id, reservation, item FROM stock_reservation WHERE open > 0 AND expires <= $1 "
-        "ORDER BY expires LIMIT $2",
+        "SELECT kept.tenant_id, reservation, kept.item FROM stock_reservation kept LEFT JOIN item_lot lot "
+        "ON lot.tenant_id = kept.tenant_id AND lot.item = kept.item AND lot.lot = kept.lot "
+        "WHERE open > 0 AND (kept.expires <= $1 OR lot.expires < $2) ORDER BY reservation LIMIT $3",
         when,
+        when.date(),
         EXPIRED_AT_ONCE_MAX,
     )
 
@@ -216,8 +218,10 @@ async def expired(session: Session, when: datetime) -> Sequence[Row]:
 async def open_again(session: Session, tenant_id: int, reservation: str) -> Sequence[Row]:
     """The reservation as it stands, if anything of it is open: asked behind the item's lock."""
     return await session.fetch(
-        "SELECT reservation, item, location, lot, for_kind, for_id, for_line, open, expires FROM stock_reservation "
-        "WHERE tenant_id = $1 AND reservation = $2 AND open > 0",
+        "SELECT reservation, kept.item, location, kept.lot, for_kind, for_id, for_line, open, kept.expires, "
+        "lot.expires AS lot_expires FROM stock_reservation kept LEFT JOIN item_lot lot "
+        "ON lot.tenant_id = kept.tenant_id AND lot.item = kept.item AND lot.lot = kept.lot "
+        "WHERE kept.tenant_id = $1 AND reservation = $2 AND open > 0",
         tenant_id,
         reservation,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Coroutine, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any, Final
 
 from cloud_ingest.event_log.announcing import UnitOfWork, unit_of_work
@@ -22,7 +22,7 @@ from connectors.model.back_off import BackOff
 from connectors.model.errors import DatabaseUnavailable, PayloadInvalid, StatementRefused
 from connectors.observability.events import emit
 from connectors.ports.clock import Clock
-from connectors.ports.database import Database
+from connectors.ports.database import Database, Row
 from connectors.ports.event_log import EventLog, LogRecord, TopicSpec
 
 NAME: Final = "inventory"
@@ -80,10 +80,15 @@ class InventoryRole:
 
     async def _expire_forever(self) -> None:
         back_off = BackOff(RETRY_FIRST_S, RETRY_LONGEST_S)
+        watched: date | None = None
         while True:
             try:
                 while await expire_reservations(self._database, self._clock):
                     pass
+                today = datetime.fromtimestamp(self._clock.now_ns() / 1e9, UTC)
+                if today.date() != watched:
+                    await watch_expired_lots(self._database, today)
+                    watched = today.date()
             except (DatabaseUnavailable, StatementRefused) as exc:
                 wait_s = back_off.next_s()
                 emit(StoreWaiting(EXPIRY, str(exc), round(wait_s, 1)))
@@ -106,10 +111,36 @@ async def expire_reservations(database: Database, clock: Clock) -> int:
         async with unit_of_work(database, tenant_id) as work:
             known = await locked_items(work.session, tenant_id, [row["item"]])
             found = await reserving.open_again(work.session, tenant_id, row["reservation"])
-            if found and found[0]["expires"] is not None and found[0]["expires"] <= now:
-                await reserving.give_back(work, tenant_id, found, "expired", now)
+            if found and (why := _over(found[0], now)):
+                await reserving.give_back(work, tenant_id, found, why, now)
                 item = known[row["item"]]
                 await shortages.settle(work, tenant_id, item, now)
                 await reordering.watch(work, tenant_id, [item], now)
             ended += 1
     return ended
+
+
+def _over(reservation: Row, now: datetime) -> str:
+    """Why it is over; empty while it holds."""
+    if reservation["expires"] is not None and reservation["expires"] <= now:
+        return "expired"
+    if reservation["lot_expires"] is not None and reservation["lot_expires"] < now.date():
+        return f"the lot {reservation['lot']} has expired"
+    return ""
+
+
+async def watch_expired_lots(database: Database, now: datetime) -> int:
+    """Say what is low since its lots have expired; how many items were looked at. Nothing else moves them."""
+    async with database.session() as session:
+        rows = await session.fetch(
+            "SELECT DISTINCT held.tenant_id, held.item FROM item_lot lot JOIN stock_balance held "
+            "ON held.tenant_id = lot.tenant_id AND held.item = lot.item AND held.lot = lot.lot "
+            "JOIN item ON item.tenant_id = held.tenant_id AND item.code = held.item WHERE lot.expires < $1 "
+            "AND held.on_hand > 0 AND held.location NOT LIKE '@%' AND reorder_point IS NOT NULL AND NOT is_low",
+            now.date(),
+        )
+    for row in rows:
+        async with unit_of_work(database, row["tenant_id"]) as work:
+            known = await locked_items(work.session, row["tenant_id"], [row["item"]])
+            await reordering.watch(work, row["tenant_id"], known.values(), now)
+    return len(rows)

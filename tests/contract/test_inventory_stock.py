@@ -13,7 +13,7 @@ from cloud_ingest.access.refused import RequestRefused
 from cloud_ingest.event_log.announcing import unit_of_work
 from cloud_ingest.inventory import published
 from cloud_ingest.inventory.published import For, NewReceipt
-from cloud_ingest.inventory.role import expire_reservations
+from cloud_ingest.inventory.role import expire_reservations, watch_expired_lots
 from cloud_ingest.inventory.rules import Kind
 from connectors.model.errors import StatementRefused
 from connectors.ports.clock import SystemClock
@@ -141,6 +141,23 @@ async def test_a_reservation_ends_when_its_time_is_over(database_dsn: str) -> No
         assert await available(here, "pump") == ("5", "0", "5")
         assert [one["reason"] for one in await here.events("released")] == ["expired"]
         assert await ship(here) == ()
+
+
+async def test_what_expires_is_promised_no_more_and_its_item_is_low(database_dsn: str) -> None:
+    async with store(database_dsn) as here:
+        for item in ("glue", "oil"):
+            await here.item(item, "lot", reorder_point=Decimal(1))
+            await here.receive(item, "5", "warehouse", "G1", expires=NOW.date() + timedelta(days=1))
+        assert await reserve(here, "glue", "2") == 2
+        await here.say("UPDATE item_lot SET expires = $1", NOW.date() - timedelta(days=1))
+        assert await expire_reservations(here.database, SystemClock()) == 1
+        assert [one["reason"] for one in await here.events("released")] == ["the lot G1 has expired"]
+        assert await watch_expired_lots(here.database, datetime.now(UTC)) == 1, "of the other one nothing was reserved"
+        assert await watch_expired_lots(here.database, datetime.now(UTC)) == 0
+        assert [(one["item"], one["available"]) for one in await here.events("low-stock")] == [
+            ("glue", "0"),
+            ("oil", "0"),
+        ]
 
 
 async def test_a_serial_number_is_in_one_place(database_dsn: str) -> None:
