@@ -29,7 +29,10 @@ from cloud_ingest.event_log.topics import DOMAIN_TOPICS, LINE_EVENTS, SAMPLES
 from cloud_ingest.identity.part import identity
 from cloud_ingest.inventory.role import InventoryRole
 from cloud_ingest.inventory.routes import inventory_routes
+from cloud_ingest.lines.equipment_routes import equipment_routes
+from cloud_ingest.lines.line_routes import line_routes
 from cloud_ingest.lines.role import Lines
+from cloud_ingest.lines.stop_routes import stop_routes
 from cloud_ingest.lines.work_order_keeper import WorkOrderKeeper
 from cloud_ingest.lines.work_order_routes import work_order_routes
 from cloud_ingest.observability.line_events import LineHearsNothing
@@ -147,6 +150,9 @@ def platform_routers(config: CloudConfig, database: Database) -> list[APIRouter]
         report_routes(database, clock),
         order_routes(orders_of(database, clock, config.orders)),
         *catalog_routes(database, documents, log_collection(config.logs), clock),
+        equipment_routes(database),
+        line_routes(database, clock),
+        stop_routes(database, clock),
         work_order_routes(database, clock),
         *inventory_routes(database),
         *integration_routers(config.integrations, database, clock),

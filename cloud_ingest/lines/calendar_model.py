@@ -7,7 +7,7 @@ from datetime import date
 from typing import Annotated, Final, Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from cloud_ingest.lines.model_types import Code, Day, LocalTime, Name, Part
 from cloud_ingest.lines.shift_rules import Calendar, Period, Shift, mistakes
@@ -44,6 +44,21 @@ class ExceptionModel(Part):
 
 class CalendarModel(Part):
     """Shifts by a weekly pattern, in the site's local time."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "name": "Two shifts",
+                    "shifts": [
+                        {"shift": "early", "begin": "06:00", "end": "14:00", "days": ["mon", "tue", "wed"]},
+                        {"shift": "late", "begin": "14:00", "end": "22:00"},
+                    ],
+                    "holidays": ["2026-12-25"],
+                }
+            ]
+        }
+    )
 
     name: Name = ""
     shifts: Annotated[tuple[ShiftModel, ...], Field(min_length=1, max_length=50)]

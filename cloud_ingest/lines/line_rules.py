@@ -47,7 +47,7 @@ def counts_alike(one: LineModel, other: LineModel) -> bool:
 
 
 def _counter(model: CounterSignalModel) -> CounterRule:
-    return CounterRule(model.modulus_number, model.rate_max, model.reset_to, model.scale)
+    return CounterRule(model.modulus, model.rate_max, model.reset_to, model.scale)
 
 
 def _meaning(model: MeaningModel) -> Meaning:

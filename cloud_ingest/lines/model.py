@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
 from cloud_ingest.lines.calendar_model import CalendarModel
 from cloud_ingest.lines.events import LineState, StopKind
-from cloud_ingest.lines.model_types import Code, Duration, Name, Number, Part, TagPath, TimeZone
+from cloud_ingest.lines.model_types import Code, Duration, Modulus, Name, Number, Part, TagPath, TimeZone
 from connectors.ports.settings import SettingInvalid
 
 StateWord = Literal["running", "stopped", "faulted", "idle", "planned_stop", "changeover", "offline"]
@@ -29,6 +29,10 @@ class EnterpriseModel(Part):
 
 class SiteModel(Part):
     """A site, and its time zone: shifts are written in its local time."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"name": "Plant 7", "enterprise": "acme", "time_zone": "Europe/Berlin"}]}
+    )
 
     name: Name = ""
     enterprise: Code | None = None
@@ -49,6 +53,8 @@ class CellModel(Part):
 
 class ReasonModel(Part):
     """Why a line stands; a reason below another one is a closer one."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"name": "Technical", "kind": "unplanned"}]})
 
     name: Name = ""
     parent: Code | None = None
@@ -94,7 +100,7 @@ class CounterSignalModel(SignalModel):
     """A counter of a machine."""
 
     modulus: Annotated[
-        Number | Literal["16bit", "32bit"] | None,
+        Modulus | None,
         Field(description="Where it begins again at 0: 16bit, 32bit, or a number such as 10000"),
     ] = None
     rate_max: Annotated[
@@ -108,15 +114,9 @@ class CounterSignalModel(SignalModel):
     def _positive(self) -> CounterSignalModel:
         for name in ("modulus", "rate_max", "scale"):
             number = getattr(self, name)
-            if isinstance(number, Decimal) and number <= 0:
+            if number is not None and number <= 0:
                 raise SettingInvalid("it has to be more than 0.", "Write a number above 0.", (name,))
         return self
-
-    @property
-    def modulus_number(self) -> Decimal | None:
-        """The modulus as a number."""
-        named = {"16bit": Decimal(1 << 16), "32bit": Decimal(1 << 32)}
-        return named[self.modulus] if isinstance(self.modulus, str) else self.modulus
 
 
 class SpeedSignalModel(SignalModel):
@@ -190,8 +190,26 @@ class AlarmModel(Part):
         return self
 
 
+_EXAMPLE: Final[dict[str, Any]] = {
+    "area": "hall-1",
+    "name": "Press line 1",
+    "calendar": "two-shifts",
+    "signals": {
+        "state": {
+            "tag": "plant-7/line-1/press/state",
+            "map": {"1": "running", "2": {"state": "faulted", "reason": "technical"}},
+        },
+        "good": {"tag": "plant-7/line-1/press/good", "modulus": "16bit", "rate_max": "5"},
+    },
+    "alarms": [{"alarm": "oil-hot", "tag": "plant-7/line-1/press/oil", "high": "80", "delay": "10s"}],
+    "micro_stop": "60s",
+}
+
+
 class LineModel(Part):
     """A line (work center, ISA-95 part 1, section 5.3.5)."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
 
     area: Code
     name: Name = ""

@@ -17,6 +17,9 @@ TAG_CHARS_MAX: Final = 1100
 NUMBER_MAX: Final = Decimal(10) ** 18
 
 
+_BITS: Final = {"16bit": Decimal(1 << 16), "32bit": Decimal(1 << 32)}
+
+
 def exact_number(value: Any) -> Decimal:
     """A number without the error of a binary fraction. Raises ``ValueError`` when it is none, or too long."""
     try:
@@ -26,6 +29,13 @@ def exact_number(value: Any) -> Decimal:
     if number is None or not number.is_finite() or abs(number) > NUMBER_MAX or number.as_tuple().exponent < -9:  # type: ignore[operator]
         raise ValueError("it is not a number; write one such as 5 or 0.25, with at most nine places")
     return number
+
+
+def _modulus(value: Any) -> Decimal:
+    try:
+        return _BITS[value] if isinstance(value, str) and value in _BITS else exact_number(value)
+    except ValueError:
+        raise ValueError("it is not a range; write 16bit, 32bit, or a number such as 10000") from None
 
 
 def _written_duration(duration_s: float) -> str:
@@ -66,6 +76,11 @@ Number = Annotated[
     BeforeValidator(exact_number, json_schema_input_type=float | str),
     PlainSerializer(lambda number: f"{number:f}", return_type=str),
 ]
+Modulus = Annotated[
+    Decimal,
+    BeforeValidator(_modulus, json_schema_input_type=float | str),
+    PlainSerializer(lambda number: f"{number:f}", return_type=str),
+]
 Duration = Annotated[
     float,
     BeforeValidator(parse_duration, json_schema_input_type=str),
@@ -102,7 +117,7 @@ TagPath = Annotated[
 class Part(Settings):
     """A part of a plant, taken as it is written in YAML or JSON."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, serialize_by_alias=True)
+    model_config = ConfigDict(defer_build=False, serialize_by_alias=True)
 
 
 def written(model: Part) -> dict[str, Any]:
