@@ -181,3 +181,7 @@ LINE_SAMPLES_REFUSED: Final = Counter(
 LINES_LATE: Final = Counter(
     "lineside_line_corrections_total", "Times that late samples changed what was known of a line", registry=REGISTRY
 )
+ORDERS_STUCK: Final = Gauge(
+    "lineside_orders_stuck", "Orders that stand still until somebody does something, by why", ["problem"],
+    registry=REGISTRY,
+)  # fmt: skip

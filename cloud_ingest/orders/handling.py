@@ -13,6 +13,7 @@ from cloud_ingest.observability.events import Fault
 from cloud_ingest.orders import store
 from cloud_ingest.orders.case import Case
 from cloud_ingest.orders.facts import NotNow
+from cloud_ingest.orders.rules import PROBLEMS
 from cloud_ingest.orders.saga import look_again, settle
 from cloud_ingest.orders.scene import Scene
 from cloud_ingest.orders.store import Loaded
@@ -103,6 +104,14 @@ class Orders:
                     emit(Fault("orders timer", f"{type(exc).__name__}: {exc}", traceback.format_exc()))
                     await self._put_off()
             return DUE_AT_ONCE_MAX
+
+    async def stuck(self) -> dict[str, int]:
+        """How many orders of all tenants stand still, by ``rules.PROBLEMS``; those with none count 0."""
+        async with self.database.session() as session:
+            rows = await session.fetch(
+                "SELECT problem, count(*) AS orders FROM customer_order WHERE problem <> '' GROUP BY problem"
+            )
+        return dict.fromkeys(PROBLEMS, 0) | {str(row["problem"]): int(row["orders"]) for row in rows}
 
     async def _look_at_due(self, count_max: int) -> int:
         async with unit_of_work(self.database) as work:

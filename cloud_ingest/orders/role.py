@@ -9,6 +9,7 @@ from typing import Any, Final
 from cloud_ingest.event_log.consuming import Consumer
 from cloud_ingest.event_log.failures import reason_of
 from cloud_ingest.observability.events import StoreReached, StoreWaiting
+from cloud_ingest.observability.metrics import ORDERS_STUCK
 from cloud_ingest.observability.obstacles import OBSTACLES
 from cloud_ingest.orders.handling import Orders
 from cloud_ingest.orders.listening import projections
@@ -19,6 +20,8 @@ from connectors.ports.event_log import EventLog, TopicSpec
 
 TIMER: Final = "orders timer"
 LOOK_S: Final = 1.0
+COUNT_EACH: Final = 15
+"""Looks: so often it is counted how many orders are stuck."""
 RETRY_FIRST_S: Final = 0.5
 RETRY_LONGEST_S: Final = 15.0
 
@@ -43,8 +46,13 @@ class OrdersRole:
 
     async def _look_forever(self) -> None:
         back_off = BackOff(RETRY_FIRST_S, RETRY_LONGEST_S)
+        looked = 0
         while True:
             try:
+                if looked % COUNT_EACH == 0:
+                    for problem, orders in (await self._orders.stuck()).items():
+                        ORDERS_STUCK.labels(problem).set(orders)
+                looked += 1
                 while await self._orders.look_at_due():
                     pass
             except (DatabaseUnavailable, StatementRefused) as exc:

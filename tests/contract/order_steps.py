@@ -43,6 +43,7 @@ PEOPLE: Final = {
     "olga": Principal(1, "user:olga", "olga", "user", (Grant(Role.OPERATOR),)),
     "acme": Principal(1, "user:acme", "acme", "user", (Grant(Role.CUSTOMER),), "acme"),
     "rival": Principal(1, "user:rival", "rival", "user", (Grant(Role.CUSTOMER),), "rival"),
+    "site": Principal(1, "user:site", "site", "user", (Grant(Role.PLANNER, SITE),)),
     "admin": Principal(1, "user:admin", "admin", "user", (Grant(Role.ADMIN),)),
     "theirs": Principal(2, "user:theirs", "theirs", "user", (Grant(Role.ADMIN),)),
     "nobody": Principal(1, "nobody", "nobody", "nobody", (Grant(Role.VIEWER),)),

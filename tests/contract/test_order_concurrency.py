@@ -107,6 +107,8 @@ async def test_a_customer_sees_their_own_orders_alone_and_nothing_of_the_plant(d
         assert (await here.ask("POST", "/orders", "acme", cheap)).status_code == 403
         assert (await here.ask("GET", "/orders", "nobody")).status_code == 401
         assert (await here.ask("POST", f"/orders/{order}/retry", "acme")).status_code == 403
+        assert (await here.ask("GET", f"/orders/{order}", "site")).status_code == 200
+        assert (await here.ask("POST", f"/orders/{order}/cancel", "site", body)).status_code == 403, "it is at no site"
 
 
 async def test_a_change_of_a_customer_names_what_was_seen_and_orders_keep_their_address(database_dsn: str) -> None:

@@ -135,6 +135,7 @@ async def test_a_carrier_that_fails_makes_an_order_stuck_until_an_operator_helps
         (stuck,) = (await here.ask("GET", "/orders?stuck=true")).json()["orders"]
         assert (stuck["id"], stuck["problem"]["code"]) == (order, "shipment_failed")
         assert "address" in stuck["problem"]["action"]
+        assert (await here.orders.stuck())["shipment_failed"] == 1
         here.outside.ships = None
         await here.do(f"/orders/{order}/retry")
         await here.later(1)
