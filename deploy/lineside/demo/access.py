@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Final
 
 from connectors.model.errors import LinesideError
@@ -36,7 +37,7 @@ class Access:
     def is_made(self) -> bool:
         """Whether an earlier start has made all of it."""
         folder = self._folder
-        return all(path.exists() for path in (folder.signing_key, folder.token, folder.trusted_keys))
+        return all(path.exists() for path in (folder.signing_key, folder.trusted_keys, *_tokens(folder).values()))
 
     def forget(self) -> None:
         """Forget what belongs to a database that is no more."""
@@ -52,23 +53,28 @@ class Access:
             self._ask("migrate")
             if not folder.signing_key.exists():
                 self._ask("keys", "create")
-            if not folder.token.exists():
-                self._write_token()
+            for (name, role), path in _tokens(folder).items():
+                if not path.exists():
+                    self._write_token(name, role, path)
             write_pinned_keys(folder.trusted_keys, json.loads(self._ask("keys", "export"))["keys"])
         except (OSError, ValueError, KeyError) as exc:
             raise AccessNotMade(f"what commands need could not be made: {exc}") from exc
 
-    def _write_token(self) -> None:
-        create = ("token", "create", ISSUER, "--role", "operator")
+    def apply_plant(self) -> None:
+        """Have the lines be as their file says. Raises ``AccessNotMade``."""
+        self._ask("lines", "apply", str(self._folder.plant_model))
+
+    def _write_token(self, name: str, role: str, path: Path) -> None:
+        create = ("token", "create", name, "--role", role)
         finished = self._run(create)
         if finished.returncode:  # an earlier start has made one, and was stopped before it had kept it
-            self._run(("token", "revoke", ISSUER))
+            self._run(("token", "revoke", name))
             finished = self._run(create)
         token = _printed(create, finished).strip()
-        beside = self._folder.token.with_name("token.new")
+        beside = path.with_name(f"{path.name}.new")
         with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
             file.write(token)
-        beside.replace(self._folder.token)
+        beside.replace(path)
 
     def _ask(self, *arguments: str) -> str:
         return _printed(arguments, self._run(arguments))
@@ -79,6 +85,15 @@ class Access:
             return subprocess.run(command, capture_output=True, text=True, timeout=COMMAND_S_MAX, check=False)
         except subprocess.TimeoutExpired as exc:
             raise AccessNotMade(f"cloud-ingest {' '.join(arguments)} has not ended within {COMMAND_S_MAX:g} s") from exc
+
+
+def _tokens(folder: DemoFolder) -> dict[tuple[str, str], Path]:
+    """Where the token of each (name, role) is kept."""
+    return {
+        (ISSUER, "operator"): folder.token,
+        ("demo planner", "planner"): folder.planner_token,
+        ("demo engineer", "engineer"): folder.engineer_token,
+    }
 
 
 def _printed(arguments: Sequence[str], finished: subprocess.CompletedProcess[str]) -> str:

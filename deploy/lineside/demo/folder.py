@@ -48,6 +48,7 @@ class DemoFolder:
         self.path = path.absolute()
         self.agent_config = self.path / "agent.yaml"
         self.cloud_config = self.path / "cloud.yaml"
+        self.plant_model = self.path / "plant.yaml"
         self.logs = self.path / "logs"
         self.postgres = self.path / "postgres"
         self.broker = self.path / "broker"
@@ -55,6 +56,8 @@ class DemoFolder:
         self.access = self.path / "access"
         self.signing_key = self.access / "signing.jwk"
         self.token = self.access / "token"
+        self.planner_token = self.access / "planner-token"
+        self.engineer_token = self.access / "engineer-token"
         self.trusted_keys = self.path / "agent" / "trusted-keys.json"
         self._ports_file = self.path / "ports.json"
 
@@ -100,10 +103,10 @@ class DemoFolder:
         return ports
 
     def write_configuration(self, ports: Ports) -> None:
-        """Write the files of the agent and of the cloud side for these ports."""
+        """Write the files of the agent, of the cloud side for these ports, and of the lines."""
         places = {f"{name}_port": str(port) for name, port in asdict(ports).items()}
         places["agent_socket"] = json.dumps(str(self.agent_socket))  # JSON text is YAML text, whatever is in the path
-        for target in (self.agent_config, self.cloud_config):
+        for target in (self.agent_config, self.cloud_config, self.plant_model):
             text = Path(__file__).with_name(target.name + ".in").read_text(encoding="utf-8")
             for name, value in places.items():
                 text = text.replace(f"@{name}@", value)

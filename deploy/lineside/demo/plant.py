@@ -136,6 +136,10 @@ class Plant:
             self._launch(self._agent, [program("edge-agent"), "run", "--config", str(self._folder.agent_config)])
             self._wait(self._agent, questions.agent_is_ready)
 
+    def apply_model(self) -> None:
+        """Have the lines be as the file of the factory says. Raises ``AccessNotMade``."""
+        self._access.apply_plant()
+
     def broker_stands_still(self) -> contextlib.AbstractContextManager[None]:
         """While it is entered, the broker does nothing: nothing is lost, and everything is late."""
         return held(self._broker.process.pause, self._broker.process.resume)

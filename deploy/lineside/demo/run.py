@@ -20,6 +20,8 @@ from lineside.demo.access import AccessNotMade
 from lineside.demo.commanding import Commanding
 from lineside.demo.console import Output
 from lineside.demo.folder import DemoFolder, FolderInUse, FolderUnusable
+from lineside.demo.office import Office
+from lineside.demo.order_life import OrderLife, Told
 from lineside.demo.plant import Plant, ProcessEnded, StopAsked, chosen_broker, program
 from lineside.demo.questions import AGENT, NoAnswer, Questions
 from lineside.demo.screen import Scene, Screen, counted, plain_line
@@ -81,8 +83,13 @@ def run_demo(data: Path, seconds: float | None, broker: str) -> int:
                 def connect() -> Commanding:
                     return Commanding(questions.api_url, folder.token.read_text(), folder.agent_socket, press)
 
+                def office() -> Office:
+                    planner, engineer = folder.planner_token.read_text(), folder.engineer_token.read_text()
+                    return Office(questions.api_url, {"planner": planner, "engineer": engineer})
+
                 three = ThreeCommands(connect, plant.broker_stands_still)
-                return DemoRun(output, folder, plant, questions, signals, three).run(seconds)
+                orders = OrderLife(office, AGENT, plant.apply_model, lambda: three.is_over)
+                return DemoRun(output, folder, plant, questions, signals, three, orders).run(seconds)
     except (FolderInUse, FolderUnusable, ProgramMissing) as exc:
         output.line(f"lineside demo: {exc}")
         return EXIT_CANNOT_START
@@ -99,6 +106,7 @@ class DemoRun:
         questions: Questions,
         signals: StopSignals,
         three: ThreeCommands,
+        orders: OrderLife,
     ) -> None:
         self._output = output
         self._folder = folder
@@ -106,7 +114,9 @@ class DemoRun:
         self._questions = questions
         self._signals = signals
         self._three = three
+        self._orders = orders
         self._printed = 0
+        self._told = 0
 
     def run(self, seconds: float | None) -> int:
         """Start, show, stop; the exit code."""
@@ -120,10 +130,12 @@ class DemoRun:
             self._plant.start(self._questions)
             try:
                 self._three.start()
+                self._orders.start()
                 self._show(seconds)
             finally:
-                was_stopped = not self._three.is_over
+                was_stopped = not (self._three.is_over and self._orders.is_over)
                 self._three.stop()
+                self._orders.stop()
             verdict = self._finish()
         except (StopAsked, ProcessEnded, ServerNotStarted, NoAnswer, AccessNotMade) as exc:
             failure = str(exc)
@@ -132,16 +144,18 @@ class DemoRun:
                 self._plant.stop()
         if verdict is not None:
             shown = self._three.shown
-            for line in [*commands_lines(shown, was_stopped=was_stopped), *summary_lines(verdict)]:
+            orders = orders_lines(self._orders.told[0 if output.is_live else self._told :], self._orders.problems)
+            for line in [*commands_lines(shown, was_stopped=was_stopped), *orders, *summary_lines(verdict)]:
                 output.line(line)
-            return EXIT_PROBLEM if verdict.problems() or commands_problems(shown, was_stopped=was_stopped) else 0
+            wrong = verdict.problems() or commands_problems(shown, was_stopped=was_stopped) or self._orders.problems
+            return EXIT_PROBLEM if wrong else 0
         output.line(Text(failure, "bold red"))
         return EXIT_INTERRUPTED if self._signals.count else EXIT_PROBLEM
 
     # -- while it runs -------------------------------------------------------------------------------------------------
 
     def _show(self, seconds: float | None) -> None:
-        """Show the plant until it is time to stop, and the three commands are over. Raises ``ProcessEnded``."""
+        """Show the plant until it is time to stop, and commands and orders are over. Raises ``ProcessEnded``."""
         begun_s = time.monotonic()
         end_s = math.inf if seconds is None else begun_s + seconds
         if self._output.is_live:
@@ -155,7 +169,7 @@ class DemoRun:
         with Live(console=console, screen=True, auto_refresh=False) as live:
             while not self._is_over(end_s):
                 now_s = time.monotonic()
-                screen.take(self._questions.look(), self._three.shown)
+                screen.take(self._questions.look(), self._three.shown, self._orders.told)
                 lines = screen.lines(console.width, console.height, now_s - begun_s, end_s - now_s)
                 live.update(Group(*lines), refresh=True)
                 self._rest(now_s + LOOK_EVERY_S, end_s)
@@ -166,11 +180,15 @@ class DemoRun:
         while not self._is_over(end_s):
             now_s = time.monotonic()
             self._output.line(plain_line(self._questions.look(), now_s - begun_s))
-            self._rest(now_s + PLAIN_EVERY_S, end_s, self._print_commands)
-        self._print_commands()
+            self._rest(now_s + PLAIN_EVERY_S, end_s, self._print_news)
+        self._print_news()
 
-    def _print_commands(self) -> None:
-        """Print those of the three commands that have ended since."""
+    def _print_news(self) -> None:
+        """Print what has happened since: of the three commands those that have ended, and of the orders everything."""
+        told = self._orders.told
+        for news in told[self._told :]:
+            self._output.line(told_line(news))
+        self._told = len(told)
         shown = self._three.shown
         for one in shown[self._printed :]:
             self._output.line(command_line(one))
@@ -178,7 +196,8 @@ class DemoRun:
 
     def _is_over(self, end_s: float) -> bool:
         self._plant.check()
-        return bool(self._signals.count) or (time.monotonic() >= end_s and self._three.is_over)
+        is_shown = self._three.is_over and self._orders.is_over
+        return bool(self._signals.count) or (time.monotonic() >= end_s and is_shown)
 
     def _rest(self, until_s: float, end_s: float, meanwhile: Callable[[], None] = lambda: None) -> None:
         while time.monotonic() < until_s and not self._is_over(end_s):
@@ -222,6 +241,17 @@ def command_line(shown: Shown) -> Text:
     if shown.holds is not None:
         line.append(f"; press holds {shown.holds:g}")
     return line
+
+
+def told_line(told: Told) -> Text:
+    """Something that has happened to an order, or in the factory."""
+    return Text.assemble("  ", (f"{f'order {told.order}' if told.order else 'factory':<9}", "cyan"), told.text)
+
+
+def orders_lines(told: Sequence[Told], problems: Sequence[str]) -> list[Text]:
+    """What has happened to the orders, with what is wrong."""
+    lines = [Text(), *map(told_line, told)] if told else []
+    return [*lines, *(Text(f"  WRONG: {problem}", "bold red") for problem in problems)]
 
 
 def commands_lines(shown: Sequence[Shown], *, was_stopped: bool) -> list[Text]:

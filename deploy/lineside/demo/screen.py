@@ -13,6 +13,7 @@ from typing import Any, Final
 from rich.cells import cell_len
 from rich.text import Text
 
+from lineside.demo.order_life import Told
 from lineside.demo.questions import Look
 from lineside.demo.three_commands import Shown, asked_text
 from lineside.machines.press import PressState
@@ -87,10 +88,12 @@ class Screen:
         self._trends = Trends()
         self._look = Look(None, [], None)
         self._shown: dict[str, Shown] = {}
+        self._told: Sequence[Told] = ()
 
-    def take(self, look: Look, shown: Sequence[Shown] = ()) -> None:
-        """Show this from now on; ``shown``: those of the demo's own commands that are over."""
+    def take(self, look: Look, shown: Sequence[Shown] = (), told: Sequence[Told] = ()) -> None:
+        """Show this from now on; ``shown``: those of the demo's own commands that are over; ``told``: of its orders."""
         self._look = look
+        self._told = told
         self._shown = {one.command: one for one in shown}
         self._trends.note(look.tags)
 
@@ -98,7 +101,13 @@ class Screen:
         """The whole screen. The demo stops by itself in ``left_s`` (infinite: never)."""
         head = [_title(width, running_s, left_s), self._path(), Text()]
         tall = height >= TALL
-        foot = [Text(), *self._facts(), *self._commands(6 if tall else 3), *self._places(tall=tall)]
+        foot = [
+            Text(),
+            *self._facts(),
+            *self._commands(6 if tall else 3),
+            *self._orders(5 if tall else 2),
+            *self._places(tall=tall),
+        ]
         room = max(0, height - len(head) - len(foot))
         lines = [*head, *self._devices(width, room), *foot]
         for line in lines:
@@ -210,6 +219,13 @@ class Screen:
             return [*lines, _fact("command", Text("?"))][:count]
         lines += [_command(command, self._shown.get(command["id"])) for command in commands]
         return lines[:count] or [_fact("command", Text("none yet"))]
+
+    def _orders(self, count: int) -> list[Text]:
+        """The newest of what has happened to the orders."""
+        return [
+            _fact(f"order {one.order}" if one.order else "factory", Text(_printable(one.text)))
+            for one in self._told[-count:]
+        ]
 
     def _places(self, *, tall: bool) -> list[Text]:
         api = f"{self._scene.api_url}/api/docs"
