@@ -197,7 +197,7 @@ _EXAMPLE: Final[dict[str, Any]] = {
     "signals": {
         "state": {
             "tag": "plant-7/line-1/press/state",
-            "map": {"1": "running", "2": {"state": "faulted", "reason": "technical"}},
+            "map": {"1": {"state": "running"}, "2": {"state": "faulted", "reason": "technical"}},
         },
         "good": {"tag": "plant-7/line-1/press/good", "modulus": "16bit", "rate_max": "5"},
     },
