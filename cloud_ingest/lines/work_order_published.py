@@ -30,8 +30,8 @@ HOUR_S: Final = Decimal(3600)
 async def create_work_order(work: UnitOfWork, tenant_id: int, new: NewWorkOrder) -> PlannedWorkOrders:
     """Make the work orders of ``new``, one for each step of its routing, planned behind what is on the lines already.
 
-    A quantity above the smallest ``batch_max`` is divided. Raises ``RequestRefused``: an unknown line, no routing, or
-    a recipe with a parameter that the line does not have.
+    A quantity above the smallest ``batch_max`` is divided. Raises ``RequestRefused``: no routing, no quantity, or a
+    recipe with a parameter that the line does not have.
     """
     return await plan(work, Act(tenant_id, time.time_ns(), new.by), new)
 

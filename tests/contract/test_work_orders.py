@@ -13,6 +13,7 @@ import pytest
 
 from cloud_ingest.access.refused import RequestRefused, Why
 from cloud_ingest.event_log.announcing import unit_of_work
+from cloud_ingest.lines.plant_file import PlantFile, apply_plant
 from cloud_ingest.lines.work_order_deeds import change_over, resequence
 from cloud_ingest.lines.work_order_published import cancel_work_order, capacity, promise, work_orders_of
 from cloud_ingest.lines.work_order_rules import Deed
@@ -251,6 +252,28 @@ async def test_a_large_quantity_is_divided_and_planned_behind_what_is_there(data
         (late,) = await here.plan(1770, due=due)
         row = await here.row(late)
         assert (row["end_planned"], round(in_hours(row["begin_planned"], due), 2)) == (due, 1.0), "backwards from due"
+
+
+async def test_work_is_planned_in_the_shifts_of_the_line_and_not_in_their_breaks(database_dsn: str) -> None:
+    shift = {"shift": "day", "begin": "08:00", "end": "16:00", "breaks": [{"begin": "12:00", "end": "13:00"}]}
+    line = {"line": "press", "calendar": "days", "signals": {}}
+    site = {
+        "site": "plant",
+        "calendars": [{"calendar": "days", "shifts": [shift]}],
+        "areas": [{"area": "hall", "lines": [line]}],
+    }
+    async with floor(database_dsn) as here:
+        async with unit_of_work(here.database, 1) as work:
+            await apply_plant(work.session, 1, PlantFile.model_validate({"sites": [site]}), "eva", prune=False)
+        hour = (RoutingLine(*PRESS, ideal_cycle_s=Decimal(3600), setup_s=Decimal(0)),)
+        orders = [(await here.plan(7, routing=hour))[0] for _ in range(2)]
+        first, second = [await here.row(one) for one in orders]
+        apart = in_hours(first["end_planned"], second["end_planned"])
+        assert round(apart, 1) == 24, "a shift has seven hours of work"
+        due = datetime.now(UTC).replace(hour=10, minute=0, second=0, microsecond=0) + timedelta(days=20)
+        (late,) = await here.plan(3, routing=hour, due=due)
+        row = await here.row(late)
+        assert row["begin_planned"] == due - timedelta(days=1) + timedelta(hours=5), "at 15:00 on the day before"
 
 
 async def test_what_nobody_can_make_is_refused_with_what_to_do(database_dsn: str) -> None:
