@@ -234,6 +234,16 @@ class CloudConfig(Settings):
     ] = None
     observability: ObservabilitySettings = ObservabilitySettings()
 
+    @model_validator(mode="after")
+    def _logins_are_asked_for(self) -> CloudConfig:
+        if self.identity is not None and self.gateway.login == "open":
+            raise SettingInvalid(
+                "where people log in ('identity'), nobody asks without a token.",
+                "Write 'login: required', or leave it out.",
+                ("gateway", "login"),
+            )
+        return self
+
 
 def load_cloud_config(path: Path) -> CloudConfig:
     """The configuration in the file ``path``. Raises ``ConfigInvalid`` with all problems."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from fastapi import FastAPI
 from jsonschema import Draft202012Validator
 
@@ -12,7 +13,12 @@ from cloud_ingest.gateway.route_table import PUBLIC, SOCKET, RouteNeeds, routes_
 from docs import permissions_page
 from tests.contract.whole_gateway import asking, code_of, headers_of, operations, request_of, whole_app, whole_gateway
 
-NOTHING: Any = None
+
+@pytest.fixture(scope="module")
+def app() -> FastAPI:
+    """The whole app, for what it says of itself."""
+    nothing: Any = None
+    return whole_app(nothing)
 
 
 async def test_every_route_is_open_to_the_roles_that_the_table_names_and_to_nobody_else(database_dsn: str) -> None:
@@ -63,8 +69,7 @@ def test_a_route_that_needs_nothing_says_why() -> None:
     assert {route.path for route in permissions_page.whole_gateway() if not route.permissions} == set(PUBLIC)
 
 
-def test_every_route_has_an_example_that_its_schema_takes_and_says_what_it_does() -> None:
-    app = whole_app(NOTHING)
+def test_every_route_has_an_example_that_its_schema_takes_and_says_what_it_does(app: FastAPI) -> None:
     document = app.openapi()
     Draft202012Validator.check_schema({"$defs": document["components"]["schemas"]})
     wrong = []
@@ -90,8 +95,7 @@ def problems(media: Any, document: Any) -> list[str]:
     return found if examples else ["no example"]
 
 
-def test_what_needs_a_token_says_so_in_the_document() -> None:
-    app = whole_app(NOTHING)
+def test_what_needs_a_token_says_so_in_the_document(app: FastAPI) -> None:
     needed = {(route.method.lower(), route.path): route.permissions for route in routes_of(app)}
     for path, method, operation in operations(app):
         names = [permission.value for permission in needed[method, path]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final
@@ -23,6 +24,7 @@ from connectors.model.delivery import AgentName
 from connectors.ports.database import Database
 from tests.contract.command_steps import office
 
+SECRET: Final = "LINESIDE_SECRET_OF_TESTS"
 URL: Final = "http://cloud.example"
 AGENT: Final = AgentName("plant-7", "line-3")
 """The one that the examples of the API are about."""
@@ -55,11 +57,13 @@ class Roles:
 def whole_app(database: Database, **gateway: Any) -> FastAPI:
     """The app that the program serves, with ``gateway`` as its settings; tokens are the names of roles."""
     limits = {"per_principal": None, "per_address": None}
+    os.environ.setdefault(SECRET, "of tests, and of nothing else: 0123456789")
     config = CloudConfig.model_validate(
         {
             "ingest": {"brokers": ["mqtt://127.0.0.1"], "insecure": True},
             "database": {"insecure": True},
             "gateway": {"rate_limits": limits, **gateway},
+            "identity": {"issuer": "http://127.0.0.1:8080", "secret": f"${{env:{SECRET}}}"},
         }
     )
     app = make_gateway(config, database, CollectorRegistry(), Obstacles())

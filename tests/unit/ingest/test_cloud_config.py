@@ -240,6 +240,14 @@ def test_without_a_token_nobody_reads_from_elsewhere_unless_it_is_said(
     assert (made.is_open_on_this_machine, made.is_open_to_all) == (here, elsewhere)
 
 
+def test_where_people_log_in_nothing_is_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LINESIDE_SECRET", "0123456789" * 4)
+    identity = "identity: {issuer: 'https://lineside.example', secret: '${env:LINESIDE_SECRET}'}\n"
+    (tmp_path / "cloud.yaml").write_text(HEAD + identity + "gateway: {login: open}\n")
+    with pytest.raises(ConfigInvalid, match="nobody asks without a token"):
+        load_cloud_config(tmp_path / "cloud.yaml")
+
+
 @pytest.mark.parametrize("origin", ["*", "https://*", "https://a.example/path", "a.example", "https://*.example"])
 def test_web_pages_that_may_ask_are_named_one_by_one(origin: str) -> None:
     with pytest.raises(ValidationError):
