@@ -72,7 +72,8 @@ def page(
 
 def problem(text: str) -> str:
     """A sentence that says what is wrong, read out as soon as the page is there."""
-    return f'<p class="problem" role="alert">{escape(text)}</p>' if text else ""
+    shown = text[:1].upper() + text[1:]
+    return f'<p class="problem" role="alert">{escape(shown)}</p>' if text else ""
 
 
 def notice(text: str) -> str:
