@@ -14,6 +14,7 @@ from cloud_ingest.settings.catalog import DocumentsSettings, KeptLogsSettings
 from cloud_ingest.settings.gateway import GatewaySettings
 from cloud_ingest.settings.identity import IdentitySettings
 from cloud_ingest.settings.integrations import IntegrationsSettings
+from cloud_ingest.settings.notifications import NotificationSettings
 from cloud_ingest.settings.orders import OrdersSettings
 from connectors.configuration.broker_settings import BrokerSettings
 from connectors.configuration.explain import problem_at
@@ -226,6 +227,7 @@ class CloudConfig(Settings):
     commands: CommandsSettings = CommandsSettings()
     gateway: GatewaySettings = GatewaySettings()
     integrations: IntegrationsSettings = IntegrationsSettings()
+    notifications: Annotated[NotificationSettings, Field(default_factory=NotificationSettings)]
     orders: OrdersSettings = OrdersSettings()
     documents: DocumentsSettings = DocumentsSettings()
     logs: KeptLogsSettings = KeptLogsSettings()

@@ -42,6 +42,7 @@ from cloud_ingest.orders.handling import orders_of
 from cloud_ingest.orders.role import OrdersRole
 from cloud_ingest.orders.routes import order_routes
 from cloud_ingest.outside import integration_parts, integration_routers
+from cloud_ingest.outside_people import notification_parts, notification_routers
 from cloud_ingest.store.processes import Facts
 from connectors.documents.postgres import PostgresDocuments
 from connectors.observability.events import emit
@@ -72,7 +73,8 @@ def _inventory(context: PlatformContext) -> list[Part]:
 
 
 def _integrations(context: PlatformContext) -> list[Part]:
-    return integration_parts(context.config.integrations, context.database, context.log, context.clock, context.topics)
+    config, here = context.config, (context.database, context.log, context.clock, context.topics)
+    return [*integration_parts(config.integrations, *here), *notification_parts(config.notifications, *here)]
 
 
 def _lines(context: PlatformContext) -> list[Part]:
@@ -156,6 +158,7 @@ def platform_routers(config: CloudConfig, database: Database) -> list[APIRouter]
         work_order_routes(database, clock),
         *inventory_routes(database),
         *integration_routers(config.integrations, database, clock),
+        *notification_routers(config.notifications, database, clock),
     ]
 
 

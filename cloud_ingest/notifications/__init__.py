@@ -1,1 +1,1 @@
-"""Who is told of what, by e-mail, chat or webhook."""
+"""What people and other people's systems are told: by e-mail, in chats, by webhooks."""

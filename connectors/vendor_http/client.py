@@ -38,8 +38,16 @@ class VendorHttp:
             trust_env=False,
         )
 
-    async def ask(self, method: str, path: str, body: Any = None, params: Mapping[str, Any] | None = None) -> Any:
-        """What the vendor answers, numbers with a fraction as ``Decimal``; ``None`` when it is empty.
+    async def ask(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        params: Mapping[str, Any] | None = None,
+        *,
+        parses: bool = True,
+    ) -> Any:
+        """What the vendor answers, numbers with a fraction as ``Decimal``; ``None`` when it is empty or not ``parses``.
 
         Raises what ``ports.vendors`` has, ``NotFound`` and ``AlreadyThere`` among it.
         """
@@ -57,7 +65,7 @@ class VendorHttp:
         except httpx.HTTPError as exc:
             raise CallUncertain(f"{self._vendor} has not answered: {str(exc) or type(exc).__name__}") from exc
         if answer.is_success:
-            return _parsed(self._vendor, text)
+            return _parsed(self._vendor, text) if parses else None
         raise self._refusal(answer, text)
 
     async def close(self) -> None:

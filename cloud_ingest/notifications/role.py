@@ -1,0 +1,84 @@
+"""Notifications run beside integrations: they send what is due, to people and to other systems."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+from cloud_ingest.event_log.failures import reason_of
+from cloud_ingest.notifications.sending import Deliverer, Sender
+from cloud_ingest.notifications.taking import CHANNEL
+from cloud_ingest.observability.events import StoreReached, StoreWaiting
+from cloud_ingest.observability.obstacles import NOTIFICATIONS, OBSTACLES
+from connectors.model.back_off import BackOff
+from connectors.model.error_groups import leaves
+from connectors.model.errors import DatabaseUnavailable, StatementRefused
+from connectors.observability.events import emit
+from connectors.ports.database import Database
+
+LOOK_S: Final = 1.0
+POSTS_AT_ONCE: Final = 4
+PRUNE_S: Final = 3600.0
+KEPT_DAYS: Final = 30
+"""So long what was sent can be looked at, and what an endpoint does not take is kept for it."""
+RETRY_FIRST_S: Final = 0.5
+RETRY_LONGEST_S: Final = 15.0
+_AWAY: Final = (DatabaseUnavailable, StatementRefused)
+
+
+class Notifications:
+    """Sends what is due in this process; other processes send other messages."""
+
+    def __init__(self, database: Database, sender: Sender, deliverer: Deliverer) -> None:
+        self._database = database
+        self._sender = sender
+        self._deliverer = deliverer
+        self._due = asyncio.Event()
+
+    def facts(self) -> dict[str, Any]:
+        """What ``cloud-ingest status`` shows of this part: nothing of its own."""
+        return {}
+
+    async def run(self) -> None:
+        """Send until cancelled; a database that is away is waited for."""
+        back_off = BackOff(RETRY_FIRST_S, RETRY_LONGEST_S)
+        while True:
+            try:
+                async with asyncio.TaskGroup() as tasks:
+                    tasks.create_task(self._hear_forever(back_off), name="notifications hear")
+                    tasks.create_task(self._prune_forever(), name="notifications prune")
+                    tasks.create_task(self._each_forever(self._sender.send_one), name="notifications send")
+                    for number in range(POSTS_AT_ONCE):
+                        work = self._each_forever(self._deliverer.deliver_one)
+                        tasks.create_task(work, name=f"notifications post {number}")
+            except* _AWAY as group:
+                wait_s = back_off.next_s()
+                emit(StoreWaiting(NOTIFICATIONS, reason_of(leaves(group)[0]), round(wait_s, 1)))
+                await asyncio.sleep(wait_s)
+
+    async def _hear_forever(self, back_off: BackOff) -> None:
+        async with self._database.notified(CHANNEL) as woken:
+            back_off.reset()
+            if OBSTACLES.reason(NOTIFICATIONS):
+                emit(StoreReached(NOTIFICATIONS))
+            while True:
+                self._due.set()
+                await woken.wait(LOOK_S)
+
+    async def _each_forever(self, one: Callable[[], Awaitable[bool]]) -> None:
+        while True:
+            self._due.clear()
+            while await one():
+                pass
+            await self._due.wait()
+
+    async def _prune_forever(self) -> None:
+        while True:
+            async with self._database.session() as session:
+                for table in ("notification", "webhook_delivery"):
+                    await session.execute(
+                        f"DELETE FROM {table} WHERE changed < now() - make_interval(days => $1)",  # noqa: S608
+                        KEPT_DAYS,
+                    )
+            await asyncio.sleep(PRUNE_S)

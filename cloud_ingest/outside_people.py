@@ -1,0 +1,78 @@
+"""Which adapter stands behind each way to people and to other systems; see ``outside`` for vendors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any
+
+from fastapi import APIRouter
+
+from cloud_ingest.event_log.announcing import UnitOfWork
+from cloud_ingest.event_log.consuming import Consumer, TakeEvent, projection_of_events
+from cloud_ingest.event_log.domain_events import ReadEvent
+from cloud_ingest.event_log.topics import DOMAIN_TOPICS
+from cloud_ingest.notifications.role import Notifications
+from cloud_ingest.notifications.routes import notification_routes
+from cloud_ingest.notifications.sending import Deliverer, Sender
+from cloud_ingest.notifications.taking import EventsTell
+from cloud_ingest.notifications.webhook_routes import webhook_routes
+from cloud_ingest.settings.notifications import NotificationSettings
+from cloud_ingest.store.processes import Facts
+from connectors.ports.clock import Clock
+from connectors.ports.database import Database
+from connectors.ports.event_log import EventLog, TopicSpec
+from connectors.ports.notify import Channel, WebhookPoster
+
+
+def channels(settings: NotificationSettings) -> Mapping[str, Channel]:
+    """The ways to people, by the names that rules have."""
+    from connectors.notify.chat import ChatRoom
+    from connectors.notify.smtp import SmtpChannel, SmtpOptions
+
+    found: dict[str, Channel] = {
+        f"chat:{name}": ChatRoom(name, chat.url.get_secret_value(), chat.format)
+        for name, chat in settings.chats.items()
+    }
+    if (mail := settings.email) is not None:
+        password = "" if mail.password is None else mail.password.get_secret_value()
+        ca_file = "" if mail.ca_file is None else str(mail.ca_file)
+        found["email"] = SmtpChannel(
+            SmtpOptions(mail.host, mail.port, mail.sender, mail.tls, mail.user, password, ca_file)
+        )
+    return found
+
+
+def poster(settings: NotificationSettings) -> WebhookPoster:
+    """What posts to other systems."""
+    from connectors.notify.webhook import PublicPoster
+
+    return PublicPoster(allow_private=settings.webhooks.allow_private)
+
+
+def notification_parts(
+    settings: NotificationSettings, database: Database, log: EventLog, clock: Clock, topics: Mapping[str, TopicSpec]
+) -> list[tuple[str, Callable[[], Coroutine[Any, Any, None]], Facts]]:
+    """What tells people and other systems, in a process with the role ``integrations``."""
+    sender = Sender(database, clock, channels(settings))
+    deliverer = Deliverer(database, clock, poster(settings), settings.webhooks.disable_after_s)
+    role = Notifications(database, sender, deliverer)
+    telling = EventsTell(clock)
+    parts = [("notifications", role.run, role.facts)]
+    for topic in DOMAIN_TOPICS:
+        short = topic.split(".")[1]
+        reading = projection_of_events(f"notifications.{short}", topics[topic], _taking(telling, topic))
+        consumer = Consumer(database, log, reading)
+        parts.append((f"notifications {short}", consumer.run, consumer.facts))
+    return parts
+
+
+def _taking(telling: EventsTell, topic: str) -> TakeEvent:
+    async def take(work: UnitOfWork, event: ReadEvent) -> None:
+        await telling.take(work, event, topic)
+
+    return take
+
+
+def notification_routers(settings: NotificationSettings, database: Database, clock: Clock) -> list[APIRouter]:
+    """The routes of notifications and webhooks."""
+    return [notification_routes(database, clock), webhook_routes(database, clock, poster(settings))]

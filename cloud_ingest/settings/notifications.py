@@ -1,0 +1,67 @@
+"""The section ``notifications``: the ways to people, and what webhooks to other systems may do."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from connectors.configuration.setting_types import FilePath, HostName
+from connectors.ports.secrets import Secret
+from connectors.ports.settings import Duration, SettingInvalid, Settings
+
+
+class EmailSettings(Settings):
+    """A mail server."""
+
+    host: HostName
+    port: Annotated[int, Field(ge=1, le=65_535)] = 587
+    tls: Annotated[
+        Literal["starttls", "tls", "none"],
+        Field(description="starttls: refused without it; tls: from the beginning; none needs insecure"),
+    ] = "starttls"
+    insecure: Annotated[bool, Field(description="Allow a connection without TLS")] = False
+    user: Annotated[str, Field(max_length=200)] = ""
+    password: Secret | None = None
+    sender: Annotated[str, Field(max_length=254, pattern=r"^[^\r\n]*[^@\s]+@[^@\s]+$", examples=["lineside@acme.com"])]
+    ca_file: Annotated[FilePath | None, Field(description="Authorities that sign the server's certificate")] = None
+
+    @model_validator(mode="after")
+    def _encrypted(self) -> EmailSettings:
+        if self.tls == "none" and not self.insecure:
+            raise SettingInvalid(
+                "mail would go without encryption.",
+                "Write 'tls: starttls', or allow it with 'insecure: true'.",
+                ("tls",),
+            )
+        return self
+
+
+class ChatSettings(Settings):
+    """A room of a chat."""
+
+    url: Annotated[Secret, Field(description="Of its incoming webhook: whoever knows it can write there")]
+    format: Literal["slack", "mattermost", "teams"] = "slack"
+
+
+class WebhookSettings(Settings):
+    """Webhooks to other systems; their addresses come by the API."""
+
+    allow_private: Annotated[
+        bool,
+        Field(description="Also to addresses of the own network, and by plain HTTP: who may add them can reach it"),
+    ] = False
+    disable_after_s: Annotated[
+        Duration, Field(alias="disable_after", ge=60, le=30 * 86_400, description="Without one that was taken")
+    ] = 5 * 86_400.0
+
+
+class NotificationSettings(Settings):
+    """How people and other systems are told; which events are told to whom, rules of the API say."""
+
+    email: EmailSettings | None = None
+    chats: Annotated[
+        dict[Annotated[str, Field(pattern=r"^[a-z0-9-]{1,63}$")], ChatSettings],
+        Field(max_length=50, default_factory=dict, description="By the name that rules have: chat:NAME"),
+    ]
+    webhooks: WebhookSettings = WebhookSettings()
