@@ -57,7 +57,7 @@ def notification_parts(
     deliverer = Deliverer(database, clock, poster(settings), settings.webhooks.disable_after_s)
     role = Notifications(database, sender, deliverer)
     telling = EventsTell(clock)
-    parts = [("notifications", role.run, role.facts)]
+    parts: list[tuple[str, Callable[[], Coroutine[Any, Any, None]], Facts]] = [("notifications", role.run, role.facts)]
     for topic in DOMAIN_TOPICS:
         short = topic.split(".")[1]
         reading = projection_of_events(f"notifications.{short}", topics[topic], _taking(telling, topic))

@@ -22,6 +22,7 @@ from cloud_ingest.cli import (
     dead_letters,
     enrolment,
     identity,
+    integrations,
     inventory,
     keys,
     ledger,
@@ -66,6 +67,7 @@ app.add_typer(lines.app, name="lines")
 app.add_typer(tokens.app, name="token")
 app.add_typer(audit.app, name="audit")
 app.add_typer(identity.app, name="identity")
+app.add_typer(integrations.app, name="integrations")
 app.add_typer(enrolment.agent_keys, name="agent-keys")
 app.add_typer(releases.release, name="release")
 app.add_typer(releases.rollout, name="rollout")

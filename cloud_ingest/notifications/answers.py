@@ -20,7 +20,7 @@ class RuleRequest(BaseModel):
         frozen=True,
         extra="forbid",
         json_schema_extra={
-            "examples": [{"name": "Alarms at night", "rule": Rule.model_config["json_schema_extra"]["examples"][0]}]  # type: ignore[index, call-overload]
+            "examples": [{"name": "Alarms at night", "rule": Rule.model_config["json_schema_extra"]["examples"][0]}]  # type: ignore[index]
         },
     )
 

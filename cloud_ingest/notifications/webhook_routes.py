@@ -159,7 +159,6 @@ def _add_one(api: APIRouter, database: Database, poster: WebhookPoster) -> None:
 
 def _add_deliveries(api: APIRouter, database: Database) -> None:
     known = [Depends(only_known_parameters)]
-    columns = "delivery_id AS id, type, state, tries, next_try, status, reason, created, changed"
 
     @api.get("/{webhook}/deliveries", dependencies=known)
     async def deliveries(
@@ -169,8 +168,9 @@ def _add_deliveries(api: APIRouter, database: Database) -> None:
         async with tenant_transaction(database, principal.tenant_id) as session:
             await _endpoint(session, webhook)
             rows = await session.fetch(
-                f"SELECT {columns} FROM webhook_delivery WHERE endpoint_id = $1 "  # noqa: S608  of our own
-                "AND ($2 = '' OR delivery_id < $2) ORDER BY delivery_id DESC LIMIT $3",
+                "SELECT delivery_id AS id, type, state, tries, next_try, status, reason, created, changed "
+                "FROM webhook_delivery WHERE endpoint_id = $1 AND ($2 = '' OR delivery_id < $2) "
+                "ORDER BY delivery_id DESC LIMIT $3",
                 webhook,
                 after,
                 limit + 1,
@@ -184,7 +184,8 @@ def _add_deliveries(api: APIRouter, database: Database) -> None:
         async with tenant_transaction(database, principal.tenant_id) as session:
             rows = await session.fetch(
                 "UPDATE webhook_delivery SET state = 'waiting', next_try = now(), changed = now() "
-                f"WHERE endpoint_id = $1 AND delivery_id = $2 RETURNING {columns}",
+                "WHERE endpoint_id = $1 AND delivery_id = $2 "
+                "RETURNING delivery_id AS id, type, state, tries, next_try, status, reason, created, changed",
                 webhook,
                 delivery,
             )

@@ -1,6 +1,6 @@
 """Posts to addresses that customers have given, and never into our own network (server-side request forgery).
 
-A name is resolved once; each of its addresses has to be a public one, and the connection goes to one of these. So a name
+A name is resolved once; each of its addresses has to be a public one, and the connection goes to one of these. So one
 that answers differently a moment later (DNS rebinding) leads nowhere. Redirects are not followed.
 """
 
