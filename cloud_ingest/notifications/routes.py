@@ -104,40 +104,40 @@ def _add_rules(api: APIRouter, database: Database, clock: Clock) -> None:
 def _add_one_rule(api: APIRouter, database: Database) -> None:
     known = [Depends(only_known_parameters)]
 
-    @api.get("/rules/{rule}", dependencies=known)
-    async def one(principal: Edits, rule: RuleId, response: Response) -> RuleAnswer:
+    @api.get("/rules/{rule_id}", dependencies=known)
+    async def one(principal: Edits, rule_id: RuleId, response: Response) -> RuleAnswer:
         """One rule."""
         async with tenant_transaction(database, principal.tenant_id) as session:
-            found = _answer(await _rule(session, rule))
+            found = _answer(await _rule(session, rule_id))
         response.headers["ETag"] = etag(found.revision)
         return found
 
-    @api.put("/rules/{rule}", dependencies=known)
+    @api.put("/rules/{rule_id}", dependencies=known)
     async def change(
-        principal: Edits, rule: RuleId, request: RuleRequest, response: Response, if_match: IfMatch = ""
+        principal: Edits, rule_id: RuleId, request: RuleRequest, response: Response, if_match: IfMatch = ""
     ) -> RuleAnswer:
         """Change a rule. A message of it that waits already goes as it was."""
         async with tenant_transaction(database, principal.tenant_id) as session:
-            check_match(if_match, (await _rule(session, rule, lock=True))["revision"])
-            await _refuse_second(session, request.name, rule)
+            check_match(if_match, (await _rule(session, rule_id, lock=True))["revision"])
+            await _refuse_second(session, request.name, rule_id)
             await session.execute(
                 "UPDATE notification_rule SET name = $2, rule = $3, enabled = $4, revision = revision + 1 "
                 "WHERE rule_id = $1",
-                rule,
+                rule_id,
                 request.name,
                 request.rule.model_dump_json(),
                 request.enabled,
             )
-            found = _answer(await _rule(session, rule))
+            found = _answer(await _rule(session, rule_id))
         response.headers["ETag"] = etag(found.revision)
         return found
 
-    @api.delete("/rules/{rule}", status_code=204, dependencies=known)
-    async def delete(principal: Edits, rule: RuleId, if_match: IfMatch = "") -> None:
+    @api.delete("/rules/{rule_id}", status_code=204, dependencies=known)
+    async def delete(principal: Edits, rule_id: RuleId, if_match: IfMatch = "") -> None:
         """Delete a rule, and the record of its messages."""
         async with tenant_transaction(database, principal.tenant_id) as session:
-            check_match(if_match, (await _rule(session, rule, lock=True))["revision"])
-            await session.execute("DELETE FROM notification_rule WHERE rule_id = $1", rule)
+            check_match(if_match, (await _rule(session, rule_id, lock=True))["revision"])
+            await session.execute("DELETE FROM notification_rule WHERE rule_id = $1", rule_id)
 
 
 _ONE: Final = "SELECT * FROM notification_rule WHERE rule_id = $1"

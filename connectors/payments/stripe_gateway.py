@@ -39,6 +39,7 @@ from connectors.ports.vendors import (
 
 KEY: Final = "lineside_key"
 ORDER: Final = "lineside_order"
+ON_FILE: Final = "lineside_on_file"
 CONFLICT: Final = 409
 T = TypeVar("T")
 Json = Mapping[str, Any]
@@ -73,6 +74,7 @@ class StripeGateway:
         }
         if request.method:
             params |= {"payment_method": request.method, "confirm": True, "off_session": True}
+            params["metadata"][ON_FILE] = "yes"
         else:
             params["automatic_payment_methods"] = {"enabled": True}
         if request.payer:
@@ -187,7 +189,7 @@ def _state(intent: Json) -> tuple[PaymentState, str]:
             return PaymentState.CAPTURED, ""
         case "canceled":
             return PaymentState.CANCELLED, str(intent.get("cancellation_reason") or "")
-        case "requires_payment_method" if reason and intent.get("confirmation_method") == "manual":
+        case "requires_payment_method" if reason and _metadata(intent).get(ON_FILE):
             return PaymentState.FAILED, reason
         case _:
             return PaymentState.PENDING, reason
