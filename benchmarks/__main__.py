@@ -23,6 +23,7 @@ NAMES = {
     "gateway-reads": "benchmarks.gateway_reads",
     "trend": "benchmarks.trend",
     "oee": "benchmarks.oee",
+    "live": "benchmarks.live",
 }
 
 

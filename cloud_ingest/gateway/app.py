@@ -21,6 +21,7 @@ from cloud_ingest.gateway.device_files import device_file_routes
 from cloud_ingest.gateway.documentation import ASSETS_PATH, assets, documentation
 from cloud_ingest.gateway.enrolments import enrolment_routes
 from cloud_ingest.gateway.entry import Entry
+from cloud_ingest.gateway.live.routes import live_routes
 from cloud_ingest.gateway.openapi import tell_openapi
 from cloud_ingest.gateway.operations import operation_routes
 from cloud_ingest.gateway.problems import handle_errors
@@ -71,6 +72,7 @@ def make_app(
     app.include_router(device_file_routes(database))
     app.include_router(enrolment_routes(Enrolments(database, SystemClock())))
     app.include_router(release_routes(database))
+    app.include_router(live_routes(database))
     for router in platform:
         app.include_router(router)
     app.include_router(operation_routes(database, registry, obstacles))

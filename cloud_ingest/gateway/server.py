@@ -6,9 +6,13 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Iterator, Sequence
+from typing import Final
 
 import uvicorn
 from starlette.types import ASGIApp
+
+MESSAGE_BYTES_MAX: Final = 256 * 1024
+"""Of what a client sends on a WebSocket."""
 
 
 class _Server(uvicorn.Server):
@@ -33,6 +37,8 @@ async def serve(listening: socket.socket, app: ASGIApp, proxies: Sequence[str] =
         lifespan="off",
         timeout_graceful_shutdown=3,
         server_header=False,
+        ws_max_size=MESSAGE_BYTES_MAX,
+        ws_per_message_deflate=False,  # each message of each client by itself: it costs more than it saves
         forwarded_allow_ips=list(proxies),
     )
     server = _Server(options)

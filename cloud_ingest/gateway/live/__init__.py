@@ -1,0 +1,1 @@
+"""What happens, as it happens, on a WebSocket: tags, lines, alarms, orders, commands."""
