@@ -9,7 +9,7 @@ from cloud_ingest.event_log.domain_events import DomainEvent
 from cloud_ingest.event_log.topics import ANALYTICS_EVENTS
 
 REPORT_MADE: Final = "lineside.analytics.report-made.v1"
-"""A report is there, with its files (``published.report_mail``); ``recipients`` are who is to get it by e-mail."""
+"""A report is there, with its files (``published.report_mail``); ``recipients`` are the addresses of its plan."""
 
 
 def report_made(tenant_id: int, report: str, name: str, day: date, recipients: list[str], time_ns: int) -> DomainEvent:

@@ -64,7 +64,7 @@ class ReportRequest(BaseModel):
     formats: Annotated[list[Format], Field(min_length=1, max_length=4)] = ["html", "pdf"]
     recipients: Annotated[
         list[Annotated[str, Field(pattern=_MAIL, examples=["shift@plant-7.example"])]],
-        Field(max_length=50, description="Who gets it by e-mail"),
+        Field(max_length=50, description="E-mail addresses that its announcement names"),
     ] = []
     active: bool = True
 
@@ -131,7 +131,7 @@ def report_routes(database: Database, clock: Clock) -> APIRouter:
     async def create(
         principal: Editor, request: ReportRequest, response: Response, key: IdempotencyKey
     ) -> ReportAnswer:
-        """Have a report made each day or week, and sent. The first one is of the period that is running now."""
+        """Have a report made each day or week, and announced. The first one is of the period that is running now."""
         _check(principal, request)
         asked = Asked(principal, "POST /reports", key, request.model_dump(mode="json"))
         now_ns = clock.now_ns()
@@ -213,7 +213,7 @@ def _add_made(api: APIRouter, database: Database, clock: Clock) -> None:
     async def make(principal: Editor, id: Id, day: Day, key: IdempotencyKey) -> MadeReport:  # noqa: A002
         """Make the report of the period that ``day`` is in, now; one that is there already gets a new edition.
 
-        So a report is brought up to date when data came late. It is sent again.
+        So a report is brought up to date when data came late. It is announced again.
         """
         asked = Asked(principal, f"POST /reports/{id}/made", key, day.isoformat())
         now = _time(clock.now_ns())
