@@ -135,7 +135,7 @@ class Lines:
             await session.execute(
                 "DELETE FROM line_sample USING (SELECT line_id, min(time_ns) AS time_ns FROM line_checkpoint "
                 "GROUP BY line_id) AS oldest WHERE line_sample.line_id = oldest.line_id "
-                "AND line_sample.time_ns < least(oldest.time_ns, $1)",
+                "AND line_sample.time_ns < least(oldest.time_ns, $1) AND line_sample.mark = 0",
                 oldest_ns,
             )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,8 @@ from cloud_ingest.lines import equipment
 from cloud_ingest.lines.calendar_model import CalendarModel
 from cloud_ingest.lines.equipment import EquipmentKey
 from cloud_ingest.lines.presence import mark_presence
-from tests.contract.line_steps import LINE, T0, Plant, S, Sample, plant
+from cloud_ingest.lines.role import Lines
+from tests.contract.line_steps import LINE, T0, TOPIC, Plant, S, Sample, plant
 
 
 def production(seconds: int, *, seed: int = 7) -> tuple[list[Sample], int, int]:
@@ -234,3 +236,16 @@ async def test_what_was_read_by_other_rules_stays_as_it_was_read(database_dsn: s
         await here.describe(signals=signals)
         await here.take((5, "good", 3), (80, "good", 21), at_s=81)
         assert await here.sums() == (22, 0)
+
+
+async def test_samples_that_can_change_nothing_any_more_are_deleted_and_counting_goes_on(database_dsn: str) -> None:
+    async with plant(database_dsn) as here:
+        await here.take((0, "good", 0), (70, "good", 5), (140, "good", 9))
+        here.clock.now = T0 + 9 * 86_400 * S
+        log: Any = None
+        await Lines(here.database, log, here.clock, TOPIC).prune()
+        rows = await here.fetch("SELECT time_ns FROM line_sample ORDER BY time_ns")
+        assert [row["time_ns"] - T0 for row in rows] == [70 * S, 140 * S]
+        await here.take((200, "good", 10))
+        await here.take((60, "good", 4), at_s=201)
+        assert await here.sums() == (10, 0), "what is older than the oldest fold changes nothing"
