@@ -25,6 +25,8 @@ SEED_S_MAX: Final = 60.0
 JOIN_S_MAX: Final = 15.0
 _POLL_S: Final = 0.25
 _EFFECTIVENESS_EVERY_S: Final = 8.0
+_EFFECTIVENESS_S_MAX: Final = 20.0
+"""A running hour is worked out once in a while; so long it is waited for at the end."""
 _ENDED: Final = frozenset({"shipped", "delivered", "closed", "cancelled"})
 _TIMELINE_MAX: Final = 200
 _EXISTS: Final = frozenset({"if_match_needed", "exists", "name_taken", "already_there"})
@@ -223,8 +225,13 @@ class OrderLife:
     def _sum_up(self, office: Office) -> None:
         stock = ", ".join(f"{office.on_hand(item)} kg {item}" for item in (STRIP, POWDER))
         self._note(Told(0, f"in stock are {stock}"))
-        self._effectiveness_due_s = 0.0
-        self._look_at_lines(office)
+        deadline_s = time.monotonic() + _EFFECTIVENESS_S_MAX
+        while not self._stop.is_set():
+            self._effectiveness_due_s = 0.0
+            self._look_at_lines(office)
+            if self._effectiveness or time.monotonic() > deadline_s:
+                return
+            self._stop.wait(4 * _POLL_S)
         for life in self._lives:
             if life.state == "cancelled":
                 self._problems = (*self._problems, f"order {life.number} was cancelled")
