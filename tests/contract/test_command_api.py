@@ -194,7 +194,7 @@ async def test_the_examples_in_the_api_description_are_what_it_takes(database_ds
         kinds = {example["action"]["do"] for example in schema["examples"]}
         assert kinds == {"write", "restart", "rebirth", "log_level", "apply_file"}
         posted = document["paths"][PATH]["post"]
-        assert posted["security"] == [{"token": []}]
+        assert posted["security"] == [{"token": ["commands:send"]}]
         assert {"202", "400", "401", "403", "409", "429", "503"} <= posted["responses"].keys()
 
 

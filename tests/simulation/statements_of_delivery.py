@@ -156,3 +156,9 @@ def _make_day(tables: Tables, sql: str, args: Sequence[Any], now_s: float) -> An
 @statement("WITH moved AS (DELETE FROM sample_default")
 def _nothing(tables: Tables, sql: str, args: Sequence[Any], now_s: float) -> Answer:
     return 0
+
+
+@statement("SELECT keep_tenants_apart(")
+def _keep_apart(tables: Tables, sql: str, args: Sequence[Any], now_s: float) -> Answer:
+    """There is one tenant in the simulation."""
+    return [{"keep_tenants_apart": None}]
