@@ -129,16 +129,20 @@ class Consumer:
         while True:
             if (await self._log.ensure(self._projection.topic)).identity != identity:
                 raise EventLogUnavailable(f"the topic {self._projection.topic.name} was deleted and made anew")
+            away: Exception | None = None
             try:
                 async with steadily(part, back_off):
                     await reader.run()
             except OffsetMoved:
                 pass  # another process had the partition for a while: its place is read anew
             except _AWAY as exc:
-                emit(StoreWaiting(part, reason_of(exc), 0.0))
+                away = exc
             except Exception as exc:  # the other partitions go on; the place in the log has not moved
                 emit(Fault(part, f"{type(exc).__name__}: {exc}", traceback.format_exc()))
-            await asyncio.sleep(back_off.next_s())
+            wait_s = back_off.next_s()
+            if away is not None:
+                emit(StoreWaiting(part, reason_of(away), round(wait_s, 1)))
+            await asyncio.sleep(wait_s)
 
 
 class PartitionConsumer:
