@@ -11,7 +11,7 @@ from typing import Any, assert_never
 
 from fastapi import APIRouter
 
-from cloud_ingest.event_log.consuming import Consumer, projection_of_events
+from cloud_ingest.event_log.consuming import Consumer, EventsProjection
 from cloud_ingest.event_log.topics import ORDER_EVENTS
 from cloud_ingest.integrations.asked import OrdersAsk
 from cloud_ingest.integrations.built_in import BuiltInMemory
@@ -69,11 +69,11 @@ def integration_parts(
         database, clock, kinds, patience(settings.retry), at_once_max=settings.at_once_max, crm=used.crm
     )
     topic = topics[ORDER_EVENTS]
-    orders = projection_of_events("integrations.orders", topic, OrdersAsk(clock).take)
+    orders = EventsProjection("integrations.orders", topic, OrdersAsk(clock).take)
     consumers = [Consumer(database, log, orders)]
     if settings.crm is not None:
         telling = OrdersTellCrm(clock, settings.crm.stages)
-        consumers.append(Consumer(database, log, projection_of_events("integrations.crm", topic, telling.take)))
+        consumers.append(Consumer(database, log, EventsProjection("integrations.crm", topic, telling.take)))
     reading = [(f"integrations reader {n}", one.run, one.facts) for n, one in enumerate(consumers)]
     return [("integrations", role.run, role.facts), *reading]
 

@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import APIRouter
 
 from cloud_ingest.event_log.announcing import UnitOfWork
-from cloud_ingest.event_log.consuming import Consumer, TakeEvent, projection_of_events
+from cloud_ingest.event_log.consuming import Consumer, EventsProjection, TakeEvent
 from cloud_ingest.event_log.domain_events import ReadEvent
 from cloud_ingest.event_log.topics import DOMAIN_TOPICS
 from cloud_ingest.notifications.role import Notifications
@@ -60,7 +60,7 @@ def notification_parts(
     parts: list[tuple[str, Callable[[], Coroutine[Any, Any, None]], Facts]] = [("notifications", role.run, role.facts)]
     for topic in DOMAIN_TOPICS:
         short = topic.split(".")[1]
-        reading = projection_of_events(f"notifications.{short}", topics[topic], _taking(telling, topic))
+        reading = EventsProjection(f"notifications.{short}", topics[topic], _taking(telling, topic))
         consumer = Consumer(database, log, reading)
         parts.append((f"notifications {short}", consumer.run, consumer.facts))
     return parts

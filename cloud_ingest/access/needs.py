@@ -12,6 +12,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from cloud_ingest.access.admission import not_theirs, who_asks
 from cloud_ingest.access.permissions import Permission
 from cloud_ingest.access.principal import Principal
+from cloud_ingest.access.refused import RequestRefused, Why
 
 _BEARER: Final = HTTPBearer(
     auto_error=False, scheme_name="token", description="An access token, or one of 'cloud-ingest token create'"
@@ -56,3 +57,10 @@ def refuse_elsewhere(principal: Principal, permission: Permission, site: str, li
     """Raises ``RequestRefused`` when ``principal`` may not do it at that site or on that line."""
     if not principal.may(permission, site=site, line=line):
         raise not_theirs(principal, permission, f" at {site}" if line is None else f" on {site}/{line}")
+
+
+def refuse_unless_everywhere(principal: Principal, permission: Permission, what: str) -> None:
+    """Raises ``RequestRefused`` when they may do it at some sites alone, and ``what`` (a plural) is at none of them."""
+    if not principal.may(permission):
+        why = f"{principal.name!r} may do this at some sites only, and {what} are of all: it needs {permission} for all"
+        raise RequestRefused(Why.FORBIDDEN, "not_your_role", why)

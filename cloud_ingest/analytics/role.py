@@ -11,7 +11,7 @@ from cloud_ingest.analytics.computing import compute_due
 from cloud_ingest.analytics.marking import CHANNEL, hours_of, mark, mark_passed, merged, wake
 from cloud_ingest.analytics.reports import make_due
 from cloud_ingest.event_log.announcing import UnitOfWork
-from cloud_ingest.event_log.consuming import Consumer, Projection
+from cloud_ingest.event_log.consuming import Consumer, Projection, RecordsProjection
 from cloud_ingest.event_log.domain_events import read_event
 from cloud_ingest.event_log.failures import reason_of
 from cloud_ingest.observability.events import StoreReached, StoreWaiting
@@ -55,7 +55,7 @@ def marks_projection(topic: TopicSpec) -> Projection:
         if spans:
             await wake(work.session)
 
-    return Projection(NAME, topic, take)
+    return RecordsProjection(NAME, topic, take)
 
 
 class AnalyticsRole:

@@ -10,7 +10,6 @@ from cloud_ingest.access.answers import ProblemAnswer
 from cloud_ingest.access.needs import Needs
 from cloud_ingest.access.permissions import Permission
 from cloud_ingest.access.principal import Principal
-from cloud_ingest.access.refused import RequestRefused, Why
 from cloud_ingest.catalog.models import CODE, LANGUAGE
 
 Reader = Annotated[Principal, Depends(Needs(Permission.CATALOG_READ))]
@@ -39,10 +38,3 @@ _MEANING: Final = {
 PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
     status: {"model": ProblemAnswer, "description": meaning} for status, meaning in _MEANING.items()
 }
-
-
-def refuse_unless_everywhere(principal: Principal, permission: Permission) -> None:
-    """The catalog is one for all sites: who may do something at some of them alone, may not do it here."""
-    if not principal.may(permission):
-        why = f"{principal.name!r} has {permission.value} at single sites, and the catalog is one for all of them"
-        raise RequestRefused(Why.FORBIDDEN, "not_your_role", why)

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Depends, Query, Response
 
 from cloud_ingest.access.etags import IfMatch, check_match, etag
+from cloud_ingest.access.needs import refuse_unless_everywhere
 from cloud_ingest.access.pages import LIMIT, After, Limit, page
 from cloud_ingest.access.parameters import only_known_parameters
 from cloud_ingest.access.permissions import Permission
@@ -19,7 +20,6 @@ from cloud_ingest.catalog.asking import (
     LanguageQuery,
     Reader,
     SearchQuery,
-    refuse_unless_everywhere,
 )
 from cloud_ingest.catalog.drafts import Drafts
 from cloud_ingest.catalog.models import ContentBody, instant
@@ -78,7 +78,7 @@ def _add_editing(api: APIRouter, content: Drafts, publishing: Publishing) -> Non
         principal: Editor, code: CodePath, body: ContentBody, response: Response, if_match: IfMatch = ""
     ) -> DraftAnswer[ContentBody]:
         """Make content, or change it (then with If-Match). Nothing of it is shown until it is published."""
-        refuse_unless_everywhere(principal, Permission.CATALOG_EDIT)
+        refuse_unless_everywhere(principal, Permission.CATALOG_EDIT, "products and documents")
         saved = await content.save(principal.tenant_id, code, body.document(), if_match)
         response.headers["ETag"] = etag(saved.revision)
         return draft_of(saved, ContentBody)
@@ -86,13 +86,13 @@ def _add_editing(api: APIRouter, content: Drafts, publishing: Publishing) -> Non
     @api.delete("/{code}/draft", status_code=204)
     async def delete(principal: Editor, code: CodePath, if_match: IfMatch = "") -> None:
         """Delete content as it is edited. What is published of it is shown until it is withdrawn."""
-        refuse_unless_everywhere(principal, Permission.CATALOG_EDIT)
+        refuse_unless_everywhere(principal, Permission.CATALOG_EDIT, "products and documents")
         await content.delete(principal.tenant_id, code, if_match)
 
     @api.put("/{code}/published")
     async def publish(principal: Editor, code: CodePath, if_match: IfMatch = "") -> PublishedAnswer:
         """Have the draft that If-Match names be shown, within its times."""
-        refuse_unless_everywhere(principal, Permission.CATALOG_EDIT)
+        refuse_unless_everywhere(principal, Permission.CATALOG_EDIT, "products and documents")
         found = await content.get(principal.tenant_id, code)
         check_match(if_match, found.revision)
         return PublishedAnswer(code=code, version=await publishing.publish(principal, "content", found))
@@ -100,7 +100,7 @@ def _add_editing(api: APIRouter, content: Drafts, publishing: Publishing) -> Non
     @api.delete("/{code}/published", status_code=204)
     async def withdraw(principal: Editor, code: CodePath) -> None:
         """Have it be shown no more."""
-        refuse_unless_everywhere(principal, Permission.CATALOG_EDIT)
+        refuse_unless_everywhere(principal, Permission.CATALOG_EDIT, "products and documents")
         await publishing.withdraw(principal, "content", code)
 
 

@@ -9,14 +9,14 @@ from fastapi import APIRouter, Depends, Query, Request
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from cloud_ingest.access.answers import Answer
-from cloud_ingest.access.needs import Needs
+from cloud_ingest.access.needs import Needs, refuse_unless_everywhere
 from cloud_ingest.access.pages import LIMIT, Limit
 from cloud_ingest.access.parameters import only_known_parameters
 from cloud_ingest.access.permissions import Permission
 from cloud_ingest.access.principal import Principal
 from cloud_ingest.access.refused import RequestRefused, Why
 from cloud_ingest.access.span import QuestionInvalid
-from cloud_ingest.catalog.asking import PROBLEMS, SearchQuery, refuse_unless_everywhere
+from cloud_ingest.catalog.asking import PROBLEMS, SearchQuery
 from cloud_ingest.catalog.log_keeper import level_of
 from cloud_ingest.catalog.log_lines import FIELDS_MAX, Level, Line, at_least, entry_of, text_of
 from connectors.ports.clock import Clock
@@ -99,7 +99,7 @@ def log_routes(documents: DocumentStore, collection: CappedCollection, clock: Cl
         limit: Limit = LIMIT,
     ) -> LogPage:
         """Lines of the cloud's programs, of agents and of machines, the newest first (from <= time < to)."""
-        refuse_unless_everywhere(principal, Permission.LOGS_READ)
+        refuse_unless_everywhere(principal, Permission.LOGS_READ, "log lines")
         named = {"source": source, "agent": agent, "device": device}
         equal: dict[str, Any] = {name: value for name, value in named.items() if value is not None}
         if level != "debug":
@@ -123,7 +123,7 @@ def log_routes(documents: DocumentStore, collection: CappedCollection, clock: Cl
         ],
     ) -> LinesKept:
         """Keep lines of an agent and its machines: JSON objects, one a line. The same lines again change nothing."""
-        refuse_unless_everywhere(principal, Permission.LOGS_WRITE)
+        refuse_unless_everywhere(principal, Permission.LOGS_WRITE, "log lines")
         now_ns = clock.now_ns()
         given = [_given(number, text, agent) for number, text in enumerate(_texts(await request.body()), start=1)]
         await documents.append(principal.tenant_id, collection, [entry_of(line, now_ns) for line in given])

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import AwareDatetime
 
 from cloud_ingest.access.etags import IfMatch, check_match, etag
+from cloud_ingest.access.needs import refuse_unless_everywhere
 from cloud_ingest.access.pages import LIMIT, After, Limit, page
 from cloud_ingest.access.parameters import only_known_parameters
 from cloud_ingest.access.permissions import Permission
@@ -32,7 +33,6 @@ from cloud_ingest.catalog.asking import (
     LanguageQuery,
     Reader,
     SearchQuery,
-    refuse_unless_everywhere,
 )
 from cloud_ingest.catalog.drafts import Drafts
 from cloud_ingest.catalog.exchange import ProductExchange
@@ -129,7 +129,7 @@ def _add_editing(api: APIRouter, products: Drafts) -> None:
         principal: Editor, code: CodePath, body: ProductBody, response: Response, if_match: IfMatch = ""
     ) -> DraftAnswer[ProductBody]:
         """Make a product, or change it (then with If-Match). Nothing of it holds until it is published."""
-        refuse_unless_everywhere(principal, Permission.CATALOG_EDIT)
+        refuse_unless_everywhere(principal, Permission.CATALOG_EDIT, "products and documents")
         saved = await products.save(principal.tenant_id, code, body.document(), if_match)
         response.headers["ETag"] = etag(saved.revision)
         return draft_of(saved, ProductBody)
@@ -137,7 +137,7 @@ def _add_editing(api: APIRouter, products: Drafts) -> None:
     @api.delete("/products/{code}/draft", status_code=204)
     async def delete(principal: Editor, code: CodePath, if_match: IfMatch = "") -> None:
         """Delete a product as it is edited. What is published of it holds until it is withdrawn."""
-        refuse_unless_everywhere(principal, Permission.CATALOG_EDIT)
+        refuse_unless_everywhere(principal, Permission.CATALOG_EDIT, "products and documents")
         await products.delete(principal.tenant_id, code, if_match)
 
 
@@ -145,7 +145,7 @@ def _add_publishing(api: APIRouter, products: Drafts, categories: Drafts, publis
     @api.put("/products/{code}/published")
     async def publish(principal: Editor, code: CodePath, if_match: IfMatch = "") -> PublishedAnswer:
         """Have the draft that If-Match names hold for everybody. The same again changes nothing."""
-        refuse_unless_everywhere(principal, Permission.CATALOG_EDIT)
+        refuse_unless_everywhere(principal, Permission.CATALOG_EDIT, "products and documents")
         found = await products.get(principal.tenant_id, code)
         check_match(if_match, found.revision)
         await refuse_incomplete(categories, principal.tenant_id, found)
@@ -154,7 +154,7 @@ def _add_publishing(api: APIRouter, products: Drafts, categories: Drafts, publis
     @api.delete("/products/{code}/published", status_code=204)
     async def withdraw(principal: Editor, code: CodePath) -> None:
         """Have nothing of it hold any more: it is not sold, and not made anew."""
-        refuse_unless_everywhere(principal, Permission.CATALOG_EDIT)
+        refuse_unless_everywhere(principal, Permission.CATALOG_EDIT, "products and documents")
         await publishing.withdraw(principal, "product", code)
 
     @api.get("/products/{code}/versions")
@@ -187,7 +187,7 @@ def _add_categories(api: APIRouter, categories: Drafts) -> None:
         principal: Editor, code: CodePath, body: CategoryBody, response: Response, if_match: IfMatch = ""
     ) -> DraftAnswer[CategoryBody]:
         """Make a category, or change it (then with If-Match). Products are held to it when they are published."""
-        refuse_unless_everywhere(principal, Permission.CATALOG_EDIT)
+        refuse_unless_everywhere(principal, Permission.CATALOG_EDIT, "products and documents")
         saved = await categories.save(principal.tenant_id, code, body.document(), if_match)
         response.headers["ETag"] = etag(saved.revision)
         return draft_of(saved, CategoryBody)
@@ -195,7 +195,7 @@ def _add_categories(api: APIRouter, categories: Drafts) -> None:
     @api.delete("/categories/{code}", status_code=204)
     async def delete_category(principal: Editor, code: CodePath, if_match: IfMatch = "") -> None:
         """Delete a category. Products that name it cannot be published until they name another."""
-        refuse_unless_everywhere(principal, Permission.CATALOG_EDIT)
+        refuse_unless_everywhere(principal, Permission.CATALOG_EDIT, "products and documents")
         await categories.delete(principal.tenant_id, code, if_match)
 
 
@@ -215,5 +215,5 @@ def _add_exchange(api: APIRouter, exchange: ProductExchange) -> None:
 
         The same table again changes nothing. Products that are not in it stay as they are.
         """
-        refuse_unless_everywhere(principal, Permission.CATALOG_EDIT)
+        refuse_unless_everywhere(principal, Permission.CATALOG_EDIT, "products and documents")
         return await exchange.take(principal, await request.body(), publish=publish)

@@ -21,6 +21,7 @@ from cloud_ingest.cli import (
     commands,
     dead_letters,
     enrolment,
+    event_letters,
     identity,
     integrations,
     inventory,
@@ -60,6 +61,7 @@ app = typer.Typer(
 )
 app.add_typer(ledger.app, name="ledger")
 app.add_typer(dead_letters.app, name="dead-letters")
+app.add_typer(event_letters.app, name="event-letters")
 agent_commands.add_to(commands.app)
 app.add_typer(commands.app, name="command")
 app.add_typer(keys.app, name="keys")

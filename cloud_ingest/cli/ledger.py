@@ -51,17 +51,19 @@ def show_ledger(
         context.default_map = {context.invoked_subcommand: {"config": str(config), "as_json": as_json}}
         return
     from cloud_ingest.cli.ledger_screens import ledger_screen
+    from cloud_ingest.event_log.letters import open_letters
     from cloud_ingest.gateway import ledger
 
     rows = ask(config, lambda database: ledger.ledger(database, agent))
     if agent is not None and not rows:
         fail(f"no agent {agent} has delivered anything; `cloud-ingest agents` lists those that are known", EXIT_PROBLEM)
     unassigned = ask(config, ledger.unassigned_dead_letters)
+    set_aside = ask(config, open_letters)
     if as_json:
-        print_json({"agents": rows, "unassigned_dead_letters": unassigned})
+        print_json({"agents": rows, "unassigned_dead_letters": unassigned, "event_letters": set_aside})
     else:
-        show(ledger_screen(rows, unassigned))
-    if not ledger.is_settled(rows, unassigned if agent is None else 0):
+        show(ledger_screen(rows, unassigned, set_aside))
+    if not ledger.is_settled(rows, unassigned + set_aside if agent is None else 0):
         raise typer.Exit(EXIT_PROBLEM)
 
 

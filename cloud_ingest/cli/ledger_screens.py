@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -18,7 +19,7 @@ SILENT_S = 60.0
 BATCHES = ("batch", "batches")
 
 
-def ledger_screen(agents: list[dict[str, Any]], unassigned_dead_letters: int) -> RenderableType:
+def ledger_screen(agents: list[dict[str, Any]], unassigned_dead_letters: int, event_letters: int) -> RenderableType:
     """The delivery ledger for a person."""
     lines: list[RenderableType] = []
     for agent in agents:
@@ -35,6 +36,11 @@ def ledger_screen(agents: list[dict[str, Any]], unassigned_dead_letters: int) ->
         lines.append(Text())
     if unassigned_dead_letters:
         lines.append(Text(f"{counted(unassigned_dead_letters, 'dead letter')} of no known agent", "yellow"))
+    if event_letters:
+        many = counted(event_letters, "event")
+        lines.append(
+            Text(f"{many} that a part of the platform could not take: `cloud-ingest event-letters list`", "yellow")
+        )
     return Group(*lines) if lines else Text("no agent has delivered anything yet")
 
 
@@ -58,18 +64,23 @@ def letters_screen(letters: Sequence[dict[str, Any]]) -> RenderableType:
     return table
 
 
-def letter_screen(letter: dict[str, Any], payload: bytes) -> RenderableType:
+def letter_screen(letter: dict[str, Any], payload: bytes, command: str = "dead-letters") -> RenderableType:
     """One dead letter for a person, with the beginning of its bytes."""
-    table = Table.grid(padding=(0, 2))
-    for key, value in letter.items():
-        if value is not None:
-            shown = f"{time_text(value)} UTC" if key in ("received", "recorded", "closed") else plain(str(value))
-            table.add_row(Text(key.replace("_", " "), "dim"), Text(shown))
     lines = [f"{at:06x}  {payload[at : at + 16].hex(' '):<47}  {_characters(payload[at : at + 16])}"
              for at in range(0, min(len(payload), 256), 16)]  # fmt: skip
     if len(payload) > 256:
-        lines.append(f"… {len(payload) - 256:,} bytes more; `cloud-ingest dead-letters export` writes all of them")
-    return Group(table, Text("\n".join(lines)))
+        lines.append(f"… {len(payload) - 256:,} bytes more; `cloud-ingest {command} export` writes all of them")
+    return Group(facts_table(letter), Text("\n".join(lines)))
+
+
+def facts_table(letter: dict[str, Any]) -> Table:
+    """What is known of a letter, a line each."""
+    table = Table.grid(padding=(0, 2))
+    for key, value in letter.items():
+        if value is not None:
+            shown = f"{time_text(value)} UTC" if isinstance(value, datetime) else plain(str(value))
+            table.add_row(Text(key.replace("_", " "), "dim"), Text(shown))
+    return table
 
 
 def ranges_text(ranges: Sequence[tuple[int, int]]) -> str:

@@ -7,22 +7,30 @@ in ``event_letter`` with the reason, and the projection goes on.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import traceback
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from dataclasses import dataclass, replace
+from typing import Any, Final, Protocol
 
 from cloud_ingest.event_log.announcing import UnitOfWork, unit_of_work
 from cloud_ingest.event_log.domain_events import ReadEvent, read_event
 from cloud_ingest.event_log.failures import Cause, cause_of, reason_of, sentence_of
+from cloud_ingest.event_log.letters import CHANNEL, asked_letters, close_taken, could_not_be_taken, set_aside
 from cloud_ingest.event_log.place import Place
 from cloud_ingest.observability.events import Fault, StoreReached, StoreWaiting, StoringFailed
 from cloud_ingest.observability.obstacles import OBSTACLES
-from cloud_ingest.observability.platform_events import EventSetAside
+from cloud_ingest.observability.platform_events import EventSetAside, LetterNotTaken, LetterTaken
 from cloud_ingest.observability.steadiness import steadily
 from connectors.model.back_off import BackOff
 from connectors.model.error_groups import leaves
-from connectors.model.errors import DatabaseUnavailable, EventLogUnavailable, OffsetMoved, StatementRefused
+from connectors.model.errors import (
+    DatabaseUnavailable,
+    EventLogUnavailable,
+    OffsetMoved,
+    PayloadInvalid,
+    StatementRefused,
+)
 from connectors.observability.events import emit
 from connectors.ports.database import Database, Session
 from connectors.ports.event_log import EventLog, LogRecord, TopicSpec
@@ -33,55 +41,134 @@ TRIES_MAX: Final = 3
 RETRY_S: Final = 0.2
 RETRY_FIRST_S: Final = 0.5
 RETRY_LONGEST_S: Final = 15.0
+LETTERS_LOOK_S: Final = 60.0
+"""So often a process looks for letters to take again of which it was not told."""
 _AWAY: Final = (DatabaseUnavailable, EventLogUnavailable, StatementRefused)
 
 TakeRecords = Callable[[UnitOfWork, int, Sequence[LogRecord]], Awaitable[None]]
 """(work, partition, records): stores what they mean. Called again with the same records when the transaction failed."""
 TakeEvent = Callable[[UnitOfWork, ReadEvent], Awaitable[None]]
+LockFor = Callable[[Session, Sequence[ReadEvent]], Awaitable[None]]
+"""(session, events): takes the locks that taking ``events`` will need, all at once and in their order."""
+
+
+class Projection(Protocol):
+    """What reads a topic: ``name`` is its consumer group and its rows in ``projection``.
+
+    Each method works within the transaction of ``work``, and is called again with the same records when that failed.
+    """
+
+    @property
+    def name(self) -> str:
+        """The consumer group."""
+        ...
+
+    @property
+    def topic(self) -> TopicSpec:
+        """What it reads."""
+        ...
+
+    async def take(self, work: UnitOfWork, partition: int, records: Sequence[LogRecord]) -> None:
+        """Store what ``records`` mean."""
+        ...
+
+    async def pass_over(self, work: UnitOfWork, partition: int, record: LogRecord) -> int | None:
+        """Go on without ``record``, which is kept as a letter; the tenant that it tells of, if it says one."""
+        ...
+
+    async def take_late(self, work: UnitOfWork, partition: int, record: LogRecord) -> None:
+        """Store what ``record`` means, which was passed over, though those behind it have been taken."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
-class Projection:
-    """Who reads: ``name`` is its consumer group and its rows in ``projection``; ``take`` is what it does."""
+class RecordsProjection:
+    """A projection of records that may be taken in any order, and more than once."""
 
     name: str
     topic: TopicSpec
-    take: TakeRecords
+    take_records: TakeRecords
+
+    async def take(self, work: UnitOfWork, partition: int, records: Sequence[LogRecord]) -> None:
+        """See ``Projection``."""
+        await self.take_records(work, partition, records)
+
+    async def pass_over(self, work: UnitOfWork, partition: int, record: LogRecord) -> int | None:  # noqa: ARG002
+        """See ``Projection``: nothing is known of a record that nobody could take."""
+        return None
+
+    async def take_late(self, work: UnitOfWork, partition: int, record: LogRecord) -> None:
+        """See ``Projection``."""
+        await self.take_records(work, partition, [record])
 
 
-def projection_of_events(name: str, topic: TopicSpec, take: TakeEvent) -> Projection:
-    """A projection of a topic of domain events: ``take`` gets each once, in the order of its key."""
+@dataclass(frozen=True, slots=True)
+class EventsProjection:
+    """A projection of a topic of domain events: ``take_event`` gets each once, in the order of its key.
 
-    async def take_records(work: UnitOfWork, partition: int, records: Sequence[LogRecord]) -> None:
-        seen = await _seen(work.session, name, topic.name, partition)
+    ``lock_for`` is asked first, with all events of a transaction that can be read.
+    """
+
+    name: str
+    topic: TopicSpec
+    take_event: TakeEvent
+    lock_for: LockFor | None = None
+
+    async def take(self, work: UnitOfWork, partition: int, records: Sequence[LogRecord]) -> None:
+        """See ``Projection``."""
+        await self._lock(work.session, records)
+        seen = await self._seen(work.session, partition)
         newest = seen
         for record in records:
             event = read_event(record)
             if event.number > newest:
-                await take(work, event)
+                await self.take_event(work, event)
                 newest = event.number
         if newest > seen:
-            await work.session.execute(
-                "INSERT INTO event_progress (projection, topic, partition, number) "
-                "VALUES ($1, $2, $3, $4) ON CONFLICT (projection, topic, partition) "
-                "DO UPDATE SET number = excluded.number",
-                name,
-                topic.name,
-                partition,
-                newest,
-            )
+            await self._saw(work.session, partition, newest)
 
-    return Projection(name, topic, take_records)
+    async def pass_over(self, work: UnitOfWork, partition: int, record: LogRecord) -> int | None:
+        """See ``Projection``. Should it come again in the log, it is known."""
+        try:
+            event = read_event(record)
+        except PayloadInvalid:
+            return None
+        await self._saw(work.session, partition, event.number)
+        return event.tenant_id
 
+    async def take_late(self, work: UnitOfWork, partition: int, record: LogRecord) -> None:  # noqa: ARG002
+        """See ``Projection``."""
+        await self._lock(work.session, [record])
+        await self.take_event(work, replace(read_event(record), is_late=True))
 
-async def _seen(session: Session, name: str, topic: str, partition: int) -> int:
-    rows = await session.fetch(
-        "SELECT number FROM event_progress WHERE projection = $1 AND topic = $2 AND partition = $3",
-        name,
-        topic,
-        partition,
-    )
-    return int(rows[0]["number"]) if rows else 0
+    async def _lock(self, session: Session, records: Sequence[LogRecord]) -> None:
+        if self.lock_for is None:
+            return
+        events: list[ReadEvent] = []
+        for record in records:
+            with contextlib.suppress(PayloadInvalid):  # it fails when it is taken, by itself
+                events.append(read_event(record))
+        await self.lock_for(session, events)
+
+    async def _seen(self, session: Session, partition: int) -> int:
+        rows = await session.fetch(
+            "SELECT number FROM event_progress WHERE projection = $1 AND topic = $2 AND partition = $3",
+            self.name,
+            self.topic.name,
+            partition,
+        )
+        return int(rows[0]["number"]) if rows else 0
+
+    async def _saw(self, session: Session, partition: int, number: int) -> None:
+        await session.execute(
+            "INSERT INTO event_progress (projection, topic, partition, number) "
+            "VALUES ($1, $2, $3, $4) ON CONFLICT (projection, topic, partition) "
+            "DO UPDATE SET number = greatest(event_progress.number, excluded.number)",
+            self.name,
+            self.topic.name,
+            partition,
+            number,
+        )
 
 
 class Consumer:
@@ -92,6 +179,7 @@ class Consumer:
         self._log = log
         self._projection = projection
         self._part = projection.name
+        self._readers: dict[int, PartitionConsumer] = {}
 
     def facts(self) -> dict[str, Any]:
         """What ``cloud-ingest status`` shows of it: nothing of its own."""
@@ -109,6 +197,7 @@ class Consumer:
                     asyncio.TaskGroup() as tasks,
                 ):
                     running: dict[int, asyncio.Task[None]] = {}
+                    tasks.create_task(self._hear_of_letters(), name=f"{self._projection.name} letters")
                     async for partitions in assignments:
                         back_off.reset()
                         if OBSTACLES.reason(self._part):
@@ -126,6 +215,7 @@ class Consumer:
     async def _partition(self, identity: str, number: int) -> None:
         part, back_off = f"{self._part} partition {number}", BackOff(RETRY_FIRST_S, RETRY_LONGEST_S)
         reader = PartitionConsumer(self._database, self._log, self._projection, identity, number)
+        self._readers[number] = reader
         while True:
             if (await self._log.ensure(self._projection.topic)).identity != identity:
                 raise EventLogUnavailable(f"the topic {self._projection.topic.name} was deleted and made anew")
@@ -144,6 +234,14 @@ class Consumer:
                 emit(StoreWaiting(part, reason_of(away), round(wait_s, 1)))
             await asyncio.sleep(wait_s)
 
+    async def _hear_of_letters(self) -> None:
+        """Somebody wants letters to be taken again: each reader looks whether they are of its partition."""
+        async with self._database.notified(CHANNEL) as woken:
+            while True:
+                for reader in self._readers.values():
+                    reader.look_for_letters()
+                await woken.wait(LETTERS_LOOK_S)
+
 
 class PartitionConsumer:
     """One partition of a projection."""
@@ -158,6 +256,11 @@ class PartitionConsumer:
         self._part = f"{projection.name} partition {partition}"
         self._place = Place(database, projection.topic.name, identity, partition, projection.name)
         self._next = 0
+        self._may_have_letters = True
+
+    def look_for_letters(self) -> None:
+        """Have it look for letters that somebody wants to be taken again, after what it is doing."""
+        self._may_have_letters = True
 
     async def run(self) -> None:
         """Take records until cancelled.
@@ -174,6 +277,9 @@ class PartitionConsumer:
                 records = await reader.read(READ_WAIT_S, READ_BYTES_MAX)
                 if records:
                     await self.take(records)
+                if self._may_have_letters:
+                    self._may_have_letters = False
+                    await self._take_letters()
                 if OBSTACLES.reason(self._part):
                     emit(StoreReached(self._part))
 
@@ -208,21 +314,31 @@ class PartitionConsumer:
             else:
                 return
         reason = sentence_of(error)
-        async with self._database.transaction() as session:
-            await self._place.move(session, self._next, record.offset + 1, record.time_ms)
-            await session.execute(
-                "INSERT INTO event_letter (projection, topic, partition, log_offset, key, value, reason) "
-                "VALUES ($1, $2, $3, $4, $5, $6, $7)",
-                self._projection.name,
-                topic,
-                self._partition,
-                record.offset,
-                record.key,
-                record.value,
-                reason,
-            )
+        async with unit_of_work(self._database) as work:
+            await self._place.move(work.session, self._next, record.offset + 1, record.time_ms)
+            tenant_id = await self._projection.pass_over(work, self._partition, record)
+            name = self._projection.name
+            await set_aside(work.session, name, topic, self._partition, record, reason, tenant_id)
         self._next = record.offset + 1
         emit(EventSetAside(self._projection.name, topic, self._partition, record.offset, reason))
+
+    async def _take_letters(self) -> None:
+        """Take what was set aside and somebody wants to be taken again, each letter in a transaction of its own."""
+        name, topic = self._projection.name, self._projection.topic.name
+        for letter in await asked_letters(self._database, name, topic, self._partition):
+            try:
+                async with unit_of_work(self._database) as work:
+                    if await close_taken(work.session, letter.number):
+                        await self._projection.take_late(work, self._partition, letter.record)
+            except Exception as exc:
+                if cause_of(exc) is Cause.OUTSIDE:
+                    self._may_have_letters = True
+                    raise
+                reason = sentence_of(exc)
+                await could_not_be_taken(self._database, letter.number, reason)
+                emit(LetterNotTaken(name, letter.number, reason, "".join(traceback.format_exception(exc))))
+            else:
+                emit(LetterTaken(name, letter.number))
 
     async def _store(self, records: Sequence[LogRecord]) -> None:
         last = records[-1]

@@ -33,7 +33,10 @@ class DomainEvent:
 
 @dataclass(frozen=True, slots=True)
 class ReadEvent:
-    """An event as it was read. ``number`` grows within its topic: one that is not greater was read before."""
+    """An event as it was read. ``number`` grows within its topic: one that is not greater was read before.
+
+    ``is_late``: it was set aside once and is taken now; later events, of its key too, may have been taken before it.
+    """
 
     number: int
     type: str
@@ -41,6 +44,7 @@ class ReadEvent:
     key: str
     time_ns: int
     data: Mapping[str, Any]
+    is_late: bool = False
 
 
 def event_json(event: DomainEvent) -> str:

@@ -263,6 +263,9 @@ class SettledAnswer(Answer):
     unassigned_dead_letters: Annotated[
         int, Field(description="Messages that were set aside, of no agent in the ledger")
     ]
+    event_letters: Annotated[
+        int, Field(description="Events that a part of the platform could not take: what they tell of is missing there")
+    ]
 
 
 class DeadLetterAnswer(Answer):
@@ -288,6 +291,34 @@ class DeadLetterPage(Answer):
     """Some of the dead letters; ``next`` goes into ``after`` of the following request."""
 
     dead_letters: list[DeadLetterAnswer]
+    next: int | None
+
+
+class EventLetterAnswer(Answer):
+    """An event that a part could not take. ``cloud-ingest event-letters`` shows it, has it taken, or closes it."""
+
+    number: int
+    projection: Annotated[str, Field(description="The part", examples=["inventory"])]
+    topic: str
+    partition: int
+    offset: int
+    key: Annotated[str, Field(description="What it is about")]
+    reason: str
+    received: Annotated[datetime, Field(description="When it was set aside")]
+    size_bytes: int
+    retry_asked: datetime | None
+    retry_by: str | None
+    retries: Annotated[int, Field(description="How often it was tried again in vain")]
+    retry_failure: str | None
+    closed: datetime | None
+    closed_by: str | None
+    closed_reason: str | None
+
+
+class EventLetterPage(Answer):
+    """Some of the event letters; ``next`` goes into ``after`` of the following request."""
+
+    event_letters: list[EventLetterAnswer]
     next: int | None
 
 

@@ -9,18 +9,21 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Depends, Query
 
 from cloud_ingest.access.answers import ProblemAnswer
-from cloud_ingest.access.needs import Needs
+from cloud_ingest.access.needs import Needs, refuse_unless_everywhere
 from cloud_ingest.access.parameters import only_known_parameters
 from cloud_ingest.access.permissions import Permission
 from cloud_ingest.access.principal import Principal
 from cloud_ingest.access.sight import Sight, sight_of
 from cloud_ingest.access.span import QuestionInvalid, asked_bucket, asked_span
 from cloud_ingest.access.tenancy import TenantDatabase
+from cloud_ingest.event_log.letters import event_letters as letters_of_events
+from cloud_ingest.event_log.letters import open_letters
 from cloud_ingest.gateway import ledger as ledger_of
 from cloud_ingest.gateway import queries
 from cloud_ingest.gateway.answers import (
     AgentAnswer,
     DeadLetterPage,
+    EventLetterPage,
     LedgerAnswer,
     SamplePage,
     SettledAnswer,
@@ -121,8 +124,13 @@ def _add_ledger(api: APIRouter, seen_by: Callable[[Principal], Database]) -> Non
         """Whether nothing is missing of any agent that is neither explained nor closed."""
         sight = _sight(principal)
         unassigned = await ledger_of.unassigned_dead_letters(seen_by(principal), sight)
-        is_settled = ledger_of.is_settled(await ledger_of.ledger(seen_by(principal), sight=sight), unassigned)
-        return SettledAnswer(settled=is_settled, unassigned_dead_letters=unassigned)
+        set_aside = await open_letters(seen_by(principal), principal.tenant_id)
+        rows = await ledger_of.ledger(seen_by(principal), sight=sight)
+        return SettledAnswer(
+            settled=ledger_of.is_settled(rows, unassigned + set_aside),
+            unassigned_dead_letters=unassigned,
+            event_letters=set_aside,
+        )
 
     @api.get("/dead-letters")
     async def dead_letters(
@@ -138,6 +146,29 @@ def _add_ledger(api: APIRouter, seen_by: Callable[[Principal], Database]) -> Non
         )
         following = rows[-1].number if len(rows) == limit else None
         return DeadLetterPage.model_validate({"dead_letters": [row.document() for row in rows], "next": following})
+
+    @api.get("/event-letters")
+    async def event_letters(
+        principal: Reader,
+        part: Annotated[
+            str | None, Query(description="Only of this part", examples=["inventory"], max_length=100)
+        ] = None,
+        closed: Annotated[bool, Query(description="Also those that were taken after all, or closed")] = False,
+        after: Annotated[int, Query(ge=0, le=BIGINT_MAX, description="The 'next' of the page before")] = 0,
+        limit: Annotated[int, Query(ge=1, le=PAGE_MAX)] = 1000,
+    ) -> EventLetterPage:
+        """Events that a part of the platform could not take, a page at a time: what they tell of is missing there."""
+        refuse_unless_everywhere(principal, Permission.DATA_READ, "events")
+        rows = await letters_of_events(
+            seen_by(principal),
+            projection=part,
+            with_closed=closed,
+            after=after,
+            count_max=limit,
+            tenant_id=principal.tenant_id,
+        )
+        following = rows[-1].number if len(rows) == limit else None
+        return EventLetterPage.model_validate({"event_letters": [row.document() for row in rows], "next": following})
 
 
 def _sight(principal: Principal) -> Sight:

@@ -52,7 +52,7 @@ class OrdersTellCrm:
         customer = _customer(event.data)
         if customer is None:
             return
-        if (stage := self._stages.get(what)) is not None:
+        if (stage := self._stages.get(what)) is not None and not await _is_outdated(work.session, event):
             deal = {"stage": stage, "amount": str(event.data.get("total", "0")), "currency": event.data.get("currency")}
             await self._replace(work.session, event, "deal", {"customer": customer, "deal": deal})
         if (sentence := _SENTENCES.get(what)) is not None:
@@ -89,6 +89,20 @@ def _customer(data: Mapping[str, Any]) -> dict[str, str] | None:
         return None
     more = {name: str(data.get(f"customer_{name}") or "") for name in ("name", "email", "phone")}
     return {"key": key, **more, "name": more["name"] or key}
+
+
+async def _is_outdated(session: Session, event: ReadEvent) -> bool:
+    """Whether the CRM has been told of a later stage already, as ``event`` was set aside for a while."""
+    if not event.is_late:
+        return False
+    (row,) = await session.fetch(
+        "SELECT EXISTS (SELECT FROM integration_call WHERE tenant_id = $1 AND about = $2 AND kind = 'deal' "
+        "AND created > $3) AS found",
+        event.tenant_id,
+        event.key,
+        time_of(event.time_ns),
+    )
+    return bool(row["found"])
 
 
 async def _link(session: Session, tenant_id: int, kind: str, key: str) -> Mapping[str, Any] | None:

@@ -16,7 +16,6 @@ from cloud_ingest.access.needs import Needs, refuse_elsewhere
 from cloud_ingest.access.parameters import only_known_parameters
 from cloud_ingest.access.permissions import Permission
 from cloud_ingest.access.principal import Principal
-from cloud_ingest.access.refused import RequestRefused, Why
 from cloud_ingest.event_log.announcing import UnitOfWork, unit_of_work
 from cloud_ingest.inventory.items import Place
 from connectors.ports.database import Database
@@ -62,13 +61,6 @@ def refuse_unless_there(principal: Principal, permission: Permission, places: It
     for place in places:
         if place.kind != "account":
             refuse_elsewhere(principal, permission, place.site or "")
-
-
-def refuse_unless_everywhere(principal: Principal, permission: Permission) -> None:
-    """Raises ``RequestRefused`` when they may do it at some sites only: items and the like are of all."""
-    if principal.places(permission) is not None:
-        why = f"{principal.name!r} may do this at some sites only, and it is for all: it needs {permission.value} there"
-        raise RequestRefused(Why.FORBIDDEN, "not_your_site", why)
 
 
 async def made_once(

@@ -9,6 +9,7 @@ from fastapi.responses import JSONResponse
 
 from cloud_ingest.access.etags import IfMatch, check_match, etag
 from cloud_ingest.access.idempotency import IdempotencyKey
+from cloud_ingest.access.needs import refuse_unless_everywhere
 from cloud_ingest.access.pages import LIMIT, After, Limit, page
 from cloud_ingest.access.permissions import Permission
 from cloud_ingest.access.span import QuestionInvalid
@@ -35,7 +36,6 @@ from cloud_ingest.inventory.asking import (
     Reader,
     made_once,
     now,
-    refuse_unless_everywhere,
     router,
 )
 from cloud_ingest.inventory.boms import NewBom
@@ -67,7 +67,7 @@ def bom_routes(database: Database) -> APIRouter:
     @api.post("/{item}", status_code=201, response_model=BomAnswer)
     async def add_version(principal: Editor, item: ItemPath, new: NewBomVersion, key: IdempotencyKey) -> JSONResponse:
         """Add a version that holds from a time on. An item is never in itself, at no level and no time."""
-        refuse_unless_everywhere(principal, Permission.INVENTORY_EDIT)
+        refuse_unless_everywhere(principal, Permission.INVENTORY_EDIT, "items and stock")
 
         async def do(work: UnitOfWork) -> BomAnswer:
             lines = tuple(BomLine(one.component, one.quantity, one.scrap_factor) for one in new.lines)
@@ -81,7 +81,7 @@ def bom_routes(database: Database) -> APIRouter:
     @api.post("/{item}/{version}/withdraw", status_code=204)
     async def withdraw(principal: Editor, item: ItemPath, version: VersionPath) -> None:
         """Have a version hold no more; the one before it does again. What was booked by it stays."""
-        refuse_unless_everywhere(principal, Permission.INVENTORY_EDIT)
+        refuse_unless_everywhere(principal, Permission.INVENTORY_EDIT, "items and stock")
         async with unit_of_work(database, principal.tenant_id) as work:
             await boms.withdraw(work.session, principal.tenant_id, item, version)
 
@@ -159,7 +159,7 @@ def lot_routes(database: Database) -> APIRouter:
         What is reserved of a lot that may not be used any more is given back; a lot that is released settles what is
         short.
         """
-        refuse_unless_everywhere(principal, Permission.INVENTORY_BOOK)
+        refuse_unless_everywhere(principal, Permission.INVENTORY_BOOK, "items and stock")
         tenant_id, when = principal.tenant_id, now()
         async with unit_of_work(database, tenant_id) as work:
             known = await locked_items(work.session, tenant_id, [item])

@@ -9,7 +9,7 @@ from fastapi.responses import JSONResponse
 
 from cloud_ingest.access.etags import IfMatch, check_match, etag
 from cloud_ingest.access.idempotency import IdempotencyKey
-from cloud_ingest.access.needs import refuse_elsewhere
+from cloud_ingest.access.needs import refuse_elsewhere, refuse_unless_everywhere
 from cloud_ingest.access.pages import LIMIT, After, Limit, page
 from cloud_ingest.access.permissions import Permission
 from cloud_ingest.access.refused import RequestRefused, Why
@@ -30,7 +30,6 @@ from cloud_ingest.inventory.asking import (
     Reader,
     made_once,
     now,
-    refuse_unless_everywhere,
     refuse_unless_there,
     router,
     sites_of,
@@ -71,7 +70,7 @@ def item_routes(database: Database) -> APIRouter:
     @api.post("", status_code=201, response_model=ItemAnswer)
     async def add_item(principal: Editor, new: NewItem, key: IdempotencyKey) -> JSONResponse:
         """Describe an item that can be in stock."""
-        refuse_unless_everywhere(principal, EDIT)
+        refuse_unless_everywhere(principal, EDIT, "items and stock")
 
         async def do(work: UnitOfWork) -> ItemAnswer:
             await item_store.add_item(work.session, principal.tenant_id, new)
@@ -92,7 +91,7 @@ def item_routes(database: Database) -> APIRouter:
         principal: Editor, code: ItemPath, change: ItemChange, response: Response, if_match: IfMatch = ""
     ) -> ItemAnswer:
         """Change an item; what is left out stays. Its unit and tracking are fixed once it has moved."""
-        refuse_unless_everywhere(principal, EDIT)
+        refuse_unless_everywhere(principal, EDIT, "items and stock")
         async with unit_of_work(database, principal.tenant_id) as work:
             before = (await locked_items(work.session, principal.tenant_id, [code]))[code]
             check_match(if_match, before.revision)

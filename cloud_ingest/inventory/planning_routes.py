@@ -9,6 +9,7 @@ from fastapi.responses import JSONResponse
 
 from cloud_ingest.access.etags import IfMatch, check_match, etag
 from cloud_ingest.access.idempotency import IdempotencyKey
+from cloud_ingest.access.needs import refuse_unless_everywhere
 from cloud_ingest.access.pages import LIMIT, After, Limit, page
 from cloud_ingest.access.permissions import Permission
 from cloud_ingest.access.principal import Principal
@@ -30,7 +31,6 @@ from cloud_ingest.inventory.asking import (
     Reader,
     made_once,
     now,
-    refuse_unless_everywhere,
     refuse_unless_there,
     router,
     sites_of,
@@ -78,7 +78,7 @@ def proposal_routes(database: Database) -> APIRouter:
     @api.post("", status_code=201, response_model=ProposalAnswer)
     async def propose(principal: Editor, new: NewProposal, key: IdempotencyKey) -> JSONResponse:
         """Propose to buy something."""
-        refuse_unless_everywhere(principal, EDIT)
+        refuse_unless_everywhere(principal, EDIT, "items and stock")
 
         async def do(work: UnitOfWork) -> ProposalAnswer:
             known = await locked_items(work.session, principal.tenant_id, [new.item])
@@ -150,7 +150,7 @@ async def _step(
     changes: dict[str, Any],
 ) -> ProposalAnswer:
     principal, proposal, if_match = asked
-    refuse_unless_everywhere(principal, EDIT)
+    refuse_unless_everywhere(principal, EDIT, "items and stock")
     tenant_id = principal.tenant_id
     async with unit_of_work(database, tenant_id) as work:
         row = await reordering.proposal_row(work.session, tenant_id, proposal, lock=True)

@@ -9,8 +9,8 @@ from datetime import UTC, date, datetime
 from typing import Any, Final
 
 from cloud_ingest.event_log.announcing import UnitOfWork, unit_of_work
-from cloud_ingest.event_log.consuming import Consumer, Projection, projection_of_events
-from cloud_ingest.event_log.domain_events import ReadEvent, read_event
+from cloud_ingest.event_log.consuming import Consumer, EventsProjection, Projection
+from cloud_ingest.event_log.domain_events import ReadEvent
 from cloud_ingest.inventory import reordering, reserving, shortages
 from cloud_ingest.inventory.backflush import book_count, lock_for
 from cloud_ingest.inventory.counts import Count, read_count
@@ -19,11 +19,11 @@ from cloud_ingest.lines.events import COUNTED
 from cloud_ingest.observability.events import StoreReached, StoreWaiting
 from cloud_ingest.observability.obstacles import OBSTACLES
 from connectors.model.back_off import BackOff
-from connectors.model.errors import DatabaseUnavailable, PayloadInvalid, StatementRefused
+from connectors.model.errors import DatabaseUnavailable, StatementRefused
 from connectors.observability.events import emit
 from connectors.ports.clock import Clock
-from connectors.ports.database import Database, Row
-from connectors.ports.event_log import EventLog, LogRecord, TopicSpec
+from connectors.ports.database import Database, Row, Session
+from connectors.ports.event_log import EventLog, TopicSpec
 
 NAME: Final = "inventory"
 EXPIRY: Final = "inventory reservations"
@@ -35,13 +35,7 @@ Work = Callable[[], Coroutine[Any, Any, None]]
 
 def counts_projection(topic: TopicSpec) -> Projection:
     """Books the counts in the events of lines, each once."""
-    each = projection_of_events(NAME, topic, _take)
-
-    async def take(work: UnitOfWork, partition: int, records: Sequence[LogRecord]) -> None:
-        await lock_for(work.session, _counts(records))
-        await each.take(work, partition, records)
-
-    return Projection(NAME, topic, take)
+    return EventsProjection(NAME, topic, _take, _lock_for)
 
 
 async def _take(work: UnitOfWork, event: ReadEvent) -> None:
@@ -49,15 +43,13 @@ async def _take(work: UnitOfWork, event: ReadEvent) -> None:
         await book_count(work, count)
 
 
-def _counts(records: Sequence[LogRecord]) -> list[Count]:
-    """Those that can be understood; what cannot fails when it is taken, by itself."""
-    found: list[Count] = []
-    for record in records:
-        with contextlib.suppress(PayloadInvalid, ValueError):
-            event = read_event(record)
+async def _lock_for(session: Session, events: Sequence[ReadEvent]) -> None:
+    counts: list[Count] = []
+    for event in events:
+        with contextlib.suppress(ValueError):  # it fails when it is taken, by itself
             if event.type == COUNTED and (count := read_count(event)) is not None:
-                found.append(count)
-    return found
+                counts.append(count)
+    await lock_for(session, counts)
 
 
 class InventoryRole:

@@ -14,7 +14,7 @@ from decimal import Decimal
 from typing import Final
 
 from cloud_ingest.event_log.announcing import UnitOfWork
-from cloud_ingest.event_log.consuming import Projection
+from cloud_ingest.event_log.consuming import RecordsProjection
 from cloud_ingest.lines.sample_columns import Source, TagSample, samples_of, source_of
 from cloud_ingest.observability.line_events import LineSamplesRefused
 from connectors.observability.events import emit
@@ -86,7 +86,7 @@ class SignalSamples:
 
     def __init__(self, topic: TopicSpec) -> None:
         self._map = _SignalMap()
-        self.projection = Projection(NAME, topic, self._take)
+        self.projection = RecordsProjection(NAME, topic, self._take)
 
     async def _take(self, work: UnitOfWork, partition: int, records: Sequence[LogRecord]) -> None:
         del partition

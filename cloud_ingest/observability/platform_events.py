@@ -37,3 +37,22 @@ class EventSetAside(Event):
     def measure(self) -> None:
         """See ``Event``."""
         EVENTS_SET_ASIDE.labels(self.projection).inc()
+
+
+@dataclass(frozen=True, slots=True)
+class LetterTaken(Event):
+    """What was set aside has been taken after all, as somebody wanted; its letter is closed."""
+
+    projection: str
+    letter: int
+
+
+@dataclass(frozen=True, slots=True)
+class LetterNotTaken(Event):
+    """What was set aside still cannot be taken; its letter stays open."""
+
+    level: ClassVar[str] = "error"
+    projection: str
+    letter: int
+    reason: str
+    traceback: str

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Path, Response
 
 from cloud_ingest.access.etags import etag
 from cloud_ingest.access.idempotency import Asked, IdempotencyKey, once
-from cloud_ingest.access.needs import Needs
+from cloud_ingest.access.needs import Needs, refuse_unless_everywhere
 from cloud_ingest.access.parameters import only_known_parameters
 from cloud_ingest.access.permissions import Permission
 from cloud_ingest.access.principal import Principal
@@ -24,7 +24,7 @@ from cloud_ingest.orders.asking import (
 )
 from cloud_ingest.orders.case import Case
 from cloud_ingest.orders.handling import Orders, Tell, unknown
-from cloud_ingest.orders.whose import OrderId, refuse_unless_everywhere, whose
+from cloud_ingest.orders.whose import OrderId, whose
 from connectors.commands.envelope import ULID_PATTERN
 from connectors.model.errors import DatabaseUnavailable
 
@@ -47,7 +47,7 @@ def _add_customers_deeds(api: APIRouter, orders: Orders) -> None:
     @api.post("/quotes/{id}/accept", tags=["Orders"], dependencies=_KNOWN)
     async def accept_quote(principal: Placer, response: Response, id: OrderId) -> WholeOrder:  # noqa: A002
         """Make a quote an order, at its prices. Again, it is refused: it is one already."""
-        refuse_unless_everywhere(principal, Permission.ORDERS_PLACE)
+        refuse_unless_everywhere(principal, Permission.ORDERS_PLACE, "orders")
         return await _do(orders, principal, response, id, telling.accept(principal.name))
 
     @api.post("/orders/{id}/cancel", tags=["Orders"], dependencies=_KNOWN)
@@ -56,7 +56,7 @@ def _add_customers_deeds(api: APIRouter, orders: Orders) -> None:
 
         What has left already stays an order; the rest is cancelled.
         """
-        refuse_unless_everywhere(principal, Permission.ORDERS_PLACE)
+        refuse_unless_everywhere(principal, Permission.ORDERS_PLACE, "orders")
         return await _do(orders, principal, response, id, telling.cancel(asked.reason, principal.name))
 
     @api.post("/orders/{id}/returns", tags=["Orders"], status_code=201, dependencies=_KNOWN)
@@ -68,7 +68,7 @@ def _add_customers_deeds(api: APIRouter, orders: Orders) -> None:
         key: IdempotencyKey,
     ) -> WholeOrder:
         """Ask for something to be taken back. It is paid back when it has come in."""
-        refuse_unless_everywhere(principal, Permission.ORDERS_PLACE)
+        refuse_unless_everywhere(principal, Permission.ORDERS_PLACE, "orders")
         tell = telling.ask_return(asked, principal.name, orders.terms)
         said = Asked(principal, f"POST /orders/{id}/returns", key, asked.model_dump(mode="json"))
         return await _do(orders, principal, response, id, tell, said)
@@ -117,7 +117,7 @@ def _add_packing(api: APIRouter, orders: Orders) -> None:
         asked: WhyBody,
     ) -> WholeOrder:
         """Nothing is taken back."""
-        refuse_unless_everywhere(principal, Permission.ORDERS_MANAGE)
+        refuse_unless_everywhere(principal, Permission.ORDERS_MANAGE, "orders")
         return await _do(orders, principal, response, id, telling.refuse_return(return_id, asked, principal.name))
 
 
@@ -125,7 +125,7 @@ def _add_operators(api: APIRouter, orders: Orders) -> None:
     @api.post("/orders/{id}/retry", tags=["Orders"], dependencies=_KNOWN)
     async def retry(principal: Keeper, response: Response, id: OrderId) -> WholeOrder:  # noqa: A002
         """Try everything again that has failed: payment, refund, carrier, planning."""
-        refuse_unless_everywhere(principal, Permission.ORDERS_MANAGE)
+        refuse_unless_everywhere(principal, Permission.ORDERS_MANAGE, "orders")
         return await _do(orders, principal, response, id, telling.retry(principal.name))
 
     @api.post("/orders/{id}/payments", tags=["Orders"], status_code=201, dependencies=_KNOWN)
@@ -137,7 +137,7 @@ def _add_operators(api: APIRouter, orders: Orders) -> None:
         key: IdempotencyKey,
     ) -> WholeOrder:
         """Record money that has come in outside of the payment provider."""
-        refuse_unless_everywhere(principal, Permission.ORDERS_MANAGE)
+        refuse_unless_everywhere(principal, Permission.ORDERS_MANAGE, "orders")
         said = Asked(principal, f"POST /orders/{id}/payments", key, asked.model_dump(mode="json"))
         return await _do(orders, principal, response, id, telling.record_payment(asked, principal.name), said)
 
@@ -150,7 +150,7 @@ def _add_operators(api: APIRouter, orders: Orders) -> None:
         asked: Resolution,
     ) -> WholeOrder:
         """What was asked of the outside, and failed, was done by hand."""
-        refuse_unless_everywhere(principal, Permission.ORDERS_MANAGE)
+        refuse_unless_everywhere(principal, Permission.ORDERS_MANAGE, "orders")
         return await _do(orders, principal, response, id, telling.resolve(request, asked.reference, principal.name))
 
 

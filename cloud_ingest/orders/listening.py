@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
 
 from cloud_ingest.event_log.announcing import UnitOfWork
-from cloud_ingest.event_log.consuming import Projection, TakeEvent, projection_of_events
-from cloud_ingest.event_log.domain_events import ReadEvent, read_event
+from cloud_ingest.event_log.consuming import EventsProjection, Projection
+from cloud_ingest.event_log.domain_events import ReadEvent
 from cloud_ingest.event_log.topics import INTEGRATION_EVENTS, INVENTORY_EVENTS, LINE_EVENTS
 from cloud_ingest.integrations import events as outside
 from cloud_ingest.integrations.events import Told
 from cloud_ingest.inventory import events as stock
 from cloud_ingest.lines.events import WORK_ORDER_PREFIX
+from cloud_ingest.lines.published import work_orders_of
 from cloud_ingest.orders import facts
 from cloud_ingest.orders.case import Case
 from cloud_ingest.orders.handling import Orders, lock_tenants
 from cloud_ingest.orders.world import PlantWorld
-from connectors.model.errors import PayloadInvalid
-from connectors.ports.event_log import LogRecord, TopicSpec
+from connectors.ports.database import Session
+from connectors.ports.event_log import TopicSpec
 
 WAITING_MAX: Final = 100
 """So many orders look at once whether what came in is theirs; the others when more comes."""
@@ -44,24 +44,14 @@ def projections(orders: Orders, topics: Mapping[str, TopicSpec]) -> list[Project
     """What the role reads, each as a consumer group of its own."""
     hears = Hearing(orders)
     return [
-        _projection("orders.lines", topics[LINE_EVENTS], hears.lines),
-        _projection("orders.inventory", topics[INVENTORY_EVENTS], hears.inventory),
-        _projection("orders.integrations", topics[INTEGRATION_EVENTS], hears.integrations),
+        EventsProjection("orders.lines", topics[LINE_EVENTS], hears.lines, _lock_for),
+        EventsProjection("orders.inventory", topics[INVENTORY_EVENTS], hears.inventory, _lock_for),
+        EventsProjection("orders.integrations", topics[INTEGRATION_EVENTS], hears.integrations, _lock_for),
     ]
 
 
-def _projection(name: str, topic: TopicSpec, take_event: TakeEvent) -> Projection:
-    each = projection_of_events(name, topic, take_event)
-
-    async def take(work: UnitOfWork, partition: int, records: Sequence[LogRecord]) -> None:
-        tenants: set[int] = set()
-        for record in records:
-            with contextlib.suppress(PayloadInvalid):  # it fails when it is taken, by itself
-                tenants.add(read_event(record).tenant_id)
-        await lock_tenants(work.session, sorted(tenants))
-        await each.take(work, partition, records)
-
-    return Projection(name, topic, take)
+async def _lock_for(session: Session, events: Sequence[ReadEvent]) -> None:
+    await lock_tenants(session, sorted({event.tenant_id for event in events}))
 
 
 class Hearing:
@@ -76,11 +66,17 @@ class Hearing:
         if not event.type.startswith(WORK_ORDER_PREFIX) or not data.get("order"):
             return
 
-        async def tell(case: Case, _world: PlantWorld, now: datetime) -> None:
-            good, reject = Decimal(data["good"]), Decimal(data["reject"])
-            facts.work_order_changed(case, now, data["work_order"], data["state"], good=good, reject=reject)
+        order, name = str(data["order"]), str(data["work_order"])
+        state, good, reject = str(data["state"]), Decimal(data["good"]), Decimal(data["reject"])
+        if event.is_late:  # what was told after it has been heard: how the work order is now is told once more
+            for one in await work_orders_of(work.session, event.tenant_id, order):
+                if one.work_order == name:
+                    state, good, reject = one.state, one.good, one.reject
 
-        await self._orders.hear(work, event.tenant_id, [str(data["order"])], tell)
+        async def tell(case: Case, _world: PlantWorld, now: datetime) -> None:
+            facts.work_order_changed(case, now, name, state, good=good, reject=reject)
+
+        await self._orders.hear(work, event.tenant_id, [order], tell)
 
     async def inventory(self, work: UnitOfWork, event: ReadEvent) -> None:
         """There is more of an item: who waits for it takes it, first the order that it was made for."""

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Path, Query, Response
 from cloud_ingest.access.answers import ProblemAnswer
 from cloud_ingest.access.etags import IfMatch, etag
 from cloud_ingest.access.idempotency import Asked, IdempotencyKey, once
-from cloud_ingest.access.needs import Needs
+from cloud_ingest.access.needs import Needs, refuse_unless_everywhere
 from cloud_ingest.access.pages import LIMIT, After, Limit, page
 from cloud_ingest.access.parameters import only_known_parameters
 from cloud_ingest.access.permissions import Permission
@@ -36,7 +36,7 @@ from cloud_ingest.orders.deeds import add_deeds
 from cloud_ingest.orders.handling import Orders
 from cloud_ingest.orders.placing import place
 from cloud_ingest.orders.rules import State
-from cloud_ingest.orders.whose import OrderId, refuse_unless_everywhere, whose
+from cloud_ingest.orders.whose import OrderId, whose
 from connectors.commands.ulid import new_ulid
 
 _MEANING: Final = {
@@ -90,7 +90,7 @@ def _add_customers(api: APIRouter, orders: Orders) -> None:
         principal: Keeper, response: Response, asked: NewCustomer, key: IdempotencyKey
     ) -> CustomerAnswer:
         """Make a customer. Their accounts, which see their own orders alone, are made by identity."""
-        refuse_unless_everywhere(principal, Permission.ORDERS_MANAGE)
+        refuse_unless_everywhere(principal, Permission.ORDERS_MANAGE, "orders")
         code = asked.customer or new_ulid(orders.clock.now_ns() // 1_000_000)
 
         async def do() -> Any:
@@ -119,7 +119,7 @@ def _add_customers(api: APIRouter, orders: Orders) -> None:
         principal: Keeper, response: Response, customer: CustomerCode, asked: CustomerBody, if_match: IfMatch = ""
     ) -> CustomerAnswer:
         """Replace what is known of a customer. Orders keep the addresses that they were placed with."""
-        refuse_unless_everywhere(principal, Permission.ORDERS_MANAGE)
+        refuse_unless_everywhere(principal, Permission.ORDERS_MANAGE, "orders")
         async with tenant_transaction(orders.database, principal.tenant_id) as session:
             found = await customers.change(session, principal.tenant_id, customer, asked, if_match)
         answer = CustomerAnswer.model_validate(found)
@@ -220,7 +220,7 @@ async def _new(
     orders: Orders, principal: Principal, response: Response, asked: NewOrder, key: str, route: str
 ) -> WholeOrder:
     own = whose(principal)
-    refuse_unless_everywhere(principal, Permission.ORDERS_PLACE)
+    refuse_unless_everywhere(principal, Permission.ORDERS_PLACE, "orders")
     may_discount = own is None and principal.may_somewhere(Permission.ORDERS_MANAGE)
 
     async def do(work: UnitOfWork) -> Any:

@@ -6,7 +6,6 @@ from typing import Annotated
 
 from fastapi import Path
 
-from cloud_ingest.access.permissions import Permission
 from cloud_ingest.access.principal import Principal
 from cloud_ingest.access.refused import RequestRefused, Why
 from connectors.commands.envelope import ULID_PATTERN
@@ -24,10 +23,3 @@ def whose(principal: Principal) -> str | None:
         why = "orders and customers are shown to who says who they are: send a token (Authorization: Bearer …)"
         raise RequestRefused(Why.NO_TOKEN, "no_token", why)
     return principal.customer
-
-
-def refuse_unless_everywhere(principal: Principal, permission: Permission) -> None:
-    """Orders are at no site: who may do it at one alone may not. Raises ``RequestRefused``."""
-    if not principal.may(permission):
-        why = f"{principal.name!r} may do this at some sites only, and an order is at none: it needs {permission.value}"
-        raise RequestRefused(Why.FORBIDDEN, "not_your_role", why)

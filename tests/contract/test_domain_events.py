@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 import pytest
@@ -15,8 +15,17 @@ from cloud_ingest.access.principal import Principal
 from cloud_ingest.access.refused import RequestRefused, Why
 from cloud_ingest.access.tenancy import tenant_transaction
 from cloud_ingest.event_log.announcing import UnitOfWork, unit_of_work
-from cloud_ingest.event_log.consuming import Consumer, Projection, projection_of_events
+from cloud_ingest.event_log.consuming import Consumer, EventsProjection, Projection
 from cloud_ingest.event_log.domain_events import DomainEvent, ReadEvent
+from cloud_ingest.event_log.letters import (
+    TAKEN,
+    EventLetterUnknown,
+    ask_again,
+    close_event_letter,
+    event_letter,
+    event_letters,
+    open_letters,
+)
 from cloud_ingest.event_log.relaying import EventRelay
 from cloud_ingest.event_log.topics import ORDER_EVENTS
 from cloud_ingest.store.migrate import migrate
@@ -39,7 +48,7 @@ class Place:
     database: Database
     log: EventLog
     relay: EventRelay
-    taken: list[tuple[str, int]] = field(default_factory=list)
+    lowest: int = 0
 
     async def announce(self, key: str, *numbers: int) -> None:
         async with unit_of_work(self.database) as work:
@@ -51,13 +60,16 @@ class Place:
             raise ZeroDivisionError
 
     def projection(self, name: str = "reader") -> Projection:
-        return projection_of_events(name, TOPIC, self._take)
+        return EventsProjection(name, TOPIC, self._take)
 
     async def _take(self, work: UnitOfWork, read: ReadEvent) -> None:
-        if read.data["n"] < 0:
+        if read.data["n"] < self.lowest:
             raise ValueError("below zero")
         assert (read.tenant_id, read.time_ns, read.type) == (1, NOW_NS, "lineside.orders.order-paid.v1")
         await work.session.execute("INSERT INTO seen (key, n) VALUES ($1, $2)", read.key, read.data["n"])
+
+    async def was_tried_again(self, number: int) -> bool:
+        return (await event_letter(self.database, number)).retries > 0
 
     async def seen(self) -> list[tuple[str, int]]:
         async with self.database.session() as session:
@@ -147,6 +159,96 @@ async def test_a_record_that_cannot_be_taken_is_kept_with_its_reason_and_the_oth
         assert (letter["projection"], letter["key"]) == ("reader", b"a")
         assert "below zero" in letter["reason"]
         assert b'"n":-7' in letter["value"]
+
+
+async def test_a_letter_is_taken_after_all_exactly_once_behind_what_came_after_it(
+    database_dsn: str, log_server: LogUnderTest
+) -> None:
+    async with place(database_dsn, log_server) as here:
+        await here.announce("a", 1, -7, 2)
+        await here.relay.publish()
+        async with running(Consumer(here.database, here.log, here.projection())):
+            await here.until_seen(2)
+            (letter,) = await event_letters(here.database)
+            assert (letter.projection, letter.key, letter.tenant_id, letter.retries) == ("reader", "a", 1, 0)
+            assert await open_letters(here.database) == 1
+
+            assert await ask_again(here.database, letter.number, by="anna")
+            await eventually(lambda: here.was_tried_again(letter.number))
+            again = await event_letter(here.database, letter.number)
+            assert (again.closed, again.retry_asked) == (None, None)
+            assert again.retry_failure is not None
+            assert "below zero" in again.retry_failure
+
+            here.lowest = -10  # the fix
+            assert await ask_again(here.database, letter.number, by="anna")
+            assert await here.until_seen(3) == [("a", 1), ("a", 2), ("a", -7)]
+        taken = await event_letter(here.database, letter.number)
+        assert (taken.closed_by, taken.closed_reason) == ("anna", TAKEN)
+        assert await open_letters(here.database) == 0
+        assert not await ask_again(here.database, letter.number, by="anna"), "it is closed"
+        async with here.database.session() as session:  # everything comes a second time, to a program with the fix
+            await session.execute("UPDATE event_relay SET number = 0")
+        await here.relay.publish()
+        await here.announce("a", 5)
+        await here.relay.publish()
+        async with running(Consumer(here.database, here.log, here.projection())):
+            assert await here.until_seen(4) == [("a", 1), ("a", 2), ("a", -7), ("a", 5)]
+
+
+async def test_an_event_that_was_set_aside_and_comes_again_is_one_letter(
+    database_dsn: str, log_server: LogUnderTest
+) -> None:
+    async with place(database_dsn, log_server) as here:
+        await here.announce("a", -7)
+        await here.relay.publish()
+        async with here.database.session() as session:  # a relay that was killed before it wrote down how far it got
+            await session.execute("UPDATE event_relay SET number = 0")
+        await here.relay.publish()
+        await here.announce("a", 1)
+        await here.relay.publish()
+        async with running(Consumer(here.database, here.log, here.projection())):
+            await here.until_seen(1)
+        assert len(await event_letters(here.database)) == 1
+
+
+async def test_a_letter_that_somebody_wants_while_nobody_reads_is_taken_when_somebody_does(
+    database_dsn: str, log_server: LogUnderTest
+) -> None:
+    async with place(database_dsn, log_server) as here:
+        await here.announce("a", -7, 1)
+        await here.relay.publish()
+        async with running(Consumer(here.database, here.log, here.projection())):
+            await here.until_seen(1)
+        (letter,) = await event_letters(here.database)
+        await ask_again(here.database, letter.number, by="anna")
+        here.lowest = -10
+        async with running(Consumer(here.database, here.log, here.projection())):
+            assert await here.until_seen(2) == [("a", 1), ("a", -7)]
+
+
+async def test_a_letter_that_was_closed_is_not_taken_and_says_who_closed_it(
+    database_dsn: str, log_server: LogUnderTest
+) -> None:
+    async with place(database_dsn, log_server) as here:
+        await here.announce("a", -7, 1)
+        await here.relay.publish()
+        async with running(Consumer(here.database, here.log, here.projection())):
+            await here.until_seen(1)
+        (letter,) = await event_letters(here.database)
+        await ask_again(here.database, letter.number, by="anna")
+        assert await close_event_letter(here.database, letter.number, reason="a test of the scale", by="bert")
+        assert not await close_event_letter(here.database, letter.number, reason="again", by="anna")
+        here.lowest = -10
+        await here.announce("a", 2)
+        await here.relay.publish()
+        async with running(Consumer(here.database, here.log, here.projection())):
+            assert await here.until_seen(2) == [("a", 1), ("a", 2)]
+        assert not await event_letters(here.database)
+        (closed,) = await event_letters(here.database, with_closed=True)
+        assert (closed.closed_by, closed.closed_reason) == ("bert", "a test of the scale")
+        with pytest.raises(EventLetterUnknown, match="there is no event letter 99"):
+            await close_event_letter(here.database, 99, reason="x", by="anna")
 
 
 async def test_two_readers_of_one_topic_each_get_everything(database_dsn: str, log_server: LogUnderTest) -> None:

@@ -6,7 +6,7 @@ import asyncio
 from decimal import Decimal
 
 from cloud_ingest.event_log.announcing import UnitOfWork
-from cloud_ingest.event_log.consuming import Consumer, projection_of_events
+from cloud_ingest.event_log.consuming import Consumer, EventsProjection
 from cloud_ingest.event_log.domain_events import ReadEvent
 from cloud_ingest.event_log.relaying import EventRelay
 from cloud_ingest.event_log.topics import LINE_EVENTS, SAMPLES
@@ -55,7 +55,7 @@ async def test_what_was_produced_is_counted_once_whoever_is_killed(database_dsn:
 
             async def work() -> None:
                 relay = EventRelay(here.database, log, clock, {LINE_EVENTS: EVENTS})
-                reader = Consumer(here.database, log, projection_of_events("reader", EVENTS, take))
+                reader = Consumer(here.database, log, EventsProjection("reader", EVENTS, take))
                 async with asyncio.TaskGroup() as tasks:
                     for part in (Lines(here.database, log, clock, TOPIC), relay, reader):
                         tasks.create_task(part.run())

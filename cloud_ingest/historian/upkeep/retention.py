@@ -29,7 +29,7 @@ class Retention:
     hours: timedelta
     gaps: timedelta
     dead_letters: timedelta
-    """Of those that were closed or replayed; what is open stays."""
+    """Of those that were closed or replayed, event letters too; what is open stays."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +57,7 @@ async def expire(database: Database, retention: Retention, now: datetime) -> lis
         database, "gap", "batches IS NULL AND greatest(last_time, received) < $1", now - retention.gaps
     )
     found += await _rows(database, "dead_letter", "closed < $1 AND batch IS NULL", now - retention.dead_letters)
+    found += await _rows(database, "event_letter", "closed < $1", now - retention.dead_letters)
     return found + await _letters(database, now - retention.dead_letters)
 
 
