@@ -136,7 +136,7 @@ def migrate(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) 
 
 @app.command()
 def status(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
-    """Show the chain from broker to database: what is slow or away. Exit code 1 when anything is."""
+    """Show the chain from broker to database, and the parts: what is slow or away. Exit code 1 when anything is."""
     from cloud_ingest.cli.screens import status_screen
     from cloud_ingest.gateway.status import status as status_of
 

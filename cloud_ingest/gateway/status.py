@@ -1,4 +1,4 @@
-"""The chain that a sample goes through, stage by stage: broker, ingest, event log, historian, database, gateway.
+"""The chain that a sample goes through, stage by stage, from the broker to the gateway; then the parts of the platform.
 
 Every process says of itself what it waits for; one that says nothing any more is named, too. How far the historian is
 behind, the ingest measures as well: so it is known when the historian says nothing.
@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from cloud_ingest.observability.obstacles import (
     COMMANDS,
+    EVENTS,
     INGEST,
     INGEST_LAG,
     INGEST_REFUSED,
@@ -20,11 +21,16 @@ from cloud_ingest.observability.obstacles import (
     START,
 )
 from cloud_ingest.store.processes import KnownProcess, known_processes
+from connectors.configuration.setting_names import counted
 from connectors.ports.database import Database, Row
 
 STAGES: Final = ("broker", "ingest", "event log", "historian", "commands", "database", "gateway")
+PARTS: Final = ("lines", "inventory", "catalog", "integrations", "orders", "analytics")
+"""Of the platform; shown where they run, or have something to say."""
 _OF_THE_BROKER: Final = (INGEST, INGEST_SHARING)
-_OF_THE_LOG: Final = ("ingest append", "ingest pending", LOG_RETENTION, START)
+_OF_THE_LOG: Final = ("ingest append", "ingest pending", LOG_RETENTION, START, EVENTS)
+_NAMED_OTHERWISE: Final = {"work": "lines", "notifications": "integrations"}
+"""Words with which names of what waits begin, and the part whose they are."""
 
 
 async def status(database: Database) -> dict[str, Any]:
@@ -39,7 +45,11 @@ async def status(database: Database) -> dict[str, Any]:
         hosts = await session.fetch(
             "SELECT name, broker, online AND alive > now() - interval '15 seconds' AS online FROM host ORDER BY name"
         )
-    reasons: dict[str, list[str]] = {stage: [] for stage in STAGES}
+        letters = await session.fetch(
+            "SELECT split_part(projection, '.', 1) AS part, count(*) AS n FROM event_letter WHERE closed IS NULL "
+            "GROUP BY 1 ORDER BY 1"
+        )
+    reasons: dict[str, list[str]] = {stage: [] for stage in (*STAGES, *PARTS)}
     for process in processes:
         for part, reason in sorted(process.waiting.items()):
             if not process.is_silent:
@@ -53,7 +63,11 @@ async def status(database: Database) -> dict[str, Any]:
     for role in ("ingest", "historian"):
         if not _alive(processes, role) and not reasons[role]:
             reasons[role].append(f"no process with the role {role} has said that it runs")
-    told = {
+    for row in letters:
+        many = counted(row["n"], "event")
+        reasons[part_of(row["part"])].append(f"{many} could not be taken: `cloud-ingest event-letters list`")
+    parts = [part for part in PARTS if reasons[part] or any(part in process.roles for process in processes)]
+    told = {part: ", ".join(process.place for process in _alive(processes, part)) for part in PARTS} | {
         "broker": _of_hosts(hosts, reasons["broker"]),
         "ingest": _of_ingest(_alive(processes, "ingest")),
         "event log": "",
@@ -66,7 +80,7 @@ async def status(database: Database) -> dict[str, Any]:
         "ok": not any(reasons.values()),
         "stages": [
             {"stage": stage, "ok": not reasons[stage], "state": told[stage], "reasons": reasons[stage]}
-            for stage in STAGES
+            for stage in (*STAGES, *parts)
         ],
         "partitions": _partitions(processes),
         "processes": [
@@ -96,11 +110,18 @@ def stage_of(part: str) -> str:
         return "commands"
     if part == INGEST_REFUSED:
         return "database"
-    return "ingest" if part.startswith(INGEST) else "gateway"
+    return "ingest" if part.startswith(INGEST) else part_of(part)
+
+
+def part_of(name: str) -> str:
+    """The part of the platform whose task or projection has this name; the gateway, if it is of none."""
+    word = name.replace(".", " ").partition(" ")[0]
+    word = _NAMED_OTHERWISE.get(word, word)
+    return word if word in PARTS else "gateway"
 
 
 def _stages(process: KnownProcess) -> list[str]:
-    return [role for role in process.roles if role in STAGES]
+    return [role for role in process.roles if role in STAGES or role in PARTS]
 
 
 def _alive(processes: Sequence[KnownProcess], role: str) -> list[KnownProcess]:

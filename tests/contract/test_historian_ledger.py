@@ -135,7 +135,7 @@ async def test_a_batch_whose_definition_has_not_come_for_a_quarter_of_an_hour_is
 
 def printed(entry: dict[str, Any]) -> str:
     console = Console(width=120, record=True, file=io.StringIO())
-    console.print(ledger_screen([entry], 0))
+    console.print(ledger_screen([entry], 0, 0))
     return console.export_text()
 
 

@@ -73,6 +73,10 @@ async def test_a_count_that_stock_could_not_take_is_booked_after_a_fix_exactly_o
             exported = [json.loads(line) for line in said("event-letters", "export").splitlines()]
             assert [letter["number"] for letter in exported] == [int(one), int(two)]
             assert "2 events that a part of the platform could not take" in said("ledger", code=1)
+            stages = {one["stage"]: one for one in json.loads(said("status", "--json", code=1))["stages"]}
+            assert stages["inventory"]["reasons"] == ["2 events could not be taken: `cloud-ingest event-letters list`"]
+            assert stages["orders"]["ok"]
+            assert "lines" not in stages, "it does not run, and has nothing to say"
             settled = cloud.get("/api/v1/ledger/settled").json()
             assert (settled["settled"], settled["event_letters"]) == (False, 2)
 

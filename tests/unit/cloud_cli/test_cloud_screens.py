@@ -70,7 +70,7 @@ def test_the_ledger_of_one_batch_is_in_the_singular() -> None:
     one = {**LEDGER, "duplicates": 1, "given_up": 1, "parked": 1, "dead_letters": 1}
     one |= {"gaps": [gap] * 20, "gaps_total": 21}
     one["epochs"] = [{**EPOCH, "given_up": [(7, 7)]}]
-    assert shown(ledger_screen([one], 1)) == [
+    assert shown(ledger_screen([one], 1, 1)) == [
         "plant/line-1 1 batch with 1 sample, missing 0, 1 duplicate refused",
         "1 batch given up: 7 of 0123456789abcdef",
         "1 batch waits for its definition",
@@ -81,20 +81,22 @@ def test_the_ledger_of_one_batch_is_in_the_singular() -> None:
         "1 message in the dead letters",
         "",
         "1 dead letter of no known agent",
+        "1 event that a part of the platform could not take: `cloud-ingest event-letters list`",
     ]
 
 
 def test_the_ledger_of_many_is_in_the_plural() -> None:
     many = {**LEDGER, "arrived": 1200, "samples": 0, "parked": 2, "dead_letters": 2}
-    lines = shown(ledger_screen([many], 2))
+    lines = shown(ledger_screen([many], 2, 2))
     assert lines[0] == "plant/line-1 1,200 batches with 0 samples, missing 0, 0 duplicates refused"
     assert lines[1] == "2 batches wait for their definitions"
-    assert lines[-3:] == ["2 messages in the dead letters", "", "2 dead letters of no known agent"]
+    assert lines[-4:-1] == ["2 messages in the dead letters", "", "2 dead letters of no known agent"]
+    assert lines[-1].startswith("2 events that a part of the platform could not take: ")
 
 
 def test_the_oldest_missing_batch_and_a_silent_agent_are_shown_with_since_when() -> None:
     oldest = {"epoch": "0123456789abcdef", "batch": 7, "since": EIGHT}
-    lines = shown(ledger_screen([{**LEDGER, "missing": 2, "oldest_missing": oldest, "silent_s": 7500.0}], 0))
+    lines = shown(ledger_screen([{**LEDGER, "missing": 2, "oldest_missing": oldest, "silent_s": 7500.0}], 0, 0))
     assert lines[1:3] == [
         "oldest missing: batch 7 of 0123456789abcdef, incomplete since 2026-11-22 08:00:00 UTC",
         "silent for 2 hours: the last message came at 2026-11-22 08:00:00 UTC",
@@ -105,7 +107,7 @@ def test_the_oldest_missing_batch_and_a_silent_agent_are_shown_with_since_when()
 def test_an_epoch_that_never_said_how_far_it_went_is_explained(arrived: list[tuple[int, int]], after: str) -> None:
     lost = {**EPOCH, "epoch": "00000000000000aa", "arrived": arrived, "end": "undeclared"}
     told = {**EPOCH, "epoch": "00000000000000bb", "end": "declared", "last_batch": 12}
-    lines = shown(ledger_screen([{**LEDGER, "epochs": [lost, told, EPOCH]}], 0))
+    lines = shown(ledger_screen([{**LEDGER, "epochs": [lost, told, EPOCH]}], 0, 0))
     ends = {line.split()[0]: line.split()[-3] for line in lines[2:5]}
     assert ends == {"00000000000000aa": "unknown", "00000000000000bb": "12", "0123456789abcdef": "open"}
     (explained,) = [line for line in lines if line.startswith("epoch 00000000000000aa")]

@@ -31,6 +31,18 @@ from cloud_ingest.observability import obstacles
         (obstacles.COMMANDS_KEY, "commands"),
         (obstacles.commands_partition(3), "commands"),
         (obstacles.fault_of(obstacles.commands_partition(3)), "commands"),
+        (obstacles.EVENTS, "event log"),
+        ("lines", "lines"),
+        ("lines partition 3", "lines"),
+        ("work orders", "lines"),
+        ("inventory reservations", "inventory"),
+        ("orders.inventory partition 1", "orders"),
+        (obstacles.fault_of("orders timer"), "orders"),
+        ("analytics hours", "analytics"),
+        ("catalog", "catalog"),
+        (obstacles.vendor_part("payments"), "integrations"),
+        ("integrations.crm partition 0", "integrations"),
+        ("notifications.order-events partition 0", "integrations"),
     ],
 )
 def test_each_obstacle_has_its_stage(part: str, stage: str) -> None:
