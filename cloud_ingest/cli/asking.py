@@ -11,10 +11,10 @@ import json
 import os
 import pwd
 import sys
-from collections.abc import Callable, Collection, Coroutine
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn, TextIO, TypeVar
 
 import typer
 
@@ -41,6 +41,9 @@ ConfigOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs")]
 AgentOption = Annotated[str | None, typer.Option("--agent", "-a", help="Only this agent, as group/name")]
+OutputOption = Annotated[
+    Path | None, typer.Option("--output", "-o", help="A file; else standard output", readable=False)
+]
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why it is lost; kept for ever")]
 
 
@@ -90,6 +93,27 @@ def show(screen: Any) -> None:
 def print_json(document: Any) -> None:
     """Print ``document`` for a program: indented on a terminal, else one line."""
     typer.echo(json.dumps(document, ensure_ascii=False, default=as_text, indent=2 if sys.stdout.isatty() else None))
+
+
+def write_lines(config: Path, output: Path | None, rows: Callable[[Database], AsyncIterator[dict[str, Any]]]) -> None:
+    """Write what ``rows`` finds in the database as JSON Lines, to a file or to standard output."""
+
+    async def write(database: Database, file: TextIO) -> int:
+        count = 0
+        async for row in rows(database):
+            file.write(json.dumps(row, ensure_ascii=False, default=as_text) + "\n")
+            count += 1
+        return count
+
+    if output is None:
+        ask(config, lambda database: write(database, sys.stdout))
+        return
+    try:
+        with output.open("w", encoding="utf-8") as file:
+            count = ask(config, lambda database: write(database, file))
+    except OSError as exc:
+        fail(f"{output} cannot be written: {exc.strerror}", EXIT_PROBLEM)
+    typer.echo(f"{count} written to {output}")
 
 
 def as_text(value: Any) -> str:

@@ -7,10 +7,7 @@ database cannot be reached, or does not let us in.
 from __future__ import annotations
 
 import base64
-import json
-import sys
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TextIO
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -20,18 +17,20 @@ from cloud_ingest.cli.asking import (
     AgentOption,
     ConfigOption,
     JsonOption,
+    OutputOption,
     ReasonOption,
-    as_text,
     ask,
     asked_reason,
-    fail,
     load,
     print_json,
     show,
     user,
+    write_lines,
 )
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from cloud_ingest.historian.dead_letters import Letter
     from cloud_ingest.historian.replaying import Replayed
     from connectors.ports.database import Database
@@ -83,29 +82,16 @@ def export(
     config: ConfigOption = DEFAULT_CONFIG,
     agent: AgentOption = None,
     with_closed: AllOption = False,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="A file; else standard output", readable=False)
-    ] = None,
+    output: OutputOption = None,
 ) -> None:
     """Write all of them as JSON Lines, the bytes of each in base64."""
     from cloud_ingest.historian.dead_letters import exported
 
-    async def write(database: Database, file: TextIO) -> int:
-        count = 0
+    async def rows(database: Database) -> AsyncIterator[dict[str, object]]:
         async for one in exported(database, agent=agent, with_closed=with_closed):
-            file.write(json.dumps(_exported(one), ensure_ascii=False, default=as_text) + "\n")
-            count += 1
-        return count
+            yield _exported(one)
 
-    if output is None:
-        ask(config, lambda database: write(database, sys.stdout))
-        return
-    try:
-        with output.open("w", encoding="utf-8") as file:
-            count = ask(config, lambda database: write(database, file))
-    except OSError as exc:
-        fail(f"{output} cannot be written: {exc.strerror}", EXIT_PROBLEM)
-    typer.echo(f"{count} written to {output}")
+    write_lines(config, output, rows)
 
 
 @app.command()

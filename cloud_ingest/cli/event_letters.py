@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import json
-import sys
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final, TextIO
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -20,17 +17,19 @@ from cloud_ingest.cli.asking import (
     EXIT_PROBLEM,
     ConfigOption,
     JsonOption,
+    OutputOption,
     ReasonOption,
-    as_text,
     ask,
     asked_reason,
-    fail,
     print_json,
     show,
     user,
+    write_lines,
 )
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from cloud_ingest.event_log.letters import EventLetter
     from connectors.ports.database import Database
 
@@ -89,29 +88,16 @@ def export(
     config: ConfigOption = DEFAULT_CONFIG,
     part: PartOption = None,
     with_closed: AllOption = False,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="A file; else standard output", readable=False)
-    ] = None,
+    output: OutputOption = None,
 ) -> None:
     """Write all of them as JSON Lines, the event of each in base64."""
     from cloud_ingest.event_log.letters import exported_letters
 
-    async def write(database: Database, file: TextIO) -> int:
-        count = 0
+    async def rows(database: Database) -> AsyncIterator[dict[str, object]]:
         async for one in exported_letters(database, projection=part, with_closed=with_closed):
-            file.write(json.dumps(_exported(one), ensure_ascii=False, default=as_text) + "\n")
-            count += 1
-        return count
+            yield _exported(one)
 
-    if output is None:
-        ask(config, lambda database: write(database, sys.stdout))
-        return
-    try:
-        with output.open("w", encoding="utf-8") as file:
-            count = ask(config, lambda database: write(database, file))
-    except OSError as exc:
-        fail(f"{output} cannot be written: {exc.strerror}", EXIT_PROBLEM)
-    typer.echo(f"{count} written to {output}")
+    write_lines(config, output, rows)
 
 
 @app.command()
