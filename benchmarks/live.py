@@ -22,16 +22,20 @@ import sys
 import tempfile
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
 from websockets.asyncio.client import ClientConnection, connect
 
+from benchmarks.cloud_ingest import Ledger
 from benchmarks.command_latency import Plant, quantile
 from benchmarks.commanded_cloud import CommandedCloud
+from benchmarks.live_clients import connected
 from benchmarks.report import Figure, report
+from connectors.mqtt.session import MqttOptions, MqttSession
+from connectors.ports.broker import Message
+from connectors.sparkplug import sparkplug_b_pb2 as pb
 
 CLIENTS: Final = 1000
 TAGS_A_CLIENT: Final = 20
@@ -39,7 +43,6 @@ AGENTS: Final = 2
 TAGS: Final = 1000
 SAMPLES_A_MESSAGE: Final = 500
 UPDATES_PER_S: Final = 2
-CONNECTING_MAX: Final = 50
 WARM_UP_S: Final = 15.0
 MEASURED_S: Final = 30.0
 SETTLED_S: Final = 8.0
@@ -47,16 +50,6 @@ ROUNDS: Final = 5
 ROUND_S: Final = 10.0
 GOAL_UPDATES: Final = 1.9
 GOAL_P50_MS, GOAL_P99_MS = 150.0, 400.0
-
-
-@dataclass
-class Heard:
-    """What clients got while it was counted."""
-
-    counts: bool = False
-    values: list[int] = field(default_factory=lambda: [0] * CLIENTS)
-    messages: int = 0
-    late_ms: list[float] = field(default_factory=list)
 
 
 async def subscribed(cloud: CommandedCloud, tags: list[dict[str, Any]], interval_ms: int) -> ClientConnection:
@@ -71,46 +64,43 @@ async def subscribed(cloud: CommandedCloud, tags: list[dict[str, Any]], interval
     return connection
 
 
-async def listen(connection: ClientConnection, number: int, heard: Heard) -> None:
-    """Count what comes."""
-    async for text in connection:
-        if heard.counts:
-            heard.messages += 1
-            heard.values[number] += str(text).count('"quality"')
-
-
-async def thousand(cloud: CommandedCloud) -> list[Figure]:
+async def thousand(cloud: CommandedCloud, ledger: Ledger) -> list[Figure]:
     """All clients, and what they got."""
-    heard, places = Heard(), asyncio.Semaphore(CONNECTING_MAX)
-
-    async def client(number: int) -> None:
-        tags = [
-            {"agent": f"bench/agent{random.randrange(AGENTS)}", "device": "press", "tag": f"t{tag}"}
-            for tag in random.sample(range(TAGS), TAGS_A_CLIENT)
-        ]
-        async with places:
-            connection = await subscribed(cloud, tags, 100)
-        await listen(connection, number, heard)
-
-    clients = [asyncio.create_task(client(number)) for number in range(CLIENTS)]
+    tags = [
+        {"agent": f"bench/agent{agent}", "device": "press", "tag": f"t{tag}"}
+        for agent in range(AGENTS)
+        for tag in range(TAGS)
+    ]
+    url = cloud.url.replace("http", "ws") + "/api/v1/live"
+    wanted = [{"tags": random.sample(tags, TAGS_A_CLIENT), "interval_ms": 100} for _ in range(CLIENTS)]
+    clients = await connected(url, cloud.token, wanted)
     await asyncio.sleep(WARM_UP_S)
     gateway = cloud.programs["gateway"]
-    cpu_s, began_s, heard.counts = gateway.cpu_s(), time.monotonic(), True
+    stored = await asyncio.to_thread(ledger.samples)
+    cpu_s, own_s, began_s = gateway.cpu_s(), time.process_time(), time.monotonic()
+    for client in clients:
+        client.counts = True
     await asyncio.sleep(MEASURED_S)
-    heard.counts, passed_s = False, time.monotonic() - began_s
-    cpu_s = gateway.cpu_s() - cpu_s
-    failed = [task for task in clients if task.done()]
-    for task in clients:
-        task.cancel()
-    await asyncio.gather(*clients, return_exceptions=True)
-    rates = sorted(count / passed_s / TAGS_A_CLIENT for count in heard.values)
+    for client in clients:
+        client.counts = False
+    passed_s = time.monotonic() - began_s
+    stored = await asyncio.to_thread(ledger.samples) - stored
+    cpu_s, own_s = gateway.cpu_s() - cpu_s, time.process_time() - own_s
+    lost = sum(client.is_lost for client in clients)
+    for client in clients:
+        client.close()
+    rates = sorted(client.values / passed_s / TAGS_A_CLIENT for client in clients)
+    values = sum(client.values for client in clients)
     return [
-        Figure("clients connected", CLIENTS - len(failed), "clients", CLIENTS),
+        Figure("clients connected", CLIENTS - lost, "clients", CLIENTS),
         Figure("values a tag and client, median", statistics.median(rates), "values/s", GOAL_UPDATES),
         Figure("values a tag and client, least of all clients", rates[0], "values/s"),
-        Figure("messages of all clients", heard.messages / passed_s, "messages/s"),
+        Figure("values a tag that were stored", stored / passed_s / AGENTS / TAGS, "values/s"),
+        Figure("values of all clients", values / passed_s, "values/s"),
+        Figure("messages of all clients", sum(client.messages for client in clients) / passed_s, "messages/s"),
         Figure("CPU time of the gateway", cpu_s / passed_s, "cores"),
-        Figure("CPU time of the gateway a value", 1e6 * cpu_s / max(1, sum(heard.values)), "µs"),
+        Figure("CPU time of the gateway a value", 1e6 * cpu_s / max(1, values), "µs"),
+        Figure("CPU time of the clients", own_s / passed_s, "cores"),
     ]
 
 
@@ -128,13 +118,36 @@ def clients(cloud: CommandedCloud) -> list[Figure]:
             agents.stdin.write("go\n")
             agents.stdin.flush()
             cloud.wait_for_tags(AGENTS * TAGS)
-            return asyncio.run(thousand(cloud))
+            with Ledger(cloud.dsn) as ledger:
+                return asyncio.run(thousand(cloud, ledger))
         finally:
             agents.kill()
 
 
-async def late(cloud: CommandedCloud, agent: str) -> list[list[float]]:
-    """How late values came, in ms, round by round."""
+class Broker:
+    """How late values are when the broker has them: what is left of the way to the client is the cloud's."""
+
+    def __init__(self) -> None:
+        self.late_ms: list[float] = []
+        self._session = MqttSession(MqttOptions("bench-looking"))
+
+    async def look(self, url: str, topic: str) -> None:
+        await self._session.connect(url, None, self._heard)
+        await self._session.subscribe([(topic, 0)])
+
+    async def close(self) -> None:
+        await self._session.disconnect()
+
+    def _heard(self, message: Message) -> None:
+        now_ms = 1000 * time.time()
+        metrics = pb.Payload.FromString(message.payload).metrics
+        self.late_ms += [now_ms - metric.timestamp for metric in metrics if metric.HasField("alias")][:TAGS_A_CLIENT]
+
+
+async def late(cloud: CommandedCloud, agent: str) -> tuple[list[list[float]], list[float]]:
+    """How late values came, in ms, round by round; and how late they were at the broker."""
+    broker = Broker()
+    await broker.look(cloud.broker.url, f"spBv1.0/{agent.replace('/', '/DDATA/')}/press")
     tags = [{"agent": agent, "device": "press", "tag": tag} for tag in await names(cloud, agent)]
     connection = await subscribed(cloud, tags, 50)
     rounds: list[list[float]] = []
@@ -149,7 +162,8 @@ async def late(cloud: CommandedCloud, agent: str) -> list[list[float]]:
             rounds.append(found)
     finally:
         await connection.close()
-    return rounds
+        await broker.close()
+    return rounds, broker.late_ms
 
 
 async def names(cloud: CommandedCloud, agent: str) -> list[str]:
@@ -168,13 +182,15 @@ def change(cloud: CommandedCloud, folder: Path, stack: ExitStack) -> list[Figure
     agent, _socket = Plant(folder, cloud, stack).agent("live", 0.1)
     try:
         time.sleep(SETTLED_S)
-        rounds = asyncio.run(late(cloud, "bench/live"))
+        rounds, at_broker = asyncio.run(late(cloud, "bench/live"))
     finally:
         agent.stop()
     p50, p99 = (statistics.median(quantile(one, part) for one in rounds) for part in (0.5, 0.99))
     return [
         Figure("change at the PLC to the client, p50", p50, "ms", GOAL_P50_MS, at_least=False),
         Figure("change at the PLC to the client, p99", p99, "ms", GOAL_P99_MS, at_least=False),
+        Figure("change at the PLC to the broker, p50", quantile(at_broker, 0.5), "ms"),
+        Figure("change at the PLC to the broker, p99", quantile(at_broker, 0.99), "ms"),
         Figure("values of a round", statistics.median(len(one) for one in rounds), "values"),
     ]
 

@@ -142,7 +142,9 @@ async def _listen(config: CloudConfig, roles: Sequence[Role]) -> socket.socket |
 def _start_gateway(tasks: asyncio.TaskGroup, listening: socket.socket, database: Database, config: CloudConfig) -> None:
     from cloud_ingest.gateway.server import serve
 
-    work = functools.partial(serve, listening, make_gateway(config, database), config.gateway.proxies)
+    open_log = functools.partial(connect_event_log, config, database)
+    app = make_gateway(config, database, open_log=open_log)
+    work = functools.partial(serve, listening, app, config.gateway.proxies)
     tasks.create_task(_supervised("gateway", work), name="gateway")
 
 

@@ -163,12 +163,19 @@ def platform_routers(config: CloudConfig, database: Database) -> list[APIRouter]
 
 
 def make_gateway(
-    config: CloudConfig, database: Database, registry: CollectorRegistry = REGISTRY, obstacles: Obstacles = OBSTACLES
+    config: CloudConfig,
+    database: Database,
+    registry: CollectorRegistry = REGISTRY,
+    obstacles: Obstacles = OBSTACLES,
+    open_log: Callable[[], Coroutine[Any, Any, EventLog]] | None = None,
 ) -> FastAPI:
-    """The whole API, as ``config`` has it: what is served, documented and tested is this one."""
+    """The whole API, as ``config`` has it: what is served, documented and tested is this one.
+
+    ``open_log`` opens the event log, where clients of ``/live`` find values sooner; the gateway does without it, too.
+    """
     from cloud_ingest.gateway.app import make_app
 
     requests = Requests(database, SystemClock(), config.commands.approve)
     logins, authenticator = identity(config.identity, database, SystemClock())
     routers = [*logins, *platform_routers(config, database)]
-    return make_app(database, registry, obstacles, requests, routers, config.gateway, authenticator)
+    return make_app(database, registry, obstacles, requests, routers, config.gateway, authenticator, open_log)

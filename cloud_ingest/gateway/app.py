@@ -21,6 +21,7 @@ from cloud_ingest.gateway.device_files import device_file_routes
 from cloud_ingest.gateway.documentation import ASSETS_PATH, assets, documentation
 from cloud_ingest.gateway.enrolments import enrolment_routes
 from cloud_ingest.gateway.entry import Entry
+from cloud_ingest.gateway.live.raw_values import OpenLog
 from cloud_ingest.gateway.live.routes import live_routes
 from cloud_ingest.gateway.openapi import tell_openapi
 from cloud_ingest.gateway.operations import operation_routes
@@ -49,11 +50,12 @@ def make_app(
     platform: Sequence[APIRouter] = (),
     settings: GatewaySettings | None = None,
     authenticator: Authenticator | None = None,
+    open_log: OpenLog | None = None,
 ) -> FastAPI:
     """The API on ``database``; ``/metrics`` shows ``registry``, and ``/readyz`` the ``obstacles``.
 
     Commands are taken by ``requests``; without them, with the settings' defaults. ``platform``: routes of its parts.
-    Without an ``authenticator``, named tokens alone are known.
+    Without an ``authenticator``, named tokens alone are known. ``open_log``: see ``live_routes``.
     """
     settings = settings or GatewaySettings()
     app = FastAPI(
@@ -72,7 +74,7 @@ def make_app(
     app.include_router(device_file_routes(database))
     app.include_router(enrolment_routes(Enrolments(database, SystemClock())))
     app.include_router(release_routes(database))
-    app.include_router(live_routes(database))
+    app.include_router(live_routes(database, open_log))
     for router in platform:
         app.include_router(router)
     app.include_router(operation_routes(database, registry, obstacles))

@@ -11,6 +11,8 @@ from typing import Final
 import uvicorn
 from starlette.types import ASGIApp
 
+from cloud_ingest.gateway.websocket_frames import WritableWebSocket
+
 MESSAGE_BYTES_MAX: Final = 256 * 1024
 """Of what a client sends on a WebSocket."""
 
@@ -37,6 +39,7 @@ async def serve(listening: socket.socket, app: ASGIApp, proxies: Sequence[str] =
         lifespan="off",
         timeout_graceful_shutdown=3,
         server_header=False,
+        ws=WritableWebSocket,
         ws_max_size=MESSAGE_BYTES_MAX,
         ws_per_message_deflate=False,  # each message of each client by itself: it costs more than it saves
         forwarded_allow_ips=list(proxies),

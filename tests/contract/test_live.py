@@ -6,11 +6,13 @@ import asyncio
 from typing import Any
 
 import pytest
+from websockets.exceptions import InvalidStatus
 
 from cloud_ingest.access.permissions import Role
 from cloud_ingest.access.principal import Grant, Principal
 from cloud_ingest.event_log.topics import LINE_EVENTS
-from cloud_ingest.gateway.live import routes
+from cloud_ingest.gateway.live import routes, sending, strangers
+from cloud_ingest.gateway.websocket_frames import WritableWebSocket
 from tests.contract.live_steps import ALARM, Viewer, stage
 from tests.patience import WAIT_S_MAX
 
@@ -166,3 +168,26 @@ async def test_a_browser_shows_its_token_in_the_first_message(database_dsn: str)
         async with here.client("acme") as customer:
             await customer.send({"subscribe": {"lines": ["*"]}})
             assert (await closed(customer))[0] == 1008
+
+
+async def test_an_address_holds_so_many_connections_that_do_not_say_who_they_are(
+    database_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(strangers, "PER_ADDRESS_MAX", 2)
+    async with stage(database_dsn) as here, here.client() as one, here.client():
+        with pytest.raises(InvalidStatus, match="403"):
+            await here.client().__aenter__()
+        await one.subscribe(lines=["*"])
+        async with here.client(lines=["*"]):
+            pass
+
+
+async def test_who_takes_nothing_is_sent_away(database_dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(routes, "TOKEN_S", 0.02)
+    monkeypatch.setattr(routes, "CLOSE_S", 0.05)
+    monkeypatch.setattr(sending, "SLOW_S", 0.0)
+    async with stage(database_dsn) as here, here.client(tags=[1]) as viewer:
+        monkeypatch.setattr(WritableWebSocket, "is_ready", lambda _: False)
+        await here.value(1.0)
+        code, reason = await closed(viewer)
+        assert (code, reason.partition(":")[0]) == (1013, "you take nothing")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -16,12 +16,17 @@ from cloud_ingest.access.tenancy import tenant_transaction
 from cloud_ingest.commands import questions
 from cloud_ingest.event_log.topics import LINE_EVENTS, ORDER_EVENTS
 from cloud_ingest.gateway.live.subscription import COMMANDS, LINES, ORDERS, FeedEvent, TagName, event_text
-from connectors.model.quality import name_of
+from connectors.model.delivery import AgentName
+from connectors.model.errors import PayloadInvalid
+from connectors.model.tags import DeviceDefinition
 from connectors.ports.database import Database, Row
+from connectors.sparkplug.definition import read_definition
 
 PAGE: Final = 500
 FIRST_LOOK: Final = timedelta(hours=25)
 """A tag that had no value for longer has none at first; its next one is told as ever."""
+AHEAD_MAX: Final = timedelta(days=1)
+"""A source time that is further ahead is not told: it would hide what has the right time."""
 FEEDS: Final = (LINES, ORDERS, COMMANDS)
 _TOPICS: Final = {LINES: LINE_EVENTS, ORDERS: ORDER_EVENTS}
 _VALUES: Final = ("value_double", "value_int", "value_bool", "value_text")
@@ -35,12 +40,13 @@ _NEWEST: Final = (
 
 @dataclass(frozen=True, slots=True)
 class KnownTag:
-    """A tag that a client may see."""
+    """A tag that a client may see. ``is_numbered``: its agent numbers its batches, and so they can be read anywhere."""
 
     tag_id: int
     agent: str
     device: str
     tag: str
+    is_numbered: bool = False
 
     def document(self) -> dict[str, Any]:
         """As the client is told which id stands for which names."""
@@ -48,12 +54,13 @@ class KnownTag:
 
 
 @dataclass(frozen=True, slots=True)
-class Value:
-    """The newest value of a tag, and its text for clients."""
+class StoredValue:
+    """A value of a tag as it is stored."""
 
     tag_id: int
     time: datetime
-    text: str
+    value: bool | float | str | None
+    quality: int
 
 
 async def ends(database: Database) -> dict[str, int]:
@@ -111,10 +118,11 @@ async def known_tags(database: Database, principal: Principal, asked: Sequence[i
     names = [one for one in asked if isinstance(one, TagName)]
     async with tenant_transaction(database, principal.tenant_id) as session:
         rows = await session.fetch(
-            "SELECT tag_id, group_name || '/' || agent.name AS agent, device, tag.name AS tag "  # noqa: S608  our own
-            "FROM tag JOIN agent USING (agent_id) WHERE (tag_id = ANY($1) OR EXISTS (SELECT FROM "
-            "unnest($2::text[], $3::text[], $4::text[]) AS named (agent, device, tag) WHERE tag.name = named.tag "
-            "AND tag.device = named.device AND group_name || '/' || agent.name = named.agent)) "
+            "SELECT tag_id, group_name || '/' || agent.name AS agent, device, tag.name AS tag, "  # noqa: S608  our own
+            "acknowledges AS is_numbered FROM tag JOIN agent USING (agent_id) WHERE (tag_id = ANY($1) OR EXISTS ("
+            "SELECT FROM unnest($2::text[], $3::text[], $4::text[]) AS named (agent, device, tag) "
+            "WHERE tag.name = named.tag AND tag.device = named.device "
+            "AND group_name || '/' || agent.name = named.agent)) "
             f"AND {seen(5)} ORDER BY tag_id",
             ids,
             [one.agent for one in names],
@@ -125,20 +133,28 @@ async def known_tags(database: Database, principal: Principal, asked: Sequence[i
     return [KnownTag(**row) for row in rows]
 
 
-async def newest(database: Database, seen_until: Mapping[int, datetime]) -> list[Value]:
+async def newest(database: Database, seen_until: Mapping[int, datetime]) -> list[StoredValue]:
     """Of each tag its newest value behind the time that was seen of it, where there is one."""
     async with database.session() as session:
-        rows = await session.fetch(
-            _NEWEST, list(seen_until), list(seen_until.values()), datetime.now(UTC) + timedelta(days=1)
-        )
-    return [Value(row["tag_id"], row["time"], _text(row)) for row in rows]
+        rows = await session.fetch(_NEWEST, list(seen_until), list(seen_until.values()), datetime.now(UTC) + AHEAD_MAX)
+    return [StoredValue(row["tag_id"], row["time"], _value(row), row["quality"]) for row in rows]
 
 
-def _text(row: Row) -> str:
+def _value(row: Row) -> bool | float | str | None:
     value: Any = next((row[column] for column in _VALUES if row[column] is not None), None)
-    if value is None and row["value_bytes"] is not None:
-        value = bytes(row["value_bytes"]).hex()
-    if isinstance(value, float) and not math.isfinite(value):
-        value = str(value)
-    told = {"id": row["tag_id"], "time": row["time"].isoformat(), "value": value, "quality": name_of(row["quality"])}
-    return json.dumps(told, ensure_ascii=False, separators=(",", ":"))
+    return bytes(row["value_bytes"]).hex() if value is None and row["value_bytes"] is not None else value
+
+
+async def definition(database: Database, agent: AgentName, hash_: str) -> DeviceDefinition | None:
+    """The definition of ``agent`` with this hash, once the historian has it."""
+    async with database.session() as session:
+        rows = await session.fetch(
+            "SELECT body FROM definition JOIN agent USING (agent_id) "
+            "WHERE group_name = $1 AND agent.name = $2 AND hash = $3",
+            agent.group,
+            agent.name,
+            hash_,
+        )
+    with contextlib.suppress(PayloadInvalid):
+        return read_definition(bytes(rows[0]["body"])) if rows else None
+    return None

@@ -1,24 +1,27 @@
-"""One reader of the tables for all clients of a process: it puts the newest of everything before each of them.
+"""One reader of events and values for all clients of a process: it puts the newest of everything before each of them.
 
-Nothing is kept for a client but what waits for it (``pending``), whatever it takes. Values of tags are looked up while
-somebody wants them, at most a third of the time: when that takes long, all get them less often.
+Nothing is kept for a client but what waits for it (``pending``), whatever it takes. Values of tags come from the raw
+log where there is one; the rest is looked up in the tables while somebody wants it, at most a third of the time: when
+that takes long, all get it less often.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import traceback
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from cloud_ingest.commands.book import CHANNEL as COMMANDS_CHANNEL
 from cloud_ingest.event_log.announcing import CHANNEL as EVENTS_CHANNEL
 from cloud_ingest.gateway.live import feeds
-from cloud_ingest.gateway.live.pending import Cursor, Pending
-from cloud_ingest.gateway.live.subscription import COMMANDS, LINES, ORDERS, FeedEvent, Wanted
+from cloud_ingest.gateway.live.client import Client, Subscription
+from cloud_ingest.gateway.live.newest import NewestValues, microseconds
+from cloud_ingest.gateway.live.raw_values import OpenLog, RawValues
+from cloud_ingest.gateway.live.sending import Sending
+from cloud_ingest.gateway.live.subscription import COMMANDS, LINES, ORDERS, Wanted
 from cloud_ingest.observability.events import Fault
 from cloud_ingest.observability.steadiness import steadily
 from connectors.model.back_off import BackOff
@@ -29,47 +32,27 @@ from connectors.ports.database import Database
 TAGS_S: Final = 0.05
 TAGS_BUSY: Final = 2.0
 """A look at the tags is followed by a pause of so many times its length."""
+ALL_TAGS_S: Final = 2.0
+"""How often those are looked up, too, that the log brings."""
 LOOK_S: Final = 5.0
 RETRY_S: Final = 1.0
 RETRY_LONGEST_S: Final = 30.0
 _AWAY: Final = (DatabaseUnavailable, StatementRefused)
 
 
-@dataclass(slots=True, eq=False)
-class Client:
-    """A connection. ``wanted`` is ``None`` until it has subscribed."""
-
-    news: asyncio.Event = field(default_factory=asyncio.Event)
-    pending: Pending = field(default_factory=Pending)
-    wanted: Wanted | None = None
-    tags: frozenset[int] = frozenset()
-    places: dict[str, int] = field(default_factory=dict)
-
-    def tell(self, event: FeedEvent) -> None:
-        """Put ``event`` before it, if it is for it."""
-        if self.wanted is None or event.number <= self.places.get(event.feed, event.number):
-            return
-        self.places[event.feed] = event.number
-        if (thing := self.wanted.thing_of(event)) is not None:
-            self.pending.put_event(thing, event.text)
-            self.news.set()
-
-    @property
-    def cursor(self) -> str:
-        """Where it goes on when it connects anew."""
-        return Cursor(self.places).text()
-
-
 class LiveHub:
-    """See the module. It runs while there is a client."""
+    """See the module. It runs while there is a client. ``open_log`` opens the event log; without it, tables are all."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, open_log: OpenLog | None = None) -> None:
         self._database = database
+        self._open_log = open_log
         self._clients: set[Client] = set()
         self._running: asyncio.Task[None] | None = None
         self._places: dict[str, int] = {}
-        self._seen: dict[int, datetime] = {}
-        self._newest: dict[int, str] = {}
+        self._sending = Sending()
+        self._newest = NewestValues(self._sending)
+        self._raw = RawValues(database, self._newest)
+        self._all_tags_s = -math.inf
 
     def count(self) -> int:
         """How many clients there are."""
@@ -85,21 +68,26 @@ class LiveHub:
             self._running = asyncio.create_task(self._run(), name="live hub")
 
     def leave(self, client: Client) -> None:
-        """It went."""
+        """It went, if it had come."""
         self._clients.discard(client)
+        self._newest.leave(client)
+        self._sending.leave(client)
         if not self._clients and self._running is not None:
             self._running.cancel()
-            self._running, self._places, self._seen, self._newest = None, {}, {}, {}
+            self._running, self._places = None, {}
 
-    async def subscribe(self, client: Client, wanted: Wanted, tags: frozenset[int], since: Mapping[str, int]) -> bool:
+    async def subscribe(
+        self, client: Client, wanted: Wanted, tags: Sequence[feeds.KnownTag], since: Mapping[str, int]
+    ) -> bool:
         """From here on ``client`` hears what is ``wanted``, first what happened after ``since``.
 
         False when some of that is not there any more. Raises ``DatabaseUnavailable``.
         """
-        client.wanted, client.pending = None, Pending()
+        client.subscription = None
+        self._newest.leave(client)
         is_whole = True
-        caught_up = Client(wanted=wanted, pending=client.pending, news=client.news)
-        places = caught_up.places
+        subscription = Subscription(wanted)
+        places = subscription.places
         for feed in wanted.feeds():
             places[feed] = since.get(feed, self._places[feed])
             if feed != COMMANDS and feed in since and await self._is_gone(places[feed]):
@@ -108,15 +96,11 @@ class LiveHub:
             for feed in behind:
                 while events := await feeds.after(self._database, feed, places[feed]):
                     for event in events:
-                        caught_up.tell(event)
-        client.places = places  # nothing was awaited since it was looked: the reader tells all that comes behind
-        client.wanted, client.tags = wanted, tags
-        for tag_id in tags:
-            if tag_id in self._newest:
-                client.pending.put_tag(tag_id, self._newest[tag_id])
-            else:
-                self._seen.setdefault(tag_id, datetime.now(UTC) - feeds.FIRST_LOOK)
-        client.news.set()
+                        subscription.tell(event)
+        client.subscription = subscription  # nothing was awaited since it was looked: the reader tells all that follows
+        client.due_s = 0.0
+        self._newest.want(client, tags)
+        self._sending.add(client)
         return is_whole
 
     async def _is_gone(self, place: int) -> bool:
@@ -134,9 +118,12 @@ class LiveHub:
 
     async def _read_forever(self) -> None:
         async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._sending.run(), name="live sends")
             tasks.create_task(self._hear(EVENTS_CHANNEL, (LINES, ORDERS)), name="live events")
             tasks.create_task(self._hear(COMMANDS_CHANNEL, (COMMANDS,)), name="live commands")
             tasks.create_task(self._look_at_tags(), name="live tags")
+            if self._open_log is not None:
+                tasks.create_task(self._raw.run(self._open_log), name="live raw")
 
     async def _hear(self, channel: str, of: tuple[str, ...]) -> None:
         while True:
@@ -154,7 +141,8 @@ class LiveHub:
         for event in events:
             self._places[feed] = event.number
             for client in self._clients:
-                client.tell(event)
+                if client.subscription is not None and client.subscription.tell(event):
+                    self._sending.add(client)
         return len(events) == feeds.PAGE
 
     async def _look_at_tags(self) -> None:
@@ -169,18 +157,14 @@ class LiveHub:
             await asyncio.sleep(wait_s)
 
     async def _tags(self) -> None:
-        clients: dict[int, list[Client]] = {}
-        for client in self._clients:
-            for tag_id in client.tags:
-                clients.setdefault(tag_id, []).append(client)
-        for gone in self._seen.keys() - clients.keys():
-            del self._seen[gone]
-            self._newest.pop(gone, None)
-        if not clients:
-            return
-        first = datetime.now(UTC) - feeds.FIRST_LOOK
-        for value in await feeds.newest(self._database, {tag_id: self._seen.get(tag_id, first) for tag_id in clients}):
-            self._seen[value.tag_id], self._newest[value.tag_id] = value.time, value.text
-            for client in clients[value.tag_id]:
-                client.pending.put_tag(value.tag_id, value.text)
-                client.news.set()
+        """Look up the tags that the log does not bring, and now and then the others that it brought nothing of."""
+        now_s = asyncio.get_running_loop().time()
+        are_all_due = now_s >= self._all_tags_s + ALL_TAGS_S
+        quiet_since_s = now_s - ALL_TAGS_S if are_all_due else -math.inf
+        asked = self._newest.to_look_up(self._raw.is_reading, quiet_since_s)
+        if are_all_due:
+            self._all_tags_s = now_s
+        if asked:
+            for value in await feeds.newest(self._database, asked):
+                self._newest.put(value.tag_id, microseconds(value.time), value.value, value.quality, now_s)
+            self._newest.were_looked_up(asked)

@@ -12,17 +12,17 @@ EVENTS_MAX: Final = 1000
 
 @dataclass(slots=True)
 class Pending:
-    """Texts are JSON already: of many clients with one tag, it is made once."""
+    """Texts are JSON in UTF-8 already: of many clients with one tag, it is made once."""
 
-    tags: dict[int, str] = field(default_factory=dict)
-    events: dict[str, str] = field(default_factory=dict)
+    tags: dict[int, bytes] = field(default_factory=dict)
+    events: dict[str, bytes] = field(default_factory=dict)
     has_missed: bool = False
 
-    def put_tag(self, tag_id: int, text: str) -> None:
+    def put_tag(self, tag_id: int, text: bytes) -> None:
         """The newest value of a tag; one that waits is forgotten. Tags are as many as the client subscribed."""
         self.tags[tag_id] = text
 
-    def put_event(self, thing: str, text: str) -> None:
+    def put_event(self, thing: str, text: bytes) -> None:
         """The newest that there is of ``thing``: it comes behind what came of others before."""
         self.events.pop(thing, None)
         self.events[thing] = text
@@ -34,12 +34,12 @@ class Pending:
         """Whether there is nothing to send."""
         return not (self.tags or self.events or self.has_missed)
 
-    def take(self, cursor: str) -> str:
+    def take(self, cursor: bytes) -> bytes:
         """All of it as one message, whose ``cursor`` is where the client goes on when it connects anew."""
-        missed = ',"missed":true' if self.has_missed else ""
-        tags, events = ",".join(self.tags.values()), ",".join(self.events.values())
+        missed = b',"missed":true' if self.has_missed else b""
+        tags, events = b",".join(self.tags.values()), b",".join(self.events.values())
         self.tags, self.events, self.has_missed = {}, {}, False
-        return f'{{"tags":[{tags}],"events":[{events}],"cursor":"{cursor}"{missed}}}'
+        return b'{"tags":[%b],"events":[%b],"cursor":"%b"%b}' % (tags, events, cursor, missed)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,27 +5,36 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+from dataclasses import dataclass, field
 from typing import Final
 
 from fastapi import APIRouter, WebSocket
 from pydantic import ValidationError
 from starlette.websockets import WebSocketDisconnect, WebSocketState
 
-from cloud_ingest.access.admission import who_asks
+from cloud_ingest.access.admission import address_of, who_asks
 from cloud_ingest.access.needs import socket_needs
 from cloud_ingest.access.permissions import Permission
 from cloud_ingest.access.principal import Principal
 from cloud_ingest.access.refused import RequestRefused, Why
 from cloud_ingest.gateway.live import feeds
-from cloud_ingest.gateway.live.hub import Client, LiveHub
-from cloud_ingest.gateway.live.pending import cursor_of
+from cloud_ingest.gateway.live.client import Client
+from cloud_ingest.gateway.live.hub import LiveHub
+from cloud_ingest.gateway.live.pending import Cursor, cursor_of
+from cloud_ingest.gateway.live.raw_values import OpenLog
+from cloud_ingest.gateway.live.strangers import Strangers
 from cloud_ingest.gateway.live.subscription import ClientMessage, Subscribe, wanted_by
+from cloud_ingest.gateway.live.token_looks import TokenLooks
+from cloud_ingest.gateway.rate_limits import network
+from cloud_ingest.gateway.websocket_frames import outlet_of
+from connectors.model.error_groups import leaves
 from connectors.model.errors import DatabaseUnavailable, StatementRefused
 from connectors.ports.database import Database
 
 CLIENTS_MAX: Final = 2000
-SLOW_S: Final = 30.0
 TOKEN_S: Final = 3.0
+LOOKS_A_TOKEN: Final = 3
+"""Of a token that many connections show, so many looks are made in the time in which each connection makes one."""
 FIRST_MESSAGE_S: Final = 10.0
 CLOSE_S: Final = 5.0
 PACE_S: Final = 0.1
@@ -35,54 +44,79 @@ ENTRY: Final = Permission.ORDERS_READ
 """Everybody has it who may see anything here; what is subscribed needs its own."""
 
 
-def live_routes(database: Database) -> APIRouter:
-    """``/live``."""
+def live_routes(database: Database, open_log: OpenLog | None = None) -> APIRouter:
+    """``/live``. ``open_log`` opens the event log, where values are found sooner than in the tables."""
     api = APIRouter(prefix="/api/v1")
-    hub = LiveHub(database)
+    here = _Live(database, LiveHub(database, open_log))
 
     @api.websocket("/live")
     @socket_needs(ENTRY)
     async def live(socket: WebSocket) -> None:
-        await _Connection(database, hub, socket).serve()
+        await _Connection(here, socket).serve()
 
     return api
 
 
+@dataclass(frozen=True, slots=True)
+class _Live:
+    """What the connections of a process share."""
+
+    database: Database
+    hub: LiveHub
+    strangers: Strangers = field(default_factory=Strangers)
+    looks: TokenLooks = field(default_factory=TokenLooks)
+
+
+class _TakesNothing(Exception):
+    """The client has not taken what it was sent for too long."""
+
+
+class _Full(Exception):
+    """There are as many clients as may be."""
+
+
 class _Connection:
-    def __init__(self, database: Database, hub: LiveHub, socket: WebSocket) -> None:
-        self._database = database
-        self._hub = hub
+    def __init__(self, here: _Live, socket: WebSocket) -> None:
+        self._here = here
         self._socket = socket
-        self._client = Client()
         self._token = _bearer(socket.headers.get("authorization", ""))
-        self._interval_s = 0.1
-        self._sending = asyncio.Lock()
-        self._subscribed_anew = asyncio.Event()
+        self._client: Client | None = None
+        self._came_from = network(address_of(socket.scope))
+        self._is_stranger = False
 
     async def serve(self) -> None:
         """Until the client goes, takes nothing for long, or may see it no more."""
-        await self._socket.accept()
-        if self._hub.count() >= CLIENTS_MAX:
-            await self._close(TRY_LATER, f"{CLIENTS_MAX} clients are connected already")
+        self._is_stranger = self._here.strangers.come(self._came_from)
+        if not self._is_stranger:
+            await self._close(TRY_LATER, "too many connections from there have not said yet who they are")
             return
         try:
-            await self._hub.enter(self._client)
+            await self._socket.accept()
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._listen(), name="live listens")
-                tasks.create_task(self._send_forever(), name="live sends")
-                tasks.create_task(self._watch_token(), name="live token")
+                tasks.create_task(self._listen(tasks), name="live listens")
         except* RequestRefused as group:
-            await self._close(POLICY, str(group.exceptions[0]))
-        except* TimeoutError:
+            await self._close(POLICY, str(leaves(group)[0]))
+        except* _TakesNothing:
             await self._close(TRY_LATER, "you take nothing: connect again with your last cursor as 'since'")
-        except* (DatabaseUnavailable, StatementRefused) as group:
-            await self._close(TRY_LATER, str(group.exceptions[0]))
+            if self._client is not None:
+                self._here.hub.leave(self._client)
+                await asyncio.sleep(CLOSE_S)
+                self._client.outlet.abort()  # it does not take this either
+        except* (_Full, DatabaseUnavailable, StatementRefused) as group:
+            await self._close(TRY_LATER, str(leaves(group)[0]))
         except* (WebSocketDisconnect, RuntimeError):
             pass  # the client has gone
         finally:
-            self._hub.leave(self._client)
+            self._is_known()
+            if self._client is not None:
+                self._here.hub.leave(self._client)
 
-    async def _listen(self) -> None:
+    def _is_known(self) -> None:
+        if self._is_stranger:
+            self._is_stranger = False
+            self._here.strangers.go(self._came_from)
+
+    async def _listen(self, tasks: asyncio.TaskGroup) -> None:
         """Take what the client sends; its first message comes soon, and no two come close together."""
         try:
             async with asyncio.timeout(FIRST_MESSAGE_S):
@@ -91,6 +125,8 @@ class _Connection:
             why = 'say what you want: {"subscribe": {"tags": [...], "lines": ["*"]}}'
             raise RequestRefused(Why.INVALID, "nothing_asked", why) from exc
         await self._take(text, counts=True)
+        self._is_known()
+        tasks.create_task(self._watch_token(), name="live token")
         while True:
             await asyncio.sleep(PACE_S)
             await self._take(await self._socket.receive_text())
@@ -104,55 +140,49 @@ class _Connection:
             raise RequestRefused(Why.INVALID, "message_invalid", why) from exc
         if message.token is not None:
             self._token = message.token
-        principal = await self._who(counts=counts)
+        principal = await who_asks(self._socket, self._token, ENTRY, counts=counts)
         if message.subscribe is not None:
-            await self._subscribe(principal, message.subscribe)
+            await self._subscribe(principal, message.subscribe, await self._entered())
 
-    async def _who(self, *, counts: bool = False) -> Principal:
-        return await who_asks(self._socket, self._token, ENTRY, counts=counts)
+    async def _entered(self) -> Client:
+        if self._client is None:
+            if self._here.hub.count() >= CLIENTS_MAX:
+                raise _Full(f"{CLIENTS_MAX} clients are connected already")
+            client = Client(outlet_of(self._socket.scope))
+            client.outlet.limit()
+            await self._here.hub.enter(client)
+            self._client = client
+        return self._client
 
-    async def _subscribe(self, principal: Principal, asked: Subscribe) -> None:
+    async def _subscribe(self, principal: Principal, asked: Subscribe, client: Client) -> None:
         try:
             since = dict(cursor_of(asked.since).places) if asked.since else {}
         except ValueError as exc:
             raise RequestRefused(Why.INVALID, "cursor_invalid", "'since' is the cursor of a message") from exc
         wanted = wanted_by(principal, asked)
-        known = await feeds.known_tags(self._database, principal, asked.tags) if asked.tags else []
-        async with self._sending:  # nothing of the subscription before comes behind the answer to this one
-            ids = frozenset(tag.tag_id for tag in known)
-            is_whole = await self._hub.subscribe(self._client, wanted, ids, since)
-            self._interval_s = asked.interval_ms / 1000
-            self._subscribed_anew.set()
-            answer = {
-                "subscribed": {"tags": [tag.document() for tag in known], "unknown_tags": len(asked.tags) - len(known)},
-                "cursor": self._client.cursor,
-                "missed": not is_whole,
-            }
-            async with asyncio.timeout(SLOW_S):
-                await self._socket.send_text(json.dumps(answer))
-
-    async def _send_forever(self) -> None:
-        client = self._client
-        while True:
-            await client.news.wait()
-            client.news.clear()
-            async with self._sending:
-                if not client.pending.is_empty():
-                    async with asyncio.timeout(SLOW_S):
-                        await self._socket.send_text(client.pending.take(client.cursor))
-            with contextlib.suppress(TimeoutError):  # another subscription may have another interval
-                async with asyncio.timeout(self._interval_s):
-                    await self._subscribed_anew.wait()
-            self._subscribed_anew.clear()
+        known = await feeds.known_tags(self._here.database, principal, asked.tags) if asked.tags else []
+        is_whole = await self._here.hub.subscribe(client, wanted, known, since)
+        client.interval_s = asked.interval_ms / 1000
+        answer = {
+            "subscribed": {"tags": [tag.document() for tag in known], "unknown_tags": len(asked.tags) - len(known)},
+            "cursor": Cursor({} if client.subscription is None else client.subscription.places).text(),
+            "missed": not is_whole,
+        }
+        client.answer = json.dumps(answer).encode()
 
     async def _watch_token(self) -> None:
         """Until the token holds no more, or may something else, which raises ``RequestRefused``."""
         while True:
+            if self._client is not None and self._client.has_given_up:
+                raise _TakesNothing
             await asyncio.sleep(TOKEN_S)
-            if (wanted := self._client.wanted) is None:
+            subscription = None if self._client is None else self._client.subscription
+            if subscription is None:
                 continue
             with contextlib.suppress(DatabaseUnavailable, StatementRefused):
-                if await self._who() != wanted.principal:
+                authenticator = self._socket.app.state.authenticator
+                shows = await self._here.looks.principal(self._token, authenticator, TOKEN_S / LOOKS_A_TOKEN)
+                if shows != subscription.wanted.principal:
                     raise RequestRefused(Why.FORBIDDEN, "other_roles", "what you may see has changed: connect again")
 
     async def _close(self, code: int, reason: str) -> None:

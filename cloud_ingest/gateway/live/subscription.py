@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
@@ -13,6 +14,7 @@ from cloud_ingest.access.permissions import Permission
 from cloud_ingest.access.principal import Principal
 from cloud_ingest.access.refused import RequestRefused, Why
 from cloud_ingest.access.sight import Sight, sight_of
+from connectors.model.quality import name_of
 
 TAGS_MAX: Final = 200
 NAMES_MAX: Final = 200
@@ -21,6 +23,7 @@ LINES: Final = "lines"
 ORDERS: Final = "orders"
 COMMANDS: Final = "commands"
 _ALARM: Final = "lineside.lines.alarm-"
+_JSON: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
 class TagName(BaseModel):
@@ -109,7 +112,7 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class FeedEvent:
-    """Something that happened; ``number`` grows within its feed. ``text`` is what clients are sent (JSON)."""
+    """Something that happened; ``number`` grows within its feed. ``text`` is what clients are sent (JSON in UTF-8)."""
 
     feed: str
     number: int
@@ -117,7 +120,7 @@ class FeedEvent:
     key: str
     type: str
     data: Mapping[str, Any]
-    text: str
+    text: bytes
 
 
 def wanted_by(principal: Principal, asked: Subscribe) -> Wanted:
@@ -136,10 +139,18 @@ def wanted_by(principal: Principal, asked: Subscribe) -> Wanted:
     return Wanted(principal, asked, agents)
 
 
-def event_text(feed: str, number: int, type_: str, key: str, time: Any, data: Mapping[str, Any]) -> str:
+def event_text(feed: str, number: int, type_: str, key: str, time: Any, data: Mapping[str, Any]) -> bytes:
     """An event as clients get it."""
     told = {"feed": feed, "number": number, "type": type_, "key": key, "time": time, "data": data}
-    return json.dumps(told, ensure_ascii=False, separators=(",", ":"))
+    return _JSON.encode(told).encode("utf-8", "replace")
+
+
+def value_text(tag_id: int, time: str, value: bool | float | str | None, quality: int) -> bytes:
+    """A value of a tag as clients get it; ``time`` by ISO 8601. A number that JSON has none for is told as text."""
+    if isinstance(value, float) and not math.isfinite(value):
+        value = str(value)
+    told = {"id": tag_id, "time": time, "value": value, "quality": name_of(quality)}
+    return _JSON.encode(told).encode("utf-8", "replace")
 
 
 def _has(names: tuple[str, ...], name: str) -> bool:

@@ -24,9 +24,9 @@ def test_whenever_a_client_takes_it_has_the_newest_of_everything_and_nothing_twi
     pending, known = Pending(), dict[tuple[str, int], int]()
     for number, (kind, thing) in enumerate(changes):
         if kind == "a":
-            pending.put_tag(thing, json.dumps([kind, thing, number]))
+            pending.put_tag(thing, json.dumps([kind, thing, number]).encode())
         else:
-            pending.put_event(f"t{thing}", json.dumps([kind, thing, number]))
+            pending.put_event(f"t{thing}", json.dumps([kind, thing, number]).encode())
         if number in takes:
             _taken(pending, known)
     _taken(pending, known)
@@ -35,7 +35,7 @@ def test_whenever_a_client_takes_it_has_the_newest_of_everything_and_nothing_twi
 
 
 def _taken(pending: Pending, known: dict[tuple[str, int], int]) -> None:
-    message = json.loads(pending.take("lines:1"))
+    message = json.loads(pending.take(b"lines:1"))
     for kind, thing, number in message["tags"] + message["events"]:
         assert known.get((kind, thing), -1) < number
         known[kind, thing] = number
@@ -45,10 +45,10 @@ def _taken(pending: Pending, known: dict[tuple[str, int], int]) -> None:
 def test_a_client_that_takes_nothing_is_told_that_it_missed_some_and_costs_no_more() -> None:
     pending = Pending()
     for number in range(EVENTS_MAX + 5):
-        pending.put_event(str(number), str(number))
-    message = json.loads(pending.take("lines:9"))
+        pending.put_event(str(number), str(number).encode())
+    message = json.loads(pending.take(b"lines:9"))
     assert (message["events"][0], len(message["events"]), message["missed"]) == (5, EVENTS_MAX, True)
-    assert "missed" not in json.loads(pending.take("lines:9"))
+    assert "missed" not in json.loads(pending.take(b"lines:9"))
 
 
 @given(st.dictionaries(st.sampled_from(["lines", "orders", "commands"]), st.integers(0, (1 << 63) - 1), min_size=1))
@@ -67,7 +67,7 @@ def principal(role: Role, site: str | None = None, line: str | None = None, cust
 
 
 def event(feed: str, key: str, type_: str = "t", tenant: int = 1, **data: object) -> FeedEvent:
-    return FeedEvent(feed, 1, tenant, key, type_, data, "{}")
+    return FeedEvent(feed, 1, tenant, key, type_, data, b"{}")
 
 
 def test_nobody_is_told_of_what_is_not_theirs() -> None:
