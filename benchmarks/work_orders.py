@@ -84,6 +84,10 @@ async def opened(here: Store) -> None:
         await here.item(item)
     await here.bom("housing", ("blank", "1"), ("screw", "4"))
     await here.bom("pump", ("housing", "1"), ("screw", "8"), ("gasket", "2"))
+    for step in ROUTING:
+        await here.say(
+            "INSERT INTO production_line (tenant_id, site, line) VALUES ($1, $2, $3)", TENANT, step.site, step.line
+        )
     for item, quantity in (("pump", IN_STOCK), ("screw", 100_000), ("gasket", 20_000), ("blank", 10_000)):
         await here.receive(item, str(quantity), SITE)
 

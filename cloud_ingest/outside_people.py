@@ -11,6 +11,8 @@ from cloud_ingest.event_log.announcing import UnitOfWork
 from cloud_ingest.event_log.consuming import Consumer, EventsProjection, TakeEvent
 from cloud_ingest.event_log.domain_events import ReadEvent
 from cloud_ingest.event_log.topics import DOMAIN_TOPICS
+from cloud_ingest.notifications.mail_sending import MailSender
+from cloud_ingest.notifications.mails import EventsAreMailed
 from cloud_ingest.notifications.role import Notifications
 from cloud_ingest.notifications.routes import notification_routes
 from cloud_ingest.notifications.sending import Deliverer, Sender
@@ -37,7 +39,7 @@ def channels(settings: NotificationSettings) -> Mapping[str, Channel]:
         password = "" if mail.password is None else mail.password.get_secret_value()
         ca_file = "" if mail.ca_file is None else str(mail.ca_file)
         found["email"] = SmtpChannel(
-            SmtpOptions(mail.host, mail.port, mail.sender, mail.tls, mail.user, password, ca_file)
+            SmtpOptions(mail.host, mail.port, mail.sender, mail.tls, mail.user, password, ca_file, mail.attachments)
         )
     return found
 
@@ -50,25 +52,34 @@ def poster(settings: NotificationSettings) -> WebhookPoster:
 
 
 def notification_parts(
-    settings: NotificationSettings, database: Database, log: EventLog, clock: Clock, topics: Mapping[str, TopicSpec]
+    settings: NotificationSettings,
+    database: Database,
+    log: EventLog,
+    clock: Clock,
+    topics: Mapping[str, TopicSpec],
+    public_url: str = "",
 ) -> list[tuple[str, Callable[[], Coroutine[Any, Any, None]], Facts]]:
     """What tells people and other systems, in a process with the role ``integrations``."""
-    sender = Sender(database, clock, channels(settings))
+    ways = channels(settings)
+    sender = Sender(database, clock, ways)
+    files_bytes_max = 0 if settings.email is None else settings.email.attachments
+    mails = MailSender(database, clock, ways, files_bytes_max, public_url)
     deliverer = Deliverer(database, clock, poster(settings), settings.webhooks.disable_after_s)
-    role = Notifications(database, sender, deliverer)
-    telling = EventsTell(clock)
+    role = Notifications(database, sender, mails, deliverer, ways)
+    telling, mailing = EventsTell(clock), EventsAreMailed(clock, settings.customers.tell)
     parts: list[tuple[str, Callable[[], Coroutine[Any, Any, None]], Facts]] = [("notifications", role.run, role.facts)]
     for topic in DOMAIN_TOPICS:
         short = topic.split(".")[1]
-        reading = EventsProjection(f"notifications.{short}", topics[topic], _taking(telling, topic))
+        reading = EventsProjection(f"notifications.{short}", topics[topic], _taking(telling, mailing, topic))
         consumer = Consumer(database, log, reading)
         parts.append((f"notifications {short}", consumer.run, consumer.facts))
     return parts
 
 
-def _taking(telling: EventsTell, topic: str) -> TakeEvent:
+def _taking(telling: EventsTell, mailing: EventsAreMailed, topic: str) -> TakeEvent:
     async def take(work: UnitOfWork, event: ReadEvent) -> None:
         await telling.take(work, event, topic)
+        await mailing.take(work, event, topic)
 
     return take
 

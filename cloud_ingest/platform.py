@@ -74,7 +74,8 @@ def _inventory(context: PlatformContext) -> list[Part]:
 
 def _integrations(context: PlatformContext) -> list[Part]:
     config, here = context.config, (context.database, context.log, context.clock, context.topics)
-    return [*integration_parts(config.integrations, *here), *notification_parts(config.notifications, *here)]
+    people = notification_parts(config.notifications, *here, config.integrations.public_url or "")
+    return [*integration_parts(config.integrations, *here), *people]
 
 
 def _lines(context: PlatformContext) -> list[Part]:

@@ -64,7 +64,7 @@ class ReportRequest(BaseModel):
     formats: Annotated[list[Format], Field(min_length=1, max_length=4)] = ["html", "pdf"]
     recipients: Annotated[
         list[Annotated[str, Field(pattern=_MAIL, examples=["shift@plant-7.example"])]],
-        Field(max_length=50, description="E-mail addresses that its announcement names"),
+        Field(max_length=50, description="Who gets it by e-mail, each a mail of their own"),
     ] = []
     active: bool = True
 
@@ -101,6 +101,26 @@ class MadeReport(Answer):
     made: datetime
     edition: Annotated[int, Field(description="How often it was made")]
     formats: list[str]
+
+
+class MailRequest(BaseModel):
+    """To whom a report is sent once more."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", json_schema_extra={"examples": [{"recipients": ["head@plant-7.example"]}]}
+    )
+
+    recipients: Annotated[
+        list[Annotated[str, Field(pattern=_MAIL)]],
+        Field(max_length=50, description="Unless said, those of the report"),
+    ] = []
+
+
+class ReportMailed(Answer):
+    """A report that is on its way."""
+
+    day: date
+    recipients: list[str]
 
 
 class MadeReports(Answer):
@@ -150,6 +170,7 @@ def report_routes(database: Database, clock: Clock) -> APIRouter:
 
     _add_one(api, database)
     _add_made(api, database, clock)
+    _add_mail(api, database, clock)
     return api
 
 
@@ -248,6 +269,24 @@ def _add_made(api: APIRouter, database: Database, clock: Clock) -> None:
             "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; sandbox",
         }
         return Response(content, media_type=MEDIA_TYPES[format], headers=headers)
+
+
+def _add_mail(api: APIRouter, database: Database, clock: Clock) -> None:
+    @api.post("/{id}/made/{day}/mail", status_code=202)
+    async def mail(principal: Editor, id: Id, day: Day, request: MailRequest, key: IdempotencyKey) -> ReportMailed:  # noqa: A002
+        """Send a report that was made once more, as it is; ``day`` is the first one of its period."""
+        asked = Asked(
+            principal, f"POST /reports/{id}/made/{day.isoformat()}/mail", key, request.model_dump(mode="json")
+        )
+        async with unit_of_work(database, principal.tenant_id) as work:
+            row = await reports.plan(work.session, principal.tenant_id, id)
+            _see(principal, row)
+
+            async def do() -> dict[str, Any]:
+                to = await reports.send_again(work, plan_of(row), day, request.recipients, _time(clock.now_ns()))
+                return ReportMailed(day=day, recipients=to).model_dump(mode="json")
+
+            return ReportMailed.model_validate(await once(work.session, asked, do))
 
 
 def _check(principal: Principal, request: ReportRequest) -> None:

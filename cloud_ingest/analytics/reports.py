@@ -8,10 +8,10 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final, cast
 
 from cloud_ingest.access.refused import RequestRefused, Why
-from cloud_ingest.analytics.events import report_made
+from cloud_ingest.analytics.events import report_made, report_wanted
 from cloud_ingest.analytics.questions import Choice
 from cloud_ingest.analytics.report_contents import contents
-from cloud_ingest.analytics.report_formats import WRITERS, Format
+from cloud_ingest.analytics.report_formats import WRITERS, Format, as_text
 from cloud_ingest.analytics.report_rules import Due, Period, Schedule, due, period_of
 from cloud_ingest.event_log.announcing import UnitOfWork, unit_of_work
 from connectors.ports.database import Database, Row, Session
@@ -160,13 +160,15 @@ async def make(work: UnitOfWork, wanted: Plan, one: Due, now: datetime) -> None:
     written = await contents(work.session, wanted.name, choice)
     key = (wanted.report, one.day)
     await work.session.execute(
-        "INSERT INTO report (report_id, tenant_id, day, begin_time, end_time, made) VALUES ($1, $3, $2, $4, $5, $6) "
-        "ON CONFLICT (report_id, day) DO UPDATE SET made = excluded.made, edition = report.edition + 1",
+        "INSERT INTO report (report_id, tenant_id, day, begin_time, end_time, made, summary) "
+        "VALUES ($1, $3, $2, $4, $5, $6, $7) ON CONFLICT (report_id, day) DO UPDATE SET made = excluded.made, "
+        "summary = excluded.summary, edition = report.edition + 1",
         *key,
         wanted.tenant_id,
         one.begin,
         one.end,
         now,
+        as_text(written),
     )
     await work.session.execute("DELETE FROM report_file WHERE report_id = $1 AND day = $2", *key)
     await work.session.execute_many(
@@ -176,6 +178,23 @@ async def make(work: UnitOfWork, wanted: Plan, one: Due, now: datetime) -> None:
     now_ns = int(now.timestamp() * 1_000_000) * 1000
     told = report_made(wanted.tenant_id, wanted.report, wanted.name, one.day, list(wanted.recipients), now_ns)
     work.announce(told)
+
+
+async def send_again(work: UnitOfWork, wanted: Plan, day: date, recipients: Sequence[str], now: datetime) -> list[str]:
+    """Announce that the report of ``day`` is to be sent to ``recipients``, unless said to those of its plan.
+
+    Gives who they are. Raises ``RequestRefused`` when it was not made, or there is nobody to send it to.
+    """
+    if not await work.session.fetch("SELECT FROM report WHERE report_id = $1 AND day = $2", wanted.report, day):
+        why = f"the report {wanted.name!r} of {day.isoformat()} was not made: POST /api/v1/reports/ID/made/DAY makes it"
+        raise RequestRefused(Why.UNKNOWN, "not_made", why)
+    to = [*dict.fromkeys(recipients or wanted.recipients)]
+    if not to:
+        why = f"the report {wanted.name!r} has no recipients: name some, or add them to it"
+        raise RequestRefused(Why.CONFLICT, "no_recipients", why)
+    now_ns = int(now.timestamp() * 1_000_000) * 1000
+    work.announce(report_wanted(wanted.tenant_id, wanted.report, wanted.name, day, to, now_ns))
+    return to
 
 
 async def _is_there(session: Session, wanted: Plan, one: Due) -> bool:

@@ -30,6 +30,7 @@ from cloud_ingest.cli import (
     lines,
     orders,
     releases,
+    reports,
     tokens,
     work_orders,
 )
@@ -75,6 +76,7 @@ app.add_typer(releases.release, name="release")
 app.add_typer(releases.rollout, name="rollout")
 app.add_typer(inventory.app, name="inventory")
 app.add_typer(orders.app, name="orders")
+app.add_typer(reports.app, name="reports")
 app.add_typer(work_orders.app, name="work-orders")
 app.command()(enrolment.enrol)
 

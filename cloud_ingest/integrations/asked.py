@@ -14,6 +14,7 @@ from cloud_ingest.integrations.events import Told, integration_event
 from cloud_ingest.integrations.payments import add_payment_call, locked_payment, payment_event, refund_event
 from cloud_ingest.integrations.rules import REQUESTED, Money, refund_begun
 from cloud_ingest.integrations.shipments import locked_shipment, shipment_event
+from cloud_ingest.orders import published as orders
 from connectors.commands.ulid import new_ulid
 from connectors.ports.clock import Clock
 from connectors.ports.database import Row, Session
@@ -69,13 +70,14 @@ class OrdersAsk:
             if known is not None and known["state"] != REQUESTED:
                 work.announce(payment_event(known, now_ns))
             return
+        who = await orders.contact(work.session, event.tenant_id, customer)
         asked = {
             "order": str(data["order"]),
             "customer": customer,
             "amount": str(amount),
             "currency": currency,
-            "payer": str(data.get("payer", "")),
-            "method": str(data.get("payment_method", "")),
+            "payer": "" if who is None else who.payer,
+            "method": "" if who is None else who.method,
         }
         await self._call(work, event.tenant_id, "pay", payment_id, asked)
 
@@ -145,6 +147,7 @@ class OrdersAsk:
         data, now_ns = event.data, self._clock.now_ns()
         shipment_id = str(data["shipment"])
         request = {name: data.get(name) for name in ("address", "parcels", "service", "customer")}
+        request["address"] = await self._with_contact(work.session, event)
         made = await work.session.execute(
             "INSERT INTO shipment (tenant_id, shipment_id, order_id, request, created, changed) "
             "VALUES ($1, $2, $3, $4, $5, $5) ON CONFLICT DO NOTHING",
@@ -170,6 +173,14 @@ class OrdersAsk:
                 time_of(now_ns),
             )
         await self._shipping_call(work, event.tenant_id, "buy", shipment_id, {"order": str(data["order"]), **request})
+
+    async def _with_contact(self, session: Session, event: ReadEvent) -> Any:
+        """The address, with how the carrier reaches whom it is for, where the order does not say that itself."""
+        address = event.data.get("address")
+        who = await orders.contact(session, event.tenant_id, str(event.data.get("customer", "")))
+        if who is None or not isinstance(address, Mapping):
+            return address
+        return {**address, "phone": address.get("phone") or who.phone, "email": address.get("email") or who.email}
 
     async def _void(self, work: UnitOfWork, event: ReadEvent) -> None:
         known = await locked_shipment(work.session, event.tenant_id, str(event.data["shipment"]))

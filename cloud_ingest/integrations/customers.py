@@ -17,6 +17,7 @@ from cloud_ingest.event_log.announcing import UnitOfWork
 from cloud_ingest.event_log.domain_events import DomainEvent, ReadEvent
 from cloud_ingest.integrations.calls import Again, Call, CallKind, add_call, time_of
 from cloud_ingest.integrations.events import Told, integration_event
+from cloud_ingest.orders import published as orders
 from connectors.ports.clock import Clock
 from connectors.ports.crm import Crm, CrmChange, CrmCustomer, CrmDeal, CrmInteraction
 from connectors.ports.database import Database, Session
@@ -49,7 +50,9 @@ class OrdersTellCrm:
     async def take(self, work: UnitOfWork, event: ReadEvent) -> None:
         """Take one event, in the transaction that moves the place in the log."""
         what = event.type.removeprefix(_PREFIX).removesuffix(".v1")
-        customer = _customer(event.data)
+        if what not in self._stages and what not in _SENTENCES:
+            return
+        customer = await _customer(work.session, event)
         if customer is None:
             return
         if (stage := self._stages.get(what)) is not None and not await _is_outdated(work.session, event):
@@ -82,13 +85,15 @@ class OrdersTellCrm:
         )
 
 
-def _customer(data: Mapping[str, Any]) -> dict[str, str] | None:
-    """Who it is, as far as the event says so."""
-    key = str(data.get("customer") or "")
+async def _customer(session: Session, event: ReadEvent) -> dict[str, str] | None:
+    """Who it is, as orders know it now."""
+    key = str(event.data.get("customer") or "")
     if not key:
         return None
-    more = {name: str(data.get(f"customer_{name}") or "") for name in ("name", "email", "phone")}
-    return {"key": key, **more, "name": more["name"] or key}
+    who = await orders.contact(session, event.tenant_id, key)
+    if who is None:
+        return {"key": key, "name": key, "email": "", "phone": ""}
+    return {"key": key, "name": who.name or key, "email": who.email, "phone": who.phone}
 
 
 async def _is_outdated(session: Session, event: ReadEvent) -> bool:

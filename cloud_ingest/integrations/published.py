@@ -6,7 +6,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
+from cloud_ingest.integrations.circuits import note_call, read_circuit
+from cloud_ingest.integrations.rules import Failure
+from connectors.model.errors import LinesideError
 from connectors.ports.database import Session
+from connectors.ports.vendors import AccessRefused, CallRefused, CallUncertain
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,3 +61,24 @@ async def shipments_of(session: Session, tenant_id: int, order: str) -> tuple[Pu
         order,
     )
     return tuple(PublishedShipment(**dict(row)) for row in rows)
+
+
+async def note_try(session: Session, way: str, error: LinesideError | None, now_ns: int) -> None:
+    """Write down in the circuit breaker of ``way`` (``email``, ``chat:ops``) how it went: ``None`` when well."""
+    match error:
+        case None:
+            failure = None
+        case CallRefused():
+            failure = Failure.REFUSED
+        case AccessRefused():
+            failure = Failure.ACCESS
+        case CallUncertain():
+            failure = Failure.UNCERTAIN
+        case _:
+            failure = Failure.UNAVAILABLE
+    await note_call(session, way, failure, "" if error is None else str(error), now_ns)
+
+
+async def is_well(session: Session, way: str) -> bool:
+    """Whether the circuit breaker of ``way`` is closed, as all processes see it."""
+    return not (await read_circuit(session, way)).openings

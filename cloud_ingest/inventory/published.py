@@ -12,10 +12,11 @@ from decimal import Decimal
 from typing import Literal
 
 from cloud_ingest.event_log.announcing import UnitOfWork
-from cloud_ingest.inventory import boms, booking, reordering, reserving, shortages
+from cloud_ingest.inventory import boms, booking, events, reordering, reserving, shortages
 from cloud_ingest.inventory.booking import Booking
+from cloud_ingest.inventory.events import inventory_event
 from cloud_ingest.inventory.items import items, locked_items, one_place
-from cloud_ingest.inventory.ledger import Cause
+from cloud_ingest.inventory.ledger import Cause, ns_of
 from cloud_ingest.inventory.reserving import Owner
 from cloud_ingest.inventory.rules import ZERO, Account, Kind, exploded
 from connectors.ports.database import Session
@@ -126,6 +127,26 @@ async def release(work: UnitOfWork, tenant_id: int, for_: For, reason: str = "")
         await shortages.settle(work, tenant_id, one, now)
     await reordering.watch(work, tenant_id, known.values(), now)
     return given
+
+
+async def regroup(work: UnitOfWork, tenant_id: int, item: str, source: For, line: str, quantity: Decimal) -> Decimal:
+    """Have up to ``quantity`` of ``item`` that is reserved for ``source`` be for another ``line`` of it; how much.
+
+    In one step: it is free for nobody in between. The rest stays as it is.
+    """
+    owner, now = Owner(source.kind, source.id, source.line), _now()
+    await locked_items(work.session, tenant_id, [item])
+    rows = await reserving.open_for(work.session, tenant_id, owner, [item])
+    moved = await reserving.regroup(work.session, tenant_id, rows, line, quantity, now)
+    if moved > 0:
+        data = {"quantity": moved, "from": owner.said, "for": {**owner.said, "line": line}}
+        work.announce(inventory_event(events.REGROUPED, tenant_id, item, ns_of(now), data))
+    return moved
+
+
+async def held_for(session: Session, tenant_id: int, for_: For) -> dict[str, Decimal]:
+    """How much is reserved for each line of ``for_``, whatever it names as its line."""
+    return await reserving.held(session, tenant_id, Owner(for_.kind, for_.id))
 
 
 async def ship_reserved(work: UnitOfWork, tenant_id: int, for_: For, by: str = "lineside") -> tuple[Shipped, ...]:

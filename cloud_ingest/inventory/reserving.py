@@ -170,6 +170,54 @@ async def give_back(
     return sum(sums.values(), ZERO)
 
 
+async def regroup(
+    session: Session, tenant_id: int, reservations: Sequence[Row], line: str, quantity: Decimal, when: datetime
+) -> Decimal:
+    """Have up to ``quantity`` of ``reservations`` be for ``line`` of their owner; how much. The first ones go first.
+
+    It is reserved all the time. The caller holds the items' locks.
+    """
+    left = quantity
+    for one in reservations:
+        part = min(left, one["open"])
+        if part <= 0:
+            break
+        if part == one["open"]:
+            await session.execute(
+                "UPDATE stock_reservation SET for_line = $2 WHERE reservation = $1", one["reservation"], line
+            )
+        else:
+            await session.execute(
+                "UPDATE stock_reservation SET quantity = quantity - $2, open = open - $2 WHERE reservation = $1",
+                one["reservation"],
+                part,
+            )
+            await session.execute(
+                "INSERT INTO stock_reservation (reservation, tenant_id, item, location, lot, for_kind, for_id, "
+                "for_line, quantity, open, expires, created) SELECT $3, tenant_id, item, location, lot, for_kind, "
+                "for_id, $4, $5, $5, expires, created FROM stock_reservation WHERE tenant_id = $1 AND reservation = $2",
+                tenant_id,
+                one["reservation"],
+                new_ulid(ns_of(when) // 1_000_000),
+                line,
+                part,
+            )
+        left -= part
+    return quantity - left
+
+
+async def held(session: Session, tenant_id: int, owner: Owner) -> dict[str, Decimal]:
+    """How much is reserved for each line of ``owner``."""
+    rows = await session.fetch(
+        "SELECT for_line, sum(open) AS open FROM stock_reservation WHERE tenant_id = $1 AND for_kind = $2 "
+        "AND for_id = $3 AND open > 0 GROUP BY for_line",
+        tenant_id,
+        owner.kind,
+        owner.id,
+    )
+    return {str(row["for_line"]): Decimal(row["open"]) for row in rows}
+
+
 async def _lower(
     session: Session, tenant_id: int, reservation: Row, quantity: Decimal, *, used: Decimal, released: Decimal
 ) -> None:

@@ -17,6 +17,7 @@ from cloud_ingest.inventory.counts import Count, read_count
 from cloud_ingest.inventory.items import locked_items
 from cloud_ingest.lines.events import COUNTED
 from cloud_ingest.observability.events import StoreReached, StoreWaiting
+from cloud_ingest.observability.metrics import SHORTAGE_OLDEST_SECONDS, SHORTAGES_OPEN
 from cloud_ingest.observability.obstacles import OBSTACLES
 from connectors.model.back_off import BackOff
 from connectors.model.errors import DatabaseUnavailable, StatementRefused
@@ -78,6 +79,7 @@ class InventoryRole:
                 while await expire_reservations(self._database, self._clock):
                     pass
                 today = datetime.fromtimestamp(self._clock.now_ns() / 1e9, UTC)
+                await measure_shortages(self._database, today)
                 if today.date() != watched:
                     await watch_expired_lots(self._database, today)
                     watched = today.date()
@@ -90,6 +92,14 @@ class InventoryRole:
                 if OBSTACLES.reason(EXPIRY):
                     emit(StoreReached(EXPIRY))
                 await asyncio.sleep(LOOK_S)
+
+
+async def measure_shortages(database: Database, now: datetime) -> None:
+    """Show how many shortages are open, and since when: every process that has the role shows the same."""
+    async with database.session() as session:
+        found, oldest = await shortages.open_ones(session)
+    SHORTAGES_OPEN.set(found)
+    SHORTAGE_OLDEST_SECONDS.set(0.0 if oldest is None else max(0.0, (now - oldest).total_seconds()))
 
 
 async def expire_reservations(database: Database, clock: Clock) -> int:

@@ -210,3 +210,9 @@ async def listed(
         count_max,
         sites,
     )
+
+
+async def open_ones(session: Session) -> tuple[int, datetime | None]:
+    """How many are open, of all tenants, and when the oldest of them has happened."""
+    (row,) = await session.fetch("SELECT count(*) AS found, min(happened) AS oldest FROM stock_shortage WHERE open > 0")
+    return int(row["found"]), row["oldest"]

@@ -82,6 +82,7 @@ async def plan(work: UnitOfWork, act: Act, new: NewWorkOrder) -> PlannedWorkOrde
         raise RequestRefused(
             Why.INVALID, "too_many_jobs", f"{new.quantity} {new.product} would be {len(jobs)} jobs: at most {JOBS_MAX}"
         )
+    await _refuse_unknown(work.session, act.tenant_id, places)
     wanted = {place: len(jobs) * places.count(place) for place in places}
     lines = await lock_lines(work.session, act.tenant_id, places, wanted)
     for step, place in zip(steps, places, strict=True):
@@ -116,9 +117,26 @@ async def promised(
     not_before: datetime,
 ) -> datetime:
     """See ``published.promise``."""
+    await _refuse_unknown(session, tenant_id, [(step.site, step.line) for step in routing])
     loads = await loads_of(session, tenant_id, [(step.site, step.line) for step in routing], now)
     planned = _spans(routing, quantity, quantity, loads, max(now, not_before), None)
     return planned[-1][1] if planned else max(now, not_before)
+
+
+async def _refuse_unknown(session: Session, tenant_id: int, places: Sequence[Place]) -> None:
+    """Raises ``RequestRefused`` when one of ``places`` is no line: what is planned there nobody would ever make."""
+    rows = await session.fetch(
+        "SELECT DISTINCT given.site, given.line FROM unnest($2::text[], $3::text[]) AS given (site, line) "
+        "WHERE NOT EXISTS (SELECT FROM production_line AS known WHERE known.tenant_id = $1 "
+        "AND known.site = given.site AND known.line = given.line AND NOT is_removed) ORDER BY 1, 2",
+        tenant_id,
+        [site for site, _ in places],
+        [line for _, line in places],
+    )
+    if rows:
+        named = ", ".join(f"{row['site']}/{row['line']}" for row in rows[:5])
+        why = f"there is no line {named}: describe it ('cloud-ingest lines'), or name another one in the routing"
+        raise RequestRefused(Why.CONFLICT, "unknown_line", why)
 
 
 def _checked(new: NewWorkOrder) -> Sequence[RoutingStep]:

@@ -72,6 +72,28 @@ class MessagePage(Answer):
     next: str | None
 
 
+class MailAnswer(Answer):
+    """A mail to one address that no rule has asked for: a report, or what a customer hears of an order."""
+
+    id: str
+    kind: Literal["report", "order"]
+    about: Annotated[str, Field(description="The report or the order")]
+    recipient: str
+    state: Literal["waiting", "sent", "dead"]
+    due: datetime
+    tries: int
+    reason: Annotated[str, Field(description="Why it was not sent, when it was tried last")]
+    created: datetime
+    changed: datetime
+
+
+class MailPage(Answer):
+    """Some of the mails, the newest first."""
+
+    mails: list[MailAnswer]
+    next: str | None
+
+
 class EndpointRequest(BaseModel):
     """A system that is told of events."""
 

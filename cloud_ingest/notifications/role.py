@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from typing import Any, Final
 
 from cloud_ingest.event_log.failures import reason_of
+from cloud_ingest.integrations.published import is_well
+from cloud_ingest.notifications.mail_sending import MailSender
 from cloud_ingest.notifications.sending import Deliverer, Sender
 from cloud_ingest.notifications.taking import CHANNEL
 from cloud_ingest.observability.events import StoreReached, StoreWaiting
-from cloud_ingest.observability.obstacles import NOTIFICATIONS, OBSTACLES
+from cloud_ingest.observability.integration_events import CircuitClosed
+from cloud_ingest.observability.obstacles import NOTIFICATIONS, OBSTACLES, vendor_part
 from connectors.model.back_off import BackOff
 from connectors.model.error_groups import leaves
 from connectors.model.errors import DatabaseUnavailable, StatementRefused
@@ -19,6 +22,7 @@ from connectors.ports.database import Database
 
 LOOK_S: Final = 1.0
 POSTS_AT_ONCE: Final = 4
+WATCH_S: Final = 5.0
 PRUNE_S: Final = 3600.0
 KEPT_DAYS: Final = 30
 """So long what was sent can be looked at, and what an endpoint does not take is kept for it."""
@@ -30,10 +34,15 @@ _AWAY: Final = (DatabaseUnavailable, StatementRefused)
 class Notifications:
     """Sends what is due in this process; other processes send other messages."""
 
-    def __init__(self, database: Database, sender: Sender, deliverer: Deliverer) -> None:
+    def __init__(
+        self, database: Database, sender: Sender, mails: MailSender, deliverer: Deliverer, ways: Collection[str] = ()
+    ) -> None:
+        """``ways``: the channels to people that the settings have."""
         self._database = database
         self._sender = sender
+        self._mails = mails
         self._deliverer = deliverer
+        self._ways = sorted(ways)
         self._due = asyncio.Event()
 
     def facts(self) -> dict[str, Any]:
@@ -48,7 +57,9 @@ class Notifications:
                 async with asyncio.TaskGroup() as tasks:
                     tasks.create_task(self._hear_forever(back_off), name="notifications hear")
                     tasks.create_task(self._prune_forever(), name="notifications prune")
+                    tasks.create_task(self._watch_forever(), name="notifications watch")
                     tasks.create_task(self._each_forever(self._sender.send_one), name="notifications send")
+                    tasks.create_task(self._each_forever(self._mails.send_one), name="notifications mail")
                     for number in range(POSTS_AT_ONCE):
                         work = self._each_forever(self._deliverer.deliver_one)
                         tasks.create_task(work, name=f"notifications post {number}")
@@ -73,10 +84,21 @@ class Notifications:
                 pass
             await self._due.wait()
 
+    async def _watch_forever(self) -> None:
+        """A channel that another process has found to be back is no obstacle of this one any more."""
+        while True:
+            for way in self._ways:
+                if OBSTACLES.reason(vendor_part(way)):
+                    async with self._database.session() as session:
+                        well = await is_well(session, way)
+                    if well:
+                        emit(CircuitClosed(way))
+            await asyncio.sleep(WATCH_S)
+
     async def _prune_forever(self) -> None:
         while True:
             async with self._database.session() as session:
-                for table in ("notification", "webhook_delivery"):
+                for table in ("notification", "mail", "webhook_delivery"):
                     await session.execute(
                         f"DELETE FROM {table} WHERE changed < now() - make_interval(days => $1)",  # noqa: S608
                         KEPT_DAYS,

@@ -2,9 +2,9 @@
 
 import json
 from collections.abc import Mapping
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
-from fastapi import APIRouter, Depends, Path, Response
+from fastapi import APIRouter, Depends, Path, Query, Response
 
 from cloud_ingest.access.answers import ProblemAnswer
 from cloud_ingest.access.etags import IfMatch, check_match, etag
@@ -16,8 +16,19 @@ from cloud_ingest.access.permissions import Permission
 from cloud_ingest.access.principal import Principal
 from cloud_ingest.access.refused import RequestRefused, Why
 from cloud_ingest.access.tenancy import tenant_transaction
-from cloud_ingest.notifications.answers import MessageAnswer, MessagePage, RuleAnswer, RulePage, RuleRequest
+from cloud_ingest.notifications import mail_questions
+from cloud_ingest.notifications.answers import (
+    MailAnswer,
+    MailPage,
+    MessageAnswer,
+    MessagePage,
+    RuleAnswer,
+    RulePage,
+    RuleRequest,
+)
 from cloud_ingest.notifications.rules import Rule
+from cloud_ingest.notifications.taking import CHANNEL
+from cloud_ingest.notifications.telling import now_of
 from connectors.commands.envelope import ULID_PATTERN
 from connectors.commands.ulid import new_ulid
 from connectors.ports.clock import Clock
@@ -34,6 +45,7 @@ PROBLEMS: Final[Mapping[int | str, dict[str, object]]] = {
     503: {"model": ProblemAnswer, "description": "The database cannot be reached now"},
 }
 Edits = Annotated[Principal, Depends(Needs(Permission.INTEGRATIONS_EDIT))]
+MailId = Annotated[str, Path(pattern=ULID_PATTERN, description="Id of the mail")]
 RuleId = Annotated[str, Path(pattern=ULID_PATTERN, description="Id of the rule")]
 
 
@@ -58,7 +70,33 @@ def notification_routes(database: Database, clock: Clock) -> APIRouter:
         some, following = page(rows, limit, lambda row: str(row["id"]))
         return MessagePage(messages=[MessageAnswer.model_validate(dict(row)) for row in some], next=following)
 
+    _add_mails(api, database, clock)
     return api
+
+
+def _add_mails(api: APIRouter, database: Database, clock: Clock) -> None:
+    known = [Depends(only_known_parameters)]
+
+    @api.get("/mails", dependencies=known)
+    async def mails(
+        principal: Edits,
+        state: Annotated[Literal["waiting", "sent", "dead"] | None, Query(description="Only those")] = None,
+        after: After = "",
+        limit: Limit = LIMIT,
+    ) -> MailPage:
+        """Mails of reports and to customers, the newest first; those of the last 30 days."""
+        async with tenant_transaction(database, principal.tenant_id) as session:
+            rows = await mail_questions.mails(session, principal.tenant_id, state, after, limit + 1)
+        some, following = page(rows, limit, lambda row: str(row["id"]))
+        return MailPage(mails=[MailAnswer.model_validate(dict(row)) for row in some], next=following)
+
+    @api.post("/mails/{mail}/retry", dependencies=known)
+    async def retry(principal: Edits, mail: MailId) -> MailAnswer:
+        """Send a mail that was given up, or at once one that waits."""
+        async with tenant_transaction(database, principal.tenant_id) as session:
+            found = await mail_questions.send_again(session, principal.tenant_id, mail, now_of(clock))
+            await session.fetch("SELECT pg_notify($1, '')", CHANNEL)
+        return MailAnswer.model_validate(found)
 
 
 def _add_rules(api: APIRouter, database: Database, clock: Clock) -> None:

@@ -157,6 +157,7 @@ _SENTENCES: Final[Mapping[str, str]] = {
     "lineside.orders.placed.v1": "Order {order} was placed by {customer}",
     "lineside.orders.stuck.v1": "Order {order} is stuck: {text} {action}",
     "lineside.integrations.call-gave-up.v1": "A call to {vendor} was given up: {reason}",
+    "lineside.analytics.report-made.v1": "The report {name} of {day} is made",
     "lineside.integrations.webhook-disabled.v1": "The webhook to {url} was switched off: {reason}",
 }
 

@@ -12,7 +12,7 @@ import hmac
 import json
 import random
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from cloud_ingest.event_log.announcing import UnitOfWork, unit_of_work
@@ -25,6 +25,7 @@ from cloud_ingest.notifications.rules import (
     words,
 )
 from cloud_ingest.notifications.taking import item_of
+from cloud_ingest.notifications.telling import WELL, Tried, now_of, tell
 from cloud_ingest.observability.integration_events import (
     NotificationFailed,
     NotificationSent,
@@ -33,9 +34,9 @@ from cloud_ingest.observability.integration_events import (
 )
 from connectors.observability.events import emit
 from connectors.ports.clock import Clock
-from connectors.ports.database import Database, Row
+from connectors.ports.database import Database, Row, Session
 from connectors.ports.notify import Channel, Message, WebhookPoster
-from connectors.ports.vendors import AccessRefused, CallRefused, CallUncertain, VendorUnavailable
+from connectors.ports.vendors import CallRefused, VendorUnavailable
 
 GONE: Final = 410
 """RFC 9110, section 15.5.11: whoever answers so wants nothing any more."""
@@ -52,20 +53,21 @@ class Sender:
 
     async def send_one(self) -> bool:
         """Send the message that is due first; false when none is that can be taken now."""
-        now = _now(self._clock)
+        now = now_of(self._clock)
         async with self._database.transaction() as session:
+            well = WELL.format(way="channel")
             rows = await session.fetch(
-                "SELECT notification.*, name, rule FROM notification JOIN notification_rule USING (rule_id) "
-                "WHERE state = 'waiting' AND due <= $1 ORDER BY due, notification_id LIMIT 1 "
+                "SELECT notification.*, name, rule FROM notification JOIN notification_rule USING (rule_id) "  # noqa: S608
+                f"WHERE state = 'waiting' AND due <= $1 AND {well} ORDER BY due, notification_id LIMIT 1 "
                 "FOR UPDATE OF notification SKIP LOCKED",
                 now,
             )
             if not rows:
                 return False
             (row,) = rows
-            reason, is_over = await self._sent(row)
-            tries = row["tries"] + 1
-            is_over = is_over or tries >= TRIES_MAX
+            tried = await self._sent(session, row)
+            reason, tries = tried.reason, row["tries"] + 1
+            is_over = tried.is_over or tries >= TRIES_MAX
             wait_s = retry_wait_s(tries, self._random.random())
             await session.execute(
                 "UPDATE notification SET state = $2, tries = $3, reason = $4, changed = $5, "
@@ -81,22 +83,11 @@ class Sender:
         emit(NotificationFailed(*what, reason, is_over) if reason else NotificationSent(*what, row["events"]))
         return True
 
-    async def _sent(self, row: Row) -> tuple[str, bool]:
-        """Why it was not sent, empty when it was; and whether it is not tried again."""
-        channel = self._channels.get(row["channel"])
-        if channel is None:
-            known = ", ".join(sorted(self._channels)) or "none"
-            return f"the settings have no channel {row['channel']!r}; there are: {known}", True
+    async def _sent(self, session: Session, row: Row) -> Tried:
         items = [item_of(one) for one in json.loads(row["items"])]
         said = words(Rule.model_validate_json(row["rule"]), row["name"], items, row["events"])
         message = Message(row["notification_id"], said.subject, said.text, said.html, list(row["recipients"]))
-        try:
-            await channel.send(message)
-        except CallRefused as exc:
-            return str(exc), True
-        except (VendorUnavailable, CallUncertain, AccessRefused) as exc:
-            return str(exc), False
-        return "", False
+        return await tell(session, self._clock, self._channels, row["channel"], message)
 
 
 class Deliverer:
@@ -111,7 +102,7 @@ class Deliverer:
 
     async def deliver_one(self) -> bool:
         """Post what is due first; false when nothing is that can be taken now."""
-        now = _now(self._clock)
+        now = now_of(self._clock)
         async with unit_of_work(self._database) as work:
             rows = await work.session.fetch(
                 "SELECT webhook_delivery.*, url, secret, failing_since FROM webhook_delivery "
@@ -209,7 +200,3 @@ def signature(secret: str, delivery: str, seconds: str, body: bytes) -> str:
     key = base64.b64decode(secret.removeprefix("whsec_"))
     mark = hmac.new(key, f"{delivery}.{seconds}.".encode() + body, hashlib.sha256).digest()
     return f"v1,{base64.b64encode(mark).decode()}"
-
-
-def _now(clock: Clock) -> datetime:
-    return datetime.fromtimestamp(clock.now_ns() / 1e9, UTC)

@@ -181,6 +181,14 @@ LINE_SAMPLES_REFUSED: Final = Counter(
 LINES_LATE: Final = Counter(
     "lineside_line_corrections_total", "Times that late samples changed what was known of a line", registry=REGISTRY
 )
+SHORTAGES_OPEN: Final = Gauge(
+    "lineside_inventory_shortages_open", "Uses that the ledger does not have yet, of all tenants: a count is missing",
+    registry=REGISTRY,
+)  # fmt: skip
+SHORTAGE_OLDEST_SECONDS: Final = Gauge(
+    "lineside_inventory_shortage_oldest_seconds", "For how long the oldest of them is open; 0 without one",
+    registry=REGISTRY,
+)  # fmt: skip
 ORDERS_STUCK: Final = Gauge(
     "lineside_orders_stuck", "Orders that stand still until somebody does something, by why", ["problem"],
     registry=REGISTRY,

@@ -34,6 +34,8 @@ class CustomerAnswer(Answer):
     currency: str
     discount_percent: Quantity
     active: bool
+    payer: str
+    payment_method: Annotated[str, Field(description="The payment gateway's name of a card on file")]
     revision: int
     created: datetime
 

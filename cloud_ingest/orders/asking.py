@@ -40,6 +40,7 @@ LineNumber = Annotated[int, Field(ge=1, le=LINES_MAX)]
 Name = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printable)]
 Reason = Annotated[str, Field(min_length=1, max_length=500), AfterValidator(_printable)]
 Short = Annotated[str, Field(max_length=200), AfterValidator(_printable)]
+OnFile = Annotated[str, Field(max_length=255, pattern=r"^[A-Za-z0-9_.:-]*$", examples=[""])]
 
 
 class Asking(BaseModel):
@@ -87,6 +88,10 @@ class CustomerBody(Asking):
     currency: Currency = "EUR"
     discount_percent: Annotated[Percent, Field(description="Of every order")] = Decimal(0)
     active: Annotated[bool, Field(description="false: places no orders any more")] = True
+    payer: Annotated[OnFile, Field(description="The payment gateway's name of the customer")] = ""
+    payment_method: Annotated[
+        OnFile, Field(description="The gateway's name of a card on file: orders are paid with it, nobody is asked")
+    ] = ""
 
 
 class NewCustomer(CustomerBody):

@@ -10,14 +10,18 @@ from cloud_ingest.access.refused import RequestRefused, Why
 from cloud_ingest.orders.asking import CustomerBody, NewCustomer
 from connectors.ports.database import Row, Session
 
-_COLUMNS: Final = "customer, name, email, phone, addresses, currency, discount_percent, active, revision, created"
+_COLUMNS: Final = (
+    "customer, name, email, phone, addresses, currency, discount_percent, active, payer, "
+    "payment_method, revision, created"
+)
 
 
 async def add(session: Session, tenant_id: int, asked: NewCustomer, code: str, by: str) -> dict[str, Any]:
     """Make a customer. Raises ``RequestRefused`` when there is one of that code."""
     made = await session.execute(
         "INSERT INTO customer (tenant_id, customer, name, email, phone, addresses, currency, discount_percent, active, "
-        "created_by) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT DO NOTHING",
+        "payer, payment_method, created_by) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) "
+        "ON CONFLICT DO NOTHING",
         tenant_id,
         code,
         *_values(asked),
@@ -39,7 +43,8 @@ async def change(session: Session, tenant_id: int, code: str, asked: CustomerBod
     check_match(if_match, rows[0]["revision"])
     await session.execute(
         "UPDATE customer SET name = $3, email = $4, phone = $5, addresses = $6, currency = $7, discount_percent = $8, "
-        "active = $9, revision = revision + 1 WHERE tenant_id = $1 AND customer = $2",
+        "active = $9, payer = $10, payment_method = $11, revision = revision + 1 "
+        "WHERE tenant_id = $1 AND customer = $2",
         tenant_id,
         code,
         *_values(asked),
@@ -84,7 +89,7 @@ def unknown(code: str) -> RequestRefused:
 def _values(asked: CustomerBody) -> tuple[Any, ...]:
     addresses = {label: address.model_dump() for label, address in asked.addresses.items()}
     return (asked.name, asked.email, asked.phone, json.dumps(addresses), asked.currency, asked.discount_percent,
-            asked.active)  # fmt: skip
+            asked.active, asked.payer, asked.payment_method)  # fmt: skip
 
 
 def _customer(row: Row) -> dict[str, Any]:

@@ -10,6 +10,9 @@ Every event has ``order``, ``customer``, ``state``, ``currency``, ``total`` and 
 - ``return-requested``: ``return``, ``reason``; ``cancel-requested``, ``cancelled``: ``reason``;
 - ``stuck``: ``code``, ``text``, ``action``.
 
+Who the customer is stands in no event, the address that a carrier is to go to apart: events stay in the log, and go to
+other systems by webhooks. Payment, carrier and CRM ask ``published.contact`` for what each of them needs.
+
 ``request`` and ``shipment`` are keys for idempotent calls: the event comes again with the same one while nobody has
 answered, and nothing may be done twice for it. Money and quantities are strings.
 """

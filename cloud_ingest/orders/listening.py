@@ -19,6 +19,7 @@ from cloud_ingest.lines.published import work_orders_of
 from cloud_ingest.orders import facts
 from cloud_ingest.orders.case import Case
 from cloud_ingest.orders.handling import Orders, lock_tenants
+from cloud_ingest.orders.keeping import see_stock
 from cloud_ingest.orders.world import PlantWorld
 from connectors.ports.database import Session
 from connectors.ports.event_log import TopicSpec
@@ -82,6 +83,9 @@ class Hearing:
         """There is more of an item: who waits for it takes it, first the order that it was made for."""
         if event.type not in _MORE_STOCK:
             return
+        kept_for: Mapping[str, Any] = event.data.get("for") or {}
+        if kept_for.get("kind") == "order":
+            await self._orders.hear(work, event.tenant_id, [str(kept_for["id"])], _see)
         made_for = str(event.data.get("work_order") or "")
         rows = await work.session.fetch(_WAITING, event.tenant_id, event.key, made_for, WAITING_MAX)
         own = [row["order_id"] for row in rows if row["is_own"]]
@@ -148,6 +152,11 @@ _ANSWERS: Final = frozenset(
         Told.TRACKING_CHANGED,
     }
 )
+
+
+async def _see(case: Case, world: PlantWorld, now: datetime) -> None:
+    """Stock keeps something no longer for it: by its own doing, or since the lot was blocked or has expired."""
+    await see_stock(case, world, now)
 
 
 async def _look(_case: Case, _world: PlantWorld, _now: datetime) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Final
@@ -31,6 +32,15 @@ _NEEDED: Final = (
 )
 
 
+_CLAIMED: Final = (
+    "SELECT item, order_need.quantity * least(1, greatest(0, order_line.quantity - cancelled - from_stock - produced) "
+    "    / pieces) AS needed "
+    "FROM order_need JOIN order_line USING (order_id, line) JOIN customer_order USING (order_id) "
+    "WHERE order_need.tenant_id = $1 AND order_id = $2 AND line = $3 "
+    "AND state IN ('released', 'in_production', 'packed')"
+)
+
+
 async def needed_by_orders(session: Session, tenant_id: int, item: str, without: str = "") -> Decimal:
     """How much of ``item`` work orders of customers' orders are going to take from stock."""
     (row,) = await session.fetch(_NEEDED, tenant_id, item, without)
@@ -40,13 +50,14 @@ async def needed_by_orders(session: Session, tenant_id: int, item: str, without:
 class Pantry:
     """Products and stock as they are in one transaction, each asked for once; what was promised of it is taken off."""
 
-    def __init__(self, session: Session, tenant_id: int, without: str = "") -> None:
-        """``without``: an order whose own needs are not taken off."""
+    def __init__(self, session: Session, tenant_id: int) -> None:
         self._session = session
         self._tenant = tenant_id
-        self._without = without
         self._products: dict[tuple[str, str], catalog.Product | None] = {}
         self._available: dict[str, Decimal] = {}
+        """Less what was promised of it; below zero where more was promised than there is yet."""
+        self._claims: dict[tuple[str, int], Mapping[str, Decimal]] = {}
+        """By line of an order, what was promised to it in this transaction."""
         self._plain: set[str] = set()
         """Products that need nothing else."""
 
@@ -61,19 +72,43 @@ class Pantry:
         """Whether there is any of it that was not promised yet."""
         if item not in self._available:
             stock = await inventory.availability(self._session, self._tenant, item)
-            free = stock.available - await needed_by_orders(self._session, self._tenant, item, self._without)
-            self._available[item] = max(free, ZERO)
+            self._available[item] = stock.available - await needed_by_orders(self._session, self._tenant, item)
         return self._available[item] > 0
 
     async def take(self, item: str, quantity: Decimal) -> Decimal:
-        """How much of ``quantity`` there is; the next question does not get it again."""
+        """How much of ``quantity`` there is. All of it is promised now, also what is not there yet."""
         await self.has(item)
-        there = min(self._available[item], quantity)
-        self._available[item] -= there
+        there = min(max(self._available[item], ZERO), quantity)
+        self._available[item] -= quantity
         return there
 
-    async def needs(self, product: str, quantity: Decimal, currency: str) -> Needs:
-        """What ``quantity`` of ``product`` needs besides what is in stock."""
+    def left(self, item: str, unless_known: Decimal) -> Decimal:
+        """What is left of it by what was promised in this transaction."""
+        return self._available.get(item, unless_known)
+
+    def spend(self, item: str, quantity: Decimal) -> None:
+        """So much of it was reserved."""
+        if item in self._available:
+            self._available[item] -= quantity
+
+    def claim(self, order: str, line: int, taken: Mapping[str, Decimal]) -> None:
+        """Remember what a line of an order was promised."""
+        self._claims[order, line] = taken
+
+    async def give_back(self, order: str, line: int) -> None:
+        """What a line of an order was promised is free again: it is looked at anew."""
+        claims = self._claims.pop((order, line), None)
+        if claims is None:
+            rows = await self._session.fetch(_CLAIMED, self._tenant, order, line)
+            claims = {row["item"]: Decimal(row["needed"]) for row in rows}
+        for item, quantity in claims.items():
+            await self.has(item)
+            self._available[item] += quantity
+
+    async def needs(
+        self, product: str, quantity: Decimal, currency: str, coming: Mapping[str, Decimal] | None = None
+    ) -> Needs:
+        """What ``quantity`` of ``product`` needs besides what is in stock, and ``coming`` from work orders for it."""
         found = Needs()
         if product in self._plain:
             return found
@@ -89,9 +124,9 @@ class Pantry:
             if there and one.is_made:  # what is in stock needs nothing itself
                 for part in await inventory.explode(self._session, self._tenant, item, there):
                     wanted[part.item] = wanted.get(part.item, ZERO) - part.quantity
-            if (short := wanted[item] - there) <= 0:
+            if (short := wanted[item] - there - (coming or {}).get(item, ZERO)) <= 0:
                 continue
-            made = await self.product(item, currency) if one.is_made else None
+            made = await self.product(item, currency)
             if made is not None and made.routing:
                 found.to_make.append((made, short))
             else:

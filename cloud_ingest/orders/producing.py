@@ -119,9 +119,8 @@ async def _produce(at: Scene, line: Line, quantity: Decimal, ends: list[datetime
         return
     planned = await at.world.produce(at.case, line, quantity)
     at.case.work_orders += planned.work_orders
-    anew = {(one.line, one.item): one for one in planned.needs}
-    known = {(one.line, one.item): one for one in at.case.needs}
-    at.case.needs = [*(known | anew).values()]
+    if planned.needs:
+        at.case.needs = [*(one for one in at.case.needs if one.line != line.line), *planned.needs]
     if planned.missing:
         said = {*filter(None, at.case.missing.split("; ")), planned.missing}
         at.case.missing, at.case.missing_code = "; ".join(sorted(said)), planned.missing_code

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -40,8 +41,12 @@ class World(Protocol):
         """Give back all that is reserved for the order, in parcels or not."""
         ...
 
+    async def kept(self, case: Case) -> Mapping[tuple[int, str], Decimal]:
+        """What is reserved for the order, as stock has it: by line and shipment, without one under an empty text."""
+        ...
+
     async def pack(self, case: Case, shipment: Shipment) -> None:
-        """Reserve for ``shipment`` what was reserved for the lines of the order; the rest stays with these."""
+        """What is reserved for the lines of the order is for ``shipment`` from now on; the rest stays with these."""
         ...
 
     async def unpack(self, case: Case, shipment: Shipment) -> None:

@@ -17,6 +17,7 @@ from cloud_ingest.orders.asking import (
 from cloud_ingest.orders.case import Case, Return, ReturnState, Shipment, ShipmentState
 from cloud_ingest.orders.facts import BY_HAND, NotNow
 from cloud_ingest.orders.handling import Tell
+from cloud_ingest.orders.keeping import see_stock
 from cloud_ingest.orders.rules import IN_THE_PLANT, State
 from cloud_ingest.orders.shipping import weight_of
 from cloud_ingest.orders.terms import Terms
@@ -79,6 +80,7 @@ def pack(asked: NewShipment, actor: str) -> Tell:
     """Parcels are packed."""
 
     async def tell(case: Case, world: PlantWorld, now: datetime) -> None:
+        await see_stock(case, world, now)
         lines = quantities(asked.lines)
         if not lines:
             lines = {line.line: line.reserved for line in case.lines if line.reserved > 0}

@@ -42,6 +42,7 @@ class PlantWorld:
         free = (await inventory.availability(self._work.session, self._tenant, line.product)).available
         if free > 0:
             free -= await needed_by_orders(self._work.session, self._tenant, line.product)
+            free = min(free, self._pantry.left(line.product, free))
         if free <= quantity:
             self._empty.add(line.product)
         if first and free > 0:
@@ -53,7 +54,9 @@ class PlantWorld:
     async def _reserve(self, case: Case, item: str, quantity: Decimal, place: str) -> Decimal:
         for_ = inventory.For("order", case.order, place)
         try:
-            return await inventory.reserve(self._work, self._tenant, item, quantity, for_)
+            got = await inventory.reserve(self._work, self._tenant, item, quantity, for_)
+            self._pantry.spend(item, got)
+            return got
         except RequestRefused:  # nobody keeps it in stock: all of it has to be made
             return ZERO
 
@@ -61,27 +64,28 @@ class PlantWorld:
         """See ``World``."""
         await inventory.release(self._work, self._tenant, inventory.For("order", case.order), case.reason)
 
+    async def kept(self, case: Case) -> Mapping[tuple[int, str], Decimal]:
+        """See ``World``."""
+        found = await inventory.held_for(self._work.session, self._tenant, inventory.For("order", case.order))
+        places = ((place.partition("/"), quantity) for place, quantity in found.items())
+        return {(int(line), shipment): quantity for (line, _, shipment), quantity in places if line.isdecimal()}
+
     async def pack(self, case: Case, shipment: Shipment) -> None:
         """See ``World``."""
         for number, quantity in _by_item(case, shipment):
-            line = case.line(number)
-            await self._move(case, line, str(number), {_parcel(shipment, number): quantity, str(number): line.reserved})
+            await self._move(case, case.line(number), str(number), _parcel(shipment, number), quantity)
 
     async def unpack(self, case: Case, shipment: Shipment) -> None:
         """See ``World``."""
-        for number, _ in _by_item(case, shipment):
-            line = case.line(number)
-            await inventory.release(
-                self._work, self._tenant, inventory.For("order", case.order, _parcel(shipment, number)), "unpacked"
-            )
-            await self._move(case, line, str(number), {str(number): line.reserved})
+        for number, quantity in _by_item(case, shipment):
+            await self._move(case, case.line(number), _parcel(shipment, number), str(number), quantity)
 
-    async def _move(self, case: Case, line: Line, source: str, targets: Mapping[str, Decimal]) -> None:
-        """Reserve anew what is reserved at ``source``; the item is locked, so that nobody gets in between."""
-        await inventory.release(self._work, self._tenant, inventory.For("order", case.order, source), "packing")
-        for place, quantity in targets.items():
-            if quantity > 0 and await self._reserve(case, line.product, quantity, place) != quantity:
-                raise RuntimeError(f"order {case.order}: stock of {line.product} was reserved and is gone")
+    async def _move(self, case: Case, line: Line, source: str, target: str, quantity: Decimal) -> None:
+        kept = inventory.For("order", case.order, source)
+        try:
+            await inventory.regroup(self._work, self._tenant, line.product, kept, target, quantity)
+        except RequestRefused:  # nobody keeps it in stock any more
+            return
 
     async def ship(self, case: Case, shipment: Shipment) -> dict[str, Any]:
         """See ``World``."""
@@ -108,18 +112,24 @@ class PlantWorld:
             short = f"{quantity_text(quantity)} of {line.product} are not in stock, and no routing says how it is made"
             return Production((), short, "no_routing")
         planned: list[WorkOrder] = []
-        has_needs = any(one.line == line.line for one in case.needs)
-        pantry = Pantry(self._work.session, self._tenant, case.order) if has_needs else self._pantry
+        own = [one for one in case.work_orders if one.line == line.line and one.is_last and not one.is_over]
+        coming: dict[str, Decimal] = {}
+        for one in own:
+            coming[one.item] = coming.get(one.item, ZERO) + max(ZERO, one.quantity - one.good)
+        # what is under way needs components, too: both are looked at together, with what is made of these already
+        whole = quantity + coming.pop(line.product, ZERO)
+        await self._pantry.give_back(case.order, line.line)
         try:
-            needs = await pantry.needs(line.product, quantity, case.currency)
+            needs = await self._pantry.needs(line.product, whole, case.currency, coming)
+            self._pantry.claim(case.order, line.line, needs.taken)
             for component, needed in needs.to_make:
                 planned += (await self._plan(case, line, component, needed))[0]
-            own, end = await self._plan(case, line, made, quantity)
+            done, end = await self._plan(case, line, made, quantity)
         except RequestRefused as exc:  # such as a line that its routing names and is not there
             return Production(tuple(planned), str(exc), "no_routing")
         code = "components_missing" if needs.missing else ""
-        taken = tuple(Need(line.line, item, much, quantity) for item, much in needs.taken.items())
-        return Production((*planned, *own), "; ".join(needs.missing), code, end, taken)
+        taken = tuple(Need(line.line, item, much, whole) for item, much in needs.taken.items())
+        return Production((*planned, *done), "; ".join(needs.missing), code, end, taken)
 
     async def lacks(self, case: Case) -> str:
         """See ``World``. What is made is not missed: it has work orders."""

@@ -137,5 +137,6 @@ class IntegrationsSettings(Settings):
     retry: RetrySettings = RetrySettings()
     at_once_max: Annotated[int, Field(ge=1, le=20, description="Calls at a time in one process")] = 4
     public_url: Annotated[
-        Url | None, Field(description="Where the outside reaches the API: HubSpot signs it with its webhooks")
+        Url | None,
+        Field(description="Where the outside reaches the API: HubSpot signs it with its webhooks, mails name it"),
     ] = None

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from connectors.configuration.setting_types import FilePath, HostName
 from connectors.ports.secrets import Secret
-from connectors.ports.settings import Duration, SettingInvalid, Settings
+from connectors.ports.settings import Duration, SettingInvalid, Settings, Size
 
 
 class EmailSettings(Settings):
@@ -25,6 +25,10 @@ class EmailSettings(Settings):
     password: Secret | None = None
     sender: Annotated[str, Field(max_length=254, pattern=r"^[^\r\n]*[^@\s]+@[^@\s]+$", examples=["lineside@acme.com"])]
     ca_file: Annotated[FilePath | None, Field(description="Authorities that sign the server's certificate")] = None
+    attachments: Annotated[
+        Size,
+        Field(ge=100_000, le=100_000_000, description="Of one mail; what is larger is left out, and the mail says so"),
+    ] = 10_000_000
 
     @model_validator(mode="after")
     def _encrypted(self) -> EmailSettings:
@@ -35,6 +39,15 @@ class EmailSettings(Settings):
                 ("tls",),
             )
         return self
+
+
+class CustomerMails(Settings):
+    """Mails to customers about their orders, in the name of their tenant; none unless said."""
+
+    tell: Annotated[
+        tuple[Literal["placed", "shipped", "cancelled"], ...],
+        Field(max_length=3, description="What of an order its customer is told by e-mail"),
+    ] = ()
 
 
 class ChatSettings(Settings):
@@ -65,3 +78,4 @@ class NotificationSettings(Settings):
         Field(max_length=50, default_factory=dict, description="By the name that rules have: chat:NAME"),
     ]
     webhooks: WebhookSettings = WebhookSettings()
+    customers: CustomerMails = CustomerMails()

@@ -5,12 +5,12 @@ from __future__ import annotations
 import ssl
 from dataclasses import dataclass
 from email.message import EmailMessage
-from email.utils import formatdate
+from email.utils import formataddr, formatdate, parseaddr
 from typing import Final, Literal
 
 import aiosmtplib
 
-from connectors.ports.notify import Message
+from connectors.ports.notify import ATTACHMENTS_MAX, Message
 from connectors.ports.vendors import AccessRefused, CallRefused, CallUncertain, VendorUnavailable
 
 TIMEOUT_S: Final = 30.0
@@ -29,6 +29,8 @@ class SmtpOptions:
     user: str = ""
     password: str = ""
     ca_file: str = ""
+    attachments_bytes_max: int = 10 * 1024 * 1024
+    """Of one mail, before they are written in base64, which makes them a third larger."""
 
 
 class SmtpChannel:
@@ -39,8 +41,16 @@ class SmtpChannel:
 
     async def send(self, message: Message) -> None:
         """See ``Channel``."""
+        size_bytes = sum(len(one.content) for one in message.attachments)
+        if len(message.attachments) > ATTACHMENTS_MAX or size_bytes > self._options.attachments_bytes_max:
+            why = f"{len(message.attachments)} files of {size_bytes} bytes are more than a mail takes along"
+            raise CallRefused(why, "too_large")
         try:
-            await self._sent(_mail(message, self._options.sender))
+            mail = _mail(message, self._options.sender)
+        except (ValueError, LookupError) as exc:  # such as an address that is none
+            raise CallRefused(f"it cannot be written as a mail: {exc}") from exc
+        try:
+            await self._sent(mail)
         except aiosmtplib.SMTPAuthenticationError as exc:
             raise AccessRefused(f"the mail server does not take the login: {_reason(exc)}") from exc
         except aiosmtplib.SMTPRecipientsRefused as exc:
@@ -75,17 +85,27 @@ class SmtpChannel:
 
 
 def _mail(message: Message, sender: str) -> EmailMessage:
+    """The mail: plain text and HTML as alternatives, files behind both (RFC 2046, sections 5.1.3 and 5.1.4)."""
     mail = EmailMessage()
-    mail["From"] = sender
+    name, address = parseaddr(sender)
+    mail["From"] = formataddr((_one_line(message.sender_name) or name, address))
     mail["To"] = ", ".join(message.recipients)
-    mail["Subject"] = message.subject
+    mail["Subject"] = _one_line(message.subject)
     mail["Date"] = formatdate()
     domain = sender.rpartition("@")[2].strip("> ") or "lineside"
     mail["Message-ID"] = f"<{message.id}@{domain}>"
     mail["Auto-Submitted"] = "auto-generated"  # RFC 3834: no out-of-office reply
     mail.set_content(message.text)
     mail.add_alternative(message.html, subtype="html")
+    for one in message.attachments:
+        kind, _, subtype = one.media_type.partition(";")[0].partition("/")
+        mail.add_attachment(one.content, maintype=kind, subtype=subtype or "octet-stream", filename=one.name)
     return mail
+
+
+def _one_line(text: str) -> str:
+    """A header has no line breaks (RFC 5322, section 2.2), whatever somebody has called a thing."""
+    return " ".join("".join(one if one.isprintable() else " " for one in text).split())
 
 
 def _reason(error: object) -> str:

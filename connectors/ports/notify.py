@@ -4,18 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
+
+ATTACHMENTS_MAX: Final = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """A file that goes with a message. ``media_type`` is such as ``application/pdf``."""
+
+    name: str
+    media_type: str
+    content: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What somebody is told. ``id`` stays when it is sent again: a mail has it as its Message-ID."""
+    """What somebody is told. ``id`` stays when it is sent again: a mail has it as its Message-ID.
+
+    ``sender_name`` is in whose name it is told, where that is not the channel's own. A chat shows neither that nor
+    attachments, of which there are ``ATTACHMENTS_MAX`` at most; a channel refuses what is larger than it takes.
+    """
 
     id: str
     subject: str
     text: str
     html: str
     recipients: Sequence[str] = ()
+    attachments: Sequence[Attachment] = ()
+    sender_name: str = ""
 
 
 class Channel(Protocol):

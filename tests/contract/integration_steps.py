@@ -131,6 +131,15 @@ class Office:
         async with unit_of_work(self.database) as work:
             await self._asks.take(work, event)
 
+    async def customer(self, code: str, **more: str) -> None:
+        """A customer of orders."""
+        values = {"name": code, "email": "", "phone": "", "payer": "", "payment_method": "", **more}
+        async with self.database.session() as session:
+            await session.execute(
+                "INSERT INTO customer (tenant_id, customer, name, email, phone, payer, payment_method, created_by) "
+                "VALUES (1, $1, $2, $3, $4, $5, $6, 'anna')", code, *values.values(),
+            )  # fmt: skip
+
     async def ask_payment(self, amount: str = "120.50", request: str = "R1", **more: Any) -> None:
         await self.order_says(
             "payment-requested", request=request, amount=amount, currency="EUR", customer="acme", **more

@@ -297,6 +297,7 @@ async def shop(dsn: str, terms: Terms | None = None, *, connections_max: int = 1
             "INSERT INTO line_stock (tenant_id, site, line, components_at, products_to) "
             "VALUES (1, $1, $2, 'warehouse', 'warehouse')", SITE, LINE,
         )  # fmt: skip
+        await stock.say("INSERT INTO production_line (tenant_id, site, line) VALUES (1, $1, $2)", SITE, LINE)
         clock = SetClock()
         orders = Orders(stock.database, clock, terms or Terms())
         app = make_app(stock.database, CollectorRegistry(), Obstacles(), platform=[order_routes(orders)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 
 import pytest
 
@@ -268,3 +269,20 @@ async def test_a_kill_point_is_passed_at_each_step(database_dsn: str) -> None:
                 await here.maker.make_one()
             here.clock.ahead_s += 60
             await here.work()
+
+
+async def test_payment_and_carrier_get_what_orders_know_of_a_customer_and_each_what_it_needs(database_dsn: str) -> None:
+    async with office(database_dsn) as here:
+        await here.customer(
+            "acme", name="Ada", email="ada@acme.example", phone="+1 512", payer="cus_7", payment_method="pm_card"
+        )
+        await here.ask_payment()
+        await here.order_says("shipment-requested", shipment="S1", address=ADDRESS, parcels=[], customer="acme")
+        (paid,) = await here.calls("pay")
+        asked = json.loads(paid["request"])
+        assert (asked["payer"], asked["method"]) == ("cus_7", "pm_card")
+        assert not {"name", "email", "phone"} & asked.keys(), "nobody pays with a telephone number"
+        (sent,) = await here.calls("buy")
+        to = json.loads(sent["request"])["address"]
+        assert (to["name"], to["phone"], to["email"]) == ("Acme", "+1 512", "ada@acme.example")
+        assert "cus_7" not in sent["request"]

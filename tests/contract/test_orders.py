@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from cloud_ingest.event_log.announcing import unit_of_work
 from cloud_ingest.integrations.events import Told as Answer
+from cloud_ingest.inventory import published as inventory
 from cloud_ingest.orders.terms import Terms
+from tests.contract.inventory_steps import LINE
 from tests.contract.order_steps import Shop, shop
 
 
@@ -266,3 +269,99 @@ async def test_what_comes_into_stock_goes_to_who_it_was_made_for(database_dsn: s
         await here.pump()
         found = await here.order(waiting)
         assert (found["lines"][0]["reserved"], found["problem"]) == ("2", None)
+
+
+async def test_a_retry_does_not_plan_components_again_that_are_under_way(database_dsn: str) -> None:
+    async with shop(database_dsn) as here:
+        await here.sell("pump")
+        await here.sell("rotor", sold=False)
+        await here.stock.bom("pump", ("rotor", "2"))
+        await steel(here)
+        order = await paid(here, ("pump", 3))
+        assert await planned(here, order) == [("rotor", 6), ("pump", 3)]
+        await here.cancel_work_order((await here.work_orders(order))[1]["work_order_id"])
+        await here.pump()
+        await here.do(f"/orders/{order}/retry")
+        assert await planned(here, order) == [("rotor", 6), ("pump", 3), ("pump", 3)], "its rotors are made already"
+
+
+async def steel(here: Shop) -> None:
+    """Rotors are made of it, and there is enough."""
+    await here.stock.item("steel")
+    await here.stock.receive("steel", "100", "warehouse")
+    await here.stock.bom("rotor", ("steel", "1"))
+
+
+async def planned(here: Shop, order: str) -> list[tuple[str, int]]:
+    return [(row["product"], int(row["quantity"])) for row in await here.work_orders(order)]
+
+
+async def test_two_orders_plan_with_no_component_twice_also_when_one_is_planned_anew(database_dsn: str) -> None:
+    async with shop(database_dsn) as here:
+        await here.sell("pump", batch_max="5")
+        await here.sell("rotor", stock=10, sold=False)
+        await here.stock.bom("pump", ("rotor", "1"))
+        await steel(here)
+        order = await paid(here, ("pump", 10))
+        first, _ = await here.work_orders(order)
+        await here.start(first["work_order_id"])
+        await here.count(first["work_order_id"], 4, 1)
+        await here.complete(first["work_order_id"])
+        await here.pump()
+        assert await planned(here, order) == [("pump", 5), ("pump", 5), ("rotor", 1), ("pump", 1)]
+        other = await paid(here, ("pump", 4))
+        assert await planned(here, other) == [("rotor", 4), ("pump", 4)], "the five that are left are all promised"
+
+
+async def test_what_is_packed_is_free_for_nobody_in_between(database_dsn: str) -> None:
+    async with shop(database_dsn) as here:
+        await here.sell("pump", stock=3)
+        await here.stock.item("station", kind="product")
+        await here.stock.bom("station", ("pump", "1"))
+        order = await paid(here, ("pump", 3))
+        await here.stock.counted("2", product="station", line=LINE)
+        (short,) = await here.stock.rows("SELECT open FROM stock_shortage")
+        assert short["open"] == 2, "a line waits for what is reserved for the order"
+        await here.stock.say("UPDATE stock_location SET is_pickable = false")
+        body = {"lines": [{"line": 1, "quantity": "2"}]}
+        shipment = (await here.do(f"/orders/{order}/shipments", "olga", body, status=201))["shipments"][0]["shipment"]
+        assert await here.reserved_for(order) == 3
+        await here.do(f"/orders/{order}/shipments/{shipment}/unpack", "olga", {})
+        await here.do(f"/orders/{order}/shipments", "olga", {}, status=201)
+        await here.pump()
+        assert (await here.state(order), await here.left_stock(order)) == ("shipped", 3)
+
+
+async def test_what_stock_keeps_no_longer_is_not_packed_and_parcels_that_are_not_whole_do_not_leave(
+    database_dsn: str,
+) -> None:
+    async with shop(database_dsn) as here:
+        await here.sell("pump", stock=3)
+        here.outside.ships = None
+        order = await paid(here, ("pump", 3))
+        path = f"/orders/{order}/shipments"
+        await here.do(path, "olga", {"lines": [{"line": 1, "quantity": "2"}]}, status=201)
+        await lose(here, order)
+        answer = await here.ask("POST", path, "olga", {"lines": [{"line": 1, "quantity": "1"}]})
+        assert (answer.status_code, answer.json()["code"]) == (409, "not_now")
+        await here.pump()
+        found = await here.order(order)
+        assert [one["state"] for one in found["shipments"]] == ["voided"]
+        assert (found["lines"][0]["reserved"], found["lines"][0]["packed"]) == ("3", "0"), "it is kept for it anew"
+        assert await here.reserved_for(order) == 3
+
+
+async def lose(here: Shop, order: str) -> None:
+    """Stock keeps nothing for the order any more."""
+    async with unit_of_work(here.database, 1) as work:
+        await inventory.release(work, 1, inventory.For("order", order), "the lot was blocked")
+
+
+async def test_a_product_whose_line_is_not_there_is_not_planned_and_the_order_says_so(database_dsn: str) -> None:
+    async with shop(database_dsn) as here:
+        await here.sell("pump")
+        await here.stock.say("UPDATE production_line SET is_removed = true")
+        order = await paid(here, ("pump", 3))
+        found = await here.order(order)
+        assert await here.work_orders(order) == []
+        assert (found["problem"]["code"], found["problem"]["text"][:19]) == ("no_routing", "there is no line pl")

@@ -82,7 +82,7 @@ class CrmOffice:
         self._tells = OrdersTellCrm(here.clock, {"placed": "contractsent", "paid": "closedwon"})
 
     async def order(self, what: str, number: int) -> None:
-        data = {"order": "A-1", "customer": "acme", "customer_name": "Acme Ltd", "total": "120.50", "currency": "EUR"}
+        data = {"order": "A-1", "customer": "acme", "total": "120.50", "currency": "EUR"}
         event = ReadEvent(number, f"lineside.orders.{what}.v1", 1, "A-1", self.here.clock.now_ns(), data)
         async with unit_of_work(self.here.database) as work:
             await self._tells.take(work, event)
@@ -101,12 +101,13 @@ async def test_the_crm_is_told_of_customers_deals_and_what_happened_and_the_newe
 ) -> None:
     async with office(database_dsn) as here:
         there = CrmOffice(here)
+        await here.customer("acme", name="Acme Ltd", email="buy@acme.example", phone="+49 30 1")
         await there.order("placed", 1)
         await there.order("paid", 2)
         here.maker.deaths = ["asked", "written"]
         await here.work()
         content = await there.content()
-        assert CrmCustomer("acme", "Acme Ltd") in content
+        assert CrmCustomer("acme", "Acme Ltd", "buy@acme.example", "+49 30 1") in content
         deals = [one for one in content if isinstance(one, CrmDeal)]
         assert [(deal.stage, deal.amount) for deal in deals] == [("closedwon", Decimal("120.50"))]
         assert sorted(one.text for one in content if hasattr(one, "text")) == [

@@ -130,6 +130,10 @@ class Floor:
 @asynccontextmanager
 async def floor(dsn: str) -> AsyncIterator[Floor]:
     async with office(dsn) as here:
+        async with here.database.session() as session:
+            await session.execute_many(
+                "INSERT INTO production_line (tenant_id, site, line) VALUES (1, $1, $2)", [PRESS, OVEN]
+            )
         yield Floor(here)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -77,6 +77,14 @@ class PlayedPlant:
     async def release(self, case: Case) -> None:
         for key in [key for key in self.held if key[0] == case.order]:
             self._receive(key[2], self.held.pop(key))
+
+    async def kept(self, case: Case) -> Mapping[tuple[int, str], Decimal]:
+        found: dict[tuple[int, str], Decimal] = {}
+        for (order, place, product), quantity in self.held.items():
+            if order == case.order:
+                line = next(one.line for one in case.lines if one.product == product)
+                found[line, "" if place.startswith("line ") else place] = quantity
+        return found
 
     async def pack(self, case: Case, shipment: Shipment) -> None:
         for number, quantity in shipment.lines.items():
