@@ -19,6 +19,7 @@ from cloud_ingest.lines.signal_samples import CHANNEL, KEPT_DAYS, SignalSamples
 from cloud_ingest.observability.events import Fault, StoreReached, StoreWaiting
 from cloud_ingest.observability.obstacles import OBSTACLES
 from connectors.model.back_off import BackOff
+from connectors.model.error_groups import first_of
 from connectors.model.errors import DatabaseUnavailable, StatementRefused
 from connectors.observability.events import emit
 from connectors.ports.clock import Clock
@@ -34,6 +35,8 @@ PRUNE_S: Final = 600.0
 LEFT_ALONE_S: Final = 30.0
 """So long a line that cannot be folded waits."""
 AT_ONCE_MAX: Final = 200
+FOLDS_MAX: Final = 4
+"""So many lines are folded beside each other: most of a fold is waiting for the database."""
 RETRY_FIRST_S: Final = 0.5
 RETRY_LONGEST_S: Final = 15.0
 PART: Final = "lines"
@@ -89,18 +92,17 @@ class Lines:
                 now_ns,
                 AT_ONCE_MAX,
             )
-        waits = False
-        for row in rows:
-            if 0 <= now_ns - row["looked_ns"] < PACE_NS:
-                waits = True
-                continue
-            if self._clock.monotonic_s() >= self._left_alone_s.get(row["line_id"], 0.0):
-                await self._fold_one(row["line_id"])
-        return waits
+        due = [row["line_id"] for row in rows if not 0 <= now_ns - row["looked_ns"] < PACE_NS]
+        now_s, places = self._clock.monotonic_s(), asyncio.Semaphore(FOLDS_MAX)
+        async with first_of(DatabaseUnavailable), asyncio.TaskGroup() as tasks:
+            for line_id in due:
+                if now_s >= self._left_alone_s.get(line_id, 0.0):
+                    tasks.create_task(self._fold_one(line_id, places), name=f"lines fold {line_id}")
+        return len(due) < len(rows)
 
-    async def _fold_one(self, line_id: int) -> None:
+    async def _fold_one(self, line_id: int, places: asyncio.Semaphore) -> None:
         try:
-            async with unit_of_work(self._database) as work:
+            async with places, unit_of_work(self._database) as work:
                 await fold_line(work, line_id, self._clock.now_ns())
         except DatabaseUnavailable:
             raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from decimal import Decimal
 from typing import Any
@@ -12,8 +13,10 @@ from cloud_ingest.access.tenancy import tenant_transaction
 from cloud_ingest.lines import equipment
 from cloud_ingest.lines.calendar_model import CalendarModel
 from cloud_ingest.lines.equipment import EquipmentKey
+from cloud_ingest.lines.model import MODELS
 from cloud_ingest.lines.presence import mark_presence
 from cloud_ingest.lines.role import Lines
+from tests.contract.historian_steps import eventually
 from tests.contract.line_steps import LINE, T0, TOPIC, Plant, S, Sample, plant
 
 
@@ -249,3 +252,24 @@ async def test_samples_that_can_change_nothing_any_more_are_deleted_and_counting
         await here.take((200, "good", 10))
         await here.take((60, "good", 4), at_s=201)
         assert await here.sums() == (10, 0), "what is older than the oldest fold changes nothing"
+
+
+async def test_a_line_that_has_to_wait_holds_up_no_other(database_dsn: str) -> None:
+    async with plant(database_dsn) as here:
+        async with tenant_transaction(here.database, 1) as session:
+            model = MODELS["line"].model_validate(LINE)
+            await equipment.put(session, 1, EquipmentKey("berlin", "line", "press-2"), model, "anna")
+        await here.store((0, "state", 1), (0, "good", 100), (1, "good", 103))
+        first, second = [row["line_id"] for row in await here.fetch("SELECT line_id FROM production_line ORDER BY 1")]
+        await here.fetch("UPDATE production_line SET looked_ns = line_id")
+        here.clock.now = T0 + 5 * S
+        no_log: Any = None
+
+        async def is_folded() -> bool:
+            return not await here.fetch("SELECT FROM line_due WHERE line_id = $1", second)
+
+        async with asyncio.TaskGroup() as tasks, here.database.transaction() as other:
+            await other.fetch("SELECT FROM line_due WHERE line_id = $1 FOR UPDATE", first)
+            tasks.create_task(Lines(here.database, no_log, here.clock, TOPIC).look())
+            await eventually(is_folded)
+        assert await here.fetch("SELECT FROM line_due") == []
