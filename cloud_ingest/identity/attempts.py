@@ -90,12 +90,13 @@ class AttemptBook:
                     after.closed_until_s,
                 )
 
-    async def succeeded(self, account_place: Place, address_place: Place) -> None:
+    async def succeeded(self, place: Place, address_place: Place | None = None) -> None:
         """The attempt was none that failed. The address keeps its others: one account of theirs opens no more."""
         async with self._database.transaction() as session:
-            await session.execute("DELETE FROM identity_attempt WHERE place = $1", account_place.name)
-            await session.execute(
-                "UPDATE identity_attempt SET failures = greatest(failures - 1, 0), closed_until = to_timestamp(0) "
-                "WHERE place = $1",
-                address_place.name,
-            )
+            await session.execute("DELETE FROM identity_attempt WHERE place = $1", place.name)
+            if address_place is not None:
+                await session.execute(
+                    "UPDATE identity_attempt SET failures = greatest(failures - 1, 0), closed_until = to_timestamp(0) "
+                    "WHERE place = $1",
+                    address_place.name,
+                )

@@ -11,6 +11,7 @@ from fastapi import Request, Response
 from starlette.datastructures import FormData
 
 from cloud_ingest.access.refused import RequestRefused, Why
+from cloud_ingest.identity.known_browsers import KEPT_S
 from cloud_ingest.identity.logins import Asker, LoggedIn
 from cloud_ingest.identity.server import AuthorizationServer
 
@@ -58,6 +59,7 @@ class Browser:
         self._server = server
         prefix = "__Host-" if server.has_tls else ""
         self._session, self._form = f"{prefix}lineside_session", f"{prefix}lineside_form"
+        self._known = f"{prefix}lineside_known"
 
     async def who(self, request: Request) -> LoggedIn | None:
         """Who is logged in there."""
@@ -72,9 +74,14 @@ class Browser:
         """Leave the form token there."""
         self._set(response, self._form, form, None)
 
-    def log_in(self, response: Response, secret: str) -> None:
-        """Leave the session there."""
+    def known(self, request: Request) -> str:
+        """The marks of logins that have succeeded there (``known_browsers``)."""
+        return request.cookies.get(self._known, "")
+
+    def log_in(self, request: Request, response: Response, secret: str, login: str) -> None:
+        """Leave the session there, and that ``login`` is known there from now on."""
         self._set(response, self._session, secret, self._server.session_s)
+        self._set(response, self._known, self._server.known.with_login(self.known(request), login), KEPT_S)
 
     def log_out(self, response: Response) -> None:
         """Take both away."""

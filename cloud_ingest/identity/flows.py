@@ -166,6 +166,11 @@ class Flows:
                     digest(token),
                     now_ms,
                 )
+                await session.execute(  # of those that are over, one that comes again is refused all the same
+                    "DELETE FROM identity_refresh WHERE family_id = $1 AND expires < to_timestamp($2::bigint / 1000.0)",
+                    row["family_id"],
+                    now_ms,
+                )
                 return await self._given(session, row, scope or str(row["scope"]), now_ms)
         raise refused
 
@@ -241,7 +246,7 @@ class Flows:
 _COLUMNS: Final = (
     "identity_family.*, (extract(epoch FROM code_expires) * 1000)::bigint AS code_expires_ms, "
     "coalesce(extract(epoch FROM identity_session.created), 0)::bigint AS since_s, "
-    "identity_user.disabled IS NOT NULL AS gone"
+    "identity_user.disabled IS NOT NULL OR identity_session.ended IS NOT NULL AS gone"
 )
 _JOINS: Final = (
     "LEFT JOIN identity_user ON identity_user.user_id = identity_family.user_id "

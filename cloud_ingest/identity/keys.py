@@ -57,7 +57,10 @@ class KeyRing:
         """The key that signs now. Raises ``RequestRefused`` when the secret is not that of the keys."""
         await self._look()
         now_ms = self._clock.now_ns() // 1_000_000
-        return max((key for key in self._keys if key.signs_ms <= now_ms), key=lambda key: key.signs_ms)
+        signing = [key for key in self._keys if key.signs_ms <= now_ms]
+        if not signing:  # the first one was made just now, by a process whose clock is ahead of ours
+            return min(self._keys, key=lambda key: key.signs_ms)
+        return max(signing, key=lambda key: key.signs_ms)
 
     async def public(self) -> dict[str, Any]:
         """The key set as everybody may have it (RFC 7517, section 5)."""

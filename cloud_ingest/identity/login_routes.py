@@ -49,14 +49,15 @@ def login_routes(server: AuthorizationServer) -> APIRouter:
             return await login_page(request, "/account", said=str(exc), status=403)
         place, login = rules.return_place(form.get("return", "")), form.get("login", "")
         try:
-            secret, _ = await server.logins.log_in(login, form.get("password", ""), asker(request))
+            known = server.known.place(browser.known(request), rules.login_of(login) or "")
+            secret, who = await server.logins.log_in(login, form.get("password", ""), asker(request), known)
         except RequestRefused as exc:
             answer = await login_page(request, place, login[:200], str(exc), exc.why.value)
             if exc.retry_after_s is not None:
                 answer.headers["Retry-After"] = f"{exc.retry_after_s:g}"
             return answer
         answer = RedirectResponse(place, 303, _NO_STORE)
-        browser.log_in(answer, secret)
+        browser.log_in(request, answer, secret, who.login)
         return answer
 
     _add_set_up(api, server, browser)

@@ -27,6 +27,12 @@ _SESSION: Final = (
     "AND expires > to_timestamp($2::bigint / 1000.0) AND disabled IS NULL"
 )
 
+_SWEEP: Final = (
+    "DELETE FROM identity_session AS old WHERE expires < to_timestamp($1::bigint / 1000.0) - interval '1 day' "
+    "AND NOT EXISTS (SELECT FROM identity_family WHERE session_id = old.session_id)"
+)
+"""A session that is over stays as long as an app goes on with what came of it."""
+
 
 @dataclass(frozen=True, slots=True)
 class LoggedIn:
@@ -58,13 +64,16 @@ class Logins:
         self._attempts = attempts.AttemptBook(database, clock)
         self._session_s = session_s
 
-    async def log_in(self, login_text: str, password: str, asker: Asker) -> tuple[str, LoggedIn]:
+    async def log_in(
+        self, login_text: str, password: str, asker: Asker, known: attempts.Place | None = None
+    ) -> tuple[str, LoggedIn]:
         """A new session: its secret, for the browser alone, and whose it is.
 
+        ``known``: where failures of a browser are counted in which they have logged in before (``known_browsers``).
         Raises ``RequestRefused``: 401 in the same words whatever of it is wrong, 429 when too many have failed.
         """
         login = rules.login_of(login_text) or ""
-        at = attempts.account(login), attempts.address(asker.address)
+        at = (attempts.account(login), attempts.address(asker.address)) if known is None else (known,)
         await self._tried(asker, *at)
         row = await self._user(login)
         kept = row["password_hash"] if row is not None and row["disabled"] is None else None
@@ -98,6 +107,7 @@ class Logins:
         cookie, session_id = new_secret(), new_ulid(now_ms)
         tenant_id, user_id = int(row["tenant_id"]), str(row["user_id"])
         async with self._database.transaction() as session:
+            await session.execute(_SWEEP, now_ms)
             if better is not None:
                 await session.execute("UPDATE identity_user SET password_hash = $2 WHERE user_id = $1", user_id, better)
             await session.execute(

@@ -25,6 +25,8 @@ KEPT_S: Final = 24 * 3600.0
 """While the provider is away, its last keys hold so long."""
 ANSWER_BYTES_MAX: Final = 512 * 1024
 TIMEOUT_S: Final = 5.0
+FETCH_S: Final = 10.0
+"""Of all of it: a provider that sends a byte now and then keeps nobody waiting for longer."""
 KEYS_MAX: Final = 100
 
 
@@ -45,8 +47,9 @@ class ProviderKeys:
 
     async def key(self, key_id: str) -> PublicKey | None:
         """The key of that name, if the provider has it. Raises ``RequestRefused`` (503) while that is away."""
-        now_s = self._clock.monotonic_s()
-        if key_id not in self._keys or now_s - self._fetched_s > FRESH_S:
+        is_known = key_id in self._keys
+        is_fresh = self._clock.monotonic_s() - self._fetched_s <= FRESH_S
+        if not is_known or not (is_fresh or self._turn.locked()):  # while one asks, the others go on with what is known
             await self._fetch_in_turn()
         if self._clock.monotonic_s() - self._fetched_s > KEPT_S:
             why = f"the OpenID provider {self._issuer} cannot be reached: nobody can log in by it now"
@@ -60,8 +63,9 @@ class ProviderKeys:
                 return
             self._tried_s = now_s
             try:
-                self._keys = await self._fetch()
-            except (httpx.HTTPError, httpx.InvalidURL, ValueError, JoseError, RecursionError) as exc:
+                async with asyncio.timeout(FETCH_S):
+                    self._keys = await self._fetch()
+            except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, ValueError, JoseError, RecursionError) as exc:
                 emit(ProviderUnreachable(self._issuer, f"{type(exc).__name__}: {exc}"[:500]))
                 return
             self._fetched_s = self._clock.monotonic_s()

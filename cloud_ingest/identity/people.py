@@ -236,6 +236,11 @@ async def _put_grants(session: Session, by: By, subject: str, grants: Collection
 async def _new_link(session: Session, by: By, user_id: str) -> str:
     secret = new_secret()
     await session.execute(
+        "DELETE FROM identity_link WHERE tenant_id = $1 AND expires < to_timestamp($2::bigint / 1000.0)",
+        by.tenant_id,
+        by.now_ms,
+    )
+    await session.execute(
         "INSERT INTO identity_link (sha256, tenant_id, user_id, expires, created_by) "
         "VALUES ($1, $2, $3, to_timestamp($4::bigint / 1000.0), $5)",
         digest(secret),

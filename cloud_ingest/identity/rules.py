@@ -119,7 +119,12 @@ def scope_of(text: str) -> str | None:
 
 
 def is_narrower(asked: str, given: str) -> bool:
-    """Whether the scope ``asked`` has nothing that ``given`` has not (RFC 6749, section 6)."""
+    """Whether the scope ``asked`` has nothing that ``given`` has not (RFC 6749, section 6).
+
+    One without permissions is no part of one that has some: its token may all that its holder may.
+    """
+    if scopes_of(asked) is None and scopes_of(given) is not None:
+        return False
     return set(asked.split()) <= set(given.split())
 
 

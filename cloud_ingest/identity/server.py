@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from cloud_ingest.identity.flows import Flows
 from cloud_ingest.identity.keys import KeyRing
+from cloud_ingest.identity.known_browsers import KnownBrowsers
 from cloud_ingest.identity.logins import Logins
 from cloud_ingest.identity.passwords import Passwords
 from cloud_ingest.identity.principals import Principals
@@ -29,6 +30,7 @@ class AuthorizationServer:
     logins: Logins
     flows: Flows
     principals: Principals
+    known: KnownBrowsers
 
     @property
     def origin(self) -> str:
@@ -64,4 +66,5 @@ def authorization_server(
         Logins(database, clock, passwords or Passwords(), settings.session_s),
         Flows(database, clock, refresh_s=settings.refresh_token_s),
         Principals(database, clock),
+        KnownBrowsers(secret),
     )

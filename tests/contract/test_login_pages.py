@@ -49,6 +49,24 @@ async def test_an_address_is_closed_that_tries_many_accounts(database_dsn: str) 
         assert (await attempt(here, "anna", PASSWORD, "198.51.100.2")).status_code == 303
 
 
+async def test_who_guesses_elsewhere_locks_nobody_out_of_their_own_browser(
+    database_dsn: str,
+) -> None:
+    async with house(database_dsn) as here, here.browser() as own:
+        await here.user("anna")
+        await here.user("bert")
+        for login in ("anna", "bert"):  # a terminal of two shifts
+            assert (await log_in(own, await own.get("/login"), login)).status_code == 303
+        for _ in range(rules.ADDRESS_FREE + 2):
+            await attempt(here, "anna", "wrong")
+        assert (await attempt(here, "anna", PASSWORD)).status_code == 429
+        for login in ("bert", "anna"):
+            assert (await log_in(own, await own.get("/login"), login)).status_code == 303, "also from the same address"
+        for _ in range(rules.ACCOUNT_FREE + 1):
+            assert (await log_in(own, await own.get("/login"), "anna", "wrong")).status_code == 401
+        assert (await log_in(own, await own.get("/login"), "anna")).status_code == 429, "it is counted by itself"
+
+
 async def test_attempts_at_once_are_no_more_than_one_after_the_other(database_dsn: str) -> None:
     async with house(database_dsn) as here:
         await here.user("anna")

@@ -29,6 +29,7 @@ from tests.contract.identity_steps import (
     authorization,
     given,
     house,
+    log_in,
 )
 
 
@@ -174,12 +175,43 @@ async def test_a_refresh_asks_for_no_more_than_was_given_and_holds_for_its_time(
         found = await here.tokens("anna", scope="lines:read orders:read")
         wider = await here.refresh(found.refresh, scope="lines:read identity:manage")
         assert wider.json()["error"] == "invalid_scope"
+        nothing = await here.refresh(found.refresh, scope="openid")
+        assert nothing.json()["error"] == "invalid_scope", "a scope without permissions would be all that an admin may"
         narrow = (await here.refresh(found.refresh, scope="lines:read")).json()
         assert narrow["scope"] == "lines:read"
         refused = await here.ask(narrow["access_token"], "GET", "/api/v1/identity/users")
         assert refused.status_code == 403, "an admin's token of a narrow scope may no more than that"
         here.clock.ahead_ms += 15 * 86_400_000
         assert (await here.refresh(narrow["refresh_token"])).json()["error"] == "invalid_grant"
+
+
+async def test_a_login_that_has_ended_gives_no_tokens_even_for_a_code_that_it_gave_meanwhile(database_dsn: str) -> None:
+    """Of two at the same time, the one that ends the session does not see the code that the other one makes."""
+    async with house(database_dsn) as here:
+        await here.user("anna")
+        await here.client()
+        async with here.browser() as browser:
+            asked, verifier = authorization()
+            code = await here.code(browser, asked, "anna")
+        await here.fetch("UPDATE identity_session SET ended = now()")
+        assert (await here.redeem(code, verifier)).json()["error"] == "invalid_grant"
+
+
+async def test_what_is_over_of_logins_is_not_kept_for_ever(database_dsn: str) -> None:
+    async with house(database_dsn) as here:
+        await here.user("anna")
+        await here.client()
+        async with here.browser() as browser:
+            await log_in(browser, await browser.get("/login"), "anna")
+        token = (await here.tokens("anna")).refresh
+        for _ in range(4):
+            here.clock.ahead_ms += 5 * 86_400_000
+            token = (await here.refresh(token)).json()["refresh_token"]
+        await here.tokens("anna")
+        (kept,) = await here.fetch("SELECT count(*) AS n FROM identity_refresh")
+        (sessions,) = await here.fetch("SELECT count(*) AS n FROM identity_session")
+        assert (kept["n"], sessions["n"]) == (4, 2), "a session goes when no app goes on with it"
+        assert (await here.refresh(token)).status_code == 200
 
 
 async def test_an_app_revokes_by_either_token_and_others_cannot(database_dsn: str) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -58,7 +59,7 @@ class Provider:
     def __init__(self) -> None:
         self.keys: list[Any] = [RSA, EC]
         self.asked = 0
-        self.answer: Callable[[httpx.Request], httpx.Response] = self._answer
+        self.answer: Callable[[httpx.Request], httpx.Response | Awaitable[httpx.Response]] = self._answer
 
     def _answer(self, request: httpx.Request) -> httpx.Response:
         if request.url.path.endswith("openid-configuration"):
@@ -163,6 +164,26 @@ async def test_a_provider_that_is_away_is_done_without_for_a_day() -> None:
     here.clock.now_s += 60
     found = await refusal(here, signed(body()))
     assert (found.why, found.code) == (Why.NOT_SET_UP, "provider_away")
+
+
+async def test_while_the_provider_takes_its_time_keys_that_are_known_hold() -> None:
+    here = House()
+    await here.tokens.principal(signed(body()))
+    asked, answers = asyncio.Event(), asyncio.Event()
+
+    async def slow(_request: httpx.Request) -> httpx.Response:
+        asked.set()
+        await answers.wait()
+        return httpx.Response(500)
+
+    here.provider.answer = slow
+    here.clock.now_s += openid_keys.FRESH_S + 1
+    waiting = asyncio.create_task(here.tokens.principal(signed(body())))
+    async with asyncio.timeout(5):
+        await asked.wait()
+        assert (await here.tokens.principal(signed(body()))).name == "anna", "one asks, and the others go on"
+        answers.set()
+        assert (await waiting).name == "anna"
 
 
 @pytest.mark.parametrize(
