@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from prometheus_client import CollectorRegistry
 
+import cloud_ingest.observability.analytics_events as analytics_events
 import cloud_ingest.observability.catalog_events as catalog_events
 import cloud_ingest.observability.command_events as cloud_command_events
 import cloud_ingest.observability.events as cloud_events
@@ -59,6 +60,7 @@ PROGRAMS: Final[tuple[tuple[str, tuple[ModuleType, ...], CollectorRegistry], ...
             identity_events,
             integration_events,
             line_events,
+            analytics_events,
         ),
         cloud_metrics.REGISTRY,
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 from datetime import UTC, datetime, timedelta
@@ -10,16 +11,20 @@ from typing import Final
 
 from cloud_ingest.analytics.rules import NAMES, Count, Hour, Shift, Span, Stop, Told, hour_of
 from cloud_ingest.catalog import published as catalog
+from cloud_ingest.event_log.failures import Cause, cause_of, sentence_of
 from cloud_ingest.lines import published as lines
-from connectors.ports.database import Database, Session
+from cloud_ingest.observability.analytics_events import HourNotWorkedOut
+from connectors.observability.events import emit
+from connectors.ports.database import Database, Row, Session
 
 CALENDAR: Final = timedelta(days=20)
 """A line that has no shift for so long before and behind an hour has no calendar: no plant is closed for longer."""
 _KEY: Final = "tenant_id = $1 AND site = $2 AND line = $3 AND hour = $4"
 _HOUR_COLUMNS: Final = ("tenant_id", "site", "line", "hour", "shift", "day", "product", *NAMES)
+_OLDEST: Final = "SELECT tenant_id, site, line, hour FROM analytics_due ORDER BY marked, hour LIMIT $1"
 _TAKE: Final = (
-    "DELETE FROM analytics_due WHERE (tenant_id, site, line, hour) IN (SELECT tenant_id, site, line, hour "
-    "FROM analytics_due ORDER BY marked, hour LIMIT $1 FOR UPDATE SKIP LOCKED) RETURNING tenant_id, site, line, hour"
+    f"DELETE FROM analytics_due WHERE (tenant_id, site, line, hour) IN ({_OLDEST} FOR UPDATE SKIP LOCKED) "  # noqa: S608
+    "RETURNING tenant_id, site, line, hour"
 )
 
 
@@ -37,28 +42,61 @@ async def compute_due(database: Database, now: datetime, count_max: int) -> int:
     """Work out up to ``count_max`` marked hours in one transaction; how many there were.
 
     Several processes share the work: each takes hours that no other one has taken. Who marks an hour meanwhile has it
-    worked out once more. Hours that have not begun yet are left out: nothing is known of them.
+    worked out once more. Hours that have not begun yet are left out: nothing is known of them. One that cannot be
+    worked out is set aside, so that it keeps no other one waiting.
     """
-    async with database.transaction() as session:
-        rows = await session.fetch(_TAKE, count_max)
-        for one in sorted(LineHour(row["tenant_id"], row["site"], row["line"], row["hour"]) for row in rows):
-            if one.hour < now:
-                await store(session, one, await compute(session, one, now))
-    return len(rows)
+    try:
+        async with database.transaction() as session:
+            hours = _hours(await session.fetch(_TAKE, count_max))
+            for one in hours:
+                if one.hour < now:
+                    await store(session, one, await compute(session, one, now))
+    except Exception as exc:
+        if cause_of(exc) is Cause.OUTSIDE:
+            raise
+        return await _each_by_itself(database, now, count_max)
+    return len(hours)
+
+
+async def _each_by_itself(database: Database, now: datetime, count_max: int) -> int:
+    async with database.session() as session:
+        hours = _hours(await session.fetch(_OLDEST, count_max))
+    for one in hours:
+        try:
+            async with database.transaction() as session:
+                if await _take(session, one) and one.hour < now:
+                    await store(session, one, await compute(session, one, now))
+        except Exception as exc:
+            if cause_of(exc) is Cause.OUTSIDE:
+                raise
+            async with database.transaction() as session:
+                await _take(session, one)
+            trace = "".join(traceback.format_exception(exc))
+            emit(HourNotWorkedOut(one.site, one.line, one.hour.isoformat(), sentence_of(exc), trace))
+    return len(hours)
+
+
+async def _take(session: Session, one: LineHour) -> int:
+    key = (one.tenant_id, one.site, one.line, one.hour)
+    return await session.execute(f"DELETE FROM analytics_due WHERE {_KEY}", *key)  # noqa: S608  a name of our own
+
+
+def _hours(rows: Sequence[Row]) -> list[LineHour]:
+    return sorted(LineHour(row["tenant_id"], row["site"], row["line"], row["hour"]) for row in rows)
 
 
 async def compute(session: Session, one: LineHour, now: datetime) -> Hour:
     """The figures of ``one``, up to ``now``."""
     begin_ns, end_ns = _ns(one.hour), min(_ns(one.hour + timedelta(hours=1)), _ns(now))
     line = (session, one.tenant_id, one.site, one.line)
+    states = await lines.states_between(*line, begin_ns, end_ns)
+    if not states and await lines.line_state(*line) is None:
+        return Hour()  # it was removed, and no time of it passes any more
     until = one.hour + timedelta(hours=1)
     shifts = await lines.shifts_between(*line, one.hour, until)
     has_calendar = bool(shifts) or bool(await lines.shifts_between(*line, one.hour - CALENDAR, until + CALENDAR))
     told = Told(
-        [
-            Span(state.begin_ns, state.end_ns, state.state)
-            for state in await lines.states_between(*line, begin_ns, end_ns)
-        ],
+        [Span(state.begin_ns, state.end_ns, state.state) for state in states],
         [
             Stop(stop.begin_ns, end_ns if stop.end_ns is None else stop.end_ns, stop.reason or "", stop.kind)
             for stop in await lines.stops_between(*line, begin_ns, end_ns)

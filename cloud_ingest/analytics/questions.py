@@ -101,6 +101,19 @@ async def waiting(session: Session, choice: Choice) -> int:
     return int(row["n"])
 
 
+async def is_settled(session: Session, choice: Choice) -> bool:
+    """Whether all hours of ``choice``, which has passed, were worked out: none is marked, and none is to be yet."""
+    (row,) = await session.fetch(
+        "SELECT EXISTS (SELECT FROM analytics_line WHERE tenant_id = $1 AND until < $2 "
+        "AND ($3::text IS NULL OR site = $3) AND ($4::text IS NULL OR line = $4)) AS is_behind",
+        choice.tenant_id,
+        choice.end,
+        choice.site,
+        choice.line,
+    )
+    return not row["is_behind"] and not await waiting(session, choice)
+
+
 async def losses(session: Session, choice: Choice) -> list[dict[str, Any]]:
     """Losses by reason and kind, the largest first."""
     where, args = choice.where()

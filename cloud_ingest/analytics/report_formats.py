@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import html
 import io
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Literal
 from zoneinfo import ZoneInfo
@@ -18,7 +19,10 @@ MEDIA_TYPES: Final[Mapping[Format, str]] = {
     "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
     "csv": "text/csv; charset=utf-8",
 }
+PAPER_ROWS_MAX: Final = 500
+"""Of one table: nobody reads more on paper, and each hundred takes half a second and more."""
 _PERCENT: Final = frozenset({"Availability", "Performance", "Quality", "OEE", "Share", "Cumulative"})
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 _STYLE: Final = (
     "body{font:14px/1.45 system-ui,sans-serif;color:#1b2530;margin:2rem auto;max-width:72rem;padding:0 1rem}"
@@ -92,8 +96,10 @@ def as_pdf(report: Contents) -> bytes:
             continue
         with pdf.table(line_height=5, text_align="LEFT") as drawn:
             drawn.row([_latin(name) for name in table.columns])
-            for row in table.rows:
+            for row in table.rows[:PAPER_ROWS_MAX]:
                 drawn.row([_latin(_text(name, value)) for name, value in zip(table.columns, row, strict=True)])
+        if (more := len(table.rows) - PAPER_ROWS_MAX) > 0:
+            pdf.cell(0, 6, f"{more} more rows are in the other formats.", new_x="LMARGIN", new_y="NEXT")
     return bytes(pdf.output())
 
 
@@ -178,8 +184,11 @@ def _text(name: str, value: Any) -> str:
 
 
 def _cell(value: Any) -> Any:
-    """A text that a spreadsheet would take for a formula is marked as text (CWE-1236)."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+    """A text that a spreadsheet would take for a formula is marked as text (CWE-1236); control characters go."""
+    if not isinstance(value, str):
+        return value
+    text = _CONTROL.sub(" ", value)
+    return f"'{text}" if text.startswith(_FORMULA) else text
 
 
 def _latin(text: str) -> str:

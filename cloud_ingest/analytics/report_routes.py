@@ -3,7 +3,6 @@
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from typing import Annotated, Any, Final, Literal
-from zoneinfo import available_timezones
 
 from fastapi import APIRouter, Depends, Path, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
@@ -22,7 +21,7 @@ from cloud_ingest.analytics import reports
 from cloud_ingest.analytics.report_formats import MEDIA_TYPES, Format
 from cloud_ingest.analytics.report_rules import Period, Schedule
 from cloud_ingest.analytics.reports import Plan, plan_of
-from cloud_ingest.analytics.routes import CODE_PATTERN
+from cloud_ingest.analytics.routes import CODE_PATTERN, is_zone
 from cloud_ingest.event_log.announcing import unit_of_work
 from connectors.commands.envelope import ULID_PATTERN
 from connectors.commands.ulid import new_ulid
@@ -40,6 +39,8 @@ _PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
     428: {"model": ProblemAnswer, "description": "If-Match is missing"},
     503: {"model": ProblemAnswer, "description": "The database cannot be reached or used now"},
 }
+_PRINTED: Final = r"^[^\x00-\x1f\x7f]+$"
+"""No spreadsheet has control characters in a text."""
 _MAIL: Final = r"^[^@\s,;<>]{1,64}@[^@\s,;<>]{1,190}$"
 
 Reader = Annotated[Principal, Depends(Needs(Permission.ANALYTICS_READ))]
@@ -53,7 +54,7 @@ class ReportRequest(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: Annotated[str, Field(min_length=1, max_length=120, examples=["Line 3, every day"])]
+    name: Annotated[str, Field(min_length=1, max_length=120, pattern=_PRINTED, examples=["Line 3, every day"])]
     site: Annotated[str | None, Field(pattern=CODE_PATTERN, description="Of all sites unless said")] = None
     line: Annotated[str | None, Field(pattern=CODE_PATTERN, description="Of all lines of the site unless said")] = None
     period: Annotated[Literal["day", "week"], Field(description="Weeks begin on Monday")]
@@ -197,6 +198,7 @@ def _add_one(api: APIRouter, database: Database) -> None:
         async with unit_of_work(database, principal.tenant_id) as work:
             before = await reports.plan(work.session, principal.tenant_id, id, to_change=True)
             _see(principal, before)
+            _edit(principal, before["site"], before["line"])
             check_match(if_match, before["revision"])
             changed = replace(
                 _plan(request, id, principal.tenant_id, before["since"]), revision=int(before["revision"]) + 1
@@ -212,6 +214,7 @@ def _add_one(api: APIRouter, database: Database) -> None:
         async with unit_of_work(database, principal.tenant_id) as work:
             before = await reports.plan(work.session, principal.tenant_id, id, to_change=True)
             _see(principal, before)
+            _edit(principal, before["site"], before["line"])
             check_match(if_match, before["revision"])
             await work.session.execute("DELETE FROM report_plan WHERE report_id = $1", id)
 
@@ -241,6 +244,7 @@ def _add_made(api: APIRouter, database: Database, clock: Clock) -> None:
         async with unit_of_work(database, principal.tenant_id) as work:
             row = await reports.plan(work.session, principal.tenant_id, id, to_change=True)
             _see(principal, row)
+            _edit(principal, row["site"], row["line"])
             wanted = plan_of(row)
             one = reports.period_to_make(wanted, day, now)
 
@@ -290,13 +294,19 @@ def _add_mail(api: APIRouter, database: Database, clock: Clock) -> None:
 
 
 def _check(principal: Principal, request: ReportRequest) -> None:
+    """Raises ``RequestRefused`` when there can be no such report, or it is not theirs to have made."""
     if request.line is not None and request.site is None:
         raise RequestRefused(Why.INVALID, "no_site", "'line' needs its 'site'")
-    if request.zone not in available_timezones():
+    if not is_zone(request.zone):
         why = f"there is no time zone {request.zone!r}; write one such as Europe/Berlin"
         raise RequestRefused(Why.INVALID, "no_zone", why)
-    if request.site is not None:
-        refuse_elsewhere(principal, Permission.REPORTS_EDIT, request.site, request.line)
+    _edit(principal, request.site, request.line)
+
+
+def _edit(principal: Principal, site: str | None, line: str | None) -> None:
+    """Raises ``RequestRefused`` unless ``principal`` may say what reports of that place are like."""
+    if site is not None:
+        refuse_elsewhere(principal, Permission.REPORTS_EDIT, site, line)
     elif not principal.may(Permission.REPORTS_EDIT):
         why = "a report of all sites is made by somebody whose role holds for all of them: name a site"
         raise RequestRefused(Why.FORBIDDEN, "not_your_role", why)

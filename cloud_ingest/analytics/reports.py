@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final, cast
 
 from cloud_ingest.access.refused import RequestRefused, Why
+from cloud_ingest.analytics import questions
 from cloud_ingest.analytics.events import report_made, report_wanted
 from cloud_ingest.analytics.questions import Choice
 from cloud_ingest.analytics.report_contents import contents
 from cloud_ingest.analytics.report_formats import WRITERS, Format, as_text
 from cloud_ingest.analytics.report_rules import Due, Period, Schedule, due, period_of
 from cloud_ingest.event_log.announcing import UnitOfWork, unit_of_work
+from cloud_ingest.event_log.failures import Cause, cause_of, sentence_of
+from cloud_ingest.observability.analytics_events import ReportNotMade
+from connectors.observability.events import emit
 from connectors.ports.database import Database, Row, Session
 
 PLANS_MAX: Final = 500
 """Of one tenant."""
 KEPT: Final = timedelta(days=3 * 366)
+"""So long one that was made is kept."""
+LEFT_ALONE: Final = timedelta(minutes=10)
+"""So long one that could not be made waits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,32 +141,62 @@ async def update(session: Session, changed: Plan) -> None:
     )
 
 
-async def make_due(database: Database, now: datetime) -> int:
-    """Make the reports whose time has come, each in a transaction of its own; how many. Processes share the work."""
+class DueReports:
+    """Makes the reports whose time has come. Processes share the work."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._left_alone: dict[str, datetime] = {}
+
+    async def make(self, now: datetime) -> int:
+        """Make them, each in a transaction of its own; how many. One that cannot be made keeps no other one waiting."""
+        async with self._database.session() as session:
+            rows = await session.fetch("SELECT * FROM report_plan WHERE is_active ORDER BY report_id")
+        self._left_alone = {report: until for report, until in self._left_alone.items() if until > now}
+        made = 0
+        for row in rows:
+            if row["report_id"] in self._left_alone:
+                continue
+            try:
+                made += await _make_due(self._database, plan_of(row), now)
+            except Exception as exc:
+                if cause_of(exc) is Cause.OUTSIDE:
+                    raise
+                self._left_alone[row["report_id"]] = now + LEFT_ALONE
+                trace = "".join(traceback.format_exception(exc))
+                emit(ReportNotMade(row["report_id"], row["name"], sentence_of(exc), trace))
+        return made
+
+
+async def _make_due(database: Database, wanted: Plan, now: datetime) -> int:
     async with database.session() as session:
-        rows = await session.fetch("SELECT * FROM report_plan WHERE is_active ORDER BY report_id")
+        oldest = (now - KEPT).date()
+        await session.execute("DELETE FROM report WHERE report_id = $1 AND day <= $2", wanted.report, oldest)
+        days = await session.fetch("SELECT day FROM report WHERE report_id = $1", wanted.report)
     made = 0
-    for row in rows:
-        wanted = plan_of(row)
-        async with database.session() as session:
-            days = await session.fetch(
-                "SELECT day FROM report WHERE report_id = $1 AND day > $2", wanted.report, (now - KEPT).date()
+    for one in due(wanted.schedule, wanted.since, [day["day"] for day in days], now):
+        async with unit_of_work(database, wanted.tenant_id) as work:
+            locked = await work.session.fetch(
+                "SELECT FROM report_plan WHERE report_id = $1 FOR UPDATE SKIP LOCKED", wanted.report
             )
-        for one in due(wanted.schedule, wanted.since, [day["day"] for day in days], now):
-            async with unit_of_work(database, wanted.tenant_id) as work:
-                locked = await work.session.fetch(
-                    "SELECT FROM report_plan WHERE report_id = $1 FOR UPDATE SKIP LOCKED", wanted.report
-                )
-                if locked and not await _is_there(work.session, wanted, one):
-                    await make(work, wanted, one, now)
-                    made += 1
+            if not locked or await _is_there(work.session, wanted, one):
+                continue
+            if not await questions.is_settled(work.session, _choice(wanted, one)):
+                break  # its hours are being worked out, as after a time in which nothing ran
+            await make(work, wanted, one, now)
+            made += 1
     return made
+
+
+def _choice(wanted: Plan, one: Due) -> Choice:
+    return Choice(wanted.tenant_id, one.begin, one.end, wanted.site, wanted.line, zone=wanted.schedule.zone)
 
 
 async def make(work: UnitOfWork, wanted: Plan, one: Due, now: datetime) -> None:
     """Make the report of ``one``, in place of the one that is there, and announce it. The plan's row is locked."""
-    choice = Choice(wanted.tenant_id, one.begin, one.end, wanted.site, wanted.line, zone=wanted.schedule.zone)
-    written = await contents(work.session, wanted.name, choice)
+    written = await contents(work.session, wanted.name, _choice(wanted, one))
+    # In a thread: a long one on paper takes seconds, and everything else in this process would wait.
+    files = [(format_, await asyncio.to_thread(WRITERS[format_], written)) for format_ in wanted.formats]
     key = (wanted.report, one.day)
     await work.session.execute(
         "INSERT INTO report (report_id, tenant_id, day, begin_time, end_time, made, summary) "
@@ -173,7 +212,7 @@ async def make(work: UnitOfWork, wanted: Plan, one: Due, now: datetime) -> None:
     await work.session.execute("DELETE FROM report_file WHERE report_id = $1 AND day = $2", *key)
     await work.session.execute_many(
         "INSERT INTO report_file (report_id, day, tenant_id, format, content) VALUES ($1, $2, $3, $4, $5)",
-        [(*key, wanted.tenant_id, format_, WRITERS[format_](written)) for format_ in wanted.formats],
+        [(*key, wanted.tenant_id, *file) for file in files],
     )
     now_ns = int(now.timestamp() * 1_000_000) * 1000
     told = report_made(wanted.tenant_id, wanted.report, wanted.name, one.day, list(wanted.recipients), now_ns)

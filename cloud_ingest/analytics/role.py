@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from cloud_ingest.analytics.computing import compute_due
 from cloud_ingest.analytics.marking import CHANNEL, hours_of, mark, mark_passed, merged, wake
-from cloud_ingest.analytics.reports import make_due
+from cloud_ingest.analytics.reports import DueReports
 from cloud_ingest.event_log.announcing import UnitOfWork
 from cloud_ingest.event_log.consuming import Consumer, Projection, RecordsProjection
 from cloud_ingest.event_log.domain_events import read_event
@@ -64,6 +64,7 @@ class AnalyticsRole:
     def __init__(self, database: Database, log: EventLog, clock: Clock, topic: TopicSpec) -> None:
         self._database = database
         self._clock = clock
+        self._reports = DueReports(database)
         self._marks = Consumer(database, log, marks_projection(topic))
 
     def facts(self) -> dict[str, Any]:
@@ -109,7 +110,7 @@ class AnalyticsRole:
 
     async def _report_forever(self, back_off: BackOff) -> None:
         while True:
-            await make_due(self._database, self._now())
+            await self._reports.make(self._now())
             back_off.reset()
             await asyncio.sleep(TICK_S)
 

@@ -181,12 +181,14 @@ def hour_of(begin_ns: int, end_ns: int, told: Told, cycles_s: Mapping[str, Decim
         share = _share(shift, product.what if product is not None else "")
         planned = _is_planned(piece_begin, shift, told.has_calendar)
         kind = LineState.OFFLINE if state is None else LineState(state.what)
+        stop = stops.at(piece_begin)
         if kind is not LineState.OFFLINE and micro.at(piece_begin) is not None:
             kind = LineState.RUNNING
+        elif kind is not LineState.RUNNING and stop is not None:
+            kind = _STATE_OF[stop.kind]
         took_ms = (piece_end - begin_ns) // 1_000_000 - (piece_begin - begin_ns) // 1_000_000
         figures = hour.figures.setdefault(share, Figures())
         if _add_time(figures, kind, took_ms, planned=planned):
-            stop = stops.at(piece_begin)
             reason, stop_kind = ("", _KIND_OF[kind]) if stop is None else (stop.reason, stop.kind)
             hour.losses.setdefault((share, reason, stop_kind), Loss()).ms += took_ms
     _add_stops(hour, begin_ns, end_ns, told)
@@ -195,6 +197,14 @@ def hour_of(begin_ns: int, end_ns: int, told: Told, cycles_s: Mapping[str, Decim
     return hour
 
 
+_STATE_OF: Final[Mapping[StopKind, LineState]] = {
+    StopKind.UNPLANNED: LineState.STOPPED,
+    StopKind.IDLE: LineState.IDLE,
+    StopKind.CHANGEOVER: LineState.CHANGEOVER,
+    StopKind.PLANNED: LineState.PLANNED_STOP,
+    StopKind.OFFLINE: LineState.OFFLINE,
+}
+"""How the time of a stop counts: as people have said that it does, else as its state (``lines.stop_rules.KINDS``)."""
 _KIND_OF: Final[Mapping[LineState, StopKind]] = {
     LineState.STOPPED: StopKind.UNPLANNED,
     LineState.FAULTED: StopKind.UNPLANNED,

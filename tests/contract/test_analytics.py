@@ -11,13 +11,16 @@ from typing import Any, Final
 
 import httpx
 import openpyxl
+import pytest
 
-from cloud_ingest.analytics import computing, questions
+from cloud_ingest.access.permissions import Role
+from cloud_ingest.access.principal import Grant, Principal
+from cloud_ingest.analytics import computing, questions, reports
 from cloud_ingest.analytics.computing import compute_due
 from cloud_ingest.analytics.marking import mark_passed
 from cloud_ingest.analytics.published import report_mail
 from cloud_ingest.analytics.questions import Choice
-from cloud_ingest.analytics.reports import make_due
+from cloud_ingest.analytics.reports import DueReports
 from cloud_ingest.analytics.role import AnalyticsRole, marks_projection
 from cloud_ingest.event_log.consuming import PartitionConsumer
 from cloud_ingest.event_log.domain_events import event_record
@@ -207,9 +210,13 @@ async def test_a_report_is_made_once_when_its_time_has_come_and_announced_with_w
             early = datetime.combine(local + timedelta(days=1), datetime.min.time(), UTC) + timedelta(
                 hours=3, minutes=50
             )
-            before = await make_due(here.database, early)
-            late = early + timedelta(hours=1)
-            assert (before, await make_due(here.database, late), await make_due(here.database, late)) == (1, 1, 0)
+            due, late = DueReports(here.database), early + timedelta(hours=1)
+            before = await due.make(early)
+            assert (before, await due.make(late)) == (1, 0), "its hours are not worked out yet"
+            async with here.database.transaction() as session:
+                await mark_passed(session, late)
+            await analytics.oee(now=late)
+            assert (await due.make(late), await due.make(late)) == (1, 0)
             listed = (await client.get(f"/api/v1/reports/{made['id']}/made")).raise_for_status().json()["made"]
             assert [one["day"] for one in listed] == [local.isoformat(), (local - timedelta(days=1)).isoformat()]
             found = {}
@@ -233,6 +240,41 @@ async def test_a_report_is_made_once_when_its_time_has_come_and_announced_with_w
         ]
 
 
+async def test_an_hour_and_a_report_that_cannot_be_made_keep_no_other_one_waiting(
+    database_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with heard_plant(database_dsn) as (here, analytics):
+        await produce(here)
+        await here.take((4000, "good", 100))
+        await analytics.hear()
+        async with here.database.session() as session:
+            for name in ("a", "b"):
+                await session.execute(
+                    "INSERT INTO report_plan (report_id, tenant_id, name, period, zone, at_minute, formats, "
+                    "recipients, since, created_by) VALUES ($1, 1, $1, 'day', 'UTC', 0, '{html}', '{}', $2, 'anna')",
+                    name,
+                    HOUR,
+                )
+            # what a glitch of a counter has left behind: more than a column of the figures holds
+            await session.execute("UPDATE line_minute SET good = 1e13 WHERE end_ns < $1", T0 + 960 * S)
+        _, groups = await analytics.oee()
+        assert [group["good"] for group in groups] == ["30"]
+        assert not await here.fetch("SELECT FROM analytics_due")
+        made = reports.contents
+
+        async def refused_for_one(session: Any, title: str, choice: Choice) -> Any:
+            if title == "a":
+                raise ValueError("as a library has it")
+            return await made(session, title, choice)
+
+        monkeypatch.setattr(reports, "contents", refused_for_one)
+        async with here.database.transaction() as session:
+            await mark_passed(session, HOUR + 30 * LENGTH)
+        await analytics.oee(now=HOUR + 30 * LENGTH)
+        due = reports.DueReports(here.database)
+        assert (await due.make(HOUR + 30 * LENGTH), await due.make(HOUR + 30 * LENGTH)) == (1, 0)
+
+
 async def test_who_may_see_one_line_sees_no_other(database_dsn: str) -> None:
     async with heard_plant(database_dsn) as (here, analytics):
         await produce(here)
@@ -244,3 +286,36 @@ async def test_who_may_see_one_line_sees_no_other(database_dsn: str) -> None:
                 for places in (None, (("berlin", None),), (("berlin", "press-1"),), (("berlin", "x"),), (("x", None),))
             ]
         assert sums == ["70", "70", "70", "0", "0"]
+
+
+async def test_a_report_is_changed_and_removed_by_who_may_have_it_made_and_not_by_who_may_see_it(
+    database_dsn: str,
+) -> None:
+    body = {"name": "Every day", "site": "berlin", "period": "day"}
+    async with plant(database_dsn) as here:
+        app = whole_app(here.database)
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=URL, trust_env=False) as client:
+
+            async def ask(method: str, path: str, *grants: Grant) -> httpx.Response:
+                app.state.authenticator = Granted(grants)
+                headers = {"Authorization": "Bearer x", "Idempotency-Key": path, "If-Match": "*"}
+                return await client.request(method, f"/api/v1/reports{path}", json=body, headers=headers)
+
+            mine, seeing = Grant(Role.PLANNER, "berlin"), (Grant(Role.VIEWER), Grant(Role.PLANNER, "hamburg"))
+            made = (await ask("POST", "", mine)).json()["id"]
+            body["site"] = "hamburg"
+            day = f"{datetime.now(UTC):%Y-%m-%d}"
+            for method, path in (("PUT", f"/{made}"), ("DELETE", f"/{made}"), ("POST", f"/{made}/made/{day}")):
+                assert (await ask(method, path, *seeing)).status_code == 403, method
+            assert (await ask("GET", f"/{made}", *seeing)).json()["site"] == "berlin"
+            assert (await ask("DELETE", f"/{made}", mine)).status_code == 204
+
+
+class Granted:
+    """An authenticator to whom everybody is one with ``grants``."""
+
+    def __init__(self, grants: tuple[Grant, ...]) -> None:
+        self.grants = grants
+
+    async def principal(self, token: str | None) -> Principal:
+        return Principal(1, "user:pia", "pia", "user", self.grants)

@@ -107,6 +107,27 @@ def test_time_that_nobody_planned_is_no_loss_and_what_runs_in_it_counts() -> Non
     assert ratios(figures).availability == 1.0
 
 
+@pytest.mark.parametrize(
+    ("kind", "planned", "stopped", "changed", "idle"),
+    [
+        (StopKind.UNPLANNED, 30, 10, 0, 0),
+        (StopKind.PLANNED, 20, 0, 0, 0),
+        (StopKind.CHANGEOVER, 30, 0, 10, 0),
+        (StopKind.IDLE, 30, 0, 0, 10),
+    ],
+)
+def test_a_stop_counts_as_people_say_that_it_does(
+    kind: StopKind, planned: int, stopped: int, changed: int, idle: int
+) -> None:
+    """A machine says that it stands; that it was cleaned, as planned, somebody has to say."""
+    states = minutes((20, RUNNING), (10, STOPPED))
+    hour = hour_of(0, HOUR_NS // 2, told(states, [Stop(20 * MINUTE, 30 * MINUTE, "x", kind)]), {})
+    (figures,) = hour.figures.values()
+    taken = (figures.planned_ms, figures.stopped_ms, figures.changeover_ms, figures.idle_ms)
+    assert taken == tuple(60_000 * one for one in (planned, stopped, changed, idle))
+    assert ratios(figures).availability == 20 / planned
+
+
 def test_without_a_calendar_all_time_is_planned() -> None:
     (figures,) = hour_of(0, HOUR_NS, told(minutes((15, RUNNING), (45, STOPPED))), {}).figures.values()
     assert (figures.planned_ms, figures.running_ms) == (3_600_000, 900_000)
