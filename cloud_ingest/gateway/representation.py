@@ -13,7 +13,7 @@ from typing import Final
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from cloud_ingest.access.etags import matches
+from cloud_ingest.access.etags import DIGEST_BYTES, etag_of_answer, matches
 
 PACKED_BYTES_MIN: Final = 2048
 """Below it, a packed answer is no fewer packets on the network."""
@@ -65,8 +65,8 @@ class _Reply:
         headers = MutableHeaders(scope=start)
         body = bytes(message.get("body", b""))
         is_of_route = "etag" in headers
-        if not is_of_route:
-            headers["etag"] = f'W/"{hashlib.blake2b(body, digest_size=12).hexdigest()}"'
+        digest = hashlib.blake2b(body, digest_size=DIGEST_BYTES).hexdigest()
+        headers["etag"] = etag_of_answer(headers["etag"], digest) if is_of_route else f'W/"{digest}"'
         if matches(self._asked.get("if-none-match", ""), headers["etag"]):
             start["status"] = 304
             kept = [(name, value) for name, value in start["headers"] if name.decode() in _KEPT_WITH_304]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cloud_ingest.access.etags import check_match, etag, matches
+from cloud_ingest.access.etags import check_match, etag, etag_of_answer, matches
 from cloud_ingest.access.pages import page
 from cloud_ingest.access.refused import RequestRefused, Why
 
@@ -12,6 +12,14 @@ from cloud_ingest.access.refused import RequestRefused, Why
 @pytest.mark.parametrize("shown", ['"7"', '  "7" ', '"6", "7"', '"6","7"', "*", " * ", 'W/"7", "7"'])
 def test_a_change_of_what_was_seen_is_made(shown: str) -> None:
     check_match(shown, 7)
+
+
+def test_who_has_seen_an_answer_has_seen_its_revision() -> None:
+    seen = etag_of_answer(etag(7), "0123456789abcdef01234567")
+    check_match(seen, 7)
+    assert not matches(seen, etag_of_answer(etag(7), "f" * 24)), "what is shown differs, and the revision does not"
+    with pytest.raises(RequestRefused):
+        check_match(seen, 8)
 
 
 @pytest.mark.parametrize("shown", ['"6"', "7", '"77"', 'W/"7"', '"', '"6" "7', 'x"7"'])

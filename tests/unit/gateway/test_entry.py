@@ -198,8 +198,10 @@ async def test_what_a_reader_has_is_not_sent_again() -> None:
         assert "content-type" not in again.headers
         other = await asking.get("/long", headers={"If-None-Match": 'W/"other", "another"'})
         assert (other.status_code, other.json()) == (200, first.json())
-        one = await asking.get("/press", headers={"If-None-Match": '"7"'})
-        assert (one.status_code, one.headers["etag"]) == (304, '"7"')
+        tag = (await asking.get("/press")).headers["etag"]
+        one = await asking.get("/press", headers={"If-None-Match": tag})
+        assert (one.status_code, one.headers["etag"]) == (304, tag)
+        assert (await asking.get("/press", headers={"If-None-Match": '"7"'})).status_code == 200, "it may differ by now"
 
 
 async def test_long_answers_are_packed_for_who_can_read_it() -> None:
