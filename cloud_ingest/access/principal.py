@@ -40,6 +40,11 @@ class Principal:
     scopes: frozenset[Permission] | None = None
     """What the token is cut down to, by its scope; ``None``: all that the roles allow."""
 
+    @property
+    def actor(self) -> str:
+        """As whom what they do is written down: a token by its name, as ever; others by what stays when renamed."""
+        return self.name if self.kind == "token" else self.subject
+
     def may(self, permission: Permission, *, site: str | None = None, line: str | None = None) -> bool:
         """Whether they may do it there; without ``site`` and ``line``: everywhere."""
         return any(grant.covers(site, line) for grant in self._allowing(permission))

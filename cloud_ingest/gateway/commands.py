@@ -73,7 +73,7 @@ def command_routes(database: Database, requests: Requests) -> APIRouter:
         if not principal.may_somewhere(permission):
             raise not_theirs(principal, permission)
         await check_agent(database, principal, permission, command.agent)
-        taken = await requests.take(command, issuer=actor(principal), key=key)
+        taken = await requests.take(command, issuer=principal.actor, key=key)
         response.headers["Location"] = f"/api/v1/commands/{taken.command}"
         return await _one(database, principal, taken.command)
 
@@ -126,7 +126,7 @@ def _add_one(api: APIRouter, database: Database, requests: Requests) -> None:
         """Agree to a command that somebody else has asked for."""
         await _check(database, principal, Permission.COMMANDS_APPROVE, id)
         reason = "" if decision is None else decision.reason
-        await requests.approve(id, approver=actor(principal), reason=reason)
+        await requests.approve(id, approver=principal.actor, reason=reason)
         return await _one(database, principal, id)
 
     @api.post("/{id}/cancel", dependencies=known)
@@ -137,7 +137,7 @@ def _add_one(api: APIRouter, database: Database, requests: Requests) -> None:
     ) -> CommandWithStates:
         """Take a command back: at once while it was not sent, else by its agent, which tells what became of it."""
         await _check(database, principal, Permission.COMMANDS_SEND, id)
-        await requests.cancel(id, actor=actor(principal), reason="" if decision is None else decision.reason)
+        await requests.cancel(id, actor=principal.actor, reason="" if decision is None else decision.reason)
         return await _one(database, principal, id)
 
 
@@ -150,8 +150,3 @@ async def _check(database: Database, principal: Principal, permission: Permissio
     """Raises ``RequestRefused`` unless the agent of ``command`` is one where ``principal`` may do that."""
     found = await questions.command(database, command, Sight(principal.tenant_id))
     await check_agent(database, principal, permission, found["agent"])
-
-
-def actor(principal: Principal) -> str:
-    """Who stands in the audit log: a token by its name, as ever; anybody else by what stays when they are renamed."""
-    return principal.name if principal.kind == "token" else principal.subject

@@ -59,14 +59,19 @@ class AlarmBook:
             await self._return(row, turn.time_ns)
 
     async def _raise(self, model: AlarmModel, time_ns: int, row: Row | None) -> None:
-        """A new alarm; one that had returned, or is latched, ends with it: there is one of each code at a time."""
+        """A new alarm, or the same again: there is one of each code at a time.
+
+        One that nobody has taken note of goes on, however often its condition comes and goes: so it is told once, and
+        escalated when its time is up. One that is latched ends, and a new one begins that wants to be taken note of.
+        """
         session, read = self._work.session, self._read
+        if row is not None and row["state"] == AlarmState.RETURNED:
+            await move(self._work, read.key, row, AlarmState.UNACKNOWLEDGED, time_ns, "raised", BY_ITSELF)
+            await session.execute("UPDATE line_alarm SET returned_ns = NULL WHERE alarm_id = $1", row["alarm_id"])
+        if row is not None and row["state"] != AlarmState.LATCHED:
+            return
         if row is not None:
-            await session.execute(
-                "UPDATE line_alarm SET state = 'cleared', cleared_ns = $2, revision = revision + 1 WHERE alarm_id = $1",
-                row["alarm_id"],
-                time_ns,
-            )
+            await move(self._work, read.key, row, AlarmState.CLEARED, time_ns, "raised again", BY_ITSELF)
         shelved = await session.fetch(
             "SELECT FROM line_alarm_shelf WHERE line_id = $1 AND code = $2", read.line_id, model.alarm
         )
@@ -173,16 +178,22 @@ async def move(
 
 
 async def unshelved(work: UnitOfWork, key: LineKey, line_id: int, code: str, now_ns: int, actor: str) -> None:
-    """An alarm lies on no shelf any more: if its condition holds it is told now."""
+    """An alarm lies on no shelf any more: if it is active, and nobody has taken note of it, it is told now.
+
+    From now on there is as much time as ever until it is escalated.
+    """
     rows = await work.session.fetch(
-        "UPDATE line_alarm SET is_told = true, revision = revision + 1 WHERE line_id = $1 AND code = $2 "
+        "UPDATE line_alarm SET is_told = true, revision = revision + 1, escalate_ns = CASE WHEN escalated_ns IS NULL "
+        "THEN $3 + (escalate_ns - raised_ns) ELSE escalate_ns END WHERE line_id = $1 AND code = $2 "
         "AND state <> 'cleared' AND NOT is_told RETURNING *",
         line_id,
         code,
+        now_ns,
     )
     for row in rows:
         work.announce(events.alarm_event(events.ALARM_UNSHELVED, key, now_ns, alarm_of(row)))
-        work.announce(events.alarm_event(events.ALARM_RAISED, key, row["raised_ns"], alarm_of(row)))
+        if row["state"] == AlarmState.UNACKNOWLEDGED:
+            work.announce(events.alarm_event(events.ALARM_RAISED, key, row["raised_ns"], alarm_of(row)))
     alarm_id = rows[0]["alarm_id"] if rows else None
     await write_entry(work.session, key, line_id, code, alarm_id, now_ns, "unshelved", actor)
 

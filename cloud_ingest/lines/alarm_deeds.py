@@ -104,3 +104,4 @@ async def unshelve(work: UnitOfWork, deed: Deed, key: LineKey, line_id: int, cod
     if not gone:
         raise RequestRefused(Why.CONFLICT, "not_shelved", f"the alarm {code} of {key.site}/{key.line} is not shelved")
     await unshelved(work, key, line_id, code, deed.now_ns, deed.actor)
+    await work.session.execute("UPDATE production_line SET wake_ns = 0 WHERE line_id = $1", line_id)  # it may escalate

@@ -17,6 +17,7 @@ from cloud_ingest.access.refused import RequestRefused, Why
 from cloud_ingest.lines.line_rules import counts_alike
 from cloud_ingest.lines.model import MODELS, EquipmentKind, LineModel
 from cloud_ingest.lines.model_types import Part, written
+from cloud_ingest.lines.seeding import seed
 from connectors.ports.database import Row, Session
 
 PARTS_MAX: Final = 100_000
@@ -152,7 +153,8 @@ async def remove(session: Session, tenant: int, key: EquipmentKey) -> None:
             key.code,
         )
         await session.execute(
-            "UPDATE production_line SET is_removed = true, wake_ns = NULL WHERE tenant_id = $1 AND site = $2 "
+            # what goes on of it is ended by the role (retiring)
+            "UPDATE production_line SET is_removed = true, wake_ns = 0 WHERE tenant_id = $1 AND site = $2 "
             "AND line = $3",
             tenant,
             key.site,
@@ -213,8 +215,17 @@ async def _check_tree(session: Session, tenant: int, key: EquipmentKey, parent: 
 
 async def _holders(session: Session, tenant: int, key: EquipmentKey) -> list[str]:
     """What names the part, or is part of it."""
-    if key.kind in ("line", "cell"):
+    if key.kind == "cell":
         return []
+    if key.kind == "line":
+        rows = await session.fetch(
+            "SELECT work_order_id FROM work_order WHERE tenant_id = $1 AND site = $2 AND line = $3 "
+            "AND state IN ('planned', 'ready', 'next', 'running', 'paused') ORDER BY place LIMIT 5",
+            tenant,
+            key.site,
+            key.code,
+        )
+        return [f"the work order {row['work_order_id']}" for row in rows]
     site = None if key.kind == "enterprise" else key.site
     found: list[str] = []
     if key.kind == "site":
@@ -244,18 +255,18 @@ async def _set_up_line(
         key.code,
     )
     (row,) = await session.fetch(
-        "SELECT line_id FROM production_line WHERE tenant_id = $1 AND site = $2 AND line = $3 FOR UPDATE",
+        "SELECT line_id, fold FROM production_line WHERE tenant_id = $1 AND site = $2 AND line = $3 FOR UPDATE",
         tenant,
         key.site,
         key.code,
     )
     line_id = row["line_id"]
-    if before is not None and not counts_alike(before, model):
+    if row["fold"] and (before is None or not counts_alike(before, model)):
         # what was read by the rules before stays as it was read
         await session.execute("DELETE FROM line_checkpoint WHERE line_id = $1", line_id)
         await session.execute(
             "INSERT INTO line_checkpoint (line_id, tenant_id, time_ns, fold) "
-            "SELECT line_id, tenant_id, folded_ns, fold FROM production_line WHERE line_id = $1 AND fold <> ''",
+            "SELECT line_id, tenant_id, folded_ns, fold FROM production_line WHERE line_id = $1",
             line_id,
         )
     await session.execute("UPDATE production_line SET wake_ns = 0 WHERE line_id = $1", line_id)
@@ -272,6 +283,7 @@ async def _set_up_line(
     await session.execute_many(
         "INSERT INTO line_signal (tenant_id, line_id, name, agent, device, tag) VALUES ($1, $2, $3, $4, $5, $6)", new
     )
+    await seed(session, line_id, [name for name, place in wanted.items() if there.get(name) != place])
 
 
 def tags_of(model: LineModel) -> dict[str, str]:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Depends, Path, Response
 from pydantic import Field, create_model
 
+from cloud_ingest.access.admission import not_theirs
 from cloud_ingest.access.answers import Answer
 from cloud_ingest.access.etags import IfMatch, check_match, etag
 from cloud_ingest.access.needs import Needs, refuse_elsewhere
@@ -128,6 +129,13 @@ async def _remove(database: Database, principal: Principal, key: EquipmentKey, i
         await equipment.remove(session, principal.tenant_id, key)
 
 
+def _see_site(principal: Principal, site: str) -> None:
+    """What is of a site is seen by all who have a role at a line of it: without reasons nobody explains a stop."""
+    places = principal.places(Permission.LINES_READ)
+    if places is not None and site not in {at for at, _ in places}:
+        raise not_theirs(principal, Permission.LINES_READ, f" at {site}")
+
+
 def _may_model(principal: Principal, site: str, line: str | None = None) -> None:
     refuse_elsewhere(principal, Permission.LINES_MODEL, site, line)
 
@@ -165,7 +173,7 @@ def _add_one(
     async def show(principal: Reader, code: place, response: Response) -> Any:
         found = key(code)
         if kind == "site":
-            refuse_elsewhere(principal, Permission.LINES_READ, code)
+            _see_site(principal, code)
         return await _show(database, principal, found, response)
 
     async def put(principal: Engineer, code: place, request: model, response: Response, if_match: IfMatch = "") -> Any:
@@ -209,14 +217,14 @@ def _add_of_site(api: APIRouter, database: Database, kind: EquipmentKind, plural
 
     @api.get(f"/sites/{{site}}/{plural}", response_model=pages, name=f"List {plural}")
     async def parts(principal: Reader, site: Site, after: After = "", limit: Limit = LIMIT) -> Any:
-        refuse_elsewhere(principal, Permission.LINES_READ, site)
+        _see_site(principal, site)
         rows, following = await _list(database, principal, kind, site, after, limit)
         return {plural: rows, "next": following}
 
     parts.__doc__ = f"The {plural} of a site, a page at a time."
 
     async def show(principal: Reader, site: Site, code: place, response: Response) -> Any:
-        refuse_elsewhere(principal, Permission.LINES_READ, site)
+        _see_site(principal, site)
         return await _show(database, principal, EquipmentKey(site, kind, code), response)
 
     async def put(

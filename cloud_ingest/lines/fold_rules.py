@@ -18,6 +18,8 @@ from cloud_ingest.lines.counter_rules import CounterRule, CounterState, count
 from cloud_ingest.lines.events import LineState
 
 MINUTE_NS: Final = 60_000_000_000
+SPEED_MAX: Final = Decimal(10) ** 12
+"""What says more is no speed, and no table holds it."""
 _NOTHING: Final = Decimal(0)
 
 
@@ -204,6 +206,16 @@ def present(rule: LineRule, at: Fold, now_ns: int) -> tuple[list[StateSpan], int
     return spans, min(times, default=None)
 
 
+def ended(at: Fold, time_ns: int) -> Fold:
+    """A fold that begins at ``time_ns``, behind ``at``, with nothing known of any signal: the line is offline."""
+    tallies = dict(at.tallies) if time_ns // MINUTE_NS == at.time_ns // MINUTE_NS else {}
+    told = replace(at, time_ns=time_ns, signal=0)
+    _enter(told, Meaning(LineState.OFFLINE), time_ns, [])
+    return Fold(
+        time_ns, 0, tallies=tallies, state=told.state, reason=told.reason, since_ns=told.since_ns, before=told.before
+    )
+
+
 def _run_at(runs: Sequence[Run], begins: Sequence[int], time_ns: int) -> Run | None:
     place = bisect_left(begins, time_ns) - 1
     if place < 0:
@@ -235,7 +247,7 @@ def _take(rule: LineRule, at: Fold, seen: Observation, folded: Folded, run: Run 
         at.meaning = rule.meanings.get(_spelt(seen), rule.unmapped)
     elif kind is SignalKind.FAULT:
         at.is_fault = bool(seen.number)
-    elif kind is SignalKind.SPEED:
+    elif kind is SignalKind.SPEED and (seen.number is None or abs(seen.number) < SPEED_MAX):
         at.speed = seen.number
 
 

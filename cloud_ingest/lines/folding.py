@@ -20,6 +20,7 @@ from cloud_ingest.lines.count_book import book_counts
 from cloud_ingest.lines.fold_rules import Fold, Folded, StateSpan, fold, present
 from cloud_ingest.lines.fold_text import fold_text, read_fold
 from cloud_ingest.lines.line_reading import ReadLine, observations, read_line, runs_since, unplanned_ns
+from cloud_ingest.lines.retiring import retire_line
 from cloud_ingest.lines.state_book import Corrected, book_states
 from cloud_ingest.lines.stop_book import book_stops
 from cloud_ingest.lines.stop_rules import planned
@@ -40,11 +41,12 @@ class _Found:
 
 
 async def fold_line(work: UnitOfWork, line_id: int, now_ns: int) -> bool:
-    """Bring what is known of a line up to now. False when another process is at it, or it was removed."""
+    """Bring what is known of a line up to now; to an end, if it was removed. False when another process is at it."""
     session = work.session
-    rows = await session.fetch(
-        "SELECT * FROM production_line WHERE line_id = $1 AND NOT is_removed FOR UPDATE SKIP LOCKED", line_id
-    )
+    rows = await session.fetch("SELECT * FROM production_line WHERE line_id = $1 FOR UPDATE SKIP LOCKED", line_id)
+    if rows and rows[0]["is_removed"]:
+        await retire_line(work, rows[0], now_ns)
+        return True
     read = await read_line(session, rows[0]) if rows else None
     if read is None:
         return False

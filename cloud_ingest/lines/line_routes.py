@@ -1,9 +1,9 @@
 """The routes of lines as they stand, and of what was: states, counts, shifts."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, TypeVar
 
 from fastapi import APIRouter, Depends, Path, Query
 
@@ -35,6 +35,7 @@ from connectors.ports.database import Database, Session
 
 SPAN_MAX: Final = timedelta(days=100)
 LISTED_MAX: Final = 10_000
+T = TypeVar("T")
 _MEANING: Final = {
     400: "The request cannot be understood, or asks for something that cannot be",
     401: "There is no token, or it does not hold",
@@ -110,7 +111,7 @@ def _add_history(api: APIRouter, database: Database) -> None:
             found = await published.states_between(session, principal.tenant_id, site, line, ns_of(start), now_ns)
         return [
             StateAnswer(state=one.state, begin=time_of(one.begin_ns), end=time_of(one.end_ns), reason=one.reason)
-            for one in found[:LISTED_MAX]
+            for one in _all_of(found)
         ]
 
     @api.get("/sites/{site}/lines/{line}/counts")
@@ -129,7 +130,7 @@ def _add_history(api: APIRouter, database: Database) -> None:
                 work_order=one.work_order,
                 product=one.product,
             )
-            for one in found[:LISTED_MAX]
+            for one in _all_of(found)
         ]
 
     @api.get("/sites/{site}/lines/{line}/shifts")
@@ -166,6 +167,14 @@ async def existing(session: Session, tenant: int, site: str, line: str) -> LineS
     found = await published.line_state(session, tenant, site, line)
     if found is None:
         raise RequestRefused(Why.UNKNOWN, "no_such_line", f"there is no line {site}/{line}; /api/v1/lines lists them")
+    return found
+
+
+def _all_of(found: Sequence[T]) -> Sequence[T]:
+    """Raises ``RequestRefused`` when it is too much: who adds up what was cut off would not see it."""
+    if len(found) > LISTED_MAX:
+        why = f"that would be {len(found)} entries, and no more than {LISTED_MAX} are told at once: ask for less time"
+        raise RequestRefused(Why.TOO_LARGE, "too_many_entries", why)
     return found
 
 

@@ -12,11 +12,11 @@ from typing import Any, Final
 
 from cloud_ingest.event_log.announcing import unit_of_work
 from cloud_ingest.event_log.consuming import Consumer
-from cloud_ingest.event_log.failures import reason_of
+from cloud_ingest.event_log.failures import Cause, cause_of, reason_of
 from cloud_ingest.lines.folding import fold_line
 from cloud_ingest.lines.presence import mark_presence
 from cloud_ingest.lines.signal_samples import CHANNEL, KEPT_DAYS, SignalSamples
-from cloud_ingest.observability.events import Fault, StoreReached, StoreWaiting
+from cloud_ingest.observability.events import Fault, FaultOver, StoreReached, StoreWaiting
 from cloud_ingest.observability.obstacles import OBSTACLES
 from connectors.model.back_off import BackOff
 from connectors.model.error_groups import first_of
@@ -87,8 +87,8 @@ class Lines:
         now_ns = self._clock.now_ns()
         async with self._database.session() as session:
             rows = await session.fetch(
-                "SELECT line_id, looked_ns FROM production_line AS line WHERE NOT is_removed AND (wake_ns <= $1 "
-                "OR EXISTS (SELECT FROM line_due WHERE line_due.line_id = line.line_id)) ORDER BY looked_ns LIMIT $2",
+                "SELECT line_id, looked_ns FROM production_line AS line WHERE wake_ns <= $1 OR (NOT is_removed "
+                "AND EXISTS (SELECT FROM line_due WHERE line_due.line_id = line.line_id)) ORDER BY looked_ns LIMIT $2",
                 now_ns,
                 AT_ONCE_MAX,
             )
@@ -104,13 +104,14 @@ class Lines:
         try:
             async with places, unit_of_work(self._database) as work:
                 await fold_line(work, line_id, self._clock.now_ns())
-        except DatabaseUnavailable:
-            raise
         except Exception as exc:  # the other lines go on; its samples stay due
+            if cause_of(exc) is Cause.OUTSIDE:
+                raise
             emit(Fault(f"line {line_id}", f"{type(exc).__name__}: {exc}", traceback.format_exc()))
             self._left_alone_s[line_id] = self._clock.monotonic_s() + LEFT_ALONE_S
         else:
-            self._left_alone_s.pop(line_id, None)
+            if self._left_alone_s.pop(line_id, None) is not None:
+                emit(FaultOver(f"line {line_id}"))
 
     async def _keep_up(self, part: str, back_off: BackOff) -> None:
         pruned_s = self._clock.monotonic_s() - PRUNE_S

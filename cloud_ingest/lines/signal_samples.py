@@ -159,6 +159,20 @@ async def make_due(session: Session, due: Mapping[tuple[int, int], int]) -> None
     await session.fetch("SELECT pg_notify($1, '')", CHANNEL)
 
 
+async def make_due_from(session: Session, tenant: int, site: str, line: str, time_ns: int) -> None:
+    """Have a line folded from ``time_ns`` on, when the transaction has committed; nothing where there is no such line.
+
+    Who changes which work order ran says so: a fold at the same time has not seen it.
+    """
+    rows = await session.fetch(
+        "SELECT line_id FROM production_line WHERE tenant_id = $1 AND site = $2 AND line = $3 AND NOT is_removed",
+        tenant,
+        site,
+        line,
+    )
+    await make_due(session, {(row["line_id"], tenant): time_ns for row in rows})
+
+
 async def has_signals(database: Database) -> bool:
     """Whether any line reads tags."""
     async with database.session() as session:

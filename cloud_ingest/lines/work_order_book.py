@@ -15,6 +15,8 @@ from typing import Any, Final
 from cloud_ingest.access.refused import RequestRefused, Why
 from cloud_ingest.event_log.announcing import UnitOfWork
 from cloud_ingest.lines import work_order_events as events
+from cloud_ingest.lines.fold_rules import MINUTE_NS
+from cloud_ingest.lines.signal_samples import make_due_from
 from cloud_ingest.lines.work_order_counts import CHANNEL
 from cloud_ingest.lines.work_order_rules import (
     OVER,
@@ -108,16 +110,8 @@ def before(job: Mapping[int, Row], step: int) -> Before | None:
 async def change(work: UnitOfWork, act: Act, row: Row, state: WorkOrderState) -> Row:
     """Make the work order ``state``, with its history, its run and what is told; its row as it is then."""
     was = WorkOrderState(row["state"])
-    if state is _S.RUNNING:
-        await _begin_run(work.session, act, row)
-    elif was is _S.RUNNING:
-        await work.session.execute(
-            "UPDATE work_order_run SET end_ns = greatest(begin_ns, $3) "
-            "WHERE tenant_id = $1 AND work_order_id = $2 AND end_ns IS NULL",
-            act.tenant_id,
-            row["work_order_id"],
-            act.time_ns,
-        )
+    if state is _S.RUNNING or was is _S.RUNNING:
+        await _mark_run(work.session, act, row, begins=state is _S.RUNNING)
     (changed,) = await work.session.fetch(
         "UPDATE work_order SET state = $3, reason = $4, revision = revision + 1, "
         "download = CASE WHEN $6 AND download = 'under_way' THEN 'failed' WHEN $3 = 'running' AND download <> 'none' "
@@ -192,18 +186,42 @@ async def on_the_line(session: Session, tenant_id: int, place: Place) -> tuple[s
     return running, next((str(row["work_order_id"]) for row in rows if row["download"] == "under_way"), None)
 
 
-async def _begin_run(session: Session, act: Act, row: Row) -> None:
-    """Runs never overlap: one that was ended by a clock that is ahead of ours lets this one begin a little later."""
-    await session.execute(
-        "INSERT INTO work_order_run (tenant_id, work_order_id, site, line, begin_ns) "
-        "SELECT $1, $2, $3, $4, greatest($5, (SELECT max(end_ns) FROM work_order_run "
-        "    WHERE tenant_id = $1 AND site = $3 AND line = $4))",
+async def _mark_run(session: Session, act: Act, row: Row, *, begins: bool) -> None:
+    """Write down that the work order runs, or does no more, behind all that was counted already.
+
+    A machine whose clock is ahead has counted later than now: that was before all the same. Runs never overlap. What is
+    being folded meanwhile has not seen it, and is folded again.
+    """
+    place = (row["site"], row["line"])
+    (counted,) = await session.fetch(
+        "SELECT max(end_ns) AS end_ns FROM line_minute JOIN production_line AS line USING (line_id) "
+        "WHERE line.tenant_id = $1 AND site = $2 AND line = $3 AND end_minute >= $4 "
+        "AND (line_minute.good <> 0 OR line_minute.reject <> 0)",
         act.tenant_id,
-        row["work_order_id"],
-        row["site"],
-        row["line"],
-        act.time_ns,
+        *place,
+        act.time_ns // MINUTE_NS,
     )
+    time_ns = max(act.time_ns, counted["end_ns"] or 0)
+    if begins:
+        runs = await session.fetch(
+            "INSERT INTO work_order_run (tenant_id, work_order_id, site, line, begin_ns) "
+            "SELECT $1, $2, $3, $4, greatest($5, (SELECT max(end_ns) FROM work_order_run "
+            "    WHERE tenant_id = $1 AND site = $3 AND line = $4)) RETURNING begin_ns AS edge_ns",
+            act.tenant_id,
+            row["work_order_id"],
+            *place,
+            time_ns,
+        )
+    else:
+        runs = await session.fetch(
+            "UPDATE work_order_run SET end_ns = greatest(begin_ns, $3) "
+            "WHERE tenant_id = $1 AND work_order_id = $2 AND end_ns IS NULL RETURNING end_ns AS edge_ns",
+            act.tenant_id,
+            row["work_order_id"],
+            time_ns,
+        )
+    for run in runs:
+        await make_due_from(session, act.tenant_id, *place, run["edge_ns"])
 
 
 def _waiting(row: Mapping[str, Any]) -> Waiting:

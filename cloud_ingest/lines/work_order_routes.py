@@ -128,7 +128,7 @@ def _add_lists(api: APIRouter, database: Database, clock: Clock) -> None:
 
             async def do() -> dict[str, Any]:
                 new = await _new(work.session, principal, request)
-                planned = await plan(work, Act(principal.tenant_id, clock.now_ns(), principal.name), new)
+                planned = await plan(work, Act(principal.tenant_id, clock.now_ns(), principal.actor), new)
                 made = PlannedAnswer(work_orders=list(planned.work_orders), begin=planned.begin, end=planned.end)
                 return made.model_dump(mode="json")
 
@@ -155,7 +155,7 @@ def _add_deed(api: APIRouter, database: Database, clock: Clock, deed: Deed) -> N
         reason = "" if request is None else request.reason
         async with unit_of_work(database, principal.tenant_id) as work:
             await _one(work.session, principal, permission, id, clock)
-            act = Act(principal.tenant_id, clock.now_ns(), principal.name, reason)
+            act = Act(principal.tenant_id, clock.now_ns(), principal.actor, reason)
             await deeds.do(work, act, id, deed, if_match or "*")
             return await _one(work.session, principal, permission, id, clock, response)
 
@@ -172,7 +172,7 @@ def _add_changes(api: APIRouter, database: Database, clock: Clock) -> None:
         """Have more or fewer made, in this step and those behind it."""
         async with unit_of_work(database, principal.tenant_id) as work:
             await _one(work.session, principal, Permission.WORK_ORDERS_PLAN, id, clock)
-            act = Act(principal.tenant_id, clock.now_ns(), principal.name, request.reason)
+            act = Act(principal.tenant_id, clock.now_ns(), principal.actor, request.reason)
             await deeds.resize(work, act, id, request.quantity, if_match)
             return await _one(work.session, principal, Permission.WORK_ORDERS_PLAN, id, clock, response)
 
@@ -199,6 +199,11 @@ def _add_line(api: APIRouter, database: Database, clock: Clock) -> None:
         async with unit_of_work(database, principal.tenant_id) as work:
             locked = await lock_lines(work.session, principal.tenant_id, [(site, line)])
             check_match(if_match, locked[(site, line)]["revision"] - 1)
+            known = dict((await questions.line_settings(work.session, principal.tenant_id, (site, line))).parameters)
+            for name, parameter in request.parameters.items():
+                if known.get(name) != parameter:  # who has values written to a machine may write to it
+                    group, _, agent = parameter.agent.partition("/")
+                    refuse_elsewhere(principal, Permission.COMMANDS_SEND, group, agent)
             await work.session.execute(
                 "UPDATE work_order_line SET completes_itself = $4, starts_next = $5, parameters = $6 "
                 "WHERE tenant_id = $1 AND site = $2 AND line = $3",
@@ -226,22 +231,31 @@ def _add_line_deeds(api: APIRouter, database: Database, clock: Clock) -> None:
         """Give the work orders that wait another sequence: the first of them that is ready is next."""
         refuse_elsewhere(principal, Permission.WORK_ORDERS_PLAN, site, line)
         async with unit_of_work(database, principal.tenant_id) as work:
-            act = Act(principal.tenant_id, clock.now_ns(), principal.name)
+            act = Act(principal.tenant_id, clock.now_ns(), principal.actor)
             await deeds.resequence(work, act, (site, line), request.work_orders, if_match)
             return await _line(work.session, principal, (site, line), clock, response)
 
     @api.post("/lines/{site}/{line}/changeover")
     async def changeover(
-        principal: Runner, site: Site, line: Line, request: ChangeoverRequest, response: Response
+        principal: Runner,
+        site: Site,
+        line: Line,
+        request: ChangeoverRequest,
+        response: Response,
+        key: IdempotencyKey,
     ) -> OneWorkOrder:
         """Complete or pause what runs, and start what is next: both, or neither."""
         refuse_elsewhere(principal, Permission.WORK_ORDERS_RUN, site, line)
+        asked = Asked(principal, f"POST {site}/{line}/changeover", key, request.model_dump(mode="json"))
         async with unit_of_work(database, principal.tenant_id) as work:
-            act = Act(principal.tenant_id, clock.now_ns(), principal.name, request.reason)
-            started = await deeds.change_over(work, act, (site, line), Deed(request.then))
-            return await _one(
-                work.session, principal, Permission.WORK_ORDERS_RUN, started["work_order_id"], clock, response
-            )
+            act = Act(principal.tenant_id, clock.now_ns(), principal.actor, request.reason)
+
+            async def do() -> str:
+                started = await deeds.change_over(work, act, (site, line), Deed(request.then))
+                return str(started["work_order_id"])
+
+            started = str(await once(work.session, asked, do))
+            return await _one(work.session, principal, Permission.WORK_ORDERS_RUN, started, clock, response)
 
 
 async def _new(session: Session, principal: Principal, request: WorkOrderRequest) -> NewWorkOrder:
@@ -255,7 +269,7 @@ async def _new(session: Session, principal: Principal, request: WorkOrderRequest
         found.code,
         request.quantity,
         found.routing,
-        principal.name,
+        principal.actor,
         request.due,
         request.order,
         request.order_line,
@@ -284,7 +298,7 @@ async def _line(
     session: Session, principal: Principal, place: tuple[str, str], clock: Clock, response: Response
 ) -> LineWorkAnswer:
     now_ns = clock.now_ns()
-    act = Act(principal.tenant_id, now_ns, principal.name)
+    act = Act(principal.tenant_id, now_ns, principal.actor)
     load = await load_of(session, principal.tenant_id, place, act.time)
     settings = await questions.line_settings(session, principal.tenant_id, place)
     response.headers["ETag"] = etag(settings.revision)

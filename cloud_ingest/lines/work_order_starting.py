@@ -12,6 +12,8 @@ import json
 from collections.abc import Sequence
 from typing import Final, assert_never
 
+from pydantic import ValidationError
+
 from cloud_ingest.access.refused import RequestRefused
 from cloud_ingest.commands.requests import CommandRequest, Requests
 from cloud_ingest.event_log.announcing import unit_of_work
@@ -30,8 +32,10 @@ _WRITES: Final = (
     "    AND s.command_id = coalesce(w.command, w.arm_command) ORDER BY s.state_id DESC LIMIT 1) AS detail "
     "FROM work_order_write w LEFT JOIN command arm ON arm.command_id = w.arm_command "
     "LEFT JOIN command done ON done.command_id = w.command "
-    "WHERE w.work_order_id = $1 AND w.attempt = $2 ORDER BY w.place"
+    "WHERE w.work_order_id = $1 AND w.attempt = $2 AND EXISTS (SELECT FROM work_order o "
+    "    WHERE o.work_order_id = $1 AND o.attempt = $2 AND o.download = 'under_way') ORDER BY w.place"
 )
+"""Of a start that was aborted meanwhile there are none any more."""
 
 
 class Starter:
@@ -95,6 +99,8 @@ class Starter:
                 asked = (await self._requests.take(request, issuer=row["started_by"], key=key)).command
         except RequestRefused as exc:
             refused = str(exc)
+        except ValidationError as exc:  # settings allow what a command has no room for
+            refused = f"no command can say this: {exc.errors()[0]['msg']}"
         async with self._database.session() as session:
             await session.execute(
                 f"UPDATE work_order_write SET {column} = $4, refused = $5 "  # noqa: S608  one of two names of ours

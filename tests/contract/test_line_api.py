@@ -7,9 +7,12 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
+import pytest
 
 from cloud_ingest.access.permissions import Role
 from cloud_ingest.access.principal import Grant, Principal
+from cloud_ingest.lines import line_routes
+from cloud_ingest.lines.line_reading import time_of
 from tests.contract.line_steps import LINE, T0, Plant, S, plant
 from tests.contract.whole_gateway import asking, headers_of, whole_app
 
@@ -174,6 +177,71 @@ async def test_nobody_is_told_of_a_shelved_alarm_until_its_time_is_up(database_d
         assert await ok(client.get(shelf, headers=operator)) == []
 
 
+async def test_an_alarm_that_comes_and_goes_is_one_alarm_and_is_escalated_all_the_same(database_dsn: str) -> None:
+    async with api(database_dsn) as (here, client):
+        await here.describe(alarms=[{**OIL, "latches": False}])
+        for at in range(0, 60, 20):
+            await here.take((at, "oil", 85.0), (at + 10, "oil", 70.0))
+        await here.take((59, "oil", 85.0), at_s=61)
+        (alarm,) = (await ok(client.get("/api/v1/alarms", headers=by(Role.VIEWER))))["alarms"]
+        assert (alarm["state"], alarm["returned"]) == ("unacknowledged", None)
+        told = [one["kind_of"] for one in await here.events() if one["kind_of"].startswith("alarm")]
+        assert told == ["alarm-raised", "alarm-escalated"], "nobody is told again and again of what is not new"
+
+
+async def test_a_latched_alarm_that_comes_again_is_a_new_one_and_the_old_one_is_over(database_dsn: str) -> None:
+    async with api(database_dsn) as (here, client):
+        await here.describe(alarms=[OIL])
+        operator = by(Role.OPERATOR)
+        await here.take((0, "oil", 85.0))
+        (first,) = (await ok(client.get("/api/v1/alarms", headers=operator)))["alarms"]
+        await ok(client.post(f"/api/v1/alarms/{first['id']}/acknowledge", headers=operator))
+        await here.take((5, "oil", 70.0), (9, "oil", 85.0))
+        told = [(one["kind_of"], one["alarm"] == first["id"]) for one in await here.events() if "alarm" in one]
+        assert told[-2:] == [("alarm-cleared", True), ("alarm-raised", False)]
+
+
+async def test_an_alarm_from_the_shelf_is_told_if_nobody_knows_of_it_and_escalated_no_sooner_than_ever(
+    database_dsn: str,
+) -> None:
+    async with api(database_dsn) as (here, client):
+        await here.describe(alarms=[OIL])
+        operator, shelf = by(Role.OPERATOR), "/api/v1/sites/berlin/lines/press-1/shelf/oil-hot"
+        request = {"for_s": 1800, "reason": "new sensor"}
+        await ok(client.put(shelf, json=request, headers=operator))
+        await here.take((0, "oil", 85.0))
+        await here.fold(600)
+        await ok(client.delete(shelf, headers=operator))
+        kinds = [one["kind_of"] for one in await here.events() if "alarm" in one]
+        assert kinds == ["alarm-unshelved", "alarm-raised"]
+        (row,) = await here.fetch("SELECT wake_ns FROM production_line")
+        assert row["wake_ns"] == 0, "a line that says nothing is looked at all the same"
+        (alarm,) = await here.fetch("SELECT alarm_id, escalate_ns FROM line_alarm")
+        await here.fold((alarm["escalate_ns"] - T0) / S - 1)
+        assert not await here.events("alarm-escalated"), "who is told now has as much time as ever"
+        await ok(client.post(f"/api/v1/alarms/{alarm['alarm_id']}/acknowledge", headers=operator))
+        for method in ("put", "delete"):
+            more = {"json": request} if method == "put" else {}
+            await ok(client.request(method, shelf, headers=operator, **more))
+        assert len(await here.events("alarm-raised")) == 1, "somebody has taken note of it"
+
+
+async def test_a_line_on_which_something_is_to_be_made_is_not_removed(database_dsn: str) -> None:
+    async with api(database_dsn) as (here, client):
+        async with here.database.session() as session:
+            await session.execute(
+                "INSERT INTO work_order (work_order_id, tenant_id, job, step, steps, site, line, product, quantity, "
+                "transfer, released, state, place, cycle_s, setup_s, created_by) VALUES ('A', 1, 'A', 1, 1, 'berlin', "
+                "'press-1', 'bolt', 9, 9, true, 'paused', 1, 1, 0, 'anna')"
+            )
+        url, engineer = "/api/v1/sites/berlin/lines/press-1/model", by(Role.ENGINEER)
+        why = await refused(client.delete(url, headers=engineer), 409, "is_needed")
+        assert "the work order A" in why
+        async with here.database.session() as session:
+            await session.execute("UPDATE work_order SET state = 'closed'")
+        await ok(client.delete(url, headers=engineer), 204)
+
+
 async def test_what_is_of_another_line_is_neither_shown_nor_changed(database_dsn: str) -> None:
     class Elsewhere:
         async def principal(self, token: str | None) -> Principal:
@@ -193,3 +261,22 @@ async def test_what_is_of_another_line_is_neither_shown_nor_changed(database_dsn
             asked = client.post(f"{url}/classify", json={"reason": "jam"}, headers=headers)
             await refused(asked, 403, "not_your_role")
             await refused(client.get("/api/v1/sites/berlin/lines/press-1", headers=headers), 403, "not_your_role")
+            reasons = await ok(client.get("/api/v1/sites/berlin/reasons", headers=headers))
+            assert "jam" in [one["code"] for one in reasons["reasons"]], "without them they could explain no stop"
+            await ok(client.get("/api/v1/sites/berlin", headers=headers))
+            await refused(client.get("/api/v1/sites/hamburg/reasons", headers=headers), 403, "not_your_role")
+
+
+async def test_more_than_is_told_at_once_is_refused_and_not_cut_off(
+    database_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who adds up counts that were cut off has too few, and nobody sees it."""
+    monkeypatch.setattr(line_routes, "LISTED_MAX", 1)
+    async with api(database_dsn) as (here, client):
+        await here.take((0, "good", 0), (60, "good", 5), (120, "good", 9))
+        url = "/api/v1/sites/berlin/lines/press-1/counts"
+        asked = {"from": time_of(T0).isoformat(), "to": time_of(T0 + 300 * S).isoformat()}
+        await refused(client.get(url, params=asked, headers=by(Role.VIEWER)), 413, "too_many_entries")
+        asked["to"] = time_of(T0 + 70 * S).isoformat()
+        (one,) = await ok(client.get(url, params=asked, headers=by(Role.VIEWER)))
+        assert one["good"] == "5"

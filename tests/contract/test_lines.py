@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
 from cloud_ingest.access.tenancy import tenant_transaction
+from cloud_ingest.event_log.announcing import unit_of_work
 from cloud_ingest.lines import equipment
 from cloud_ingest.lines.calendar_model import CalendarModel
 from cloud_ingest.lines.equipment import EquipmentKey
 from cloud_ingest.lines.model import MODELS
 from cloud_ingest.lines.presence import mark_presence
 from cloud_ingest.lines.role import Lines
+from cloud_ingest.lines.work_order_book import Act
+from cloud_ingest.lines.work_order_deeds import do
+from cloud_ingest.lines.work_order_planning import plan
+from cloud_ingest.lines.work_order_rules import Deed
+from cloud_ingest.lines.work_order_terms import NewWorkOrder
 from tests.contract.historian_steps import eventually
 from tests.contract.line_steps import LINE, T0, TOPIC, Plant, S, Sample, plant
+from tests.contract.work_order_steps import RoutingLine
 
 
 def production(seconds: int, *, seed: int = 7) -> tuple[list[Sample], int, int]:
@@ -153,6 +161,36 @@ async def test_counts_go_to_the_work_order_that_ran_when_they_were_made(database
         assert [tuple(row.values()) for row in rows] == [("A", 7), ("B", 1)], "and the work orders have them"
 
 
+async def test_what_is_counted_while_a_work_order_starts_is_its_own(database_dsn: str) -> None:
+    """Who folds at the same time does not see what the other transaction has not committed."""
+    routing = (RoutingLine("berlin", "press-1"),)
+    async with plant(database_dsn) as here:
+        await here.take((0, "good", 0), (3, "good", 2))
+        async with unit_of_work(here.database, 1) as work:
+            new = NewWorkOrder("bolt", Decimal(100), routing, "paul")
+            (order,) = (await plan(work, Act(1, T0, "paul"), new)).work_orders
+        async with unit_of_work(here.database, 1) as work:
+            await do(work, Act(1, T0 + 5 * S, "anna"), order, Deed.START)
+            await here.take((6, "good", 4), (10, "good", 7))
+        await here.fold(11)
+        assert [row["good"] for row in await here.fetch("SELECT good FROM work_order")] == [5]
+        assert await here.sums() == (7, 0)
+
+
+async def test_a_machine_whose_clock_is_ahead_keeps_its_work_order_what_it_has_counted(database_dsn: str) -> None:
+    routing = (RoutingLine("berlin", "press-1"),)
+    async with plant(database_dsn) as here:
+        async with unit_of_work(here.database, 1) as work:
+            new = NewWorkOrder("bolt", Decimal(5), routing, "paul")
+            (order,) = (await plan(work, Act(1, T0, "paul"), new)).work_orders
+            await do(work, Act(1, T0, "anna"), order, Deed.START)
+        await here.take((31, "good", 0), (40, "good", 5))
+        async with unit_of_work(here.database, 1) as work:
+            await do(work, Act(1, T0 + 10 * S, "anna"), order, Deed.COMPLETE)
+        await here.take((35, "good", 3), at_s=11)
+        assert [row["good"] for row in await here.fetch("SELECT good FROM work_order")] == [5]
+
+
 async def test_a_stop_is_opened_when_it_is_longer_than_a_micro_stop(database_dsn: str) -> None:
     async with plant(database_dsn) as here:
         await here.take((0, "state", 1), (20, "state", 2))
@@ -239,6 +277,82 @@ async def test_what_was_read_by_other_rules_stays_as_it_was_read(database_dsn: s
         await here.describe(signals=signals)
         await here.take((5, "good", 3), (80, "good", 21), at_s=81)
         assert await here.sums() == (22, 0)
+
+
+async def remove(here: Plant) -> None:
+    async with tenant_transaction(here.database, 1) as session:
+        await equipment.remove(session, 1, EquipmentKey("berlin", "line", "press-1"))
+
+
+async def test_what_goes_on_of_a_line_ends_when_it_is_removed(database_dsn: str) -> None:
+    alarm = {"alarm": "oil-hot", "tag": LINE["signals"]["state"]["tag"].replace("state", "oil"), "high": 80}
+    async with plant(database_dsn) as here:
+        await here.describe(alarms=[alarm])
+        await here.take((0, "state", 1), (0, "good", 0), (5, "state", 3), (6, "oil", 85.0), (9, "good", 5), at_s=30)
+        await remove(here)
+        log: Any = None
+        lines = Lines(here.database, log, here.clock, TOPIC)
+        here.clock.now = T0 + 60 * S
+        await lines.look()
+        assert await here.states() == [("running", 0, 5), ("faulted", 5, 60)]
+        assert [one["kind_of"] for one in await here.events()][-3:] == ["stop-closed", "state-changed", "alarm-cleared"]
+        assert not await here.fetch("SELECT FROM line_stop WHERE end_ns IS NULL")
+        await here.describe()
+        await here.take((90, "state", 1), (90, "good", 100), (91, "good", 103))
+        assert (await here.states())[2:] == [("offline", 60, 90), ("running", 90, None)]
+        assert await here.sums() == (8, 0), "what the counter did while nobody counted is not known"
+
+
+async def test_a_line_that_is_described_anew_keeps_what_was_counted_on_it(database_dsn: str) -> None:
+    """Samples before were read by other rules: one that comes late has none of them read again."""
+    async with plant(database_dsn) as here:
+        await here.take((0, "good", 0), (70, "good", 50), (140, "good", 90))
+        await remove(here)
+        await here.describe()
+        await here.take((200, "good", 500), (210, "good", 510))
+        await here.take((205, "good", 503), (100, "good", 70), at_s=211)
+        assert await here.sums() == (100, 0)
+
+
+@pytest.mark.parametrize("is_online", [True, False])
+async def test_a_line_that_is_described_while_its_machine_runs_begins_with_what_its_tags_said_last(
+    database_dsn: str, is_online: bool
+) -> None:
+    """Agents tell of changes alone: a machine that runs on says nothing, and its counter the next piece."""
+    now_s = round(time.time()) - T0 / S
+    async with plant(database_dsn) as here:
+        await remove(here)
+        await here.fold(0)
+        async with here.database.session() as session:
+            await session.execute(
+                "INSERT INTO agent (tenant_id, group_name, name, online, online_changed) "
+                "VALUES (1, 'plant-7', 'line-1', $1, now() - interval '1 hour')",
+                is_online,
+            )
+            await session.execute(
+                "INSERT INTO tag (tenant_id, agent_id, device, name, datatype) SELECT 1, agent_id, 'press', told, 8 "
+                "FROM agent, unnest('{state,good}'::text[]) AS told"
+            )
+            await session.execute(
+                "INSERT INTO sample (time, tag_id, tenant_id, quality, value_int) SELECT now() - ago, tag_id, 1, 0, "
+                "value FROM tag JOIN (VALUES ('state', interval '9 min', 2), ('state', interval '8 min', 1), "
+                "('good', interval '1 min', 100)) AS told (name, ago, value) USING (name)"
+            )
+        await here.describe()
+        await here.take((now_s, "good", 103), at_s=now_s)
+        states = [state for state, _, _ in await here.states()]
+        assert (await here.sums(), states[-1]) == (((3, 0), "running") if is_online else ((0, 0), "offline"))
+
+
+@pytest.mark.parametrize("tag", ["good", "speed"])
+async def test_a_value_that_no_table_holds_stops_no_line(database_dsn: str, tag: str) -> None:
+    signals = {name: {"tag": f"plant-7/line-1/press/{name}"} for name in ("good", "speed")}
+    async with plant(database_dsn) as here:
+        await here.describe(signals=signals)
+        await here.take((0, "good", 0), (0, "speed", 5))
+        await here.take((1, tag, 5 * 10**17), at_s=1)
+        await here.take((2, "good", 4), at_s=2)
+        assert await here.sums() == (4, 0)
 
 
 async def test_samples_that_can_change_nothing_any_more_are_deleted_and_counting_goes_on(database_dsn: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Final
@@ -24,6 +25,7 @@ PEOPLE: Final = {
     "olga": (1, Grant(Role.OPERATOR)),
     "emil": (1, Grant(Role.ENGINEER)),
     "oven": (1, Grant(Role.OPERATOR, "plant", "oven")),
+    "press": (1, Grant(Role.ENGINEER, "plant", "press")),
     "viktor": (1, Grant(Role.VIEWER)),
     "other": (2, Grant(Role.ADMIN)),
 }
@@ -93,7 +95,13 @@ async def test_from_a_request_to_a_closed_work_order(database_dsn: str) -> None:
         assert (done.json()["state"], done.json()["reason"]) == ("complete", "the coil was used up")
         closed = (await api.ask("POST", f"{PATH}/{order}/close")).json()
         assert [one["state"] for one in closed["history"]] == ["ready", "next", "running", "complete", "closed"]
-        assert [one["actor"] for one in closed["history"]] == ["paul", "lineside", "olga", "olga", "paul"]
+        assert [one["actor"] for one in closed["history"]] == [
+            "paul",
+            "lineside",
+            "user:olga",
+            "user:olga",
+            "user:paul",
+        ]
 
 
 async def test_who_may_do_what_and_where(database_dsn: str) -> None:
@@ -156,8 +164,67 @@ async def test_the_sequence_and_the_settings_of_a_line_are_changed_as_they_were_
         ]
         twice = await api.ask("PUT", f"{LINE}/sequence", "paul", body, If_Match=seen.headers["ETag"])
         assert code(twice) == (412, "changed_since")
-        over = await api.ask("POST", f"{LINE}/changeover", "olga", {"then": "pause"})
+        over = await api.ask("POST", f"{LINE}/changeover", "olga", {"then": "pause"}, Idempotency_Key="over")
         assert (over.json()["id"], over.json()["state"]) == (orders[1], "running")
+
+
+async def test_who_looks_again_sees_what_was_counted_meanwhile(database_dsn: str) -> None:
+    """Progress changes no revision of the line: a copy that a browser keeps is an old one all the same."""
+    async with counter(database_dsn) as api:
+        (order,) = await api.here.plan(3)
+        await api.here.start(order)
+        for path in (LINE, f"{PATH}/{order}"):
+            seen = await api.ask("GET", path)
+            await api.here.count(PRESS, 1)
+            again = await api.ask("GET", path, If_None_Match=seen.headers["ETag"])
+            assert again.status_code == 200, path
+        sequence = {"work_orders": []}
+        changed = await api.ask("PUT", f"{LINE}/sequence", "paul", sequence, If_Match=seen.headers["ETag"])
+        assert changed.status_code == 412, "of the line, and not of the work order"
+        seen = await api.ask("GET", LINE)
+        changed = await api.ask("PUT", f"{LINE}/sequence", "paul", sequence, If_Match=seen.headers["ETag"])
+        assert changed.status_code == 200
+
+
+async def test_a_changeover_that_is_asked_for_again_ends_nothing_else(database_dsn: str) -> None:
+    """The answer was lost, and the client asks again: what was started by it goes on."""
+    async with counter(database_dsn) as api:
+        orders = [(await api.here.plan(1))[0] for _ in range(3)]
+        body = {"then": "complete", "reason": "the coil was used up"}
+        assert code(await api.ask("POST", f"{LINE}/changeover", "olga", body))[0] == 400, "it needs a key"
+        for _ in range(2):
+            over = await api.ask("POST", f"{LINE}/changeover", "olga", body, Idempotency_Key="first")
+            assert (over.json()["id"], over.json()["state"]) == (orders[0], "running")
+        over = await api.ask("POST", f"{LINE}/changeover", "olga", body, Idempotency_Key="second")
+        assert over.json()["id"] == orders[1]
+        assert await api.here.states(*orders) == ["complete", "running", "next"]
+
+
+async def test_who_models_one_line_has_nothing_written_to_machines_elsewhere(database_dsn: str) -> None:
+    async with counter(database_dsn) as api:
+        far = {"agent": "plant-9/line-1", "device": "oven", "tag": "setpoint"}
+        near = {**far, "agent": "plant/press"}
+        await api.here.set_line(PRESS)
+
+        async def put(by: str, **parameters: Any) -> httpx.Response:
+            return await api.ask("PUT", f"{LINE}/settings", by, {"parameters": parameters}, If_Match="*")
+
+        assert code(await put("press", speed=far)) == (403, "not_your_role")
+        assert code(await put("press", speed=near))[0] == 200
+        assert code(await put("emil", speed=near, heat=far))[0] == 200
+        assert code(await put("press", heat=far))[0] == 200, "what somebody else may, and has said, stays"
+        assert code(await put("press", heat={**far, "tag": "power"})) == (403, "not_your_role")
+
+
+async def test_who_starts_a_work_order_is_the_one_who_must_not_approve_its_commands(database_dsn: str) -> None:
+    async with counter(database_dsn) as api:
+        target = {"agent": "plant/line-1", "device": "press", "tag": "setpoint", "value": "quantity"}
+        await api.here.set_line(PRESS, parameters=json.dumps({"count": target}))
+        (order,) = await api.here.plan(3)
+        assert (await api.ask("POST", f"{PATH}/{order}/start", "olga")).status_code == 200
+        await api.here.keeper.look()
+        (command,) = await api.here.commands()
+        assert command["issuer"] == (await Named().principal("olga")).actor
 
 
 async def test_a_quantity_is_changed_in_the_steps_that_follow_too(database_dsn: str) -> None:

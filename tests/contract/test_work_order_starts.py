@@ -186,6 +186,36 @@ async def test_a_line_that_starts_by_itself_says_what_keeps_it_and_does_not_insi
         assert (await here.row(order))["revision"] == row["revision"]
 
 
+async def test_a_value_that_no_command_has_room_for_is_said_and_keeps_no_other_start_waiting(database_dsn: str) -> None:
+    async with floor(database_dsn) as here:
+        order = await with_recipe(here, {"count": {**TARGET, "tag": "t" * 300, "value": "quantity"}})
+        await here.start(order)
+        await here.keeper.look()
+        found = await shown(here, order)
+        assert (found["state"], found["download"]) == ("next", "failed")
+        assert "no command can say this" in found["download_why"]
+
+
+async def test_nothing_more_is_written_of_a_start_that_was_aborted_meanwhile(
+    database_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with floor(database_dsn) as here:
+        order = await with_recipe(here)
+        await here.start(order)
+        starter = here.keeper._starter
+        step = starter._step
+
+        async def aborted_first(row: Any) -> bool:
+            if await here.state(order) == "next" and (await here.row(order))["download"] == "under_way":
+                await here.do(order, Deed.ABORT)
+            return await step(row)
+
+        monkeypatch.setattr(starter, "_step", aborted_first)
+        await here.keeper.look()
+        assert await here.commands() == []
+        assert (await here.state(order), (await here.row(order))["download"]) == ("next", "failed")
+
+
 async def test_while_one_starts_it_stays_next_and_nothing_else_starts(database_dsn: str) -> None:
     async with floor(database_dsn) as here:
         order = await with_recipe(here)

@@ -106,7 +106,10 @@ class Wanted:
             return f"alarm {event.data.get('alarm')}" if _has(self.asked.alarms, event.key) else None
         if not _has(self.asked.lines, event.key):
             return None
-        which = event.data.get("work_order") if "work-order" in event.type else event.data.get("stop", event.type)
+        is_work = "work-order" in event.type
+        if is_work and not self.principal.may(Permission.WORK_ORDERS_READ, site=site, line=line):
+            return None
+        which = event.data.get("work_order") if is_work else event.data.get("stop", event.type)
         return f"line {event.key} {which}"
 
 
@@ -135,6 +138,9 @@ def wanted_by(principal: Principal, asked: Subscribe) -> Wanted:
         if names and not principal.may_somewhere(permission):
             why = f"{principal.name!r} may not see this: it needs {permission.value}"
             raise RequestRefused(Why.FORBIDDEN, "not_your_role", why)
+    if asked.orders and principal.kind == "nobody":
+        why = "orders are told to who says who they are: send a token"
+        raise RequestRefused(Why.NO_TOKEN, "no_token", why)
     agents = sight_of(principal, Permission.COMMANDS_READ) if asked.commands else None
     return Wanted(principal, asked, agents)
 

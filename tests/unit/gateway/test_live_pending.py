@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloud_ingest.access.permissions import Role
+from cloud_ingest.access.permissions import Permission, Role
 from cloud_ingest.access.principal import Grant, Principal
 from cloud_ingest.access.refused import RequestRefused
 from cloud_ingest.gateway.live.pending import EVENTS_MAX, Cursor, Pending, cursor_of
@@ -84,6 +85,12 @@ def test_nobody_is_told_of_what_is_not_theirs() -> None:
     assert acme.thing_of(event("orders", "O-3")) is None
     with pytest.raises(RequestRefused, match="lines:read"):
         wanted_by(principal(Role.CUSTOMER, customer="acme"), all_of_it)
+    with pytest.raises(RequestRefused, match="who says who they are"):
+        wanted_by(replace(principal(Role.VIEWER), kind="nobody"), all_of_it)
+    started = event("lines", "plant/line-1", "lineside.lines.work-order-started.v1", work_order="W")
+    assert here.thing_of(started) == "line plant/line-1 W"
+    cut = replace(principal(Role.OPERATOR), scopes=frozenset({Permission.LINES_READ}))
+    assert wanted_by(cut, Subscribe(lines=("*",))).thing_of(started) is None, "its token is for lines alone"
     some = wanted_by(principal(Role.VIEWER), Subscribe(lines=("plant/line-1",), orders=("O-1",)))
     assert some.thing_of(event("lines", "plant/line-2", "state")) is None
     assert some.thing_of(event("lines", "plant/line-1", alarm, alarm="A")) is None
