@@ -285,6 +285,7 @@ def _add_mail(api: APIRouter, database: Database, clock: Clock) -> None:
         async with unit_of_work(database, principal.tenant_id) as work:
             row = await reports.plan(work.session, principal.tenant_id, id)
             _see(principal, row)
+            _edit(principal, row["site"], row["line"])
 
             async def do() -> dict[str, Any]:
                 to = await reports.send_again(work, plan_of(row), day, request.recipients, _time(clock.now_ns()))

@@ -47,11 +47,14 @@ def apply(
 ) -> None:
     """Have the plant as the file says. The same file again changes nothing."""
     from cloud_ingest.access.tenancy import tenant_transaction
+    from cloud_ingest.lines.catching_up import catch_up
     from cloud_ingest.lines.plant_file import apply_plant
 
     plant = _read(file)
 
     async def change(database: Database) -> list[Change]:
+        for site in plant.sites:
+            await catch_up(database, tenant, site.site)
         async with tenant_transaction(database, tenant) as session:
             return await apply_plant(session, tenant, plant, user(), prune=prune)
 

@@ -18,6 +18,7 @@ from cloud_ingest.access.principal import Principal
 from cloud_ingest.access.refused import RequestRefused, Why
 from cloud_ingest.access.tenancy import tenant_transaction
 from cloud_ingest.lines import equipment
+from cloud_ingest.lines.catching_up import catch_up
 from cloud_ingest.lines.equipment import Equipment, EquipmentKey
 from cloud_ingest.lines.line_routes import PROBLEMS, Line, Site
 from cloud_ingest.lines.model import MODELS, EquipmentKind
@@ -106,6 +107,8 @@ async def _put(
     database: Database, principal: Principal, key: EquipmentKey, model: Any, if_match: str, response: Response
 ) -> dict[str, Any]:
     """Make or change a part. One that is not there is made without If-Match, or with '*'."""
+    if key.kind == "line":
+        await catch_up(database, principal.tenant_id, key.site, key.code)
     async with tenant_transaction(database, principal.tenant_id) as session:
         await equipment.lock_site(session, principal.tenant_id, key.site)
         before = await equipment.find(session, principal.tenant_id, key)
@@ -122,6 +125,8 @@ async def _put(
 
 
 async def _remove(database: Database, principal: Principal, key: EquipmentKey, if_match: str) -> None:
+    if key.kind == "line":
+        await catch_up(database, principal.tenant_id, key.site, key.code)
     async with tenant_transaction(database, principal.tenant_id) as session:
         await equipment.lock_site(session, principal.tenant_id, key.site)
         found = await equipment.part(session, principal.tenant_id, key)

@@ -298,15 +298,22 @@ async def test_a_report_is_changed_and_removed_by_who_may_have_it_made_and_not_b
 
             async def ask(method: str, path: str, *grants: Grant) -> httpx.Response:
                 app.state.authenticator = Granted(grants)
-                headers = {"Authorization": "Bearer x", "Idempotency-Key": path, "If-Match": "*"}
-                return await client.request(method, f"/api/v1/reports{path}", json=body, headers=headers)
+                headers = {"Authorization": "Bearer x", "Idempotency-Key": f"k{path}", "If-Match": "*"}
+                said = {"recipients": ["me@home.example"]} if path.endswith("mail") else body
+                return await client.request(method, f"/api/v1/reports{path}", json=said, headers=headers)
 
             mine, seeing = Grant(Role.PLANNER, "berlin"), (Grant(Role.VIEWER), Grant(Role.PLANNER, "hamburg"))
             made = (await ask("POST", "", mine)).json()["id"]
             body["site"] = "hamburg"
             day = f"{datetime.now(UTC):%Y-%m-%d}"
-            for method, path in (("PUT", f"/{made}"), ("DELETE", f"/{made}"), ("POST", f"/{made}/made/{day}")):
-                assert (await ask(method, path, *seeing)).status_code == 403, method
+            files = f"/{made}/made/{day}"
+            for method, path in (
+                ("PUT", f"/{made}"),
+                ("DELETE", f"/{made}"),
+                ("POST", files),
+                ("POST", f"{files}/mail"),
+            ):
+                assert (await ask(method, path, *seeing)).status_code == 403, path
             assert (await ask("GET", f"/{made}", *seeing)).json()["site"] == "berlin"
             assert (await ask("DELETE", f"/{made}", mine)).status_code == 204
 

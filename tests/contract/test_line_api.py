@@ -267,6 +267,19 @@ async def test_what_is_of_another_line_is_neither_shown_nor_changed(database_dsn
             await refused(client.get("/api/v1/sites/hamburg/reasons", headers=headers), 403, "not_your_role")
 
 
+@pytest.mark.parametrize("method", ["PUT", "DELETE"])
+async def test_what_came_before_a_line_is_described_anew_is_counted_as_it_was_described(
+    database_dsn: str, method: str
+) -> None:
+    async with api(database_dsn) as (here, client):
+        await here.take((0, "good", 0), (1, "good", 5))
+        await here.store((10, "good", 9))
+        other = {**LINE, "signals": {"good": {"tag": "plant-7/line-1/press/other"}}}
+        url, body = "/api/v1/sites/berlin/lines/press-1/model", other if method == "PUT" else None
+        answer = await client.request(method, url, json=body, headers=by(Role.ENGINEER))
+        assert (answer.is_success, await here.sums()) == (True, (9, 0))
+
+
 async def test_more_than_is_told_at_once_is_refused_and_not_cut_off(
     database_dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

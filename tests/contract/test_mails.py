@@ -17,7 +17,7 @@ import pytest
 
 from cloud_ingest.access.refused import RequestRefused
 from cloud_ingest.access.tenancy import tenant_transaction
-from cloud_ingest.analytics.reports import make_due
+from cloud_ingest.analytics.reports import DueReports
 from cloud_ingest.event_log.consuming import EventsProjection, PartitionConsumer
 from cloud_ingest.event_log.domain_events import ReadEvent, event_record
 from cloud_ingest.event_log.topics import ANALYTICS_EVENTS, ORDER_EVENTS
@@ -266,7 +266,7 @@ async def test_a_report_is_sent_again_as_it_is_to_whom_somebody_says(database_ds
         await room.pass_s(1)
         (mail,) = mailbox.mails
         assert mail["To"] == "head@plant.example"
-        assert await make_due(here.database, datetime.now(UTC)) == 0
+        assert await DueReports(here.database).make(datetime.now(UTC)) == 0
 
 
 async def test_a_customer_hears_of_an_order_in_the_name_of_its_tenant(database_dsn: str) -> None:
