@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from cloud_ingest.event_log.announcing import unit_of_work
 from cloud_ingest.event_log.consuming import Consumer
-from cloud_ingest.event_log.failures import Cause, cause_of, reason_of
+from cloud_ingest.event_log.failures import reason_of
 from cloud_ingest.lines.folding import fold_line
 from cloud_ingest.lines.presence import mark_presence
 from cloud_ingest.lines.signal_samples import CHANNEL, KEPT_DAYS, SignalSamples
@@ -40,6 +40,8 @@ FOLDS_MAX: Final = 4
 RETRY_FIRST_S: Final = 0.5
 RETRY_LONGEST_S: Final = 15.0
 PART: Final = "lines"
+ROLLED_BACK: Final = "40"
+"""Class of PostgreSQL's errors that are over when the same is done again."""
 
 
 class Lines:
@@ -104,9 +106,11 @@ class Lines:
         try:
             async with places, unit_of_work(self._database) as work:
                 await fold_line(work, line_id, self._clock.now_ns())
+        except DatabaseUnavailable:
+            raise
         except Exception as exc:  # the other lines go on; its samples stay due
-            if cause_of(exc) is Cause.OUTSIDE:
-                raise
+            if isinstance(exc, StatementRefused) and exc.sqlstate.startswith(ROLLED_BACK):
+                return  # somebody has locked the same in another order: it is folded at the next look
             emit(Fault(f"line {line_id}", f"{type(exc).__name__}: {exc}", traceback.format_exc()))
             self._left_alone_s[line_id] = self._clock.monotonic_s() + LEFT_ALONE_S
         else:
