@@ -8,6 +8,7 @@ from typing import Any, Protocol, cast
 
 from starlette.requests import HTTPConnection
 
+from cloud_ingest.access.elsewhere import not_theirs
 from cloud_ingest.access.permissions import OPEN, Permission
 from cloud_ingest.access.principal import Authenticator, Principal
 from cloud_ingest.access.refused import RequestRefused, Why
@@ -68,13 +69,6 @@ async def who_asks(
         raise not_theirs(principal, permission)
     connection.state.principal = principal
     return principal
-
-
-def not_theirs(principal: Principal, permission: Permission, where: str = "") -> RequestRefused:
-    """The refusal of what ``principal`` may not do."""
-    roles = ", ".join(sorted({grant.role.value for grant in principal.grants})) or "no role"
-    why = f"{principal.name!r} ({roles}) may not do this{where}: it needs {permission.value}"
-    return RequestRefused(Why.FORBIDDEN, "not_your_role", why)
 
 
 def address_of(scope: Any) -> str:

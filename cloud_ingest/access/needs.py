@@ -9,10 +9,12 @@ from weakref import WeakKeyDictionary
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from cloud_ingest.access.admission import not_theirs, who_asks
+from cloud_ingest.access.admission import who_asks
+from cloud_ingest.access.elsewhere import refuse_elsewhere, refuse_unless_everywhere
 from cloud_ingest.access.permissions import Permission
 from cloud_ingest.access.principal import Principal
-from cloud_ingest.access.refused import RequestRefused, Why
+
+__all__ = ["Needs", "permission_of_socket", "refuse_elsewhere", "refuse_unless_everywhere", "socket_needs"]
 
 _BEARER: Final = HTTPBearer(
     auto_error=False, scheme_name="token", description="An access token, or one of 'cloud-ingest token create'"
@@ -51,16 +53,3 @@ def socket_needs(permission: Permission) -> Callable[[T], T]:
 def permission_of_socket(endpoint: object) -> Permission | None:
     """The permission that ``endpoint`` is marked with."""
     return _SOCKETS.get(endpoint)
-
-
-def refuse_elsewhere(principal: Principal, permission: Permission, site: str, line: str | None = None) -> None:
-    """Raises ``RequestRefused`` when ``principal`` may not do it at that site or on that line."""
-    if not principal.may(permission, site=site, line=line):
-        raise not_theirs(principal, permission, f" at {site}" if line is None else f" on {site}/{line}")
-
-
-def refuse_unless_everywhere(principal: Principal, permission: Permission, what: str) -> None:
-    """Raises ``RequestRefused`` when they may do it at some sites alone, and ``what`` (a plural) is at none of them."""
-    if not principal.may(permission):
-        why = f"{principal.name!r} may do this at some sites only, and {what} are of all: it needs {permission} for all"
-        raise RequestRefused(Why.FORBIDDEN, "not_your_role", why)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from cloud_ingest.access.needs import refuse_elsewhere
+from cloud_ingest.access.elsewhere import refuse_elsewhere
 from cloud_ingest.access.permissions import Permission
 from cloud_ingest.access.principal import Principal
 from cloud_ingest.access.refused import RequestRefused, Why

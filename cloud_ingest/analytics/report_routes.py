@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final, Literal
 from fastapi import APIRouter, Depends, Path, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from cloud_ingest.access.answers import Answer, ProblemAnswer
+from cloud_ingest.access.answers import Answer
 from cloud_ingest.access.etags import IfMatch, check_match, etag
 from cloud_ingest.access.idempotency import Asked, IdempotencyKey, once
 from cloud_ingest.access.needs import Needs, refuse_elsewhere
@@ -30,14 +30,14 @@ from connectors.ports.database import Database, Row
 
 MADE_MAX: Final = 400
 _PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
-    400: {"model": ProblemAnswer, "description": "The request cannot be understood"},
-    401: {"model": ProblemAnswer, "description": "There is no token, or it does not hold"},
-    403: {"model": ProblemAnswer, "description": "The role is not good for this, or not there"},
-    404: {"model": ProblemAnswer, "description": "There is no such thing"},
-    409: {"model": ProblemAnswer, "description": "It cannot be done as things stand"},
-    412: {"model": ProblemAnswer, "description": "It was changed since it was seen"},
-    428: {"model": ProblemAnswer, "description": "If-Match is missing"},
-    503: {"model": ProblemAnswer, "description": "The database cannot be reached or used now"},
+    400: {"description": "The request cannot be understood"},
+    401: {"description": "There is no token, or it does not hold"},
+    403: {"description": "The role is not good for this, or not there"},
+    404: {"description": "There is no such thing"},
+    409: {"description": "It cannot be done as things stand"},
+    412: {"description": "It was changed since it was seen"},
+    428: {"description": "If-Match is missing"},
+    503: {"description": "The database cannot be reached or used now"},
 }
 _PRINTED: Final = r"^[^\x00-\x1f\x7f]+$"
 """No spreadsheet has control characters in a text."""

@@ -7,7 +7,6 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from fastapi import APIRouter, Depends, Query
 
-from cloud_ingest.access.answers import ProblemAnswer
 from cloud_ingest.access.needs import Needs, refuse_elsewhere
 from cloud_ingest.access.parameters import only_known_parameters
 from cloud_ingest.access.permissions import Permission
@@ -27,11 +26,11 @@ POINTS_MAX: Final = 1000
 CODE_PATTERN: Final = r"^[a-z0-9][a-z0-9-]{0,62}$"
 ID_MAX: Final = (1 << 31) - 1
 _PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
-    400: {"model": ProblemAnswer, "description": "The request cannot be understood"},
-    401: {"model": ProblemAnswer, "description": "There is no token, or it does not hold"},
-    403: {"model": ProblemAnswer, "description": "The role is not good for this, or not there"},
-    404: {"model": ProblemAnswer, "description": "There is no such thing"},
-    503: {"model": ProblemAnswer, "description": "The database cannot be reached or used now"},
+    400: {"description": "The request cannot be understood"},
+    401: {"description": "There is no token, or it does not hold"},
+    403: {"description": "The role is not good for this, or not there"},
+    404: {"description": "There is no such thing"},
+    503: {"description": "The database cannot be reached or used now"},
 }
 
 Reader = Annotated[Principal, Depends(Needs(Permission.ANALYTICS_READ))]

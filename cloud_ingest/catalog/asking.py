@@ -6,7 +6,6 @@ from typing import Annotated, Any, Final
 
 from fastapi import Depends, Path, Query
 
-from cloud_ingest.access.answers import ProblemAnswer
 from cloud_ingest.access.needs import Needs
 from cloud_ingest.access.permissions import Permission
 from cloud_ingest.access.principal import Principal
@@ -36,5 +35,5 @@ _MEANING: Final = {
     503: "The database cannot be used now",
 }
 PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
-    status: {"model": ProblemAnswer, "description": meaning} for status, meaning in _MEANING.items()
+    status: {"description": meaning} for status, meaning in _MEANING.items()
 }

@@ -5,8 +5,8 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Response, WebSocket
 
-from cloud_ingest.access.admission import not_theirs, who_asks
-from cloud_ingest.access.answers import ProblemAnswer
+from cloud_ingest.access.admission import who_asks
+from cloud_ingest.access.elsewhere import not_theirs
 from cloud_ingest.access.needs import Needs, socket_needs
 from cloud_ingest.access.parameters import only_known_parameters
 from cloud_ingest.access.permissions import Permission
@@ -33,7 +33,7 @@ _MEANING: Final = {
     503: "The database cannot be used now, or there is no signing key",
 }
 PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
-    status: {"model": ProblemAnswer, "description": meaning} for status, meaning in _MEANING.items()
+    status: {"description": meaning} for status, meaning in _MEANING.items()
 }
 
 Reader = Annotated[Principal, Depends(Needs(Permission.COMMANDS_READ))]

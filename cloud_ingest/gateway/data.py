@@ -8,7 +8,6 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Query
 
-from cloud_ingest.access.answers import ProblemAnswer
 from cloud_ingest.access.needs import Needs, refuse_unless_everywhere
 from cloud_ingest.access.parameters import only_known_parameters
 from cloud_ingest.access.permissions import Permission
@@ -37,9 +36,9 @@ PAGE_MAX: Final = 10_000
 ID_MAX: Final = (1 << 31) - 1
 BIGINT_MAX: Final = (1 << 63) - 1
 _PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
-    400: {"model": ProblemAnswer, "description": "The request cannot be understood"},
-    404: {"model": ProblemAnswer, "description": "There is no such thing"},
-    503: {"model": ProblemAnswer, "description": "The database cannot be reached or used now"},
+    400: {"description": "The request cannot be understood"},
+    404: {"description": "There is no such thing"},
+    503: {"description": "The database cannot be reached or used now"},
 }
 
 Reader = Annotated[Principal, Depends(Needs(Permission.DATA_READ))]

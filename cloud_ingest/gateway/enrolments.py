@@ -5,7 +5,7 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, ConfigDict, Field
 
-from cloud_ingest.access.answers import Answer, ProblemAnswer
+from cloud_ingest.access.answers import Answer
 from cloud_ingest.access.parameters import only_known_parameters
 from cloud_ingest.commands.enrolment import Enrolments
 from connectors.commands.enrolment import PATH, SEALED_CHARS_MAX
@@ -21,7 +21,7 @@ _MEANING: Final = {
     503: "The database cannot be used now, or the cloud has no signing key",
 }
 _PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
-    status: {"model": ProblemAnswer, "description": meaning} for status, meaning in _MEANING.items()
+    status: {"description": meaning} for status, meaning in _MEANING.items()
 }
 
 

@@ -8,7 +8,6 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Depends, Header, Path
 from fastapi.responses import Response, StreamingResponse
 
-from cloud_ingest.access.answers import ProblemAnswer
 from cloud_ingest.access.parameters import only_known_parameters
 from cloud_ingest.access.refused import RequestRefused, Why
 from cloud_ingest.releases import packages
@@ -18,9 +17,9 @@ _BEGIN: Final = re.compile(r"bytes=(\d{1,18})-")
 _TYPE: Final = "application/octet-stream"
 _PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
     206: {"content": {_TYPE: {}}, "description": "The rest of the package"},
-    404: {"model": ProblemAnswer, "description": "There is no such release"},
+    404: {"description": "There is no such release"},
     416: {"description": "The package has no bytes from there on"},
-    503: {"model": ProblemAnswer, "description": "The database cannot be reached or used now"},
+    503: {"description": "The database cannot be reached or used now"},
 }
 
 

@@ -6,7 +6,6 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Path, Response
 
-from cloud_ingest.access.answers import ProblemAnswer
 from cloud_ingest.access.etags import IfMatch, etag
 from cloud_ingest.access.idempotency import Asked, IdempotencyKey, once
 from cloud_ingest.access.needs import Needs
@@ -50,7 +49,7 @@ _MEANING: Final = {
     503: "The database cannot be used now, or logins are not set up",
 }
 PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
-    status: {"model": ProblemAnswer, "description": meaning} for status, meaning in _MEANING.items()
+    status: {"description": meaning} for status, meaning in _MEANING.items()
 }
 _USERS: Final = (
     "SELECT user_id, login, name, customer, disabled IS NOT NULL AS disabled, password_hash IS NOT NULL "

@@ -7,7 +7,6 @@ from typing import Annotated, Final, Literal
 from fastapi import APIRouter, Depends, Path, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
-from cloud_ingest.access.answers import ProblemAnswer
 from cloud_ingest.access.needs import Needs
 from cloud_ingest.access.pages import LIMIT, After, Limit, page
 from cloud_ingest.access.parameters import only_known_parameters
@@ -41,12 +40,12 @@ from connectors.ports.shipping import Address, Parcel, Shipping
 from connectors.ports.vendors import AccessRefused, CallRefused, CallUncertain, VendorUnavailable, WebhookRefused
 
 PROBLEMS: Final[Mapping[int | str, dict[str, object]]] = {
-    400: {"model": ProblemAnswer, "description": "The request cannot be understood, or is not the vendor's"},
-    401: {"model": ProblemAnswer, "description": "There is no token, or it does not hold"},
-    403: {"model": ProblemAnswer, "description": "The token is not good for this"},
-    404: {"model": ProblemAnswer, "description": "There is no such thing"},
-    409: {"model": ProblemAnswer, "description": "It cannot be done as things stand"},
-    503: {"model": ProblemAnswer, "description": "The database or the vendor cannot be reached now"},
+    400: {"description": "The request cannot be understood, or is not the vendor's"},
+    401: {"description": "There is no token, or it does not hold"},
+    403: {"description": "The token is not good for this"},
+    404: {"description": "There is no such thing"},
+    409: {"description": "It cannot be done as things stand"},
+    503: {"description": "The database or the vendor cannot be reached now"},
 }
 _AWAY: Final = (VendorUnavailable, CallUncertain, CallRefused, AccessRefused)
 _EVENT: Final = {"id": "evt_1", "type": "payment_intent.succeeded", "data": {"object": {"object": "payment_intent"}}}

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
-from cloud_ingest.access.answers import Answer, ProblemAnswer
+from cloud_ingest.access.answers import Answer
 from cloud_ingest.access.idempotency import Asked, once
 from cloud_ingest.access.needs import Needs, refuse_elsewhere
 from cloud_ingest.access.parameters import only_known_parameters
@@ -32,11 +32,11 @@ _MEANING: Final = {
     503: "The database cannot be used now",
 }
 PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
-    status: {"model": ProblemAnswer, "description": meaning} for status, meaning in _MEANING.items()
+    status: {"description": meaning} for status, meaning in _MEANING.items()
 }
 CHANGED: Final[dict[int | str, dict[str, Any]]] = {
-    412: {"model": ProblemAnswer, "description": "It was changed since it was seen (If-Match)"},
-    428: {"model": ProblemAnswer, "description": "Say what was seen (If-Match)"},
+    412: {"description": "It was changed since it was seen (If-Match)"},
+    428: {"description": "Say what was seen (If-Match)"},
 }
 
 

@@ -7,7 +7,6 @@ from typing import Annotated, Any, Final, TypeVar
 
 from fastapi import APIRouter, Depends, Path, Query
 
-from cloud_ingest.access.answers import ProblemAnswer
 from cloud_ingest.access.needs import Needs, refuse_elsewhere
 from cloud_ingest.access.pages import LIMIT, After, Limit, page
 from cloud_ingest.access.parameters import only_known_parameters
@@ -47,7 +46,7 @@ _MEANING: Final = {
     503: "The database cannot be used now",
 }
 PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
-    status: {"model": ProblemAnswer, "description": meaning} for status, meaning in _MEANING.items()
+    status: {"description": meaning} for status, meaning in _MEANING.items()
 }
 Site = Annotated[str, Path(pattern=CODE_PATTERN, description="Code of the site", examples=["plant-7"])]
 Line = Annotated[str, Path(pattern=CODE_PATTERN, description="Code of the line", examples=["press-1"])]

@@ -5,7 +5,6 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Path, Query, Response
 
-from cloud_ingest.access.answers import ProblemAnswer
 from cloud_ingest.access.etags import IfMatch, check_match, etag
 from cloud_ingest.access.idempotency import Asked, IdempotencyKey, once
 from cloud_ingest.access.needs import Needs, refuse_elsewhere
@@ -54,7 +53,7 @@ _MEANING: Final = {
     503: "The database cannot be used now",
 }
 PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
-    status: {"model": ProblemAnswer, "description": meaning} for status, meaning in _MEANING.items()
+    status: {"description": meaning} for status, meaning in _MEANING.items()
 }
 _DEEDS: Final[Mapping[Deed, tuple[Permission, str]]] = {
     Deed.RELEASE: (Permission.WORK_ORDERS_PLAN, "Let it be made as soon as its line is free."),

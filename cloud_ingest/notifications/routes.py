@@ -6,7 +6,6 @@ from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Depends, Path, Query, Response
 
-from cloud_ingest.access.answers import ProblemAnswer
 from cloud_ingest.access.etags import IfMatch, check_match, etag
 from cloud_ingest.access.idempotency import Asked, IdempotencyKey, once
 from cloud_ingest.access.needs import Needs
@@ -35,14 +34,14 @@ from connectors.ports.clock import Clock
 from connectors.ports.database import Database, Row, Session
 
 PROBLEMS: Final[Mapping[int | str, dict[str, object]]] = {
-    400: {"model": ProblemAnswer, "description": "The request cannot be understood"},
-    401: {"model": ProblemAnswer, "description": "There is no token, or it does not hold"},
-    403: {"model": ProblemAnswer, "description": "The token is not good for this"},
-    404: {"model": ProblemAnswer, "description": "There is no such thing"},
-    409: {"model": ProblemAnswer, "description": "It cannot be done as things stand"},
-    412: {"model": ProblemAnswer, "description": "It was changed since"},
-    428: {"model": ProblemAnswer, "description": "If-Match is missing"},
-    503: {"model": ProblemAnswer, "description": "The database cannot be reached now"},
+    400: {"description": "The request cannot be understood"},
+    401: {"description": "There is no token, or it does not hold"},
+    403: {"description": "The token is not good for this"},
+    404: {"description": "There is no such thing"},
+    409: {"description": "It cannot be done as things stand"},
+    412: {"description": "It was changed since"},
+    428: {"description": "If-Match is missing"},
+    503: {"description": "The database cannot be reached now"},
 }
 Edits = Annotated[Principal, Depends(Needs(Permission.INTEGRATIONS_EDIT))]
 MailId = Annotated[str, Path(pattern=ULID_PATTERN, description="Id of the mail")]

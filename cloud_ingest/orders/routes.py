@@ -4,7 +4,6 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Path, Query, Response
 
-from cloud_ingest.access.answers import ProblemAnswer
 from cloud_ingest.access.etags import IfMatch, etag
 from cloud_ingest.access.idempotency import Asked, IdempotencyKey, once
 from cloud_ingest.access.needs import Needs, refuse_unless_everywhere
@@ -50,7 +49,7 @@ _MEANING: Final = {
     503: "The database cannot be used now",
 }
 PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
-    status: {"model": ProblemAnswer, "description": meaning} for status, meaning in _MEANING.items()
+    status: {"description": meaning} for status, meaning in _MEANING.items()
 }
 CustomerCode = Annotated[str, Path(pattern=CODE_PATTERN, description="Code of the customer", examples=["acme"])]
 Reader = Annotated[Principal, Depends(Needs(Permission.ORDERS_READ))]
