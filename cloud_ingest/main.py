@@ -1,4 +1,7 @@
-"""The composition root of the cloud side: the one place that knows every part, and the order in which they start."""
+"""The composition root of the cloud side: the one place that knows every part, and the order in which they start.
+
+A role is loaded where it is made: a process has nothing of other roles in its memory, and starts without them.
+"""
 
 from __future__ import annotations
 
@@ -10,24 +13,13 @@ import secrets
 import signal
 import socket
 import traceback
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from datetime import timedelta
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from cloud_ingest.commands.dispatcher import Dispatcher, DispatcherOptions
-from cloud_ingest.commands.requests import Requests
-from cloud_ingest.commands.role import Commands
-from cloud_ingest.config import NEED_LOG, CloudConfig, DatabaseSettings, HistorianSettings, IngestSettings, Role
-from cloud_ingest.event_log.topics import SAMPLES, topic_specs
-from cloud_ingest.historian.historian import Historian
-from cloud_ingest.historian.partitions import Partitions
-from cloud_ingest.historian.raw_readers import RawReaders
-from cloud_ingest.historian.replaying import Replaying
-from cloud_ingest.historian.samples_topic import SamplesTopic
-from cloud_ingest.historian.upkeep.retention import Retention
-from cloud_ingest.historian.upkeep.task import Upkeep, UpkeepOptions
-from cloud_ingest.ingest.bridge import Bridge, BridgeOptions
-from cloud_ingest.lines.signal_samples import has_signals
+from cloud_ingest.config import NEED_LOG, PLATFORM, CloudConfig, HistorianSettings, IngestSettings, Role
+from cloud_ingest.documents import kept_logs
+from cloud_ingest.event_log.topics import topic_specs
 from cloud_ingest.observability.events import (
     CloudStarted,
     CloudStopped,
@@ -41,24 +33,28 @@ from cloud_ingest.observability.events import (
 from cloud_ingest.observability.metrics import REGISTRY
 from cloud_ingest.observability.obstacles import OBSTACLES, START
 from cloud_ingest.observability.steadiness import steadily
-from cloud_ingest.platform import Part, PlatformContext, Work, kept_logs, make_gateway, platform_parts
-from cloud_ingest.releases.rollouts import Rollouts
+from cloud_ingest.opened import connect_event_log, unconnected_database
 from cloud_ingest.store.migrate import migrate
 from cloud_ingest.store.processes import Facts, ProcessBook
 from cloud_ingest.store.timescale import use_timescaledb
 from connectors.model.back_off import BackOff
 from connectors.model.error_groups import first_of
 from connectors.model.errors import DatabaseUnavailable, EventLogUnavailable, LinesideError
-from connectors.mqtt.session import MqttOptions, MqttSession
 from connectors.observability.events import emit
 from connectors.observability.version import lineside_version
 from connectors.ports.clock import SystemClock
 from connectors.ports.database import Database
 from connectors.ports.event_log import EventLog, TopicSpec
 
+if TYPE_CHECKING:
+    from cloud_ingest.historian.upkeep.task import Upkeep
+    from cloud_ingest.platform import Part, Work
+    from connectors.mqtt.session import MqttOptions
+
 GOODBYE_S_MAX: Final = 10.0
 RETRY_FIRST_S: Final = 0.5
 RETRY_LONGEST_S: Final = 15.0
+DAY_S: Final = 86_400
 T = TypeVar("T")
 
 
@@ -108,7 +104,7 @@ async def _start(config: CloudConfig, roles: Sequence[Role], stop: asyncio.Event
             name, keep, _ = kept_logs(config, database)
             tasks.create_task(_supervised(name, keep), name=name)
             if "historian" in roles:
-                upkeep = Upkeep(database, SystemClock(), _upkeep_options(config.historian))
+                upkeep = _upkeep(config.historian, database)
                 tasks.create_task(_supervised("upkeep", upkeep.run), name="upkeep")
             if not NEED_LOG.isdisjoint(roles):
                 log = await _reached(lambda: connect_event_log(config, database))
@@ -141,6 +137,7 @@ async def _listen(config: CloudConfig, roles: Sequence[Role]) -> socket.socket |
 
 def _start_gateway(tasks: asyncio.TaskGroup, listening: socket.socket, database: Database, config: CloudConfig) -> None:
     from cloud_ingest.gateway.server import serve
+    from cloud_ingest.platform import make_gateway
 
     open_log = functools.partial(connect_event_log, config, database)
     app = make_gateway(config, database, open_log=open_log)
@@ -148,43 +145,60 @@ def _start_gateway(tasks: asyncio.TaskGroup, listening: socket.socket, database:
     tasks.create_task(_supervised("gateway", work), name="gateway")
 
 
-def _log_parts(
-    config: CloudConfig, roles: Sequence[Role], database: Database, log: EventLog
-) -> list[tuple[str, Work, Facts]]:
-    clock = SystemClock()
+def _log_parts(config: CloudConfig, roles: Sequence[Role], database: Database, log: EventLog) -> list[Part]:
     topics = topic_specs(config.event_log.partitions, config.event_log.retention_s)
     parts: list[Part] = []
     if "ingest" in roles:
-        options = BridgeOptions(
-            config.ingest.host,
-            config.ingest.brokers,
-            config.ingest.acknowledge,
-            config.ingest.ack_interval_s,
-            config.ingest.pending_bytes_max,
-        )
-        session = MqttSession(_mqtt_options(config.ingest))
-        sharing = MqttSession(_mqtt_options(config.ingest, "-share")) if config.ingest.share else None
-        bridge = Bridge(options, session, log, database, clock, topics, sharing)
-        parts.append(("ingest", bridge.run, bridge.facts))
+        parts.append(_ingest(config, database, log, topics))
     if "historian" in roles:
-        historian = Historian(
-            database,
-            log,
-            clock,
-            topics=topics,
-            retention_days=int(config.historian.retention_s // 86_400),
-            publish_samples=_publishes_samples(config, roles),
-            reorder_s=config.historian.reorder_timeout_s,
-        )
-        parts.append(("historian", historian.run, historian.facts))
+        parts.append(_historian(config, roles, database, log, topics))
     if "commands" in roles:
-        commands = _commands(config, database, log, topics)
-        parts.append(("commands", commands.run, commands.facts))
-    parts += platform_parts(PlatformContext(config, frozenset(roles), database, log, clock, topics))
+        parts.append(_commands(config, database, log, topics))
+    if not PLATFORM.isdisjoint(roles):
+        from cloud_ingest.platform import PlatformContext, platform_parts
+
+        parts += platform_parts(PlatformContext(config, frozenset(roles), database, log, SystemClock(), topics))
     return parts
 
 
-def _commands(config: CloudConfig, database: Database, log: EventLog, topics: dict[str, TopicSpec]) -> Commands:
+def _ingest(config: CloudConfig, database: Database, log: EventLog, topics: dict[str, TopicSpec]) -> Part:
+    from cloud_ingest.ingest.bridge import Bridge, BridgeOptions
+    from connectors.mqtt.session import MqttSession
+
+    ingest = config.ingest
+    options = BridgeOptions(
+        ingest.host, ingest.brokers, ingest.acknowledge, ingest.ack_interval_s, ingest.pending_bytes_max
+    )
+    session = MqttSession(_mqtt_options(ingest))
+    sharing = MqttSession(_mqtt_options(ingest, "-share")) if ingest.share else None
+    bridge = Bridge(options, session, log, database, SystemClock(), topics, sharing)
+    return ("ingest", bridge.run, bridge.facts)
+
+
+def _historian(
+    config: CloudConfig, roles: Sequence[Role], database: Database, log: EventLog, topics: dict[str, TopicSpec]
+) -> Part:
+    from cloud_ingest.historian.historian import Historian
+
+    historian = Historian(
+        database,
+        log,
+        SystemClock(),
+        topics=topics,
+        retention_days=int(config.historian.retention_s // DAY_S),
+        publish_samples=_publishes_samples(config, roles),
+        reorder_s=config.historian.reorder_timeout_s,
+    )
+    return ("historian", historian.run, historian.facts)
+
+
+def _commands(config: CloudConfig, database: Database, log: EventLog, topics: dict[str, TopicSpec]) -> Part:
+    from cloud_ingest.commands.dispatcher import Dispatcher, DispatcherOptions
+    from cloud_ingest.commands.requests import Requests
+    from cloud_ingest.commands.role import Commands
+    from cloud_ingest.releases.rollouts import Rollouts
+    from connectors.mqtt.session import MqttSession
+
     clock = SystemClock()
     dispatcher: Dispatcher | None = None
     if config.commands.signing_key is not None:
@@ -192,10 +206,14 @@ def _commands(config: CloudConfig, database: Database, log: EventLog, topics: di
         session = MqttSession(_mqtt_options(config.ingest, client_id=config.commands.client_id))
         dispatcher = Dispatcher(database, session, clock, options)
     rollouts = Rollouts(database, clock, Requests(database, clock, config.commands.approve))
-    return Commands(database, log, clock, topics, dispatcher, rollouts.run)
+    commands = Commands(database, log, clock, topics, dispatcher, rollouts.run)
+    return ("commands", commands.run, commands.facts)
 
 
-def _upkeep_options(historian: HistorianSettings) -> UpkeepOptions:
+def _upkeep(historian: HistorianSettings, database: Database) -> Upkeep:
+    from cloud_ingest.historian.upkeep.retention import Retention
+    from cloud_ingest.historian.upkeep.task import Upkeep, UpkeepOptions
+
     retention = Retention(
         samples=timedelta(seconds=historian.retention_s),
         minutes=timedelta(seconds=historian.minute_retention_s),
@@ -203,62 +221,7 @@ def _upkeep_options(historian: HistorianSettings) -> UpkeepOptions:
         gaps=timedelta(seconds=historian.gap_retention_s),
         dead_letters=timedelta(seconds=historian.dead_letter_retention_s),
     )
-    return UpkeepOptions(retention, timedelta(seconds=historian.pack_after_s))
-
-
-async def unconnected_database(settings: DatabaseSettings) -> Database:
-    """The database, which need not be there yet."""
-    from connectors.postgres import database
-
-    return await database.unconnected_database(
-        settings.dsn, connections_max=settings.connections_max, application_name="lineside cloud-ingest"
-    )
-
-
-async def connect_event_log(config: CloudConfig, database: Database) -> EventLog:
-    """The event log: Kafka if it is configured, else PostgreSQL. Raises ``EventLogUnavailable``.
-
-    ``database`` is asked what of it is stored, where the log can wait for that before it deletes.
-    """
-    if config.event_log.kafka is not None:
-        from connectors.kafka.event_log import open_event_log as open_kafka
-
-        return await open_kafka(config.event_log.kafka, name="lineside cloud-ingest")
-    from connectors.postgres.event_log import open_event_log as open_postgres
-
-    return await open_postgres(
-        config.database.dsn,
-        connections_max=config.database.connections_max,
-        application_name="lineside event log",
-        readers=RawReaders(database),
-    )
-
-
-@contextlib.asynccontextmanager
-async def opened_database(config: CloudConfig) -> AsyncIterator[Database]:
-    """The database for the length of a command, whose first question finds out whether it is there."""
-    database = await unconnected_database(config.database)
-    try:
-        yield database
-    finally:
-        await database.close()
-
-
-@contextlib.asynccontextmanager
-async def replayer(config: CloudConfig, database: Database) -> AsyncIterator[Replaying]:
-    """What stores dead letters after all, and publishes their samples where the historian does."""
-    partitions = Partitions(database, SystemClock(), int(config.historian.retention_s // 86_400))
-    await partitions.prepare()
-    publishes = config.historian.publish_samples
-    if not (await has_signals(database) if publishes is None else publishes):
-        yield Replaying(database, partitions, None)
-        return
-    log = await connect_event_log(config, database)
-    try:
-        await log.ensure(topic_specs(config.event_log.partitions, config.event_log.retention_s)[SAMPLES])
-        yield Replaying(database, partitions, SamplesTopic(log))
-    finally:
-        await log.close()
+    return Upkeep(database, SystemClock(), UpkeepOptions(retention, timedelta(seconds=historian.pack_after_s)))
 
 
 def _publishes_samples(config: CloudConfig, roles: Sequence[Role]) -> bool:
@@ -305,6 +268,8 @@ def _request_stop(stop: asyncio.Event, number: signal.Signals) -> None:
 
 
 def _mqtt_options(ingest: IngestSettings, kind: str = "", *, client_id: str = "") -> MqttOptions:
+    from connectors.mqtt.session import MqttOptions
+
     return MqttOptions(
         client_id=f"{client_id or ingest.client_id}{kind}-{secrets.token_hex(4)}",
         user=ingest.user or "",

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
-from typing import Any, assert_never
-
-from fastapi import APIRouter
+from typing import TYPE_CHECKING, Any, assert_never
 
 from cloud_ingest.event_log.consuming import Consumer, EventsProjection
 from cloud_ingest.event_log.topics import ORDER_EVENTS
@@ -19,10 +17,8 @@ from cloud_ingest.integrations.calls import CallKind
 from cloud_ingest.integrations.customers import OrdersTellCrm, crm_kinds
 from cloud_ingest.integrations.paying import payment_kinds
 from cloud_ingest.integrations.role import Integrations
-from cloud_ingest.integrations.routes import integration_routes
 from cloud_ingest.integrations.rules import Patience
 from cloud_ingest.integrations.shipments import shipping_kinds
-from cloud_ingest.integrations.webhooks import VendorWebhooks
 from cloud_ingest.settings.integrations import (
     FakeCrmSettings,
     FakePayments,
@@ -41,6 +37,9 @@ from connectors.ports.event_log import EventLog, TopicSpec
 from connectors.ports.payments import PaymentGateway
 from connectors.ports.secrets import Secret
 from connectors.ports.shipping import Address, Shipping
+
+if TYPE_CHECKING:
+    from fastapi import APIRouter
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +79,9 @@ def integration_parts(
 
 def integration_routers(settings: IntegrationsSettings, database: Database, clock: Clock) -> list[APIRouter]:
     """The routes of integrations."""
+    from cloud_ingest.integrations.routes import integration_routes
+    from cloud_ingest.integrations.webhooks import VendorWebhooks
+
     used = vendors(settings, database, clock)
     webhooks = VendorWebhooks(database, clock, used.payments, used.shipping, used.crm)
     return [integration_routes(database, webhooks, used.payments, used.shipping, settings.public_url or "")]

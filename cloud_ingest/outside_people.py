@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Mapping
-from typing import Any
-
-from fastapi import APIRouter
+from typing import TYPE_CHECKING, Any
 
 from cloud_ingest.event_log.announcing import UnitOfWork
 from cloud_ingest.event_log.consuming import Consumer, EventsProjection, TakeEvent
@@ -14,16 +12,17 @@ from cloud_ingest.event_log.topics import DOMAIN_TOPICS
 from cloud_ingest.notifications.mail_sending import MailSender
 from cloud_ingest.notifications.mails import EventsAreMailed
 from cloud_ingest.notifications.role import Notifications
-from cloud_ingest.notifications.routes import notification_routes
 from cloud_ingest.notifications.sending import Deliverer, Sender
 from cloud_ingest.notifications.taking import EventsTell
-from cloud_ingest.notifications.webhook_routes import webhook_routes
 from cloud_ingest.settings.notifications import NotificationSettings
 from cloud_ingest.store.processes import Facts
 from connectors.ports.clock import Clock
 from connectors.ports.database import Database
 from connectors.ports.event_log import EventLog, TopicSpec
 from connectors.ports.notify import Channel, WebhookPoster
+
+if TYPE_CHECKING:
+    from fastapi import APIRouter
 
 
 def channels(settings: NotificationSettings) -> Mapping[str, Channel]:
@@ -86,4 +85,7 @@ def _taking(telling: EventsTell, mailing: EventsAreMailed, topic: str) -> TakeEv
 
 def notification_routers(settings: NotificationSettings, database: Database, clock: Clock) -> list[APIRouter]:
     """The routes of notifications and webhooks."""
+    from cloud_ingest.notifications.routes import notification_routes
+    from cloud_ingest.notifications.webhook_routes import webhook_routes
+
     return [notification_routes(database, clock), webhook_routes(database, clock, poster(settings))]

@@ -1,55 +1,32 @@
 """The composition root of the platform: which parts it has, and what of each runs and answers.
 
+Each is loaded where it is made: a process has nothing of the parts that it does not run in its memory.
+
 Each part (lines, orders, inventory …) is a package with tables, routes and a consumer group of its own. Parts know of
 each other what ``published`` and ``events`` of a part say, and nothing else (import contract in pyproject.toml).
 """
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from fastapi import APIRouter, FastAPI
 from prometheus_client import CollectorRegistry
 
-from cloud_ingest.access.tenancy import tenant_transaction
-from cloud_ingest.analytics.report_routes import report_routes
-from cloud_ingest.analytics.role import AnalyticsRole
-from cloud_ingest.analytics.routes import analytics_routes
 from cloud_ingest.catalog.collections import DOCUMENTS, log_collection
-from cloud_ingest.catalog.log_keeper import LogKeeper
-from cloud_ingest.catalog.role import CatalogRole
-from cloud_ingest.catalog.routes import catalog_routes
-from cloud_ingest.commands.requests import Requests
 from cloud_ingest.config import PLATFORM, CloudConfig, Role
-from cloud_ingest.event_log.relaying import EventRelay
+from cloud_ingest.documents import documents_of
 from cloud_ingest.event_log.topics import DOMAIN_TOPICS, LINE_EVENTS, SAMPLES
-from cloud_ingest.identity.part import identity
-from cloud_ingest.inventory.role import InventoryRole
-from cloud_ingest.inventory.routes import inventory_routes
-from cloud_ingest.lines.equipment_routes import equipment_routes
-from cloud_ingest.lines.line_routes import line_routes
-from cloud_ingest.lines.role import Lines
-from cloud_ingest.lines.stop_routes import stop_routes
-from cloud_ingest.lines.work_order_keeper import WorkOrderKeeper
-from cloud_ingest.lines.work_order_routes import work_order_routes
-from cloud_ingest.observability.line_events import LineHearsNothing
 from cloud_ingest.observability.metrics import REGISTRY
 from cloud_ingest.observability.obstacles import OBSTACLES, Obstacles
-from cloud_ingest.orders.handling import orders_of
-from cloud_ingest.orders.role import OrdersRole
-from cloud_ingest.orders.routes import order_routes
-from cloud_ingest.outside import integration_parts, integration_routers
-from cloud_ingest.outside_people import notification_parts, notification_routers
 from cloud_ingest.store.processes import Facts
-from connectors.documents.postgres import PostgresDocuments
-from connectors.observability.events import emit
 from connectors.ports.clock import Clock, SystemClock
 from connectors.ports.database import Database
-from connectors.ports.documents import DocumentStore
 from connectors.ports.event_log import EventLog, TopicSpec
+
+if TYPE_CHECKING:
+    from fastapi import APIRouter, FastAPI
 
 Work = Callable[[], Coroutine[Any, Any, None]]
 Part = tuple[str, Work, Facts]
@@ -68,17 +45,28 @@ class PlatformContext:
 
 
 def _inventory(context: PlatformContext) -> list[Part]:
+    from cloud_ingest.inventory.role import InventoryRole
+
     role = InventoryRole(context.database, context.log, context.clock, context.topics[LINE_EVENTS])
     return [("inventory", role.run, role.facts)]
 
 
 def _integrations(context: PlatformContext) -> list[Part]:
+    from cloud_ingest.outside import integration_parts
+    from cloud_ingest.outside_people import notification_parts
+
     config, here = context.config, (context.database, context.log, context.clock, context.topics)
     people = notification_parts(config.notifications, *here, config.integrations.public_url or "")
     return [*integration_parts(config.integrations, *here), *people]
 
 
 def _lines(context: PlatformContext) -> list[Part]:
+    from cloud_ingest.commands.requests import Requests
+    from cloud_ingest.lines.role import Lines
+    from cloud_ingest.lines.work_order_keeper import WorkOrderKeeper
+    from cloud_ingest.observability.line_events import LineHearsNothing
+    from connectors.observability.events import emit
+
     requests = Requests(context.database, context.clock, context.config.commands.approve)
     keeper = WorkOrderKeeper(context.database, context.clock, requests)
     lines = Lines(context.database, context.log, context.clock, context.topics[SAMPLES])
@@ -88,17 +76,24 @@ def _lines(context: PlatformContext) -> list[Part]:
 
 
 def _analytics(context: PlatformContext) -> list[Part]:
+    from cloud_ingest.analytics.role import AnalyticsRole
+
     role = AnalyticsRole(context.database, context.log, context.clock, context.topics[LINE_EVENTS])
     return [("analytics", role.run, role.facts)]
 
 
 def _orders(context: PlatformContext) -> list[Part]:
+    from cloud_ingest.orders.handling import orders_of
+    from cloud_ingest.orders.role import OrdersRole
+
     orders = orders_of(context.database, context.clock, context.config.orders)
     role = OrdersRole(orders, context.log, context.topics)
     return [("orders", role.run, role.facts)]
 
 
 def _catalog(context: PlatformContext) -> list[Part]:
+    from cloud_ingest.catalog.role import CatalogRole
+
     documents = documents_of(context.config, context.database)
     role = CatalogRole(documents, DOCUMENTS, log_collection(context.config.logs), context.clock)
     return [("catalog", role.run, role.facts)]
@@ -119,6 +114,8 @@ def platform_parts(context: PlatformContext) -> list[Part]:
     """What runs in this process: its parts, and what publishes their events (one process at a time does)."""
     if PLATFORM.isdisjoint(context.roles):
         return []
+    from cloud_ingest.event_log.relaying import EventRelay
+
     topics = {name: context.topics[name] for name in DOMAIN_TOPICS}
     relay = EventRelay(context.database, context.log, context.clock, topics)
     parts: list[Part] = [("events", relay.run, relay.facts)]
@@ -128,25 +125,21 @@ def platform_parts(context: PlatformContext) -> list[Part]:
     return parts
 
 
-def kept_logs(config: CloudConfig, database: Database) -> Part:
-    """What has the log lines of this process, whatever its roles, be searched."""
-    documents, collection = documents_of(config, database), log_collection(config.logs)
-    keeper = LogKeeper(documents, database, collection, SystemClock(), config.logs.level)
-    return ("logs", keeper.run, keeper.facts)
-
-
-def documents_of(config: CloudConfig, database: Database) -> DocumentStore:
-    """The store of documents that ``config`` names."""
-    if config.documents.mongodb is None:
-        return PostgresDocuments(database, functools.partial(tenant_transaction, database))
-    from connectors.documents.mongo import MongoDocuments
-
-    mongodb = config.documents.mongodb
-    return MongoDocuments(mongodb.url.get_secret_value(), mongodb.database)
-
-
 def platform_routers(config: CloudConfig, database: Database) -> list[APIRouter]:
     """The routes of all parts: a gateway has them whatever runs in its own process."""
+    from cloud_ingest.analytics.report_routes import report_routes
+    from cloud_ingest.analytics.routes import analytics_routes
+    from cloud_ingest.catalog.routes import catalog_routes
+    from cloud_ingest.inventory.routes import inventory_routes
+    from cloud_ingest.lines.equipment_routes import equipment_routes
+    from cloud_ingest.lines.line_routes import line_routes
+    from cloud_ingest.lines.stop_routes import stop_routes
+    from cloud_ingest.lines.work_order_routes import work_order_routes
+    from cloud_ingest.orders.handling import orders_of
+    from cloud_ingest.orders.routes import order_routes
+    from cloud_ingest.outside import integration_routers
+    from cloud_ingest.outside_people import notification_routers
+
     clock, documents = SystemClock(), documents_of(config, database)
     return [
         analytics_routes(database),
@@ -174,7 +167,9 @@ def make_gateway(
 
     ``open_log`` opens the event log, where clients of ``/live`` find values sooner; the gateway does without it, too.
     """
+    from cloud_ingest.commands.requests import Requests
     from cloud_ingest.gateway.app import make_app
+    from cloud_ingest.identity.part import identity
 
     requests = Requests(database, SystemClock(), config.commands.approve)
     logins, authenticator = identity(config.identity, database, SystemClock())

@@ -64,7 +64,7 @@ def load(path: Path, roles: Collection[Role] = ()) -> CloudConfig:
 def ask(config: Path, question: Callable[[Database], Coroutine[Any, Any, T]]) -> T:
     """The answer to one question to the database of ``config``."""
     from cloud_ingest.gateway.queries import NOT_MIGRATED, OUTDATED, UNDEFINED_COLUMN, UNDEFINED_TABLE
-    from cloud_ingest.main import opened_database
+    from cloud_ingest.opened import opened_database
 
     settings = load(config)
 

@@ -97,7 +97,7 @@ def export(
 @app.command()
 def replay(numbers: Numbers, config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
     """Store them after all, each exactly once: after a fix. Exit code 1 when one cannot be stored yet."""
-    from cloud_ingest.main import replayer
+    from cloud_ingest.opened import replayer
 
     settings, by = load(config), user()
 

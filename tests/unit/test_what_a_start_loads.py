@@ -1,4 +1,4 @@
-"""What the agent loads when it starts: an edge box has little memory, and a line waits for the first sample."""
+"""What the programs load when they start: an edge box has little memory, and a line waits for the first sample."""
 
 from __future__ import annotations
 
@@ -57,3 +57,27 @@ def test_an_mqtt_client_looks_for_no_broker_in_the_name_service() -> None:
     loaded = said_by("import sys, connectors.mqtt.session; print(*sys.modules, sep='\\n')").splitlines()
     assert "paho.mqtt.client" in loaded
     assert "dns" not in loaded
+
+
+@pytest.mark.parametrize(
+    ("role", "modules"),
+    [
+        ("ingest", "cloud_ingest.ingest.bridge"),
+        ("historian", "cloud_ingest.historian.historian, cloud_ingest.historian.upkeep.task"),
+        ("commands", "cloud_ingest.commands.role, cloud_ingest.commands.dispatcher"),
+        ("inventory", "cloud_ingest.platform, cloud_ingest.inventory.role"),
+        ("integrations", "cloud_ingest.platform, cloud_ingest.outside, cloud_ingest.outside_people"),
+    ],
+)
+def test_a_process_of_the_cloud_loads_nothing_of_the_roles_that_it_has_not(role: str, modules: str) -> None:
+    loaded = set(said_by(f"import sys, cloud_ingest.main, {modules}; print(*sys.modules, sep='\\n')").splitlines())
+    assert not {"fastapi", "stripe", "openpyxl", "fpdf", "rich", "httpx", "aiokafka"} & loaded
+    parts = {"ingest", "historian", "commands", "inventory", "integrations", "orders", "lines", "gateway"} - {role}
+    roots = {f"cloud_ingest.{part}.role" for part in parts} | {"cloud_ingest.ingest.bridge", "cloud_ingest.gateway.app"}
+    assert not roots - set(modules.split(", ")) & loaded
+
+
+def test_a_command_that_asks_the_database_loads_no_role_and_no_gateway() -> None:
+    program = "import sys, cloud_ingest.cli.app, cloud_ingest.opened, cloud_ingest.gateway.queries"
+    loaded = set(said_by(f"{program}; print(*sys.modules, sep='\\n')").splitlines())
+    assert not {"fastapi", "stripe", "openpyxl", "rich", "cloud_ingest.main", "cloud_ingest.platform"} & loaded
