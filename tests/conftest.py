@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Iterator
-from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,15 +16,21 @@ from lineside.servers.child_process import ProgramMissing
 from lineside.servers.mosquitto import MosquittoBroker
 from lineside.servers.postgres import PostgresServer
 
-from tests import exploration
+from tests import exploration, side_by_side
+from tests.servers.databases import Databases
 from tests.servers.kafka import KafkaServer
 
 if TYPE_CHECKING:
     from tests.contract.logs_under_test import LogUnderTest
 
-_database_numbers = count(1)
-
 exploration.load_profile()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """In a run of several processes, say which tests go together (``--dist loadgroup``)."""
+    if getattr(config.option, "loadgroup", False):
+        side_by_side.order_and_group(items)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -51,15 +56,24 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgr
     server.stop()
 
 
+@pytest.fixture(scope="session")
+def databases(postgres_server: PostgresServer) -> Databases:
+    """For a test that needs several databases, one after the other."""
+    return Databases(postgres_server)
+
+
 @pytest.fixture
-def database_dsn(postgres_server: PostgresServer) -> Iterator[str]:
-    """A fresh, empty database."""
-    postgres_server.start()
-    name = f"test_{next(_database_numbers)}"
-    postgres_server.create_database(name)
-    yield postgres_server.dsn(name)
-    postgres_server.start()
-    postgres_server.drop_database(name)
+def database_dsn(databases: Databases) -> Iterator[str]:
+    """A database of the test's own, with all tables of this version, and nothing in them."""
+    with databases.with_tables() as dsn:
+        yield dsn
+
+
+@pytest.fixture
+def empty_database_dsn(databases: Databases) -> Iterator[str]:
+    """A database of the test's own without any table."""
+    with databases.without_tables() as dsn:
+        yield dsn
 
 
 @pytest.fixture(scope="session")

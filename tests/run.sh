@@ -1,14 +1,18 @@
 #!/bin/sh
-# Every check and every test, cheapest first; the first failure ends the run.
+# Every check and every test; the first part that fails ends the run.
 set -eu
 cd "$(dirname "$0")/.."
-py=.venv/bin/python
-$py -m ruff format --check .
-$py -m ruff check .
-.venv/bin/lint-imports --no-logo
-$py -m mypy
-$py -m pytest tests/unit -n 2 --dist worksteal "$@"
-# Two processes, each with servers of its own: these tests wait for the servers more than they compute.
-$py -m pytest tests/contract tests/system -n 2 --dist loadfile "$@"
-# What computes on all cores, or kills and counts under load, has the machine to itself.
-$py -m pytest tests --ignore=tests/unit --ignore=tests/contract --ignore=tests/system --ignore=tests/timescale --ignore=tests/services "$@"
+. tests/begin.sh
+make_folder 8000000
+begin_reading
+is_right=true
+run_tests tests/unit -n 2 --dist worksteal "$@" || is_right=false
+end_reading || is_right=false
+$is_right
+# They wait for servers more than they compute: four at a time, each with servers of its own (see tests/side_by_side.py).
+side_by_side="--dist loadgroup --no-loadscope-reorder"
+# shellcheck disable=SC2086  the options are words
+run_tests tests -n 4 $side_by_side --ignore=tests/unit --ignore=tests/faults --ignore=tests/timescale --ignore=tests/services "$@"
+# What kills under load and counts, with less beside it.
+# shellcheck disable=SC2086
+run_tests tests/faults -n 3 $side_by_side "$@"

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
+import pytest
 import schemathesis
 from fastapi import FastAPI
 from hypothesis import HealthCheck, Phase, given, settings
@@ -35,6 +36,8 @@ NOT_SET_UP: Final = frozenset({"no_signing_key", "try_again", "not_set_up"})
 _CHECKS: Final[list[CheckFunction]] = [response_schema_conformance, content_type_conformance]
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(900)  # a minute on a quiet machine
 def test_nothing_that_is_asked_of_the_api_is_answered_by_a_defect(database_dsn: str) -> None:
     with served(database_dsn) as (url, app):
         schema = schemathesis.openapi.from_dict(app.openapi())

@@ -62,8 +62,8 @@ class Roles:
 
 
 @pytest.fixture
-def roles(postgres_server: PostgresServer, database_dsn: str) -> Roles:
-    return Roles(postgres_server, database_dsn)
+def roles(postgres_server: PostgresServer, empty_database_dsn: str) -> Roles:
+    return Roles(postgres_server, empty_database_dsn)
 
 
 @asynccontextmanager

@@ -33,8 +33,8 @@ async def opened(dsn: str, readers: RequiredReaders | None = None) -> AsyncItera
 
 
 @pytest.fixture
-def server(postgres_server: PostgresServer, database_dsn: str) -> PostgresUnderTest:
-    return PostgresUnderTest(postgres_server, database_dsn)
+def server(postgres_server: PostgresServer, empty_database_dsn: str) -> PostgresUnderTest:
+    return PostgresUnderTest(postgres_server, empty_database_dsn)
 
 
 async def pieces(server: PostgresUnderTest) -> list[int]:
@@ -54,8 +54,10 @@ def test_a_piece_is_an_eighth_of_the_retention_within_bounds() -> None:
     assert piece_length_s(10) == PIECE_S_MIN
 
 
-async def test_retention_drops_whole_pieces_and_offsets_go_on(database_dsn: str, server: PostgresUnderTest) -> None:
-    async with opened(database_dsn) as log:
+async def test_retention_drops_whole_pieces_and_offsets_go_on(
+    empty_database_dsn: str, server: PostgresUnderTest
+) -> None:
+    async with opened(empty_database_dsn) as log:
         await log.ensure(TopicSpec(TOPIC, 1, retention_s=2 * ONE_MINUTE_S))
         current = await pieces(server)
         assert [start - current[0] for start in current] == [0, 60, 120], "this minute and two ahead"
@@ -97,10 +99,10 @@ class Readers:
 
 
 async def test_a_piece_that_somebody_has_still_to_read_is_kept_beyond_the_retention(
-    database_dsn: str, server: PostgresUnderTest
+    empty_database_dsn: str, server: PostgresUnderTest
 ) -> None:
     readers = Readers()
-    async with opened(database_dsn, readers) as log:
+    async with opened(empty_database_dsn, readers) as log:
         await log.ensure(TopicSpec(TOPIC, 2, retention_s=2 * ONE_MINUTE_S))
         table = await server.table(TOPIC)
         expired = (await pieces(server))[0] - 4 * ONE_MINUTE_S
@@ -121,8 +123,8 @@ async def test_a_piece_that_somebody_has_still_to_read_is_kept_beyond_the_retent
         assert readers.pieces_kept[-1] == 0
 
 
-async def test_offsets_go_on_after_everything_was_dropped(database_dsn: str, server: PostgresUnderTest) -> None:
-    async with opened(database_dsn) as log:
+async def test_offsets_go_on_after_everything_was_dropped(empty_database_dsn: str, server: PostgresUnderTest) -> None:
+    async with opened(empty_database_dsn) as log:
         await log.ensure(TopicSpec(TOPIC, 1))
         await log.append(TOPIC, [Record(b"k", b"old", 1)] * 5)
         table = await server.table(TOPIC)
@@ -133,10 +135,10 @@ async def test_offsets_go_on_after_everything_was_dropped(database_dsn: str, ser
 
 
 async def test_a_piece_that_cannot_be_dropped_now_does_not_stop_the_log(
-    database_dsn: str, server: PostgresUnderTest, monkeypatch: pytest.MonkeyPatch
+    empty_database_dsn: str, server: PostgresUnderTest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(event_log_pieces, "_LOCK_TIMEOUT", "SET LOCAL lock_timeout = '200ms'")
-    async with opened(database_dsn) as log:
+    async with opened(empty_database_dsn) as log:
         await log.ensure(TopicSpec(TOPIC, 1, retention_s=1))
         table = await server.table(TOPIC)
         start = (await pieces(server))[0] - 600
@@ -156,15 +158,15 @@ async def test_a_piece_that_cannot_be_dropped_now_does_not_stop_the_log(
         assert start not in await pieces(server)
 
 
-async def test_one_process_at_a_time_keeps_the_pieces(database_dsn: str, server: PostgresUnderTest) -> None:
-    async with opened(database_dsn) as one, opened(database_dsn) as other:
+async def test_one_process_at_a_time_keeps_the_pieces(empty_database_dsn: str, server: PostgresUnderTest) -> None:
+    async with opened(empty_database_dsn) as one, opened(empty_database_dsn) as other:
         await one.ensure(TopicSpec(TOPIC, 1))
         await asyncio.gather(*(log.maintain(compacting=True) for log in (one, other, one, other)))
         assert len(await pieces(server)) == 3
 
 
-async def test_compaction_keeps_the_newest_of_each_key(database_dsn: str) -> None:
-    async with opened(database_dsn) as log:
+async def test_compaction_keeps_the_newest_of_each_key(empty_database_dsn: str) -> None:
+    async with opened(empty_database_dsn) as log:
         await log.ensure(TopicSpec(TOPIC, 1, Cleanup.COMPACT))
         await log.append(TOPIC, [Record(key, value, 1) for key, value in ((b"a", b"1"), (b"b", b"2"), (b"a", b"3"))])
         await log.maintain(compacting=True)
@@ -176,9 +178,9 @@ async def test_compaction_keeps_the_newest_of_each_key(database_dsn: str) -> Non
 
 
 async def test_values_are_kept_outside_of_the_row_and_not_compressed(
-    database_dsn: str, server: PostgresUnderTest
+    empty_database_dsn: str, server: PostgresUnderTest
 ) -> None:
-    async with opened(database_dsn) as log:
+    async with opened(empty_database_dsn) as log:
         await log.ensure(TopicSpec(TOPIC, 1))
         await log.append(TOPIC, [Record(b"k", bytes(12_000), 1)])
     (row,) = await server.rows(f"SELECT pg_column_size(value) AS n FROM {await server.table(TOPIC)}")
@@ -190,7 +192,9 @@ async def test_values_are_kept_outside_of_the_row_and_not_compressed(
     assert (row["least"], row["most"]) == ("e", "e")
 
 
-async def test_reading_follows_the_index_however_long_the_backlog(database_dsn: str, server: PostgresUnderTest) -> None:
+async def test_reading_follows_the_index_however_long_the_backlog(
+    empty_database_dsn: str, server: PostgresUnderTest
+) -> None:
     async def scans() -> tuple[int, int]:
         (row,) = await server.rows(
             "SELECT sum(idx_scan) AS by_index, sum(seq_scan) AS by_walk FROM pg_stat_user_tables "
@@ -198,12 +202,12 @@ async def test_reading_follows_the_index_however_long_the_backlog(database_dsn: 
         )
         return int(row["by_index"]), int(row["by_walk"])
 
-    async with opened(database_dsn) as log:
+    async with opened(empty_database_dsn) as log:
         await log.ensure(TopicSpec(TOPIC, 1))
         for _ in range(5):
             await log.append(TOPIC, [Record(b"k", b"x", 1)] * 4_000)
     by_index, by_walk = await scans()  # what a session did is counted when it ends
-    async with opened(database_dsn) as log, log.reader(TOPIC, 0, 19_990) as reader:
+    async with opened(empty_database_dsn) as log, log.reader(TOPIC, 0, 19_990) as reader:
         assert len(await reader.read(0.5, 1 << 20)) == 10
     after_by_index, after_by_walk = await scans()
     assert after_by_walk == by_walk
@@ -229,8 +233,8 @@ async def test_the_promise_follows_the_settings_of_the_server(
         own.stop()
 
 
-async def test_a_database_that_cannot_be_written_is_said(server: PostgresUnderTest, database_dsn: str) -> None:
-    async with opened(database_dsn) as log:
+async def test_a_database_that_cannot_be_written_is_said(server: PostgresUnderTest, empty_database_dsn: str) -> None:
+    async with opened(empty_database_dsn) as log:
         await log.ensure(TopicSpec(TOPIC, 1))
         await server.sql("DROP SCHEMA event_log CASCADE")
         with pytest.raises(EventLogUnavailable, match="event_log"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
@@ -34,17 +35,23 @@ async def tables(database: Database) -> list[str]:
     return [row["tablename"] for row in rows]
 
 
-async def test_migrations_are_applied_once(database_dsn: str) -> None:
-    async with opened(database_dsn) as database:
+async def test_migrations_are_applied_once(empty_database_dsn: str) -> None:
+    async with opened(empty_database_dsn) as database:
         assert [migration.number for migration in await migrate(database)] == [one.number for one in migrations()]
         assert await migrate(database) == []
 
 
+async def test_of_several_processes_that_start_at_once_one_makes_the_tables(empty_database_dsn: str) -> None:
+    async with opened(empty_database_dsn) as one, opened(empty_database_dsn) as other:
+        applied = await asyncio.gather(migrate(one), migrate(other), migrate(one))
+    assert sorted(len(each) for each in applied) == [0, 0, len(migrations())]
+
+
 async def test_a_database_of_the_earlier_numbering_is_told_from_a_newer_one_and_left_as_it_is(
-    database_dsn: str,
+    empty_database_dsn: str,
 ) -> None:
     """Before the first release the tables were made by three migrations, of which this version has one."""
-    async with opened(database_dsn) as database:
+    async with opened(empty_database_dsn) as database:
         await migrate(database)
         await say(
             database,
@@ -59,14 +66,14 @@ async def test_a_database_of_the_earlier_numbering_is_told_from_a_newer_one_and_
             await migrate(database)
         assert await tables(database) == before
     said = str(caught.value)
-    name = urlsplit(database_dsn).path[1:]
+    name = urlsplit(empty_database_dsn).path[1:]
     assert said.startswith(f"the database {name!r} was made by a version of Lineside that was never released")
     assert "make an empty database (CREATE DATABASE …;) and name it under 'database'" in said
     assert "newer" not in said
 
 
-async def test_a_database_of_a_newer_version_is_left_as_it_is(database_dsn: str) -> None:
-    async with opened(database_dsn) as database:
+async def test_a_database_of_a_newer_version_is_left_as_it_is(empty_database_dsn: str) -> None:
+    async with opened(empty_database_dsn) as database:
         await migrate(database)
         await say(database, "INSERT INTO schema_migration (number, name, fingerprint) VALUES (999, 'later', 'x')")
         with pytest.raises(MigrationInvalid, match="has migration 999, which this version does not know; install the"):

@@ -112,13 +112,13 @@ async def test_a_server_that_was_not_running_has_no_history_of_that_time(begun: 
 async def test_a_long_outage_is_filled_for_its_last_part(begun: NodeOpcUaServer) -> None:
     now_ms = time.time_ns() // 1_000_000
     tags: list[dict[str, Any] | str] = [
-        variable(begun, "ns=2;s=span.force", [now_ms - 5000, now_ms - 2000, now_ms - 500])
+        variable(begun, "ns=2;s=span.force", [now_ms - 5000, now_ms - 2400, now_ms - 100])
     ]
     recorder = away(now_ms, 2.5, 1)
-    unfilled = await filled(driver(begun.endpoint, tags, history=NO_WAIT | {"span": "1s"}), recorder)
+    unfilled = await filled(driver(begun.endpoint, tags, history=NO_WAIT | {"span": "2s"}), recorder)
     assert unfilled is not None
     assert [row[2] for row in recorder.history] == [2.0]
-    assert [(part.tags, part.reason) for part in unfilled] == [((0,), "history is read for 0.000277778 h at most")]
+    assert [(part.tags, part.reason) for part in unfilled] == [((0,), "history is read for 0.000555556 h at most")]
 
 
 @pytest.mark.parametrize("use", ["auto", "never"])

@@ -31,7 +31,7 @@ def servers() -> Iterator[list[NodeOpcUaServer]]:
 def redundant(servers: list[NodeOpcUaServer]) -> OpcUaDriver:
     first, second = servers
     tags = [{"at": "ns=2;s=who"}]
-    return driver(first.endpoint, tags, backup=[second.endpoint], timeout="1s", silence="1s")
+    return driver(first.endpoint, tags, backup=[second.endpoint], timeout="4s", silence="1s")
 
 
 def running(working: OpcUaDriver, recorder: Recorder) -> asyncio.Task[None]:

@@ -12,12 +12,12 @@ from typing import Any, Final
 
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from lineside.servers.postgres import PostgresServer
 
 from cloud_ingest.integrations.events import Told as Answer
 from cloud_ingest.orders.terms import Terms
 from tests.contract.order_steps import Shop, shop
 from tests.exploration import histories
+from tests.servers.databases import Databases
 
 DEEDS: Final = ("place", "pay", "make", "scrap", "pack", "ship", "cancel", "return", "retry", "later", "twice", "stock")
 ENDED: Final = ("cancelled", "returned", "closed", "shipped")
@@ -31,14 +31,9 @@ Step = tuple[str, int, int]
     deadline=None,
 )
 @given(steps=st.lists(st.tuples(st.sampled_from(DEEDS), st.integers(0, 2), st.integers(1, 4)), min_size=8, max_size=22))
-def test_whatever_happens_goods_and_money_balance(postgres_server: PostgresServer, steps: list[Step]) -> None:
-    postgres_server.start()
-    name = "orders_machine"
-    postgres_server.create_database(name)
-    try:
-        asyncio.run(history(postgres_server.dsn(name), steps))
-    finally:
-        postgres_server.drop_database(name)
+def test_whatever_happens_goods_and_money_balance(databases: Databases, steps: list[Step]) -> None:
+    with databases.with_tables() as dsn:
+        asyncio.run(history(dsn, steps))
 
 
 async def history(dsn: str, steps: list[Step]) -> None:

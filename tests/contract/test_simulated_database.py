@@ -25,7 +25,8 @@ from connectors.model.delivery import AgentName, BatchRanges, Epoch
 from connectors.model.errors import OffsetMoved
 from connectors.postgres.database import open_database
 from connectors.sparkplug import sparkplug_b_pb2 as pb
-from tests.contract.two_databases import ONCE, SIMPLIFIED, TwoDatabases, TwoSessions, different_tables, empty
+from tests.contract.two_databases import ONCE, SIMPLIFIED, TwoDatabases, TwoSessions, different_tables
+from tests.servers.databases import Databases
 from tests.simulation.database import Said
 from tests.simulation.registry import STATEMENTS
 from tests.simulation.seeds import run_seed
@@ -39,36 +40,31 @@ NODE: Final = AgentName("plant", "another maker's")
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)  # it takes some seconds on a quiet machine
-def test_every_statement_of_the_simulation_does_what_postgresql_does(database_dsn: str) -> None:
-    days: list[list[Said]] = []
+def test_every_statement_of_the_simulation_does_what_postgresql_does(databases: Databases) -> None:
+    said: set[str] = set()
     for seed in SEEDS:
         day: list[Said] = []
         assert run_seed(seed, day.extend).violations == []
-        days.append(day)
-    said, differences = asyncio.run(_compare(database_dsn, days))
-    assert differences == []
+        with databases.with_tables() as dsn:
+            both, differences = asyncio.run(_compare(dsn, day))
+        assert differences == [], f"seed {seed}"
+        said |= both
     assert said == STATEMENTS.keys()
 
 
-async def _compare(dsn: str, days: Sequence[Sequence[Said]]) -> tuple[set[str], list[str]]:
-    said: set[str] = set()
-    differences: list[str] = []
+async def _compare(dsn: str, day: Sequence[Said]) -> tuple[set[str], list[str]]:
+    """The kinds of statements of a day, and where PostgreSQL and the simulation differ."""
     real = await open_database(dsn, connections_max=2, application_name="tests")
+    tables = Tables()
     try:
-        for day in days:
-            await empty(real)
-            tables = Tables()
-            async with real.session() as session:
-                both = TwoSessions(session, tables)
-                await _say(both, day)
-                await _say_again(both, day)
-                await _say_what_is_rare(both)
-                both.differences += await different_tables(session, tables)
-            said |= both.said
-            differences += both.differences
+        async with real.session() as session:
+            both = TwoSessions(session, tables)
+            await _say(both, day)
+            await _say_again(both, day)
+            await _say_what_is_rare(both)
+            return both.said, both.differences + await different_tables(session, tables)
     finally:
         await real.close()
-    return said, differences
 
 
 async def _say(both: TwoSessions, day: Sequence[Said]) -> None:

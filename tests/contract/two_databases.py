@@ -7,9 +7,7 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
-from cloud_ingest.store.migrate import migrate
 from connectors.ports.database import Session
-from connectors.postgres.database import PostgresDatabase
 from tests.simulation import database as _registered  # noqa: F401  its import registers every statement
 from tests.simulation.registry import STATEMENTS, run_copy, run_statement
 from tests.simulation.tables import Row, Tables
@@ -113,14 +111,6 @@ class TwoDatabases:
         yield self._both
 
     transaction = session
-
-
-async def empty(real: PostgresDatabase) -> None:
-    """A database as a migration leaves it."""
-    async with real.session() as session:
-        await session.execute("DROP SCHEMA public CASCADE")
-        await session.execute("CREATE SCHEMA public")
-    await migrate(real)
 
 
 def comparable(rows: Iterable[Row]) -> list[str]:

@@ -206,11 +206,19 @@ async def test_noise_is_counted_and_set_aside_and_the_stream_goes_on(
     assert "missing 2" in ledger.stdout
 
 
-async def test_a_process_without_its_database_waits_and_says_so(
-    cloud: Cloud, start: Start, mosquitto: MosquittoBroker, postgres_server: PostgresServer
+async def test_a_process_without_its_database_waits_and_says_so_and_makes_the_tables_when_it_is_there(
+    tmp_path: Path, mosquitto: MosquittoBroker, empty_database_dsn: str, postgres_server: PostgresServer
 ) -> None:
+    cloud = Cloud(tmp_path / "cloud", mosquitto.url, empty_database_dsn)
     postgres_server.stop()
-    process = start(wait=False)
+    process = cloud.process()
+    try:
+        await lives_through_outages(cloud, process, postgres_server)
+    finally:
+        process.kill()
+
+
+async def lives_through_outages(cloud: Cloud, process: ChildProcess, postgres_server: PostgresServer) -> None:
     agent = PlayedAgent()
 
     def answers() -> bool:
@@ -223,7 +231,8 @@ async def test_a_process_without_its_database_waits_and_says_so(
     assert "cannot be reached" in not_ready.json()["reason"]
     postgres_server.start()
     cloud.wait_ready(process)
-    async with line(mosquitto.url) as connection:
+    assert '"migrated"' in process.log()
+    async with line(cloud.broker) as connection:
         await deliver_some(connection, [agent], 2)
         postgres_server.kill()
         assert cloud.get("/readyz").status_code == 503

@@ -267,8 +267,9 @@ def test_a_table_that_is_not_all_says_so_and_the_next_part_follows_without_a_gap
 
 @pytest.mark.slow
 def test_commands_before_the_first_migration_and_without_a_database(
-    cloud: Cloud, postgres_server: PostgresServer
+    tmp_path: Path, mosquitto: MosquittoBroker, empty_database_dsn: str, postgres_server: PostgresServer
 ) -> None:
+    cloud = Cloud(tmp_path / "cloud", mosquitto.url, empty_database_dsn)
     done = cloud.command("agents")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == "the database has no tables yet; run 'cloud-ingest migrate'\n"

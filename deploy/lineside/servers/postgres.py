@@ -141,9 +141,12 @@ class PostgresServer:
         """How ``database`` is reached, password included. The server has been started once."""
         return f"postgresql://{USER}:{self._password}@{LOOPBACK}:{self.port}/{database}"
 
-    def create_database(self, name: str) -> None:
-        """Create an empty database. Raises ``ServerNotStarted`` with what the server said."""
-        self._run("createdb", "-h", LOOPBACK, "-p", str(self.port), "-U", USER, "-T", "template0", name)
+    def create_database(self, name: str, *, template: str = "template0") -> None:
+        """Create an empty database, or a copy of ``template``, to which nobody is connected.
+
+        Raises ``ServerNotStarted`` with what the server said.
+        """
+        self._run("createdb", "-h", LOOPBACK, "-p", str(self.port), "-U", USER, "-T", template, name)
 
     def ensure_database(self, name: str) -> None:
         """Create a database if there is none of that name. Raises ``ServerNotStarted``."""

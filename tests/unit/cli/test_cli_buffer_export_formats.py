@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from filled_outbox import NOW_NS, OVEN, PRESS, FilledOutbox, lines, of
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connectors.model.datatypes import DataType, ValueFamily, family_of
@@ -46,6 +46,7 @@ def same(found: Any, value: Any) -> bool:
     return found == value or (isinstance(value, float) and math.isnan(value) and math.isnan(found))
 
 
+@settings(max_examples=max(3, settings.default.max_examples // 4))  # each is three exports of a whole outbox
 @given(drawn=st.lists(batches(tags=st.just(0)), min_size=1, max_size=3), is_sealed=st.booleans())
 def test_whatever_an_outbox_holds_is_in_each_format_what_it_was(drawn: list[SampleBatch], is_sealed: bool) -> None:
     with tempfile.TemporaryDirectory() as name:

@@ -143,7 +143,7 @@ def test_an_agent_belongs_to_its_first_group() -> None:
     }
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=8 * settings.default.max_examples, deadline=None)
 @given(data=st.data())
 def test_however_agents_behave_no_group_is_sent_before_the_one_before_is_through(data: st.DataObject) -> None:
     groups = data.draw(st.lists(st.integers(1, 3), min_size=1, max_size=8))

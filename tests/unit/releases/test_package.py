@@ -100,7 +100,7 @@ def test_a_package_that_is_too_large_or_none_is_refused(tmp_path: Path, monkeypa
     refused(path, tmp_path / "c", "more than")
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=5 * settings.default.max_examples, deadline=None)
 @given(data=st.data())
 def test_a_package_that_was_cut_or_changed_anywhere_is_never_taken_by_its_hash_nor_a_file_of_it_changed(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject

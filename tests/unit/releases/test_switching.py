@@ -19,6 +19,7 @@ from edge_agent.releases.switching import (
     starting,
     unusable,
 )
+from tests.exploration import histories
 
 NAMES = st.sampled_from(["1.0-aaa", "1.1-bbb", "2.0-ccc"])
 
@@ -128,5 +129,5 @@ class Switching(RuleBasedStateMachine):
             assert self.outcomes.setdefault(outcome.order, outcome.succeeded) == outcome.succeeded
 
 
-Switching.TestCase.settings = settings(max_examples=100, stateful_step_count=30, deadline=None)
+Switching.TestCase.settings = settings(max_examples=histories(100), stateful_step_count=30, deadline=None)
 TestSwitching = Switching.TestCase

@@ -1,0 +1,39 @@
+# Sourced by check.sh and run.sh: where the tests write, and what reads the code beside them.
+py=.venv/bin/python
+unset PYTHONDONTWRITEBYTECODE # each of the processes that tests start would compile every module anew
+folder=
+reading=
+trap '[ -z "$reading" ] || kill "$reading" 2>/dev/null || true; [ -z "$folder" ] || rm -rf "$folder"' EXIT
+trap 'exit 130' INT TERM
+
+# Makes $folder: in memory where $1 KB are free there, as tests write to disks, and wait for them at each commit.
+make_folder() {
+    where=/dev/shm
+    [ -w "$where" ] && [ "$(df -Pk "$where" | awk 'NR == 2 {print $4}')" -gt "$1" ] || where=${TMPDIR:-/tmp}
+    folder=$(mktemp -d "$where/lineside-XXXXXX")
+    chmod 755 "$folder" # some tests read as another user
+}
+
+# Starts to read the code beside the tests: format, lint, import contracts, types.
+begin_reading() {
+    { $py -m ruff format --check . && $py -m ruff check . && .venv/bin/lint-imports --no-logo && $py -m mypy; } \
+        >"$folder/read" 2>&1 &
+    reading=$!
+}
+
+# Waits for it, and says what was found.
+end_reading() {
+    if wait "$reading"; then
+        reading=
+        echo "Lint, types and import contracts are as they should be."
+    else
+        reading=
+        cat "$folder/read"
+        return 1
+    fi
+}
+
+# Runs pytest with its files in $folder.
+run_tests() {
+    TMPDIR=$folder $py -m pytest -p no:cacheprovider --basetemp="$folder/t" "$@"
+}
