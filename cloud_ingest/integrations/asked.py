@@ -9,9 +9,15 @@ from typing import Any, Final
 
 from cloud_ingest.event_log.announcing import UnitOfWork
 from cloud_ingest.event_log.domain_events import ReadEvent
-from cloud_ingest.integrations.calls import add_call, hurry, time_of
+from cloud_ingest.integrations.calls import add_call, hurry, revive, time_of
 from cloud_ingest.integrations.events import Told, integration_event
-from cloud_ingest.integrations.payments import add_payment_call, locked_payment, payment_event, refund_event
+from cloud_ingest.integrations.payments import (
+    add_payment_call,
+    locked_payment,
+    locked_refund,
+    payment_event,
+    refund_event,
+)
 from cloud_ingest.integrations.rules import REQUESTED, Money, refund_begun
 from cloud_ingest.integrations.shipments import locked_shipment, shipment_event
 from cloud_ingest.orders import published as orders
@@ -39,6 +45,8 @@ class OrdersAsk:
                 await self._withdraw(work, event)
             case "refund-requested.v1":
                 await self._refund(work, event)
+            case "refund-withdrawn.v1":
+                await self._withdraw_refund(work, event)
             case "shipment-requested.v1":
                 await self._shipment(work, event)
             case "shipment-voided.v1":
@@ -69,6 +77,8 @@ class OrdersAsk:
             known = await _payment_of(work.session, event.tenant_id, request)
             if known is not None and known["state"] != REQUESTED:
                 work.announce(payment_event(known, now_ns))
+            elif known is not None:
+                await revive(work.session, self._clock, event.tenant_id, known["payment_id"], "pay")
             return
         who = await orders.contact(work.session, event.tenant_id, customer)
         asked = {
@@ -87,6 +97,7 @@ class OrdersAsk:
             return
         await work.session.execute("UPDATE payment SET withdrawn = true WHERE payment_id = $1", known["payment_id"])
         if known["state"] == REQUESTED:
+            await revive(work.session, self._clock, event.tenant_id, known["payment_id"], "pay")
             await hurry(work.session, self._clock, event.tenant_id, known["payment_id"], "pay")
         elif known["state"] == PaymentState.PENDING:
             await add_payment_call(work.session, self._clock, known, "cancel", known["vendor_id"])
@@ -105,6 +116,8 @@ class OrdersAsk:
         if known:
             if (told := refund_event(known[0], now_ns)) is not None:
                 work.announce(told)
+            else:
+                await revive(work.session, self._clock, event.tenant_id, known[0]["refund_id"], "refund")
             return
         try:
             money = refund_begun(Money(payment["amount"], payment["captured"], payment["refunded"]), amount)
@@ -129,6 +142,20 @@ class OrdersAsk:
         )
         asked = {"payment": payment["vendor_id"], "amount": str(amount), "currency": payment["currency"]}
         await self._call(work, event.tenant_id, "refund", refund_id, asked)
+
+    async def _withdraw_refund(self, work: UnitOfWork, event: ReadEvent) -> None:
+        """It was paid back another way. What the gateway may have done already is found out, and told."""
+        rows = await work.session.fetch(
+            "SELECT refund_id FROM refund WHERE tenant_id = $1 AND request = $2", event.tenant_id, _request(event.data)
+        )
+        found = await locked_refund(work.session, rows[0]["refund_id"]) if rows else None
+        if found is None or found[0]["withdrawn"]:
+            return
+        refund_id = found[0]["refund_id"]
+        await work.session.execute("UPDATE refund SET withdrawn = true WHERE refund_id = $1", refund_id)
+        if found[0]["state"] == REQUESTED:
+            await revive(work.session, self._clock, event.tenant_id, refund_id, "refund")
+            await hurry(work.session, self._clock, event.tenant_id, refund_id, "refund")
 
     async def _call(self, work: UnitOfWork, tenant_id: int, kind: str, about: str, request: Mapping[str, Any]) -> None:
         await add_call(
@@ -160,6 +187,7 @@ class OrdersAsk:
         if not made:
             known = await locked_shipment(work.session, event.tenant_id, shipment_id)
             if known is None or known["state"] == REQUESTED:
+                await revive(work.session, self._clock, event.tenant_id, shipment_id, "buy")
                 return
             if known["state"] not in ("failed", "cancelled"):
                 work.announce(shipment_event(known, Told.SHIPMENT_CREATED, now_ns))
@@ -192,6 +220,7 @@ class OrdersAsk:
             known["shipment_id"],
         )
         if known["state"] == REQUESTED:
+            await revive(work.session, self._clock, event.tenant_id, known["shipment_id"], "buy")
             await hurry(work.session, self._clock, event.tenant_id, known["shipment_id"], "buy")
         elif known["state"] == "created":
             await self._shipping_call(

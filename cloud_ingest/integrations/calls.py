@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Literal, Protocol, TypeVar
 
 from cloud_ingest.event_log.announcing import UnitOfWork
 from connectors.commands.ulid import new_ulid
 from connectors.ports.clock import Clock
 from connectors.ports.database import Row, Session
+from connectors.ports.vendors import CallRefused, CallUncertain
 
 CHANNEL: Final = "lineside_calls"
 """Notified when a call was written."""
 Port = Literal["payments", "shipping", "crm"]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,14 @@ class CallKind(Protocol):
         ...
 
 
+async def asked_after(question: Awaitable[T]) -> T:
+    """What a vendor says of a call that may be done. That it does not say so is no refusal of the call itself."""
+    try:
+        return await question
+    except CallRefused as exc:
+        raise CallUncertain(f"it may be done, and the vendor does not say: {exc}") from exc
+
+
 async def add_call(
     session: Session,
     clock: Clock,
@@ -116,6 +126,20 @@ async def hurry(session: Session, clock: Clock, tenant_id: int, about: str, kind
     if hurried:
         await session.fetch("SELECT pg_notify($1, '')", CHANNEL)
     return hurried > 0
+
+
+async def revive(session: Session, clock: Clock, tenant_id: int, about: str, kind: str) -> None:
+    """Have a call that was given up be made after all: who wants it has asked again. What may be done stays so."""
+    revived = await session.execute(
+        "UPDATE integration_call SET state = 'waiting', failures = 0, next_try = $4, changed = $4 "
+        "WHERE tenant_id = $1 AND about = $2 AND kind = $3 AND state = 'dead'",
+        tenant_id,
+        about,
+        kind,
+        time_of(clock.now_ns()),
+    )
+    if revived:
+        await session.fetch("SELECT pg_notify($1, '')", CHANNEL)
 
 
 def call_of(row: Row) -> Call:

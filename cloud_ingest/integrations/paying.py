@@ -8,8 +8,9 @@ from decimal import Decimal
 from typing import Any, Final
 
 from cloud_ingest.event_log.announcing import UnitOfWork
-from cloud_ingest.integrations.calls import Again, Call, CallKind
+from cloud_ingest.integrations.calls import Again, Call, CallKind, asked_after
 from cloud_ingest.integrations.payments import (
+    drop_refund,
     locked_payment,
     locked_refund,
     refuse_refund,
@@ -81,7 +82,7 @@ class Pay(_OfPayment):
     async def ask(self, call: Call, *, is_wanted: bool) -> Payment | None:
         """See ``CallKind``."""
         request = _payment_request(call)
-        if call.may_be_done and (found := await self.gateway.find(request)) is not None:
+        if call.may_be_done and (found := await asked_after(self.gateway.find(request))) is not None:
             return found
         return await self.gateway.pay(request) if is_wanted else None
 
@@ -122,6 +123,11 @@ class Cancel(_OfPayment):
         """See ``CallKind``."""
         return await self.gateway.cancel(str(call.request["vendor_id"])) if is_wanted else None
 
+    async def take(self, work: UnitOfWork, call: Call, answer: Payment) -> Again | None:
+        """See ``CallKind``: what the bank is working at cannot be cancelled now, and is tried again later."""
+        await _OfPayment.take(self, work, call, answer)
+        return Again(_longer_s(call)) if answer.state is PaymentState.PENDING else None
+
 
 @dataclass(frozen=True, slots=True)
 class _OfRefund:
@@ -154,10 +160,20 @@ class _OfRefund:
 class GiveBack(_OfRefund):
     """Give money back, once: the refund's id is the key by which the gateway knows it."""
 
+    async def wanted(self, session: Session, call: Call) -> bool:
+        """See ``CallKind``."""
+        rows = await session.fetch("SELECT state, withdrawn FROM refund WHERE refund_id = $1", call.about)
+        return bool(rows) and rows[0]["state"] in _OPEN and not rows[0]["withdrawn"]
+
+    async def dropped(self, work: UnitOfWork, call: Call) -> None:
+        """See ``CallKind``: who has withdrawn it knows that it was not made, so nobody is told."""
+        if (found := await locked_refund(work.session, call.about)) is not None:
+            await drop_refund(work.session, self.clock, *found)
+
     async def ask(self, call: Call, *, is_wanted: bool) -> Refund | None:
         """See ``CallKind``."""
         request = _refund_request(call)
-        if call.may_be_done and (found := await self.gateway.find_refund(request)) is not None:
+        if call.may_be_done and (found := await asked_after(self.gateway.find_refund(request))) is not None:
             return found
         return await self.gateway.refund(request) if is_wanted else None
 

@@ -128,6 +128,15 @@ async def refuse_refund(work: UnitOfWork, clock: Clock, refund: Row, payment: Ro
     work.announce(_refund_event(refund, Told.REFUND_FAILED, reason, now_ns))
 
 
+async def drop_refund(session: Session, clock: Clock, refund: Row, payment: Row) -> None:
+    """The gateway was not asked for ``refund``, and is not going to be."""
+    if not refund_leads_on(refund["state"], RefundState.FAILED):
+        return
+    reason = "it was paid back another way before it was asked for"
+    await _write_refund(session, refund, RefundState.FAILED, "", reason, clock.now_ns())
+    await give_refund_up(session, payment, refund["amount"])
+
+
 async def give_refund_up(session: Session, payment: Row, amount: Decimal) -> None:
     """What was on its way back of the locked ``payment`` did not arrive."""
     money = refund_failed(Money(payment["amount"], payment["captured"], payment["refunded"]), amount)

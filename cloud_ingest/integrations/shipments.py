@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from cloud_ingest.event_log.announcing import UnitOfWork
 from cloud_ingest.event_log.domain_events import DomainEvent
-from cloud_ingest.integrations.calls import Again, Call, CallKind, add_call, time_of
+from cloud_ingest.integrations.calls import Again, Call, CallKind, add_call, asked_after, hurry, time_of
 from cloud_ingest.integrations.events import Told, integration_event
 from cloud_ingest.integrations.rules import REQUESTED, tracking_leads_on
 from connectors.ports.clock import Clock
@@ -20,6 +20,8 @@ from connectors.ports.vendors import CallRefused
 PARCELS_MAX: Final = 100
 WEIGHT_KG_UNLESS_SAID: Final = Decimal(1)
 TEXT_MAX: Final = 200
+FOLLOWED_DAYS: Final = 90
+"""A parcel that has not arrived by then is not asked after any more; webhooks are taken all the same."""
 _MOVES: Final = frozenset({"created", "in-transit", "exception"})
 
 
@@ -96,7 +98,7 @@ class Buy:
     async def ask(self, call: Call, *, is_wanted: bool) -> Label | None:
         """See ``CallKind``."""
         request = request_of(call.about, call.request)
-        if call.may_be_done and (found := await self.shipping.find(request)) is not None:
+        if call.may_be_done and (found := await asked_after(self.shipping.find(request))) is not None:
             return found
         return await self.shipping.buy(request) if is_wanted else None
 
@@ -178,6 +180,17 @@ class GiveLabelBack:
         """See ``CallKind``."""
         if answer:
             await end_shipment(work, self.clock, call, "cancelled", Told.SHIPMENT_CANCELLED, "the label was given back")
+        elif not await hurry(work.session, self.clock, call.tenant_id, call.about, "track"):
+            # it may be on its way all the same: then somebody has to know
+            await add_call(
+                work.session,
+                self.clock,
+                tenant_id=call.tenant_id,
+                port="shipping",
+                kind="track",
+                about=call.about,
+                request=call.request,
+            )
         return None
 
     async def refused(self, work: UnitOfWork, call: Call, reason: str) -> None:
@@ -207,8 +220,9 @@ class Track:
         row = await locked_shipment(work.session, call.tenant_id, call.about)
         if row is not None:
             await take_tracking(work, self.clock, row, answer)
+        since = None if row is None else time_of(self.clock.now_ns()) - row["created"]
         ended = answer.state in (TrackingState.DELIVERED, TrackingState.CANCELLED)
-        return None if ended else Again(answer.look_again_s)
+        return None if ended or since is None or since.days >= FOLLOWED_DAYS else Again(answer.look_again_s)
 
     async def refused(self, work: UnitOfWork, call: Call, reason: str) -> None:
         """See ``CallKind``: where it is is not known any better."""
@@ -267,7 +281,7 @@ def _address(given: Mapping[str, Any]) -> Address:
         name=text("name", "recipient", "company"),
         company=text("company"),
         line1=text("line1", "street", "address_line1") or (more[0] if more else ""),
-        line2=text("line2", "address_line2") or (more[1] if len(more) > 1 else ""),
+        line2=text("line2", "street2", "address_line2") or (more[1] if len(more) > 1 else ""),
         city=text("city", "town"),
         postal_code=text("postal_code", "postcode", "zip"),
         region=text("region", "state"),

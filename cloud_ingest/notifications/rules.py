@@ -231,10 +231,13 @@ class AfterDelivery:
 
 
 def after_delivery(tries: int, failing_s: float, disable_after_s: float, jitter: float) -> AfterDelivery:
-    """After the ``tries``-th try, when the endpoint has taken nothing for ``failing_s``."""
+    """After the ``tries``-th try, when the endpoint has taken nothing for ``failing_s``.
+
+    Others may wait for it that were never tried: how long it fails counts as much as how often this one was tried.
+    """
     if failing_s >= disable_after_s:
         return AfterDelivery("disabled", 0.0)
-    bound_s = min(WEBHOOK_LONGEST_S, RETRY_FIRST_S * 2.0 ** min(tries - 1, 30))
+    bound_s = min(WEBHOOK_LONGEST_S, max(failing_s, RETRY_FIRST_S * 2.0 ** min(tries - 1, 30)))
     return AfterDelivery("waiting", bound_s * (0.5 + 0.5 * jitter))
 
 

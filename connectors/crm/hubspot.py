@@ -22,6 +22,8 @@ from connectors.ports.vendors import REPLAY_WINDOW_S, Headers, WebhookRefused
 from connectors.vendor_http.client import AlreadyThere, NotFound, VendorHttp
 
 PAGE: Final = 100
+CHANGES_MAX: Final = 5000
+"""Of each kind at once; HubSpot's search goes no further than 10,000."""
 EVENTS_MAX: Final = 1000
 _TO_CONTACT: Final = {"note": 202, "deal": 3}
 _NOTE_TO_DEAL: Final = 214
@@ -128,7 +130,7 @@ class HubSpot:
             text = has.text("hs_note_body")
             note = CrmInteraction("", text[:5000], has.time("hs_lastmodifieddate"))
             found.append(has.change("hs_lastmodifieddate", note))
-        return found
+        return _without_holes(found)
 
     def news(self, method: str, url: str, body: bytes, headers: Headers, now_s: float) -> Sequence[str]:
         """See ``Crm``: ``X-HubSpot-Signature-v3``, developers.hubspot.com, "Validating requests"."""
@@ -172,14 +174,20 @@ class HubSpot:
             return known
 
     async def _changed(self, kind: str, by: str, properties: Sequence[str], since: datetime) -> list[Mapping[str, Any]]:
-        query = {
+        query: dict[str, Any] = {
             "filterGroups": [{"filters": [_filter(by, "GTE", str(round(since.timestamp() * 1000)))]}],
             "sorts": [{"propertyName": by, "direction": "ASCENDING"}],
             "properties": [*properties, by],
             "limit": PAGE,
         }
-        answer = await self._http.ask("POST", f"/crm/v3/objects/{kind}/search", query)
-        return list(answer["results"])
+        found: list[Mapping[str, Any]] = []
+        while True:
+            answer = await self._http.ask("POST", f"/crm/v3/objects/{kind}/search", query)
+            found += answer["results"]
+            following = ((answer.get("paging") or {}).get("next") or {}).get("after")
+            if following is None or len(found) >= CHANGES_MAX:
+                return found
+            query["after"] = str(following)
 
 
 class _Properties:
@@ -209,6 +217,15 @@ class _Properties:
 
     def change(self, by: str, of: CrmCustomer | CrmDeal | CrmInteraction) -> CrmChange:
         return CrmChange(self._id, self.time(by), of)
+
+
+def _without_holes(found: list[CrmChange]) -> list[CrmChange]:
+    """``found`` up to where each kind was read: who asks again begins at the newest change of all of them."""
+    kinds: dict[type, list[datetime]] = {}
+    for one in found:
+        kinds.setdefault(type(one.of), []).append(one.changed)
+    ends = [max(times) for times in kinds.values() if len(times) >= CHANGES_MAX]
+    return [one for one in found if one.changed <= min(ends)] if ends else found
 
 
 def signature(secret: str, method: str, url: str, body: bytes, time: str) -> str:

@@ -123,7 +123,7 @@ class FakeGateway:
     def news(self, body: bytes, headers: Headers, now_s: float) -> PaymentNews:
         """See ``PaymentGateway``; JSON with ``id`` and ``payment`` (id, key, state …), signed by ``sign``."""
         time, _, given = headers.get(SIGNATURE, "").partition(",")
-        if not self._secret or not hmac.compare_digest(given, sign(self._secret, time, body)):
+        if not self._secret or not hmac.compare_digest(given.encode(), sign(self._secret, time, body).encode()):
             raise WebhookRefused("the signature is not the gateway's")
         if not time.isdecimal() or abs(now_s - int(time[:12])) > REPLAY_WINDOW_S:
             raise WebhookRefused(f"it was signed more than {REPLAY_WINDOW_S} s from now")

@@ -132,6 +132,8 @@ class StripeGateway:
         header = headers.get("stripe-signature", "")
         if not self._webhook_secret:
             raise WebhookRefused("there is no 'webhook_secret' in the settings, so no webhook of Stripe is believed")
+        if not header.isascii():  # Python compares no other texts in constant time, and raises
+            raise WebhookRefused("the signature is not Stripe's")
         try:
             WebhookSignature.verify_header(body, header, self._webhook_secret)
         except (stripe.SignatureVerificationError, UnicodeDecodeError) as exc:
@@ -254,6 +256,8 @@ def _in_our_words() -> Iterator[None]:
         raise VendorUnavailable(f"Stripe has had too many requests: {exc.user_message or exc}") from exc
     except (stripe.AuthenticationError, stripe.PermissionError) as exc:
         raise AccessRefused(f"Stripe does not take the API key: {exc.user_message or exc}") from exc
+    except stripe.IdempotencyError as exc:  # another version of this program has asked in other words: it may be done
+        raise CallUncertain(f"Stripe knows the key with another request: {exc.user_message or exc}") from exc
     except stripe.APIConnectionError as exc:
         raise CallUncertain(f"Stripe has not answered: {exc.user_message or exc}") from exc
     except stripe.StripeError as exc:

@@ -79,9 +79,10 @@ class Crm(Protocol):
         ...
 
     async def changes(self, since: datetime) -> Sequence[CrmChange]:
-        """What has changed there since, some hundred at most, of each kind the oldest first.
+        """What has changed there since, some thousand at most, of each kind the oldest first.
 
-        Whoever asks again begins at the newest ``changed`` that it got, and knows some of it already.
+        Whoever asks again begins at the newest ``changed`` that it got, and knows some of it already: nothing that was
+        changed before that is missing, of any kind.
         """
         ...
 

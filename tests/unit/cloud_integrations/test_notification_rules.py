@@ -135,3 +135,11 @@ def test_a_rule_that_cannot_be_is_refused(wrong: dict[str, Any]) -> None:
 def test_an_endpoint_is_tried_less_and_less_often_and_switched_off_in_the_end(tries: int, jitter: float) -> None:
     assert 0 < after_delivery(tries, 60.0, 3600.0, jitter).wait_s <= WEBHOOK_LONGEST_S
     assert after_delivery(tries, 3600.0, 3600.0, jitter).state == "disabled"
+
+
+def test_an_endpoint_that_takes_nothing_is_left_alone_longer_and_longer_however_much_waits_for_it() -> None:
+    now_s, posts = 0.0, 0
+    while (after := after_delivery(1, now_s, 86_400.0, 0.0)).state == "waiting":  # each time another delivery
+        now_s, posts = now_s + after.wait_s, posts + 1
+    assert now_s >= 86_400
+    assert posts < 50
