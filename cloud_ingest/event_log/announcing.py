@@ -40,6 +40,23 @@ async def unit_of_work(database: Database, tenant_id: int | None = None) -> Asyn
         await write_events(session, work.events)
 
 
+@asynccontextmanager
+async def undone_alone(work: UnitOfWork) -> AsyncIterator[None]:
+    """A part of a transaction: when it raises, what it has done and announced is undone, and all else holds.
+
+    Raises what the block raises, and what ``Session.execute`` does.
+    """
+    told = len(work.events)
+    await work.session.execute("SAVEPOINT undone_alone")
+    try:
+        yield
+    except Exception:
+        await work.session.execute("ROLLBACK TO SAVEPOINT undone_alone")
+        del work.events[told:]
+        raise
+    await work.session.execute("RELEASE SAVEPOINT undone_alone")
+
+
 async def write_events(session: Session, events: Sequence[DomainEvent]) -> None:
     """Put ``events`` into the outbox, as the last thing of a transaction.
 

@@ -37,6 +37,8 @@ from connectors.ports.event_log import EventLog, LogRecord, TopicSpec
 
 READ_WAIT_S: Final = 1.0
 READ_BYTES_MAX: Final = 1024 * 1024
+RECORDS_AT_ONCE_MAX: Final = 10_000
+EVENTS_AT_ONCE_MAX: Final = 200
 TRIES_MAX: Final = 3
 RETRY_S: Final = 0.2
 RETRY_FIRST_S: Final = 0.5
@@ -68,6 +70,11 @@ class Projection(Protocol):
         """What it reads."""
         ...
 
+    @property
+    def at_once_max(self) -> int:
+        """So many records are taken in one transaction: others wait for its locks as long as it takes."""
+        ...
+
     async def take(self, work: UnitOfWork, partition: int, records: Sequence[LogRecord]) -> None:
         """Store what ``records`` mean."""
         ...
@@ -88,6 +95,7 @@ class RecordsProjection:
     name: str
     topic: TopicSpec
     take_records: TakeRecords
+    at_once_max: int = RECORDS_AT_ONCE_MAX
 
     async def take(self, work: UnitOfWork, partition: int, records: Sequence[LogRecord]) -> None:
         """See ``Projection``."""
@@ -113,6 +121,7 @@ class EventsProjection:
     topic: TopicSpec
     take_event: TakeEvent
     lock_for: LockFor | None = None
+    at_once_max: int = EVENTS_AT_ONCE_MAX
 
     async def take(self, work: UnitOfWork, partition: int, records: Sequence[LogRecord]) -> None:
         """See ``Projection``."""
@@ -275,8 +284,8 @@ class PartitionConsumer:
         async with self._log.reader(topic, self._partition, self._next) as reader:
             while True:
                 records = await reader.read(READ_WAIT_S, READ_BYTES_MAX)
-                if records:
-                    await self.take(records)
+                for start in range(0, len(records), self._projection.at_once_max):
+                    await self.take(records[start : start + self._projection.at_once_max])
                 if self._may_have_letters:
                     self._may_have_letters = False
                     await self._take_letters()

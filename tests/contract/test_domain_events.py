@@ -121,6 +121,20 @@ async def running(*consumers: Consumer) -> AsyncIterator[None]:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
+async def test_what_waits_behind_an_outage_is_taken_in_short_transactions(
+    database_dsn: str, log_server: LogUnderTest
+) -> None:
+    async with place(database_dsn, log_server) as here:
+        await here.announce("a", *range(50))
+        await here.relay.publish()
+        reader = EventsProjection("reader", TOPIC, here._take, at_once_max=20)
+        async with running(Consumer(here.database, here.log, reader)):
+            await here.until_seen(50)
+        async with here.database.session() as session:
+            rows = await session.fetch("SELECT count(*) AS n FROM seen GROUP BY xmin::text ORDER BY min(place)")
+        assert [row["n"] for row in rows] == [20, 20, 10]
+
+
 async def test_an_event_takes_effect_once_however_often_it_was_published(
     database_dsn: str, log_server: LogUnderTest
 ) -> None:
