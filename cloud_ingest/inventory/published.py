@@ -88,6 +88,12 @@ async def availability(session: Session, tenant_id: int, item: str, at: str | No
     return Availability(item, found.on_hand, found.reserved, max(found.available, ZERO), found.on_order)
 
 
+async def pickable(session: Session, tenant_id: int, item: str) -> Decimal:
+    """What of ``item`` could be reserved for a customer's order now: it is where these are served."""
+    free = await reserving.buckets(session, tenant_id, item, None, _now(), pickable=True)
+    return sum((one.free for one in free), ZERO)
+
+
 async def reserve(
     work: UnitOfWork,
     tenant_id: int,
@@ -147,6 +153,20 @@ async def regroup(work: UnitOfWork, tenant_id: int, item: str, source: For, line
 async def held_for(session: Session, tenant_id: int, for_: For) -> dict[str, Decimal]:
     """How much is reserved for each line of ``for_``, whatever it names as its line."""
     return await reserving.held(session, tenant_id, Owner(for_.kind, for_.id))
+
+
+async def quarantined(session: Session, tenant_id: int, item: str, work_orders: Sequence[str]) -> Decimal:
+    """How much of ``item`` these work orders have made that somebody has to release before it is used."""
+    (row,) = await session.fetch(
+        "SELECT coalesce(sum(held.on_hand), 0) AS on_hand FROM item_lot lot JOIN stock_balance held "
+        "ON held.tenant_id = lot.tenant_id AND held.item = lot.item AND held.lot = lot.lot "
+        "WHERE lot.tenant_id = $1 AND lot.item = $2 AND lot.origin = ANY($3::text[]) AND lot.status = 'quarantined' "
+        "AND held.on_hand > 0 AND held.location NOT LIKE '@%'",
+        tenant_id,
+        item,
+        list(work_orders),
+    )
+    return Decimal(row["on_hand"])
 
 
 async def ship_reserved(work: UnitOfWork, tenant_id: int, for_: For, by: str = "lineside") -> tuple[Shipped, ...]:

@@ -17,6 +17,8 @@ RESERVATION_COLUMNS: Final = (
     "reservation, item, location, lot, for_kind AS for_, for_id AS id, for_line AS line, quantity, open, used, "
     "released, expires, created"
 )
+ORDERS_OWN: Final = "order_id = $5 AND order_id <> ''"
+"""Behind an "or", the index of it is of no use."""
 _HERE: Final = (
     "EXISTS (SELECT FROM stock_location place WHERE place.tenant_id = $1 AND place.code = {code} "
     "AND ({sites}::text[] IS NULL OR place.site = ANY({sites})) "
@@ -79,7 +81,7 @@ async def listed_stock(session: Session, tenant_id: int, choice: StockChoice) ->
         "FROM stock_balance held JOIN item ON item.tenant_id = held.tenant_id AND item.code = held.item "
         "JOIN stock_location place ON place.tenant_id = held.tenant_id AND place.code = held.location "
         "LEFT JOIN item_lot lot ON lot.tenant_id = held.tenant_id AND lot.item = held.item AND lot.lot = held.lot "
-        "WHERE held.tenant_id = $1 AND place.kind <> 'account' AND held.on_hand <> 0 "
+        "WHERE held.tenant_id = $1 AND held.location NOT LIKE '@%' AND held.on_hand <> 0 "
         "AND ($2::text IS NULL OR held.item = $2) AND ($3::text IS NULL OR place.path @> ARRAY[$3]) "
         "AND ($4::text IS NULL OR held.lot = $4) AND ($5::text[] IS NULL OR place.site = ANY($5)) "
         "AND (held.item, held.location, held.lot) > ($6, $7, $8) ORDER BY 1, 2, 3 LIMIT $9",
@@ -114,7 +116,7 @@ async def listed_movements(session: Session, tenant_id: int, choice: MovementCho
     return await session.fetch(
         f"SELECT {MOVEMENT_COLUMNS} FROM stock_movement moved WHERE tenant_id = $1 "  # noqa: S608  of our own
         "AND ($2::text IS NULL OR item = $2) AND ($3::text IS NULL OR lot = $3) "
-        "AND ($5::text IS NULL OR order_id = $5) AND ($6::text IS NULL OR work_order = $6) "
+        f"AND {'$5::text IS NULL' if choice.order is None else ORDERS_OWN} AND ($6::text IS NULL OR work_order = $6) "
         "AND ($8::bigint IS NULL OR movement < $8) "
         f"AND (($4::text IS NULL AND $7::text[] IS NULL) OR {source} OR {target}) "
         "ORDER BY movement DESC LIMIT $9",

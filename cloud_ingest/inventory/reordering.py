@@ -30,7 +30,7 @@ SELECT coalesce(sum(held.on_hand), 0) AS on_hand, coalesce(sum(held.reserved), 0
         WHERE tenant_id = $1 AND item = $2 AND state IN ('proposed', 'ordered')) AS on_order
 FROM stock_balance held JOIN stock_location place ON place.tenant_id = held.tenant_id AND place.code = held.location
 LEFT JOIN item_lot lot ON lot.tenant_id = held.tenant_id AND lot.item = held.item AND lot.lot = held.lot
-WHERE held.tenant_id = $1 AND held.item = $2 AND place.kind <> 'account'
+WHERE held.tenant_id = $1 AND held.item = $2 AND held.on_hand <> 0 AND held.location NOT LIKE '@%'
     AND ($3::text IS NULL OR place.path @> ARRAY[$3])
 """
 

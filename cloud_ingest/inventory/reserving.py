@@ -49,7 +49,8 @@ async def buckets(
         "FROM stock_balance held JOIN stock_location place ON place.tenant_id = held.tenant_id "
         "AND place.code = held.location LEFT JOIN item_lot lot ON lot.tenant_id = held.tenant_id "
         "AND lot.item = held.item AND lot.lot = held.lot "
-        "WHERE held.tenant_id = $1 AND held.item = $2 AND held.on_hand > held.reserved AND place.kind <> 'account' "
+        "WHERE held.tenant_id = $1 AND held.item = $2 AND held.on_hand > held.reserved AND held.on_hand <> 0 "
+        "AND held.location NOT LIKE '@%' "
         "AND place.is_active AND ($3::text IS NULL OR place.path @> ARRAY[$3]) AND (place.is_pickable OR NOT $4)",
         tenant_id,
         item,

@@ -4,7 +4,7 @@ Every event has ``order``, ``customer``, ``state``, ``currency``, ``total`` and 
 ``quantity``, and what was reserved, produced, shipped, cancelled and returned of it), and by its type:
 
 - ``payment-requested``: ``request``, ``amount``; ``payment-withdrawn``: ``request``;
-- ``refund-requested``: ``request``, ``payment``, ``amount``;
+- ``refund-requested``: ``request``, ``payment``, ``amount``; ``refund-withdrawn``: ``request``;
 - ``shipment-requested``: ``shipment`` (ours), ``address``, ``parcels``; ``shipment-voided``: ``shipment``;
 - ``shipped``, ``shipment-sent``, ``delivered``: ``shipment``, ``carrier``, ``tracking``;
 - ``return-requested``: ``return``, ``reason``; ``cancel-requested``, ``cancelled``: ``reason``;
@@ -53,6 +53,8 @@ class Told(StrEnum):
     CANCEL_REQUESTED = "cancel-requested"
     CANCELLED = "cancelled"
     REFUND_REQUESTED = "refund-requested"
+    REFUND_WITHDRAWN = "refund-withdrawn"
+    """It was paid back by hand; the provider need not do it any more."""
     REFUNDED = "refunded"
     RETURN_REQUESTED = "return-requested"
     RETURN_REFUSED = "return-refused"

@@ -32,6 +32,12 @@ CARRIER: Final = "carrier"
 LINES: Final = "lines"
 BY_HAND: Final = "by-hand-"
 """So begins the id of a payment that an operator has recorded: nobody but a person can pay it back."""
+DONE_BY_HAND: Final = "done by hand"
+"""So begins the reason of a refund that an operator has made."""
+
+
+_MOVES: Final = frozenset({"in-transit", "exception", "delivered"})
+"""What a carrier says of a parcel that it has."""
 
 
 class NotNow(Exception):
@@ -95,9 +101,10 @@ def payment_failed(case: Case, now: datetime, reason: str, terms: Terms, request
 
 
 def refunded(case: Case, now: datetime, request: str) -> None:
-    """A refund was made."""
+    """A refund was made. One that a person has made already was made twice: somebody has to hear of it."""
     asked = _asked(case, Kind.REFUND, request)
     if asked is None:
+        _refunded_twice(case, now, request)
         return
     asked.state, asked.due, asked.reason = RequestState.DONE, None, ""
     for payment in case.payments:
@@ -107,12 +114,33 @@ def refunded(case: Case, now: datetime, request: str) -> None:
     case.tell(now, "refund", text, PAYMENTS, Told.REFUNDED, payment=asked.subject, amount=str(asked.amount))
 
 
+def _refunded_twice(case: Case, now: datetime, request: str) -> None:
+    for asked in case.requests_of(Kind.REFUND, RequestState.DONE):
+        if asked.request == request and asked.reason.startswith(DONE_BY_HAND):
+            asked.reason = "done twice, by hand and by the provider"
+            text = f"{asked.amount} {case.currency} were paid back twice, by hand and by the provider"
+            action = "Ask the customer to give one of them back"
+            more = {"code": "refunded_twice", "text": text, "action": action}
+            case.tell(now, "stuck", f"{text}: ask the customer to give one back", PAYMENTS, Told.STUCK, **more)
+
+
 def refund_failed(case: Case, now: datetime, reason: str, terms: Terms, request: str) -> None:
-    """A refund was not made: it is asked for again, and after some times an operator has to see to it."""
+    """A refund was not made: it is asked for again, and after some times an operator has to see to it.
+
+    A bank may send back what was done, when the account is closed, say: then it is owed again, and an operator's.
+    """
     asked = _asked(case, Kind.REFUND, request)
     if asked is not None and asked.state is RequestState.OPEN:
         _fail(asked, now, reason, terms)
         case.tell(now, "refund", f"A refund failed: {reason}", PAYMENTS)
+    for done in case.requests_of(Kind.REFUND, RequestState.DONE):
+        if done.request == request and not done.reason:
+            done.state, done.reason = RequestState.FAILED, reason
+            for payment in case.payments:
+                if payment.payment == done.subject:
+                    payment.refunded -= done.amount
+            text = f"{done.amount} {case.currency} that were paid back have come back: {reason}"
+            case.tell(now, "refund", text, PAYMENTS)
 
 
 # -- shipments ---------------------------------------------------------------------------------------------------------
@@ -139,6 +167,12 @@ def shipment_failed(case: Case, now: datetime, shipment: str, reason: str, terms
 def tracking_changed(case: Case, now: datetime, shipment: str, state: str) -> None:
     """The carrier says where a shipment is; ``delivered`` is the end of it."""
     found = case.shipment(shipment)
+    if found is not None and found.state is ShipmentState.VOIDED and state in _MOVES and not found.carrier_state:
+        found.carrier_state = state
+        text = f"{found.tracking or shipment} was taken back, and is on its way all the same: stock still has its goods"
+        action = "Stop it at the carrier, or book its goods out of stock and tell the customer"
+        more = {"code": "left_all_the_same", "text": text, "action": action}
+        case.tell(now, "stuck", f"{text}. {action}", CARRIER, Told.STUCK, **more)
     if found is None or found.state is not ShipmentState.SHIPPED or found.carrier_state == state:
         return
     found.carrier_state = state
@@ -280,8 +314,15 @@ def resolve(case: Case, now: datetime, asked: Request, actor: str, reference: st
     match asked.kind:
         case Kind.PAYMENT:
             payment_captured(case, now, f"{BY_HAND}{asked.request}", asked.amount, asked.request)
+            text = "The payment is no longer asked for"
+            case.tell(now, "payment", text, actor, Told.PAYMENT_WITHDRAWN, request=asked.request)
         case Kind.REFUND:
+            is_asked = not _is_by_hand(case, asked)
             refunded(case, now, asked.request)
+            asked.reason = f"{DONE_BY_HAND}: {reference}"
+            if is_asked:
+                text = "The provider need not pay it back any more"
+                case.tell(now, "resolved", text, actor, Told.REFUND_WITHDRAWN, request=asked.request)
         case Kind.SHIPMENT:
             shipment_created(case, asked.subject, carrier="by hand", tracking=reference, label_url="")
 

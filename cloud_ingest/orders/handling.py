@@ -9,6 +9,7 @@ from typing import Final
 
 from cloud_ingest.access.refused import RequestRefused, Why
 from cloud_ingest.event_log.announcing import UnitOfWork, unit_of_work
+from cloud_ingest.event_log.failures import Cause, cause_of
 from cloud_ingest.observability.events import Fault
 from cloud_ingest.orders import store
 from cloud_ingest.orders.case import Case
@@ -20,7 +21,6 @@ from cloud_ingest.orders.store import Loaded
 from cloud_ingest.orders.terms import Terms
 from cloud_ingest.orders.world import PlantWorld
 from cloud_ingest.settings.orders import OrdersSettings
-from connectors.model.errors import LinesideError
 from connectors.observability.events import emit
 from connectors.ports.clock import Clock
 from connectors.ports.database import Database, Session
@@ -91,19 +91,33 @@ class Orders:
         """
         try:
             return await self._look_at_due(DUE_AT_ONCE_MAX)
-        except LinesideError:
-            raise
-        except Exception:  # one of them is why: each has a transaction of its own
-            for done in range(DUE_AT_ONCE_MAX):
+        except Exception as first:
+            if cause_of(first) is Cause.OUTSIDE:
+                raise
+            for done in range(DUE_AT_ONCE_MAX):  # one of them is why: each has a transaction of its own
                 try:
                     if not await self._look_at_due(1):
                         return done
-                except LinesideError:
-                    raise
                 except Exception as exc:
+                    if cause_of(exc) is Cause.OUTSIDE:
+                        raise
                     emit(Fault("orders timer", f"{type(exc).__name__}: {exc}", traceback.format_exc()))
                     await self._put_off()
             return DUE_AT_ONCE_MAX
+
+    async def look_soon(self, session: Session, tenant_id: int, orders: Sequence[str]) -> None:
+        """Have the timer settle ``orders`` as soon as it can, each so that it keeps no other from its turn.
+
+        The caller has the lock of the tenant.
+        """
+        if orders:
+            await session.execute(
+                "UPDATE customer_order SET look_at = least(look_at, $3) WHERE tenant_id = $1 "
+                "AND order_id = ANY($2::text[])",
+                tenant_id,
+                list(orders),
+                self.now(),
+            )
 
     async def stuck(self) -> dict[str, int]:
         """How many orders of all tenants stand still, by ``rules.PROBLEMS``; those with none count 0."""

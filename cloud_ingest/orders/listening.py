@@ -2,31 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
 
-from cloud_ingest.event_log.announcing import UnitOfWork
+from cloud_ingest.event_log.announcing import UnitOfWork, undone_alone
 from cloud_ingest.event_log.consuming import EventsProjection, Projection
 from cloud_ingest.event_log.domain_events import ReadEvent
+from cloud_ingest.event_log.failures import Cause, cause_of
 from cloud_ingest.event_log.topics import INTEGRATION_EVENTS, INVENTORY_EVENTS, LINE_EVENTS
 from cloud_ingest.integrations import events as outside
 from cloud_ingest.integrations.events import Told
 from cloud_ingest.inventory import events as stock
+from cloud_ingest.inventory.published import availability as available
 from cloud_ingest.lines.events import WORK_ORDER_PREFIX
 from cloud_ingest.lines.published import work_orders_of
 from cloud_ingest.orders import facts
 from cloud_ingest.orders.case import Case
-from cloud_ingest.orders.handling import Orders, lock_tenants
+from cloud_ingest.orders.handling import Orders, Tell, lock_tenants
 from cloud_ingest.orders.keeping import see_stock
 from cloud_ingest.orders.world import PlantWorld
 from connectors.ports.database import Session
 from connectors.ports.event_log import TopicSpec
 
+EVENTS_AT_ONCE_MAX: Final = 20
+"""Behind an outage there are many; nobody's request waits for all of them, as each holds the lock of its tenant."""
 WAITING_MAX: Final = 100
-"""So many orders look at once whether what came in is theirs; the others when more comes."""
-_MORE_STOCK: Final = frozenset({stock.RECEIVED, stock.RELEASED})
+"""So many orders look at once whether what came in is theirs; the others when the timer has its turn."""
+_MORE_STOCK: Final = frozenset({stock.RECEIVED, stock.RELEASED, stock.LOT_CHANGED})
+_BROUGHT: Final = frozenset({"adjustment", "transfer"})
+"""Kinds of movements that can bring stock to where orders are served, of which nothing else tells."""
 _WAITING: Final = (
     "SELECT DISTINCT order_id, order_id = coalesce((SELECT order_id FROM order_work_order WHERE work_order = $3), '') "
     "AS is_own FROM order_line JOIN customer_order USING (order_id) WHERE order_line.tenant_id = $1 AND product = $2 "
@@ -44,11 +50,12 @@ _LACKING: Final = (
 def projections(orders: Orders, topics: Mapping[str, TopicSpec]) -> list[Projection]:
     """What the role reads, each as a consumer group of its own."""
     hears = Hearing(orders)
-    return [
-        EventsProjection("orders.lines", topics[LINE_EVENTS], hears.lines, _lock_for),
-        EventsProjection("orders.inventory", topics[INVENTORY_EVENTS], hears.inventory, _lock_for),
-        EventsProjection("orders.integrations", topics[INTEGRATION_EVENTS], hears.integrations, _lock_for),
-    ]
+    read = (
+        ("orders.lines", LINE_EVENTS, hears.lines),
+        ("orders.inventory", INVENTORY_EVENTS, hears.inventory),
+        ("orders.integrations", INTEGRATION_EVENTS, hears.integrations),
+    )
+    return [EventsProjection(name, topics[topic], take, _lock_for, EVENTS_AT_ONCE_MAX) for name, topic, take in read]
 
 
 async def _lock_for(session: Session, events: Sequence[ReadEvent]) -> None:
@@ -81,12 +88,12 @@ class Hearing:
 
     async def inventory(self, work: UnitOfWork, event: ReadEvent) -> None:
         """There is more of an item: who waits for it takes it, first the order that it was made for."""
-        if event.type not in _MORE_STOCK:
+        data = event.data
+        if event.type == stock.RELEASED and data["for"]["kind"] == "order":
+            await self._wake(work, event.tenant_id, [str(data["for"]["id"])], _see)
+        if not _is_more(event):
             return
-        kept_for: Mapping[str, Any] = event.data.get("for") or {}
-        if kept_for.get("kind") == "order":
-            await self._orders.hear(work, event.tenant_id, [str(kept_for["id"])], _see)
-        made_for = str(event.data.get("work_order") or "")
+        made_for = str(data.get("work_order") or "")
         rows = await work.session.fetch(_WAITING, event.tenant_id, event.key, made_for, WAITING_MAX)
         own = [row["order_id"] for row in rows if row["is_own"]]
         others = [row["order_id"] for row in rows if not row["is_own"]]
@@ -94,7 +101,27 @@ class Hearing:
         others += sorted({row["order_id"] for row in lacking} - {*own, *others})
         for group in (own, others):
             if group:
-                await self._orders.hear(work, event.tenant_id, group, _look)
+                await self._wake(work, event.tenant_id, group, _look)
+        if WAITING_MAX in (len(rows), len(lacking)):
+            await self._orders.look_soon(work.session, event.tenant_id, await self._rest(work, event, {*own, *others}))
+
+    async def _wake(self, work: UnitOfWork, tenant_id: int, group: Sequence[str], tell: Tell) -> None:
+        """Have ``group`` look; when one of them brings out a defect, each by itself, when it is the timer's turn."""
+        try:
+            async with undone_alone(work):
+                await self._orders.hear(work, tenant_id, group, tell)
+        except Exception as exc:
+            if cause_of(exc) is Cause.OUTSIDE:
+                raise
+            await self._orders.look_soon(work.session, tenant_id, group)
+
+    async def _rest(self, work: UnitOfWork, event: ReadEvent, have_looked: Collection[str]) -> list[str]:
+        """Who else waits, if there is any of it left."""
+        if (await available(work.session, event.tenant_id, event.key)).available <= 0:
+            return []
+        waiting = await work.session.fetch(_WAITING, event.tenant_id, event.key, "", None)
+        lacking = await work.session.fetch(_LACKING, event.tenant_id, event.key, None)
+        return sorted({row["order_id"] for row in (*waiting, *lacking)} - {*have_looked})
 
     async def integrations(self, work: UnitOfWork, event: ReadEvent) -> None:
         """Answers of payment providers and carriers."""
@@ -118,7 +145,7 @@ class Hearing:
             case Told.PAYMENT_CAPTURED:
                 if data.get("currency", case.currency) == case.currency:
                     facts.payment_captured(case, now, str(data["payment"]), Decimal(data["amount"]), request)
-            case Told.PAYMENT_FAILED:
+            case Told.PAYMENT_FAILED | Told.PAYMENT_CANCELLED:  # what this order has withdrawn is not open any more
                 facts.payment_failed(case, now, reason, terms, request)
             case Told.REFUNDED:
                 facts.refunded(case, now, request)
@@ -145,6 +172,7 @@ _ANSWERS: Final = frozenset(
         Told.PAYMENT_PENDING,
         Told.PAYMENT_CAPTURED,
         Told.PAYMENT_FAILED,
+        Told.PAYMENT_CANCELLED,
         Told.REFUNDED,
         Told.REFUND_FAILED,
         Told.SHIPMENT_CREATED,
@@ -157,6 +185,14 @@ _ANSWERS: Final = frozenset(
 async def _see(case: Case, world: PlantWorld, now: datetime) -> None:
     """Stock keeps something no longer for it: by its own doing, or since the lot was blocked or has expired."""
     await see_stock(case, world, now)
+
+
+def _is_more(event: ReadEvent) -> bool:
+    """Whether there can be more of an item now for who waits for it, or it is known that a lot is not to be had."""
+    data = event.data
+    if event.type == stock.MOVED:
+        return data.get("kind") in _BROUGHT and not str(data.get("target")).startswith("@")
+    return event.type in _MORE_STOCK
 
 
 async def _look(_case: Case, _world: PlantWorld, _now: datetime) -> None:

@@ -58,6 +58,7 @@ class Pantry:
         """Less what was promised of it; below zero where more was promised than there is yet."""
         self._claims: dict[tuple[str, int], Mapping[str, Decimal]] = {}
         """By line of an order, what was promised to it in this transaction."""
+        self._pickable: dict[str, Decimal] = {}
         self._plain: set[str] = set()
         """Products that need nothing else."""
 
@@ -81,6 +82,14 @@ class Pantry:
         there = min(max(self._available[item], ZERO), quantity)
         self._available[item] -= quantity
         return there
+
+    async def pick(self, item: str, quantity: Decimal) -> Decimal:
+        """As ``take``, of what is where customers' orders are served."""
+        if item not in self._pickable:
+            self._pickable[item] = await inventory.pickable(self._session, self._tenant, item)
+        taken = await self.take(item, min(quantity, self._pickable[item]))
+        self._pickable[item] -= taken
+        return taken
 
     def left(self, item: str, unless_known: Decimal) -> Decimal:
         """What is left of it by what was promised in this transaction."""

@@ -7,7 +7,7 @@ from decimal import Decimal
 
 from cloud_ingest.orders.case import Case, Line
 from cloud_ingest.orders.events import Told
-from cloud_ingest.orders.rules import IN_THE_PLANT, ZERO, State
+from cloud_ingest.orders.rules import IN_QUARANTINE, IN_THE_PLANT, ZERO, State, quantity_text
 from cloud_ingest.orders.scene import SAGA, Scene
 
 
@@ -67,9 +67,16 @@ async def plan_again(at: Scene) -> bool:
         return False
     before = len(case.work_orders)
     ends: list[datetime] = []
+    waiting: list[str] = []
     for line in _by_product(case):
-        if (short := shortfall(at, line)) > 0 and (case.replan or not _waits_for_somebody(case, line)):
+        short = shortfall(at, line)
+        if short > 0 and (kept := min(short, await at.world.quarantined(case, line))) > 0:
+            waiting.append(f"{quantity_text(kept)} of {line.product} are in quarantine")
+            short -= kept
+        if short > 0 and (case.replan or not _waits_for_somebody(case, line)):
             await _produce(at, line, short, ends)
+    if case.missing_code in ("", IN_QUARANTINE):
+        case.missing, case.missing_code = "; ".join(waiting), IN_QUARANTINE if waiting else ""
     case.replan = False
     if len(case.work_orders) == before:
         return False

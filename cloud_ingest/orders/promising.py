@@ -55,7 +55,7 @@ async def _line(
     if await pantry.has(code):
         (row,) = await session.fetch(CLAIMED, tenant_id, code, "")
         if await pantry.take(code, row["claimed"]) == row["claimed"]:
-            there = await pantry.take(code, quantity)
+            there = await pantry.pick(code, quantity)
     rest = quantity - there
     if rest <= 0:
         return LinePromise(code, quantity, there, now, "")

@@ -18,7 +18,7 @@ _NAMES: Final = (
     "reference", "currency", "net", "tax", "total", "created", "created_by", "changed", "wanted", "promised",
     "valid_until", "reason", "revision", "customer", "state",
 )  # fmt: skip
-_FOR_OPERATORS: Final = frozenset({"stuck", "retry", "resolved", "unpacked", "planned"})
+_FOR_OPERATORS: Final = frozenset({"stuck", "retry", "resolved", "unpacked", "planned", "stock"})
 """Entries of the timeline that are nobody's business but the plant's."""
 HISTORY_MAX: Final = 1000
 
@@ -36,14 +36,19 @@ class OrderChoice:
 
 async def orders(session: Session, tenant_id: int, choice: OrderChoice) -> list[dict[str, Any]]:
     """The orders of ``choice``, without what belongs to them."""
+    # each question names what it asks for alone: PostgreSQL plans "or it is null" for the case that it is
+    where = [
+        "customer = $2" if choice.customer is not None else "$2::text IS NULL",
+        "state = $3" if choice.state is not None else "$3::text IS NULL",
+        "order_id < $4" if choice.after else "$4 = ''",
+        *(["problem <> ''"] if choice.stuck else []),
+    ]
     rows = await session.fetch(
-        "SELECT * FROM customer_order WHERE tenant_id = $1 AND ($2::text IS NULL OR customer = $2) "
-        "AND ($3::text IS NULL OR state = $3) AND (NOT $4 OR problem <> '') AND ($5 = '' OR order_id < $5) "
-        "ORDER BY order_id DESC LIMIT $6",
+        f"SELECT * FROM customer_order WHERE tenant_id = $1 AND {' AND '.join(where)} "  # noqa: S608  of our own
+        "ORDER BY order_id DESC LIMIT $5",
         tenant_id,
         choice.customer,
         choice.state,
-        choice.stuck,
         choice.after,
         choice.count_max,
     )

@@ -16,8 +16,11 @@ ZERO: Final = Decimal(0)
 HUNDRED: Final = Decimal(100)
 _WHOLE: Final = Decimal(1)
 _CENT: Final = Decimal("0.01")
-_NO_COIN: Final = frozenset({"CLP", "ISK", "JPY", "KRW", "PYG", "UGX", "VND", "XAF", "XOF", "XPF"})
-"""Currencies whose smallest coin is the unit itself (ISO 4217, minor unit 0)."""
+_NO_COIN: Final = frozenset(
+    ["BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "MGA", "PYG", "RWF", "UGX", "UYI", "VND", "VUV", "XAF",
+     "XOF", "XPF"]
+)  # fmt: skip
+"""Currencies whose smallest coin is the unit itself (ISO 4217, minor unit 0); nobody pays fifths of an ariary (MGA)."""
 THREE_DIGITS: Final = frozenset({"BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"})
 """Currencies with thousandths, which amounts here do not have (ISO 4217, minor unit 3)."""
 
@@ -142,6 +145,7 @@ def retry_after_s(attempts: int, first_s: float, longest_s: float) -> float:
     return min(longest_s, first_s * (1 << min(max(attempts, 1) - 1, 20)))
 
 
+IN_QUARANTINE: Final = "in_quarantine"
 PROBLEMS: Final[Mapping[str, str]] = {
     "payment_failed": "Have the customer pay another way, then 'retry'; or record the payment by hand, or cancel",
     "payment_unanswered": "See whether the integration with the payment provider runs, then 'retry'",
@@ -151,6 +155,7 @@ PROBLEMS: Final[Mapping[str, str]] = {
     "no_routing": "Book stock of the product, or give it a routing in the catalog, then 'retry'",
     "production_short": "A work order was cancelled or ended short: 'retry' plans the missing quantity anew",
     "components_missing": "Buy or produce the components (purchase proposals of inventory); production goes on then",
+    IN_QUARANTINE: "Release its lots, or block them (inventory): what is blocked is made again",
     "delivery_failed": "Ask the carrier; the customer may get a return or a new order",
     "late": "It is behind the promised date: look at its work orders, or tell the customer",
 }

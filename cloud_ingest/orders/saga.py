@@ -17,7 +17,7 @@ from typing import Final
 from cloud_ingest.orders import ending, paying, producing, shipping
 from cloud_ingest.orders.case import Case, Kind, RequestState
 from cloud_ingest.orders.events import Told
-from cloud_ingest.orders.rules import IN_THE_PLANT, PROBLEMS, State
+from cloud_ingest.orders.rules import IN_QUARANTINE, IN_THE_PLANT, PROBLEMS, State
 from cloud_ingest.orders.scene import SAGA, Scene
 
 STEPS_MAX: Final = 300
@@ -85,7 +85,7 @@ def problem(at: Scene) -> str:
 
 def why(case: Case, code: str) -> str:
     """The problem ``code`` of this order in a sentence."""
-    if code in ("no_routing", "components_missing"):
+    if code in ("no_routing", "components_missing", IN_QUARANTINE):
         return case.missing
     if code == "late" and case.promised is not None:
         return f"It was promised for {case.promised:%Y-%m-%d %H:%M} UTC, and is not complete"

@@ -53,6 +53,10 @@ class World(Protocol):
         """The other way round."""
         ...
 
+    async def quarantined(self, case: Case, line: Line) -> Decimal:
+        """What was made for ``line`` and is in quarantine: somebody releases it, or it is made again."""
+        ...
+
     async def ship(self, case: Case, shipment: Shipment) -> dict[str, Any]:
         """Book what is reserved for ``shipment`` as shipped; its lots and serials by line."""
         ...

@@ -80,6 +80,11 @@ class PlantWorld:
         for number, quantity in _by_item(case, shipment):
             await self._move(case, case.line(number), _parcel(shipment, number), str(number), quantity)
 
+    async def quarantined(self, case: Case, line: Line) -> Decimal:
+        """See ``World``."""
+        own = [one.work_order for one in case.work_orders if one.line == line.line and one.item == line.product]
+        return await inventory.quarantined(self._work.session, self._tenant, line.product, own)
+
     async def _move(self, case: Case, line: Line, source: str, target: str, quantity: Decimal) -> None:
         kept = inventory.For("order", case.order, source)
         try:
