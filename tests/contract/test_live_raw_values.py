@@ -6,14 +6,18 @@ import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from cloud_ingest.gateway.live import feeds
+import pytest
+
+from cloud_ingest.gateway.live import feeds, hub
 from cloud_ingest.gateway.live.client import Client, Subscription
 from cloud_ingest.gateway.live.newest import NewestValues
 from cloud_ingest.gateway.live.raw_values import RawValues
 from cloud_ingest.gateway.live.sending import Sending
 from cloud_ingest.gateway.live.subscription import Subscribe, value_text, wanted_by
 from connectors.model.datatypes import DataType
+from connectors.ports.event_log import EventLog
 from tests.contract.historian_steps import Plant, RawLog, eventually, plant, tasks_of
+from tests.contract.live_steps import stage
 from tests.played_agent import PlayedAgent, Sample
 from tests.played_outlet import VIEWER, PlayedOutlet
 
@@ -70,6 +74,28 @@ async def test_what_the_log_has_is_told_before_it_is_stored_and_as_the_tables_ha
         assert told == {
             one.tag_id: value_text(one.tag_id, one.time.isoformat(), one.value, one.quality) for one in stored
         }
+
+
+async def test_a_log_that_cannot_be_read_leaves_the_tables(database_dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub, "RETRY_S", 1000.0)
+    monkeypatch.setattr(hub, "RETRY_LONGEST_S", 1000.0)
+    asked: list[str] = []
+
+    async def broken() -> EventLog:
+        asked.append("")
+        raise ValueError("a defect")
+
+    async with stage(database_dsn) as here:
+        live, outlet = hub.LiveHub(here.here.database, broken), PlayedOutlet()
+        client, tag = Client(outlet), feeds.KnownTag(1, "plant/line-1", "press", "setpoint", True)
+        await live.enter(client)
+        try:
+            await live.subscribe(client, wanted_by(VIEWER, Subscribe(tags=(1,))), [tag], {})
+            await eventually(lambda: says(bool(asked)))
+            await here.value(1.5)
+            await eventually(lambda: says(outlet.values() == [(1, 1.5)]))
+        finally:
+            live.leave(client)
 
 
 async def says(holds: bool) -> bool:

@@ -123,7 +123,17 @@ class LiveHub:
             tasks.create_task(self._hear(COMMANDS_CHANNEL, (COMMANDS,)), name="live commands")
             tasks.create_task(self._look_at_tags(), name="live tags")
             if self._open_log is not None:
-                tasks.create_task(self._raw.run(self._open_log), name="live raw")
+                tasks.create_task(self._follow_log(self._open_log), name="live log")
+
+    async def _follow_log(self, open_log: OpenLog) -> None:
+        back_off = BackOff(RETRY_S, RETRY_LONGEST_S)
+        while True:
+            try:
+                async with steadily("live log", back_off):
+                    await self._raw.run(open_log)
+            except Exception as exc:  # everything is in the tables, too
+                emit(Fault("live log", f"{type(exc).__name__}: {exc}", traceback.format_exc()))
+            await asyncio.sleep(back_off.next_s())
 
     async def _hear(self, channel: str, of: tuple[str, ...]) -> None:
         while True:
