@@ -7,8 +7,8 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Depends, Path, Response
 from pydantic import Field, create_model
 
-from cloud_ingest.access.admission import not_theirs
 from cloud_ingest.access.answers import Answer
+from cloud_ingest.access.elsewhere import not_theirs
 from cloud_ingest.access.etags import IfMatch, check_match, etag
 from cloud_ingest.access.needs import Needs, refuse_elsewhere
 from cloud_ingest.access.pages import LIMIT, After, Limit, page
