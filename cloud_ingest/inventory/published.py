@@ -5,7 +5,7 @@ Who books several items in one transaction does it in the order of their codes: 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -86,6 +86,15 @@ async def availability(session: Session, tenant_id: int, item: str, at: str | No
     """What there is of ``item``, everywhere or at the location ``at`` and below; zeros for an unknown item."""
     found = await reordering.standing(session, tenant_id, item, at, _now().date())
     return Availability(item, found.on_hand, found.reserved, max(found.available, ZERO), found.on_order)
+
+
+async def lock(session: Session, tenant_id: int, codes: Collection[str]) -> None:
+    """Lock those of the items that there are, in the order in which everybody does: whoever books them waits."""
+    await session.fetch(
+        "SELECT FROM item WHERE tenant_id = $1 AND code = ANY($2::text[]) ORDER BY code FOR NO KEY UPDATE",
+        tenant_id,
+        sorted(set(codes)),
+    )
 
 
 async def pickable(session: Session, tenant_id: int, item: str) -> Decimal:

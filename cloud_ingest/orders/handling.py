@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from cloud_ingest.access.refused import RequestRefused, Why
 from cloud_ingest.event_log.announcing import UnitOfWork, unit_of_work
 from cloud_ingest.event_log.failures import Cause, cause_of
+from cloud_ingest.inventory import published as inventory
 from cloud_ingest.observability.events import Fault
 from cloud_ingest.orders import store
 from cloud_ingest.orders.case import Case
@@ -134,6 +135,7 @@ class Orders:
             await lock_tenants(work.session, tenants)
             for tenant_id in tenants:
                 own = [row["order_id"] for row in rows if row["tenant_id"] == tenant_id]
+                await lock_items(work.session, tenant_id, own)
                 await self.hear(work, tenant_id, own, _nothing)
         return len(rows)
 
@@ -179,6 +181,16 @@ async def lock_tenants(session: Session, tenants: Sequence[int]) -> None:
     for tenant_id in sorted(tenants):
         name = f"lineside orders {tenant_id}"
         await session.fetch("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", name)
+
+
+async def lock_items(session: Session, tenant_id: int, orders: Collection[str]) -> None:
+    """Lock the items of ``orders`` in the order in which inventory does, before one after the other takes its own."""
+    rows = await session.fetch(
+        "SELECT DISTINCT product FROM order_line WHERE tenant_id = $1 AND order_id = ANY($2::text[])",
+        tenant_id,
+        sorted(orders),
+    )
+    await inventory.lock(session, tenant_id, [row["product"] for row in rows])
 
 
 async def _nothing(_case: Case, _world: PlantWorld, _now: datetime) -> None:

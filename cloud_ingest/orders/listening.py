@@ -20,7 +20,7 @@ from cloud_ingest.lines.events import WORK_ORDER_PREFIX
 from cloud_ingest.lines.published import work_orders_of
 from cloud_ingest.orders import facts
 from cloud_ingest.orders.case import Case
-from cloud_ingest.orders.handling import Orders, Tell, lock_tenants
+from cloud_ingest.orders.handling import Orders, Tell, lock_items, lock_tenants
 from cloud_ingest.orders.keeping import see_stock
 from cloud_ingest.orders.world import PlantWorld
 from connectors.ports.database import Session
@@ -47,6 +47,17 @@ _LACKING: Final = (
 )
 
 
+_TOUCHED: Final = (
+    "SELECT order_id FROM order_line JOIN customer_order USING (order_id) WHERE order_line.tenant_id = $1 "
+    "AND product = ANY($2::text[]) AND shipped + packed + reserved + cancelled < quantity "
+    "AND state IN ('released', 'in_production', 'packed') UNION "
+    "SELECT order_id FROM order_need JOIN customer_order USING (order_id) WHERE order_need.tenant_id = $1 "
+    "AND item = ANY($2::text[]) AND missing_code = 'components_missing'"
+)
+"""Orders that look whether there is something for them."""
+_INVENTORY: Final = "lineside.inventory."
+
+
 def projections(orders: Orders, topics: Mapping[str, TopicSpec]) -> list[Projection]:
     """What the role reads, each as a consumer group of its own."""
     hears = Hearing(orders)
@@ -59,7 +70,21 @@ def projections(orders: Orders, topics: Mapping[str, TopicSpec]) -> list[Project
 
 
 async def _lock_for(session: Session, events: Sequence[ReadEvent]) -> None:
-    await lock_tenants(session, sorted({event.tenant_id for event in events}))
+    """First the tenants, then all items that their orders may reserve: inventory locks items in one order, too."""
+    tenants = sorted({event.tenant_id for event in events})
+    await lock_tenants(session, tenants)
+    for tenant_id in tenants:
+        own = [event for event in events if event.tenant_id == tenant_id]
+        more = [event.key for event in own if event.type.startswith(_INVENTORY) and _is_more(event)]
+        rows = await session.fetch(_TOUCHED, tenant_id, more)
+        await lock_items(session, tenant_id, {row["order_id"] for row in rows} | {_order_of(event) for event in own})
+
+
+def _order_of(event: ReadEvent) -> str:
+    """Which order the event is told to, whatever it waits for."""
+    if event.type.startswith(_INVENTORY):
+        return str(event.data["for"]["id"]) if event.type == stock.RELEASED else ""
+    return str(event.data.get("order") or "")
 
 
 class Hearing:

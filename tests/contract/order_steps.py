@@ -189,6 +189,14 @@ class Shop:
                 await self.carry(row["topic"], read_event(LogRecord(0, record.key, record.value, 0)))
         self._seen = max(self._seen, seen)
 
+    async def records(self, topic: str) -> list[LogRecord]:
+        """All that was told on ``topic``, as it is in the log."""
+        rows = await self.stock.rows(
+            "SELECT number, key, event FROM event_outbox WHERE topic = $1 ORDER BY number", topic
+        )
+        made = [event_record(topic, row["number"], row["key"], row["event"], 0) for row in rows]
+        return [LogRecord(offset, one.key, one.value, 0) for offset, one in enumerate(made)]
+
     async def carry(self, topic: str, event: ReadEvent) -> None:
         if topic == ORDER_EVENTS:
             self.told.append(event.type.split(".")[2])

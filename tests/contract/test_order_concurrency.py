@@ -5,7 +5,12 @@ from __future__ import annotations
 import asyncio
 from decimal import Decimal
 
+from cloud_ingest.event_log.announcing import unit_of_work
+from cloud_ingest.event_log.topics import INVENTORY_EVENTS, topic_specs
 from cloud_ingest.integrations.events import Told as Answer
+from cloud_ingest.inventory.items import locked_items
+from cloud_ingest.orders.listening import projections
+from tests.contract.historian_steps import eventually
 from tests.contract.order_steps import ADDRESS, shop
 
 
@@ -142,3 +147,32 @@ async def test_a_quote_keeps_its_price_until_it_is_over(database_dsn: str) -> No
         refused = await here.ask("POST", f"/quotes/{late}/accept", "acme")
         assert (refused.status_code, refused.json()["code"]) == (409, "not_now")
         assert [one["id"] for one in (await here.ask("GET", "/quotes")).json()["orders"]] == []
+
+
+async def test_orders_that_hear_of_several_items_and_lines_that_count_them_wait_for_each_other_in_one_order(
+    database_dsn: str,
+) -> None:
+    async with shop(database_dsn) as here:
+        for product in ("alpha", "zeta"):
+            await here.sell(product, made=False)
+        orders = [await here.place((product, 1)) for product in ("alpha", "zeta")]
+        await here.pump()
+        for product in ("zeta", "alpha"):
+            await here.stock.receive(product, "1", "warehouse")
+        records = await here.records(INVENTORY_EVENTS)
+        reader = projections(here.orders, topic_specs(2, 86_400.0))[1]
+
+        async def hear() -> None:
+            async with unit_of_work(here.database) as work:
+                await reader.take(work, 0, records)
+
+        async def somebody_waits() -> bool:
+            return bool(await here.stock.rows("SELECT FROM pg_locks WHERE NOT granted"))
+
+        async with unit_of_work(here.database, 1) as counting:
+            await locked_items(counting.session, 1, ["alpha"])
+            hearing = asyncio.create_task(hear())
+            await eventually(somebody_waits)
+            await locked_items(counting.session, 1, ["zeta"])
+        await hearing
+        assert [(await here.order(order))["lines"][0]["reserved"] for order in orders] == ["1", "1"]
