@@ -9,7 +9,7 @@ import asyncio
 import inspect
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from lineside.servers.child_process import ProgramMissing
@@ -26,11 +26,16 @@ if TYPE_CHECKING:
 exploration.load_profile()
 
 
-@pytest.hookimpl(tryfirst=True)
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """In a run of several processes, say which tests go together."""
+    return side_by_side.SideBySide(config, log) if config.getoption("dist") == "loadgroup" else None
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """In a run of several processes, say which tests go together (``--dist loadgroup``)."""
+    """In a run of several processes, say which tests begin."""
     if getattr(config.option, "loadgroup", False):
-        side_by_side.order_and_group(items)
+        side_by_side.in_order(items)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -1,55 +1,63 @@
-"""Which tests of a run in several processes stay together, and which of them begin.
+"""Which tests of a run in several processes stay together, and which of them begin (``--dist loadgroup``).
 
 A test goes to whichever process is free, on its own, except for two kinds:
 
-- Tests that share something of their file (a fixture of the module) go together, and in the order in which they stand
-  there: each process would make it anew otherwise.
-- Tests on Kafka go together, except for those that are marked as slow: a Kafka of its own for each process costs more
-  than it saves.
+- Those of a file that has fixtures of its module, or asks for a server that is shared by a module, go together, in the
+  order in which they stand there: each process would make it anew otherwise.
+- Those on Kafka go together: a Kafka of its own for each process costs more than it saves.
 
 What takes long begins, so that no process is left alone with it at the end: Kafka, then what is marked as slow.
+
+The groups are told by the names of tests: of ``xdist_group`` marks xdist 3.8 learns nothing under pytest 9.
 """
 
 from __future__ import annotations
 
+import functools
+import re
+from pathlib import Path
 from typing import Final
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
-KAFKA: Final = "kafka"
-LAST: Final = 2
+_CHECKOUT: Final = Path(__file__).parents[1]
+_SHARED: Final = re.compile(r'scope="module"|\bnode_opcua\b')
+_ALONE: Final = "tests/faults/"
+"""They take minutes each."""
+_LAST: Final = 2
 
 
-def order_and_group(items: list[pytest.Item]) -> None:
-    """Put ``items`` in the order in which they are given out, and mark those that go together."""
-    groups = {item: _group_of(item) for item in items}
+class SideBySide(LoadScopeScheduling):
+    """Gives out tests, or groups of them, in the order in which the processes have collected them."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return group_of(nodeid)
+
+
+def in_order(items: list[pytest.Item]) -> None:
+    """Put ``items`` in the order in which they are to be given out."""
     turns: dict[str, int] = {}
-    for item, group in groups.items():
-        if item.get_closest_marker("xdist_group") is None and group != item.nodeid:
-            item.add_marker(pytest.mark.xdist_group(group))
-        turns[group] = min(turns.get(group, LAST), _turn(item))
-    items.sort(key=lambda item: turns[groups[item]])
+    for item in items:
+        group = group_of(item.nodeid)
+        turns[group] = min(turns.get(group, _LAST), _turn(item))
+    items.sort(key=lambda item: turns[group_of(item.nodeid)])
 
 
-def _group_of(item: pytest.Item) -> str:
-    """The name of the group; of a test that goes alone, its own."""
-    if (marked := item.get_closest_marker("xdist_group")) is not None:
-        return str(marked.args[0])
-    if _shares_its_module(item):
-        return item.nodeid.partition("::")[0]
-    is_short_on_kafka = item.get_closest_marker("kafka") is not None and item.get_closest_marker("slow") is None
-    return KAFKA if is_short_on_kafka else item.nodeid
+def group_of(nodeid: str) -> str:
+    """The name of a test's group: its own where it goes alone."""
+    file = nodeid.partition("::")[0]
+    if _shares(file):
+        return file
+    return "kafka" if "kafka" in nodeid and not nodeid.startswith(_ALONE) else nodeid
 
 
-def _shares_its_module(item: pytest.Item) -> bool:
-    known = getattr(item, "_fixtureinfo", None)
-    if known is None:
-        return False
-    fixtures = [found[-1] for name, found in known.name2fixturedefs.items() if name in item.fixturenames]  # type: ignore[attr-defined]
-    return any(fixture.scope in ("module", "package", "class") for fixture in fixtures)
+@functools.cache
+def _shares(file: str) -> bool:
+    return bool(_SHARED.search((_CHECKOUT / file).read_text("utf-8")))
 
 
 def _turn(item: pytest.Item) -> int:
     if item.get_closest_marker("kafka") is not None:
         return 0
-    return 1 if item.get_closest_marker("slow") is not None else LAST
+    return 1 if item.get_closest_marker("slow") is not None else _LAST

@@ -76,7 +76,6 @@ class OrderFactory:
 
     def start(self) -> None:
         """Make keys and tokens, start every role and the agent, and tell the API what the factory is."""
-        assert self.cloud.command("migrate").returncode == 0
         assert self.cloud.command("keys", "create").returncode == 0
         for name, role in TOKENS.items():
             self._tokens[name] = self.cloud.command("token", "create", name, "--role", role).stdout.strip()

@@ -171,7 +171,6 @@ async def published(dsn: str) -> list[dict[str, Any]]:
 def factory(tmp_path: Path, mosquitto: MosquittoBroker, database_dsn: str) -> Iterator[Factory]:
     cloud = Cloud(tmp_path / "cloud", mosquitto.url, database_dsn)
     cloud.add("commands", {"signing_key": str(tmp_path / "signing.jwk")})
-    assert cloud.command("migrate").returncode == 0
     assert cloud.command("keys", "create").returncode == 0
     made = (("anna", "operator"), ("berta", "approver"))
     tokens = {name: cloud.command("token", "create", name, "--role", role).stdout.strip() for name, role in made}

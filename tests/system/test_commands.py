@@ -76,7 +76,6 @@ class Plant:
 async def plant(folder: Path, broker: MosquittoBroker, dsn: str) -> AsyncIterator[Plant]:
     cloud = Cloud(folder / "cloud", broker.url, dsn)
     cloud.add("commands", {"signing_key": str(folder / "signing.jwk")})
-    assert cloud.command("migrate").returncode == 0
     assert cloud.command("keys", "create").returncode == 0
     public = json.loads(cloud.command("keys", "export").stdout)["keys"]
     roles = {"anna": "operator", "berta": "approver", "carl": "viewer"}

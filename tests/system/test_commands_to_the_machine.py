@@ -78,7 +78,6 @@ class Factory:
 def factory(tmp_path: Path, mosquitto: MosquittoBroker, database_dsn: str) -> Iterator[Factory]:
     cloud = Cloud(tmp_path / "cloud", mosquitto.url, database_dsn)
     cloud.add("commands", {"signing_key": str(tmp_path / "signing.jwk")})
-    assert cloud.command("migrate").returncode == 0
     assert cloud.command("keys", "create").returncode == 0
     token = cloud.command("token", "create", "anna", "--role", "operator").stdout.strip()
     press = OpcUaServer()

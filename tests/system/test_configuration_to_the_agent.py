@@ -94,7 +94,6 @@ def sha(content: str) -> str:
 def plant(tmp_path: Path, mosquitto: MosquittoBroker, database_dsn: str) -> Iterator[Plant]:
     cloud = Cloud(tmp_path / "cloud", mosquitto.url, database_dsn)
     cloud.add("commands", {"signing_key": str(tmp_path / "signing.jwk")})
-    assert cloud.command("migrate").returncode == 0
     assert cloud.command("keys", "create").returncode == 0
     roles = {"eva": "engineer", "otto": "operator"}
     tokens = {name: cloud.command("token", "create", name, "--role", roles[name]).stdout.strip() for name in roles}

@@ -22,7 +22,7 @@ import httpx
 import psutil
 import pytest
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("demo")]
+pytestmark = pytest.mark.slow
 
 LINESIDE = Path(sys.executable).with_name("lineside")
 RUNNING_S_MAX = 180.0

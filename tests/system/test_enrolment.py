@@ -89,7 +89,6 @@ def plant(tmp_path: Path, mosquitto: MosquittoBroker, database_dsn: str) -> Iter
     signing_key = tmp_path / "signing.jwk"
     cloud = Cloud(tmp_path / "cloud", mosquitto.url, database_dsn)
     cloud.add("commands", {"signing_key": str(signing_key)})
-    assert cloud.command("migrate").returncode == 0
     assert cloud.command("keys", "create").returncode == 0
     token = cloud.command("token", "create", "anna", "--role", "operator").stdout.strip()
     press = OpcUaServer()

@@ -81,7 +81,6 @@ class Plant:
 def plant(folder: Path, mosquitto: MosquittoBroker, database_dsn: str, modbus_unit: ModbusServer) -> Iterator[Plant]:
     cloud = Cloud(folder / "cloud", mosquitto.url, database_dsn)
     cloud.add("commands", {"signing_key": str(folder / "signing.jwk")})
-    assert cloud.command("migrate").returncode == 0
     assert cloud.command("keys", "create").returncode == 0
     plant = Plant(folder, cloud, mosquitto, modbus_unit)
     keys = json.loads(cloud.command("keys", "export").stdout)["keys"]

@@ -142,11 +142,11 @@ class PostgresServer:
         return f"postgresql://{USER}:{self._password}@{LOOPBACK}:{self.port}/{database}"
 
     def create_database(self, name: str, *, template: str = "template0") -> None:
-        """Create an empty database, or a copy of ``template``, to which nobody is connected.
+        """Create an empty database, or a copy of ``template``, to which nobody is connected; file by file.
 
         Raises ``ServerNotStarted`` with what the server said.
         """
-        self._run("createdb", "-h", LOOPBACK, "-p", str(self.port), "-U", USER, "-T", template, name)
+        self._run("createdb", "-h", LOOPBACK, "-p", str(self.port), "-U", USER, "-S", "file_copy", "-T", template, name)
 
     def ensure_database(self, name: str) -> None:
         """Create a database if there is none of that name. Raises ``ServerNotStarted``."""

@@ -131,10 +131,12 @@ def test_less_severe_events_are_left_out_and_lost_ones_and_refreshes_are_noticed
     assert read.decode([body], 1) == (None, [(TAG, NOON_NS + 7000)])
 
 
-def test_states_are_remembered_of_so_many_conditions_and_no_more() -> None:
+def test_states_are_remembered_of_so_many_conditions_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert CONDITIONS_MAX == 10_000
+    monkeypatch.setattr("connectors.opcua.events.CONDITIONS_MAX", 100)
     read = events()
-    told(read, *[condition(b"1", f"c{number}") for number in range(CONDITIONS_MAX + 1)])
-    assert len(told(read, condition(b"1", "c0"), condition(b"1", f"c{CONDITIONS_MAX}"))) == 1
+    told(read, *[condition(b"1", f"c{number}") for number in range(101)])
+    assert len(told(read, condition(b"1", "c0"), condition(b"1", "c100"))) == 1
 
 
 def test_a_text_as_long_as_a_book_is_cut_short() -> None:
