@@ -6,11 +6,20 @@ reading=
 trap '[ -z "$reading" ] || kill "$reading" 2>/dev/null || true; [ -z "$folder" ] || rm -rf "$folder"' EXIT
 trap 'exit 130' INT TERM
 
-# Makes $folder: in memory where $1 KB are free there, as tests write to disks, and wait for them at each commit.
+# Makes $folder: in memory where $1 KB are free there, as tests write to disks, and wait for them at each commit; unless no
+# program may be run from there, as in some containers: tests build some.
 make_folder() {
     where=/dev/shm
-    [ -w "$where" ] && [ "$(df -Pk "$where" | awk 'NR == 2 {print $4}')" -gt "$1" ] || where=${TMPDIR:-/tmp}
-    folder=$(mktemp -d "$where/lineside-XXXXXX")
+    if [ -w "$where" ] && [ "$(df -Pk "$where" | awk 'NR == 2 {print $4}')" -gt "$1" ]; then
+        folder=$(mktemp -d "$where/lineside-XXXXXX")
+        printf '#!/bin/sh\n' >"$folder/program"
+        chmod 755 "$folder/program"
+        "$folder/program" 2>/dev/null || {
+            rm -rf "$folder"
+            folder=
+        }
+    fi
+    [ -n "$folder" ] || folder=$(mktemp -d "${TMPDIR:-/tmp}/lineside-XXXXXX")
     chmod 755 "$folder" # some tests read as another user
 }
 

@@ -3,7 +3,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 . tests/begin.sh
-make_folder 8000000
+make_folder 3000000
 begin_reading
 is_right=true
 run_tests tests/unit -n 2 --dist worksteal "$@" || is_right=false
