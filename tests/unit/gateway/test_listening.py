@@ -75,3 +75,10 @@ async def test_a_port_for_administrators_only_is_said(monkeypatch: pytest.Monkey
     monkeypatch.setattr(listening.socket, "create_server", refuses)
     with pytest.raises(PortUnavailable, match="only an administrator may use a port below 1024"):
         await listen("gateway", LOOPBACK, 80)
+
+
+async def test_answers_go_out_without_waiting_for_the_acknowledgement_of_their_beginning() -> None:
+    with await listen("gateway", LOOPBACK, 0) as server:
+        server.listen()
+        with socket.create_connection(server.getsockname()), server.accept()[0] as accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
