@@ -92,7 +92,7 @@ class DatabaseSettings(Settings):
         None
     )
     ca_file: Annotated[FilePath | None, Field(description="Authorities that sign PostgreSQL's certificate")] = None
-    connections_max: Annotated[int, Field(ge=2, le=200)] = 20
+    connections_max: Annotated[int, Field(ge=6, le=200, description="Of one process, whatever its roles")] = 20
 
     @model_validator(mode="after")
     def _encrypted(self) -> DatabaseSettings:

@@ -86,7 +86,7 @@ async def _start(config: CloudConfig, roles: Sequence[Role], stop: asyncio.Event
         listening = await _listen(config, roles)
         if listening is not None:
             stack.callback(listening.close)
-        database = await unconnected_database(config.database)
+        database = await unconnected_database(config)
         stack.push_async_callback(database.close)
         async with first_of(LinesideError), asyncio.TaskGroup() as tasks:
             tasks.create_task(_until(stop), name="stop")

@@ -9,7 +9,7 @@ import contextlib
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Final
 
-from cloud_ingest.config import CloudConfig, DatabaseSettings
+from cloud_ingest.config import CloudConfig
 from connectors.ports.database import Database
 from connectors.ports.event_log import EventLog
 
@@ -17,21 +17,36 @@ if TYPE_CHECKING:
     from cloud_ingest.historian.replaying import Replaying
 
 DAY_S: Final = 86_400
+_LOG_SHARE: Final = 3
 
 
-async def unconnected_database(settings: DatabaseSettings) -> Database:
+def pools(config: CloudConfig) -> tuple[int, int]:
+    """How many connections the pool of the database may have, and that of an event log on PostgreSQL.
+
+    Beside each pool there is one connection for locks, memberships and notifications: all together are
+    ``connections_max``. What the log does is short, and the database's sessions wait for each other's rows.
+    """
+    in_all = config.database.connections_max
+    if config.event_log.kafka is not None:
+        return in_all - 1, 0
+    of_log = in_all // _LOG_SHARE
+    return in_all - of_log - 2, of_log
+
+
+async def unconnected_database(config: CloudConfig) -> Database:
     """The database, which need not be there yet."""
     from connectors.postgres import database
 
+    connections_max, _ = pools(config)
     return await database.unconnected_database(
-        settings.dsn, connections_max=settings.connections_max, application_name="lineside cloud-ingest"
+        config.database.dsn, connections_max=connections_max, application_name="lineside cloud-ingest"
     )
 
 
 @contextlib.asynccontextmanager
 async def opened_database(config: CloudConfig) -> AsyncIterator[Database]:
     """The database for the length of a command, whose first question finds out whether it is there."""
-    database = await unconnected_database(config.database)
+    database = await unconnected_database(config)
     try:
         yield database
     finally:
@@ -52,7 +67,7 @@ async def connect_event_log(config: CloudConfig, database: Database) -> EventLog
 
     return await open_postgres(
         config.database.dsn,
-        connections_max=config.database.connections_max,
+        connections_max=pools(config)[1],
         application_name="lineside event log",
         readers=RawReaders(database),
     )

@@ -16,7 +16,7 @@ from cloud_ingest.access.parameters import only_known_parameters
 from cloud_ingest.access.permissions import Permission
 from cloud_ingest.access.principal import Principal
 from cloud_ingest.access.refused import RequestRefused, Why
-from cloud_ingest.access.tenancy import tenant_transaction
+from cloud_ingest.access.tenancy import tenant_session
 from cloud_ingest.analytics import reports
 from cloud_ingest.analytics.report_formats import MEDIA_TYPES, Format
 from cloud_ingest.analytics.report_rules import Period, Schedule
@@ -142,7 +142,7 @@ def report_routes(database: Database, clock: Clock) -> APIRouter:
     @api.get("")
     async def listed(principal: Reader, after: After = "", limit: Limit = LIMIT) -> ReportPage:
         """Reports, a page at a time."""
-        async with tenant_transaction(database, principal.tenant_id) as session:
+        async with tenant_session(database, principal.tenant_id) as session:
             rows = await reports.plans(session, principal.tenant_id, after, limit + 1)
         found, following = page(rows, limit, lambda row: str(row["report_id"]))
         seen = [_answer(row) for row in found if _is_seen(principal, row)]
@@ -179,7 +179,7 @@ def _add_one(api: APIRouter, database: Database) -> None:
     @api.get("/{id}")
     async def one(principal: Reader, id: Id, response: Response) -> ReportAnswer:  # noqa: A002  the API's name
         """One report."""
-        async with tenant_transaction(database, principal.tenant_id) as session:
+        async with tenant_session(database, principal.tenant_id) as session:
             row = await reports.plan(session, principal.tenant_id, id)
         _see(principal, row)
         response.headers["ETag"] = etag(row["revision"])
@@ -227,7 +227,7 @@ def _add_made(api: APIRouter, database: Database, clock: Clock) -> None:
         limit: Annotated[int, Query(ge=1, le=MADE_MAX)] = 30,
     ) -> MadeReports:
         """Those that were made, the newest first."""
-        async with tenant_transaction(database, principal.tenant_id) as session:
+        async with tenant_session(database, principal.tenant_id) as session:
             _see(principal, await reports.plan(session, principal.tenant_id, id))
             rows = await reports.made_reports(session, principal.tenant_id, id, limit)
         found = [{**row, "begin": row["begin_time"], "end": row["end_time"]} for row in rows]
@@ -264,7 +264,7 @@ def _add_made(api: APIRouter, database: Database, clock: Clock) -> None:
     )
     async def file(principal: Reader, id: Id, day: Day, format: Format) -> Response:  # noqa: A002
         """A file of a report."""
-        async with tenant_transaction(database, principal.tenant_id) as session:
+        async with tenant_session(database, principal.tenant_id) as session:
             row = await reports.plan(session, principal.tenant_id, id)
             _see(principal, row)
             content = await reports.file_of(session, principal.tenant_id, id, day, format)

@@ -13,7 +13,7 @@ from cloud_ingest.access.permissions import Permission
 from cloud_ingest.access.principal import Principal
 from cloud_ingest.access.refused import RequestRefused, Why
 from cloud_ingest.access.span import asked_bucket, asked_span
-from cloud_ingest.access.tenancy import TenantDatabase, tenant_transaction
+from cloud_ingest.access.tenancy import TenantDatabase, tenant_session
 from cloud_ingest.analytics import questions
 from cloud_ingest.analytics.answers import ControlChart, CycleTimes, OeeAnswer, ParetoAnswer
 from cloud_ingest.analytics.questions import By, Choice
@@ -74,7 +74,7 @@ def analytics_routes(database: Database) -> APIRouter:
         apart: list[By] = list(dict.fromkeys(by)) if by else ["line"]
         if sum(one in ("hour", "day", "week", "month") for one in apart) > 1:
             raise RequestRefused(Why.INVALID, "two_times", "'by' takes one of hour, day, week and month")
-        async with tenant_transaction(database, principal.tenant_id) as session:
+        async with tenant_session(database, principal.tenant_id) as session:
             total, groups = await questions.oee(session, choice, apart)
             waiting = await questions.waiting(session, choice)
         if len(groups) >= questions.GROUPS_MAX:
@@ -94,7 +94,7 @@ def analytics_routes(database: Database) -> APIRouter:
     ) -> ParetoAnswer:
         """What stops have taken, by reason, the largest first (Pareto); micro-stops are losses of speed."""
         choice = _choice(principal, site, line, product, (begin, end))
-        async with tenant_transaction(database, principal.tenant_id) as session:
+        async with tenant_session(database, principal.tenant_id) as session:
             rows = await questions.losses(session, choice)
         return ParetoAnswer.model_validate({"begin": choice.begin, "end": choice.end, "losses": rows})
 
@@ -109,7 +109,7 @@ def analytics_routes(database: Database) -> APIRouter:
     ) -> CycleTimes:
         """How cycle times are spread."""
         choice = _choice(principal, site, line, product, (begin, end))
-        async with tenant_transaction(database, principal.tenant_id) as session:
+        async with tenant_session(database, principal.tenant_id) as session:
             found = await questions.cycle_times(session, choice)
         return CycleTimes.model_validate({"begin": choice.begin, "end": choice.end, **found})
 
@@ -133,7 +133,7 @@ def _add_charts(api: APIRouter, database: Database) -> None:
         if by not in ("hour", "day", "week", "month"):
             raise RequestRefused(Why.INVALID, "no_time", "'by' is hour, day, week or month here")
         choice = _choice(principal, site, line, product, (begin, end), zone)
-        async with tenant_transaction(database, principal.tenant_id) as session:
+        async with tenant_session(database, principal.tenant_id) as session:
             center, points = await questions.reject_chart(session, choice, by)
         found = {"begin": choice.begin, "end": choice.end, "center": center, "points": points}
         return ControlChart.model_validate(found)

@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 
 from cloud_ingest.access.principal import Principal
 from cloud_ingest.access.refused import RequestRefused, Why
-from cloud_ingest.access.tenancy import tenant_transaction
+from cloud_ingest.access.tenancy import tenant_session
 from cloud_ingest.catalog.events import product_changed
 from cloud_ingest.catalog.models import words_in
 from cloud_ingest.event_log.announcing import UnitOfWork, unit_of_work
@@ -106,7 +106,7 @@ class Publishing:
 
     async def get(self, tenant_id: int, kind: Kind, code: str) -> Published:
         """What holds of ``code``. Raises ``RequestRefused`` when nothing does."""
-        async with tenant_transaction(self._database, tenant_id) as session:
+        async with tenant_session(self._database, tenant_id) as session:
             rows = await session.fetch(
                 "SELECT code, version, document FROM catalog_published "
                 "WHERE tenant_id = $1 AND kind = $2 AND code = $3",
@@ -121,7 +121,7 @@ class Publishing:
     async def find(self, tenant_id: int, kind: Kind, find: FindPublished) -> Sequence[Published]:
         """What holds, by code."""
         question = " & ".join(f"'{word}':*" for word in words_of(find.words, QUESTION_WORDS_MAX))
-        async with tenant_transaction(self._database, tenant_id) as session:
+        async with tenant_session(self._database, tenant_id) as session:
             rows = await session.fetch(
                 "SELECT code, version, document FROM catalog_published WHERE tenant_id = $1 AND kind = $2 "
                 "AND code > $3 AND document @> $4::jsonb AND ($5 = '' OR words @@ $5::tsquery) "
@@ -137,7 +137,7 @@ class Publishing:
 
     async def versions(self, tenant_id: int, kind: Kind, code: str, before: int, limit: int) -> Sequence[Version]:
         """Its versions below ``before``, the newest first."""
-        async with tenant_transaction(self._database, tenant_id) as session:
+        async with tenant_session(self._database, tenant_id) as session:
             rows = await session.fetch(
                 "SELECT v.version, v.revision, v.published, v.published_by, p.code IS NOT NULL AS holds "
                 "FROM catalog_version v LEFT JOIN catalog_published p USING (tenant_id, kind, code, version) "

@@ -91,7 +91,7 @@ async def holder_of(database: Database, token: str) -> Holder | None:
     """Who holds ``token``; ``None`` when it is none, or was revoked."""
     if not token.startswith(PREFIX) or len(token) > TOKEN_CHARS_MAX:
         return None
-    async with database.session() as session:
+    async with database.session(audit.TENANT) as session:
         rows = await session.fetch(
             "SELECT name, role FROM api_token WHERE sha256 = $1 AND tenant_id = $2 AND revoked IS NULL",
             _digest(token),

@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
-from cloud_ingest.access.tenancy import enter_tenant
 from cloud_ingest.event_log.domain_events import DomainEvent, event_json
 from connectors.ports.database import Database, Session
 
@@ -32,9 +31,7 @@ async def unit_of_work(database: Database, tenant_id: int | None = None) -> Asyn
 
     Raises what ``Database.transaction`` does.
     """
-    async with database.transaction() as session:
-        if tenant_id is not None:
-            await enter_tenant(session, tenant_id)
+    async with database.transaction(tenant_id) as session:
         work = UnitOfWork(session)
         yield work
         await write_events(session, work.events)

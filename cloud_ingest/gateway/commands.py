@@ -12,6 +12,7 @@ from cloud_ingest.access.parameters import only_known_parameters
 from cloud_ingest.access.permissions import Permission
 from cloud_ingest.access.principal import Principal
 from cloud_ingest.access.sight import Sight, check_agent, sight_of
+from cloud_ingest.access.tenancy import TenantDatabase
 from cloud_ingest.commands import questions
 from cloud_ingest.commands.requests import CommandRequest, Requests
 from cloud_ingest.commands.rules import permission_of
@@ -89,13 +90,14 @@ def command_routes(database: Database, requests: Requests) -> APIRouter:
         """Commands, the newest first, a page at a time."""
         sight = sight_of(principal, Permission.COMMANDS_READ)
         choice = questions.CommandChoice(agent, None if state is None else state.value, issuer, before, limit, sight)
-        rows = await questions.commands(database, choice)
+        rows = await questions.commands(TenantDatabase(database, principal.tenant_id), choice)
         return CommandPage.model_validate({"commands": rows, "next": rows[-1]["id"] if len(rows) == limit else None})
 
     @api.get("/agents", dependencies=known)
     async def agents(principal: Reader) -> list[CommandedAgent]:
         """The agents that take commands: whether their journals are whole, and what operators have locked."""
-        rows = await questions.agents(database, sight_of(principal, Permission.COMMANDS_READ))
+        seen = TenantDatabase(database, principal.tenant_id)
+        rows = await questions.agents(seen, sight_of(principal, Permission.COMMANDS_READ))
         return [CommandedAgent.model_validate(row) for row in rows]
 
     command_stream = CommandStream(database, functools.partial(who_asks, permission=Permission.COMMANDS_READ))
@@ -142,7 +144,8 @@ def _add_one(api: APIRouter, database: Database, requests: Requests) -> None:
 
 
 async def _one(database: Database, principal: Principal, command: str) -> CommandWithStates:
-    found = await questions.command(database, command, sight_of(principal, Permission.COMMANDS_READ))
+    seen = TenantDatabase(database, principal.tenant_id)
+    found = await questions.command(seen, command, sight_of(principal, Permission.COMMANDS_READ))
     return CommandWithStates.model_validate(found)
 
 

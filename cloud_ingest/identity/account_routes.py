@@ -12,7 +12,7 @@ from cloud_ingest.access.parameters import only_known_parameters
 from cloud_ingest.access.permissions import Permission
 from cloud_ingest.access.principal import Principal
 from cloud_ingest.access.refused import RequestRefused, Why
-from cloud_ingest.access.tenancy import tenant_transaction
+from cloud_ingest.access.tenancy import tenant_session, tenant_transaction
 from cloud_ingest.commands import audit
 from cloud_ingest.identity.answers import Myself, PasswordChange, RoleAt, SessionAnswer, SessionPage
 from cloud_ingest.identity.browsers import asker
@@ -36,7 +36,7 @@ def account_routes(database: Database, clock: Clock, server: AuthorizationServer
     @api.get("/me")
     async def me(principal: Own) -> Myself:
         """Who the API takes the asker for, and what they may do."""
-        async with tenant_transaction(database, principal.tenant_id) as session:
+        async with tenant_session(database, principal.tenant_id) as session:
             (row,) = await session.fetch("SELECT name FROM tenant WHERE tenant_id = $1", principal.tenant_id)
         return Myself(
             tenant=row["name"],
@@ -52,7 +52,7 @@ def account_routes(database: Database, clock: Clock, server: AuthorizationServer
     async def mine(principal: Own, after: After = "", limit: Limit = LIMIT) -> SessionPage:
         """Where the asker is logged in."""
         login = _own_login(principal)
-        async with tenant_transaction(database, principal.tenant_id) as session:
+        async with tenant_session(database, principal.tenant_id) as session:
             return await _page(session, principal, after, limit, login)
 
     @api.delete("/me/sessions/{session}", status_code=204)
@@ -83,7 +83,7 @@ def _add_sessions(api: APIRouter, database: Database, clock: Clock) -> None:
     @api.get("/sessions")
     async def sessions(principal: Manager, after: After = "", limit: Limit = LIMIT) -> SessionPage:
         """Who of the tenant is logged in, and where."""
-        async with tenant_transaction(database, principal.tenant_id) as session:
+        async with tenant_session(database, principal.tenant_id) as session:
             return await _page(session, principal, after, limit, None)
 
     @api.delete("/sessions/{session}", status_code=204)

@@ -14,7 +14,7 @@ from cloud_ingest.access.parameters import only_known_parameters
 from cloud_ingest.access.permissions import Permission
 from cloud_ingest.access.principal import Principal
 from cloud_ingest.access.refused import RequestRefused, Why
-from cloud_ingest.access.tenancy import tenant_transaction
+from cloud_ingest.access.tenancy import tenant_session, tenant_transaction
 from cloud_ingest.commands import audit
 from cloud_ingest.identity import people
 from cloud_ingest.identity.answers import (
@@ -103,7 +103,7 @@ def _add_users(api: APIRouter, database: Database, clock: Clock, issuer: str | N
     @api.get("/users")
     async def users(principal: Manager, after: After = "", limit: Limit = LIMIT) -> UserPage:
         """The users of the tenant, by login, a page at a time."""
-        async with tenant_transaction(database, principal.tenant_id) as session:
+        async with tenant_session(database, principal.tenant_id) as session:
             rows = await _users(session, principal.tenant_id, "login > $2 ORDER BY login LIMIT $3", after, limit + 1)
         shown, following = page(rows, limit, lambda row: row.login)
         return UserPage(users=tuple(shown), next=following)
@@ -131,7 +131,7 @@ def _add_user(api: APIRouter, database: Database, clock: Clock, issuer: str | No
     @api.get("/users/{user}")
     async def one(principal: Manager, user: UserId, response: Response) -> UserAnswer:
         """One user."""
-        async with tenant_transaction(database, principal.tenant_id) as session:
+        async with tenant_session(database, principal.tenant_id) as session:
             found = await _users(session, principal.tenant_id, "user_id = $2", user)
         if not found:
             raise RequestRefused(Why.UNKNOWN, "unknown_user", f"there is no user {user!r}")
@@ -166,7 +166,7 @@ def _add_clients(api: APIRouter, database: Database, clock: Clock) -> None:
     @api.get("/clients")
     async def clients(principal: Manager, after: After = "", limit: Limit = LIMIT) -> ClientPage:
         """Services and apps of the tenant, by id, a page at a time."""
-        async with tenant_transaction(database, principal.tenant_id) as session:
+        async with tenant_session(database, principal.tenant_id) as session:
             rows = await _clients(
                 session, principal.tenant_id, "client_id > $2 ORDER BY client_id LIMIT $3", after, limit + 1
             )
@@ -195,7 +195,7 @@ def _add_client(api: APIRouter, database: Database, clock: Clock) -> None:
     @api.get("/clients/{client}")
     async def one(principal: Manager, client: ClientPath, response: Response) -> ClientAnswer:
         """One service or app."""
-        async with tenant_transaction(database, principal.tenant_id) as session:
+        async with tenant_session(database, principal.tenant_id) as session:
             found = await _clients(session, principal.tenant_id, "client_id = $2", client)
         if not found:
             raise RequestRefused(Why.UNKNOWN, "unknown_client", f"there is no client {client!r}")

@@ -15,7 +15,7 @@ from cloud_ingest.access.parameters import only_known_parameters
 from cloud_ingest.access.permissions import Permission
 from cloud_ingest.access.principal import Principal
 from cloud_ingest.access.refused import RequestRefused, Why
-from cloud_ingest.access.tenancy import TenantDatabase, tenant_transaction
+from cloud_ingest.access.tenancy import TenantDatabase, tenant_session, tenant_transaction
 from cloud_ingest.commands import audit
 from cloud_ingest.identity.answers import (
     CODE_PATTERN,
@@ -92,7 +92,7 @@ def _add_brand(api: APIRouter, database: Database, clock: Clock) -> None:
     @api.get("/brand")
     async def shown(principal: OwnAccount, response: Response) -> BrandAnswer:
         """What the tenant of the asker looks like."""
-        async with tenant_transaction(database, principal.tenant_id) as session:
+        async with tenant_session(database, principal.tenant_id) as session:
             brand = await brand_in(session, tenant_id=principal.tenant_id) or Brand("")
         return _branded(brand, response)
 

@@ -13,7 +13,7 @@ from cloud_ingest.access.parameters import only_known_parameters
 from cloud_ingest.access.permissions import Permission
 from cloud_ingest.access.principal import Principal
 from cloud_ingest.access.refused import RequestRefused, Why
-from cloud_ingest.access.tenancy import tenant_transaction
+from cloud_ingest.access.tenancy import tenant_session, tenant_transaction
 from cloud_ingest.integrations import questions
 from cloud_ingest.integrations.answers import (
     CallAnswer,
@@ -117,7 +117,7 @@ def _add_webhooks(api: APIRouter, webhooks: VendorWebhooks, public_url: str) -> 
         principal: Reads, state: WebhookState | None = None, after: After = "", limit: Limit = LIMIT
     ) -> WebhookPage:
         """What vendors have sent; those with the state 'unknown' are about nothing that Lineside knows."""
-        async with tenant_transaction(webhooks.database, principal.tenant_id) as session:
+        async with tenant_session(webhooks.database, principal.tenant_id) as session:
             found = await questions.webhooks(session, principal.tenant_id, state, after, limit + 1)
         rows, following = page(found, limit, lambda row: f"{row['vendor']} {row['event']}")
         return WebhookPage(webhooks=[WebhookAnswer.model_validate(row) for row in rows], next=following)
@@ -129,7 +129,7 @@ def _add_calls(api: APIRouter, database: Database) -> None:
     @api.get("/status", dependencies=known)
     async def status(principal: Reads) -> list[VendorStatus]:
         """How it goes with each vendor: what waits, what was given up, whether it is left alone for a while."""
-        async with tenant_transaction(database, principal.tenant_id) as session:
+        async with tenant_session(database, principal.tenant_id) as session:
             return [VendorStatus.model_validate(row) for row in await questions.status(session)]
 
     @api.get("/calls", dependencies=known)
@@ -143,7 +143,7 @@ def _add_calls(api: APIRouter, database: Database) -> None:
     ) -> CallPage:
         """Calls to vendors, a page at a time."""
         choice = CallChoice(state, port, about, after, limit + 1)
-        async with tenant_transaction(database, principal.tenant_id) as session:
+        async with tenant_session(database, principal.tenant_id) as session:
             rows = await questions.calls(session, principal.tenant_id, choice)
         some, following = page(rows, limit, lambda row: str(row["call"]))
         return CallPage(calls=[CallAnswer.model_validate(row) for row in some], next=following)
@@ -163,7 +163,7 @@ def _add_payments(api: APIRouter, database: Database, gateway: PaymentGateway) -
         principal: Reads, order: OrderQuery = None, after: After = "", limit: Limit = LIMIT
     ) -> PaymentPage:
         """Payments, a page at a time."""
-        async with tenant_transaction(database, principal.tenant_id) as session:
+        async with tenant_session(database, principal.tenant_id) as session:
             rows = await questions.payments(session, principal.tenant_id, order, after, limit + 1)
         some, following = page(rows, limit, lambda row: str(row["payment"]))
         return PaymentPage(payments=[PaymentAnswer.model_validate(row) for row in some], next=following)
@@ -171,7 +171,7 @@ def _add_payments(api: APIRouter, database: Database, gateway: PaymentGateway) -
     @api.get("/payments/{payment}/checkout", dependencies=known)
     async def checkout(principal: ReadsOrders, payment: Ulid) -> CheckoutAnswer:
         """With what a customer finishes a payment in a browser, at the vendor's; of a customer, their own alone."""
-        async with tenant_transaction(database, principal.tenant_id) as session:
+        async with tenant_session(database, principal.tenant_id) as session:
             rows = await session.fetch("SELECT * FROM payment WHERE payment_id = $1", payment)
         if not rows or (principal.customer is not None and rows[0]["customer"] != principal.customer):
             raise RequestRefused(Why.UNKNOWN, "unknown_payment", f"there is no payment {payment}")
@@ -193,7 +193,7 @@ def _add_shipments(api: APIRouter, database: Database, shipping: Shipping) -> No
         principal: Reads, order: OrderQuery = None, after: After = "", limit: Limit = LIMIT
     ) -> ShipmentPage:
         """Shipments, a page at a time."""
-        async with tenant_transaction(database, principal.tenant_id) as session:
+        async with tenant_session(database, principal.tenant_id) as session:
             rows = await questions.shipments(session, principal.tenant_id, order, after, limit + 1)
         some, following = page(rows, limit, lambda row: str(row["shipment"]))
         return ShipmentPage(shipments=[ShipmentAnswer.model_validate(row) for row in some], next=following)

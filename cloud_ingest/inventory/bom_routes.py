@@ -13,7 +13,7 @@ from cloud_ingest.access.needs import refuse_unless_everywhere
 from cloud_ingest.access.pages import LIMIT, After, Limit, page
 from cloud_ingest.access.permissions import Permission
 from cloud_ingest.access.span import QuestionInvalid
-from cloud_ingest.access.tenancy import tenant_transaction
+from cloud_ingest.access.tenancy import tenant_session
 from cloud_ingest.event_log.announcing import UnitOfWork, unit_of_work
 from cloud_ingest.inventory import boms, genealogy, lots, questions, reordering, reserving, shortages
 from cloud_ingest.inventory.answers import (
@@ -57,7 +57,7 @@ def bom_routes(database: Database) -> APIRouter:
     @api.get("/{item}")
     async def versions(principal: Reader, item: ItemPath) -> BomVersions:
         """All versions of the bill of material of an item, the newest first."""
-        async with tenant_transaction(database, principal.tenant_id) as session:
+        async with tenant_session(database, principal.tenant_id) as session:
             await one_item(session, principal.tenant_id, item)
             found = await boms.versions(session, principal.tenant_id, item)
         holding = [one for one in found if one["withdrawn"] is None and one["effective"] <= now()]
@@ -89,7 +89,7 @@ def bom_routes(database: Database) -> APIRouter:
     async def explosion(principal: Reader, item: ItemPath, quantity: QuantityQuery, on: OnQuery = None) -> Explosion:
         """What a quantity of an item needs, on all levels, and what of it there is."""
         tenant_id = principal.tenant_id
-        async with tenant_transaction(database, tenant_id) as session:
+        async with tenant_session(database, tenant_id) as session:
             await one_item(session, tenant_id, item)
             below, phantoms = await boms.boms_below(session, tenant_id, item, on or now())
             needs = exploded(below, phantoms, item, quantity)
@@ -111,7 +111,7 @@ def bom_routes(database: Database) -> APIRouter:
     @api.get("/{item}/where-used")
     async def where_used(principal: Reader, item: ItemPath, on: OnQuery = None) -> WhereUsed:
         """In what an item is, directly and through all levels."""
-        async with tenant_transaction(database, principal.tenant_id) as session:
+        async with tenant_session(database, principal.tenant_id) as session:
             await one_item(session, principal.tenant_id, item)
             uses = await boms.where_used(session, principal.tenant_id, item, on or now())
         return WhereUsed(item=item, uses=[UseAnswer.model_validate(one, from_attributes=True) for one in uses])
@@ -135,7 +135,7 @@ def lot_routes(database: Database) -> APIRouter:
         start = tuple(after.split("|")) if after else ("", "")
         if len(start) != 2:
             raise QuestionInvalid("'after' is the 'next' of the page before")
-        async with tenant_transaction(database, principal.tenant_id) as session:
+        async with tenant_session(database, principal.tenant_id) as session:
             rows = await questions.listed_lots(
                 session, principal.tenant_id, item, status, (start[0], start[1]), limit + 1
             )
@@ -145,7 +145,7 @@ def lot_routes(database: Database) -> APIRouter:
     @api.get("/{item}/{lot}")
     async def one(principal: Reader, item: ItemPath, lot: LotPath, response: Response) -> LotAnswer:
         """One lot or serial number."""
-        async with tenant_transaction(database, principal.tenant_id) as session:
+        async with tenant_session(database, principal.tenant_id) as session:
             row = dict(await lots.lot_row(session, principal.tenant_id, item, lot))
         response.headers["ETag"] = etag(row["revision"])
         return LotAnswer.model_validate(row)
@@ -188,7 +188,7 @@ def genealogy_routes(database: Database) -> APIRouter:
     async def both(principal: Reader, item: ItemPath, lot: LotPath) -> GenealogyAnswer:
         """Which lots are in this lot or serial number, and in which it is: through all levels."""
         tenant_id = principal.tenant_id
-        async with tenant_transaction(database, tenant_id) as session:
+        async with tenant_session(database, tenant_id) as session:
             await lots.lot_row(session, tenant_id, item, lot)
             below = await genealogy.contents(session, tenant_id, item, lot)
             above = await genealogy.destinations(session, tenant_id, item, lot)

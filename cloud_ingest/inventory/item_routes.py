@@ -13,7 +13,7 @@ from cloud_ingest.access.needs import refuse_elsewhere, refuse_unless_everywhere
 from cloud_ingest.access.pages import LIMIT, After, Limit, page
 from cloud_ingest.access.permissions import Permission
 from cloud_ingest.access.refused import RequestRefused, Why
-from cloud_ingest.access.tenancy import tenant_transaction
+from cloud_ingest.access.tenancy import tenant_session
 from cloud_ingest.event_log.announcing import UnitOfWork, unit_of_work
 from cloud_ingest.inventory import item_store, questions
 from cloud_ingest.inventory.answers import (
@@ -60,7 +60,7 @@ def item_routes(database: Database) -> APIRouter:
         limit: Limit = LIMIT,
     ) -> ItemPage:
         """Items, a page at a time."""
-        async with tenant_transaction(database, principal.tenant_id) as session:
+        async with tenant_session(database, principal.tenant_id) as session:
             rows = await questions.listed_items(
                 session, principal.tenant_id, kind, search, after, limit + 1, only_low=low
             )
@@ -81,7 +81,7 @@ def item_routes(database: Database) -> APIRouter:
     @api.get("/{code}")
     async def item(principal: Reader, code: ItemPath, response: Response) -> ItemAnswer:
         """One item."""
-        async with tenant_transaction(database, principal.tenant_id) as session:
+        async with tenant_session(database, principal.tenant_id) as session:
             found = await one_item(session, principal.tenant_id, code)
         response.headers["ETag"] = etag(found.revision)
         return _item(found)
@@ -113,7 +113,7 @@ def place_routes(database: Database) -> APIRouter:
         principal: Reader, within: PlaceQuery = None, after: After = "", limit: Limit = LIMIT
     ) -> PlacePage:
         """Locations, a page at a time."""
-        async with tenant_transaction(database, principal.tenant_id) as session:
+        async with tenant_session(database, principal.tenant_id) as session:
             rows = await questions.listed_places(
                 session, principal.tenant_id, within, sites_of(principal), after, limit + 1
             )
@@ -137,7 +137,7 @@ def place_routes(database: Database) -> APIRouter:
     @api.get("/{code}")
     async def location(principal: Reader, code: PlacePath, response: Response) -> PlaceAnswer:
         """One location."""
-        async with tenant_transaction(database, principal.tenant_id) as session:
+        async with tenant_session(database, principal.tenant_id) as session:
             found = await one_place(session, principal.tenant_id, code)
         _refuse_unseen(found, sites_of(principal))
         response.headers["ETag"] = etag(found.revision)
@@ -169,7 +169,7 @@ def line_place_routes(database: Database) -> APIRouter:
     @api.get("")
     async def lines(principal: Reader, after: After = "", limit: Limit = LIMIT) -> LinePlacesPage:
         """Where lines take components, and where their products go."""
-        async with tenant_transaction(database, principal.tenant_id) as session:
+        async with tenant_session(database, principal.tenant_id) as session:
             rows = await session.fetch(
                 "SELECT site, line, components_at, products_to, revision FROM line_stock WHERE tenant_id = $1 "
                 "AND site || '/' || line > $2 AND ($3::text[] IS NULL OR site = ANY($3)) "

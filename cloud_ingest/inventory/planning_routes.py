@@ -13,7 +13,7 @@ from cloud_ingest.access.needs import refuse_unless_everywhere
 from cloud_ingest.access.pages import LIMIT, After, Limit, page
 from cloud_ingest.access.permissions import Permission
 from cloud_ingest.access.principal import Principal
-from cloud_ingest.access.tenancy import tenant_transaction
+from cloud_ingest.access.tenancy import tenant_session
 from cloud_ingest.event_log.announcing import UnitOfWork, unit_of_work
 from cloud_ingest.inventory import booking, counting, reordering, requests
 from cloud_ingest.inventory.answers import (
@@ -61,7 +61,7 @@ def proposal_routes(database: Database) -> APIRouter:
         limit: Limit = LIMIT,
     ) -> ProposalPage:
         """What is to be bought, the oldest first. What falls below its reorder point is proposed by itself."""
-        async with tenant_transaction(database, principal.tenant_id) as session:
+        async with tenant_session(database, principal.tenant_id) as session:
             rows = await session.fetch(
                 f"SELECT {reordering.PROPOSAL_COLUMNS} FROM purchase_proposal WHERE tenant_id = $1 "  # noqa: S608
                 "AND ($2::text IS NULL OR item = $2) AND ($3::text IS NULL OR state = $3) AND proposal > $4 "
@@ -97,7 +97,7 @@ def _add_proposal_steps(api: APIRouter, database: Database) -> None:
     @api.get("/{proposal}")
     async def one(principal: Reader, proposal: UlidPath, response: Response) -> ProposalAnswer:
         """One proposal."""
-        async with tenant_transaction(database, principal.tenant_id) as session:
+        async with tenant_session(database, principal.tenant_id) as session:
             found = await _proposal(session, principal.tenant_id, proposal)
         response.headers["ETag"] = etag(found.revision)
         return found
@@ -175,7 +175,7 @@ def count_routes(database: Database) -> APIRouter:
     @api.get("")
     async def counts(principal: Reader, before: Before = "", limit: Limit = LIMIT) -> CountPage:
         """Stock counts, the newest first; 'next' goes into 'before'."""
-        async with tenant_transaction(database, principal.tenant_id) as session:
+        async with tenant_session(database, principal.tenant_id) as session:
             rows = await session.fetch(
                 f"SELECT {counting.COUNT_COLUMNS} FROM stock_count WHERE tenant_id = $1 "  # noqa: S608  of our own
                 "AND ($2 = '' OR count_id < $2) AND EXISTS (SELECT FROM stock_location place "
@@ -209,7 +209,7 @@ def _add_count_steps(api: APIRouter, database: Database) -> None:
     @api.get("/{count}")
     async def one(principal: Reader, count: UlidPath) -> CountWithLines:
         """A count with what was frozen, what was found, and the differences."""
-        async with tenant_transaction(database, principal.tenant_id) as session:
+        async with tenant_session(database, principal.tenant_id) as session:
             row = await counting.count_row(session, principal.tenant_id, count)
             place = await one_place(session, principal.tenant_id, row["location"])
             refuse_unless_there(principal, Permission.INVENTORY_READ, [place])

@@ -13,7 +13,7 @@ from cloud_ingest.access.pages import LIMIT, After, Limit, page
 from cloud_ingest.access.permissions import Permission
 from cloud_ingest.access.refused import RequestRefused, Why
 from cloud_ingest.access.span import QuestionInvalid
-from cloud_ingest.access.tenancy import tenant_transaction
+from cloud_ingest.access.tenancy import tenant_session
 from cloud_ingest.event_log.announcing import UnitOfWork, unit_of_work
 from cloud_ingest.inventory import booking, questions, reordering, requests, reserving, shortages
 from cloud_ingest.inventory.answers import (
@@ -65,7 +65,7 @@ def stock_routes(database: Database) -> APIRouter:
     ) -> StockPage:
         """What is where, by item, location and lot; what is nothing is left out."""
         choice = questions.StockChoice(item, location, lot, sites_of(principal), _three(after), limit + 1)
-        async with tenant_transaction(database, principal.tenant_id) as session:
+        async with tenant_session(database, principal.tenant_id) as session:
             rows = await questions.listed_stock(session, principal.tenant_id, choice)
         shown, following = page(rows, limit, lambda row: "|".join((row["item"], row["location"], row["lot"])))
         return StockPage.model_validate({"stock": [dict(row) for row in shown], "next": following})
@@ -74,7 +74,7 @@ def stock_routes(database: Database) -> APIRouter:
     async def availability(principal: Reader, item: ItemPath, at: PlaceQuery = None) -> AvailabilityAnswer:
         """What there is of an item, everywhere or at a location and below it."""
         tenant_id = principal.tenant_id
-        async with tenant_transaction(database, tenant_id) as session:
+        async with tenant_session(database, tenant_id) as session:
             if at is not None:
                 refuse_unless_there(principal, Permission.INVENTORY_READ, [await one_place(session, tenant_id, at)])
             known = await one_item(session, tenant_id, item)
@@ -111,7 +111,7 @@ def movement_routes(database: Database) -> APIRouter:
         """The ledger, the newest first; it is append-only: what was wrong is set right by another movement."""
         sites = sites_of(principal)
         choice = questions.MovementChoice(item, lot, location, order, work_order, sites, before, limit + 1)
-        async with tenant_transaction(database, principal.tenant_id) as session:
+        async with tenant_session(database, principal.tenant_id) as session:
             rows = await questions.listed_movements(session, principal.tenant_id, choice)
         following = rows[limit - 1]["movement"] if len(rows) > limit else None
         return MovementPage.model_validate({"movements": [dict(row) for row in rows[:limit]], "next": following})
@@ -164,7 +164,7 @@ def reservation_routes(database: Database) -> APIRouter:
     ) -> ReservationPage:
         """Reservations, the oldest first."""
         choice = questions.ReservationChoice(item, kind, id, sites_of(principal), after, limit + 1, not ended)
-        async with tenant_transaction(database, principal.tenant_id) as session:
+        async with tenant_session(database, principal.tenant_id) as session:
             rows = await questions.listed_reservations(session, principal.tenant_id, choice)
         shown, following = page(rows, limit, lambda row: str(row["reservation"]))
         return ReservationPage.model_validate({"reservations": [dict(row) for row in shown], "next": following})
@@ -239,7 +239,7 @@ def shortage_routes(database: Database) -> APIRouter:
         limit: Limit = LIMIT,
     ) -> ShortagePage:
         """What production has used and the ledger does not have; it is booked by itself when it comes."""
-        async with tenant_transaction(database, principal.tenant_id) as session:
+        async with tenant_session(database, principal.tenant_id) as session:
             rows = await shortages.listed(
                 session, principal.tenant_id, item, sites_of(principal), after, limit + 1, with_closed=settled
             )

@@ -16,7 +16,7 @@ from cloud_ingest.access.parameters import only_known_parameters
 from cloud_ingest.access.permissions import Permission
 from cloud_ingest.access.principal import Principal
 from cloud_ingest.access.refused import RequestRefused, Why
-from cloud_ingest.access.tenancy import tenant_transaction
+from cloud_ingest.access.tenancy import tenant_session, tenant_transaction
 from cloud_ingest.lines import equipment
 from cloud_ingest.lines.catching_up import catch_up
 from cloud_ingest.lines.equipment import Equipment, EquipmentKey
@@ -84,7 +84,7 @@ def _told(found: Equipment) -> dict[str, Any]:
 
 
 async def _show(database: Database, principal: Principal, key: EquipmentKey, response: Response) -> dict[str, Any]:
-    async with tenant_transaction(database, principal.tenant_id) as session:
+    async with tenant_session(database, principal.tenant_id) as session:
         found = await equipment.part(session, principal.tenant_id, key)
     response.headers["ETag"] = etag(found.revision)
     return _told(found)
@@ -94,7 +94,7 @@ async def _list(
     database: Database, principal: Principal, kind: EquipmentKind, site: str | None, after: str, limit: int
 ) -> tuple[list[dict[str, Any]], str | None]:
     last_site, _, last_code = after.partition("/")
-    async with tenant_transaction(database, principal.tenant_id) as session:
+    async with tenant_session(database, principal.tenant_id) as session:
         found = await equipment.parts(session, principal.tenant_id, kind, site, after=(last_site, last_code))
     places = principal.places(Permission.LINES_READ)
     sites = None if places is None else {place for place, _ in places}

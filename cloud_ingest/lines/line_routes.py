@@ -14,7 +14,7 @@ from cloud_ingest.access.permissions import Permission
 from cloud_ingest.access.principal import Principal
 from cloud_ingest.access.refused import RequestRefused, Why
 from cloud_ingest.access.span import asked_span
-from cloud_ingest.access.tenancy import tenant_transaction
+from cloud_ingest.access.tenancy import tenant_session
 from cloud_ingest.lines import line_questions as questions
 from cloud_ingest.lines import published
 from cloud_ingest.lines.line_answers import (
@@ -76,7 +76,7 @@ def _add_lists(api: APIRouter, database: Database, clock: Clock) -> None:
     @api.get("/lines")
     async def lines(principal: Reader, site: SiteQuery = None, after: After = "", limit: Limit = LIMIT) -> LinePage:
         """Lines and how they stand, by site and code."""
-        async with tenant_transaction(database, principal.tenant_id) as session:
+        async with tenant_session(database, principal.tenant_id) as session:
             found = await _seen(session, principal, site, after, limit)
         rows, following = page(found, limit, lambda one: f"{one.site}/{one.line}")
         answers = [LineAnswer.model_validate(questions.line_facts(one)) for one in rows]
@@ -86,7 +86,7 @@ def _add_lists(api: APIRouter, database: Database, clock: Clock) -> None:
     async def line(principal: Reader, site: Site, line: Line) -> OneLine:
         """One line: its state, its counts, and what needs somebody."""
         refuse_elsewhere(principal, Permission.LINES_READ, site, line)
-        async with tenant_transaction(database, principal.tenant_id) as session:
+        async with tenant_session(database, principal.tenant_id) as session:
             found = await existing(session, principal.tenant_id, site, line)
             more = await questions.attention(session, principal.tenant_id, site, line, clock.now_ns())
         return OneLine.model_validate({**questions.line_facts(found), **more})
@@ -154,9 +154,9 @@ def _add_history(api: APIRouter, database: Database) -> None:
 
 @asynccontextmanager
 async def _of_line(database: Database, principal: Principal, site: str, line: str) -> AsyncIterator[Session]:
-    """A transaction of the asker's tenant, if they may see the line and there is one."""
+    """A session of the asker's tenant, if they may see the line and there is one."""
     refuse_elsewhere(principal, Permission.LINES_READ, site, line)
-    async with tenant_transaction(database, principal.tenant_id) as session:
+    async with tenant_session(database, principal.tenant_id) as session:
         await existing(session, principal.tenant_id, site, line)
         yield session
 

@@ -14,7 +14,7 @@ from cloud_ingest.access.parameters import only_known_parameters
 from cloud_ingest.access.permissions import Permission
 from cloud_ingest.access.principal import Principal
 from cloud_ingest.access.refused import RequestRefused, Why
-from cloud_ingest.access.tenancy import tenant_transaction
+from cloud_ingest.access.tenancy import tenant_session
 from cloud_ingest.event_log.announcing import UnitOfWork, unit_of_work
 from cloud_ingest.lines import alarm_deeds, stop_deeds
 from cloud_ingest.lines import line_questions as questions
@@ -84,7 +84,7 @@ def _add_stops(api: APIRouter, database: Database) -> None:
     ) -> StopPage:
         """Stops, micro-stops too, the newest first, a page at a time."""
         choice = _choice(principal, site, line, after, limit)
-        async with tenant_transaction(database, principal.tenant_id) as session:
+        async with tenant_session(database, principal.tenant_id) as session:
             found = await questions.stops(session, choice, is_open=is_open, is_classified=classified)
         rows, following = page(found, limit, lambda row: str(row["stop_id"]))
         return StopPage.model_validate({"stops": [questions.stop_facts(row) for row in rows], "next": following})
@@ -96,7 +96,7 @@ def _add_stops(api: APIRouter, database: Database) -> None:
 
 
 async def _shown_stop(database: Database, principal: Principal, stop: str, response: Response) -> OneStop:
-    async with tenant_transaction(database, principal.tenant_id) as session:
+    async with tenant_session(database, principal.tenant_id) as session:
         found = await questions.one_stop(session, principal.tenant_id, stop)
     refuse_elsewhere(principal, Permission.LINES_READ, found["site"], found["line"])
     response.headers["ETag"] = etag(found["revision"])
@@ -176,7 +176,7 @@ def _add_alarms(api: APIRouter, database: Database) -> None:
     ) -> AlarmPage:
         """Alarms that were raised, the newest first, a page at a time."""
         choice = _choice(principal, site, line, after, limit)
-        async with tenant_transaction(database, principal.tenant_id) as session:
+        async with tenant_session(database, principal.tenant_id) as session:
             found = await questions.alarms(session, choice, is_open=is_open)
         rows, following = page(found, limit, lambda row: str(row["alarm_id"]))
         return AlarmPage.model_validate({"alarms": [questions.alarm_facts(row) for row in rows], "next": following})
@@ -188,7 +188,7 @@ def _add_alarms(api: APIRouter, database: Database) -> None:
 
 
 async def _shown_alarm(database: Database, principal: Principal, alarm: str) -> OneAlarm:
-    async with tenant_transaction(database, principal.tenant_id) as session:
+    async with tenant_session(database, principal.tenant_id) as session:
         found = await questions.one_alarm(session, principal.tenant_id, alarm)
     refuse_elsewhere(principal, Permission.LINES_READ, found["site"], found["line"])
     return OneAlarm.model_validate(found)
@@ -227,7 +227,7 @@ def _add_shelf(api: APIRouter, database: Database, clock: Clock) -> None:
     async def shelf(principal: Reader, site: Site, line: Line) -> list[ShelfAnswer]:
         """The alarms of a line that are put aside."""
         refuse_elsewhere(principal, Permission.LINES_READ, site, line)
-        async with tenant_transaction(database, principal.tenant_id) as session:
+        async with tenant_session(database, principal.tenant_id) as session:
             await existing(session, principal.tenant_id, site, line)
             found = await questions.shelves(session, principal.tenant_id, site, line)
         return [ShelfAnswer.model_validate(row) for row in found]

@@ -13,7 +13,7 @@ from cloud_ingest.access.parameters import only_known_parameters
 from cloud_ingest.access.permissions import Permission
 from cloud_ingest.access.principal import Principal
 from cloud_ingest.access.refused import RequestRefused, Why
-from cloud_ingest.access.tenancy import tenant_transaction
+from cloud_ingest.access.tenancy import tenant_session
 from cloud_ingest.catalog.published import product
 from cloud_ingest.event_log.announcing import unit_of_work
 from cloud_ingest.lines import work_order_deeds as deeds
@@ -112,7 +112,7 @@ def _add_lists(api: APIRouter, database: Database, clock: Clock) -> None:
         """Work orders, the oldest first, a page at a time."""
         choice = questions.WorkOrderChoice(site, line, tuple(state or ()), product, order, after, limit + 1)
         places = principal.places(Permission.WORK_ORDERS_READ)
-        async with tenant_transaction(database, principal.tenant_id) as session:
+        async with tenant_session(database, principal.tenant_id) as session:
             found = await questions.work_orders(session, principal.tenant_id, choice, places, clock.now_ns())
         rows, following = page(found, limit, lambda row: str(row["id"]))
         return WorkOrderPage.model_validate({"work_orders": rows, "next": following})
@@ -136,7 +136,7 @@ def _add_lists(api: APIRouter, database: Database, clock: Clock) -> None:
     @api.get("/{id}")
     async def one(principal: Reader, id: Id, response: Response) -> OneWorkOrder:  # noqa: A002  the name is the API's
         """One work order with its history, its recipe on the way to the machines, and when it will be done."""
-        async with tenant_transaction(database, principal.tenant_id) as session:
+        async with tenant_session(database, principal.tenant_id) as session:
             return await _one(session, principal, Permission.WORK_ORDERS_READ, id, clock, response)
 
 
@@ -181,7 +181,7 @@ def _add_line(api: APIRouter, database: Database, clock: Clock) -> None:
     async def line_work(principal: Reader, site: Site, line: Line, response: Response) -> LineWorkAnswer:
         """What runs on a line and what waits for it, in its sequence, and how it goes on by itself."""
         refuse_elsewhere(principal, Permission.WORK_ORDERS_READ, site, line)
-        async with tenant_transaction(database, principal.tenant_id) as session:
+        async with tenant_session(database, principal.tenant_id) as session:
             return await _line(session, principal, (site, line), clock, response)
 
     @api.put("/lines/{site}/{line}/settings")

@@ -14,7 +14,7 @@ from cloud_ingest.access.parameters import only_known_parameters
 from cloud_ingest.access.permissions import Permission
 from cloud_ingest.access.principal import Principal
 from cloud_ingest.access.refused import RequestRefused, Why
-from cloud_ingest.access.tenancy import tenant_transaction
+from cloud_ingest.access.tenancy import tenant_session, tenant_transaction
 from cloud_ingest.notifications import mail_questions
 from cloud_ingest.notifications.answers import (
     MailAnswer,
@@ -58,7 +58,7 @@ def notification_routes(database: Database, clock: Clock) -> APIRouter:
     @api.get("/messages", dependencies=known)
     async def messages(principal: Edits, after: After = "", limit: Limit = LIMIT) -> MessagePage:
         """Messages to people, the newest first: what waits, what was sent, and what was given up and why."""
-        async with tenant_transaction(database, principal.tenant_id) as session:
+        async with tenant_session(database, principal.tenant_id) as session:
             rows = await session.fetch(
                 "SELECT notification_id AS id, name AS rule, channel, recipients, state, events, due, tries, reason, "
                 "notification.created, notification.changed FROM notification JOIN notification_rule USING (rule_id) "
@@ -104,7 +104,7 @@ def _add_rules(api: APIRouter, database: Database, clock: Clock) -> None:
     @api.get("/rules", dependencies=known)
     async def rules(principal: Edits, after: After = "", limit: Limit = LIMIT) -> RulePage:
         """The rules that say which events are told to whom."""
-        async with tenant_transaction(database, principal.tenant_id) as session:
+        async with tenant_session(database, principal.tenant_id) as session:
             rows = await session.fetch(
                 "SELECT * FROM notification_rule WHERE rule_id > $1 ORDER BY rule_id LIMIT $2", after, limit + 1
             )
@@ -144,7 +144,7 @@ def _add_one_rule(api: APIRouter, database: Database) -> None:
     @api.get("/rules/{rule_id}", dependencies=known)
     async def one(principal: Edits, rule_id: RuleId, response: Response) -> RuleAnswer:
         """One rule."""
-        async with tenant_transaction(database, principal.tenant_id) as session:
+        async with tenant_session(database, principal.tenant_id) as session:
             found = _answer(await _rule(session, rule_id))
         response.headers["ETag"] = etag(found.revision)
         return found

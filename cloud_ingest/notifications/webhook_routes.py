@@ -14,7 +14,7 @@ from cloud_ingest.access.parameters import only_known_parameters
 from cloud_ingest.access.permissions import Permission
 from cloud_ingest.access.principal import Principal
 from cloud_ingest.access.refused import RequestRefused, Why
-from cloud_ingest.access.tenancy import tenant_transaction
+from cloud_ingest.access.tenancy import tenant_session, tenant_transaction
 from cloud_ingest.notifications.answers import (
     DeliveryAnswer,
     DeliveryPage,
@@ -60,7 +60,7 @@ def _add_all(api: APIRouter, database: Database, clock: Clock, poster: WebhookPo
     @api.get("", dependencies=known)
     async def endpoints(principal: Edits, after: After = "", limit: Limit = LIMIT) -> EndpointPage:
         """The systems that are told of events."""
-        async with tenant_transaction(database, principal.tenant_id) as session:
+        async with tenant_session(database, principal.tenant_id) as session:
             rows = await session.fetch(
                 _SELECT + "WHERE endpoint_id > $1 ORDER BY endpoint_id LIMIT $2", after, limit + 1
             )
@@ -111,7 +111,7 @@ def _add_one(api: APIRouter, database: Database, poster: WebhookPoster) -> None:
     @api.get("/{webhook}", dependencies=known)
     async def one(principal: Edits, webhook: EndpointId, response: Response) -> EndpointAnswer:
         """One webhook; without its secret."""
-        async with tenant_transaction(database, principal.tenant_id) as session:
+        async with tenant_session(database, principal.tenant_id) as session:
             found = _answer(await _endpoint(session, webhook))
         response.headers["ETag"] = etag(found.revision)
         return found
@@ -165,7 +165,7 @@ def _add_deliveries(api: APIRouter, database: Database) -> None:
         principal: Edits, webhook: EndpointId, after: After = "", limit: Limit = LIMIT
     ) -> DeliveryPage:
         """What was posted to a webhook, or waits to be, the newest first."""
-        async with tenant_transaction(database, principal.tenant_id) as session:
+        async with tenant_session(database, principal.tenant_id) as session:
             await _endpoint(session, webhook)
             rows = await session.fetch(
                 "SELECT delivery_id AS id, type, state, tries, next_try, status, reason, created, changed "

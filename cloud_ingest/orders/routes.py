@@ -11,7 +11,7 @@ from cloud_ingest.access.pages import LIMIT, After, Limit, page
 from cloud_ingest.access.parameters import only_known_parameters
 from cloud_ingest.access.permissions import Permission
 from cloud_ingest.access.principal import Principal
-from cloud_ingest.access.tenancy import tenant_transaction
+from cloud_ingest.access.tenancy import tenant_session, tenant_transaction
 from cloud_ingest.event_log.announcing import UnitOfWork, unit_of_work
 from cloud_ingest.orders import customers, promising, questions
 from cloud_ingest.orders.answers import (
@@ -77,7 +77,7 @@ def _add_customers(api: APIRouter, orders: Orders) -> None:
         limit: Limit = LIMIT,
     ) -> CustomerPage:
         """Customers by their codes, a page at a time."""
-        async with tenant_transaction(orders.database, principal.tenant_id) as session:
+        async with tenant_session(orders.database, principal.tenant_id) as session:
             rows = await customers.listed(
                 session, principal.tenant_id, after=after, count_max=limit + 1, search=search, only=whose(principal)
             )
@@ -108,7 +108,7 @@ def _add_customers(api: APIRouter, orders: Orders) -> None:
         """One customer."""
         if whose(principal) not in (None, customer):
             raise customers.unknown(customer)
-        async with tenant_transaction(orders.database, principal.tenant_id) as session:
+        async with tenant_session(orders.database, principal.tenant_id) as session:
             answer = CustomerAnswer.model_validate(await customers.one(session, principal.tenant_id, customer))
         response.headers["ETag"] = etag(answer.revision)
         return answer
@@ -152,7 +152,7 @@ def _add_lists(api: APIRouter, orders: Orders) -> None:
     @api.get("/orders/{id}", tags=["Orders"], dependencies=_KNOWN)
     async def show_order(principal: Reader, response: Response, id: OrderId) -> WholeOrder:  # noqa: A002
         """One order with everything that belongs to it."""
-        async with tenant_transaction(orders.database, principal.tenant_id) as session:
+        async with tenant_session(orders.database, principal.tenant_id) as session:
             found = await questions.order(session, principal.tenant_id, id, whose(principal))
         response.headers["ETag"] = etag(found["revision"])
         return WholeOrder.model_validate(found)
@@ -160,7 +160,7 @@ def _add_lists(api: APIRouter, orders: Orders) -> None:
     @api.get("/orders/{id}/tracking", tags=["Orders"], dependencies=_KNOWN)
     async def track_order(principal: Reader, id: OrderId) -> Tracking:  # noqa: A002
         """How far an order is by what lines have counted, what has happened when, and when it is expected."""
-        async with tenant_transaction(orders.database, principal.tenant_id) as session:
+        async with tenant_session(orders.database, principal.tenant_id) as session:
             found = await questions.tracking(session, principal.tenant_id, id, orders.now(), whose(principal))
         return Tracking.model_validate(found)
 
@@ -178,7 +178,7 @@ async def _page(
     if own is not None and customer not in (None, own):
         return OrderPage(orders=[], next=None)
     choice = questions.OrderChoice(own or customer, state, stuck, after, limit + 1)
-    async with tenant_transaction(orders.database, principal.tenant_id) as session:
+    async with tenant_session(orders.database, principal.tenant_id) as session:
         rows = await questions.orders(session, principal.tenant_id, choice)
     if own is not None:
         rows = [questions.for_customer(row) for row in rows]

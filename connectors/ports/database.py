@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 Row = Mapping[str, Any]
+
+TENANT_ROLE: Final = "lineside_tenant"
+"""The role of PostgreSQL that sees the rows of one tenant alone, by row-level security (``CREATE POLICY``)."""
+TENANT_SETTING: Final = "lineside.tenant"
+"""The parameter that says which one it is: a role without it sees nothing."""
 
 
 class Session(Protocol):
@@ -68,13 +73,17 @@ class Sessions(Protocol):
 
 
 class Database(Protocol):
-    """A pool of connections."""
+    """A pool of connections.
 
-    def session(self) -> AbstractAsyncContextManager[Session]:
+    With ``tenant_id``, a session sees and writes rows of that tenant alone; without, it has the rights of the tables'
+    owner. Which tenant a session has is never left to the one after it.
+    """
+
+    def session(self, tenant_id: int | None = None) -> AbstractAsyncContextManager[Session]:
         """A connection from the pool, each statement its own transaction. Raises ``DatabaseUnavailable``."""
         ...
 
-    def transaction(self) -> AbstractAsyncContextManager[Session]:
+    def transaction(self, tenant_id: int | None = None) -> AbstractAsyncContextManager[Session]:
         """A connection in a transaction that commits at the end of the block and is rolled back by an exception.
 
         Raises ``DatabaseUnavailable``; when the end of the block does, the transaction may have been committed.
@@ -84,13 +93,13 @@ class Database(Protocol):
     def held_lock(self, name: str) -> AbstractAsyncContextManager[HeldLock]:
         """Try to take the lock ``name`` for the length of the block; the block is entered in any case.
 
-        It is released by the end of the block, or of the connection of its own that it lives on: who must not act
-        without it waits for ``lost`` beside its work. Raises ``DatabaseUnavailable`` when entering.
+        It is released by the end of the block, or of the connection that it lives on: who must not act without it
+        waits for ``lost`` beside its work. Raises ``DatabaseUnavailable`` when entering.
         """
         ...
 
     def notified(self, channel: str) -> AbstractAsyncContextManager[Wakeup]:
-        """Hear the notifications on ``channel`` for the length of the block, on a connection of its own.
+        """Hear the notifications on ``channel`` for the length of the block.
 
         What is committed after the block was entered is heard. Raises ``DatabaseUnavailable`` when entering.
         """

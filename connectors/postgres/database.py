@@ -3,48 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any, Final
-
-import asyncpg
+from typing import Final
 
 from connectors.model.errors import StatementRefused
-from connectors.postgres.driver import CAUGHT, Connection, Pool, Transaction, connect, create_pool
+from connectors.postgres.driver import CAUGHT, Connection, Pool, connect, create_pool
 from connectors.postgres.errors import terminate, translated, usable
-from connectors.postgres.held_lock import KEEPALIVE_SETTINGS, PostgresHeldLock, close, try_lock
+from connectors.postgres.held_lock import KEEPALIVE_SETTINGS, PostgresHeldLock, try_lock
 from connectors.postgres.login import Login, not_connected, not_permitted, system_authorities
+from connectors.postgres.pooled_connection import PooledConnection, check, work_as
 from connectors.postgres.session import PostgresRow, PostgresSession
-from connectors.postgres.wakeup import PostgresWakeup, listen
+from connectors.postgres.standing_connection import StandingConnection
+from connectors.postgres.wakeup import PostgresWakeup, listening
 
 CONNECT_TIMEOUT_S: Final = 5.0
 STATEMENT_TIMEOUT_S: Final = 60.0
 FREE_CONNECTION_TIMEOUT_S: Final = 30.0
-_TRUSTED_IDLE_S: Final = 0.1
-"""A connection that was idle for longer is asked whether it still lives: after a restart of the server the first use
-of each pooled connection would fail otherwise."""
 _CLOSE_TIMEOUT_S: Final = 5.0
 ANSWER_S: Final = 5.0
 """So much longer than the server's own limit the client waits: a server that does not answer by then is gone."""
 _ROW_LEVEL: Final = "row-level security"
 _NO_PERMISSION: Final = "42501"
-
-
-class _PooledConnection(asyncpg.Connection):
-    """A connection that knows since when nobody uses it."""
-
-    __slots__ = ("_idle_since_s",)
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._idle_since_s = time.monotonic()
-
-    def idle_begins(self) -> None:
-        self._idle_since_s = time.monotonic()
-
-    def idle_s(self) -> float:
-        return time.monotonic() - self._idle_since_s
 
 
 class PostgresDatabase:
@@ -69,14 +49,17 @@ class PostgresDatabase:
             ssl=self._authorities,
             min_size=0,
             max_size=connections_max,
+            init=check,
             setup=_check_idle,
             reset=_nothing_to_reset,
-            connection_class=_PooledConnection,
+            connection_class=PooledConnection,
             record_class=PostgresRow,
             timeout=CONNECT_TIMEOUT_S,
             command_timeout=statement_timeout_s + ANSWER_S,
             server_settings=self._settings,
         )
+        self.standing = StandingConnection(self.open_connection)
+        """Beside the pool, what all locks and all who listen have together."""
 
     async def open(self) -> None:
         """Be usable; no connection is opened yet."""
@@ -106,51 +89,46 @@ class PostgresDatabase:
             raise not_connected(exc, self._login) from exc
 
     @asynccontextmanager
-    async def session(self) -> AsyncIterator[PostgresSession]:
+    async def session(self, tenant_id: int | None = None) -> AsyncIterator[PostgresSession]:
         """See ``Database``."""
         connection = await self._acquire()
         try:
             with self._permitted():
-                yield PostgresSession(connection)
+                if tenant_id is None or connection.is_one_session():
+                    await work_as(connection, tenant_id)
+                    yield PostgresSession(connection)
+                else:
+                    async with _transaction(connection, tenant_id) as session:
+                        yield session
         finally:
             await self._release(connection)
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[PostgresSession]:
+    async def transaction(self, tenant_id: int | None = None) -> AsyncIterator[PostgresSession]:
         """See ``Database``."""
         connection = await self._acquire()
         try:
-            transaction = connection.transaction()
-            with translated(connection):
-                await transaction.start()
-            try:
-                with self._permitted():
-                    yield PostgresSession(connection)
-            except BaseException:
-                await _roll_back(connection, transaction)
-                raise
-            with translated(connection):
-                await transaction.commit()
+            with self._permitted():
+                async with _transaction(connection, tenant_id) as session:
+                    yield session
         finally:
             await self._release(connection)
 
     @asynccontextmanager
     async def held_lock(self, name: str) -> AsyncIterator[PostgresHeldLock]:
         """See ``Database``."""
-        connection = await self.open_connection()
-        try:
-            yield await try_lock(connection, name)
-        finally:
-            await close(connection)
+        async with self.standing.used() as shared:
+            lock = await try_lock(shared, name)
+            try:
+                yield lock
+            finally:
+                await lock.release()
 
     @asynccontextmanager
     async def notified(self, channel: str) -> AsyncIterator[PostgresWakeup]:
         """See ``Database``."""
-        connection = await self.open_connection()
-        try:
-            yield await listen(connection, channel)
-        finally:
-            await close(connection)
+        async with self.standing.used() as shared, listening(shared, channel) as wakeup:
+            yield wakeup
 
     async def close(self) -> None:
         """See ``Database``."""
@@ -218,18 +196,34 @@ async def open_database(dsn: str, *, connections_max: int, application_name: str
 
 
 async def _check_idle(connection: Connection) -> None:
-    if connection.idle_s() > _TRUSTED_IDLE_S:
-        await connection.execute("SELECT 1", timeout=CONNECT_TIMEOUT_S)
+    await connection.check_idle(CONNECT_TIMEOUT_S)
 
 
 async def _nothing_to_reset(_connection: Connection) -> None:
     """A session leaves nothing behind (see the port), so that giving a connection back costs no round trip."""
 
 
-async def _roll_back(connection: Connection, transaction: Transaction) -> None:
+@asynccontextmanager
+async def _transaction(connection: Connection, tenant_id: int | None) -> AsyncIterator[PostgresSession]:
+    """One transaction, which begins as that tenant in one round trip, whoever its connection works for otherwise."""
+    try:
+        with translated(connection):
+            await connection.execute(connection.begin(tenant_id))
+        yield PostgresSession(connection)
+        with translated(connection):
+            await connection.execute("COMMIT")
+    except BaseException:
+        await _roll_back(connection)
+        raise
+
+
+async def _roll_back(connection: Connection) -> None:
     if not usable(connection):
         return
     try:
-        await transaction.rollback()
+        await connection.execute("ROLLBACK")
     except CAUGHT:
         terminate(connection)
+    except asyncio.CancelledError:
+        terminate(connection)
+        raise

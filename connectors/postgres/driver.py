@@ -9,7 +9,6 @@ from asyncpg.exceptions import DataError, InterfaceError, InternalClientError, P
 
 Connection = Any
 Pool = Any
-Transaction = Any
 
 connect: Final[Any] = asyncpg.connect
 create_pool: Final[Any] = asyncpg.create_pool
@@ -24,7 +23,6 @@ __all__ = [
     "InterfaceError",
     "Pool",
     "PostgresError",
-    "Transaction",
     "connect",
     "create_pool",
 ]

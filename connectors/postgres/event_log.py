@@ -22,7 +22,7 @@ from connectors.postgres.event_log_errors import as_log_errors
 from connectors.postgres.event_log_members import GroupMember
 from connectors.postgres.event_log_pieces import drop_pieces, drop_replaced, make_pieces, piece_length_s
 from connectors.postgres.event_log_reader import PostgresReader
-from connectors.postgres.held_lock import close, lock_number
+from connectors.postgres.held_lock import lock_number
 from connectors.postgres.notifications import Notifications
 
 RECORD_BYTES_MAX: Final = 16_777_216
@@ -62,8 +62,9 @@ class _Topic:
 class PostgresEventLog:
     """See ``EventLog``; made by ``open_event_log``.
 
-    Beside its pool it holds a connection that hears of appends, and one for each membership. It keeps the pieces of all
-    topics in order (see ``event_log_pieces``) in a task of its own, in one process at a time.
+    Beside its pool it has one connection, on which it hears of appends and which holds all memberships of the process:
+    with it they end and begin together. It keeps the pieces of all topics in order (see ``event_log_pieces``) in a task
+    of its own, in one process at a time.
     """
 
     def __init__(
@@ -77,7 +78,7 @@ class PostgresEventLog:
         self._readers = readers
         self._record_bytes_max = record_bytes_max
         self._topics: dict[str, _Topic] = {}
-        self._notifications = Notifications(database, schema.CHANNEL)
+        self._notifications = Notifications(database.standing, schema.CHANNEL)
         self._maintenance = asyncio.create_task(self._maintain(), name="event-log-maintenance")
 
     async def ensure(self, topic: TopicSpec) -> TopicState:
@@ -134,20 +135,23 @@ class PostgresEventLog:
             known = await self._known(topic)
             async with self._database.session() as session:
                 (found,) = await session.fetch(schema.FIND_GROUP, known.topic_id, group)
-            connection = await self._database.open_connection()
+            shared = await self._database.standing.enter()
         try:
             member = GroupMember(
-                connection,
+                shared,
                 member_lock=found["member_lock"],
                 share_lock=found["share_lock"],
                 partitions=known.partitions,
             )
-            with as_log_errors():
-                await member.join()
-            async with aclosing(_changes(member)) as changes:
-                yield changes
+            try:
+                with as_log_errors():
+                    await member.join()
+                async with aclosing(_changes(member)) as changes:
+                    yield changes
+            finally:
+                await member.leave()
         finally:
-            await close(connection)
+            await self._database.standing.leave(shared)
 
     @asynccontextmanager
     async def reader(self, topic: str, partition: int, offset: int) -> AsyncIterator[PostgresReader]:

@@ -1,7 +1,7 @@
 """Who reads which partition: membership in a group by session-level advisory locks.
 
-A member holds one lock that says that it lives, and one for each partition that it has. When it dies, the server frees
-them all with its connection.
+A member holds one lock that says that it lives, and one for each partition that it has. When its process dies, the
+server frees them all with the connection that the members of a process have together.
 """
 
 from __future__ import annotations
@@ -11,13 +11,9 @@ import secrets
 from collections.abc import AsyncGenerator
 from typing import Final
 
-from connectors.postgres.driver import Connection
-from connectors.postgres.errors import translated
-from connectors.postgres.held_lock import HEARTBEAT_TIMEOUT_S
+from connectors.postgres.standing_connection import SharedConnection
 
 POLL_S: Final = 1.0
-_TRY_LOCK: Final = "SELECT pg_try_advisory_lock($1, $2)"
-_UNLOCK: Final = "SELECT pg_advisory_unlock($1, $2)"
 _MEMBERS: Final = """
     SELECT objid::bigint AS member FROM pg_locks
     WHERE locktype = 'advisory' AND granted AND classid::bigint = $1 AND objsubid = 2
@@ -27,22 +23,29 @@ _MEMBERS: Final = """
 
 
 class GroupMember:
-    """One member of a group, on a connection of its own."""
+    """One member of a group. What it raises ends its membership: ``leave`` follows in any case."""
 
-    def __init__(self, connection: Connection, *, member_lock: int, share_lock: int, partitions: int) -> None:
-        self._connection = connection
+    def __init__(self, shared: SharedConnection, *, member_lock: int, share_lock: int, partitions: int) -> None:
+        self._shared = shared
         self._member_lock = member_lock
         self._share_lock = share_lock
         self._partitions = partitions
         self._member = 0
         self._held: set[int] = set()
+        self._locked: set[int] = set()
+        """With those that are given up, and still read until the next change is asked for."""
 
     async def join(self) -> None:
         """Become a member. Raises ``DatabaseUnavailable``."""
         joined = False
         while not joined:
             self._member = secrets.randbelow(1 << 31)
-            joined = await self._take(self._member_lock, self._member)
+            joined = await self._shared.take((self._member_lock, self._member))
+
+    async def leave(self) -> None:
+        """Be a member no more, whose partitions are free. Raises only a cancellation."""
+        shares = [(self._share_lock, partition) for partition in range(self._partitions) if partition in self._locked]
+        await self._shared.give_back((self._member_lock, self._member), *shares)
 
     async def changes(self) -> AsyncGenerator[frozenset[int], None]:
         """The partitions to read, now and after every change. Raises ``DatabaseUnavailable``.
@@ -56,7 +59,7 @@ class GroupMember:
             for partition in range(self._partitions):
                 if len(self._held) >= share:
                     break
-                if partition not in self._held and await self._take(self._share_lock, partition):
+                if partition not in self._held and await self._take(partition):
                     self._held.add(partition)
             self._held.difference_update(given_up)
             held = frozenset(self._held)
@@ -69,17 +72,17 @@ class GroupMember:
 
     async def _fair_share(self) -> int:
         """How many partitions this member should have, so that the shares of all members add up to all partitions."""
-        with translated(self._connection):
-            rows = await self._connection.fetch(_MEMBERS, self._member_lock, timeout=HEARTBEAT_TIMEOUT_S)
+        rows = await self._shared.fetch(_MEMBERS, self._member_lock)
         members = [row["member"] for row in rows]
         each, rest = divmod(self._partitions, len(members))
         return each + (members.index(self._member) < rest)
 
-    async def _take(self, space: int, number: int) -> bool:
-        with translated(self._connection):
-            taken: bool = await self._connection.fetchval(_TRY_LOCK, space, number, timeout=HEARTBEAT_TIMEOUT_S)
+    async def _take(self, partition: int) -> bool:
+        taken = await self._shared.take((self._share_lock, partition))
+        if taken:
+            self._locked.add(partition)
         return taken
 
     async def _give_back(self, partition: int) -> None:
-        with translated(self._connection):
-            await self._connection.execute(_UNLOCK, self._share_lock, partition, timeout=HEARTBEAT_TIMEOUT_S)
+        await self._shared.give_back((self._share_lock, partition))
+        self._locked.discard(partition)

@@ -1,4 +1,4 @@
-"""A cluster-wide lock: a session-level advisory lock on a connection of its own."""
+"""A cluster-wide lock: a session-level advisory lock on the connection that stands for such things."""
 
 from __future__ import annotations
 
@@ -6,11 +6,8 @@ import asyncio
 import hashlib
 from typing import Final
 
-from connectors.postgres.driver import CAUGHT, Connection
-from connectors.postgres.errors import terminate, translated, usable
+from connectors.postgres.standing_connection import HEARTBEAT_S, LockKey, SharedConnection
 
-HEARTBEAT_S: Final = 2.0
-HEARTBEAT_TIMEOUT_S: Final = 3.0
 KEEPALIVE_SETTINGS: Final = {"tcp_keepalives_idle": "10", "tcp_keepalives_interval": "5", "tcp_keepalives_count": "3"}
 """The server gives up a silent client, and its locks with it, after 25 s: well after the client, by its heartbeat, has
 noticed that it is cut off."""
@@ -24,45 +21,33 @@ def lock_number(name: str) -> int:
 class PostgresHeldLock:
     """See ``HeldLock``."""
 
-    def __init__(self, connection: Connection, *, taken: bool) -> None:
-        self._connection = connection
+    def __init__(self, shared: SharedConnection, key: LockKey, *, taken: bool) -> None:
+        self._shared = shared
+        self._key = key
         self._taken = taken
-        self._ended = asyncio.Event()
-        connection.add_termination_listener(lambda _connection: self._ended.set())
 
     @property
     def held(self) -> bool:
         """See ``HeldLock``."""
-        return self._taken and usable(self._connection)
+        return self._taken and self._shared.usable
 
     async def lost(self) -> None:
         """See ``HeldLock``. One task at a time."""
         while self.held:
             try:
                 async with asyncio.timeout(HEARTBEAT_S):
-                    await self._ended.wait()
+                    await self._shared.ended.wait()
             except TimeoutError:
-                await heartbeat(self._connection)
+                await self._shared.heartbeat()
+
+    async def release(self) -> None:
+        """Have it no more; others may take it. Raises only a cancellation."""
+        if self._taken:
+            self._taken = False
+            await self._shared.give_back(self._key)
 
 
-async def try_lock(connection: Connection, name: str) -> PostgresHeldLock:
-    """Try to take ``name`` for as long as ``connection`` lives. Raises ``DatabaseUnavailable``."""
-    with translated(connection):
-        taken = await connection.fetchval("SELECT pg_try_advisory_lock($1)", lock_number(name))
-    return PostgresHeldLock(connection, taken=taken)
-
-
-async def heartbeat(connection: Connection) -> None:
-    """Ask whether the server still answers; if not, ``connection`` is closed afterwards. Never raises."""
-    try:
-        await connection.execute("SELECT 1", timeout=HEARTBEAT_TIMEOUT_S)
-    except CAUGHT:
-        terminate(connection)
-
-
-async def close(connection: Connection) -> None:
-    """Close ``connection`` in an orderly way if the server answers, else at once. Raises only a cancellation."""
-    try:
-        await connection.close(timeout=HEARTBEAT_TIMEOUT_S)
-    except CAUGHT:
-        terminate(connection)
+async def try_lock(shared: SharedConnection, name: str) -> PostgresHeldLock:
+    """Try to take ``name`` for as long as the connection lives. Raises ``DatabaseUnavailable``."""
+    key = (lock_number(name),)
+    return PostgresHeldLock(shared, key, taken=await shared.take(key))

@@ -136,8 +136,7 @@ def _too_many(said: str, login: Login) -> str:
     return (
         f"has no connection left for the user {login.user!r} ({said}). Raise max_connections in its postgresql.conf "
         f"(or the limit of this user: ALTER USER {_name(login.user)} CONNECTION LIMIT -1;), or lower 'connections_max' "
-        "of 'database' in the configuration: every process of the cloud side opens up to that many, and as many again "
-        "for an event log on PostgreSQL."
+        "of 'database' in the configuration: every process of the cloud side opens up to that many."
     )
 
 

@@ -6,27 +6,26 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
-from connectors.postgres.database import PostgresDatabase
-from connectors.postgres.driver import Connection
-from connectors.postgres.errors import translated, usable
-from connectors.postgres.held_lock import close
+from connectors.postgres.standing_connection import SharedConnection, StandingConnection
 
 
 class Notifications:
-    """A connection that listens on ``channel``; it is opened when it is first needed, and again when it was lost."""
+    """Listens on ``channel`` from the first time that it is needed, and again when the connection was lost."""
 
-    def __init__(self, database: PostgresDatabase, channel: str) -> None:
-        self._database = database
+    def __init__(self, standing: StandingConnection, channel: str) -> None:
+        self._standing = standing
         self._channel = channel
-        self._connection: Connection | None = None
+        self._shared: SharedConnection | None = None
         self._opening = asyncio.Lock()
         self._waiting: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
 
     @contextmanager
     def waiting(self, payload: str) -> Iterator[asyncio.Event]:
-        """An event that is set by every notification with ``payload``, as long as the block lasts."""
+        """An event that is set by every notification with ``payload``, as long as the block lasts.
+
+        And when the connection is lost: who waits then looks by themselves, and listens anew.
+        """
         event = asyncio.Event()
         self._waiting[payload].add(event)
         try:
@@ -38,23 +37,29 @@ class Notifications:
 
     async def listen(self) -> None:
         """Return when notifications from now on are heard. Raises ``DatabaseUnavailable``."""
+        if self._shared is not None and self._shared.usable:
+            return
         async with self._opening:
-            if self._connection is not None and usable(self._connection):
+            if self._shared is not None and self._shared.usable:
                 return
-            connection = await self._database.open_connection()
+            await self.close()
+            shared = await self._standing.enter()
             try:
-                with translated(connection):
-                    await connection.add_listener(self._channel, self._heard)
+                await shared.listen(self._channel, self._heard)
             except BaseException:
-                await close(connection)
+                shared.stop_listening(self._channel, self._heard)
+                await self._standing.leave(shared)
                 raise
-            self._connection = connection
+            self._shared = shared
 
     async def close(self) -> None:
         """Stop listening. Raises only a cancellation."""
-        if self._connection is not None:
-            await close(self._connection)
+        shared, self._shared = self._shared, None
+        if shared is not None:
+            shared.stop_listening(self._channel, self._heard)
+            await self._standing.leave(shared)
 
-    def _heard(self, _connection: Any, _pid: int, _channel: str, payload: str) -> None:
-        for event in self._waiting.get(payload, ()):
+    def _heard(self, payload: str) -> None:
+        events = self._waiting.get(payload, ()) if payload else [one for each in self._waiting.values() for one in each]
+        for event in events:
             event.set()

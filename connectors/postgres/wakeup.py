@@ -1,23 +1,21 @@
-"""Waiting for a notification of PostgreSQL, on a connection of its own."""
+"""Waiting for a notification of PostgreSQL."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from connectors.model.errors import DatabaseUnavailable
-from connectors.postgres.driver import Connection
-from connectors.postgres.errors import translated, usable
-from connectors.postgres.held_lock import heartbeat
+from connectors.postgres.standing_connection import SharedConnection
 
 
 class PostgresWakeup:
-    """See ``Wakeup``; made by ``listen``."""
+    """See ``Wakeup``; made by ``listening``."""
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+    def __init__(self, shared: SharedConnection) -> None:
+        self._shared = shared
         self._woken = asyncio.Event()
-        connection.add_termination_listener(lambda _connection: self._woken.set())
 
     async def wait(self, timeout_s: float) -> None:
         """See ``Wakeup``."""
@@ -25,19 +23,22 @@ class PostgresWakeup:
             async with asyncio.timeout(timeout_s):
                 await self._woken.wait()
         except TimeoutError:
-            await heartbeat(self._connection)  # one that is cut off would swallow notifications for ever
+            await self._shared.heartbeat()  # one that is cut off would swallow notifications for ever
         self._woken.clear()
-        if not usable(self._connection):
+        if not self._shared.usable:
             raise DatabaseUnavailable("the connection to PostgreSQL that heard notifications is lost")
 
-    def heard(self, *_notification: Any) -> None:
-        """A notification came."""
+    def heard(self, _payload: str = "") -> None:
+        """A notification came, or none will come any more."""
         self._woken.set()
 
 
-async def listen(connection: Connection, channel: str) -> PostgresWakeup:
-    """Listen on ``channel`` for as long as ``connection`` lives. Raises ``DatabaseUnavailable``."""
-    wakeup = PostgresWakeup(connection)
-    with translated(connection):
-        await connection.add_listener(channel, wakeup.heard)
-    return wakeup
+@asynccontextmanager
+async def listening(shared: SharedConnection, channel: str) -> AsyncIterator[PostgresWakeup]:
+    """Listen on ``channel`` for the length of the block. Raises ``DatabaseUnavailable`` when entering."""
+    wakeup = PostgresWakeup(shared)
+    try:
+        await shared.listen(channel, wakeup.heard)
+        yield wakeup
+    finally:
+        shared.stop_listening(channel, wakeup.heard)

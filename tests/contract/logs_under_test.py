@@ -79,6 +79,10 @@ class TaskMember:
             pass
         return partitions
 
+    async def ended(self) -> None:
+        """Return or raise as its membership does."""
+        await self._task
+
     async def kill(self) -> None:
         self._task.cancel()
         with suppress(asyncio.CancelledError, EventLogUnavailable):

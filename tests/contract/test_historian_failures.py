@@ -54,12 +54,12 @@ class RefusingDatabase:
         self._real, self.poison, self.error, self.refusals_max = real, poison, error, refusals_max
         self.refusals = 0
 
-    def session(self) -> Any:
-        return self._real.session()
+    def session(self, tenant_id: int | None = None) -> Any:
+        return self._real.session(tenant_id)
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Any]:
-        async with self._real.transaction() as session:
+    async def transaction(self, tenant_id: int | None = None) -> AsyncIterator[Any]:
+        async with self._real.transaction(tenant_id) as session:
             yield RefusingSession(session, self)
 
 

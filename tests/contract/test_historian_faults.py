@@ -63,13 +63,13 @@ class FailingDatabase:
             raise self._error("the test has it so")
 
     @asynccontextmanager
-    async def session(self) -> AsyncIterator[FailingSession]:
-        async with self._real.session() as session:
+    async def session(self, tenant_id: int | None = None) -> AsyncIterator[FailingSession]:
+        async with self._real.session(tenant_id) as session:
             yield FailingSession(session, self)
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[FailingSession]:
-        async with self._real.transaction() as session:
+    async def transaction(self, tenant_id: int | None = None) -> AsyncIterator[FailingSession]:
+        async with self._real.transaction(tenant_id) as session:
             yield FailingSession(session, self)
             number = self._before()
         self._after(number)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import asyncio
+import random
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime
+from itertools import product
 from typing import Any, Final
 
 import httpx
@@ -21,11 +24,13 @@ from cloud_ingest.observability.obstacles import Obstacles
 from cloud_ingest.store.migrate import migrate
 from connectors.model.errors import StatementRefused
 from connectors.ports.clock import SystemClock
-from connectors.ports.database import Database
+from connectors.ports.database import Database, Session
 from connectors.postgres.database import open_database
+from connectors.postgres.pooled_connection import PooledConnection
 
 OURS: Final = 1
 THEIRS: Final = 2
+Begin = Callable[[int | None], AbstractAsyncContextManager[Session]]
 
 
 class Everyone:
@@ -36,9 +41,9 @@ class Everyone:
 
 
 @asynccontextmanager
-async def two_tenants(dsn: str) -> AsyncIterator[Database]:
+async def two_tenants(dsn: str, connections_max: int = 5) -> AsyncIterator[Database]:
     """Two tenants with an agent, a device, a tag and a sample each, and every kind of partition."""
-    database = await open_database(dsn, connections_max=5, application_name="tests")
+    database = await open_database(dsn, connections_max=connections_max, application_name="tests")
     try:
         await migrate(database)
         await Partitions(database, SystemClock(), 30).prepare()
@@ -221,3 +226,97 @@ async def test_what_a_transaction_was_does_not_stay_with_its_connection(database
                 await session.execute("SELECT no_such_column FROM agent")
         for _ in range(10):
             assert len(await rows(database, "SELECT 1 FROM agent")) == 2
+
+
+async def seen_by(database: Database, tenant: int | None) -> set[int]:
+    """The tenants whose agents a session sees that is one of ``tenant``; ``None``: of the owner of the tables."""
+    async with database.session(tenant) as session:
+        return {row["tenant_id"] for row in await session.fetch("SELECT tenant_id FROM agent")}
+
+
+async def test_who_has_a_connection_next_sees_their_own_tenant_alone(database_dsn: str) -> None:
+    async with two_tenants(database_dsn, connections_max=1) as database:
+        expected = {OURS: {OURS}, THEIRS: {THEIRS}, None: {OURS, THEIRS}}
+        for tenant in (OURS, THEIRS, OURS, None, None, THEIRS, None, OURS):
+            assert await seen_by(database, tenant) == expected[tenant]
+            for other in (OURS, THEIRS, None):
+                async with database.transaction(other) as session:
+                    found = await session.fetch("SELECT tenant_id FROM agent")
+                assert {row["tenant_id"] for row in found} == expected[other]
+            assert await seen_by(database, tenant) == expected[tenant], "a transaction leaves its connection as it was"
+
+
+class ChangedTheirMindError(Exception):
+    """Of a test that leaves a session in the middle."""
+
+
+async def test_an_exception_in_a_session_leaves_no_tenant_to_the_next(database_dsn: str) -> None:
+    async with two_tenants(database_dsn, connections_max=1) as database:
+
+        async def change_mind(begin: Begin) -> None:
+            async with begin(THEIRS) as session:
+                await session.fetch("SELECT tenant_id FROM agent")
+                raise ChangedTheirMindError
+
+        async def mistake(begin: Begin) -> None:
+            async with begin(THEIRS) as session:
+                await session.execute("SELECT no_such_column FROM agent")
+
+        for begin in (database.session, database.transaction):
+            with pytest.raises(ChangedTheirMindError):
+                await change_mind(begin)
+            assert await seen_by(database, OURS) == {OURS}
+            with pytest.raises(StatementRefused):
+                await mistake(begin)
+            assert await seen_by(database, None) == {OURS, THEIRS}
+
+
+async def test_a_session_that_is_cancelled_leaves_no_tenant_to_the_next(database_dsn: str) -> None:
+    async with two_tenants(database_dsn, connections_max=1) as database:
+
+        async def ask(begin: Begin, tenant: int | None) -> None:
+            async with begin(tenant) as session:
+                await session.fetch("SELECT tenant_id, pg_sleep(0.005) FROM agent")
+
+        asked = ((OURS, THEIRS), (THEIRS, OURS), (THEIRS, None), (None, OURS))
+        for begin, turns, (first, then) in product((database.session, database.transaction), range(12), asked):
+            await seen_by(database, first)
+            asking = asyncio.create_task(ask(begin, then))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            asking.cancel()
+            await asyncio.wait([asking])
+            for tenant in (first, then):
+                assert await seen_by(database, tenant) == ({OURS, THEIRS} if tenant is None else {tenant}), turns
+
+
+async def test_many_who_ask_and_give_up_at_the_same_time_see_their_own_tenant_alone(database_dsn: str) -> None:
+    draw = random.Random(7)
+    async with two_tenants(database_dsn) as database:
+        tasks = []
+        for _ in range(300):
+            tenant = draw.choice((OURS, THEIRS))
+            task = asyncio.create_task(seen_by(database, tenant))
+            tasks.append((tenant, task))
+            if draw.random() < 0.3:
+                asyncio.get_running_loop().call_later(draw.random() / 50, task.cancel)
+            if draw.random() < 0.2:
+                await asyncio.sleep(draw.random() / 500)
+        await asyncio.wait([task for _, task in tasks])
+        finished = [(tenant, task.result()) for tenant, task in tasks if not task.cancelled()]
+        assert len(finished) > 150
+        assert all(seen == {tenant} for tenant, seen in finished)
+
+
+async def test_behind_a_pooler_nothing_is_set_for_longer_than_a_transaction(
+    database_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PooledConnection, "get_server_pid", lambda _self: 0)  # as a pooler gives numbers of its own
+    async with two_tenants(database_dsn, connections_max=1) as database:
+        for _ in range(2):
+            assert await seen_by(database, THEIRS) == {THEIRS}
+            async with database.session() as session:
+                (row,) = await session.fetch(
+                    "SELECT current_user = session_user AS own, current_setting('lineside.tenant', true) AS tenant"
+                )
+            assert (row["own"], row["tenant"] or "") == (True, "")

@@ -107,7 +107,8 @@ class TwoDatabases:
         self._both = both
 
     @asynccontextmanager
-    async def session(self) -> AsyncIterator[TwoSessions]:
+    async def session(self, tenant_id: int | None = None) -> AsyncIterator[TwoSessions]:
+        assert tenant_id is None, "the simulation has one tenant"
         yield self._both
 
     transaction = session

@@ -213,13 +213,15 @@ class SimulatedDatabase:
         self._process = process
 
     @asynccontextmanager
-    async def session(self) -> AsyncIterator[_Session]:
+    async def session(self, tenant_id: int | None = None) -> AsyncIterator[_Session]:
         """See ``Database``."""
+        assert tenant_id is None, "the simulation has one tenant"
         yield await self._connected(None)
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[_Session]:
+    async def transaction(self, tenant_id: int | None = None) -> AsyncIterator[_Session]:
         """See ``Database``."""
+        assert tenant_id is None, "the simulation has one tenant"
         server = self._server
         async with server.writing:
             own = server.tables.copy()

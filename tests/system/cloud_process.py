@@ -64,11 +64,11 @@ class Cloud:
 
     def add(self, section: str, settings: dict[str, Any]) -> None:
         """Processes that are started from now on have these settings, too."""
-        self.configure({**self._document, section: settings})
+        self.configure({**self.document, section: settings})
 
     def configure(self, document: dict[str, Any]) -> None:
         """Processes that are started from now on have this configuration."""
-        self._document = document
+        self.document = document
         self.config.write_text(json.dumps(document))
 
     def process(self, roles: str = "ingest,historian,gateway") -> ChildProcess:
@@ -82,7 +82,7 @@ class Cloud:
         config = self.folder / f"{name}.yaml"
         metrics = {"host": "127.0.0.1", "port": free_port()}
         config.write_text(
-            json.dumps({**self._document, "observability": {**self._document["observability"], "metrics": metrics}})
+            json.dumps({**self.document, "observability": {**self.document["observability"], "metrics": metrics}})
         )
         process = ChildProcess(name, self.folder / f"{name}.log")
         process.launch([str(PROGRAM), "run", "--roles", roles, "--config", str(config)])

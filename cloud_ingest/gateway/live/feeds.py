@@ -12,7 +12,7 @@ from typing import Any, Final
 from cloud_ingest.access.permissions import Permission
 from cloud_ingest.access.principal import Principal
 from cloud_ingest.access.sight import seen, sight_of
-from cloud_ingest.access.tenancy import tenant_transaction
+from cloud_ingest.access.tenancy import tenant_session
 from cloud_ingest.commands import questions
 from cloud_ingest.event_log.topics import LINE_EVENTS, ORDER_EVENTS
 from cloud_ingest.gateway.live.subscription import COMMANDS, LINES, ORDERS, FeedEvent, TagName, event_text
@@ -116,7 +116,7 @@ async def known_tags(database: Database, principal: Principal, asked: Sequence[i
     """Those of ``asked`` that there are, and that ``principal`` may see."""
     ids = [one for one in asked if isinstance(one, int)]
     names = [one for one in asked if isinstance(one, TagName)]
-    async with tenant_transaction(database, principal.tenant_id) as session:
+    async with tenant_session(database, principal.tenant_id) as session:
         rows = await session.fetch(
             "SELECT tag_id, group_name || '/' || agent.name AS agent, device, tag.name AS tag, "  # noqa: S608  our own
             "acknowledges AS is_numbered FROM tag JOIN agent USING (agent_id) WHERE (tag_id = ANY($1) OR EXISTS ("

@@ -37,7 +37,7 @@ class FakeDatabase:
         self._migrated, self._away = migrated, away
 
     @asynccontextmanager
-    async def session(self) -> AsyncIterator[FakeDatabase]:
+    async def session(self, tenant_id: int | None = None) -> AsyncIterator[FakeDatabase]:
         if self._away:
             raise DatabaseUnavailable(self._away)
         yield self

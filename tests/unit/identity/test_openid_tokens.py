@@ -46,7 +46,7 @@ class Tenants:
     """A database that knows the tenant ``default``."""
 
     @asynccontextmanager
-    async def session(self) -> Any:
+    async def session(self, tenant_id: int | None = None) -> Any:
         yield self
 
     async def fetch(self, _sql: str, name: str) -> list[dict[str, int]]:

@@ -170,7 +170,7 @@ class FakeDatabase:
         self.host_broker = ""
 
     @asynccontextmanager
-    async def session(self) -> AsyncIterator[FakeDatabase]:
+    async def session(self, tenant_id: int | None = None) -> AsyncIterator[FakeDatabase]:
         await asyncio.sleep(0)
         if not self.available:
             raise DatabaseUnavailable("the database is away")
