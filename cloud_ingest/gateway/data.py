@@ -6,8 +6,9 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends, Query, Response
 
+from cloud_ingest.access.answers import long_answer
 from cloud_ingest.access.needs import Needs, refuse_unless_everywhere
 from cloud_ingest.access.parameters import only_known_parameters
 from cloud_ingest.access.permissions import Permission
@@ -61,7 +62,7 @@ def data_routes(database: Database) -> APIRouter:
         rows = await queries.agents(seen_by(principal), agent, _sight(principal))
         return [AgentAnswer.model_validate(row) for row in rows]
 
-    @api.get("/tags")
+    @api.get("/tags", response_model=TagPage)
     async def tags(
         principal: Reader,
         agent: AgentQuery = None,
@@ -69,14 +70,14 @@ def data_routes(database: Database) -> APIRouter:
         search: Annotated[str | None, Query(description="Part of the name, in any case")] = None,
         after: Annotated[int, Query(ge=0, le=ID_MAX, description="The 'next' of the page before")] = 0,
         limit: Annotated[int, Query(ge=1, le=PAGE_MAX)] = 1000,
-    ) -> TagPage:
+    ) -> Response:
         """Tags, a page at a time."""
         choice = queries.TagChoice(agent, device, search, after, limit, _sight(principal))
         rows = await queries.tags(seen_by(principal), choice)
         following = rows[-1]["tag_id"] if len(rows) == limit else None
-        return TagPage.model_validate({"tags": rows, "next": following})
+        return long_answer({"tags": rows, "next": following})
 
-    @api.get("/samples")
+    @api.get("/samples", response_model=SamplePage)
     async def samples(
         principal: Reader,
         tag_id: Annotated[int | None, Query(ge=1, le=ID_MAX)] = None,
@@ -87,7 +88,7 @@ def data_routes(database: Database) -> APIRouter:
         end: Annotated[TimeQuery, Query(alias="to")] = None,
         bucket: Annotated[str | None, Query(description="Interval to gather samples in, such as 1m")] = None,
         limit: Annotated[int, Query(ge=1, le=PAGE_MAX)] = 1000,
-    ) -> SamplePage:
+    ) -> Response:
         """Samples of one tag (from <= time < to; the last hour unless said otherwise), or its intervals."""
         if tag_id is None and (agent is None or tag is None):
             raise QuestionInvalid("name the tag by 'tag_id', or by 'agent', 'device' and 'tag'")
@@ -103,7 +104,7 @@ def data_routes(database: Database) -> APIRouter:
             else:
                 rows, following = await intervals.buckets(seen, found["tag_id"], start, stop, bucket_s, limit)
         kind = "samples" if bucket_s is None else "buckets"
-        return SamplePage.model_validate({"tag": found, kind: rows, "next": following})
+        return long_answer({"tag": found, "samples": [], "buckets": [], kind: rows, "next": following})
 
     _add_ledger(api, seen_by)
     return api

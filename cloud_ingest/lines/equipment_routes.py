@@ -154,12 +154,11 @@ def _add_top(api: APIRouter, database: Database, kind: EquipmentKind, path: str,
     ]
     one = f"{path}/{{{kind}}}"
 
-    @api.get(path, response_model=pages, name=f"List {path[1:]}")
+    @api.get(path, response_model=pages, name=f"List {path[1:]}", description=f"The {path[1:]}, a page at a time.")
     async def parts(principal: Reader, after: After = "", limit: Limit = LIMIT) -> Any:
         rows, following = await _list(database, principal, kind, None, after, limit)
         return {path[1:]: rows, "next": following}
 
-    parts.__doc__ = f"The {path[1:]}, a page at a time."
     _add_one(api, database, kind, one, (model, answer), code_path, key)
 
 
@@ -220,13 +219,13 @@ def _add_of_site(api: APIRouter, database: Database, kind: EquipmentKind, plural
         str, Path(alias=kind, pattern=CODE_PATTERN, description=f"Code of the {kind}", examples=[_CODES[kind]])
     ]
 
-    @api.get(f"/sites/{{site}}/{plural}", response_model=pages, name=f"List {plural}")
+    described = f"The {plural} of a site, a page at a time."
+
+    @api.get(f"/sites/{{site}}/{plural}", response_model=pages, name=f"List {plural}", description=described)
     async def parts(principal: Reader, site: Site, after: After = "", limit: Limit = LIMIT) -> Any:
         _see_site(principal, site)
         rows, following = await _list(database, principal, kind, site, after, limit)
         return {plural: rows, "next": following}
-
-    parts.__doc__ = f"The {plural} of a site, a page at a time."
 
     async def show(principal: Reader, site: Site, code: place, response: Response) -> Any:
         _see_site(principal, site)

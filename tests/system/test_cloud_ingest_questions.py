@@ -14,6 +14,7 @@ import pytest
 from lineside.servers.mosquitto import MosquittoBroker
 from lineside.servers.postgres import PostgresServer
 
+from cloud_ingest.gateway.answers import SamplePage, TagPage
 from cloud_ingest.gateway.route_table import SOCKET
 from cloud_ingest.store.migrate import migrations
 from connectors.model.datatypes import DataType
@@ -111,6 +112,16 @@ def test_the_api_answers(plant: Cloud) -> None:
     assert [(gap["reason"], gap["samples"], gap["detail"]) for gap in ledger["gaps"]] == [
         ("device_unavailable", 3, "unplugged")
     ]
+
+
+def test_long_answers_are_as_their_models_say(plant: Cloud) -> None:
+    page = plant.get("/api/v1/tags")
+    assert TagPage.model_validate_json(page.content).model_dump_json().encode() == page.content
+    for tag in page.json()["tags"]:
+        for more in ({}, {"limit": 1}, {"bucket": "1m"}, {"bucket": "1m", "limit": 1}):
+            asked = {"tag_id": tag["tag_id"], "from": BEGIN.isoformat(), **more}
+            answer = plant.get("/api/v1/samples", **asked)
+            assert SamplePage.model_validate_json(answer.content).model_dump_json().encode() == answer.content
 
 
 def pages(plant: Cloud, field: str, **parameters: Any) -> list[dict[str, Any]]:

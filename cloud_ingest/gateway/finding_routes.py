@@ -1,0 +1,58 @@
+"""Finds the route of a request by the beginning of its path, where FastAPI would try one route after the other.
+
+The API has some three hundred, and trying them took longer than most answers. What is found here is what FastAPI finds:
+the first route, in their order, that matches path and method. What is not found is left to FastAPI, with its answers
+for other methods and unknown paths.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from fastapi import APIRouter, FastAPI
+from fastapi.routing import APIRoute, APIWebSocketRoute
+from starlette.routing import BaseRoute, Match
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+_PARTS: Final = 4
+"""Of a path that is split at its slashes: ``/api/v1/lines`` has an empty one before the first."""
+
+
+def add_routes(app: FastAPI, router: APIRouter) -> None:
+    """Make the routes of ``router`` routes of ``app``, which tries them without a step in between."""
+    app.router.routes.extend(router.routes)
+
+
+def find_routes_by_path(app: FastAPI) -> None:
+    """Do so for the routes that ``app`` has now. A route that begins with a parameter would be missed: none does."""
+    router = app.router
+    by_beginning: dict[str, list[BaseRoute]] = {}
+    for route in router.routes:
+        if isinstance(route, APIRoute | APIWebSocketRoute):
+            beginning = _beginning(route.path)
+            if "{" in beginning:
+                raise ValueError(f"the route {route.path} has a parameter where routes are told from each other")
+            by_beginning.setdefault(beginning, []).append(route)
+    router.middleware_stack = _found(by_beginning, router, router.middleware_stack)
+
+
+def _found(by_beginning: dict[str, list[BaseRoute]], router: APIRouter, otherwise: ASGIApp) -> ASGIApp:
+    async def find(scope: Scope, receive: Receive, send: Send) -> None:
+        routes: Sequence[BaseRoute] = ()
+        if scope["type"] in ("http", "websocket") and not scope.get("root_path"):
+            routes = by_beginning.get(_beginning(scope["path"]), ())
+        for route in routes:
+            match, found = route.matches(scope)
+            if match is Match.FULL:
+                scope.setdefault("router", router)
+                scope.update(found)
+                await route.handle(scope, receive, send)
+                return
+        await otherwise(scope, receive, send)
+
+    return find
+
+
+def _beginning(path: str) -> str:
+    return "/".join(path.split("/", _PARTS)[:_PARTS])
