@@ -7,14 +7,15 @@ for other methods and unknown paths.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Final
 
 from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute, APIWebSocketRoute
 from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+_App = Callable[[Scope, Receive, Send], Coroutine[Any, Any, None]]
 _PARTS: Final = 4
 """Of a path that is split at its slashes: ``/api/v1/lines`` has an empty one before the first."""
 
@@ -37,7 +38,7 @@ def find_routes_by_path(app: FastAPI) -> None:
     router.middleware_stack = _found(by_beginning, router, router.middleware_stack)
 
 
-def _found(by_beginning: dict[str, list[BaseRoute]], router: APIRouter, otherwise: ASGIApp) -> ASGIApp:
+def _found(by_beginning: dict[str, list[BaseRoute]], router: APIRouter, otherwise: ASGIApp) -> _App:
     async def find(scope: Scope, receive: Receive, send: Send) -> None:
         routes: Sequence[BaseRoute] = ()
         if scope["type"] in ("http", "websocket") and not scope.get("root_path"):

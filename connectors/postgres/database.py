@@ -23,6 +23,8 @@ FREE_CONNECTION_TIMEOUT_S: Final = 30.0
 _CLOSE_TIMEOUT_S: Final = 5.0
 ANSWER_S: Final = 5.0
 """So much longer than the server's own limit the client waits: a server that does not answer by then is gone."""
+_SETTINGS: Final = {"jit": "off"}
+"""Compiling a question takes longer than answering it: there are many partitions, of which few are looked at."""
 _ROW_LEVEL: Final = "row-level security"
 _NO_PERMISSION: Final = "42501"
 
@@ -173,7 +175,7 @@ async def unconnected_database(dsn: str, *, connections_max: int, application_na
     database = PostgresDatabase(
         dsn,
         connections_max=connections_max,
-        settings={"application_name": application_name},
+        settings={"application_name": application_name, **_SETTINGS},
         statement_timeout_s=STATEMENT_TIMEOUT_S,
     )
     await database.open()
