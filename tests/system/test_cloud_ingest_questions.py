@@ -107,7 +107,8 @@ def test_the_api_answers(plant: Cloud) -> None:
 
     (ledger,) = plant.get("/api/v1/ledger", agent="plant/line-1").json()
     assert ledger["settled"]
-    assert plant.get("/api/v1/ledger/settled").json() == {"settled": True, "unassigned_dead_letters": 0}
+    settled = plant.get("/api/v1/ledger/settled").json()
+    assert settled == {"settled": True, "unassigned_dead_letters": 0, "event_letters": 0}
     assert (ledger["arrived"], ledger["missing"], ledger["samples"]) == (5, 0, COUNT + 6)
     assert [(gap["reason"], gap["samples"], gap["detail"]) for gap in ledger["gaps"]] == [
         ("device_unavailable", 3, "unplugged")
