@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from cloud_ingest.config import NEED_LOG, PLATFORM, CloudConfig, HistorianSettings, IngestSettings, Role
 from cloud_ingest.documents import kept_logs
+from cloud_ingest.event_log.lent_log import Lending
 from cloud_ingest.event_log.topics import topic_specs
 from cloud_ingest.observability.events import (
     CloudStarted,
@@ -88,10 +89,12 @@ async def _start(config: CloudConfig, roles: Sequence[Role], stop: asyncio.Event
             stack.callback(listening.close)
         database = await unconnected_database(config)
         stack.push_async_callback(database.close)
+        lending = None if NEED_LOG.isdisjoint(roles) else Lending()
         async with first_of(LinesideError), asyncio.TaskGroup() as tasks:
             tasks.create_task(_until(stop), name="stop")
             if listening is not None:  # at once: it says that the database is away, as long as it is
-                _start_gateway(tasks, listening, database, config)
+                open_log = functools.partial(connect_event_log, config, database) if lending is None else lending.open
+                _start_gateway(tasks, listening, database, config, open_log)
             if applied := await _reached(lambda: migrate(database)):
                 emit(Migrated(", ".join(f"{migration.number:04d}_{migration.name}" for migration in applied)))
             timescale = await _reached(lambda: use_timescaledb(database))
@@ -106,9 +109,10 @@ async def _start(config: CloudConfig, roles: Sequence[Role], stop: asyncio.Event
             if "historian" in roles:
                 upkeep = _upkeep(config.historian, database)
                 tasks.create_task(_supervised("upkeep", upkeep.run), name="upkeep")
-            if not NEED_LOG.isdisjoint(roles):
+            if lending is not None:
                 log = await _reached(lambda: connect_event_log(config, database))
                 stack.push_async_callback(log.close)
+                lending.has(log)
                 for name, work, told in _log_parts(config, roles, database, log):
                     facts.append(told)
                     tasks.create_task(_supervised(name, work), name=name)
@@ -135,11 +139,16 @@ async def _listen(config: CloudConfig, roles: Sequence[Role]) -> socket.socket |
     return None
 
 
-def _start_gateway(tasks: asyncio.TaskGroup, listening: socket.socket, database: Database, config: CloudConfig) -> None:
+def _start_gateway(
+    tasks: asyncio.TaskGroup,
+    listening: socket.socket,
+    database: Database,
+    config: CloudConfig,
+    open_log: Callable[[], Coroutine[Any, Any, EventLog]],
+) -> None:
     from cloud_ingest.gateway.server import serve
     from cloud_ingest.platform import make_gateway
 
-    open_log = functools.partial(connect_event_log, config, database)
     app = make_gateway(config, database, open_log=open_log)
     work = functools.partial(serve, listening, app, config.gateway.proxies)
     tasks.create_task(_supervised("gateway", work), name="gateway")

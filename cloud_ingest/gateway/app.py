@@ -21,6 +21,7 @@ from cloud_ingest.gateway.device_files import device_file_routes
 from cloud_ingest.gateway.documentation import ASSETS_PATH, assets, documentation
 from cloud_ingest.gateway.enrolments import enrolment_routes
 from cloud_ingest.gateway.entry import Entry
+from cloud_ingest.gateway.finding_routes import add_routes, find_routes_by_path
 from cloud_ingest.gateway.live.raw_values import OpenLog
 from cloud_ingest.gateway.live.routes import live_routes
 from cloud_ingest.gateway.openapi import tell_openapi

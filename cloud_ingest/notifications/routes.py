@@ -84,7 +84,7 @@ def _add_mails(api: APIRouter, database: Database, clock: Clock) -> None:
         limit: Limit = LIMIT,
     ) -> MailPage:
         """Mails of reports and to customers, the newest first; those of the last 30 days."""
-        async with tenant_transaction(database, principal.tenant_id) as session:
+        async with tenant_session(database, principal.tenant_id) as session:
             rows = await mail_questions.mails(session, principal.tenant_id, state, after, limit + 1)
         some, following = page(rows, limit, lambda row: str(row["id"]))
         return MailPage(mails=[MailAnswer.model_validate(dict(row)) for row in some], next=following)
