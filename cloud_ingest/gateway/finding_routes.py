@@ -26,16 +26,20 @@ def add_routes(app: FastAPI, router: APIRouter) -> None:
 
 
 def find_routes_by_path(app: FastAPI) -> None:
-    """Do so for the routes that ``app`` has now. A route that begins with a parameter would be missed: none does."""
+    """Do so for the routes that ``app`` has now. Those with a parameter at the beginning are left to FastAPI."""
     router = app.router
+    routes = [route for route in router.routes if isinstance(route, APIRoute | APIWebSocketRoute)]
     by_beginning: dict[str, list[BaseRoute]] = {}
-    for route in router.routes:
-        if isinstance(route, APIRoute | APIWebSocketRoute):
-            beginning = _beginning(route.path)
-            if "{" in beginning:
-                raise ValueError(f"the route {route.path} has a parameter where routes are told from each other")
-            by_beginning.setdefault(beginning, []).append(route)
+    for beginning in {_beginning(route.path) for route in routes}:
+        if "{" not in beginning:
+            by_beginning[beginning] = [route for route in routes if _may_match(route.path, beginning)]
     router.middleware_stack = _found(by_beginning, router, router.middleware_stack)
+
+
+def _may_match(template: str, beginning: str) -> bool:
+    """Whether the route ``template`` may be the one of a path that begins so."""
+    own = _beginning(template)
+    return own == beginning or ("{" in own and beginning.startswith(own.partition("{")[0]))
 
 
 def _found(by_beginning: dict[str, list[BaseRoute]], router: APIRouter, otherwise: ASGIApp) -> _App:
