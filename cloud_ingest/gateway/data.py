@@ -94,15 +94,14 @@ def data_routes(database: Database) -> APIRouter:
             raise QuestionInvalid("name the tag by 'tag_id', or by 'agent', 'device' and 'tag'")
         start, stop = asked_span(begin, end)
         bucket_s = None if bucket is None else asked_bucket(bucket)
-        async with seen_by(principal).session() as session:
-            seen = queries.OneSession(session)
-            found = await queries.find_tag(
-                seen, tag_id=tag_id, agent=agent, device=device, name=tag, sight=_sight(principal)
-            )
-            if bucket_s is None:
-                rows, following = await queries.samples(seen, found["tag_id"], start, stop, limit)
-            else:
-                rows, following = await intervals.buckets(seen, found["tag_id"], start, stop, bucket_s, limit)
+        seen = seen_by(principal)
+        found = await queries.find_tag(
+            seen, tag_id=tag_id, agent=agent, device=device, name=tag, sight=_sight(principal)
+        )
+        if bucket_s is None:
+            rows, following = await queries.samples(seen, found["tag_id"], start, stop, limit)
+        else:
+            rows, following = await intervals.buckets(seen, found["tag_id"], start, stop, bucket_s, limit)
         kind = "samples" if bucket_s is None else "buckets"
         return long_answer({"tag": found, "samples": [], "buckets": [], kind: rows, "next": following})
 

@@ -7,15 +7,14 @@ for other methods and unknown paths.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, Final
+from collections.abc import Mapping, Sequence
+from typing import Final
 
 from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute, APIWebSocketRoute
 from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-_App = Callable[[Scope, Receive, Send], Coroutine[Any, Any, None]]
 _PARTS: Final = 4
 """Of a path that is split at its slashes: ``/api/v1/lines`` has an empty one before the first."""
 
@@ -33,7 +32,7 @@ def find_routes_by_path(app: FastAPI) -> None:
     for beginning in {_beginning(route.path) for route in routes}:
         if "{" not in beginning:
             by_beginning[beginning] = [route for route in routes if _may_match(route.path, beginning)]
-    router.middleware_stack = _found(by_beginning, router, router.middleware_stack)
+    router.middleware_stack = _Finder(by_beginning, router, router.middleware_stack)
 
 
 def _may_match(template: str, beginning: str) -> bool:
@@ -42,21 +41,25 @@ def _may_match(template: str, beginning: str) -> bool:
     return own == beginning or ("{" in own and beginning.startswith(own.partition("{")[0]))
 
 
-def _found(by_beginning: dict[str, list[BaseRoute]], router: APIRouter, otherwise: ASGIApp) -> _App:
-    async def find(scope: Scope, receive: Receive, send: Send) -> None:
+class _Finder:
+    """An ASGI app: the route that is found, else what FastAPI does."""
+
+    def __init__(self, by_beginning: Mapping[str, Sequence[BaseRoute]], router: APIRouter, otherwise: ASGIApp) -> None:
+        self._by_beginning, self._router, self._otherwise = by_beginning, router, otherwise
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See ``ASGIApp``."""
         routes: Sequence[BaseRoute] = ()
         if scope["type"] in ("http", "websocket") and not scope.get("root_path"):
-            routes = by_beginning.get(_beginning(scope["path"]), ())
+            routes = self._by_beginning.get(_beginning(scope["path"]), ())
         for route in routes:
             match, found = route.matches(scope)
             if match is Match.FULL:
-                scope.setdefault("router", router)
+                scope.setdefault("router", self._router)
                 scope.update(found)
                 await route.handle(scope, receive, send)
                 return
-        await otherwise(scope, receive, send)
-
-    return find
+        await self._otherwise(scope, receive, send)
 
 
 def _beginning(path: str) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -32,17 +31,6 @@ _SAMPLES: Final = (
     "WHERE tag_id = $1 AND time >= $2 AND time < $3 "
     "AND hour >= date_trunc('hour', $2::timestamptz, 'UTC') AND hour < $3 ORDER BY time {limit}"
 )
-
-
-class OneSession:
-    """Several questions in one transaction: they see one state of things, and cost one begin and one end."""
-
-    def __init__(self, session: Session) -> None:
-        self._session = session
-
-    def session(self) -> AbstractAsyncContextManager[Session]:
-        """See ``Sessions``."""
-        return nullcontext(self._session)
 
 
 class NotFound(LinesideError):
@@ -200,16 +188,12 @@ def _tag(row: Row) -> dict[str, Any]:
 
 
 def _sample(row: Row) -> dict[str, Any]:
-    value: Any = next(
-        (
-            row[column]
-            for column in ("value_double", "value_int", "value_bool", "value_text")
-            if row[column] is not None
-        ),
-        None,
-    )
-    if value is None and row["value_bytes"] is not None:
-        value = bytes(row["value_bytes"]).hex()
-    if isinstance(value, float) and not math.isfinite(value):
-        value = str(value)
-    return {"time": row["time"], "value": value, "quality": name_of(row["quality"])}
+    time, quality, double, integer, boolean, text, blob = row.values()
+    value: Any = double
+    if double is None:
+        value = next((one for one in (integer, boolean, text) if one is not None), None)
+        if value is None and blob is not None:
+            value = bytes(blob).hex()
+    elif not math.isfinite(double):
+        value = str(double)
+    return {"time": time, "value": value, "quality": name_of(quality)}

@@ -12,7 +12,7 @@ from connectors.postgres.driver import CAUGHT, Connection, Pool, connect, create
 from connectors.postgres.errors import terminate, translated, usable
 from connectors.postgres.held_lock import KEEPALIVE_SETTINGS, PostgresHeldLock, try_lock
 from connectors.postgres.login import Login, not_connected, not_permitted, system_authorities
-from connectors.postgres.pooled_connection import PooledConnection, check, work_as
+from connectors.postgres.pooled_connection import PooledConnection, check, role_is_there, work_as
 from connectors.postgres.session import PostgresRow, PostgresSession
 from connectors.postgres.standing_connection import StandingConnection
 from connectors.postgres.wakeup import PostgresWakeup, listening
@@ -209,7 +209,7 @@ async def _nothing_to_reset(_connection: Connection) -> None:
 async def _transaction(connection: Connection, tenant_id: int | None) -> AsyncIterator[PostgresSession]:
     """One transaction, which begins as that tenant in one round trip, whoever its connection works for otherwise."""
     try:
-        with translated(connection):
+        with translated(connection), role_is_there():
             await connection.execute(connection.begin(tenant_id))
         yield PostgresSession(connection)
         with translated(connection):

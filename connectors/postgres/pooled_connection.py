@@ -8,12 +8,15 @@ which that is not known, as an answer was lost or not waited for, is closed.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 import asyncpg
 
+from connectors.model.errors import DatabaseUnavailable
 from connectors.ports.database import TENANT_ROLE, TENANT_SETTING
-from connectors.postgres.driver import Connection
+from connectors.postgres.driver import Connection, PostgresError
 from connectors.postgres.errors import terminate, translated
 
 _TRUSTED_IDLE_S: Final = 1.0
@@ -21,6 +24,8 @@ _TRUSTED_IDLE_S: Final = 1.0
 long as a statement may take otherwise."""
 _WORK_AS: Final = f"SELECT set_config('role', $1, false), set_config('{TENANT_SETTING}', $2, false)"
 _FOR_NOBODY: Final = ("none", "")
+_NO_ROLE: Final = "22023"
+"""The SQL state of a role that is not there: before the first migration of the first database of a server."""
 
 
 class PooledConnection(asyncpg.Connection):
@@ -71,6 +76,18 @@ class PooledConnection(asyncpg.Connection):
         return f"BEGIN; SET LOCAL role = '{role}'; SET LOCAL {TENANT_SETTING} = '{tenant}'"
 
 
+@contextmanager
+def role_is_there() -> Iterator[None]:
+    """Where a tenant's role is entered, ``DatabaseUnavailable`` says how it is made, if it is not there yet."""
+    try:
+        yield
+    except PostgresError as exc:
+        if getattr(exc, "sqlstate", None) == _NO_ROLE:
+            why = f"PostgreSQL has no role {TENANT_ROLE} yet; 'cloud-ingest migrate' or 'run' makes it, with all tables"
+            raise DatabaseUnavailable(why) from exc
+        raise
+
+
 async def check(connection: Connection) -> None:
     """Find out about a new connection whether there is a pooler in between, which has not the server's number."""
     number = await connection.fetchval("SELECT pg_backend_pid()")
@@ -86,7 +103,7 @@ async def work_as(connection: Connection, tenant_id: int | None) -> None:
         return
     role, tenant = _FOR_NOBODY if tenant_id is None else (TENANT_ROLE, str(tenant_id))
     try:
-        with translated(connection):
+        with translated(connection), role_is_there():
             await connection.fetch(_WORK_AS, role, tenant)
     except BaseException:
         terminate(connection)

@@ -22,9 +22,10 @@ from cloud_ingest.historian.partitions import Partitions
 from cloud_ingest.historian.upkeep.periods import HOURS, MINUTES, ODD, PACKED
 from cloud_ingest.observability.obstacles import Obstacles
 from cloud_ingest.store.migrate import migrate
-from connectors.model.errors import StatementRefused
+from connectors.model.errors import DatabaseUnavailable, StatementRefused
 from connectors.ports.clock import SystemClock
 from connectors.ports.database import Database, Session
+from connectors.postgres import pooled_connection
 from connectors.postgres.database import open_database
 from connectors.postgres.pooled_connection import PooledConnection
 
@@ -320,3 +321,15 @@ async def test_behind_a_pooler_nothing_is_set_for_longer_than_a_transaction(
                     "SELECT current_user = session_user AS own, current_setting('lineside.tenant', true) AS tenant"
                 )
             assert (row["own"], row["tenant"] or "") == (True, "")
+
+
+async def test_before_the_first_migration_of_a_server_it_is_said_what_makes_the_role(
+    database_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with two_tenants(database_dsn, connections_max=1) as database:
+        monkeypatch.setattr(pooled_connection, "TENANT_ROLE", "nobody_here")
+        for begin in (database.session, database.transaction):
+            with pytest.raises(DatabaseUnavailable, match=r"no role nobody_here yet; 'cloud-ingest migrate'"):
+                async with begin(THEIRS):
+                    pass
+            assert await seen_by(database, None) == {OURS, THEIRS}
