@@ -83,7 +83,7 @@ BROKEN: dict[str, tuple[str, list[str]]] = {
     ),
     "too few connections": (
         DATABASE % "connections_max: 1",
-        ["2:47: 'connections_max' of 'database' cannot be 1. Write at least 2."],
+        ["2:47: 'connections_max' of 'database' cannot be 1. Write at least 6."],
     ),
     "a password in the file": (
         DATABASE % "password: open sesame",
