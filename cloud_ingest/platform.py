@@ -127,6 +127,7 @@ def platform_parts(context: PlatformContext) -> list[Part]:
 
 def platform_routers(config: CloudConfig, database: Database) -> list[APIRouter]:
     """The routes of all parts: a gateway has them whatever runs in its own process."""
+    from cloud_ingest.analytics.forecast_routes import forecast_routes
     from cloud_ingest.analytics.report_routes import report_routes
     from cloud_ingest.analytics.routes import analytics_routes
     from cloud_ingest.catalog.routes import catalog_routes
@@ -143,6 +144,7 @@ def platform_routers(config: CloudConfig, database: Database) -> list[APIRouter]
     clock, documents = SystemClock(), documents_of(config, database)
     return [
         analytics_routes(database),
+        forecast_routes(database, clock),
         report_routes(database, clock),
         order_routes(orders_of(database, clock, config.orders)),
         *catalog_routes(database, documents, log_collection(config.logs), clock),

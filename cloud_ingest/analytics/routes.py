@@ -25,7 +25,7 @@ DAYS_MAX: Final = timedelta(days=3 * 366)
 POINTS_MAX: Final = 1000
 CODE_PATTERN: Final = r"^[a-z0-9][a-z0-9-]{0,62}$"
 ID_MAX: Final = (1 << 31) - 1
-_PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
+PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
     400: {"description": "The request cannot be understood"},
     401: {"description": "There is no token, or it does not hold"},
     403: {"description": "The role is not good for this, or not there"},
@@ -52,7 +52,7 @@ def analytics_routes(database: Database) -> APIRouter:
     api = APIRouter(
         prefix="/api/v1/analytics",
         tags=["Analytics"],
-        responses=_PROBLEMS,
+        responses=PROBLEMS,
         dependencies=[Depends(only_known_parameters)],
     )
 

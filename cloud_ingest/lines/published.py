@@ -18,14 +18,17 @@ from cloud_ingest.lines.work_order_counts import Run, runs_between
 from cloud_ingest.lines.work_order_published import (
     Capacity,
     NewWorkOrder,
+    OpenWorkOrder,
     PlannedWorkOrders,
     RoutingStep,
     WorkOrderFacts,
     cancel_work_order,
     capacity,
     create_work_order,
+    open_work_orders,
     promise,
     work_orders_of,
+    work_time,
 )
 from connectors.ports.database import Session
 
@@ -34,6 +37,7 @@ __all__ = [
     "CountSpan",
     "LineStanding",
     "NewWorkOrder",
+    "OpenWorkOrder",
     "PlannedWorkOrders",
     "RoutingStep",
     "Run",
@@ -47,12 +51,14 @@ __all__ = [
     "create_work_order",
     "line_state",
     "lines",
+    "open_work_orders",
     "promise",
     "runs_between",
     "shifts_between",
     "states_between",
     "stops_between",
     "work_orders_of",
+    "work_time",
 ]
 _LINE: Final = "SELECT line_id FROM production_line WHERE tenant_id = $1 AND site = $2 AND line = $3"
 

@@ -11,19 +11,21 @@ from typing import Final
 from cloud_ingest.event_log.announcing import UnitOfWork
 from cloud_ingest.lines.work_order_book import Act, lock_job
 from cloud_ingest.lines.work_order_deeds import do
-from cloud_ingest.lines.work_order_planning import load_of, plan, promised
+from cloud_ingest.lines.work_order_planning import load_of, plan, promised, work_time
 from cloud_ingest.lines.work_order_rules import OVER, Deed, WorkOrderState
 from cloud_ingest.lines.work_order_terms import (
     Capacity,
     NewWorkOrder,
+    OpenWorkOrder,
     PlannedWorkOrders,
     RoutingStep,
     WorkOrderFacts,
 )
 from connectors.ports.database import Row, Session
 
-__all__ = ["Capacity", "NewWorkOrder", "PlannedWorkOrders", "RoutingStep", "WorkOrderFacts", "cancel_work_order",
-           "capacity", "create_work_order", "promise", "work_orders_of"]  # fmt: skip
+__all__ = ["Capacity", "NewWorkOrder", "OpenWorkOrder", "PlannedWorkOrders", "RoutingStep", "WorkOrderFacts",
+           "cancel_work_order", "capacity", "create_work_order", "open_work_orders", "promise", "work_orders_of",
+           "work_time"]  # fmt: skip
 HOUR_S: Final = Decimal(3600)
 
 
@@ -56,6 +58,21 @@ async def work_orders_of(session: Session, tenant_id: int, order: str) -> tuple[
         order,
     )
     return tuple(map(_facts, rows))
+
+
+async def open_work_orders(session: Session, tenant_id: int, count_max: int) -> tuple[OpenWorkOrder, ...]:
+    """What runs or waits on all lines, by line: first what runs, then in the sequence of the line."""
+    rows = await session.fetch(
+        "SELECT work_order_id AS work_order, job, step, steps, site, line, product, state, "
+        "greatest(quantity - good, 0) AS remaining, transfer, cycle_s, "
+        "CASE WHEN state IN ('running', 'paused') THEN 0 ELSE setup_s END AS setup_s, order_id AS order, order_line, "
+        "due FROM work_order WHERE tenant_id = $1 AND state IN ('planned', 'ready', 'next', 'running', 'paused') "
+        "ORDER BY site, line, array_position(ARRAY['running', 'paused'], state) NULLS LAST, place, work_order_id "
+        "LIMIT $2",
+        tenant_id,
+        count_max,
+    )
+    return tuple(OpenWorkOrder(**dict(row)) for row in rows)
 
 
 async def capacity(session: Session, tenant_id: int, site: str, line: str) -> Capacity:

@@ -57,6 +57,27 @@ class PlannedWorkOrders:
 
 
 @dataclass(frozen=True, slots=True)
+class OpenWorkOrder:
+    """A work order that runs or waits; ``remaining`` is what is left to be made."""
+
+    work_order: str
+    job: str
+    step: int
+    steps: int
+    site: str
+    line: str
+    product: str
+    state: str
+    remaining: Decimal
+    transfer: Decimal
+    cycle_s: Decimal
+    setup_s: Decimal
+    order: str | None
+    order_line: int | None
+    due: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
 class Capacity:
     """From when on a line is free, by what is planned on it, and how many pieces it makes an hour of its shifts."""
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Final
 
-from connectors.ports.database import Session
+from connectors.ports.database import Row, Session
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,10 +22,16 @@ class PublishedLine:
     unit: str
     quantity: Decimal
     reserved: Decimal
+    packed: Decimal
     produced: Decimal
     shipped: Decimal
     cancelled: Decimal
     returned: Decimal
+
+    @property
+    def outstanding(self) -> Decimal:
+        """What is neither in stock for the order nor has left."""
+        return max(Decimal(0), self.quantity - self.cancelled - self.reserved - self.packed - self.shipped)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +48,8 @@ class PublishedOrder:
     currency: str
     total: Decimal
     promised: datetime | None
+    wanted: datetime | None
+    """When the customer wants to have it."""
     lines: tuple[PublishedLine, ...]
 
 
@@ -57,32 +65,63 @@ class Contact:
     method: str
 
 
-_ORDER: Final = (
-    "SELECT order_id, customer, reference, state, currency, total, promised FROM customer_order "
-    "WHERE tenant_id = $1 AND order_id = $2"
-)
+_ORDERS: Final = "SELECT order_id, customer, reference, state, currency, total, promised, wanted FROM customer_order "
 _LINES: Final = (
-    "SELECT line, product, name, unit, quantity, reserved, produced, shipped, cancelled, returned FROM order_line "
-    "WHERE tenant_id = $1 AND order_id = $2 ORDER BY line"
+    "SELECT order_id, line, product, name, unit, quantity, reserved, packed, produced, shipped, cancelled, returned "
+    "FROM order_line WHERE tenant_id = $1 AND order_id = ANY($2) ORDER BY order_id, line"
 )
 
 
 async def order(session: Session, tenant_id: int, order_id: str) -> PublishedOrder | None:
     """The order, or ``None`` when the tenant has none of that id."""
-    rows = await session.fetch(_ORDER, tenant_id, order_id)
-    if not rows:
-        return None
-    lines = await session.fetch(_LINES, tenant_id, order_id)
-    (row,) = rows
-    return PublishedOrder(
-        str(row["order_id"]),
-        str(row["customer"]),
-        str(row["reference"]),
-        str(row["state"]),
-        str(row["currency"]),
-        row["total"],
-        row["promised"],
-        tuple(PublishedLine(**dict(line)) for line in lines),
+    rows = await session.fetch(f"{_ORDERS} WHERE tenant_id = $1 AND order_id = $2", tenant_id, order_id)
+    found = await _whole(session, tenant_id, rows)
+    return found[0] if found else None
+
+
+async def orders_in_the_plant(
+    session: Session, tenant_id: int, customer: str | None, after: str, count_max: int
+) -> tuple[PublishedOrder, ...]:
+    """Orders that are released and have not left whole, by their ids; of one ``customer``, or of all (``None``)."""
+    rows = await session.fetch(
+        f"{_ORDERS} WHERE tenant_id = $1 AND state IN ('released', 'in_production', 'packed') AND order_id > $2 "
+        "AND ($3::text IS NULL OR customer = $3) ORDER BY order_id LIMIT $4",
+        tenant_id,
+        after,
+        customer,
+        count_max,
+    )
+    return await _whole(session, tenant_id, rows)
+
+
+async def products_of(session: Session, tenant_id: int, orders: Sequence[str]) -> dict[tuple[str, int], str]:
+    """What each line of ``orders`` is of, by order and line."""
+    rows = await session.fetch(
+        "SELECT order_id, line, product FROM order_line WHERE tenant_id = $1 AND order_id = ANY($2)",
+        tenant_id,
+        list(orders),
+    )
+    return {(row["order_id"], row["line"]): row["product"] for row in rows}
+
+
+async def _whole(session: Session, tenant_id: int, rows: Sequence[Row]) -> tuple[PublishedOrder, ...]:
+    lines: dict[str, list[PublishedLine]] = {str(row["order_id"]): [] for row in rows}
+    for line in await session.fetch(_LINES, tenant_id, [*lines]):
+        of = dict(line)
+        lines[str(of.pop("order_id"))].append(PublishedLine(**of))
+    return tuple(
+        PublishedOrder(
+            str(row["order_id"]),
+            str(row["customer"]),
+            str(row["reference"]),
+            str(row["state"]),
+            str(row["currency"]),
+            row["total"],
+            row["promised"],
+            row["wanted"],
+            tuple(lines[str(row["order_id"])]),
+        )
+        for row in rows
     )
 
 
