@@ -81,6 +81,10 @@ class Browser:
     def log_in(self, request: Request, response: Response, secret: str, login: str) -> None:
         """Leave the session there, and that ``login`` is known there from now on."""
         self._set(response, self._session, secret, self._server.session_s)
+        self.know(request, response, login)
+
+    def know(self, request: Request, response: Response, login: str) -> None:
+        """Leave there that ``login`` is known from now on: who guesses elsewhere does not lock them out."""
         self._set(response, self._known, self._server.known.with_login(self.known(request), login), KEPT_S)
 
     def log_out(self, response: Response) -> None:

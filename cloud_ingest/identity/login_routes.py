@@ -104,10 +104,12 @@ def _add_set_up(api: APIRouter, server: AuthorizationServer, browser: Browser) -
             browser.check(request, form)
             if form.get("password") != form.get("again"):
                 return await set_up_page(request, token, _NOT_THE_SAME, 400)
-            await server.logins.use_link(token, form.get("password", ""), asker(request))
+            login = await server.logins.use_link(token, form.get("password", ""), asker(request))
         except RequestRefused as exc:
             return await set_up_page(request, token, str(exc), exc.why.value)
-        return RedirectResponse("/login", 303, _NO_STORE)
+        answer = RedirectResponse("/login", 303, _NO_STORE)
+        browser.know(request, answer, login)
+        return answer
 
 
 def _add_account(api: APIRouter, server: AuthorizationServer, browser: Browser) -> None:

@@ -48,6 +48,7 @@ async def book_counts(
         is_last = counted.work_order not in earlier_steps
         work.announce(events.counted(read.key, replace(counted, is_last=is_last)))
     await _book_work_orders(work, read.key, told)
+    _tell_energy(work, read.key, [change for change, energy in changes if energy and change not in told])
     good = sum((change.good for change, _ in changes), _NOTHING)
     reject = sum((change.reject for change, _ in changes), _NOTHING)
     return good, reject, sum((energy for _, energy in changes), _NOTHING)
@@ -62,6 +63,14 @@ async def _earlier_steps(session: Session, key: LineKey, told: Sequence[Counted]
         [change.work_order for change in told if change.work_order is not None],
     )
     return frozenset(row["work_order_id"] for row in rows)
+
+
+def _tell_energy(work: UnitOfWork, key: LineKey, changes: Sequence[Counted]) -> None:
+    """Energy without pieces is in no ``counted``: of what came late, it is told which time is to be looked at again."""
+    late = [change for change in changes if change.late]
+    if late:
+        begin_ns, end_ns = min(change.begin_ns for change in late), max(change.end_ns for change in late)
+        work.announce(events.states_corrected(key, end_ns, begin_ns, end_ns))
 
 
 async def _book_work_orders(work: UnitOfWork, key: LineKey, told: Sequence[Counted]) -> None:

@@ -10,7 +10,8 @@ import pytest
 
 from cloud_ingest.access.permissions import Role
 from cloud_ingest.access.principal import Grant
-from cloud_ingest.identity import rules
+from cloud_ingest.identity import people, rules
+from cloud_ingest.identity.people import By
 from cloud_ingest.identity.principals import HELD_S
 from tests.contract.identity_steps import ISSUER, ME, PASSWORD, House, authorization, form_of, house, log_in
 
@@ -65,6 +66,22 @@ async def test_who_guesses_elsewhere_locks_nobody_out_of_their_own_browser(
         for _ in range(rules.ACCOUNT_FREE + 1):
             assert (await log_in(own, await own.get("/login"), "anna", "wrong")).status_code == 401
         assert (await log_in(own, await own.get("/login"), "anna")).status_code == 429, "it is counted by itself"
+
+
+async def test_who_is_locked_out_is_let_in_by_the_browser_in_which_they_set_a_password_by_a_link(
+    database_dsn: str,
+) -> None:
+    async with house(database_dsn) as here, here.browser("192.0.2.50") as own:
+        user = await here.user("anna")
+        for _ in range(rules.ACCOUNT_FREE + 1):
+            await attempt(here, "anna", "wrong")
+        async with here.database.transaction() as session:
+            secret, _ = await people.new_link(session, By(1, "test", here.clock.now_ms()), user)
+        page = await own.get("/setup", params={"token": secret})
+        new = "green presses hum by day"
+        await own.post("/setup", data={**form_of(page), "token": secret, "password": new, "again": new})
+        assert (await attempt(here, "anna", new, "192.0.2.51")).status_code == 429
+        assert (await log_in(own, await own.get("/login"), "anna", new)).status_code == 303
 
 
 async def test_attempts_at_once_are_no_more_than_one_after_the_other(database_dsn: str) -> None:
