@@ -95,9 +95,9 @@ MOMENTS = st.datetimes(datetime(2025, 1, 1), datetime(2027, 12, 31)).map(lambda 
 def test_the_time_of_two_parts_is_that_of_the_whole(begin: datetime, first_h: int, second_h: int) -> None:
     middle, end = begin + timedelta(hours=first_h), begin + timedelta(hours=first_h + second_h)
 
-    def seconds(start: datetime, stop: datetime) -> float:
+    def together(start: datetime, stop: datetime) -> timedelta:
         spans = unplanned_time(THREE, start, stop)
         assert all(start <= span.begin < span.end <= stop for span in spans)
-        return sum((span.end - span.begin).total_seconds() for span in spans)
+        return sum((span.end - span.begin for span in spans), timedelta())
 
-    assert seconds(begin, end) == seconds(begin, middle) + seconds(middle, end)
+    assert together(begin, end) == together(begin, middle) + together(middle, end)
