@@ -16,7 +16,8 @@ from cloud_ingest.cli.asking import (
     EXIT_PROBLEM,
     ConfigOption,
     JsonOption,
-    ask,
+    TenantOption,
+    ask_of,
     load,
     print_json,
     show,
@@ -42,10 +43,11 @@ def restart(
     approval: ApprovalOption = False,
     key: KeyOption = None,
     wait: WaitOption = None,
+    tenant: TenantOption = "default",
     as_json: JsonOption = False,
 ) -> None:
     """End an agent in the order in which nothing is lost, and have it begin anew; its next start reports that."""
-    _send(config, agent, {"do": "restart"}, reason, expires, approval, key, wait, as_json)
+    _send(config, tenant, agent, {"do": "restart"}, reason, expires, approval, key, wait, as_json)
 
 
 def rebirth(
@@ -56,10 +58,11 @@ def rebirth(
     approval: ApprovalOption = False,
     key: KeyOption = None,
     wait: WaitOption = None,
+    tenant: TenantOption = "default",
     as_json: JsonOption = False,
 ) -> None:
     """Have an agent publish all its birth certificates again."""
-    _send(config, agent, {"do": "rebirth"}, reason, expires, approval, key, wait, as_json)
+    _send(config, tenant, agent, {"do": "rebirth"}, reason, expires, approval, key, wait, as_json)
 
 
 def log_level(
@@ -72,13 +75,14 @@ def log_level(
     approval: ApprovalOption = False,
     key: KeyOption = None,
     wait: WaitOption = None,
+    tenant: TenantOption = "default",
     as_json: JsonOption = False,
 ) -> None:
     """Have an agent log from another level on, for a time."""
     from cloud_ingest.cli.commands import seconds
 
     action = {"do": "log_level", "level": level, "for_s": max(1, round(seconds(length, "--for")))}
-    _send(config, agent, action, reason, expires, approval, key, wait, as_json)
+    _send(config, tenant, agent, action, reason, expires, approval, key, wait, as_json)
 
 
 def apply_file(
@@ -96,6 +100,7 @@ def apply_file(
     approval: ApprovalOption = False,
     key: KeyOption = None,
     wait: WaitOption = None,
+    tenant: TenantOption = "default",
     as_json: JsonOption = False,
 ) -> None:
     """Send a version of a device file: checked by the agent, tried, and put back by itself when it is no good."""
@@ -109,7 +114,7 @@ def apply_file(
         "do": "apply_file", "name": name, "content": content, "health_s": round(seconds(health, "--health")),
         "replaces": "" if replaces == "none" else replaces,
     }  # fmt: skip
-    _send(config, agent, action, reason, expires, approval, key, wait, as_json)
+    _send(config, tenant, agent, action, reason, expires, approval, key, wait, as_json)
 
 
 def files(
@@ -117,6 +122,7 @@ def files(
     name: Annotated[str | None, typer.Argument(help="Only the versions of this file")] = None,
     config: ConfigOption = DEFAULT_CONFIG,
     version: Annotated[int | None, typer.Option(help="Print what is in this version of NAME")] = None,
+    tenant: TenantOption = "default",
     as_json: JsonOption = False,
 ) -> None:
     """Show the device files of an agent, and the versions that were asked for."""
@@ -126,19 +132,20 @@ def files(
     if version is not None:
         if name is None:
             raise typer.BadParameter("--version is one of a file: name it")
-        typer.echo(ask(config, lambda database: stored.content(database, agent, name, version)), nl=False)
+        found = ask_of(config, tenant, lambda database, of: stored.content(database, of, agent, name, version))
+        typer.echo(found, nl=False)
         return
 
-    async def work(database: Database) -> dict[str, Any]:
-        used = await stored.used_by(database, agent)
+    async def work(database: Database, of: int) -> dict[str, Any]:
+        used = await stored.used_by(database, of, agent)
         wanted = [one for one in used if name in (None, one["name"])]
-        return {"files": wanted, "versions": await stored.versions(database, agent, name)}
+        return {"files": wanted, "versions": await stored.versions(database, of, agent, name)}
 
-    found = ask(config, work)
+    shown = ask_of(config, tenant, work)
     if as_json:
-        print_json(found)
+        print_json(shown)
     else:
-        show(files_screen(found["files"], found["versions"]))
+        show(files_screen(shown["files"], shown["versions"]))
 
 
 def add_to(app: typer.Typer) -> None:
@@ -152,6 +159,7 @@ def add_to(app: typer.Typer) -> None:
 
 def _send(
     config: Path,
+    tenant: str,
     agent: str,
     action: dict[str, Any],
     reason: str,
@@ -169,6 +177,7 @@ def _send(
     }  # fmt: skip
     patterns = load(config).commands.approve
     wait_s = 0.0 if wait is None else seconds(wait, "--wait")
-    found = send_and_show(config, request_of(document), patterns, key or secrets.token_hex(16), wait_s, as_json=as_json)
+    request, key = request_of(document), key or secrets.token_hex(16)
+    found = send_and_show(config, tenant, request, patterns, key, wait_s, as_json=as_json)
     if wait is not None and found["state"] != "succeeded":
         raise typer.Exit(EXIT_PROBLEM)

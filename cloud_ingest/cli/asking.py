@@ -44,6 +44,7 @@ AgentOption = Annotated[str | None, typer.Option("--agent", "-a", help="Only thi
 OutputOption = Annotated[
     Path | None, typer.Option("--output", "-o", help="A file; else standard output", readable=False)
 ]
+TenantOption = Annotated[str, typer.Option("--tenant", help="Of which tenant")]
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why it is lost; kept for ever")]
 
 
@@ -81,6 +82,18 @@ def ask(config: Path, question: Callable[[Database], Coroutine[Any, Any, T]]) ->
         fail(known.get(exc.sqlstate, str(exc)), EXIT_PROBLEM)
     except LinesideError as exc:
         fail(str(exc), EXIT_PROBLEM)
+
+
+def ask_of(config: Path, tenant: str, question: Callable[[Database, int], Coroutine[Any, Any, T]]) -> T:
+    """The answer to one question about what the tenant with that name has, to the database of ``config``."""
+    from cloud_ingest.identity.tenants import tenant_id_of
+
+    async def work(database: Database) -> T:
+        async with database.session() as session:
+            tenant_id = await tenant_id_of(session, tenant)
+        return await question(database, tenant_id)
+
+    return ask(config, work)
 
 
 def show(screen: Any) -> None:

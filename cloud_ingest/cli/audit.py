@@ -12,7 +12,18 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
-from cloud_ingest.cli.asking import DEFAULT_CONFIG, EXIT_PROBLEM, ConfigOption, JsonOption, ask, fail, print_json, user
+from cloud_ingest.cli.asking import (
+    DEFAULT_CONFIG,
+    EXIT_PROBLEM,
+    ConfigOption,
+    JsonOption,
+    TenantOption,
+    ask,
+    ask_of,
+    fail,
+    print_json,
+    user,
+)
 
 if TYPE_CHECKING:
     from connectors.ports.database import Database
@@ -51,12 +62,17 @@ def close_alarm(
     agent: Annotated[str, typer.Argument(metavar="GROUP/NAME", help="The agent whose audit log was looked at")],
     reason: Annotated[str, typer.Option("--reason", help="What was found; kept for ever")],
     config: ConfigOption = DEFAULT_CONFIG,
+    tenant: TenantOption = "default",
 ) -> None:
     """Say that somebody has looked at the alarms of an agent's audit log: they are shown no more."""
     from cloud_ingest.commands import audit_heads
     from connectors.ports.clock import SystemClock
 
-    count = ask(config, lambda database: audit_heads.close(database, SystemClock(), agent, reason=reason, by=user()))
+    count = ask_of(
+        config,
+        tenant,
+        lambda database, of: audit_heads.close(database, SystemClock(), of, agent, reason=reason, by=user()),
+    )
     typer.echo(f"closed {count} of {agent}")
 
 

@@ -21,7 +21,8 @@ from cloud_ingest.cli.asking import (
     AgentOption,
     ConfigOption,
     JsonOption,
-    ask,
+    TenantOption,
+    ask_of,
     load,
     print_json,
     show,
@@ -61,6 +62,7 @@ def send(
     plain: Annotated[bool, typer.Option("--plain", help="For a node of another maker: unsigned, once")] = False,
     key: Annotated[str | None, typer.Option(help="Idempotency key: with the same one it is the same command")] = None,
     wait: Annotated[str | None, typer.Option(help="Wait so long for what becomes of it, such as 10s")] = None,
+    tenant: TenantOption = "default",
     as_json: JsonOption = False,
 ) -> None:
     """Ask for a command. It is taken when this ends, and done when its state says so ('show', or --wait)."""
@@ -85,8 +87,8 @@ def send(
         }
     )
     wait_s = 0.0 if wait is None else seconds(wait, "--wait")
-    patterns = load(config).commands.approve
-    found = send_and_show(config, request, patterns, key or secrets.token_hex(16), wait_s, as_json=as_json)
+    patterns, key = load(config).commands.approve, key or secrets.token_hex(16)
+    found = send_and_show(config, tenant, request, patterns, key, wait_s, as_json=as_json)
     if wait is not None and found["state"] != "succeeded":
         raise typer.Exit(EXIT_PROBLEM)
 
@@ -97,16 +99,22 @@ def list_(
     agent: AgentOption = None,
     state: Annotated[str | None, typer.Option(help="Only those in this state")] = None,
     count: Annotated[int, typer.Option("--count", "-n", min=1, max=10_000, help="At most so many")] = 50,
+    tenant: TenantOption = "default",
     as_json: JsonOption = False,
 ) -> None:
-    """List commands, the newest first."""
+    """List the commands of a tenant, the newest first."""
+    from cloud_ingest.access.sight import Sight
     from cloud_ingest.cli.command_screens import commands_screen
     from cloud_ingest.commands.questions import CommandChoice, commands
     from connectors.commands.states import CommandState
 
     if state is not None and state not in set(CommandState):
         raise typer.BadParameter(f"{state!r} is no state; they are {', '.join(CommandState)}")
-    rows = ask(config, lambda database: commands(database, CommandChoice(agent, state, count_max=count)))
+
+    async def work(database: Database, of: int) -> list[dict[str, Any]]:
+        return await commands(database, CommandChoice(agent, state, count_max=count, sight=Sight(of)))
+
+    rows = ask_of(config, tenant, work)
     if as_json:
         print_json(rows)
     else:
@@ -114,20 +122,26 @@ def list_(
 
 
 @app.command("show")
-def show_(command: CommandArgument, config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
+def show_(
+    command: CommandArgument,
+    config: ConfigOption = DEFAULT_CONFIG,
+    tenant: TenantOption = "default",
+    as_json: JsonOption = False,
+) -> None:
     """Show a command with all that has become of it."""
-    from cloud_ingest.commands import questions
-
-    _print(ask(config, lambda database: questions.command(database, command)), as_json)
+    _print(ask_of(config, tenant, lambda database, of: _shown(database, of, command)), as_json)
 
 
 @app.command()
-def agents(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
-    """List the agents that take commands, with what operators have locked."""
+def agents(
+    config: ConfigOption = DEFAULT_CONFIG, tenant: TenantOption = "default", as_json: JsonOption = False
+) -> None:
+    """List the agents of a tenant that take commands, with what operators have locked."""
+    from cloud_ingest.access.sight import Sight
     from cloud_ingest.cli.command_screens import commanded_agents_screen
     from cloud_ingest.commands import questions
 
-    rows = ask(config, questions.agents)
+    rows = ask_of(config, tenant, lambda database, of: questions.agents(database, Sight(of)))
     if as_json:
         print_json(rows)
     else:
@@ -136,42 +150,55 @@ def agents(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -
 
 @app.command()
 def approve(
-    command: CommandArgument, config: ConfigOption = DEFAULT_CONFIG, reason: WhyOption = "", as_json: JsonOption = False
+    command: CommandArgument,
+    config: ConfigOption = DEFAULT_CONFIG,
+    reason: WhyOption = "",
+    tenant: TenantOption = "default",
+    as_json: JsonOption = False,
 ) -> None:
     """Agree to a command that somebody else has asked for."""
-    from cloud_ingest.commands import questions
 
-    async def work(database: Database) -> dict[str, Any]:
-        await _requests(database).approve(command, approver=user(), reason=reason)
-        return await questions.command(database, command)
+    async def work(database: Database, of: int) -> dict[str, Any]:
+        await _requests(database).approve(command, tenant_id=of, approver=user(), reason=reason)
+        return await _shown(database, of, command)
 
-    _print(ask(config, work), as_json)
+    _print(ask_of(config, tenant, work), as_json)
 
 
 @app.command()
 def cancel(
-    command: CommandArgument, config: ConfigOption = DEFAULT_CONFIG, reason: WhyOption = "", as_json: JsonOption = False
+    command: CommandArgument,
+    config: ConfigOption = DEFAULT_CONFIG,
+    reason: WhyOption = "",
+    tenant: TenantOption = "default",
+    as_json: JsonOption = False,
 ) -> None:
     """Take a command back: at once while it was not sent, else by its agent, which tells what became of it."""
-    from cloud_ingest.commands import questions
 
-    async def work(database: Database) -> dict[str, Any]:
-        await _requests(database).cancel(command, actor=user(), reason=reason)
-        return await questions.command(database, command)
+    async def work(database: Database, of: int) -> dict[str, Any]:
+        await _requests(database).cancel(command, tenant_id=of, actor=user(), reason=reason)
+        return await _shown(database, of, command)
 
-    _print(ask(config, work), as_json)
+    _print(ask_of(config, tenant, work), as_json)
 
 
 def send_and_show(
-    config: Path, request: CommandRequest, approve: tuple[str, ...], key: str, wait_s: float, *, as_json: bool
+    config: Path,
+    tenant: str,
+    request: CommandRequest,
+    approve: tuple[str, ...],
+    key: str,
+    wait_s: float,
+    *,
+    as_json: bool,
 ) -> dict[str, Any]:
-    """Ask for a command, wait for its end at most so long, and show it as it is then."""
+    """Ask for a command as one of ``tenant``, wait for its end at most so long, and show it as it is then."""
 
-    async def work(database: Database) -> dict[str, Any]:
-        taken = await _requests(database, approve).take(request, issuer=user(), key=key)
-        return await _settled(database, taken.command, wait_s)
+    async def work(database: Database, of: int) -> dict[str, Any]:
+        taken = await _requests(database, approve).take(request, tenant_id=of, issuer=user(), key=key)
+        return await _settled(database, of, taken.command, wait_s)
 
-    found = ask(config, work)
+    found = ask_of(config, tenant, work)
     _print(found, as_json)
     return found
 
@@ -183,13 +210,19 @@ def _requests(database: Database, approve: tuple[str, ...] = ()) -> Requests:
     return Requests(database, SystemClock(), approve, tell=lambda _changes: None)  # standard output is the answer's
 
 
-async def _settled(database: Database, command: str, wait_s: float) -> dict[str, Any]:
-    """The command as soon as it has ended, or as it is after ``wait_s``."""
+async def _shown(database: Database, tenant_id: int, command: str) -> dict[str, Any]:
+    from cloud_ingest.access.sight import Sight
     from cloud_ingest.commands import questions
+
+    return await questions.command(database, command, Sight(tenant_id))
+
+
+async def _settled(database: Database, tenant_id: int, command: str, wait_s: float) -> dict[str, Any]:
+    """The command as soon as it has ended, or as it is after ``wait_s``."""
     from connectors.commands.states import ENDED
 
     deadline_s = time.monotonic() + wait_s
-    while (found := await questions.command(database, command))["state"] not in ENDED:
+    while (found := await _shown(database, tenant_id, command))["state"] not in ENDED:
         if time.monotonic() >= deadline_s:
             break
         await asyncio.sleep(LOOK_S)

@@ -7,7 +7,16 @@ from typing import Annotated
 
 import typer
 
-from cloud_ingest.cli.asking import DEFAULT_CONFIG, ConfigOption, JsonOption, ask, print_json, show, user
+from cloud_ingest.cli.asking import (
+    DEFAULT_CONFIG,
+    ConfigOption,
+    JsonOption,
+    TenantOption,
+    ask_of,
+    print_json,
+    show,
+    user,
+)
 
 agent_keys = typer.Typer(help="Keys of agents that were enrolled: list, revoke.", no_args_is_help=True)
 
@@ -16,9 +25,10 @@ def enrol(
     agent: Annotated[str, typer.Argument(metavar="GROUP/NAME", help="The agent that the token is for")],
     config: ConfigOption = DEFAULT_CONFIG,
     valid: Annotated[str, typer.Option(help="How long it can be used, such as 30m, 24h or 7d")] = "24h",
+    tenant: TenantOption = "default",
     as_json: JsonOption = False,
 ) -> None:
-    """Make a one-time token with which an agent is enrolled, and print it, once: it is kept nowhere.
+    """Make a one-time token with which an agent of a tenant is enrolled, and print it, once: it is kept nowhere.
 
     One that was made for the agent before and not used holds no more.
     """
@@ -30,9 +40,10 @@ def enrol(
         valid_s = parse_duration(valid)
     except ValueError as exc:
         raise typer.BadParameter(f"--valid: {valid!r} is not a length of time; write it as 30m, 24h or 7d") from exc
-    made = ask(
+    made = ask_of(
         config,
-        lambda database: enrolment.create_token(database, SystemClock(), agent, valid_s=valid_s, by=user()),
+        tenant,
+        lambda database, of: enrolment.create_token(database, SystemClock(), of, agent, valid_s=valid_s, by=user()),
     )
     until = datetime.fromtimestamp(made.expires_ms / 1000, UTC).isoformat(timespec="seconds")
     if as_json:
@@ -46,12 +57,12 @@ def enrol(
 
 
 @agent_keys.command("list")
-def list_(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
-    """List every key of every agent, and which of the cloud's keys the agent trusts."""
+def list_(config: ConfigOption = DEFAULT_CONFIG, tenant: TenantOption = "default", as_json: JsonOption = False) -> None:
+    """List every key of every agent of a tenant, and which of the cloud's keys the agent trusts."""
     from cloud_ingest.cli.command_screens import agent_keys_screen
     from cloud_ingest.commands import agent_keys as keys
 
-    rows = ask(config, keys.listed)
+    rows = ask_of(config, tenant, keys.listed)
     if as_json:
         print_json(rows)
     else:
@@ -62,10 +73,11 @@ def list_(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) ->
 def revoke(
     key: Annotated[str, typer.Argument(help="Its id, as 'agent-keys list' shows it")],
     config: ConfigOption = DEFAULT_CONFIG,
+    tenant: TenantOption = "default",
 ) -> None:
     """Have a key be none of its agent any more; the agent can be enrolled anew."""
     from cloud_ingest.commands import agent_keys as keys
     from connectors.ports.clock import SystemClock
 
-    agent = ask(config, lambda database: keys.revoke(database, SystemClock(), key, by=user()))
+    agent = ask_of(config, tenant, lambda database, of: keys.revoke(database, SystemClock(), of, key, by=user()))
     typer.echo(f"the key {key} of {agent} is revoked")

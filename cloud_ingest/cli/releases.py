@@ -13,7 +13,8 @@ from cloud_ingest.cli.asking import (
     ConfigOption,
     JsonOption,
     ReasonOption,
-    ask,
+    TenantOption,
+    ask_of,
     asked_reason,
     load,
     print_json,
@@ -32,13 +33,14 @@ RolloutArgument = Annotated[int, typer.Argument(help="Its number, as 'rollout li
 def add(
     package: Annotated[Path, typer.Argument(help="A package that 'lineside release build' has made")],
     config: ConfigOption = DEFAULT_CONFIG,
+    tenant: TenantOption = "default",
     as_json: JsonOption = False,
 ) -> None:
     """Take a package, for agents to fetch. Whose signature counts is up to each agent."""
     from cloud_ingest.releases import packages
     from connectors.ports.clock import SystemClock
 
-    found = ask(config, lambda database: packages.add(database, SystemClock(), package, by=user()))
+    found = ask_of(config, tenant, lambda database, of: packages.add(database, SystemClock(), of, package, by=user()))
     if as_json:
         print_json({"version": found.version, "sha256": found.sha256, "bytes": found.size_bytes})
     else:
@@ -46,12 +48,14 @@ def add(
 
 
 @release.command("list")
-def list_releases(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
-    """List the packages, the newest first."""
+def list_releases(
+    config: ConfigOption = DEFAULT_CONFIG, tenant: TenantOption = "default", as_json: JsonOption = False
+) -> None:
+    """List the packages of a tenant, the newest first."""
     from cloud_ingest.cli.release_screens import releases_screen
     from cloud_ingest.releases import packages
 
-    rows = ask(config, packages.listed)
+    rows = ask_of(config, tenant, packages.listed)
     if as_json:
         print_json(rows)
     else:
@@ -74,9 +78,10 @@ def start(
     failures: Annotated[int, typer.Option(min=0, max=1000, help="So many agents may fail before it halts")] = 0,
     health: Annotated[str, typer.Option(help="An agent has so long to be well, or it goes back")] = "5m",
     expires: Annotated[str, typer.Option(help="An agent that is away for longer has failed")] = "1h",
+    tenant: TenantOption = "default",
     as_json: JsonOption = False,
 ) -> None:
-    """Bring agents to a release, group by group. It halts by itself when one fails.
+    """Bring agents of a tenant to a release, group by group. It halts by itself when one fails.
 
     A group's turn comes when every agent of the group before runs the release, has done so for the time to soak, and is
     still online.
@@ -95,7 +100,7 @@ def start(
         health_s=round(_seconds(health, "--health", HEALTH_S_MIN, HEALTH_S_MAX)),
         expires_s=round(_seconds(expires, "--expires", 1, EXPIRES_S_MAX)),
     )
-    number = ask(config, lambda database: rollouts.start(database, SystemClock(), asked, by=user()))
+    number = ask_of(config, tenant, lambda database, of: rollouts.start(database, SystemClock(), of, asked, by=user()))
     if as_json:
         print_json({"rollout": number})
     else:
@@ -103,12 +108,14 @@ def start(
 
 
 @rollout.command("list")
-def list_rollouts(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
-    """List rollouts, the newest first."""
+def list_rollouts(
+    config: ConfigOption = DEFAULT_CONFIG, tenant: TenantOption = "default", as_json: JsonOption = False
+) -> None:
+    """List the rollouts of a tenant, the newest first."""
     from cloud_ingest.cli.release_screens import rollouts_screen
     from cloud_ingest.releases import rollouts
 
-    rows = ask(config, rollouts.listed)
+    rows = ask_of(config, tenant, rollouts.listed)
     if as_json:
         print_json(rows)
     else:
@@ -116,13 +123,20 @@ def list_rollouts(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = F
 
 
 @rollout.command("show")
-def show_rollout(number: RolloutArgument, config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
+def show_rollout(
+    number: RolloutArgument,
+    config: ConfigOption = DEFAULT_CONFIG,
+    tenant: TenantOption = "default",
+    as_json: JsonOption = False,
+) -> None:
     """Show a rollout with its agents. Exit code 1 when it has halted."""
     from cloud_ingest.cli.release_screens import rollout_screen
     from cloud_ingest.releases import rollouts
     from connectors.ports.clock import SystemClock
 
-    found: dict[str, Any] = ask(config, lambda database: rollouts.shown(database, SystemClock(), number))
+    found: dict[str, Any] = ask_of(
+        config, tenant, lambda database, of: rollouts.shown(database, SystemClock(), of, number)
+    )
     if as_json:
         print_json(found)
     else:
@@ -132,7 +146,12 @@ def show_rollout(number: RolloutArgument, config: ConfigOption = DEFAULT_CONFIG,
 
 
 @rollout.command()
-def stop(number: RolloutArgument, reason: ReasonOption, config: ConfigOption = DEFAULT_CONFIG) -> None:
+def stop(
+    number: RolloutArgument,
+    reason: ReasonOption,
+    config: ConfigOption = DEFAULT_CONFIG,
+    tenant: TenantOption = "default",
+) -> None:
     """Send the release to no further agent. Agents that run it keep it, and who is installing it goes on."""
     from cloud_ingest.commands.requests import Requests
     from cloud_ingest.releases import ending
@@ -140,11 +159,11 @@ def stop(number: RolloutArgument, reason: ReasonOption, config: ConfigOption = D
 
     why, patterns = asked_reason(reason), load(config).commands.approve
 
-    def work(database: Any) -> Any:
+    def work(database: Any, of: int) -> Any:
         requests = Requests(database, SystemClock(), patterns)
-        return ending.stop(database, SystemClock(), requests, number, by=user(), reason=why)
+        return ending.stop(database, SystemClock(), requests, of, number, by=user(), reason=why)
 
-    taken_back = ask(config, work)
+    taken_back = ask_of(config, tenant, work)
     told = f", and {taken_back.told} agents that may have one are told to leave it" if taken_back.told else ""
     typer.echo(f"rollout {number} is stopped; {taken_back.unsent} commands that nobody had are taken back{told}")
 

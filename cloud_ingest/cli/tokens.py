@@ -6,7 +6,16 @@ from typing import Annotated, cast, get_args
 
 import typer
 
-from cloud_ingest.cli.asking import DEFAULT_CONFIG, ConfigOption, JsonOption, ask, print_json, show, user
+from cloud_ingest.cli.asking import (
+    DEFAULT_CONFIG,
+    ConfigOption,
+    JsonOption,
+    TenantOption,
+    ask_of,
+    print_json,
+    show,
+    user,
+)
 
 app = typer.Typer(help="Named tokens of the API: create, list, revoke.", no_args_is_help=True)
 
@@ -22,6 +31,7 @@ def create(
             "planner (read; orders, work orders, stock)"
         ),
     ] = "operator",
+    tenant: TenantOption = "default",
     as_json: JsonOption = False,
 ) -> None:
     """Make a token and print it, once: it is kept nowhere."""
@@ -32,7 +42,9 @@ def create(
     if role not in get_args(TokenRole):
         raise typer.BadParameter(f"{role!r} is no role; they are {', '.join(get_args(TokenRole))}")
     given = cast("TokenRole", role)
-    token = ask(config, lambda database: tokens.create(database, SystemClock(), name, given, by=user()))
+    token = ask_of(
+        config, tenant, lambda database, of: tokens.create(database, SystemClock(), of, name, given, by=user())
+    )
     if as_json:
         print_json({"name": name, "role": role, "token": token})
     else:
@@ -40,12 +52,12 @@ def create(
 
 
 @app.command("list")
-def list_(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
-    """List every token that was ever made, without itself."""
+def list_(config: ConfigOption = DEFAULT_CONFIG, tenant: TenantOption = "default", as_json: JsonOption = False) -> None:
+    """List every token of a tenant that was ever made, without itself."""
     from cloud_ingest.cli.command_screens import tokens_screen
     from cloud_ingest.commands import tokens
 
-    rows = ask(config, tokens.listed)
+    rows = ask_of(config, tenant, tokens.listed)
     if as_json:
         print_json(rows)
     else:
@@ -53,10 +65,14 @@ def list_(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) ->
 
 
 @app.command()
-def revoke(name: Annotated[str, typer.Argument(help="Whose it is")], config: ConfigOption = DEFAULT_CONFIG) -> None:
+def revoke(
+    name: Annotated[str, typer.Argument(help="Whose it is")],
+    config: ConfigOption = DEFAULT_CONFIG,
+    tenant: TenantOption = "default",
+) -> None:
     """Make a token worthless from now on."""
     from cloud_ingest.commands import tokens
     from connectors.ports.clock import SystemClock
 
-    ask(config, lambda database: tokens.revoke(database, SystemClock(), name, by=user()))
+    ask_of(config, tenant, lambda database, of: tokens.revoke(database, SystemClock(), of, name, by=user()))
     typer.echo(f"the token {name} is revoked")

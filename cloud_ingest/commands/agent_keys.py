@@ -11,16 +11,17 @@ from connectors.ports.clock import Clock
 from connectors.ports.database import Database
 
 
-async def listed(database: Database) -> list[dict[str, Any]]:
-    """Every key of every agent, and those of the cloud that its agent trusts by its newest hello, if it says."""
+async def listed(database: Database, tenant_id: int) -> list[dict[str, Any]]:
+    """Every key of every agent of the tenant, and those of the cloud that the agent trusts by its newest hello."""
     async with database.session() as session:
         rows = await session.fetch(
             "SELECT agent_key.agent, key_id, enrolled_ms, created_by, retired_ms, retired_by, trusted FROM agent_key "
             "JOIN enrolment_token USING (token_id) "
             "LEFT JOIN agent ON group_name || '/' || agent.name = agent_key.agent "
+            "    AND agent.tenant_id = agent_key.tenant_id "
             "LEFT JOIN command_journal USING (agent_id) "
             "WHERE agent_key.tenant_id = $1 ORDER BY agent_key.agent, enrolled_ms",
-            audit.TENANT,
+            tenant_id,
         )
     return [
         {
@@ -36,15 +37,15 @@ async def listed(database: Database) -> list[dict[str, Any]]:
     ]
 
 
-async def revoke(database: Database, clock: Clock, key_id: str, *, by: str) -> str:
-    """The key is none of its agent any more: which agent that is. Raises ``RequestRefused``."""
+async def revoke(database: Database, clock: Clock, tenant_id: int, key_id: str, *, by: str) -> str:
+    """The key is none of its agent any more: which agent of the tenant that is. Raises ``RequestRefused``."""
     now_ms = clock.now_ns() // 1_000_000
     async with database.transaction() as session:
-        head = await audit.lock_head(session)
+        heads = await audit.lock_heads(session, (tenant_id,))
         rows = await session.fetch(
             "UPDATE agent_key SET retired_ms = $3, retired_by = $4 "
             "WHERE tenant_id = $1 AND key_id = $2 AND retired_ms IS NULL RETURNING agent",
-            audit.TENANT,
+            tenant_id,
             key_id,
             now_ms,
             by,
@@ -52,7 +53,8 @@ async def revoke(database: Database, clock: Clock, key_id: str, *, by: str) -> s
         if not rows:
             raise RequestRefused(Why.UNKNOWN, "unknown_key", f"no agent has a key {key_id!r} that holds")
         agent = str(rows[0]["agent"])
-        await audit.append(session, head, [audit.Deed(now_ms, by, "agent key revoked", key_id, {"agent": agent})])
+        deed = audit.Deed(now_ms, by, "agent key revoked", key_id, {"agent": agent})
+        await audit.append(session, heads.of(tenant_id), [deed])
     return agent
 
 

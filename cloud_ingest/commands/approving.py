@@ -25,9 +25,10 @@ from connectors.ports.database import Database, Session
 
 
 async def agree(
-    session: Session, head: audit.Head, row: Mapping[str, Any], approver: str, reason: str, now_ms: int
+    session: Session, heads: audit.Heads, row: Mapping[str, Any], approver: str, reason: str, now_ms: int
 ) -> list[Change]:
     """``approver`` agrees to the command in ``row``; the changes are written. Raises ``RequestRefused``."""
+    tenant_id = int(row["tenant_id"])
     command, state, issuer = str(row["command_id"]), CommandState(row["state"]), str(row["issuer"])
     waits = bool(row["waits"]) and row["approval"] is None
     if problem := approval_problem(
@@ -45,8 +46,8 @@ async def agree(
         "UPDATE command SET approvers = approvers || $2::text WHERE command_id = $1", command, approver
     )
     if state is CommandState.REQUESTED:
-        changes = [Change(command, CommandState.APPROVED, now_ms, approver, reason)]
-        await book.write(session, head, changes)
+        changes = [Change(tenant_id, command, CommandState.APPROVED, now_ms, approver, reason)]
+        await book.write(session, heads, changes)
         return changes
     agreed = Approval(agent=row["agent"], id=command, approver=approver, reason=reason, issued_ms=now_ms)
     await session.execute(
@@ -54,7 +55,8 @@ async def agree(
         command,
         agreed.to_json().decode(),
     )
-    await audit.append(session, head, [audit.Deed(now_ms, approver, "command approval", command, {"reason": reason})])
+    deed = audit.Deed(now_ms, approver, "command approval", command, {"reason": reason})
+    await audit.append(session, heads.of(tenant_id), [deed])
     await book.wake(session)
     return []
 
@@ -62,7 +64,7 @@ async def agree(
 async def due_approvals(database: Database, key: SigningKey, now_ms: int) -> Outgoing:
     """Approvals that agents wait for, for the first time or again. Raises ``DatabaseUnavailable``."""
     async with database.transaction() as session:
-        await audit.lock_head(session)
+        await audit.lock_heads(session, ())
         rows = await session.fetch(
             "SELECT command_id, approval, approvals, group_name, agent.name FROM command JOIN agent USING (agent_id) "
             "WHERE approval IS NOT NULL AND next_approval_ms <= $1 AND expires_ms > $1 AND agent.online "

@@ -1,15 +1,16 @@
 """The audit log of the cloud: what people, programs and agents did with commands, keys and logins, as a hash chain.
 
-Each tenant has a chain of its own; commands, keys and releases are in that of the first one, who runs the cloud.
+Each tenant has a chain of its own; the keys of the cloud are in that of the first one, who runs it.
 
 Who writes it holds the row of its head for the rest of the transaction. So there is one chain and no two entries with
-one number; and the head shows when entries were cut off at the end.
+one number; and the head shows when entries were cut off at the end. Who writes states of commands, of whichever tenant,
+holds the head of the first one, too: so one transaction at a time does.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -57,30 +58,67 @@ class Head:
         return entries
 
 
+class Heads:
+    """The ends of the chains that a transaction has locked."""
+
+    def __init__(self, heads: Mapping[int, Head]) -> None:
+        self._heads = heads
+
+    def __contains__(self, tenant_id: int) -> bool:
+        """Whether the tenant's is among them."""
+        return tenant_id in self._heads
+
+    def of(self, tenant_id: int) -> Head:
+        """The end of the chain of a tenant that the caller has locked."""
+        return self._heads[tenant_id]
+
+    def chain(self, deeds: Sequence[tuple[int, Deed]]) -> list[tuple[int, AuditEntry]]:
+        """The entries for ``deeds``, each with its tenant, in the same order; the caller writes them."""
+        return [(tenant_id, entry) for tenant_id, deed in deeds for entry in self.of(tenant_id).chain([deed])]
+
+
+_LOCK: Final = (
+    "SELECT tenant_id, number, hash FROM command_audit_head WHERE tenant_id = ANY({}::int[]) "
+    "ORDER BY tenant_id FOR UPDATE"
+)
+_LOCK_HEADS: Final = _LOCK.format("$1")
+
+
 async def lock_head(session: Session, tenant_id: int = TENANT) -> Head:
-    """The end of the tenant's chain. No other transaction writes states or entries until the end of this one."""
-    sql = "SELECT number, hash FROM command_audit_head WHERE tenant_id = $1 FOR UPDATE"
-    (row,) = await session.fetch(sql, tenant_id)
-    return _head(row, tenant_id)
+    """The end of the tenant's chain. No other transaction writes entries of the tenant until the end of this one."""
+    return _heads(await session.fetch(_LOCK_HEADS, [tenant_id])).of(tenant_id)
+
+
+async def lock_heads(session: Session, tenants: Collection[int]) -> Heads:
+    """The ends of the chains of ``tenants`` and of the first one, locked in one order.
+
+    No other transaction writes states of commands until the end of this one, whosever they are.
+    """
+    return _heads(await session.fetch(_LOCK_HEADS, sorted({TENANT, *tenants})))
 
 
 _MOVE_AND_LOCK: Final = (
-    f"WITH moved AS ({log_place.MOVE} RETURNING 1), head AS MATERIALIZED ("  # noqa: S608  of our own
-    "    SELECT number, hash FROM command_audit_head WHERE tenant_id = $8 FOR UPDATE) "
-    "SELECT number, hash, (SELECT count(*) FROM moved) AS moved FROM head"
+    f"WITH moved AS ({log_place.MOVE} RETURNING 1), head AS MATERIALIZED ({_LOCK.format('$8')}) "  # noqa: S608
+    "SELECT tenant_id, number, hash, (SELECT count(*) FROM moved) AS moved FROM head"
 )
 
 
-async def move_and_lock_head(
-    session: Session, place: Place, expected: int, following: int, last_ms: int | None
-) -> Head:
-    """``Place.move`` and ``lock_head`` in one round trip. Raises ``OffsetMoved``."""
-    (row,) = await session.fetch(_MOVE_AND_LOCK, *place.move_columns(expected, following, last_ms), TENANT)
-    place.moved(int(row["moved"]))
-    return _head(row)
+async def move_and_lock_heads(
+    session: Session, place: Place, expected: int, following: int, last_ms: int | None, tenants: Collection[int]
+) -> Heads:
+    """``Place.move`` and ``lock_heads`` in one round trip. Raises ``OffsetMoved``."""
+    parameters = place.move_columns(expected, following, last_ms)
+    rows = await session.fetch(_MOVE_AND_LOCK, *parameters, sorted({TENANT, *tenants}))
+    place.moved(int(rows[0]["moved"]))
+    return _heads(rows)
 
 
-def _head(row: Row, tenant_id: int = TENANT) -> Head:
+def _heads(rows: Sequence[Row]) -> Heads:
+    return Heads({int(row["tenant_id"]): _head(row) for row in rows})
+
+
+def _head(row: Row) -> Head:
+    tenant_id = int(row["tenant_id"])
     if not row["number"]:
         return Head(None, tenant_id)
     return Head(AuditEntry(int(row["number"]), 0, "", "", "", {}, "", str(row["hash"])), tenant_id)
@@ -88,35 +126,41 @@ def _head(row: Row, tenant_id: int = TENANT) -> Head:
 
 INSERT: Final = (
     "INSERT INTO command_audit (tenant_id, number, time_ms, actor, action, subject, details, before, hash) "
-    "SELECT $1, * FROM unnest($2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[], "
+    "SELECT * FROM unnest($1::int[], $2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[], "
     "$8::text[], $9::text[])"
 )
-MOVE: Final = "UPDATE command_audit_head SET number = $10::bigint, hash = $11 WHERE tenant_id = $1"
-"""The head's new place. Parameters of both are ``columns``."""
+MOVE: Final = (
+    "UPDATE command_audit_head AS known SET number = ends.number, hash = ends.hash "
+    "FROM unnest($10::int[], $11::bigint[], $12::text[]) AS ends (tenant_id, number, hash) "
+    "WHERE known.tenant_id = ends.tenant_id"
+)
+"""The heads' new places. Parameters of both are ``columns``."""
 
 
-def columns(entries: Sequence[AuditEntry], tenant_id: int = TENANT) -> list[Any]:
-    """The parameters of ``INSERT`` and ``MOVE``."""
+def columns(entries: Sequence[tuple[int, AuditEntry]]) -> list[list[Any]]:
+    """The parameters of ``INSERT`` and ``MOVE``; the first of them is the tenant of each entry."""
+    ends = dict(entries)
     return [
-        tenant_id,
-        [entry.number for entry in entries],
-        [entry.time_ms for entry in entries],
-        [entry.actor for entry in entries],
-        [entry.action for entry in entries],
-        [entry.subject for entry in entries],
-        [json.dumps(dict(entry.details), ensure_ascii=False, allow_nan=False) for entry in entries],
-        [entry.before for entry in entries],
-        [entry.hash for entry in entries],
-        entries[-1].number,
-        entries[-1].hash,
+        [tenant_id for tenant_id, _ in entries],
+        [entry.number for _, entry in entries],
+        [entry.time_ms for _, entry in entries],
+        [entry.actor for _, entry in entries],
+        [entry.action for _, entry in entries],
+        [entry.subject for _, entry in entries],
+        [json.dumps(dict(entry.details), ensure_ascii=False, allow_nan=False) for _, entry in entries],
+        [entry.before for _, entry in entries],
+        [entry.hash for _, entry in entries],
+        list(ends),
+        [entry.number for entry in ends.values()],
+        [entry.hash for entry in ends.values()],
     ]
 
 
 async def append(session: Session, head: Head, deeds: Sequence[Deed]) -> None:
     """Add ``deeds`` in the transaction that has locked ``head``."""
     if deeds:
-        entries = head.chain(deeds)
-        await session.execute(f"WITH written AS ({INSERT}) {MOVE}", *columns(entries, head.tenant_id))
+        entries = [(head.tenant_id, entry) for entry in head.chain(deeds)]
+        await session.execute(f"WITH written AS ({INSERT}) {MOVE}", *columns(entries))
 
 
 async def tell(session: Session, tenant_id: int, *deeds: Deed) -> None:

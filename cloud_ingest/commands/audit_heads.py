@@ -81,7 +81,7 @@ async def _alarm(session: Session, head: audit.Head, agent: KnownAgent, problem:
 
 
 async def alarms(database: Database) -> list[dict[str, Any]]:
-    """The alarms that nobody has closed, the oldest first."""
+    """The alarms of all tenants that nobody has closed, the oldest first."""
     async with database.session() as session:
         rows = await session.fetch(
             "SELECT group_name || '/' || agent.name AS agent, time_ms, reason FROM agent_audit_alarm "
@@ -93,21 +93,26 @@ async def alarms(database: Database) -> list[dict[str, Any]]:
     ]
 
 
-async def close(database: Database, clock: Clock, agent: str, *, reason: str, by: str) -> int:
-    """A person has looked at the alarms of ``agent``: how many there were. Raises ``RequestRefused`` for none."""
+async def close(database: Database, clock: Clock, tenant_id: int, agent: str, *, reason: str, by: str) -> int:
+    """A person has looked at the alarms of ``agent``, which is the tenant's: how many there were.
+
+    Raises ``RequestRefused`` for none.
+    """
     now_ms = clock.now_ns() // 1_000_000
     async with database.transaction() as session:
-        head = await audit.lock_head(session)
+        heads = await audit.lock_heads(session, (tenant_id,))
         closed = await session.execute(
             "UPDATE agent_audit_alarm SET closed_ms = $2, closed_by = $3, closed_reason = $4 WHERE closed_ms IS NULL "
-            "AND agent_id IN (SELECT agent_id FROM agent WHERE group_name || '/' || name = $1)",
+            "AND agent_id IN (SELECT agent_id FROM agent WHERE group_name || '/' || name = $1 AND tenant_id = $5)",
             agent,
             now_ms,
             by,
             reason,
+            tenant_id,
         )
         if not closed:
             raise RequestRefused(Why.UNKNOWN, "no_alarm", f"there is no open alarm of the audit log of {agent!r}")
         details = {"alarms": closed, "reason": reason}
-        await audit.append(session, head, [audit.Deed(now_ms, by, "agent audit alarm closed", agent, details)])
+        deed = audit.Deed(now_ms, by, "agent audit alarm closed", agent, details)
+        await audit.append(session, heads.of(tenant_id), [deed])
     return closed

@@ -1,6 +1,6 @@
 """The one place where states of commands are written: the state itself, its audit entry, and who waits is woken.
 
-A transaction that changes commands begins with ``audit.lock_head``: one at a time does, so that nothing it has read
+A transaction that changes commands begins with ``audit.lock_heads``: one at a time does, so that nothing it has read
 changes before its end, and the numbers of states are in the order of commits.
 """
 
@@ -29,11 +29,12 @@ _SENDS_NOTHING: Final = frozenset({CommandState.SENT, CommandState.RECEIVED, Com
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A new state of a command. ``journal``, ``number``, ``step`` are of the report that says so, if one does.
+    """A new state of a tenant's command. ``journal``, ``number``, ``step`` are of the report that says so, if one does.
 
     ``is_late``: the command is further already, so that it changes nothing.
     """
 
+    tenant_id: int
     command: str
     state: CommandState
     time_ms: int
@@ -54,24 +55,26 @@ _STATES: Final = (
     f"WITH audit AS ({audit.INSERT}), head AS ({audit.MOVE}), states AS ("  # noqa: S608  of our own
     "    INSERT INTO command_state (tenant_id, command_id, state, time_ms, actor, reason, code, value_before, "
     "    value_after, journal, number, step, is_late) "
-    "    SELECT $1, command_id, state, time_ms, actor, reason, code, before, after, journal, number, step, is_late "
-    "    FROM unnest($12::text[], $13::text[], $14::bigint[], $15::text[], $16::text[], $17::text[], $18::text[], "
-    "    $19::text[], $20::text[], $21::bigint[], $22::int[], $23::bool[]) WITH ORDINALITY AS given "
-    "    (command_id, state, time_ms, actor, reason, code, before, after, journal, number, step, is_late, place) "
-    "    ORDER BY place), "
+    "    SELECT tenant_id, command_id, state, time_ms, actor, reason, code, before, after, journal, number, step, "
+    "    is_late FROM unnest($1::int[], $13::text[], $14::text[], $15::bigint[], $16::text[], $17::text[], "
+    "    $18::text[], $19::text[], $20::text[], $21::text[], $22::bigint[], $23::int[], $24::bool[]) "
+    "    WITH ORDINALITY AS given (tenant_id, command_id, state, time_ms, actor, reason, code, before, after, journal, "
+    "    number, step, is_late, place) ORDER BY place), "
     "moved AS (UPDATE command SET state = given.state, changed_ms = given.time_ms "
-    "    FROM unnest($24::text[], $25::text[], $26::bigint[]) AS given (command_id, state, time_ms) "
+    "    FROM unnest($25::text[], $26::text[], $27::bigint[]) AS given (command_id, state, time_ms) "
     "    WHERE command.command_id = given.command_id)"
 )
-_NOTIFY: Final = " SELECT pg_notify(channel, '') FROM unnest($27::text[]) AS channel"
+_NOTIFY: Final = " SELECT pg_notify(channel, '') FROM unnest($28::text[]) AS channel"
 _WRITE: Final = _STATES + _NOTIFY
-_WRITE_WITH_NUMBERS: Final = f"{_STATES}, numbers AS ({numbers_seen.statement(28)}){_NOTIFY}"
+_WRITE_WITH_NUMBERS: Final = f"{_STATES}, numbers AS ({numbers_seen.statement(29)}){_NOTIFY}"
 
 
-async def write(session: Session, head: audit.Head, changes: Sequence[Change], numbers: Numbers | None = None) -> None:
-    """Write ``changes`` in their order, in the transaction that has locked ``head``, and the ``numbers`` seen by them.
+async def write(
+    session: Session, heads: audit.Heads, changes: Sequence[Change], numbers: Numbers | None = None
+) -> None:
+    """Write ``changes`` in their order, in the transaction that has locked ``heads``, and the ``numbers`` seen by them.
 
-    It is one round trip for all of it.
+    It is one round trip for all of it, whosever they are.
     """
     if not changes:
         await numbers_seen.take(session, numbers or {})
@@ -79,7 +82,7 @@ async def write(session: Session, head: audit.Head, changes: Sequence[Change], n
     newest = {change.command: change for change in changes if not change.is_late}
     await session.execute(
         _WRITE_WITH_NUMBERS if numbers else _WRITE,
-        *audit.columns(head.chain([_deed(change) for change in changes])),
+        *audit.columns(heads.chain([(change.tenant_id, _deed(change)) for change in changes])),
         [change.command for change in changes],
         [change.state.value for change in changes],
         [change.time_ms for change in changes],

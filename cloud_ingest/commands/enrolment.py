@@ -44,8 +44,13 @@ class NewToken:
     expires_ms: int
 
 
-async def create_token(database: Database, clock: Clock, agent: str, *, valid_s: float, by: str) -> NewToken:
-    """A new token for ``agent`` (group/name); one for it that was not used holds no more. Raises ``RequestRefused``."""
+async def create_token(
+    database: Database, clock: Clock, tenant_id: int, agent: str, *, valid_s: float, by: str
+) -> NewToken:
+    """A new token for ``agent`` (group/name); one for it that was not used holds no more.
+
+    Raises ``RequestRefused``, also where the agent's Sparkplug group is not the tenant's.
+    """
     _check_name(agent)
     if not 1 <= valid_s <= VALID_S_MAX:
         raise RequestRefused(Why.INVALID, "invalid_time", "a token holds for one second to thirty days")
@@ -53,18 +58,24 @@ async def create_token(database: Database, clock: Clock, agent: str, *, valid_s:
     now_ms = clock.now_ns() // 1_000_000
     expires_ms = now_ms + round(valid_s * 1000)
     async with database.transaction() as session:
-        head = await audit.lock_head(session)
+        heads = await audit.lock_heads(session, (tenant_id,))
+        if not await _has_group(session, tenant_id, agent):
+            raise RequestRefused(
+                Why.UNKNOWN,
+                "unknown_group",
+                f"the tenant has no group of {agent!r}: 'cloud-ingest identity give-group' makes one its own",
+            )
         await session.execute(
             "UPDATE enrolment_token SET replaced_ms = $3 "
             "WHERE tenant_id = $1 AND agent = $2 AND used_ms IS NULL AND replaced_ms IS NULL",
-            audit.TENANT,
+            tenant_id,
             agent,
             now_ms,
         )
         (row,) = await session.fetch(
             "INSERT INTO enrolment_token (tenant_id, agent, sha256, created_ms, created_by, expires_ms) "
             "VALUES ($1, $2, $3, $4, $5, $6) RETURNING token_id",
-            audit.TENANT,
+            tenant_id,
             agent,
             _digest(token),
             now_ms,
@@ -72,7 +83,8 @@ async def create_token(database: Database, clock: Clock, agent: str, *, valid_s:
             expires_ms,
         )
         about = {"token": row["token_id"], "expires_ms": expires_ms}
-        await audit.append(session, head, [audit.Deed(now_ms, by, "enrolment token created", agent, about)])
+        deed = audit.Deed(now_ms, by, "enrolment token created", agent, about)
+        await audit.append(session, heads.of(tenant_id), [deed])
     return NewToken(token, expires_ms)
 
 
@@ -120,16 +132,17 @@ class Enrolments:
         now_ms = self._clock.now_ns() // 1_000_000
         # whom nobody knows is turned away before the one lock that all writers of states share
         async with self._database.session() as session:
-            _judged(await _token(session, request.token), request, key_id, now_ms)
+            tenant_id = int(_judged(await _token(session, request.token), request, key_id, now_ms)["tenant_id"])
         async with self._database.transaction() as session:
-            head = await audit.lock_head(session)
+            heads = await audit.lock_heads(session, (tenant_id,))
             token = _judged(await _token(session, request.token), request, key_id, now_ms)
             if token["used_ms"] is None:
-                deeds = await _enter(session, token, request, key_id, now_ms)
-                await audit.append(
-                    session, head, [audit.Deed(*deed, {"address": address, **more}) for deed, more in deeds]
-                )
-            elif not await _holds(session, request.agent, key_id):
+                deeds = [
+                    audit.Deed(*deed, {"address": address, **more})
+                    for deed, more in await _enter(session, token, request, key_id, now_ms)
+                ]
+                await audit.append(session, heads.of(tenant_id), deeds)
+            elif not await _holds(session, tenant_id, request.agent, key_id):
                 raise _used()
         emit(AgentEnrolled(request.agent, key_id))
         return EnrolmentAnswer(agent=request.agent, key_id=key_id, keys=holding)
@@ -168,12 +181,26 @@ def _check_name(agent: str) -> None:
         raise RequestRefused(Why.INVALID, "invalid_name", f"{agent[:600]!r} is not an agent, as GROUP/NAME")
 
 
+async def _has_group(session: Session, tenant_id: int, agent: str) -> bool:
+    """Whether the agent's group is the tenant's, which it stays until the end of the transaction."""
+    group, _, _ = agent.partition("/")
+    if tenant_id == audit.TENANT:  # a group that nobody has is the first tenant's
+        await session.execute(
+            "INSERT INTO sparkplug_group (group_name, tenant_id) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+            group,
+            tenant_id,
+        )
+    found = await session.fetch(
+        "SELECT FROM sparkplug_group WHERE group_name = $1 AND tenant_id = $2 FOR SHARE", group, tenant_id
+    )
+    return bool(found)
+
+
 async def _token(session: Session, token: str) -> Row | None:
     rows = await session.fetch(
-        "SELECT token_id, agent, expires_ms, used_ms, used_key, replaced_ms FROM enrolment_token "
-        "WHERE sha256 = $1 AND tenant_id = $2",
+        "SELECT token_id, tenant_id, agent, expires_ms, used_ms, used_key, replaced_ms FROM enrolment_token "
+        "WHERE sha256 = $1",
         _digest(token),
-        audit.TENANT,
     )
     return rows[0] if rows else None
 
@@ -203,11 +230,11 @@ def _used() -> RequestRefused:
     return RequestRefused(Why.CONFLICT, "token_used", said)
 
 
-async def _holds(session: Session, agent: str, key_id: str) -> bool:
+async def _holds(session: Session, tenant_id: int, agent: str, key_id: str) -> bool:
     return bool(
         await session.fetch(
             "SELECT FROM agent_key WHERE tenant_id = $1 AND agent = $2 AND key_id = $3 AND retired_ms IS NULL",
-            audit.TENANT,
+            tenant_id,
             agent,
             key_id,
         )
@@ -219,24 +246,28 @@ _Deed = tuple[tuple[int, str, str, str], dict[str, Any]]
 
 async def _enter(session: Session, token: Row, request: EnrolmentRequest, key_id: str, now_ms: int) -> list[_Deed]:
     """Use the token up, and have the key be the agent's; one that it had is retired. What the audit log says of it."""
-    agent, number = request.agent, token["token_id"]
+    agent, number, tenant_id = request.agent, token["token_id"], int(token["tenant_id"])
+    if not await _has_group(session, tenant_id, agent):
+        raise RequestRefused(
+            Why.FORBIDDEN, "token_replaced", "the group of this agent was given to another tenant, which enrols it"
+        )
     await session.execute(
         "UPDATE enrolment_token SET used_ms = $2, used_key = $3 WHERE token_id = $1", number, now_ms, key_id
     )
     enrolled = ((now_ms, agent, "agent enrolled", key_id), {"token": number})
-    if await _holds(session, agent, key_id):
+    if await _holds(session, tenant_id, agent, key_id):
         return [enrolled]
     retired = await session.fetch(
         "UPDATE agent_key SET retired_ms = $3, retired_by = 'enrolment' "
         "WHERE tenant_id = $1 AND agent = $2 AND retired_ms IS NULL RETURNING key_id",
-        audit.TENANT,
+        tenant_id,
         agent,
         now_ms,
     )
     entered = await session.execute(
         "INSERT INTO agent_key (tenant_id, key_id, agent, public_key, enrolled_ms, token_id, signs) "
         "VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING",
-        audit.TENANT,
+        tenant_id,
         key_id,
         agent,
         json.dumps({**{name: request.key[name] for name in ("kty", "crv", "x")}, "kid": key_id}),

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from cloud_ingest.access.refused import RequestRefused, Why
-from cloud_ingest.commands import audit
 from cloud_ingest.commands.rules import sync_of
 from cloud_ingest.historian.work import KnownAgent
 from connectors.commands.envelope import ApplyDeviceFile
@@ -41,12 +40,12 @@ async def numbered(session: Session, agent_id: int, action: ApplyDeviceFile) -> 
     return action.model_copy(update={"version": action.version or newest + 1})
 
 
-async def note(session: Session, agent_id: int, action: ApplyDeviceFile, command: str) -> None:
+async def note(session: Session, tenant_id: int, agent_id: int, action: ApplyDeviceFile, command: str) -> None:
     """Keep the version that ``command`` asks for, in its transaction."""
     await session.execute(
         "INSERT INTO device_file_version (tenant_id, agent_id, name, version, content, sha256, command_id) "
         "VALUES ($1,$2,$3,$4,$5,$6,$7)",
-        audit.TENANT,
+        tenant_id,
         agent_id,
         action.name,
         action.version,
@@ -108,17 +107,20 @@ async def used(session: Session) -> dict[int, list[dict[str, Any]]]:
     return found
 
 
-async def used_by(database: Database, agent: str) -> list[dict[str, Any]]:
-    """The files of one agent, see ``used``. Raises ``RequestRefused`` when there is no such agent."""
+async def used_by(database: Database, tenant_id: int, agent: str) -> list[dict[str, Any]]:
+    """The files of an agent of the tenant, see ``used``. Raises ``RequestRefused`` when there is no such agent."""
     async with database.session() as session:
-        agent_id = await _agent_id(session, agent)
+        agent_id = await _agent_id(session, tenant_id, agent)
         return (await used(session)).get(agent_id, [])
 
 
-async def versions(database: Database, agent: str, name: str | None = None) -> list[dict[str, Any]]:
-    """The versions that were asked for, the newest first. Raises ``RequestRefused`` when there is no such agent."""
+async def versions(database: Database, tenant_id: int, agent: str, name: str | None = None) -> list[dict[str, Any]]:
+    """The versions that were asked for, the newest first.
+
+    Raises ``RequestRefused`` when the tenant has no such agent.
+    """
     async with database.session() as session:
-        agent_id = await _agent_id(session, agent)
+        agent_id = await _agent_id(session, tenant_id, agent)
         rows = await session.fetch(
             "SELECT name, version, sha256, command_id, issuer, state, message, "
             "to_timestamp(requested_ms / 1000.0) AS requested, to_timestamp(changed_ms / 1000.0) AS changed "
@@ -133,10 +135,10 @@ async def versions(database: Database, agent: str, name: str | None = None) -> l
     ]
 
 
-async def content(database: Database, agent: str, name: str, version: int) -> str:
-    """The content of a version. Raises ``RequestRefused`` when there is none."""
+async def content(database: Database, tenant_id: int, agent: str, name: str, version: int) -> str:
+    """The content of a version. Raises ``RequestRefused`` when the tenant has none."""
     async with database.session() as session:
-        agent_id = await _agent_id(session, agent)
+        agent_id = await _agent_id(session, tenant_id, agent)
         rows = await session.fetch(
             "SELECT content FROM device_file_version WHERE agent_id = $1 AND name = $2 AND version = $3",
             agent_id,
@@ -148,9 +150,11 @@ async def content(database: Database, agent: str, name: str, version: int) -> st
     return str(rows[0]["content"])
 
 
-async def _agent_id(session: Session, agent: str) -> int:
+async def _agent_id(session: Session, tenant_id: int, agent: str) -> int:
     group, _, name = agent.partition("/")
-    rows = await session.fetch("SELECT agent_id FROM agent WHERE group_name = $1 AND name = $2", group, name)
+    rows = await session.fetch(
+        "SELECT agent_id FROM agent WHERE group_name = $1 AND name = $2 AND tenant_id = $3", group, name, tenant_id
+    )
     if not rows:
         raise RequestRefused(Why.UNKNOWN, "unknown_agent", f"there is no agent {agent}; /api/v1/agents lists them")
     return int(rows[0]["agent_id"])

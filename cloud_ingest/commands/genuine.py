@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,6 +19,7 @@ from cloud_ingest.commands import audit
 from cloud_ingest.commands.incoming import Told
 from cloud_ingest.historian.work import KnownAgent
 from connectors.commands.signing import TrustedKeys
+from connectors.model.delivery import AgentName
 from connectors.model.texts import storable
 from connectors.ports.database import Database, Session
 
@@ -51,14 +52,14 @@ class Judged:
     first_signed: str = ""
 
 
-async def agent_keys(session: Session, agents: Collection[str]) -> dict[str, AgentKey]:
-    """The newest key of each of ``agents`` (group/name) that ever had one; the one that holds, if any does."""
+async def agent_keys(session: Session, agents: Collection[KnownAgent]) -> dict[str, AgentKey]:
+    """The newest key of each of ``agents`` that ever had one, by its group/name; the one that holds, if any does."""
     rows = await session.fetch(
         "SELECT DISTINCT ON (agent) agent, key_id, public_key, signs, retired_ms FROM agent_key "
-        "WHERE tenant_id = $1 AND agent = ANY($2::text[]) "
+        "JOIN unnest($1::int[], $2::text[]) AS asked (tenant_id, agent) USING (tenant_id, agent) "
         "ORDER BY agent, retired_ms IS NULL DESC, enrolled_ms DESC",
-        audit.TENANT,
-        sorted(agents),
+        [agent.tenant_id for agent in agents],
+        [str(agent.name) for agent in agents],
     )
     return {
         row["agent"]: AgentKey(
@@ -91,10 +92,10 @@ def judged(told: Told, key: AgentKey | None) -> Judged:
     return Judged(told, is_genuine=True, first_signed="" if key.signs else key.key_id)
 
 
-async def judge_all(database: Database, told: Sequence[Told]) -> list[Judged]:
-    """Judge each of ``told``. Raises ``DatabaseUnavailable``."""
+async def judge_all(database: Database, told: Sequence[Told], names: Mapping[AgentName, KnownAgent]) -> list[Judged]:
+    """Judge each of ``told``, whose agents are among ``names``. Raises ``DatabaseUnavailable``."""
     async with database.session() as session:
-        keys = await agent_keys(session, {str(one.agent) for one in told})
+        keys = await agent_keys(session, {names[one.agent] for one in told})
     found: list[Judged] = []
     for at, one in enumerate(told):
         found.append(judged(one, keys.get(str(one.agent))))
@@ -103,17 +104,20 @@ async def judge_all(database: Database, told: Sequence[Told]) -> list[Judged]:
     return found
 
 
-async def note_signing(session: Session, head: audit.Head, judged_now: Sequence[Judged]) -> None:
+async def note_signing(
+    session: Session, heads: audit.Heads, judged_now: Sequence[Judged], names: Mapping[AgentName, KnownAgent]
+) -> None:
     """From now on these agents have to sign what they say."""
     first = {one.first_signed: one.told for one in judged_now if one.first_signed}
     for key_id, told in first.items():
+        tenant_id = names[told.agent].tenant_id
         done = await session.execute(
-            "UPDATE agent_key SET signs = true WHERE tenant_id = $1 AND key_id = $2 AND NOT signs", audit.TENANT, key_id
+            "UPDATE agent_key SET signs = true WHERE tenant_id = $1 AND key_id = $2 AND NOT signs", tenant_id, key_id
         )
         if done:
             name = str(told.agent)
             deed = audit.Deed(told.received_ms, name, "agent signs from now on", name, {"key": key_id})
-            await audit.append(session, head, [deed])
+            await audit.append(session, heads.of(tenant_id), [deed])
 
 
 async def keep_letter(session: Session, agent: KnownAgent, told: Told, reason: str) -> bool:

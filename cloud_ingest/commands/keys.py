@@ -1,4 +1,4 @@
-"""The keys that commands are signed with: private ones in files, public ones in the database.
+"""The keys that commands are signed with, of all tenants: private ones in files, public ones in the database.
 
 Two may hold at a time. To change keys: make the new one in another file, have the agents trust it, name that file in
 the configuration, and retire the old one when nothing that it has signed is under way any more.
@@ -159,7 +159,7 @@ async def _trusting_no_other(session: Session, key_id: str) -> list[str]:
     rows = await session.fetch(
         "WITH other AS (SELECT key_id FROM signing_key WHERE tenant_id = $1 AND retired IS NULL AND key_id <> $2) "
         "SELECT group_name || '/' || agent.name AS agent FROM command_journal JOIN agent USING (agent_id) "
-        "WHERE command_journal.tenant_id = $1 AND $2::text = ANY(trusted) AND EXISTS (SELECT FROM other) "
+        "WHERE $2::text = ANY(trusted) AND EXISTS (SELECT FROM other) "
         "AND NOT EXISTS (SELECT FROM other WHERE other.key_id = ANY(trusted)) ORDER BY 1",
         audit.TENANT,
         key_id,

@@ -38,8 +38,8 @@ CLOUD: Final = "lineside"
 PLAIN_REASON: Final = "sent once, as a plain metric: this node does not report what becomes of it"
 
 _OPEN: Final = (
-    "SELECT command.command_id, command.state, is_plain, next_send_ms, expires_ms, cancellation, agent_id, "
-    "group_name, agent.name, row_number() OVER (PARTITION BY agent_id ORDER BY command.command_id) AS place "
+    "SELECT command.command_id, command.tenant_id, command.state, is_plain, next_send_ms, expires_ms, cancellation, "
+    "agent_id, group_name, agent.name, row_number() OVER (PARTITION BY agent_id ORDER BY command.command_id) AS place "
     "FROM command JOIN agent USING (agent_id) LEFT JOIN command_journal USING (agent_id) "
     "WHERE command.state IN ('requested', 'approved', 'sent', 'received', 'executing') AND origin = 'cloud' "
     "AND NOT (command.state = 'requested' AND needs_approval) AND agent.online "
@@ -47,7 +47,7 @@ _OPEN: Final = (
     "    OR command_journal.heard_ms >= (extract(epoch FROM agent.online_changed) * 1000)::bigint)"
 )
 _DUE: Final = (
-    "SELECT command_id, state, times, cancellations, approvals FROM ("  # noqa: S608  of our own
+    "SELECT command_id, tenant_id, state, times, cancellations, approvals FROM ("  # noqa: S608  of our own
     "    SELECT EXISTS (SELECT FROM time_request) AS times, EXISTS (SELECT FROM command "
     "    WHERE cancellation IS NOT NULL AND state IN ('sent', 'received')) AS cancellations, "
     "    EXISTS (SELECT FROM command WHERE approval IS NOT NULL AND state = 'received') AS approvals) AS asked "
@@ -84,7 +84,8 @@ class Due:
     """What there is to send.
 
     ``times``: whether any hello waits for an answer; ``cancellations``: whether any agent is to take a command back;
-    ``approvals``: whether any is to hear that somebody agrees; commands for the ``first`` time, and ``again``.
+    ``approvals``: whether any is to hear that somebody agrees; commands for the ``first`` time, and ``again``, and
+    whose they are.
     """
 
     times: bool
@@ -92,6 +93,7 @@ class Due:
     approvals: bool
     first: list[str]
     again: list[str]
+    tenants: frozenset[int]
 
 
 async def look(database: Database, now_ms: int) -> Due:
@@ -105,6 +107,7 @@ async def look(database: Database, now_ms: int) -> Due:
         bool(rows[0]["approvals"]),
         [command for command, state in commands if state != CommandState.SENT],
         [command for command, state in commands if state == CommandState.SENT],
+        frozenset(int(row["tenant_id"]) for row in rows if row["command_id"] is not None),
     )
 
 
@@ -145,25 +148,25 @@ async def due_times(database: Database, key: SigningKey, now_ms: int) -> Outgoin
 
 async def due_commands(database: Database, key: SigningKey, now_ms: int, due: Due) -> Outgoing:
     """Those of ``due`` that are still to be sent. Raises ``DatabaseUnavailable``."""
-    first = await _first_time(database, key, due.first, now_ms) if due.first else []
+    first = await _first_time(database, key, due, now_ms) if due.first else []
     again = await _again(database, due.again, now_ms) if due.again else []
     return Outgoing([*first, *again], commands=len(first), again=len(again))
 
 
-async def _first_time(database: Database, key: SigningKey, commands: Sequence[str], now_ms: int) -> list[Message]:
+async def _first_time(database: Database, key: SigningKey, due: Due, now_ms: int) -> list[Message]:
     """Sign, and write down as sent, what is still to be sent; from the commit on, only the agent knows."""
     messages: list[Message] = []
     changes: list[Change] = []
     sealed: dict[str, str | None] = {}
     async with database.transaction() as session:
-        head = await audit.lock_head(session)
+        heads = await audit.lock_heads(session, due.tenants)
         rows = await session.fetch(
             f"{_ROW} AND (command.state = 'approved' OR (command.state = 'requested' AND NOT needs_approval)) "
             "ORDER BY command_id",
-            list(commands),
+            due.first,
         )
         for row in rows:
-            command = str(row["command_id"])
+            tenant_id, command = int(row["tenant_id"]), str(row["command_id"])
             text = ""
             details: dict[str, Any] = {"plain": True}
             if not row["is_plain"]:
@@ -172,9 +175,9 @@ async def _first_time(database: Database, key: SigningKey, commands: Sequence[st
                 details = {"key": key.key_id}
             sealed[command] = text or None
             messages.append(_message(row, text, now_ms))
-            changes.append(Change(command, CommandState.SENT, now_ms, CLOUD, details=details))
+            changes.append(Change(tenant_id, command, CommandState.SENT, now_ms, CLOUD, details=details))
             if row["is_plain"]:
-                changes.append(Change(command, CommandState.UNKNOWN, now_ms, CLOUD, PLAIN_REASON))
+                changes.append(Change(tenant_id, command, CommandState.UNKNOWN, now_ms, CLOUD, PLAIN_REASON))
         await session.execute(
             "UPDATE command SET envelope = given.envelope, sends = 1, next_send_ms = given.next_send_ms "
             "FROM unnest($1::text[], $2::text[], $3::bigint[]) AS given (command_id, envelope, next_send_ms) "
@@ -183,14 +186,14 @@ async def _first_time(database: Database, key: SigningKey, commands: Sequence[st
             list(sealed.values()),
             [now_ms + resend_after_ms(1, random.random()) for _ in sealed],
         )
-        await book.write(session, head, changes)
+        await book.write(session, heads, changes)
     book.tell(changes)
     return messages
 
 
 async def _again(database: Database, commands: Sequence[str], now_ms: int) -> list[Message]:
     async with database.transaction() as session:
-        await audit.lock_head(session)
+        await audit.lock_heads(session, ())
         rows = await session.fetch(f"{_ROW} AND command.state = 'sent' ORDER BY command_id", list(commands))
         await session.execute(
             "UPDATE command SET sends = given.sends, next_send_ms = given.next_send_ms "
@@ -206,7 +209,7 @@ async def _again(database: Database, commands: Sequence[str], now_ms: int) -> li
 async def due_cancellations(database: Database, key: SigningKey, now_ms: int) -> Outgoing:
     """Cancellations of commands that their agents may have, for the first time or again."""
     async with database.transaction() as session:
-        await audit.lock_head(session)
+        await audit.lock_heads(session, ())
         rows = await session.fetch(
             "SELECT command_id, cancellation, cancels, group_name, agent.name FROM command JOIN agent USING (agent_id) "
             "WHERE cancellation IS NOT NULL AND next_cancel_ms <= $1 AND expires_ms > $1 AND agent.online "
@@ -234,16 +237,16 @@ async def end_by_time(database: Database, now_ms: int) -> int:
     if not any(ended_by_time(CommandState(row["state"]), row["expires_ms"], now_ms) for row in candidates):
         return 0
     async with database.transaction() as session:
-        head = await audit.lock_head(session)
-        rows = await session.fetch(_OVER, now_ms, AT_ONCE_MAX)
+        heads = await audit.lock_heads(session, {int(row["tenant_id"]) for row in candidates})
+        rows = [row for row in await session.fetch(_OVER, now_ms, AT_ONCE_MAX) if row["tenant_id"] in heads]
         changes = [change for row in rows if (change := _ended(row, now_ms)) is not None]
-        await book.write(session, head, changes)
+        await book.write(session, heads, changes)
     book.tell(changes)
     return len(changes)
 
 
 _OVER: Final = (
-    "SELECT command_id, state, expires_ms FROM command "
+    "SELECT command_id, tenant_id, state, expires_ms FROM command "
     "WHERE state IN ('requested', 'approved', 'sent', 'received', 'executing') AND expires_ms <= $1 "
     "ORDER BY expires_ms LIMIT $2"
 )
@@ -256,7 +259,7 @@ def _ended(row: Row, now_ms: int) -> Change | None:
     reason = "its time was up before it was sent" if state is CommandState.EXPIRED else (
         f"it was {row['state']}, its time is up, and its agent has not said what became of it"
     )  # fmt: skip
-    return Change(str(row["command_id"]), state, now_ms, CLOUD, reason)
+    return Change(int(row["tenant_id"]), str(row["command_id"]), state, now_ms, CLOUD, reason)
 
 
 def _message(row: Row, sealed: str, now_ms: int) -> Message:

@@ -200,6 +200,7 @@ def state_document(row: Row) -> dict[str, Any]:
         "version": 1,
         "cursor": row["state_id"],
         "id": row["command_id"],
+        "tenant": row["tenant_id"],
         "agent": row["agent"],
         "origin": row["origin"],
         "source": _source(row),

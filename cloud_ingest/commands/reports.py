@@ -164,20 +164,21 @@ class ReportProjector:
         """One transaction; ``lost`` are put into the dead letters, each with its reason."""
         speakers = [one.agent for one in (*told, *(one for one, _ in lost))]
         names: dict[AgentName, KnownAgent] = {name: await self._identities.agent(name) for name in speakers}
-        judged = await judge_all(self._database, told) if told else []
+        judged = await judge_all(self._database, told, names) if told else []
         work = _Work(told=list(refused))
         following = last.offset + 1
         async with self._database.transaction() as session:
-            head = await audit.move_and_lock_head(session, self._place, self._next, following, last.time_ms)
+            tenants = {agent.tenant_id for agent in names.values()}
+            heads = await audit.move_and_lock_heads(session, self._place, self._next, following, last.time_ms, tenants)
             for letter, reason in lost:
                 about = f"what it says of commands cannot be stored: {reason}"
                 await keep_letter(session, names[letter.agent], letter, about)
             if told:
                 known = await _known(session, [one.report.id for one in told if one.report is not None])
-                await note_signing(session, head, judged)
+                await note_signing(session, heads, judged, names)
                 for one in judged:
-                    await _take(session, head, work, known, names[one.told.agent], one)
-                await book.write(session, head, work.changes, work.numbers)
+                    await _take(session, heads, work, known, names[one.told.agent], one)
+                await book.write(session, heads, work.changes, work.numbers)
                 if work.hellos:
                     await book.wake(session)
         self._next = following
@@ -206,7 +207,7 @@ async def _known(session: Session, commands: Sequence[str]) -> _Known:
 
 
 async def _take(
-    session: Session, head: audit.Head, work: _Work, known: _Known, agent: KnownAgent, judged: Judged
+    session: Session, heads: audit.Heads, work: _Work, known: _Known, agent: KnownAgent, judged: Judged
 ) -> None:
     told = judged.told
     if judged.problem:
@@ -220,7 +221,7 @@ async def _take(
         work.hellos += 1
         await numbers.take(session, work.numbers)  # a hello is judged by them
         work.numbers = {}
-        await _hello(session, head, work, known, agent, judged)
+        await _hello(session, heads, work, known, agent, judged)
 
 
 async def _report(session: Session, work: _Work, known: _Known, agent: KnownAgent, told: Told) -> None:
@@ -261,6 +262,7 @@ async def _report(session: Session, work: _Work, known: _Known, agent: KnownAgen
         known.states[report.id] = report.state
     work.changes.append(
         Change(
+            agent.tenant_id,
             report.id,
             report.state,
             report.time_ms,
@@ -279,10 +281,10 @@ async def _report(session: Session, work: _Work, known: _Known, agent: KnownAgen
 
 
 async def _hello(
-    session: Session, head: audit.Head, work: _Work, known: _Known, agent: KnownAgent, judged: Judged
+    session: Session, heads: audit.Heads, work: _Work, known: _Known, agent: KnownAgent, judged: Judged
 ) -> None:
     told = judged.told
-    verdict, alarm = await take_hello(session, head, agent, told, is_signed=judged.is_genuine)
+    verdict, alarm = await take_hello(session, heads.of(agent.tenant_id), agent, told, is_signed=judged.is_genuine)
     if alarm:
         work.told.append(AuditAlarm(str(agent.name), alarm))
     if verdict is None:
@@ -300,6 +302,7 @@ async def _hello(
         if permitted(Party.CLOUD, CommandState.UNKNOWN, state):
             known.states[command] = CommandState.UNKNOWN
             reason = f"the agent's journal is {verdict.value}: what it has done is not known"
-            work.changes.append(Change(command, CommandState.UNKNOWN, told.received_ms, "lineside", reason))
+            change = Change(agent.tenant_id, command, CommandState.UNKNOWN, told.received_ms, "lineside", reason)
+            work.changes.append(change)
             unknown += 1
     work.told.append(JournalRestored(str(agent.name), verdict.value, unknown))

@@ -105,6 +105,16 @@ class Taken:
     is_new: bool
 
 
+@dataclass(frozen=True, slots=True)
+class _Asker:
+    """Who asks, with which key, for what (``digest``)."""
+
+    tenant_id: int
+    issuer: str
+    key: str
+    digest: str
+
+
 class Requests:
     """``approve``: patterns of what needs a second person; ``tell`` is told of changes that are committed."""
 
@@ -120,10 +130,13 @@ class Requests:
         self._clock = clock
         self._approve = tuple(approve)
 
-    async def take(self, request: CommandRequest, *, issuer: str, key: str, within: Within | None = None) -> Taken:
+    async def take(
+        self, request: CommandRequest, *, tenant_id: int, issuer: str, key: str, within: Within | None = None
+    ) -> Taken:
         """Take a command; the same ``key`` of the same issuer with the same request gets the same command again.
 
-        ``within``: see ``Within``.
+        ``tenant_id``: whose issuer; agents of another tenant are as unknown as those that nobody has. ``within``: see
+        ``Within``.
         Raises ``RequestRefused`` and ``DatabaseUnavailable``; after the latter the caller asks again with the same key.
         """
         if not key or len(key) > KEY_CHARS_MAX or not key.isprintable():
@@ -132,20 +145,20 @@ class Requests:
             )
         digest = hashlib.sha256(canonical(request.model_dump(mode="json"))).hexdigest()
         try:
-            return await self._take(request, issuer, key, digest, within)
+            return await self._take(request, _Asker(tenant_id, issuer, key, digest), within)
         except RequestRefused:  # it may have been taken when things stood otherwise
             async with self._database.session() as session:
-                if (earlier := await _earlier(session, issuer, key, digest)) is not None:
+                if (earlier := await _earlier(session, _Asker(tenant_id, issuer, key, digest))) is not None:
                     return earlier
             raise
 
-    async def _take(self, request: CommandRequest, issuer: str, key: str, digest: str, within: Within | None) -> Taken:
+    async def _take(self, request: CommandRequest, asker: _Asker, within: Within | None) -> Taken:
         async with self._database.session() as session:
-            target = await _target(session, request)
+            target = await _target(session, request, asker.tenant_id)
         action = _fitting(request, target)
         needed = needs_approval(request.agent, action, request.approval, self._approve)
         async with self._database.transaction() as session:
-            head = await audit.lock_head(session)
+            heads = await audit.lock_heads(session, (asker.tenant_id,))
             await _check_room(session, target["agent_id"])
             if request.armed is not None:
                 await _check_armed(session, request.armed, target["agent_id"], action)
@@ -153,12 +166,12 @@ class Requests:
                 action = await files.numbered(session, target["agent_id"], action)
             now_ms = self._now_ms()
             command = str(ULID.from_timestamp(now_ms / 1000))
-            if not await _insert(session, command, request, action, target, now_ms, issuer, key, digest, needed):
-                earlier = await _earlier(session, issuer, key, digest)
+            if not await _insert(session, command, request, action, target, now_ms, asker, needed):
+                earlier = await _earlier(session, asker)
                 assert earlier is not None  # noqa: S101  it was taken while we looked at the target
                 return earlier
             if isinstance(action, ApplyDeviceFile):
-                await files.note(session, target["agent_id"], action, command)
+                await files.note(session, asker.tenant_id, target["agent_id"], action, command)
             if within is not None:
                 await within(session, command)
             asked = {
@@ -167,25 +180,28 @@ class Requests:
                 "stage": request.stage,
                 "approval": needed,
             }
-            changes = [Change(command, CommandState.REQUESTED, now_ms, issuer, request.reason, details=asked)]
-            await book.write(session, head, changes)
+            new = Change(
+                asker.tenant_id, command, CommandState.REQUESTED, now_ms, asker.issuer, request.reason, details=asked
+            )
+            changes = [new]
+            await book.write(session, heads, changes)
         self._tell(changes)
         return Taken(command, is_new=True)
 
-    async def approve(self, command: str, *, approver: str, reason: str = "") -> None:
+    async def approve(self, command: str, *, tenant_id: int, approver: str, reason: str = "") -> None:
         """Agree to a command of somebody else, also when its agent waits for that. Raises ``RequestRefused``."""
         async with self._database.transaction() as session:
-            head = await audit.lock_head(session)
-            row = await _command(session, command)
-            changes = await agree(session, head, row, approver, reason, self._now_ms())
+            heads = await audit.lock_heads(session, (tenant_id,))
+            row = await _command(session, command, tenant_id)
+            changes = await agree(session, heads, row, approver, reason, self._now_ms())
         self._tell(changes)
 
-    async def cancel(self, command: str, *, actor: str, reason: str = "") -> Cancelling:
+    async def cancel(self, command: str, *, tenant_id: int, actor: str, reason: str = "") -> Cancelling:
         """Take a command back, or have its agent do so, which tells what became of it. Raises ``RequestRefused``."""
         changes: list[Change] = []
         async with self._database.transaction() as session:
-            head = await audit.lock_head(session)
-            row = await _command(session, command)
+            heads = await audit.lock_heads(session, (tenant_id,))
+            row = await _command(session, command, tenant_id)
             now_ms = self._now_ms()
             how = cancelling(CommandState(row["state"]))
             if how is Cancelling.TOO_LATE or (how is Cancelling.BY_AGENT and row["is_plain"]):
@@ -193,8 +209,8 @@ class Requests:
                     Why.CONFLICT, "too_late", f"command {command} is {row['state']}: it cannot be taken back any more"
                 )
             if how is Cancelling.AT_ONCE:
-                changes = [Change(command, CommandState.CANCELLED, now_ms, actor, reason)]
-                await book.write(session, head, changes)
+                changes = [Change(tenant_id, command, CommandState.CANCELLED, now_ms, actor, reason)]
+                await book.write(session, heads, changes)
             elif row["cancellation"] is None:
                 asked = {"agent": row["agent"], "id": command, "issuer": actor, "reason": reason, "issued_ms": now_ms}
                 await session.execute(
@@ -203,7 +219,7 @@ class Requests:
                     json.dumps(asked),
                 )
                 deed = audit.Deed(now_ms, actor, "command cancellation", command, {"reason": reason})
-                await audit.append(session, head, [deed])
+                await audit.append(session, heads.of(tenant_id), [deed])
                 await book.wake(session)
         self._tell(changes)
         return how
@@ -212,16 +228,16 @@ class Requests:
         return self._clock.now_ns() // 1_000_000
 
 
-async def _earlier(session: Session, issuer: str, key: str, digest: str) -> Taken | None:
+async def _earlier(session: Session, asker: _Asker) -> Taken | None:
     rows = await session.fetch(
         "SELECT command_id, request_hash FROM command WHERE tenant_id = $1 AND issuer = $2 AND idempotency_key = $3",
-        audit.TENANT,
-        issuer,
-        key,
+        asker.tenant_id,
+        asker.issuer,
+        asker.key,
     )
     if not rows:
         return None
-    if rows[0]["request_hash"] != digest:
+    if rows[0]["request_hash"] != asker.digest:
         raise RequestRefused(
             Why.CONFLICT,
             "key_used",
@@ -230,8 +246,8 @@ async def _earlier(session: Session, issuer: str, key: str, digest: str) -> Take
     return Taken(str(rows[0]["command_id"]), is_new=False)
 
 
-async def _target(session: Session, request: CommandRequest) -> Row:
-    """The agent, and the type of the tag where there is one. Raises ``RequestRefused``."""
+async def _target(session: Session, request: CommandRequest, tenant_id: int) -> Row:
+    """The tenant's agent, and the type of the tag where there is one. Raises ``RequestRefused``."""
     group, _, name = request.agent.partition("/")
     is_write = isinstance(request.action, WriteTag)
     rows = await session.fetch(
@@ -240,11 +256,12 @@ async def _target(session: Session, request: CommandRequest) -> Row:
         "(SELECT bool_and(retired_ms IS NOT NULL) FROM agent_key "
         "    WHERE agent_key.agent = $1 || '/' || $2 AND agent_key.tenant_id = agent.tenant_id) AS is_revoked "
         "FROM agent LEFT JOIN tag ON tag.agent_id = agent.agent_id AND tag.device = $3 AND tag.name = $4 "
-        "WHERE group_name = $1 AND agent.name = $2",
+        "WHERE group_name = $1 AND agent.name = $2 AND agent.tenant_id = $5",
         group,
         name,
         request.action.device,
         request.action.tag if isinstance(request.action, WriteTag) else "",
+        tenant_id,
     )
     if not rows:
         raise RequestRefused(
@@ -335,9 +352,7 @@ async def _insert(
     action: Action,
     target: Row,
     now_ms: int,
-    issuer: str,
-    key: str,
-    digest: str,
+    asker: _Asker,
     needed: bool,
 ) -> int:
     """How many were: none when the same issuer has used the key meanwhile."""
@@ -348,7 +363,7 @@ async def _insert(
         "VALUES ($1,$2,$3,'cloud',$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14::bigint,$15,$16,$17,'requested',$14::bigint) "
         "ON CONFLICT (tenant_id, issuer, idempotency_key) DO NOTHING",
         command,
-        audit.TENANT,
+        asker.tenant_id,
         target["agent_id"],
         action.model_dump_json(),
         target["datatype"],
@@ -356,22 +371,23 @@ async def _insert(
         request.stage,
         request.armed,
         request.precondition,
-        issuer,
+        asker.issuer,
         request.reason,
         needed,
         request.plain,
         now_ms,
         now_ms + round(1000 * request.expires_s),
-        key,
-        digest,
+        asker.key,
+        asker.digest,
     )
 
 
-async def _command(session: Session, command: str) -> dict[str, Any]:
+async def _command(session: Session, command: str, tenant_id: int) -> dict[str, Any]:
     rows = await session.fetch(
         "SELECT command.*, group_name || '/' || name AS agent FROM command JOIN agent USING (agent_id) "
-        "WHERE command_id = $1",
+        "WHERE command_id = $1 AND command.tenant_id = $2",
         command,
+        tenant_id,
     )
     if not rows:
         raise RequestRefused(Why.UNKNOWN, "unknown_command", f"there is no command {command}")

@@ -1,4 +1,4 @@
-"""Named tokens of the API: who may send, approve and see commands.
+"""Named tokens of the API: who may send, approve and see commands. Each is of one tenant.
 
 A token is shown once, when it is made. Its name stands as issuer, approver or actor wherever it was used.
 """
@@ -29,21 +29,21 @@ NAME_CHARS_MAX: Final = 255
 class Holder:
     """Who shows a token that holds."""
 
+    tenant_id: int
     name: str
     role: TokenRole
 
 
-async def create(database: Database, clock: Clock, name: str, role: TokenRole, *, by: str) -> str:
-    """A new token, which is nowhere else. Raises ``RequestRefused`` when the name is taken or none."""
+async def create(database: Database, clock: Clock, tenant_id: int, name: str, role: TokenRole, *, by: str) -> str:
+    """A new token of the tenant, which is nowhere else. Raises ``RequestRefused`` when the name is taken or none."""
     if not name or len(name) > NAME_CHARS_MAX or not name.isprintable() or name != name.strip():
         raise RequestRefused(Why.INVALID, "invalid_name", f"{name!r} cannot be the name of a token")
     token = PREFIX + secrets.token_urlsafe(TOKEN_BYTES)
     async with database.transaction() as session:
-        head = await audit.lock_head(session)
         made = await session.execute(
             "INSERT INTO api_token (tenant_id, name, role, sha256, created_by) VALUES ($1, $2, $3, $4, $5) "
             "ON CONFLICT (tenant_id, name) WHERE revoked IS NULL DO NOTHING",
-            audit.TENANT,
+            tenant_id,
             name,
             role,
             _digest(token),
@@ -56,33 +56,32 @@ async def create(database: Database, clock: Clock, name: str, role: TokenRole, *
                 f"there is a token {name!r}: revoke it first, or choose another name",
             )
         deed = audit.Deed(clock.now_ns() // 1_000_000, by, "token created", name, {"role": role})
-        await audit.append(session, head, [deed])
+        await audit.tell(session, tenant_id, deed)
     return token
 
 
-async def revoke(database: Database, clock: Clock, name: str, *, by: str) -> None:
-    """Make the token ``name`` worthless from now on. Raises ``RequestRefused`` when there is none."""
+async def revoke(database: Database, clock: Clock, tenant_id: int, name: str, *, by: str) -> None:
+    """Make the token ``name`` worthless from now on. Raises ``RequestRefused`` when the tenant has none."""
     async with database.transaction() as session:
-        head = await audit.lock_head(session)
         revoked = await session.execute(
             "UPDATE api_token SET revoked = now(), revoked_by = $3 "
             "WHERE tenant_id = $1 AND name = $2 AND revoked IS NULL",
-            audit.TENANT,
+            tenant_id,
             name,
             by,
         )
         if not revoked:
             raise RequestRefused(Why.UNKNOWN, "unknown_token", f"there is no token {name!r} that holds")
-        await audit.append(session, head, [audit.Deed(clock.now_ns() // 1_000_000, by, "token revoked", name)])
+        await audit.tell(session, tenant_id, audit.Deed(clock.now_ns() // 1_000_000, by, "token revoked", name))
 
 
-async def listed(database: Database) -> list[dict[str, Any]]:
-    """Every token that was ever made, without itself."""
+async def listed(database: Database, tenant_id: int) -> list[dict[str, Any]]:
+    """Every token of the tenant that was ever made, without itself."""
     async with database.session() as session:
         rows = await session.fetch(
             "SELECT name, role, created, created_by, revoked, revoked_by FROM api_token WHERE tenant_id = $1 "
             "ORDER BY token_id",
-            audit.TENANT,
+            tenant_id,
         )
     return [dict(row) for row in rows]
 
@@ -93,15 +92,16 @@ async def holder_of(database: Database, token: str) -> Holder | None:
         return None
     async with database.session(audit.TENANT) as session:
         rows = await session.fetch(
-            "SELECT name, role FROM api_token WHERE sha256 = $1 AND tenant_id = $2 AND revoked IS NULL",
-            _digest(token),
-            audit.TENANT,
+            "SELECT tenant_id, name, role FROM api_token WHERE sha256 = $1 AND revoked IS NULL", _digest(token)
         )
-    return Holder(str(rows[0]["name"]), cast("TokenRole", rows[0]["role"])) if rows else None
+    if not rows:
+        return None
+    (row,) = rows
+    return Holder(int(row["tenant_id"]), str(row["name"]), cast("TokenRole", row["role"]))
 
 
 class TokenAuthenticator:
-    """Who asks, by named tokens alone. Who shows none may see: the data is open to all who reach the gateway."""
+    """Who asks, by named tokens alone. Who shows none may see what the first tenant has: its data are open then."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -113,7 +113,7 @@ class TokenAuthenticator:
         holder = await holder_of(self._database, token)
         if holder is None:
             raise RequestRefused(Why.NO_TOKEN, "unknown_token", "this token is none, or was revoked")
-        return Principal(audit.TENANT, f"token:{holder.name}", holder.name, "token", (Grant(Role(holder.role)),))
+        return Principal(holder.tenant_id, f"token:{holder.name}", holder.name, "token", (Grant(Role(holder.role)),))
 
 
 def _digest(token: str) -> bytes:

@@ -73,8 +73,8 @@ def command_routes(database: Database, requests: Requests) -> APIRouter:
         permission = permission_of(command.action)
         if not principal.may_somewhere(permission):
             raise not_theirs(principal, permission)
-        await check_agent(database, principal, permission, command.agent)
-        taken = await requests.take(command, issuer=principal.actor, key=key)
+        check_agent(principal, permission, command.agent)
+        taken = await requests.take(command, tenant_id=principal.tenant_id, issuer=principal.actor, key=key)
         response.headers["Location"] = f"/api/v1/commands/{taken.command}"
         return await _one(database, principal, taken.command)
 
@@ -128,7 +128,7 @@ def _add_one(api: APIRouter, database: Database, requests: Requests) -> None:
         """Agree to a command that somebody else has asked for."""
         await _check(database, principal, Permission.COMMANDS_APPROVE, id)
         reason = "" if decision is None else decision.reason
-        await requests.approve(id, approver=principal.actor, reason=reason)
+        await requests.approve(id, tenant_id=principal.tenant_id, approver=principal.actor, reason=reason)
         return await _one(database, principal, id)
 
     @api.post("/{id}/cancel", dependencies=known)
@@ -139,7 +139,8 @@ def _add_one(api: APIRouter, database: Database, requests: Requests) -> None:
     ) -> CommandWithStates:
         """Take a command back: at once while it was not sent, else by its agent, which tells what became of it."""
         await _check(database, principal, Permission.COMMANDS_SEND, id)
-        await requests.cancel(id, actor=principal.actor, reason="" if decision is None else decision.reason)
+        reason = "" if decision is None else decision.reason
+        await requests.cancel(id, tenant_id=principal.tenant_id, actor=principal.actor, reason=reason)
         return await _one(database, principal, id)
 
 
@@ -152,4 +153,4 @@ async def _one(database: Database, principal: Principal, command: str) -> Comman
 async def _check(database: Database, principal: Principal, permission: Permission, command: str) -> None:
     """Raises ``RequestRefused`` unless the agent of ``command`` is one where ``principal`` may do that."""
     found = await questions.command(database, command, Sight(principal.tenant_id))
-    await check_agent(database, principal, permission, found["agent"])
+    check_agent(principal, permission, found["agent"])

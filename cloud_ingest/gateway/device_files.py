@@ -45,15 +45,16 @@ def device_file_routes(database: Database) -> APIRouter:
     @api.get("")
     async def versions(principal: Reader, agent: AgentQuery, name: str | None = None) -> list[FileVersionAnswer]:
         """The versions of an agent's device files, by name, the newest first."""
-        await check_agent(database, principal, Permission.COMMANDS_READ, agent)
-        return [FileVersionAnswer.model_validate(row) for row in await files.versions(database, agent, name)]
+        check_agent(principal, Permission.COMMANDS_READ, agent)
+        rows = await files.versions(database, principal.tenant_id, agent, name)
+        return [FileVersionAnswer.model_validate(row) for row in rows]
 
     @api.get("/content", response_class=PlainTextResponse)
     async def content(
         principal: Reader, agent: AgentQuery, name: str, version: Annotated[int, Query(ge=1, le=VERSION_MAX)]
     ) -> str:
         """What is in a version."""
-        await check_agent(database, principal, Permission.COMMANDS_READ, agent)
-        return await files.content(database, agent, name, version)
+        check_agent(principal, Permission.COMMANDS_READ, agent)
+        return await files.content(database, principal.tenant_id, agent, name, version)
 
     return api

@@ -21,6 +21,10 @@ from connectors.ports.clock import Clock
 from connectors.ports.database import Database
 
 
+def _nothing() -> None:
+    """Nobody is remembered."""
+
+
 def identity(
     settings: IdentitySettings | None, database: Database, clock: Clock, passwords: Passwords | None = None
 ) -> tuple[list[APIRouter], Authenticator | None]:
@@ -28,7 +32,7 @@ def identity(
     server = None if settings is None else authorization_server(settings, database, clock, passwords)
     issuer = None if server is None else server.issuer
     routers = [
-        management_routes(database, clock, issuer),
+        management_routes(database, clock, issuer, _nothing if server is None else server.principals.forget),
         tenant_routes(database, clock, issuer),
         account_routes(database, clock, server),
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Path, Response
@@ -79,13 +80,16 @@ def by_of(principal: Principal, clock: Clock) -> By:
     return By(principal.tenant_id, principal.subject, clock.now_ns() // 1_000_000)
 
 
-def management_routes(database: Database, clock: Clock, issuer: str | None) -> APIRouter:
-    """The routes below ``/users`` and ``/clients``; ``issuer``: where links to set a password lead, if to anywhere."""
+def management_routes(database: Database, clock: Clock, issuer: str | None, forget: Callable[[], None]) -> APIRouter:
+    """The routes below ``/users`` and ``/clients``; ``issuer``: where links to set a password lead, if to anywhere.
+
+    ``forget`` has this process look everybody up anew: what was taken away is gone with the answer.
+    """
     api = APIRouter(prefix=PREFIX, tags=["Identity"], responses=PROBLEMS, dependencies=[Depends(only_known_parameters)])
     _add_users(api, database, clock, issuer)
-    _add_user(api, database, clock, issuer)
+    _add_user(api, database, clock, issuer, forget)
     _add_clients(api, database, clock)
-    _add_client(api, database, clock)
+    _add_client(api, database, clock, forget)
     return api
 
 
@@ -127,7 +131,7 @@ def _add_users(api: APIRouter, database: Database, clock: Clock, issuer: str | N
         return MadeUser(**made, link=_link(issuer, secrets[0] if secrets else None))
 
 
-def _add_user(api: APIRouter, database: Database, clock: Clock, issuer: str | None) -> None:
+def _add_user(api: APIRouter, database: Database, clock: Clock, issuer: str | None, forget: Callable[[], None]) -> None:
     @api.get("/users/{user}")
     async def one(principal: Manager, user: UserId, response: Response) -> UserAnswer:
         """One user."""
@@ -148,6 +152,7 @@ def _add_user(api: APIRouter, database: Database, clock: Clock, issuer: str | No
             revision, deed = await people.change_user(session, by, user, wanted.person(), if_match=if_match)
             (found,) = await _users(session, principal.tenant_id, "user_id = $2", user)
             await audit.tell(session, by.tenant_id, deed)
+        forget()
         response.headers["ETag"] = etag(revision)
         return found
 
@@ -191,7 +196,7 @@ def _add_clients(api: APIRouter, database: Database, clock: Clock) -> None:
         return MadeClient(**made, secret=secrets[0] if secrets else None)
 
 
-def _add_client(api: APIRouter, database: Database, clock: Clock) -> None:
+def _add_client(api: APIRouter, database: Database, clock: Clock, forget: Callable[[], None]) -> None:
     @api.get("/clients/{client}")
     async def one(principal: Manager, client: ClientPath, response: Response) -> ClientAnswer:
         """One service or app."""
@@ -212,6 +217,7 @@ def _add_client(api: APIRouter, database: Database, clock: Clock) -> None:
             revision, deed = await people.change_client(session, by, client, wanted.program(), if_match=if_match)
             (found,) = await _clients(session, principal.tenant_id, "client_id = $2", client)
             await audit.tell(session, by.tenant_id, deed)
+        forget()
         response.headers["ETag"] = etag(revision)
         return found
 

@@ -51,8 +51,12 @@ async def give_group(session: Session, by: By, tenant: str, group: str) -> None:
     if row["tenant_id"] == tenant_id:
         await audit.tell(session, audit.TENANT, by.deed("group given", group, tenant=tenant))
         return
-    if await session.fetch("SELECT 1 FROM agent WHERE group_name = $1 LIMIT 1", group):
-        why = f"agents of the group {group!r} have delivered for another tenant: data do not change hands"
+    if await session.fetch(
+        "SELECT FROM agent WHERE group_name = $1 "
+        "UNION ALL SELECT FROM agent_key WHERE split_part(agent, '/', 1) = $1 LIMIT 1",
+        group,
+    ):
+        why = f"agents of the group {group!r} have delivered or were enrolled for another tenant, whose they stay"
         raise RequestRefused(Why.CONFLICT, "group_in_use", why)
     await session.execute("UPDATE sparkplug_group SET tenant_id = $2 WHERE group_name = $1", group, tenant_id)
     await audit.tell(session, audit.TENANT, by.deed("group given", group, tenant=tenant))

@@ -81,22 +81,18 @@ class Starter:
         key = f"work order {row['work_order_id']} start {row['attempt']} {write['place']} {step}"
         column, asked, refused = "arm_command" if step is Step.ARM else "command", None, ""
         try:
-            if not await self._is_own(write["agent"], row["tenant_id"]):
-                refused = f"there is no agent {write['agent']}; /api/v1/agents lists them"
-            else:
-                request = CommandRequest(
-                    agent=write["agent"],
-                    action=WriteTag(
-                        do="write", device=write["device"], tag=write["tag"], value=json.loads(write["value"])
-                    ),
-                    reason=f"work order {row['work_order_id']}: {write['parameter']}",
-                    correlation=row["work_order_id"],
-                    precondition=write["precondition"],
-                    stage="arm" if step is Step.ARM else "execute",
-                    armed=write["arm_command"] if step is Step.EXECUTE else None,
-                    expires_s=EXPIRES_S,
-                )
-                asked = (await self._requests.take(request, issuer=row["started_by"], key=key)).command
+            request = CommandRequest(
+                agent=write["agent"],
+                action=WriteTag(do="write", device=write["device"], tag=write["tag"], value=json.loads(write["value"])),
+                reason=f"work order {row['work_order_id']}: {write['parameter']}",
+                correlation=row["work_order_id"],
+                precondition=write["precondition"],
+                stage="arm" if step is Step.ARM else "execute",
+                armed=write["arm_command"] if step is Step.EXECUTE else None,
+                expires_s=EXPIRES_S,
+            )
+            taken = await self._requests.take(request, tenant_id=row["tenant_id"], issuer=row["started_by"], key=key)
+            asked = taken.command
         except RequestRefused as exc:
             refused = str(exc)
         except ValidationError as exc:  # settings allow what a command has no room for
@@ -111,14 +107,6 @@ class Starter:
                 asked,
                 refused[:1000],
             )
-
-    async def _is_own(self, agent: str, tenant_id: int) -> bool:
-        group, _, name = agent.partition("/")
-        async with self._database.session() as session:
-            found = await session.fetch(
-                "SELECT FROM agent WHERE group_name = $1 AND name = $2 AND tenant_id = $3", group, name, tenant_id
-            )
-        return bool(found)
 
     async def _end(self, row: Row, why: str | None) -> None:
         """Let the work order run, or say why it does not."""
@@ -138,15 +126,17 @@ class Starter:
         """Take back commands of starts that were aborted, as far as their agents have not done them."""
         async with self._database.session() as session:
             rows = await session.fetch(
-                "SELECT command_id, started_by FROM work_order o JOIN work_order_write w USING (work_order_id) "
-                "JOIN command ON command_id IN (w.arm_command, w.command) "
+                "SELECT command_id, started_by, o.tenant_id FROM work_order o JOIN work_order_write w "
+                "USING (work_order_id) JOIN command ON command_id IN (w.arm_command, w.command) "
                 "WHERE o.download = 'failed' AND w.attempt = o.attempt AND command.cancellation IS NULL "
                 "AND command.state IN ('requested', 'approved', 'sent', 'received')"
             )
         for row in rows:
             try:
                 reason = "the work order does not start"
-                await self._requests.cancel(row["command_id"], actor=row["started_by"], reason=reason)
+                await self._requests.cancel(
+                    row["command_id"], tenant_id=row["tenant_id"], actor=row["started_by"], reason=reason
+                )
             except RequestRefused:
                 continue  # it is being done, or over
 

@@ -21,8 +21,8 @@ NOT_RUNNING: Final = "not_running"
 CLOUD: Final = "cloud"
 """The actor of what nobody has asked for."""
 _OPEN: Final = (
-    "SELECT command_id, rollout_id, rollout.state AS ended FROM rollout JOIN rollout_agent USING (rollout_id) "
-    "JOIN command USING (command_id) WHERE rollout.state IN ('halted', 'stopped') "
+    "SELECT command_id, command.tenant_id, rollout_id, rollout.state AS ended FROM rollout JOIN rollout_agent "
+    "USING (rollout_id) JOIN command USING (command_id) WHERE rollout.state IN ('halted', 'stopped') "
     "AND rollout.changed_ms + rollout.expires_s * 1000::bigint > $1 AND ($2::int IS NULL OR rollout_id = $2) "
     "AND command.state IN ('requested', 'approved', 'sent', 'received') AND cancellation IS NULL ORDER BY command_id"
 )
@@ -38,32 +38,36 @@ class TakenBack:
 
 
 async def stop(
-    database: Database, clock: Clock, requests: Requests, rollout: int, *, by: str, reason: str
+    database: Database, clock: Clock, requests: Requests, tenant_id: int, rollout: int, *, by: str, reason: str
 ) -> TakenBack:
     """Send the release to nobody else; who has not begun to install it is not to.
 
-    Agents that have it keep it. Raises ``RequestRefused`` unless it runs.
+    Agents that have it keep it. Raises ``RequestRefused`` unless the tenant has it and it runs.
     """
-    await end(database, clock, rollout, "stopped", reason, by=by)
+    await end(database, clock, tenant_id, rollout, "stopped", reason, by=by)
     return await take_back(database, clock, requests, rollout, by=by)
 
 
-async def end(database: Database, clock: Clock, rollout: int, state: str, reason: str, *, by: str) -> None:
+async def end(
+    database: Database, clock: Clock, tenant_id: int, rollout: int, state: str, reason: str, *, by: str
+) -> None:
     """Write that it is over; the caller takes back (``take_back``). Raises ``RequestRefused`` unless it runs."""
     now_ms = clock.now_ns() // 1_000_000
     async with database.transaction() as session:
-        head = await audit.lock_head(session)
+        heads = await audit.lock_heads(session, (tenant_id,))
         ended = await session.execute(
-            "UPDATE rollout SET state = $2, reason = $3, changed_ms = $4 WHERE rollout_id = $1 AND state = 'running'",
+            "UPDATE rollout SET state = $2, reason = $3, changed_ms = $4 WHERE rollout_id = $1 AND state = 'running' "
+            "AND tenant_id = $5",
             rollout,
             state,
             reason,
             now_ms,
+            tenant_id,
         )
         if not ended:
             raise RequestRefused(Why.CONFLICT, NOT_RUNNING, f"there is no rollout {rollout} that runs")
         deed = audit.Deed(now_ms, by, f"rollout {state}", f"rollout {rollout}", {"reason": reason})
-        await audit.append(session, head, [deed])
+        await audit.append(session, heads.of(tenant_id), [deed])
 
 
 async def note(session: Session, rollout: int, agent: str, command: str) -> None:
@@ -95,7 +99,8 @@ async def take_back(
     for row in rows:
         said = f"rollout {row['rollout_id']} {'has halted' if row['ended'] == 'halted' else 'was stopped'}"
         try:
-            how.append(await requests.cancel(str(row["command_id"]), actor=by, reason=said))
+            tenant_id = int(row["tenant_id"])
+            how.append(await requests.cancel(str(row["command_id"]), tenant_id=tenant_id, actor=by, reason=said))
         except RequestRefused:
             continue  # its agent has begun meanwhile
     return TakenBack(how.count(Cancelling.AT_ONCE), how.count(Cancelling.BY_AGENT))

@@ -1,4 +1,4 @@
-"""Packages of releases in the database: taken once, listed, and given in pieces."""
+"""Packages of releases in the database: taken once by each tenant, listed, and given in pieces."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cloud_ingest.access.refused import RequestRefused, Why
 from cloud_ingest.commands import audit
 from connectors.model.errors import LinesideError
 from connectors.ports.clock import Clock
-from connectors.ports.database import Database, Session
+from connectors.ports.database import Database, Row, Session
 from connectors.releases.package import file_sha256, look_into
 
 PIECE_BYTES: Final = 1 << 20
@@ -21,16 +21,18 @@ PIECE_BYTES: Final = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Package:
-    """A package that the cloud has."""
+    """A package that a tenant has."""
 
+    tenant_id: int
     sha256: str
     version: str
     size_bytes: int
 
 
-async def add(database: Database, clock: Clock, path: Path, *, by: str) -> Package:
-    """Take the package in the file ``path``; one that is there already is left as it is. Raises ``RequestRefused``.
+async def add(database: Database, clock: Clock, tenant_id: int, path: Path, *, by: str) -> Package:
+    """Take the package in the file ``path`` for the tenant; one that is there already is left as it is.
 
+    Raises ``RequestRefused``.
     The audit log is locked at the end only: commands do not wait for the hundreds of megabytes before.
     """
     try:
@@ -45,7 +47,7 @@ async def add(database: Database, clock: Clock, path: Path, *, by: str) -> Packa
         added = await session.execute(
             "INSERT INTO release (tenant_id, sha256, version, python, platform, key_id, size_bytes, built_ms, "
             "added_ms, added_by) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT DO NOTHING",
-            audit.TENANT,
+            tenant_id,
             sha256,
             manifest.version,
             manifest.python,
@@ -57,20 +59,19 @@ async def add(database: Database, clock: Clock, path: Path, *, by: str) -> Packa
             by,
         )
         if added:
-            await _add_pieces(session, sha256, path)
+            await _add_pieces(session, tenant_id, sha256, path)
             details = {"version": manifest.version, "key": key_id, "bytes": size_bytes}
-            head = await audit.lock_head(session)
-            await audit.append(session, head, [audit.Deed(now_ms, by, "release added", sha256, details)])
-    return Package(sha256, manifest.version, size_bytes)
+            await audit.tell(session, tenant_id, audit.Deed(now_ms, by, "release added", sha256, details))
+    return Package(tenant_id, sha256, manifest.version, size_bytes)
 
 
-async def _add_pieces(session: Session, sha256: str, path: Path) -> None:
+async def _add_pieces(session: Session, tenant_id: int, sha256: str, path: Path) -> None:
     with path.open("rb") as file:
         number = 0
         while piece := file.read(PIECE_BYTES):
             await session.execute(
                 "INSERT INTO release_piece (tenant_id, sha256, number, content) VALUES ($1, $2, $3, $4)",
-                audit.TENANT,
+                tenant_id,
                 sha256,
                 number,
                 piece,
@@ -79,21 +80,25 @@ async def _add_pieces(session: Session, sha256: str, path: Path) -> None:
 
 
 async def find(database: Database, sha256: str) -> Package | None:
-    """The package with this hash, if the cloud has it."""
+    """The package with this hash, if any tenant has it: the same bytes, whosever they are."""
     async with database.session() as session:
         rows = await session.fetch(
-            "SELECT version, size_bytes FROM release WHERE tenant_id = $1 AND sha256 = $2", audit.TENANT, sha256
+            "SELECT tenant_id, sha256, version, size_bytes FROM release WHERE sha256 = $1 ORDER BY tenant_id LIMIT 1",
+            sha256,
         )
-    return Package(sha256, str(rows[0]["version"]), int(rows[0]["size_bytes"])) if rows else None
+    return _package(rows[0]) if rows else None
 
 
-async def named(database: Database, name: str) -> Package:
-    """The package of a version, or with a hash that begins so. Raises ``RequestRefused`` unless there is just one."""
+async def named(database: Database, tenant_id: int, name: str) -> Package:
+    """The tenant's package of a version, or with a hash that begins so.
+
+    Raises ``RequestRefused`` unless there is just one.
+    """
     async with database.session() as session:
         rows = await session.fetch(
-            "SELECT sha256, version, size_bytes FROM release WHERE tenant_id = $1 "
+            "SELECT tenant_id, sha256, version, size_bytes FROM release WHERE tenant_id = $1 "
             "AND (version = $2 OR (length($2) >= 6 AND starts_with(sha256, $2)))",
-            audit.TENANT,
+            tenant_id,
             name,
         )
     if not rows:
@@ -102,13 +107,17 @@ async def named(database: Database, name: str) -> Package:
         )
     if len(rows) > 1:
         raise RequestRefused(Why.CONFLICT, "ambiguous", f"{len(rows)} packages are {name}: name one by its SHA-256")
-    return Package(str(rows[0]["sha256"]), str(rows[0]["version"]), int(rows[0]["size_bytes"]))
+    return _package(rows[0])
 
 
-async def listed(database: Database) -> list[dict[str, Any]]:
-    """All packages, the newest first."""
+def _package(row: Row) -> Package:
+    return Package(int(row["tenant_id"]), str(row["sha256"]), str(row["version"]), int(row["size_bytes"]))
+
+
+async def listed(database: Database, tenant_id: int) -> list[dict[str, Any]]:
+    """All packages of the tenant, the newest first."""
     async with database.session() as session:
-        rows = await session.fetch("SELECT * FROM release WHERE tenant_id = $1 ORDER BY added_ms DESC", audit.TENANT)
+        rows = await session.fetch("SELECT * FROM release WHERE tenant_id = $1 ORDER BY added_ms DESC", tenant_id)
     return [
         {
             "version": row["version"],
@@ -131,7 +140,7 @@ async def pieces(database: Database, package: Package, begin: int) -> AsyncItera
         async with database.session() as session:
             (row,) = await session.fetch(
                 "SELECT content FROM release_piece WHERE tenant_id = $1 AND sha256 = $2 AND number = $3",
-                audit.TENANT,
+                package.tenant_id,
                 package.sha256,
                 number,
             )

@@ -50,6 +50,7 @@ RETRY_LONGEST_S: Final = 15.0
 TAKE_BACK_S: Final = 10.0
 TASK: Final = "rollouts"
 RUNNING_MAX: Final = 20
+"""Of one tenant; further ones wait."""
 _MEMBERS: Final = (
     "SELECT rollout_agent.*, agent.group_name || '/' || agent.name AS agent, agent.online, agent.version, "
     "(extract(epoch FROM agent.online_changed) * 1000)::bigint AS online_changed_ms, "
@@ -72,15 +73,18 @@ class Asked:
     expires_s: int = 3600
 
 
-async def start(database: Database, clock: Clock, asked: Asked, *, by: str) -> int:
-    """Start a rollout: its number. Raises ``RequestRefused``."""
+async def start(database: Database, clock: Clock, tenant_id: int, asked: Asked, *, by: str) -> int:
+    """Start a rollout among the tenant's agents: its number. Raises ``RequestRefused``."""
     if not asked.groups or len(asked.groups) > GROUPS_MAX:
         raise RequestRefused(Why.INVALID, "no_groups", f"it needs 1 to {GROUPS_MAX} groups, the canaries first")
-    package = await packages.named(database, asked.release)
+    package = await packages.named(database, tenant_id, asked.release)
     now_ms = clock.now_ns() // 1_000_000
     async with database.transaction() as session:
-        head = await audit.lock_head(session)
-        rows = await session.fetch("SELECT agent_id, group_name || '/' || name AS agent FROM agent WHERE acknowledges")
+        heads = await audit.lock_heads(session, (tenant_id,))
+        rows = await session.fetch(
+            "SELECT agent_id, group_name || '/' || name AS agent FROM agent WHERE acknowledges AND tenant_id = $1",
+            tenant_id,
+        )
         found = grouped([str(row["agent"]) for row in rows], asked.groups)
         for number, patterns in enumerate(asked.groups, 1):
             if number not in found.values():
@@ -102,7 +106,7 @@ async def start(database: Database, clock: Clock, asked: Asked, *, by: str) -> i
         (row,) = await session.fetch(
             "INSERT INTO rollout (tenant_id, sha256, state, soak_ms, failures_max, health_s, expires_s, started_ms, "
             "started_by, changed_ms) VALUES ($1, $2, 'running', $3, $4, $5, $6, $7, $8, $7) RETURNING rollout_id",
-            audit.TENANT,
+            tenant_id,
             package.sha256,
             round(asked.soak_s * 1000),
             asked.failures_max,
@@ -114,14 +118,15 @@ async def start(database: Database, clock: Clock, asked: Asked, *, by: str) -> i
         rollout = int(row["rollout_id"])
         await session.execute_many(
             "INSERT INTO rollout_agent (rollout_id, tenant_id, agent_id, group_number) VALUES ($1, $2, $3, $4)",
-            [(rollout, audit.TENANT, ids[agent], number) for agent, number in found.items()],
+            [(rollout, tenant_id, ids[agent], number) for agent, number in found.items()],
         )
         details = {
             "version": package.version,
             "sha256": package.sha256,
             "groups": [list(each) for each in asked.groups],
         }
-        await audit.append(session, head, [audit.Deed(now_ms, by, "rollout started", f"rollout {rollout}", details)])
+        deed = audit.Deed(now_ms, by, "rollout started", f"rollout {rollout}", details)
+        await audit.append(session, heads.of(tenant_id), [deed])
     return rollout
 
 
@@ -172,8 +177,10 @@ class Rollouts:
         """
         async with self._database.session() as session:
             rows = await session.fetch(
-                "SELECT rollout.*, release.version FROM rollout JOIN release USING (tenant_id, sha256) "
-                "WHERE state = 'running' ORDER BY rollout_id LIMIT $1",
+                "SELECT * FROM (SELECT rollout.*, release.version, "
+                "    row_number() OVER (PARTITION BY tenant_id ORDER BY rollout_id) AS place "
+                "    FROM rollout JOIN release USING (tenant_id, sha256) WHERE state = 'running') AS running "
+                "WHERE place <= $1 ORDER BY rollout_id",
                 RUNNING_MAX,
             )
         is_well = await self._take_back_alone()
@@ -198,7 +205,7 @@ class Rollouts:
         return True
 
     async def _carry_on_alone(self, rollout: Row) -> bool:
-        number = int(rollout["rollout_id"])
+        number, tenant_id = int(rollout["rollout_id"]), int(rollout["tenant_id"])
         try:
             await self._carry_on(rollout)
         except DatabaseUnavailable:
@@ -208,13 +215,13 @@ class Rollouts:
             if not isinstance(exc, StatementRefused):  # what the database refuses now it may take later
                 with suppress(StatementRefused):
                     said = f"a defect of the cloud: {type(exc).__name__}; its log has it as a fault"
-                    await self._finish(number, "halted", said)
+                    await self._finish(tenant_id, number, "halted", said)
             return False
         return True
 
-    async def _finish(self, number: int, state: str, reason: str) -> None:
+    async def _finish(self, tenant_id: int, number: int, state: str, reason: str) -> None:
         try:
-            await ending.end(self._database, self._clock, number, state, reason, by=ending.CLOUD)
+            await ending.end(self._database, self._clock, tenant_id, number, state, reason, by=ending.CLOUD)
         except RequestRefused:
             return  # somebody has stopped it just now
         emit(RolloutEnded(number, state, reason))
@@ -243,13 +250,14 @@ class Rollouts:
                         step.reason,
                     )
             case End():
-                await self._finish(number, "halted" if step.halted else "done", step.reason)
+                await self._finish(int(rollout["tenant_id"]), number, "halted" if step.halted else "done", step.reason)
             case _:
                 assert_never(step)
 
     async def _send(self, rollout: Row, agent: str) -> bool:
         """Ask the agent to install it; whether the rollout goes on: somebody may have stopped it just now."""
         number, command, refused = int(rollout["rollout_id"]), None, ""
+        tenant_id = int(rollout["tenant_id"])
         of_all = (str(rollout["version"]), str(rollout["sha256"]), int(rollout["health_s"]), int(rollout["expires_s"]))
         request = request_of(number, agent, *of_all)
 
@@ -259,7 +267,8 @@ class Rollouts:
         try:
             key = f"rollout {number} {agent}"[:255]
             issuer = str(rollout["started_by"])
-            command = (await self._requests.take(request, issuer=issuer, key=key, within=within)).command
+            taken = await self._requests.take(request, tenant_id=tenant_id, issuer=issuer, key=key, within=within)
+            command = taken.command
         except RequestRefused as exc:
             if exc.code == ending.NOT_RUNNING:
                 return False
@@ -295,20 +304,22 @@ def member_of(row: Row, version: str, now_ms: int) -> Member:
     )
 
 
-async def listed(database: Database) -> list[dict[str, Any]]:
-    """All rollouts, the newest first, without their agents."""
+async def listed(database: Database, tenant_id: int) -> list[dict[str, Any]]:
+    """All rollouts of the tenant, the newest first, without their agents."""
     async with database.session() as session:
         rows = await session.fetch(
             "SELECT rollout.*, release.version, (SELECT count(*) FROM rollout_agent "
             "WHERE rollout_agent.rollout_id = rollout.rollout_id) AS agents "
-            "FROM rollout JOIN release USING (tenant_id, sha256) ORDER BY rollout_id DESC LIMIT 1000"
+            "FROM rollout JOIN release USING (tenant_id, sha256) WHERE tenant_id = $1 "
+            "ORDER BY rollout_id DESC LIMIT 1000",
+            tenant_id,
         )
     return [_document(row) for row in rows]
 
 
-async def shown(database: Database, clock: Clock, rollout: int) -> dict[str, Any]:
-    """One rollout with its agents. Raises ``RequestRefused`` when there is none."""
-    found = [row for row in await listed(database) if row["rollout"] == rollout]
+async def shown(database: Database, clock: Clock, tenant_id: int, rollout: int) -> dict[str, Any]:
+    """One rollout of the tenant with its agents. Raises ``RequestRefused`` when there is none."""
+    found = [row for row in await listed(database, tenant_id) if row["rollout"] == rollout]
     if not found:
         raise RequestRefused(Why.UNKNOWN, "unknown_rollout", f"there is no rollout {rollout}")
     async with database.session() as session:

@@ -24,6 +24,7 @@ from connectors.postgres.database import PostgresDatabase, open_database
 from tests.contract.historian_steps import RawLog
 from tests.played_agent import PlayedAgent, Wire
 
+TENANT: Final = 1
 JOURNAL: Final = "ab" * 16
 SETPOINT: Final = {"do": "write", "device": "press", "tag": "setpoint", "value": 120.0}
 
@@ -75,7 +76,7 @@ class Office:
     async def ask(self, key: str = "k", *, issuer: str = "anna", **more: Any) -> str:
         """Ask for a command: its id."""
         request = self.request(**more)
-        return (await self.requests.take(request, issuer=issuer, key=key)).command
+        return (await self.requests.take(request, tenant_id=TENANT, issuer=issuer, key=key)).command
 
     def request(self, **more: Any) -> CommandRequest:
         return CommandRequest.model_validate({"agent": str(self.agent.name), "action": SETPOINT, **more})

@@ -11,7 +11,7 @@ from cloud_ingest.access.refused import RequestRefused, Why
 from cloud_ingest.commands import dispatcher, questions
 from connectors.commands.refusals import Refusal
 from connectors.commands.states import CommandState
-from tests.contract.command_steps import Office, Reading, office
+from tests.contract.command_steps import TENANT, Office, Reading, office
 from tests.contract.historian_steps import RawLog, eventually
 from tests.contract.test_command_dispatcher import plant
 
@@ -30,7 +30,7 @@ async def waiting(here: Office, reading: Reading, key: str = "k") -> str:
 
 async def refusal(here: Office, command: str, approver: str) -> tuple[Why, str]:
     with pytest.raises(RequestRefused) as refused:
-        await here.requests.approve(command, approver=approver)
+        await here.requests.approve(command, tenant_id=TENANT, approver=approver)
     return refused.value.why, refused.value.code
 
 
@@ -42,7 +42,7 @@ async def test_it_shows_that_it_waits_and_another_person_agrees_once_and_in_time
         assert (found["state"], found["code"], found["waits_for_approval"]) == ("received", "not_approved", True)
         assert [state["late"] for state in found["states"]] == [False] * 3
         assert await refusal(here, command, "anna") == (Why.FORBIDDEN, "own_command")
-        await here.requests.approve(command, approver="berta", reason="seen")
+        await here.requests.approve(command, tenant_id=TENANT, approver="berta", reason="seen")
         found = await questions.command(here.database, command)
         assert (found["approvers"], found["waits_for_approval"]) == (["berta"], False)
         assert await refusal(here, command, "carl") == (Why.CONFLICT, "not_to_approve")
@@ -89,7 +89,7 @@ async def test_the_agent_hears_the_approval_again_until_it_says_what_became_of_t
                 return (await questions.command(here.database, command))["waits_for_approval"]
 
             await eventually(waits)
-            await here.requests.approve(command, approver="berta")
+            await here.requests.approve(command, tenant_id=TENANT, approver="berta")
             await heard.hear(approvals)
         async with sender.running("two"):  # whichever process sends
             await heard.hear(lambda: len(approvals()) > 1)

@@ -22,7 +22,8 @@ from cloud_ingest.gateway.app import make_app
 from cloud_ingest.gateway.server import serve
 from cloud_ingest.observability.obstacles import Obstacles
 from connectors.commands.states import CommandState
-from tests.contract.command_steps import SETPOINT, Office, Reading, office
+from connectors.model.delivery import AgentName
+from tests.contract.command_steps import SETPOINT, TENANT, Office, Reading, office
 from tests.patience import WAIT_S_MAX
 
 BODY = {"agent": "plant/line-1", "action": SETPOINT, "reason": "new recipe"}
@@ -61,7 +62,7 @@ async def desk(dsn: str) -> AsyncIterator[Desk]:
     async with office(dsn) as here:
         people = {"anna": "operator", "berta": "approver", "carl": "viewer", "eva": "engineer"}
         held = {
-            name: await tokens.create(here.database, here.clock, name, role, by="test")  # type: ignore[arg-type]
+            name: await tokens.create(here.database, here.clock, TENANT, name, role, by="test")  # type: ignore[arg-type]
             for name, role in people.items()
         }
         with socket.create_server(("127.0.0.1", 0)) as listening:
@@ -115,7 +116,7 @@ async def test_without_a_token_that_is_good_for_it_nothing_is_told_and_nothing_d
         assert problem(await here.ask("POST", "", "carl", json=BODY, key="v")) == (403, "not_your_role")
         assert problem(await here.ask("POST", f"/{command}/cancel", "carl")) == (403, "not_your_role")
         assert problem(await here.ask("POST", f"/{command}/approve", "anna")) == (403, "not_your_role")
-        await tokens.revoke(here.here.database, here.here.clock, "anna", by="test")
+        await tokens.revoke(here.here.database, here.here.clock, TENANT, "anna", by="test")
         assert problem(await here.ask("GET")) == (401, "unknown_token")
         assert await here.here.states(command) == ["requested"]
         assert (await here.ask("GET", "/api/v1/agents", None)).status_code == 200  # other routes stay as they are
@@ -225,7 +226,7 @@ async def test_states_come_as_they_are_written_and_from_a_cursor_on_once_more(da
         async with here.stream() as live, here.stream() as other:
             await asyncio.sleep(0.3)  # both are listening
             second = await here.here.ask("two")
-            await here.here.requests.cancel(second, actor="berta", reason="no")
+            await here.here.requests.cancel(second, tenant_id=TENANT, actor="berta", reason="no")
             told = await received(live, 2)
             assert [(one["id"], one["state"], one["actor"]) for one in told] == [
                 (second, "requested", "anna"), (second, "cancelled", "berta"),
@@ -237,6 +238,29 @@ async def test_states_come_as_they_are_written_and_from_a_cursor_on_once_more(da
             assert everything[1:] == told
         async with here.stream(since=told[0]["cursor"]) as rest:
             assert await received(rest, 1) == told[1:]
+
+
+async def test_a_stream_tells_of_the_own_tenant_alone(database_dsn: str) -> None:
+    async with desk(database_dsn) as here:
+        office_, other = here.here, AgentName("theirs", "line-1")
+        async with office_.database.transaction() as session:
+            await session.execute("INSERT INTO tenant (tenant_id, name) VALUES (2, 'theirs')")
+            await session.execute("INSERT INTO command_audit_head (tenant_id) VALUES (2)")
+            await session.execute("INSERT INTO sparkplug_group (group_name, tenant_id) VALUES ('theirs', 2)")
+        await office_.prepare(other)
+        here.tokens["olga"] = await tokens.create(office_.database, office_.clock, 2, "olga", "viewer", by="test")
+        async with here.stream(since=0) as own, here.stream("olga", since=0) as others:
+            asked = [
+                await office_.requests.take(
+                    office_.request(agent=str(agent)), tenant_id=tenant_id, issuer="anna", key=str(number)
+                )
+                for number, (tenant_id, agent) in enumerate(((1, "plant/line-1"), (2, other), (1, "plant/line-1")))
+            ]
+            told = await received(own, 2), await received(others, 1)
+            assert [[one["id"] for one in each] for each in told] == [
+                [asked[0].command, asked[2].command], [asked[1].command],
+            ]  # fmt: skip
+            assert [one["tenant"] for one in told[1]] == [2]
 
 
 async def test_no_state_is_missed_while_many_write_at_once(database_dsn: str) -> None:
@@ -277,7 +301,7 @@ async def test_a_stream_ends_soon_after_its_token_was_revoked_and_others_go_on(
 ) -> None:
     monkeypatch.setattr(command_stream, "TOKEN_S", 0.2)
     async with desk(database_dsn) as here, here.stream("anna", since=0) as revoked, here.stream(since=0) as other:
-        await tokens.revoke(here.here.database, here.here.clock, "anna", by="test")
+        await tokens.revoke(here.here.database, here.here.clock, TENANT, "anna", by="test")
         async with asyncio.timeout(30):
             assert await closed(revoked) == (1008, "this token is none, or was revoked")
         with pytest.raises(TimeoutError):

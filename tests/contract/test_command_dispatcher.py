@@ -24,7 +24,7 @@ from connectors.mqtt.session import MqttOptions, MqttSession
 from connectors.ports.event_log import EventLog, Record
 from connectors.postgres.database import open_database
 from tests.contract.command_ears import Ears, ears
-from tests.contract.command_steps import JOURNAL, Office, log_record, office, reports_log
+from tests.contract.command_steps import JOURNAL, TENANT, Office, log_record, office, reports_log
 from tests.contract.historian_steps import RawLog, RawLogOnPostgres, eventually
 from tests.patience import WAIT_S_MAX
 from tests.played_agent import Commanded, Wire
@@ -193,7 +193,7 @@ async def test_what_is_to_be_taken_back_is_not_sent_again_and_its_cancellation_i
         here = sender.here
         command = await here.ask(expires_s=600)
         await heard.hear(heard.ids)
-        await here.requests.cancel(command, actor="berta", reason="wrong press")
+        await here.requests.cancel(command, tenant_id=TENANT, actor="berta", reason="wrong press")
         cancels: list[dict[str, Any]] = []
 
         def asked_three_times() -> bool:

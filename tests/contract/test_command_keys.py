@@ -12,7 +12,7 @@ from cloud_ingest.commands import audit, keys, tokens
 from cloud_ingest.commands.keys import KeyUnusable
 from connectors.commands.reports import KeyVoucher, read_record
 from connectors.commands.signing import SigningKey, TrustedKeys
-from tests.contract.command_steps import Office, office
+from tests.contract.command_steps import TENANT, Office, office
 
 
 async def without_keys(here: Office) -> Office:
@@ -102,20 +102,20 @@ def test_a_key_file_is_never_overwritten(tmp_path: Path) -> None:
 async def test_a_name_is_one_tokens_at_a_time_and_a_revoked_one_is_worthless(database_dsn: str) -> None:
     async with office(database_dsn) as here:
         database, clock = here.database, here.clock
-        token = await tokens.create(database, clock, "anna", "operator", by="root")
+        token = await tokens.create(database, clock, TENANT, "anna", "operator", by="root")
         holder = await tokens.holder_of(database, token)
-        assert holder == tokens.Holder("anna", "operator")
+        assert holder == tokens.Holder(TENANT, "anna", "operator")
         with pytest.raises(RequestRefused, match="there is a token 'anna'"):
-            await tokens.create(database, clock, "anna", "viewer", by="root")
-        await tokens.revoke(database, clock, "anna", by="root")
+            await tokens.create(database, clock, TENANT, "anna", "viewer", by="root")
+        await tokens.revoke(database, clock, TENANT, "anna", by="root")
         assert await tokens.holder_of(database, token) is None
         with pytest.raises(RequestRefused, match="no token 'anna' that holds"):
-            await tokens.revoke(database, clock, "anna", by="root")
-        again = await tokens.create(database, clock, "anna", "viewer", by="root")
+            await tokens.revoke(database, clock, TENANT, "anna", by="root")
+        again = await tokens.create(database, clock, TENANT, "anna", "viewer", by="root")
         assert again != token
-        assert await tokens.holder_of(database, again) == tokens.Holder("anna", "viewer")
-        assert [row["role"] for row in await tokens.listed(database)] == ["operator", "viewer"]
+        assert await tokens.holder_of(database, again) == tokens.Holder(TENANT, "anna", "viewer")
+        assert [row["role"] for row in await tokens.listed(database, TENANT)] == ["operator", "viewer"]
         for name in ("", " anna", "a\nb", "x" * 256):
             with pytest.raises(RequestRefused, match="cannot be the name"):
-                await tokens.create(database, clock, name, "viewer", by="root")
+                await tokens.create(database, clock, TENANT, name, "viewer", by="root")
         assert (await audit.verify(database)) == (3, [])

@@ -13,7 +13,7 @@ from cloud_ingest.commands.requests import Requests
 from cloud_ingest.commands.rules import Cancelling
 from connectors.commands.states import FINAL, CommandState
 from connectors.model.delivery import AgentName
-from tests.contract.command_steps import SETPOINT, office
+from tests.contract.command_steps import SETPOINT, TENANT, office
 
 TARGET = "plant/line-1"
 
@@ -88,30 +88,45 @@ async def test_another_person_approves_once_and_in_time(database_dsn: str) -> No
         here.requests = Requests(here.database, here.clock, [f"{TARGET}/press/*"])  # as the configuration asks for
         command = await here.ask("one")
         assert (await questions.command(here.database, command))["approval"]
-        assert await refusal(here.requests.approve(command, approver="anna")) == (Why.FORBIDDEN, "own_command")
-        await here.requests.approve(command, approver="berta", reason="seen")
-        assert await refusal(here.requests.approve(command, approver="carl")) == (Why.CONFLICT, "not_to_approve")
+        assert await refusal(here.requests.approve(command, tenant_id=TENANT, approver="anna")) == (
+            Why.FORBIDDEN,
+            "own_command",
+        )
+        await here.requests.approve(command, tenant_id=TENANT, approver="berta", reason="seen")
+        assert await refusal(here.requests.approve(command, tenant_id=TENANT, approver="carl")) == (
+            Why.CONFLICT,
+            "not_to_approve",
+        )
         assert await here.states(command) == ["requested", "approved"]
         assert (await questions.command(here.database, command))["approvers"] == ["berta"]
         late = await here.ask("two", expires_s=10)
         here.clock.ahead_ms = 20_000
-        assert await refusal(here.requests.approve(late, approver="berta")) == (Why.CONFLICT, "not_to_approve")
-        unknown = here.requests.approve("0" * 26, approver="berta")
+        assert await refusal(here.requests.approve(late, tenant_id=TENANT, approver="berta")) == (
+            Why.CONFLICT,
+            "not_to_approve",
+        )
+        unknown = here.requests.approve("0" * 26, tenant_id=TENANT, approver="berta")
         assert await refusal(unknown) == (Why.UNKNOWN, "unknown_command")
 
 
 async def test_what_was_not_sent_is_taken_back_at_once_and_what_was_by_its_agent(database_dsn: str) -> None:
     async with office(database_dsn) as here:
         early, late = await here.ask("one"), await here.ask("two")
-        assert await here.requests.cancel(early, actor="berta", reason="wrong press") is Cancelling.AT_ONCE
+        assert (
+            await here.requests.cancel(early, tenant_id=TENANT, actor="berta", reason="wrong press")
+            is Cancelling.AT_ONCE
+        )
         assert await here.states(early) == ["requested", "cancelled"]
         for state in (CommandState.SENT, CommandState.RECEIVED):
             await here.make(late, state)
-            assert await here.requests.cancel(late, actor="berta") is Cancelling.BY_AGENT
+            assert await here.requests.cancel(late, tenant_id=TENANT, actor="berta") is Cancelling.BY_AGENT
             assert await here.state(late) == state
         for state in (CommandState.EXECUTING, CommandState.UNKNOWN, *sorted(FINAL)):
             await here.make(late, state)
-            assert await refusal(here.requests.cancel(late, actor="berta")) == (Why.CONFLICT, "too_late")
+            assert await refusal(here.requests.cancel(late, tenant_id=TENANT, actor="berta")) == (
+                Why.CONFLICT,
+                "too_late",
+            )
 
 
 async def test_only_what_was_armed_is_executed(database_dsn: str) -> None:
@@ -131,7 +146,7 @@ async def test_so_many_commands_of_an_agent_are_open_and_no_more(
     async with office(database_dsn) as here:
         first, *_ = [await here.ask(str(number)) for number in range(3)]
         assert await refusal(here.ask("more")) == (Why.TOO_MANY, "too_many")
-        await here.requests.cancel(first, actor="anna")
+        await here.requests.cancel(first, tenant_id=TENANT, actor="anna")
         assert await here.ask("more")
 
 
@@ -141,7 +156,7 @@ async def test_a_list_is_told_a_page_at_a_time_the_newest_first(database_dsn: st
         first = await questions.commands(here.database, questions.CommandChoice(count_max=2))
         rest = await questions.commands(here.database, questions.CommandChoice(before=first[-1]["id"]))
         assert [one["id"] for one in first + rest] == asked
-        await here.requests.cancel(asked[0], actor="anna", reason="no")
+        await here.requests.cancel(asked[0], tenant_id=TENANT, actor="anna", reason="no")
         choice = questions.CommandChoice(agent=TARGET, state="cancelled", issuer="anna")
         (cancelled,) = await questions.commands(here.database, choice)
         assert (cancelled["id"], cancelled["detail"]) == (asked[0], "no")
@@ -152,7 +167,7 @@ async def test_whatever_happens_the_audit_log_has_it_and_its_chain_is_whole(data
     async with office(database_dsn) as here:
         await asyncio.gather(*(here.ask(str(number)) for number in range(20)))
         command = await here.ask("last", approval=True)
-        await here.requests.approve(command, approver="berta")
+        await here.requests.approve(command, tenant_id=TENANT, approver="berta")
         assert await audit.verify(here.database) == (22, [])
         entries = [entry async for entry in audit.entries(here.database)]
         assert [(entry.actor, entry.action) for entry in entries[-2:]] == [

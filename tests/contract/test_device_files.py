@@ -15,7 +15,7 @@ from connectors.commands.envelope import ApplyDeviceFile
 from connectors.commands.reports import FileFact
 from connectors.commands.states import CommandState
 from connectors.sparkplug.topics import Verb, parse_topic
-from tests.contract.command_steps import JOURNAL, Office, Reading, office
+from tests.contract.command_steps import JOURNAL, TENANT, Office, Reading, office
 from tests.contract.test_command_api import desk, problem
 from tests.contract.test_command_requests import refusal
 from tests.played_agent import commanded
@@ -50,13 +50,13 @@ async def test_versions_are_numbered_and_the_same_key_makes_no_second_one(databa
         assert await refusal(here.ask("k6", action=action("x", sha256=sha("y")))) == (Why.INVALID, "malformed")
         assert await refusal(here.ask("k7", action=action("x"), stage="arm")) == (Why.INVALID, "malformed")
         assert await refusal(here.ask("k8", action=action("ü" * 25_000))) == (Why.INVALID, "oversized")
-        found = await files.versions(here.database, AGENT, NAME)
+        found = await files.versions(here.database, TENANT, AGENT, NAME)
         assert [(one["version"], one["sha256"], one["state"]) for one in found] == [
             (10, sha("ten"), "desired"), (2, sha("two"), "desired"), (1, sha("one"), "desired")
         ]  # fmt: skip
-        assert await files.content(here.database, AGENT, NAME, 2) == "two"
-        assert await refusal(files.content(here.database, AGENT, NAME, 3)) == (Why.UNKNOWN, "unknown_version")
-        assert await refusal(files.versions(here.database, "plant/none")) == (Why.UNKNOWN, "unknown_agent")
+        assert await files.content(here.database, TENANT, AGENT, NAME, 2) == "two"
+        assert await refusal(files.content(here.database, TENANT, AGENT, NAME, 3)) == (Why.UNKNOWN, "unknown_version")
+        assert await refusal(files.versions(here.database, TENANT, "plant/none")) == (Why.UNKNOWN, "unknown_agent")
 
 
 async def test_the_content_is_signed_and_stands_in_no_list_and_no_audit_log(database_dsn: str) -> None:
@@ -118,7 +118,9 @@ async def test_what_the_agent_says_is_compared_with_what_was_asked_for(database_
         )
         found = await file_of(here)
         assert (found["sync"], found["message"]) == ("failed", "rolled back: press")
-        states = [(one["version"], one["state"], one["message"]) for one in await files.versions(here.database, AGENT)]
+        states = [
+            (one["version"], one["state"], one["message"]) for one in await files.versions(here.database, TENANT, AGENT)
+        ]
         assert states == [(2, "rolled_back", "rolled back: press"), (1, "applied", "")]
         await reading.take(here.agent.hello(JOURNAL, files=()))
         (agent,) = await queries.agents(here.database, AGENT)

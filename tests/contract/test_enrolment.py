@@ -21,7 +21,7 @@ from cloud_ingest.observability.obstacles import Obstacles
 from connectors.commands.enrolment import PATH, EnrolmentAnswer, check_answer, sealed_request
 from connectors.commands.reports import KeysAnswer, KeyVoucher, read_record
 from connectors.commands.signing import SigningKey, TrustedKeys
-from tests.contract.command_steps import JOURNAL, Office, Reading, office
+from tests.contract.command_steps import JOURNAL, TENANT, Office, Reading, office
 from tests.contract.test_command_api import problem
 from tests.played_agent import commanded
 
@@ -36,7 +36,9 @@ class Door:
         self.here, self.url, self.signing_key = here, url, signing_key
 
     async def token(self, agent: str = AGENT, valid_s: float = DAY_S) -> str:
-        made = await enrolment.create_token(self.here.database, self.here.clock, agent, valid_s=valid_s, by="root")
+        made = await enrolment.create_token(
+            self.here.database, self.here.clock, TENANT, agent, valid_s=valid_s, by="root"
+        )
         return made.token
 
     async def ask(self, key: SigningKey, token: str, agent: str = AGENT) -> httpx.Response:
@@ -48,7 +50,7 @@ class Door:
 
     async def holding(self) -> list[str]:
         """The ids of the agents' keys that hold."""
-        return [row["key_id"] for row in await agent_keys.listed(self.here.database) if row["retired"] is None]
+        return [row["key_id"] for row in await agent_keys.listed(self.here.database, TENANT) if row["retired"] is None]
 
     async def audited(self, action: str) -> list[audit.AuditEntry]:
         return [entry async for entry in audit.entries(self.here.database) if entry.action == action]
@@ -154,7 +156,7 @@ async def test_an_agent_enrolled_anew_has_its_new_key_and_the_old_one_is_kept_as
         old_token = await here.token()
         assert (await here.ask(first, old_token)).status_code == 201
         assert (await here.ask(second, await here.token())).status_code == 201
-        listed = await agent_keys.listed(here.here.database)
+        listed = await agent_keys.listed(here.here.database, TENANT)
         assert [(row["key_id"], row["retired_by"]) for row in listed] == [
             (first.key_id, "enrolment"), (second.key_id, None),
         ]  # fmt: skip
@@ -163,9 +165,9 @@ async def test_an_agent_enrolled_anew_has_its_new_key_and_the_old_one_is_kept_as
         token = await here.token("plant/line-2")
         assert problem(await here.ask(second, token, "plant/line-2")) == (409, "key_known")
         assert (await here.ask(SigningKey.generate(), token, "plant/line-2")).status_code == 201
-        assert await agent_keys.revoke(here.here.database, here.here.clock, second.key_id, by="root") == AGENT
+        assert await agent_keys.revoke(here.here.database, here.here.clock, TENANT, second.key_id, by="root") == AGENT
         with pytest.raises(RequestRefused, match="no agent has a key"):
-            await agent_keys.revoke(here.here.database, here.here.clock, second.key_id, by="root")
+            await agent_keys.revoke(here.here.database, here.here.clock, TENANT, second.key_id, by="root")
         assert second.key_id not in await here.holding()
         assert (await audit.verify(here.here.database))[1] == []
 
@@ -199,9 +201,9 @@ async def test_without_a_key_of_the_cloud_nobody_is_enrolled_and_the_token_stays
 async def test_a_token_is_for_an_agent_that_can_be_one(tmp_path: Path, database_dsn: str, agent: str) -> None:
     async with office(database_dsn) as here:
         with pytest.raises(RequestRefused, match="is not an agent"):
-            await enrolment.create_token(here.database, here.clock, agent, valid_s=60, by="root")
+            await enrolment.create_token(here.database, here.clock, TENANT, agent, valid_s=60, by="root")
         with pytest.raises(RequestRefused, match="thirty days"):
-            await enrolment.create_token(here.database, here.clock, AGENT, valid_s=31 * DAY_S, by="root")
+            await enrolment.create_token(here.database, here.clock, TENANT, AGENT, valid_s=31 * DAY_S, by="root")
 
 
 # -- new keys ----------------------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from connectors.commands.sealed import seal
 from connectors.commands.signing import SigningKey
 from connectors.commands.states import CommandState
 from connectors.sparkplug.delivery import COMMAND_REPORT, format_epoch
-from tests.contract.command_steps import JOURNAL, SETPOINT, Office, Reading, office
+from tests.contract.command_steps import JOURNAL, SETPOINT, TENANT, Office, Reading, office
 
 RECEIVED = CommandState.RECEIVED
 OTHER_JOURNAL = "cd" * 16
@@ -250,7 +250,7 @@ async def test_an_audit_log_that_does_not_go_on_is_an_alarm_until_somebody_has_l
         assert len(row["audit_alarms"]) == 4
         (row,) = await here.fetch("SELECT audit_number FROM time_request")
         assert row["audit_number"] == 12
-        await audit_heads.close(here.database, here.clock, str(here.agent.name), reason="a new disk", by="anna")
+        await audit_heads.close(here.database, here.clock, TENANT, str(here.agent.name), reason="a new disk", by="anna")
         assert await audit_heads.alarms(here.database) == []
         assert (await audit.verify(here.database))[1] == []
 

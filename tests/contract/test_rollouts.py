@@ -34,7 +34,7 @@ from connectors.model.errors import DatabaseUnavailable, StatementRefused
 from connectors.ports.database import Session
 from connectors.releases.package import file_sha256
 from edge_agent.releases.download import DownloadFailed, Gateway, download
-from tests.contract.command_steps import Office, office
+from tests.contract.command_steps import TENANT, Office, office
 from tests.unit.releases import packages as made
 
 AGENTS = ["plant/line-1", "plant/line-2", "plant/line-3"]
@@ -50,7 +50,7 @@ class Fleet:
 
     async def start(self, *groups: list[str], failures_max: int = 0) -> int:
         asked = Asked("1.1.0", groups or ([AGENTS[0]], ["plant/*"]), SOAK_S, failures_max)
-        return await rollouts.start(self.here.database, self.here.clock, asked, by="anna")
+        return await rollouts.start(self.here.database, self.here.clock, TENANT, asked, by="anna")
 
     async def asked(self) -> list[str]:
         """Who was asked to install something, in order."""
@@ -86,7 +86,7 @@ class Fleet:
     async def stop(self, number: int) -> TakenBack:
         office = self.here
         return await ending.stop(
-            office.database, office.clock, office.requests, number, by="berta", reason="wrong release"
+            office.database, office.clock, office.requests, TENANT, number, by="berta", reason="wrong release"
         )
 
     async def commands(self) -> dict[str, tuple[str, str | None]]:
@@ -97,7 +97,7 @@ class Fleet:
         return {row["agent"]: (row["state"], row["cancellation"]) for row in rows}
 
     async def shown(self, number: int) -> tuple[str, str]:
-        found = await rollouts.shown(self.here.database, self.here.clock, number)
+        found = await rollouts.shown(self.here.database, self.here.clock, TENANT, number)
         return found["state"], found["reason"]
 
     def soaks(self) -> None:
@@ -109,7 +109,7 @@ async def fleet(dsn: str, folder: Path) -> AsyncIterator[Fleet]:
     async with office(dsn) as here:
         for name in AGENTS:
             await here.prepare(AgentName(*name.split("/")))
-        package = await packages.add(here.database, here.clock, made.package(folder), by="anna")
+        package = await packages.add(here.database, here.clock, TENANT, made.package(folder), by="anna")
         yield Fleet(here, package.sha256)
 
 
@@ -250,7 +250,7 @@ async def test_what_a_process_that_ended_has_left_is_taken_back_by_the_next(data
     async with fleet(database_dsn, tmp_path) as here:
         number = await here.start(["plant/*"])
         await here.rollouts.look()
-        await ending.end(here.here.database, here.here.clock, number, "halted", "line-9", by="cloud")
+        await ending.end(here.here.database, here.here.clock, TENANT, number, "halted", "line-9", by="cloud")
         await Rollouts(here.here.database, here.here.clock, here.here.requests).look()
         assert {state for state, _ in (await here.commands()).values()} == {"cancelled"}
 
@@ -285,14 +285,16 @@ async def test_what_cannot_be_started_is_refused(database_dsn: str, tmp_path: Pa
             ((["plant/*"], ["plant/line-1"]), "empty_group"),
         ):
             with pytest.raises(RequestRefused) as caught:
-                await rollouts.start(office.database, office.clock, Asked("1.1.0", groups, SOAK_S), by="anna")
+                await rollouts.start(office.database, office.clock, TENANT, Asked("1.1.0", groups, SOAK_S), by="anna")
             assert caught.value.code == code
         with pytest.raises(RequestRefused, match="no release 2"):
-            await rollouts.start(office.database, office.clock, Asked("2.0.0", [["plant/*"]], SOAK_S), by="anna")
+            await rollouts.start(
+                office.database, office.clock, TENANT, Asked("2.0.0", [["plant/*"]], SOAK_S), by="anna"
+            )
         await here.start()
         with pytest.raises(RequestRefused, match="stop it before"):
             await here.start([AGENTS[0]])
-        assert len(await rollouts.listed(office.database)) == 1
+        assert len(await rollouts.listed(office.database, TENANT)) == 1
 
 
 @pytest.mark.parametrize(("health_s", "expires_s"), [(HEALTH_S_MAX + 1, 3600), (4, 3600), (300, 0), (300, 31 * 86_400)])
@@ -302,8 +304,8 @@ async def test_what_no_agent_could_be_asked_for_is_refused_at_the_start(
     async with fleet(database_dsn, tmp_path) as here:
         asked = Asked("1.1.0", [["plant/*"]], SOAK_S, health_s=health_s, expires_s=expires_s)
         with pytest.raises(RequestRefused, match="no agent could be asked for that"):
-            await rollouts.start(here.here.database, here.here.clock, asked, by="anna")
-        assert await rollouts.listed(here.here.database) == []
+            await rollouts.start(here.here.database, here.here.clock, TENANT, asked, by="anna")
+        assert await rollouts.listed(here.here.database, TENANT) == []
 
 
 async def test_a_rollout_with_a_fault_is_halted_and_the_others_go_on(database_dsn: str, tmp_path: Path) -> None:
@@ -341,14 +343,14 @@ async def test_what_the_database_refuses_is_tried_again_and_what_is_away_is_for_
 async def test_a_package_is_taken_once_and_what_is_none_is_refused(database_dsn: str, tmp_path: Path) -> None:
     async with fleet(database_dsn, tmp_path) as here:
         office = here.here
-        await packages.add(office.database, office.clock, tmp_path / "release.zip", by="anna")
-        (row,) = await packages.listed(office.database)
+        await packages.add(office.database, office.clock, TENANT, tmp_path / "release.zip", by="anna")
+        (row,) = await packages.listed(office.database, TENANT)
         assert (row["version"], row["sha256"], row["key"]) == ("1.1.0", here.sha256, made.KEY.key_id)
-        assert (await packages.named(office.database, here.sha256[:8])).sha256 == here.sha256
+        assert (await packages.named(office.database, TENANT, here.sha256[:8])).sha256 == here.sha256
         (tmp_path / "text").write_text("no package")
         for path in (tmp_path / "text", tmp_path / "nothing"):
             with pytest.raises(RequestRefused):
-                await packages.add(office.database, office.clock, path, by="anna")
+                await packages.add(office.database, office.clock, TENANT, path, by="anna")
 
 
 async def test_commands_are_taken_while_a_package_is(
@@ -357,13 +359,13 @@ async def test_commands_are_taken_while_a_package_is(
     async with office(database_dsn) as here:
         add_pieces = packages._add_pieces
 
-        async def add_slowly(session: Session, sha256: str, path: Path) -> None:
-            await add_pieces(session, sha256, path)
+        async def add_slowly(session: Session, tenant_id: int, sha256: str, path: Path) -> None:
+            await add_pieces(session, tenant_id, sha256, path)
             async with asyncio.timeout(5):
                 await here.ask()
 
         monkeypatch.setattr(packages, "_add_pieces", add_slowly)
-        await packages.add(here.database, here.clock, made.package(tmp_path), by="anna")
+        await packages.add(here.database, here.clock, TENANT, made.package(tmp_path), by="anna")
         assert await audit.verify(here.database) == (2, [])
 
 

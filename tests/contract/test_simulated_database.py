@@ -138,8 +138,8 @@ async def _say_what_is_rare(both: TwoSessions) -> None:
     await place.move(both, 0, 5, 1)
     with pytest.raises(OffsetMoved):
         await place.move(both, 0, 6, 2)
-    head = await audit.move_and_lock_head(both, place, 5, 7, 3)
-    assert head.last is None or head.last.number > 0
+    heads = await audit.move_and_lock_heads(both, place, 5, 7, 3, (1,))
+    assert heads.of(1).last is None or heads.of(1).last.number > 0
     with pytest.raises(OffsetMoved):
-        await audit.move_and_lock_head(both, place, 5, 8, 3)
+        await audit.move_and_lock_heads(both, place, 5, 8, 3, ())
     await numbers.take(both, {(node, "start", "journal"): 3, (node, "start", "other"): 1})

@@ -15,6 +15,7 @@ from cloud_ingest.lines.work_order_questions import work_order as ask_for
 from cloud_ingest.lines.work_order_rules import Deed
 from connectors.commands.states import CommandState
 from connectors.model.datatypes import DataType
+from tests.contract.command_steps import TENANT
 from tests.contract.work_order_steps import PRESS, Floor, RoutingLine, floor
 
 TARGET = {"agent": "plant/line-1", "device": "press", "tag": "setpoint"}
@@ -134,10 +135,10 @@ async def test_who_starts_it_cannot_approve_its_commands(database_dsn: str) -> N
         await here.keeper.look()
         ((command),) = [row["command_id"] for row in await here.commands()]
         with pytest.raises(RequestRefused, match="another person has to"):
-            await here.office.requests.approve(command, approver="anna")
+            await here.office.requests.approve(command, tenant_id=TENANT, approver="anna")
         await here.keeper.look()
         assert await here.state(order) == "next"
-        await here.office.requests.approve(command, approver="berta")
+        await here.office.requests.approve(command, tenant_id=TENANT, approver="berta")
         await here.end_command()
         assert await here.state(order) == "running"
 

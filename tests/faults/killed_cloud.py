@@ -34,8 +34,8 @@ def die_at_state(state: str, *, after: bool) -> None:
     write, transaction = book.write, PostgresDatabase.transaction
     written: list[str] = []
 
-    async def noted(session: Any, head: Any, changes: Sequence[book.Change], numbers: Any = None) -> None:
-        await write(session, head, changes, numbers)
+    async def noted(session: Any, heads: Any, changes: Sequence[book.Change], numbers: Any = None) -> None:
+        await write(session, heads, changes, numbers)
         written.extend(change.state.value for change in changes)
 
     @asynccontextmanager

@@ -203,7 +203,10 @@ def problems_of_commands(plant: Plant) -> Iterator[str]:
         yield from _of_command(f"the command to write {value:g}", value, row, states[command], written, held)
     yield from _of_topic(plant)
     chain = (
-        AuditEntry(**{**row, "details": json.loads(row["details"])})  # as it is read from the database
+        AuditEntry(  # as it is read from the database
+            **{name: value for name, value in row.items() if name not in ("tenant_id", "details")},
+            details=json.loads(row["details"]),
+        )
         for row in tables.command_audit
     )
     yield from (f"audit log: {problem}" for problem in problems(chain))

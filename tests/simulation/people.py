@@ -10,6 +10,7 @@ from typing import Final
 
 from cloud_ingest.access.refused import RequestRefused
 from cloud_ingest.commands import keys
+from cloud_ingest.commands.audit import TENANT
 from cloud_ingest.commands.requests import CommandRequest, Requests
 from connectors.commands.envelope import WriteTag
 from connectors.model.errors import DatabaseUnavailable
@@ -50,9 +51,10 @@ class Gateway:
             return
         (command,) = order.taken
         if order.approved_s is not None and now_s >= order.approved_s and not order.is_approved:
-            order.is_approved = await self._is_done(self._requests.approve(command, approver="berta"))
+            order.is_approved = await self._is_done(self._requests.approve(command, tenant_id=TENANT, approver="berta"))
         if order.cancelled_s is not None and now_s >= order.cancelled_s and not order.is_cancelled:
-            order.is_cancelled = await self._is_done(self._requests.cancel(command, actor="anna", reason="not now"))
+            asked = self._requests.cancel(command, tenant_id=TENANT, actor="anna", reason="not now")
+            order.is_cancelled = await self._is_done(asked)
 
     async def _ask(self, order: Order) -> None:
         action = WriteTag(device=f"{order.agent}-press", tag=SETPOINT, value=order.value)
@@ -61,7 +63,8 @@ class Gateway:
             approval=order.approved_s is not None,
         )  # fmt: skip
         try:
-            order.taken.add((await self._requests.take(request, issuer="anna", key=order.key)).command)
+            taken = await self._requests.take(request, tenant_id=TENANT, issuer="anna", key=order.key)
+            order.taken.add(taken.command)
         except RequestRefused:
             return  # the agent, or its press, is not known yet
 

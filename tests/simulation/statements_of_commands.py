@@ -43,23 +43,26 @@ def _keys(tables: Tables, sql: str, args: Sequence[Any], now_s: float) -> Answer
     return list(tables.signing_keys.values())
 
 
-@statement("SELECT number, hash FROM command_audit_head WHERE tenant_id")
-def _audit_head(tables: Tables, sql: str, args: Sequence[Any], now_s: float) -> list[Row]:
-    last = tables.command_audit[-1] if tables.command_audit else {"number": 0, "hash": ""}
-    return [{"number": last["number"], "hash": last["hash"]}]
+@statement("SELECT tenant_id, number, hash FROM command_audit_head WHERE tenant_id")
+def _audit_heads(tables: Tables, sql: str, args: Sequence[Any], now_s: float) -> list[Row]:
+    found: list[Row] = []
+    for tenant_id in sorted(args[0]):
+        own = [row for row in tables.command_audit if row["tenant_id"] == tenant_id]
+        last = own[-1] if own else {"number": 0, "hash": ""}
+        found.append({"tenant_id": tenant_id, "number": last["number"], "hash": last["hash"]})
+    return found
 
 
 @statement("WITH moved AS (UPDATE projection SET next_offset=$6, last_ms=$7 ")
 def _move_and_lock(tables: Tables, sql: str, args: Sequence[Any], now_s: float) -> Answer:
     moved = run_statement(tables, MOVE, args[:7], now_s)
-    (head,) = _audit_head(tables, sql, args, now_s)
-    return [{**head, "moved": moved}]
+    return [{**head, "moved": moved} for head in _audit_heads(tables, sql, args[7:], now_s)]
 
 
 @statement("WITH written AS (INSERT INTO command_audit")
 def _append_audit(tables: Tables, sql: str, args: Sequence[Any], now_s: float) -> Answer:
-    names = ("number", "time_ms", "actor", "action", "subject", "details", "before", "hash")
-    tables.command_audit += _rows(names, args[1:9])
+    names = ("tenant_id", "number", "time_ms", "actor", "action", "subject", "details", "before", "hash")
+    tables.command_audit += _rows(names, args[:9])
     return 1
 
 
@@ -75,14 +78,14 @@ def _notify(tables: Tables, sql: str, args: Sequence[Any], now_s: float) -> Answ
 def _write_states(tables: Tables, sql: str, args: Sequence[Any], now_s: float) -> Answer:
     _append_audit(tables, sql, args, now_s)
     names = (
-        "command_id", "state", "time_ms", "actor", "reason", "code", "value_before", "value_after", "journal", "number",
-        "step", "is_late",
+        "tenant_id", "command_id", "state", "time_ms", "actor", "reason", "code", "value_before", "value_after",
+        "journal", "number", "step", "is_late",
     )  # fmt: skip
-    for row in _rows(names, args[11:23]):
-        tables.command_states.append({"state_id": len(tables.command_states) + 1, "tenant_id": args[0], **row})
-    for command, state, time_ms in zip(*args[23:26], strict=True):
+    for row in _rows(names, [args[0], *args[12:24]]):
+        tables.command_states.append({"state_id": len(tables.command_states) + 1, **row})
+    for command, state, time_ms in zip(*args[24:27], strict=True):
         tables.commands[command] = {**tables.commands[command], "state": state, "changed_ms": time_ms}
-    if numbers := args[27:]:
+    if numbers := args[28:]:
         run_statement(tables, numbers_seen.statement(1), numbers, now_s)
     return 1
 
@@ -126,7 +129,7 @@ def _key(row: Row) -> tuple[Any, ...]:
 def _target(tables: Tables, sql: str, args: Sequence[Any], now_s: float) -> Answer:
     found: list[Row] = []
     for row in tables.agents.values():
-        if (row["group_name"], row["name"]) == tuple(args[:2]):
+        if (row["group_name"], row["name"], row["tenant_id"]) == (*args[:2], args[4]):
             tag = tables.tags.get((row["agent_id"], args[2], args[3]))
             about = {name: row[name] for name in ("agent_id", "acknowledges")}
             datatype = None if tag is None else tag["datatype"]
@@ -160,7 +163,9 @@ def _insert(tables: Tables, sql: str, args: Sequence[Any], now_s: float) -> Answ
 @statement("SELECT command.*, group_name || '/' || name AS agent FROM command")
 def _command(tables: Tables, sql: str, args: Sequence[Any], now_s: float) -> Answer:
     row = tables.commands.get(args[0])
-    return [] if row is None else [{**row, "agent": _name(tables, row["agent_id"])}]
+    if row is None or row["tenant_id"] != args[1]:
+        return []
+    return [{**row, "agent": _name(tables, row["agent_id"])}]
 
 
 @statement("UPDATE command SET approvers")
@@ -179,7 +184,7 @@ def _ask_to_cancel(tables: Tables, sql: str, args: Sequence[Any], now_s: float) 
 # -- what is due -------------------------------------------------------------------------------------------------------
 
 
-@statement("SELECT command_id, state, times, cancellations, approvals FROM (")
+@statement("SELECT command_id, tenant_id, state, times, cancellations, approvals FROM (")
 def _due(tables: Tables, sql: str, args: Sequence[Any], now_s: float) -> Answer:
     now_ms, count_max, hello_s = args
     sent = [row for row in tables.commands.values() if row["state"] in ("sent", "received")]
@@ -196,9 +201,9 @@ def _due(tables: Tables, sql: str, args: Sequence[Any], now_s: float) -> Answer:
         for row in under_way[:_UNDER_WAY_MAX]:
             again = row["state"] == "sent" and row["next_send_ms"] <= now_ms and row["cancellation"] is None
             if row["expires_ms"] > now_ms and (row["state"] in ("requested", "approved") or again):
-                found.append({"command_id": row["command_id"], "state": row["state"], **asked})
+                found.append({name: row[name] for name in ("command_id", "tenant_id", "state")} | asked)
     found.sort(key=lambda row: str(row["command_id"]))
-    return found[:count_max] or [{"command_id": None, "state": None, **asked}]
+    return found[:count_max] or [{"command_id": None, "tenant_id": None, "state": None, **asked}]
 
 
 def _may_go(tables: Tables, row: Row, now_s: float, hello_s: float) -> bool:
@@ -273,7 +278,7 @@ def _note_cancels(tables: Tables, sql: str, args: Sequence[Any], now_s: float) -
     return len(args[0])
 
 
-@statement("SELECT command_id, state, expires_ms FROM command ")
+@statement("SELECT command_id, tenant_id, state, expires_ms FROM command ")
 def _over(tables: Tables, sql: str, args: Sequence[Any], now_s: float) -> Answer:
     found = [row for row in _in_order(tables) if row["state"] in _OPEN_STATES and row["expires_ms"] <= args[0]]
     return sorted(found, key=lambda row: int(row["expires_ms"]))[: args[1]]
