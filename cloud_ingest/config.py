@@ -226,7 +226,7 @@ class CloudConfig(Settings):
     historian: HistorianSettings = HistorianSettings()
     commands: CommandsSettings = CommandsSettings()
     gateway: GatewaySettings = GatewaySettings()
-    integrations: IntegrationsSettings = IntegrationsSettings()
+    integrations: Annotated[IntegrationsSettings, Field(default_factory=IntegrationsSettings)]
     notifications: Annotated[NotificationSettings, Field(default_factory=NotificationSettings)]
     orders: OrdersSettings = OrdersSettings()
     documents: DocumentsSettings = DocumentsSettings()

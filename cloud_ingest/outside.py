@@ -6,11 +6,11 @@ Libraries of vendors are loaded where one of them is used, and not before.
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, assert_never
 
 from cloud_ingest.event_log.consuming import Consumer, EventsProjection
 from cloud_ingest.event_log.topics import ORDER_EVENTS
+from cloud_ingest.integrations.accounts import OF_ALL, Accounts, Vendors
 from cloud_ingest.integrations.asked import OrdersAsk
 from cloud_ingest.integrations.built_in import BuiltInMemory
 from cloud_ingest.integrations.calls import CallKind
@@ -20,13 +20,16 @@ from cloud_ingest.integrations.role import Integrations
 from cloud_ingest.integrations.rules import Patience
 from cloud_ingest.integrations.shipments import shipping_kinds
 from cloud_ingest.settings.integrations import (
+    CrmSettings,
     FakeCrmSettings,
     FakePayments,
     FakeShipping,
     HubSpotCrm,
     IntegrationsSettings,
+    PaymentSettings,
     RetrySettings,
     ShipEngineShipping,
+    ShippingSettings,
     StripePayments,
 )
 from cloud_ingest.store.processes import Facts
@@ -42,36 +45,53 @@ if TYPE_CHECKING:
     from fastapi import APIRouter
 
 
-@dataclass(frozen=True, slots=True)
-class Vendors:
-    """The vendors that the settings name."""
-
-    payments: PaymentGateway
-    shipping: Shipping
-    crm: Crm | None
-
-
-def vendors(settings: IntegrationsSettings, database: Database, clock: Clock) -> Vendors:
-    """Them, none of which is asked anything yet."""
+def shared_vendors(settings: IntegrationsSettings, database: Database, clock: Clock) -> Vendors:
+    """Those of all, none of which is asked anything yet."""
     return Vendors(
-        _payments(settings, database, clock), _shipping(settings, database, clock), _crm(settings, database, clock)
+        _payments(settings.payments, "payments", database, clock),
+        _shipping(settings.shipping, "shipping", database, clock),
+        None if settings.crm is None else _crm(settings.crm, "crm", database, clock),
     )
+
+
+def own_vendors(settings: IntegrationsSettings, database: Database, clock: Clock) -> Mapping[str, Vendors]:
+    """Those of tenants with accounts of their own, by the names of the tenants."""
+    return {
+        name: Vendors(
+            None if mine.payments is None else _payments(mine.payments, f"payments of {name}", database, clock),
+            None if mine.shipping is None else _shipping(mine.shipping, f"shipping of {name}", database, clock),
+            None if mine.crm is None else _crm(mine.crm, f"crm of {name}", database, clock),
+        )
+        for name, mine in settings.tenants.items()
+    }
 
 
 def integration_parts(
     settings: IntegrationsSettings, database: Database, log: EventLog, clock: Clock, topics: Mapping[str, TopicSpec]
 ) -> list[tuple[str, Callable[[], Coroutine[Any, Any, None]], Facts]]:
     """What runs in a process with the role ``integrations``."""
-    used = vendors(settings, database, clock)
-    kinds = call_kinds(settings, used, database, clock)
+    accounts = Accounts(shared_vendors(settings, database, clock), own_vendors(settings, database, clock))
+    crm_settings = {OF_ALL: settings.crm, **{name: mine.crm for name, mine in settings.tenants.items()}}
+    look_s = {account: crm.look_every_s for account, crm in crm_settings.items() if crm is not None}
+    kinds, *own = (
+        call_kinds(accounts, account, database, clock, look_s.get(account, 0.0)) for account in (OF_ALL, *accounts.own)
+    )
+    crms = {account: crm for account in (OF_ALL, *accounts.own) if (crm := accounts.at(account).crm) is not None}
     role = Integrations(
-        database, clock, kinds, patience(settings.retry), at_once_max=settings.at_once_max, crm=used.crm
+        database,
+        clock,
+        kinds,
+        patience(settings.retry),
+        at_once_max=settings.at_once_max,
+        crms=crms,
+        own=dict(zip(accounts.own, own, strict=True)),
     )
     topic = topics[ORDER_EVENTS]
     orders = EventsProjection("integrations.orders", topic, OrdersAsk(clock).take)
     consumers = [Consumer(database, log, orders)]
-    if settings.crm is not None:
-        telling = OrdersTellCrm(clock, settings.crm.stages)
+    stages = {account: crm.stages for account, crm in crm_settings.items() if crm is not None}
+    if stages:
+        telling = OrdersTellCrm(clock, stages.pop(OF_ALL, None), stages)
         consumers.append(Consumer(database, log, EventsProjection("integrations.crm", topic, telling.take)))
     reading = [(f"integrations reader {n}", one.run, one.facts) for n, one in enumerate(consumers)]
     return [("integrations", role.run, role.facts), *reading]
@@ -82,18 +102,22 @@ def integration_routers(settings: IntegrationsSettings, database: Database, cloc
     from cloud_ingest.integrations.routes import integration_routes
     from cloud_ingest.integrations.webhooks import VendorWebhooks
 
-    used = vendors(settings, database, clock)
-    webhooks = VendorWebhooks(database, clock, used.payments, used.shipping, used.crm)
-    return [integration_routes(database, webhooks, used.payments, used.shipping, settings.public_url or "")]
+    used, own = shared_vendors(settings, database, clock), own_vendors(settings, database, clock)
+    webhooks = VendorWebhooks(database, clock, used.payments, used.shipping, used.crm, own)
+    return [integration_routes(database, webhooks, webhooks.accounts, settings.public_url or "")]
 
 
 def call_kinds(
-    settings: IntegrationsSettings, used: Vendors, database: Database, clock: Clock
+    accounts: Accounts, account: str, database: Database, clock: Clock, look_every_s: float
 ) -> Mapping[tuple[str, str], CallKind]:
-    """What calls to ``used`` do."""
-    kinds = {**payment_kinds(used.payments, clock), **shipping_kinds(used.shipping, clock)}
-    if used.crm is not None and settings.crm is not None:
-        kinds |= crm_kinds(used.crm, database, clock, settings.crm.look_every_s)
+    """What calls by ``account`` do."""
+    used, kinds = accounts.at(account), dict[tuple[str, str], CallKind]()
+    if used.payments is not None:
+        kinds |= payment_kinds(used.payments, clock)
+    if used.shipping is not None:
+        kinds |= shipping_kinds(used.shipping, clock)
+    if used.crm is not None:
+        kinds |= crm_kinds(used.crm, database, clock, look_every_s, accounts.reach(account, "crm"))
     return kinds
 
 
@@ -102,13 +126,13 @@ def patience(retry: RetrySettings) -> Patience:
     return Patience(retry.tries_max, retry.first_s, retry.longest_s)
 
 
-def _payments(settings: IntegrationsSettings, database: Database, clock: Clock) -> PaymentGateway:
-    match settings.payments:
+def _payments(settings: PaymentSettings, memory: str, database: Database, clock: Clock) -> PaymentGateway:
+    match settings:
         case FakePayments() as chosen:
             from connectors.payments.fake import FakeGateway
 
             return FakeGateway(
-                BuiltInMemory(database, "payments"),
+                BuiltInMemory(database, memory),
                 clock,
                 capture_after_s=chosen.capture_after_s,
                 decline_amounts=chosen.decline_amounts,
@@ -120,16 +144,16 @@ def _payments(settings: IntegrationsSettings, database: Database, clock: Clock) 
             key = chosen.api_key.get_secret_value()
             return StripeGateway(key, webhook_secret=_said(chosen.webhook_secret), url=chosen.url)
         case _:
-            assert_never(settings.payments)
+            assert_never(settings)
 
 
-def _shipping(settings: IntegrationsSettings, database: Database, clock: Clock) -> Shipping:
-    match settings.shipping:
+def _shipping(settings: ShippingSettings, memory: str, database: Database, clock: Clock) -> Shipping:
+    match settings:
         case FakeShipping() as chosen:
             from connectors.shipping.fake import FakeCarrier
 
-            memory = BuiltInMemory(database, "shipping")
-            return FakeCarrier(memory, clock, transit_s=chosen.transit_s, refuse_country=chosen.refuse_country)
+            known = BuiltInMemory(database, memory)
+            return FakeCarrier(known, clock, transit_s=chosen.transit_s, refuse_country=chosen.refuse_country)
         case ShipEngineShipping() as chosen:
             from connectors.shipping.shipengine import ShipEngine, ShipEngineOptions
 
@@ -143,17 +167,15 @@ def _shipping(settings: IntegrationsSettings, database: Database, clock: Clock) 
             )
             return ShipEngine(options)
         case _:
-            assert_never(settings.shipping)
+            assert_never(settings)
 
 
-def _crm(settings: IntegrationsSettings, database: Database, clock: Clock) -> Crm | None:
-    match settings.crm:
-        case None:
-            return None
+def _crm(settings: CrmSettings, memory: str, database: Database, clock: Clock) -> Crm:
+    match settings:
         case FakeCrmSettings():
             from connectors.crm.fake import FakeCrm
 
-            return FakeCrm(BuiltInMemory(database, "crm"), clock)
+            return FakeCrm(BuiltInMemory(database, memory), clock)
         case HubSpotCrm() as chosen:
             from connectors.crm.hubspot import HubSpot, HubSpotOptions
 
@@ -166,7 +188,7 @@ def _crm(settings: IntegrationsSettings, database: Database, clock: Clock) -> Cr
             )
             return HubSpot(options)
         case _:
-            assert_never(settings.crm)
+            assert_never(settings)
 
 
 def _said(secret: Secret | None) -> str:

@@ -9,12 +9,13 @@ from cloud_ingest.event_log.announcing import UnitOfWork
 from cloud_ingest.event_log.consuming import Consumer, EventsProjection, TakeEvent
 from cloud_ingest.event_log.domain_events import ReadEvent
 from cloud_ingest.event_log.topics import DOMAIN_TOPICS
-from cloud_ingest.notifications.mail_sending import MailSender
+from cloud_ingest.notifications.mail_sending import EMAIL, MailSender
 from cloud_ingest.notifications.mails import EventsAreMailed
 from cloud_ingest.notifications.role import Notifications
 from cloud_ingest.notifications.sending import Deliverer, Sender
 from cloud_ingest.notifications.taking import EventsTell
-from cloud_ingest.settings.notifications import NotificationSettings
+from cloud_ingest.notifications.telling import Ways
+from cloud_ingest.settings.notifications import NotificationSettings, TenantNotificationSettings
 from cloud_ingest.store.processes import Facts
 from connectors.ports.clock import Clock
 from connectors.ports.database import Database
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from fastapi import APIRouter
 
 
-def channels(settings: NotificationSettings) -> Mapping[str, Channel]:
+def channels(settings: NotificationSettings | TenantNotificationSettings) -> Mapping[str, Channel]:
     """The ways to people, by the names that rules have."""
     from connectors.notify.chat import ChatRoom
     from connectors.notify.smtp import SmtpChannel, SmtpOptions
@@ -60,11 +61,17 @@ def notification_parts(
 ) -> list[tuple[str, Callable[[], Coroutine[Any, Any, None]], Facts]]:
     """What tells people and other systems, in a process with the role ``integrations``."""
     ways = channels(settings)
-    sender = Sender(database, clock, ways)
+    own = {name: channels(of_tenant) for name, of_tenant in settings.tenants.items()}
+    sender = Sender(database, clock, ways, own)
     files_bytes_max = 0 if settings.email is None else settings.email.attachments
-    mails = MailSender(database, clock, ways, files_bytes_max, public_url)
+    servers = {
+        name: (own[name][EMAIL], of_tenant.email.attachments)
+        for name, of_tenant in settings.tenants.items()
+        if of_tenant.email is not None
+    }
+    mails = MailSender(database, clock, ways, files_bytes_max, public_url, servers)
     deliverer = Deliverer(database, clock, poster(settings), settings.webhooks.disable_after_s)
-    role = Notifications(database, sender, mails, deliverer, ways)
+    role = Notifications(database, sender, mails, deliverer, Ways(ways, own).lines)
     telling, mailing = EventsTell(clock), EventsAreMailed(clock, settings.customers.tell)
     parts: list[tuple[str, Callable[[], Coroutine[Any, Any, None]], Facts]] = [("notifications", role.run, role.facts)]
     for topic in DOMAIN_TOPICS:

@@ -16,6 +16,7 @@ SOCKET: Final = "WebSocket"
 PUBLIC: Final[Mapping[str, str]] = {
     "/api/v1/enrolments": "the one-time token is in the request",
     "/api/v1/integrations/{vendor}/webhook": "the vendor signs its message",
+    "/api/v1/integrations/{vendor}/webhook/{tenant}": "the vendor signs its message",
     "/api/v1/releases/{sha256}": "a package is no secret, and counts by its signature",
     "/healthz": "says whether the program runs",
     "/readyz": "says whether the program can answer",

@@ -10,7 +10,7 @@ from connectors.ports.database import Database
 
 
 class BuiltInMemory:
-    """See ``connectors.ports.vendors.VendorMemory``; ``vendor`` keeps several apart."""
+    """See ``connectors.ports.vendors.VendorMemory``; ``vendor`` keeps several apart, and those of each account."""
 
     def __init__(self, database: Database, vendor: str) -> None:
         self._database = database

@@ -33,6 +33,8 @@ class Call:
     number: int
     failures: int
     may_be_done: bool
+    account: str = ""
+    """At the vendor: see ``accounts``."""
 
 
 WATCHING: Final = frozenset({"look", "look-refund", "track", "changes"})

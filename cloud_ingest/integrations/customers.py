@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from cloud_ingest.event_log.announcing import UnitOfWork
 from cloud_ingest.event_log.domain_events import DomainEvent, ReadEvent
+from cloud_ingest.integrations.accounts import EVERYBODY, Reach, account_tenant, reached, tenant_name
 from cloud_ingest.integrations.calls import Again, Call, CallKind, add_call, time_of
 from cloud_ingest.integrations.events import Told, integration_event
 from cloud_ingest.orders import published as orders
@@ -22,8 +23,6 @@ from connectors.ports.clock import Clock
 from connectors.ports.crm import Crm, CrmChange, CrmCustomer, CrmDeal, CrmInteraction
 from connectors.ports.database import Database, Session
 
-LOOKING: Final = "00000000000000000000000CRM"
-"""The id of the one call that asks what has changed, again and again."""
 OVERLAP_S: Final = 60.0
 """HubSpot's search sees a change some seconds late: the end of the last look is looked at again."""
 _PREFIX: Final = "lineside.orders."
@@ -41,21 +40,30 @@ _SENTENCES: Final[Mapping[str, str]] = {
 
 
 class OrdersTellCrm:
-    """Takes the events of orders for the CRM. ``stages``: the deal stage for what becomes of an order."""
+    """Takes the events of orders for the CRM. ``stages``: the deal stage for what becomes of an order.
 
-    def __init__(self, clock: Clock, stages: Mapping[str, str]) -> None:
+    ``own`` are those of tenants with a CRM of their own, by their names; ``None``: the others have none.
+    """
+
+    def __init__(
+        self, clock: Clock, stages: Mapping[str, str] | None, own: Mapping[str, Mapping[str, str]] | None = None
+    ) -> None:
         self._clock = clock
         self._stages = stages
+        self._own = own or {}
 
     async def take(self, work: UnitOfWork, event: ReadEvent) -> None:
         """Take one event, in the transaction that moves the place in the log."""
         what = event.type.removeprefix(_PREFIX).removesuffix(".v1")
-        if what not in self._stages and what not in _SENTENCES:
+        stages = self._stages
+        if self._own:
+            stages = self._own.get(await tenant_name(work.session, event.tenant_id), stages)
+        if stages is None or (what not in stages and what not in _SENTENCES):
             return
         customer = await _customer(work.session, event)
         if customer is None:
             return
-        if (stage := self._stages.get(what)) is not None and not await _is_outdated(work.session, event):
+        if (stage := stages.get(what)) is not None and not await _is_outdated(work.session, event):
             deal = {"stage": stage, "amount": str(event.data.get("total", "0")), "currency": event.data.get("currency")}
             await self._replace(work.session, event, "deal", {"customer": customer, "deal": deal})
         if (sentence := _SENTENCES.get(what)) is not None:
@@ -117,26 +125,39 @@ async def _link(session: Session, tenant_id: int, kind: str, key: str) -> Mappin
     return rows[0] if rows else None
 
 
-async def start_looking(session: Session, clock: Clock, crm: Crm) -> None:
-    """Have changes in ``crm`` be asked for from now on, if that is not done already."""
+async def start_looking(session: Session, clock: Clock, crm: Crm, account: str = "") -> bool:
+    """Have changes in ``crm`` be asked for from now on, if that is not done already; false without its tenant."""
     now = time_of(clock.now_ns())
-    await session.execute("INSERT INTO crm_place (vendor, until) VALUES ($1, $2) ON CONFLICT DO NOTHING", crm.name, now)
+    tenant_id = await account_tenant(session, account)
+    if tenant_id is None:
+        return False
     await session.execute(
-        "INSERT INTO integration_call (call_id, tenant_id, port, kind, about, request, next_try, created, changed) "
-        "VALUES ($1, 1, 'crm', 'changes', $2, '{}', $3, $3, $3) "
-        "ON CONFLICT (call_id) DO UPDATE SET state = 'waiting', about = excluded.about",
-        LOOKING,
+        "INSERT INTO crm_place (account, vendor, tenant_id, until) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
+        account,
         crm.name,
+        tenant_id,
         now,
     )
+    await session.execute(
+        "INSERT INTO integration_call (call_id, tenant_id, port, kind, about, request, next_try, created, changed) "
+        "VALUES ($1, $4, 'crm', 'changes', $2, '{}', $3, $3, $3) "
+        "ON CONFLICT (call_id) DO UPDATE SET state = 'waiting', about = excluded.about",
+        f"{tenant_id if account else 0:023d}CRM",
+        crm.name,
+        now,
+        tenant_id,
+    )
+    return True
 
 
-def crm_kinds(crm: Crm, database: Database, clock: Clock, look_every_s: float) -> Mapping[tuple[str, str], CallKind]:
+def crm_kinds(
+    crm: Crm, database: Database, clock: Clock, look_every_s: float, reach: Reach = EVERYBODY
+) -> Mapping[tuple[str, str], CallKind]:
     """What calls to ``crm`` do, by port and kind."""
     return {
         ("crm", "deal"): PutDeal(crm, clock),
         ("crm", "interaction"): AddInteraction(crm, clock),
-        ("crm", "changes"): Changes(crm, clock, database, look_every_s),
+        ("crm", "changes"): Changes(crm, clock, database, look_every_s, reach),
     }
 
 
@@ -210,11 +231,14 @@ class Changes(_Telling):
 
     database: Database
     look_every_s: float
+    reach: Reach
 
     async def ask(self, call: Call, *, is_wanted: bool) -> list[CrmChange]:  # noqa: ARG002
         """See ``CallKind``."""
         async with self.database.session() as session:
-            rows = await session.fetch("SELECT until FROM crm_place WHERE vendor = $1", self.crm.name)
+            rows = await session.fetch(
+                "SELECT until FROM crm_place WHERE vendor = $1 AND account = $2", self.crm.name, call.account
+            )
         until = rows[0]["until"] if rows else datetime.fromtimestamp(0, UTC)
         return list(await self.crm.changes(until - timedelta(seconds=OVERLAP_S)))
 
@@ -224,9 +248,11 @@ class Changes(_Telling):
             await self._take_change(work, call.tenant_id, change)
         if answer:
             await work.session.execute(
-                "INSERT INTO crm_place (vendor, until) VALUES ($1, $2) ON CONFLICT (vendor) DO UPDATE "
-                "SET until = greatest(crm_place.until, excluded.until)",
+                "INSERT INTO crm_place (account, vendor, tenant_id, until) VALUES ($1, $2, $3, $4) "
+                "ON CONFLICT (account, vendor) DO UPDATE SET until = greatest(crm_place.until, excluded.until)",
+                call.account,
                 self.crm.name,
+                call.tenant_id,
                 max(change.changed for change in answer),
             )
         return Again(self.look_every_s)
@@ -234,12 +260,14 @@ class Changes(_Telling):
     async def _take_change(self, work: UnitOfWork, tenant_id: int, change: CrmChange) -> None:
         kind, key = _kind_of(change), change.of.key or change.id
         rows = await work.session.fetch(
-            "SELECT * FROM crm_link WHERE kind = $1 AND (vendor_id = $2 OR (tenant_id = $3 AND key = $4)) "
-            "ORDER BY (vendor_id = $2) DESC LIMIT 1 FOR UPDATE",
+            "SELECT crm_link.* FROM crm_link JOIN tenant USING (tenant_id) WHERE kind = $1 "  # noqa: S608  of our own
+            f"AND (vendor_id = $2 OR (tenant_id = $3 AND key = $4)) AND {reached(5)} "
+            "ORDER BY (vendor_id = $2) DESC LIMIT 1 FOR UPDATE OF crm_link",
             kind,
             change.id,
             tenant_id,
             key,
+            *self.reach.arguments,
         )
         content = _content(change.of)
         if rows:

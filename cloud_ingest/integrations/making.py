@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from cloud_ingest.event_log.announcing import UnitOfWork, unit_of_work
 from cloud_ingest.integrations.calls import WATCHING, Again, Call, CallKind, call_of, time_of
-from cloud_ingest.integrations.circuits import note_call, note_trial, read_circuit
+from cloud_ingest.integrations.circuits import line_of, note_call, note_trial, read_circuit
 from cloud_ingest.integrations.events import Told, integration_event
 from cloud_ingest.integrations.rules import Failure, Patience, after_failure
 from cloud_ingest.observability.integration_events import CallBroken, CallDone, CallFailed, CallGaveUp
@@ -41,7 +41,10 @@ class _Failed:
 
 
 class CallMaker:
-    """``kinds`` by (port, kind). ``at_kill_point`` is called behind each step at which a process can die."""
+    """``kinds`` by (port, kind); ``own`` are those of tenants with accounts of their own, by their names.
+
+    ``at_kill_point`` is called behind each step at which a process can die.
+    """
 
     def __init__(
         self,
@@ -50,6 +53,7 @@ class CallMaker:
         kinds: Mapping[tuple[str, str], CallKind],
         patience: Patience,
         source: random.Random | None = None,
+        own: Mapping[str, Mapping[tuple[str, str], CallKind]] | None = None,
     ) -> None:
         self._database = database
         self._clock = clock
@@ -57,6 +61,8 @@ class CallMaker:
         self._patience = patience
         self._random = source or random.Random()
         self._ports: Collection[str] = sorted({port for port, _ in kinds})
+        self._own = own or {}
+        self._own_ports = sorted({(name, port) for name, mine in self._own.items() for port, _ in mine})
 
     def at_kill_point(self, step: str) -> None:
         """Tests end the process here, behind ``begun``, ``asked`` and ``written``."""
@@ -67,7 +73,7 @@ class CallMaker:
         if call is None:
             return False
         self.at_kill_point("begun")
-        kind = self._kinds[call.port, call.kind]
+        kind = self._kinds_at(call.account)[call.port, call.kind]
         began_s = self._clock.monotonic_s()
         async with unit_of_work(self._database) as work:
             if not await self._still_ours(work.session, call):
@@ -85,12 +91,19 @@ class CallMaker:
 
     # -- taking one ----------------------------------------------------------------------------------------------------
 
+    def _kinds_at(self, account: str) -> Mapping[tuple[str, str], CallKind]:
+        return self._own[account] if account else self._kinds
+
     async def _begin(self) -> Call | None:
         now_ns = self._clock.now_ns()
         async with self._database.transaction() as session:
             rows = await session.fetch(
-                "SELECT integration_call.* FROM integration_call LEFT JOIN integration_circuit AS circuit USING (port) "
-                "WHERE state = 'waiting' AND next_try <= $1 AND integration_call.port = ANY($2::text[]) "
+                "SELECT integration_call.*, coalesce(own.account, '') AS account FROM integration_call "
+                "JOIN tenant USING (tenant_id) LEFT JOIN unnest($3::text[], $4::text[]) AS own (account, port) "
+                "    ON own.account = tenant.name AND own.port = integration_call.port "
+                "LEFT JOIN integration_circuit AS circuit ON circuit.port = integration_call.port "
+                "    AND circuit.account = coalesce(own.account, '') WHERE state = 'waiting' AND next_try <= $1 "
+                "AND (own.account IS NOT NULL OR integration_call.port = ANY($2::text[])) "
                 "AND (circuit.open_until IS NULL OR circuit.open_until <= $1) AND NOT EXISTS ("
                 "    SELECT FROM integration_call AS older WHERE older.tenant_id = integration_call.tenant_id "
                 "    AND older.about = integration_call.about AND older.kind = integration_call.kind "
@@ -98,15 +111,19 @@ class CallMaker:
                 "ORDER BY next_try, call_id LIMIT 1 FOR UPDATE OF integration_call SKIP LOCKED",
                 time_of(now_ns),
                 list(self._ports),
+                [account for account, _ in self._own_ports],
+                [port for _, port in self._own_ports],
             )
-            if not rows or (rows[0]["port"], rows[0]["kind"]) not in self._kinds:
+            if not rows:
                 return None
-            call = call_of(rows[0])
-            circuit = await read_circuit(session, call.port, lock=True)
+            call = replace(call_of(rows[0]), account=str(rows[0]["account"]))
+            if (call.port, call.kind) not in self._kinds_at(call.account):
+                return None
+            circuit = await read_circuit(session, line_of(call), lock=True)
             if circuit.is_open(now_ns):  # another process has opened it, or sees now whether the vendor is back
                 return None
             if circuit.tries_one(now_ns):
-                await note_trial(session, call.port, circuit, now_ns, WHOLE_CALL_S_MAX)
+                await note_trial(session, line_of(call), circuit, now_ns, WHOLE_CALL_S_MAX)
             await session.execute(
                 "UPDATE integration_call SET tries = tries + 1, may_be_done = true, next_try = $2, changed = $3 "
                 "WHERE call_id = $1",
@@ -117,10 +134,12 @@ class CallMaker:
         return replace(call, number=call.number + 1)
 
     async def _still_ours(self, session: Session, call: Call) -> bool:
-        """Lock the row; false when another process has taken it since, or has it now."""
+        """Lock the row; false when another process has taken it since.
+
+        Who only looks for a call that is due may have it locked for a moment: that is waited for.
+        """
         rows = await session.fetch(
-            "SELECT FROM integration_call WHERE call_id = $1 AND tries = $2 AND state = 'waiting' "
-            "FOR UPDATE SKIP LOCKED",
+            "SELECT FROM integration_call WHERE call_id = $1 AND tries = $2 AND state = 'waiting' FOR UPDATE",
             call.call_id,
             call.number,
         )
@@ -152,9 +171,8 @@ class CallMaker:
     async def _end(self, work: UnitOfWork, kind: CallKind, call: Call, answer: Any, duration_s: float) -> None:
         now_ns = self._clock.now_ns()
         failed = answer if isinstance(answer, _Failed) else None
-        await note_call(
-            work.session, call.port, None if failed is None else failed.failure, failed.reason if failed else "", now_ns
-        )
+        failure, why = (None, "") if failed is None else (failed.failure, failed.reason)
+        await note_call(work.session, line_of(call), failure, why, now_ns)
         if failed is None:
             again = await kind.take(work, call, answer)
             if again is None:

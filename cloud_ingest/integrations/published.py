@@ -6,11 +6,21 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
-from cloud_ingest.integrations.circuits import note_call, read_circuit
+from cloud_ingest.integrations.circuits import Line, note_call, read_circuit
 from cloud_ingest.integrations.rules import Failure
 from connectors.model.errors import LinesideError
 from connectors.ports.database import Session
 from connectors.ports.vendors import AccessRefused, CallRefused, CallUncertain
+
+__all__ = [
+    "Line",
+    "PublishedPayment",
+    "PublishedShipment",
+    "is_well",
+    "note_try",
+    "payments_of",
+    "shipments_of",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +73,7 @@ async def shipments_of(session: Session, tenant_id: int, order: str) -> tuple[Pu
     return tuple(PublishedShipment(**dict(row)) for row in rows)
 
 
-async def note_try(session: Session, way: str, error: LinesideError | None, now_ns: int) -> None:
+async def note_try(session: Session, way: Line, error: LinesideError | None, now_ns: int) -> None:
     """Write down in the circuit breaker of ``way`` (``email``, ``chat:ops``) how it went: ``None`` when well."""
     match error:
         case None:
@@ -79,6 +89,6 @@ async def note_try(session: Session, way: str, error: LinesideError | None, now_
     await note_call(session, way, failure, "" if error is None else str(error), now_ns)
 
 
-async def is_well(session: Session, way: str) -> bool:
+async def is_well(session: Session, way: Line) -> bool:
     """Whether the circuit breaker of ``way`` is closed, as all processes see it."""
     return not (await read_circuit(session, way)).openings

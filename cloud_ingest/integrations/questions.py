@@ -63,11 +63,11 @@ async def retry(session: Session, tenant_id: int, call_id: str) -> dict[str, Any
 async def status(session: Session, ports: Sequence[str] = ("payments", "shipping", "crm")) -> list[dict[str, Any]]:
     """Of each vendor: how many calls wait, since when, how many were given up, and whether it is left alone."""
     rows = await session.fetch(
-        "SELECT port, count(integration_call.call_id) FILTER (WHERE integration_call.state = 'waiting' "
+        "SELECT port, count(DISTINCT integration_call.call_id) FILTER (WHERE integration_call.state = 'waiting' "
         "AND integration_call.kind NOT IN ('look', 'look-refund', 'track', 'changes')) AS waiting, "
-        "count(integration_call.call_id) FILTER (WHERE integration_call.state = 'waiting' "
+        "count(DISTINCT integration_call.call_id) FILTER (WHERE integration_call.state = 'waiting' "
         "AND integration_call.kind IN ('look', 'look-refund', 'track', 'changes')) AS watching, "
-        "count(integration_call.call_id) FILTER (WHERE integration_call.state = 'dead') AS dead, "
+        "count(DISTINCT integration_call.call_id) FILTER (WHERE integration_call.state = 'dead') AS dead, "
         "min(integration_call.created) FILTER (WHERE integration_call.state = 'waiting' "
         "AND integration_call.kind NOT IN ('look', 'look-refund', 'track', 'changes')) AS oldest, "
         "max(circuit.open_until) AS open_until, "

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from cloud_ingest.event_log.failures import reason_of
 from cloud_ingest.integrations.calls import CHANNEL, CallKind
-from cloud_ingest.integrations.circuits import read_circuit
+from cloud_ingest.integrations.circuits import Line, read_circuit
 from cloud_ingest.integrations.customers import start_looking
 from cloud_ingest.integrations.making import CallMaker
 from cloud_ingest.integrations.rules import Patience
@@ -43,13 +43,18 @@ class Integrations:
         kinds: Mapping[tuple[str, str], CallKind],
         patience: Patience,
         at_once_max: int,
-        crm: Crm | None = None,
+        crms: Mapping[str, Crm] | None = None,
+        own: Mapping[str, Mapping[tuple[str, str], CallKind]] | None = None,
     ) -> None:
+        """``crms`` by their accounts; ``own``: see ``CallMaker``."""
         self._database = database
         self._clock = clock
-        self._crm = crm
-        self._maker = CallMaker(database, clock, kinds, patience)
-        self._ports: Collection[str] = sorted({port for port, _ in kinds})
+        self._unwatched = dict(crms or {})
+        self._maker = CallMaker(database, clock, kinds, patience, own=own)
+        by_account = {"": kinds, **(own or {})}
+        self._lines: Collection[Line] = sorted(
+            {Line(port, account) for account, mine in by_account.items() for port, _ in mine}, key=str
+        )
         self._at_once_max = at_once_max
         self._due = asyncio.Event()
 
@@ -62,9 +67,7 @@ class Integrations:
         back_off = BackOff(RETRY_FIRST_S, RETRY_LONGEST_S)
         while True:
             try:
-                if self._crm is not None:
-                    async with self._database.transaction() as session:
-                        await start_looking(session, self._clock, self._crm)
+                await self._start_looking()
                 async with asyncio.TaskGroup() as tasks:
                     tasks.create_task(self._hear_forever(back_off), name="integrations hear")
                     tasks.create_task(self._watch_forever(), name="integrations watch")
@@ -75,6 +78,13 @@ class Integrations:
                 wait_s = back_off.next_s()
                 emit(StoreWaiting(INTEGRATIONS, reason_of(leaves(group)[0]), round(wait_s, 1)))
                 await asyncio.sleep(wait_s)
+
+    async def _start_looking(self) -> None:
+        """Have changes be asked for in each CRM whose tenant is there."""
+        for account, crm in list(self._unwatched.items()):
+            async with self._database.transaction() as session:
+                if await start_looking(session, self._clock, crm, account):
+                    del self._unwatched[account]
 
     async def _hear_forever(self, back_off: BackOff) -> None:
         async with self._database.notified(CHANNEL) as woken:
@@ -95,12 +105,13 @@ class Integrations:
     async def _watch_forever(self) -> None:
         """A vendor that another process has found to be back is no obstacle of this one any more."""
         while True:
-            for port in self._ports:
-                if OBSTACLES.reason(vendor_part(port)):
+            await self._start_looking()
+            for line in self._lines:
+                if OBSTACLES.reason(vendor_part(str(line))):
                     async with self._database.session() as session:
-                        circuit = await read_circuit(session, port)
+                        circuit = await read_circuit(session, line)
                     if not circuit.openings:
-                        emit(CircuitClosed(port))
+                        emit(CircuitClosed(str(line)))
             await asyncio.sleep(WATCH_S)
 
     async def _prune_forever(self) -> None:

@@ -15,6 +15,7 @@ from cloud_ingest.access.principal import Principal
 from cloud_ingest.access.refused import RequestRefused, Why
 from cloud_ingest.access.tenancy import tenant_session, tenant_transaction
 from cloud_ingest.integrations import questions
+from cloud_ingest.integrations.accounts import OF_ALL, Accounts
 from cloud_ingest.integrations.answers import (
     CallAnswer,
     CallPage,
@@ -35,8 +36,7 @@ from cloud_ingest.integrations.questions import CallChoice
 from cloud_ingest.integrations.webhooks import VendorWebhooks
 from connectors.commands.envelope import ULID_PATTERN
 from connectors.ports.database import Database
-from connectors.ports.payments import PaymentGateway
-from connectors.ports.shipping import Address, Parcel, Shipping
+from connectors.ports.shipping import Address, Parcel
 from connectors.ports.vendors import AccessRefused, CallRefused, CallUncertain, VendorUnavailable, WebhookRefused
 
 PROBLEMS: Final[Mapping[int | str, dict[str, object]]] = {
@@ -50,6 +50,10 @@ PROBLEMS: Final[Mapping[int | str, dict[str, object]]] = {
 _AWAY: Final = (VendorUnavailable, CallUncertain, CallRefused, AccessRefused)
 _EVENT: Final = {"id": "evt_1", "type": "payment_intent.succeeded", "data": {"object": {"object": "payment_intent"}}}
 Vendor = Annotated[Literal["stripe", "shipengine", "hubspot", "fake"], Path(description="Whose webhook it is")]
+TenantPath = Annotated[
+    str,
+    Path(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$", description="Whose account it is", examples=["plant-7"]),
+]
 Reads = Annotated[Principal, Depends(Needs(Permission.INTEGRATIONS_EDIT))]
 ReadsOrders = Annotated[Principal, Depends(Needs(Permission.ORDERS_READ))]
 Ulid = Annotated[str, Path(pattern=ULID_PATTERN)]
@@ -81,32 +85,35 @@ class RateRequest(BaseModel):
     ]
 
 
-def integration_routes(
-    database: Database, webhooks: VendorWebhooks, payments: PaymentGateway, shipping: Shipping, public_url: str
-) -> APIRouter:
+def integration_routes(database: Database, webhooks: VendorWebhooks, accounts: Accounts, public_url: str) -> APIRouter:
     """The routes; ``public_url`` is where vendors reach the API, empty where that is as it seems to be from inside."""
     api = APIRouter(prefix="/api/v1/integrations", tags=["Integrations"], responses=dict(PROBLEMS))
     _add_webhooks(api, webhooks, public_url)
     _add_calls(api, database)
-    _add_payments(api, database, payments)
-    _add_shipments(api, database, shipping)
+    _add_payments(api, database, accounts)
+    _add_shipments(api, database, accounts)
     return api
 
 
 def _add_webhooks(api: APIRouter, webhooks: VendorWebhooks, public_url: str) -> None:
-    @api.post(
-        "/{vendor}/webhook",
-        openapi_extra={
-            "requestBody": {"content": {"application/json": {"schema": {}, "example": _EVENT}}, "required": True}
-        },
-    )
+    body = {"requestBody": {"content": {"application/json": {"schema": {}, "example": _EVENT}}, "required": True}}
+
+    @api.post("/{vendor}/webhook", openapi_extra=body)
     async def take(vendor: Vendor, request: Request) -> Taken:
         """A message of a vendor, which signs it: there is no token. The same one takes effect once."""
+        return await taken(vendor, request, OF_ALL)
+
+    @api.post("/{vendor}/webhook/{tenant}", openapi_extra=body)
+    async def take_of_tenant(vendor: Vendor, tenant: TenantPath, request: Request) -> Taken:
+        """A message of a vendor to the account that a tenant has there itself."""
+        return await taken(vendor, request, tenant)
+
+    async def taken(vendor: str, request: Request, account: str) -> Taken:
         headers = {name.lower(): value for name, value in request.headers.items()}
         path = request.url.path + (f"?{request.url.query}" if request.url.query else "")
         url = public_url.rstrip("/") + path if public_url else str(request.url)
         try:
-            return Taken(outcome=await webhooks.take(vendor, url, await request.body(), headers))
+            return Taken(outcome=await webhooks.take(vendor, url, await request.body(), headers, account))
         except WebhookRefused as exc:
             raise RequestRefused(Why.INVALID, "not_the_vendors", f"it is not believed: {exc}") from exc
         except _AWAY as exc:
@@ -155,7 +162,7 @@ def _add_calls(api: APIRouter, database: Database) -> None:
             return CallAnswer.model_validate(await questions.retry(session, principal.tenant_id, call))
 
 
-def _add_payments(api: APIRouter, database: Database, gateway: PaymentGateway) -> None:
+def _add_payments(api: APIRouter, database: Database, accounts: Accounts) -> None:
     known = [Depends(only_known_parameters)]
 
     @api.get("/payments", dependencies=known)
@@ -173,11 +180,12 @@ def _add_payments(api: APIRouter, database: Database, gateway: PaymentGateway) -
         """With what a customer finishes a payment in a browser, at the vendor's; of a customer, their own alone."""
         async with tenant_session(database, principal.tenant_id) as session:
             rows = await session.fetch("SELECT * FROM payment WHERE payment_id = $1", payment)
+            gateway = (await accounts.of(session, principal.tenant_id)).payments
         if not rows or (principal.customer is not None and rows[0]["customer"] != principal.customer):
             raise RequestRefused(Why.UNKNOWN, "unknown_payment", f"there is no payment {payment}")
         (row,) = rows
         secret = ""
-        if row["state"] == "pending" and not row["withdrawn"]:
+        if row["state"] == "pending" and not row["withdrawn"] and gateway is not None:
             try:
                 secret = (await gateway.payment(row["vendor_id"])).client_secret
             except _AWAY as exc:
@@ -185,7 +193,7 @@ def _add_payments(api: APIRouter, database: Database, gateway: PaymentGateway) -
         return CheckoutAnswer(payment=payment, vendor=row["vendor"], state=row["state"], client_secret=secret)
 
 
-def _add_shipments(api: APIRouter, database: Database, shipping: Shipping) -> None:
+def _add_shipments(api: APIRouter, database: Database, accounts: Accounts) -> None:
     known = [Depends(only_known_parameters)]
 
     @api.get("/shipments", dependencies=known)
@@ -200,11 +208,15 @@ def _add_shipments(api: APIRouter, database: Database, shipping: Shipping) -> No
 
     @api.post("/shipping-rates", dependencies=known)
     async def rates(
-        principal: Annotated[Principal, Depends(Needs(Permission.ORDERS_MANAGE))],  # noqa: ARG001
+        principal: Annotated[Principal, Depends(Needs(Permission.ORDERS_MANAGE))],
         request: RateRequest,
     ) -> list[RateAnswer]:
         """What carriers ask for parcels to an address, the cheapest first. Nothing is bought."""
         to = Address(**request.model_dump(exclude={"weights_kg"}))
+        async with tenant_transaction(database, principal.tenant_id) as session:
+            shipping = (await accounts.of(session, principal.tenant_id)).shipping
+        if shipping is None:
+            raise RequestRefused(Why.NOT_SET_UP, "no_carrier", "no carrier is connected: see 'integrations.shipping'")
         try:
             found = await shipping.rates(to, [Parcel(weight) for weight in request.weights_kg])
         except CallRefused as exc:

@@ -127,6 +127,16 @@ class EndpointChange(BaseModel):
     enabled: bool | None = None
 
 
+class SecretRotation(BaseModel):
+    """A new secret for a webhook, and for how long events are signed with the one before, too."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", json_schema_extra={"examples": [{"overlap_s": 86400}]})
+
+    overlap_s: Annotated[
+        int, Field(ge=0, le=30 * 86_400, description="0: the secret before is worth nothing from now on")
+    ] = 86_400
+
+
 class EndpointAnswer(Answer):
     """An endpoint as it is."""
 
@@ -141,6 +151,9 @@ class EndpointAnswer(Answer):
     revision: int
     created: datetime
     created_by: str
+    old_secret_until: Annotated[
+        datetime | None, Field(description="Until when events are signed with the secret before, too")
+    ] = None
     secret: Annotated[str, Field(description="Of the answer that has made it alone: it is not shown again")] = ""
 
 

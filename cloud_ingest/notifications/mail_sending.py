@@ -9,14 +9,16 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import date, timedelta
 from html import escape
 from typing import Any, Final
 
 from cloud_ingest.access.refused import RequestRefused
 from cloud_ingest.analytics.published import ReportFile, ReportMail, report_mail
+from cloud_ingest.identity.published import published_brand
 from cloud_ingest.notifications.rules import TRIES_MAX, retry_wait_s
-from cloud_ingest.notifications.telling import WELL, Tried, now_of, tell
+from cloud_ingest.notifications.telling import WELL, Tried, Ways, now_of, tell
 from cloud_ingest.observability.integration_events import NotificationFailed, NotificationSent
 from connectors.observability.events import emit
 from connectors.ports.clock import Clock
@@ -40,11 +42,14 @@ class MailSender:
         channels: Mapping[str, Channel],
         files_bytes_max: int,
         public_url: str = "",
+        own: Mapping[str, tuple[Channel, int]] | None = None,
     ) -> None:
+        """``own``: mail servers of tenants, by their names, each with what goes with a mail there."""
         self._database = database
         self._clock = clock
-        self._channels = channels
+        self._ways = Ways(channels, {tenant: {EMAIL: channel} for tenant, (channel, _) in (own or {}).items()})
         self._files_bytes_max = files_bytes_max
+        self._own_files_bytes_max = {tenant: bytes_max for tenant, (_, bytes_max) in (own or {}).items()}
         self._public_url = public_url
         self._random = random.Random()
 
@@ -55,11 +60,12 @@ class MailSender:
         """Send the mail that is due first; false when none is that can be sent now."""
         now = now_of(self._clock)
         async with self._database.transaction() as session:
-            well = WELL.format(way=f"'{EMAIL}'")
+            well = WELL.format(way=f"'{EMAIL}'", table="mail")
             rows = await session.fetch(
                 f"SELECT * FROM mail WHERE state = 'waiting' AND due <= $1 AND {well} "  # noqa: S608  of our own
                 "ORDER BY due, mail_id LIMIT 1 FOR UPDATE SKIP LOCKED",
                 now,
+                *self._ways.arguments,
             )
             if not rows:
                 return False
@@ -84,17 +90,20 @@ class MailSender:
 
     async def _sent(self, session: Session, row: Row) -> Tried:
         content = json.loads(row["content"])
+        brand = await published_brand(session, row["tenant_id"])
         if row["kind"] == "report":
             try:
                 day = date.fromisoformat(content["day"])
                 mail = await report_mail(session, row["tenant_id"], content["report"], day)
             except RequestRefused as exc:
                 return Tried(str(exc), True)
-            message = report_message(row, mail, content, self._files_bytes_max, self._public_url)
+            bytes_max = self._own_files_bytes_max.get(brand.tenant, self._files_bytes_max)
+            message = report_message(row, mail, content, bytes_max, self._public_url)
+            message = replace(message, sender_name=brand.title)
         else:
             words = (content["subject"], content["text"], content["html"])
             message = Message(row["mail_id"], *words, [row["recipient"]], sender_name=content["sender_name"])
-        return await tell(session, self._clock, self._channels, EMAIL, message)
+        return await tell(session, self._clock, self._ways, brand.tenant, EMAIL, message)
 
 
 def report_message(

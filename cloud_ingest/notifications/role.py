@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Collection
 from typing import Any, Final
 
 from cloud_ingest.event_log.failures import reason_of
-from cloud_ingest.integrations.published import is_well
+from cloud_ingest.integrations.published import Line, is_well
 from cloud_ingest.notifications.mail_sending import MailSender
 from cloud_ingest.notifications.sending import Deliverer, Sender
 from cloud_ingest.notifications.taking import CHANNEL
@@ -35,14 +35,14 @@ class Notifications:
     """Sends what is due in this process; other processes send other messages."""
 
     def __init__(
-        self, database: Database, sender: Sender, mails: MailSender, deliverer: Deliverer, ways: Collection[str] = ()
+        self, database: Database, sender: Sender, mails: MailSender, deliverer: Deliverer, ways: Collection[Line] = ()
     ) -> None:
-        """``ways``: the channels to people that the settings have."""
+        """``ways``: the channels to people that the settings have, of all and of tenants."""
         self._database = database
         self._sender = sender
         self._mails = mails
         self._deliverer = deliverer
-        self._ways = sorted(ways)
+        self._ways = sorted(ways, key=str)
         self._due = asyncio.Event()
 
     def facts(self) -> dict[str, Any]:
@@ -88,11 +88,11 @@ class Notifications:
         """A channel that another process has found to be back is no obstacle of this one any more."""
         while True:
             for way in self._ways:
-                if OBSTACLES.reason(vendor_part(way)):
+                if OBSTACLES.reason(vendor_part(str(way))):
                     async with self._database.session() as session:
                         well = await is_well(session, way)
                     if well:
-                        emit(CircuitClosed(way))
+                        emit(CircuitClosed(str(way)))
             await asyncio.sleep(WATCH_S)
 
     async def _prune_forever(self) -> None:
@@ -103,4 +103,5 @@ class Notifications:
                         f"DELETE FROM {table} WHERE changed < now() - make_interval(days => $1)",  # noqa: S608
                         KEPT_DAYS,
                     )
+                await session.execute("DELETE FROM webhook_old_secret WHERE until < now()")
             await asyncio.sleep(PRUNE_S)

@@ -202,7 +202,16 @@ class Words:
     html: str
 
 
-def words(rule: Rule, name: str, items: Sequence[Item], events: int) -> Words:
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Of whom a message comes, and in which colours (``#rrggbb``)."""
+
+    title: str = "Lineside"
+    color: str = "#14532d"
+    text_color: str = "#ffffff"
+
+
+def words(rule: Rule, name: str, items: Sequence[Item], events: int, look: Look = Look()) -> Words:
     """The message of ``items``, the first of ``events``."""
     first = items[0]
     subject = _filled(rule.subject, first) if rule.subject else sentence(first)
@@ -210,10 +219,11 @@ def words(rule: Rule, name: str, items: Sequence[Item], events: int) -> Words:
         subject = f"{subject} (and {events - 1} more)"
     lines = [f"{item.time}  {sentence(item)}" for item in items]
     more = [f"… and {events - len(items)} more"] if events > len(items) else []
-    foot = f"Told by the rule {name!r} of Lineside."
+    foot = f"Told by the rule {name!r} of {look.title}."
     rows = "".join(f"<tr><td>{escape(item.time)}</td><td>{escape(sentence(item))}</td></tr>" for item in items)
     html = (
-        f"<html><body><p><b>{escape(subject)}</b></p><table cellpadding=4>{rows}</table>"
+        f'<html><body><p style="background:{escape(look.color)};color:{escape(look.text_color)};padding:8px">'
+        f"{escape(look.title)}</p><p><b>{escape(subject)}</b></p><table cellpadding=4>{rows}</table>"
         f"<p>{escape(' '.join(more))}</p><p><small>{escape(foot)}</small></p></body></html>"
     )
     return Words(subject[:200], "\n".join([*lines, *more, "", foot]), html)

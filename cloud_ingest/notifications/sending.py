@@ -16,16 +16,18 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from cloud_ingest.event_log.announcing import UnitOfWork, unit_of_work
+from cloud_ingest.identity.published import published_brand
 from cloud_ingest.integrations.events import Told, integration_event
 from cloud_ingest.notifications.rules import (
     TRIES_MAX,
+    Look,
     Rule,
     after_delivery,
     retry_wait_s,
     words,
 )
 from cloud_ingest.notifications.taking import item_of
-from cloud_ingest.notifications.telling import WELL, Tried, now_of, tell
+from cloud_ingest.notifications.telling import WELL, Tried, Ways, now_of, tell
 from cloud_ingest.observability.integration_events import (
     NotificationFailed,
     NotificationSent,
@@ -43,24 +45,31 @@ GONE: Final = 410
 
 
 class Sender:
-    """Sends messages to people. ``channels`` by their names in the settings."""
+    """Sends messages to people. ``channels`` by their names in the settings; ``own`` are those of tenants, by name."""
 
-    def __init__(self, database: Database, clock: Clock, channels: Mapping[str, Channel]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        channels: Mapping[str, Channel],
+        own: Mapping[str, Mapping[str, Channel]] | None = None,
+    ) -> None:
         self._database = database
         self._clock = clock
-        self._channels = channels
+        self._ways = Ways(channels, own)
         self._random = random.Random()
 
     async def send_one(self) -> bool:
         """Send the message that is due first; false when none is that can be taken now."""
         now = now_of(self._clock)
         async with self._database.transaction() as session:
-            well = WELL.format(way="channel")
+            well = WELL.format(way="channel", table="notification")
             rows = await session.fetch(
                 "SELECT notification.*, name, rule FROM notification JOIN notification_rule USING (rule_id) "  # noqa: S608
                 f"WHERE state = 'waiting' AND due <= $1 AND {well} ORDER BY due, notification_id LIMIT 1 "
                 "FOR UPDATE OF notification SKIP LOCKED",
                 now,
+                *self._ways.arguments,
             )
             if not rows:
                 return False
@@ -85,9 +94,12 @@ class Sender:
 
     async def _sent(self, session: Session, row: Row) -> Tried:
         items = [item_of(one) for one in json.loads(row["items"])]
-        said = words(Rule.model_validate_json(row["rule"]), row["name"], items, row["events"])
-        message = Message(row["notification_id"], said.subject, said.text, said.html, list(row["recipients"]))
-        return await tell(session, self._clock, self._channels, row["channel"], message)
+        brand = await published_brand(session, row["tenant_id"])
+        look = Look(brand.shown_title, brand.color, brand.text_color)
+        said = words(Rule.model_validate_json(row["rule"]), row["name"], items, row["events"], look)
+        told = (row["notification_id"], said.subject, said.text, said.html, list(row["recipients"]))
+        message = Message(*told, sender_name=brand.title)
+        return await tell(session, self._clock, self._ways, brand.tenant, row["channel"], message)
 
 
 class Deliverer:
@@ -105,7 +117,9 @@ class Deliverer:
         now = now_of(self._clock)
         async with unit_of_work(self._database) as work:
             rows = await work.session.fetch(
-                "SELECT webhook_delivery.*, url, secret, failing_since FROM webhook_delivery "
+                "SELECT webhook_delivery.*, url, secret, failing_since, ARRAY(SELECT old.secret "
+                "    FROM webhook_old_secret AS old WHERE old.endpoint_id = webhook_delivery.endpoint_id "
+                "    AND old.until > $1 ORDER BY old.until DESC) AS old_secrets FROM webhook_delivery "
                 "JOIN webhook_endpoint USING (endpoint_id) WHERE state = 'waiting' AND enabled AND next_try <= $1 "
                 "ORDER BY next_try, delivery_id LIMIT 1 FOR UPDATE OF webhook_delivery SKIP LOCKED",
                 now,
@@ -128,7 +142,9 @@ class Deliverer:
             "Content-Type": "application/cloudevents+json",
             "webhook-id": row["delivery_id"],
             "webhook-timestamp": seconds,
-            "webhook-signature": signature(row["secret"], row["delivery_id"], seconds, body),
+            "webhook-signature": " ".join(
+                signature(secret, row["delivery_id"], seconds, body) for secret in (row["secret"], *row["old_secrets"])
+            ),
         }
         try:
             posted = await self._poster.post(row["url"], body, headers)

@@ -15,6 +15,7 @@ from cloud_ingest.access.permissions import Permission
 from cloud_ingest.access.principal import Principal
 from cloud_ingest.access.refused import RequestRefused, Why
 from cloud_ingest.access.tenancy import tenant_session, tenant_transaction
+from cloud_ingest.commands import audit
 from cloud_ingest.notifications.answers import (
     DeliveryAnswer,
     DeliveryPage,
@@ -22,6 +23,7 @@ from cloud_ingest.notifications.answers import (
     EndpointChange,
     EndpointPage,
     EndpointRequest,
+    SecretRotation,
 )
 from cloud_ingest.notifications.routes import PROBLEMS
 from cloud_ingest.notifications.taking import CHANNEL
@@ -34,12 +36,16 @@ from connectors.ports.vendors import CallRefused, VendorUnavailable
 
 ENDPOINTS_MAX: Final = 100
 SECRET_BYTES: Final = 32
+OLD_SECRETS_MAX: Final = 5
+"""Of one webhook, that still sign: the header with the signatures stays short."""
 Edits = Annotated[Principal, Depends(Needs(Permission.WEBHOOKS_EDIT))]
 EndpointId = Annotated[str, Path(pattern=ULID_PATTERN, description="Id of the webhook")]
 DeliveryId = Annotated[str, Path(pattern=ULID_PATTERN, description="Id of the delivery")]
 _SELECT: Final = (
     "SELECT webhook_endpoint.*, (SELECT count(*) FROM webhook_delivery WHERE webhook_delivery.endpoint_id = "
-    "webhook_endpoint.endpoint_id AND state = 'waiting') AS waiting FROM webhook_endpoint "
+    "webhook_endpoint.endpoint_id AND state = 'waiting') AS waiting, (SELECT max(until) FROM webhook_old_secret WHERE "
+    "webhook_old_secret.endpoint_id = webhook_endpoint.endpoint_id AND until > now()) AS old_secret_until "
+    "FROM webhook_endpoint "
 )
 _ONE: Final = _SELECT + "WHERE endpoint_id = $1"
 _ONE_LOCKED: Final = _SELECT + "WHERE endpoint_id = $1 FOR UPDATE"
@@ -50,6 +56,7 @@ def webhook_routes(database: Database, clock: Clock, poster: WebhookPoster) -> A
     api = APIRouter(prefix="/api/v1/webhooks", tags=["Webhooks"], responses=dict(PROBLEMS))
     _add_all(api, database, clock, poster)
     _add_one(api, database, poster)
+    _add_rotation(api, database, clock)
     _add_deliveries(api, database)
     return api
 
@@ -73,7 +80,7 @@ def _add_all(api: APIRouter, database: Database, clock: Clock, poster: WebhookPo
     ) -> EndpointAnswer:
         """Have a system be told of events. The answer has the secret that signs them, once: keep it."""
         await _look_at(poster, request.url)
-        secret = f"whsec_{base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode()}"
+        secret = _new_secret()
         is_new = False
         async with tenant_transaction(database, principal.tenant_id) as session:
 
@@ -157,6 +164,65 @@ def _add_one(api: APIRouter, database: Database, poster: WebhookPoster) -> None:
             await session.execute("DELETE FROM webhook_endpoint WHERE endpoint_id = $1", webhook)
 
 
+def _add_rotation(api: APIRouter, database: Database, clock: Clock) -> None:
+    @api.post("/{webhook}/rotate-secret", dependencies=[Depends(only_known_parameters)])
+    async def rotate(
+        principal: Edits, webhook: EndpointId, request: SecretRotation, key: IdempotencyKey, response: Response
+    ) -> EndpointAnswer:
+        """Sign with a new secret from now on; the answer has it, once. Receivers have the overlap to take it over.
+
+        Meanwhile each event has a signature by either (``webhook-signature: v1,… v1,…``).
+        """
+        secret, is_new = _new_secret(), False
+        async with tenant_transaction(database, principal.tenant_id) as session:
+
+            async def do() -> dict[str, Any]:
+                nonlocal is_new
+                is_new = True
+                await _rotate(session, await _endpoint(session, webhook, lock=True), secret, request.overlap_s)
+                about = {"overlap_s": request.overlap_s}
+                deed = audit.Deed(
+                    clock.now_ns() // 1_000_000, principal.subject, "webhook secret rotated", webhook, about
+                )
+                await audit.tell(session, principal.tenant_id, deed)
+                return _answer(await _endpoint(session, webhook)).model_dump(mode="json")
+
+            said = {"webhook": webhook, **request.model_dump(mode="json")}
+            made = await once(session, Asked(principal, "POST /webhooks/rotate-secret", key, said), do)
+        found = EndpointAnswer.model_validate(made)
+        response.headers["ETag"] = etag(found.revision)
+        return found.model_copy(update={"secret": secret}) if is_new else found
+
+
+async def _rotate(session: Session, row: Row, secret: str, overlap_s: int) -> None:
+    """The endpoint in ``row`` has ``secret`` from now on; of those before, the newest sign too, for ``overlap_s``."""
+    await session.execute(
+        "DELETE FROM webhook_old_secret WHERE endpoint_id = $1 AND (until <= now() OR $2 = 0 OR secret IN "
+        "(SELECT secret FROM webhook_old_secret WHERE endpoint_id = $1 ORDER BY until DESC OFFSET $3))",
+        row["endpoint_id"],
+        overlap_s,
+        OLD_SECRETS_MAX - 1,
+    )
+    if overlap_s:
+        await session.execute(
+            "INSERT INTO webhook_old_secret (tenant_id, endpoint_id, secret, until) "
+            "VALUES ($1, $2, $3, now() + make_interval(secs => $4))",
+            row["tenant_id"],
+            row["endpoint_id"],
+            row["secret"],
+            float(overlap_s),
+        )
+    await session.execute(
+        "UPDATE webhook_endpoint SET secret = $2, revision = revision + 1 WHERE endpoint_id = $1",
+        row["endpoint_id"],
+        secret,
+    )
+
+
+def _new_secret() -> str:
+    return f"whsec_{base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode()}"
+
+
 def _add_deliveries(api: APIRouter, database: Database) -> None:
     known = [Depends(only_known_parameters)]
 
@@ -220,6 +286,7 @@ def _answer(row: Row) -> EndpointAnswer:
         failing_since=row["failing_since"],
         waiting=row["waiting"],
         revision=row["revision"],
+        old_secret_until=row["old_secret_until"],
         created=row["created"],
         created_by=row["created_by"],
     )

@@ -128,12 +128,24 @@ class RetrySettings(Settings):
         return self
 
 
+class TenantIntegrationsSettings(Settings):
+    """Accounts of one tenant at vendors: those that it does not name are those of all."""
+
+    payments: PaymentSettings | None = None
+    shipping: ShippingSettings | None = None
+    crm: CrmSettings | None = None
+
+
 class IntegrationsSettings(Settings):
     """Vendors behind ports. Without accounts the built-in ones are used, so that all of it can be tried."""
 
     payments: PaymentSettings = FakePayments()
     shipping: ShippingSettings = FakeShipping()
     crm: Annotated[CrmSettings | None, Field(description="None unless said")] = None
+    tenants: Annotated[
+        dict[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")], TenantIntegrationsSettings],
+        Field(max_length=1000, default_factory=dict, description="Accounts of tenants, by their names"),
+    ]
     retry: RetrySettings = RetrySettings()
     at_once_max: Annotated[int, Field(ge=1, le=20, description="Calls at a time in one process")] = 4
     public_url: Annotated[

@@ -57,6 +57,20 @@ class ChatSettings(Settings):
     format: Literal["slack", "mattermost", "teams"] = "slack"
 
 
+ChatName = Annotated[str, Field(pattern=r"^[a-z0-9-]{1,63}$")]
+TenantName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
+
+
+class TenantNotificationSettings(Settings):
+    """The ways to people of one tenant: a mail server that it does not name is that of all."""
+
+    email: EmailSettings | None = None
+    chats: Annotated[
+        dict[ChatName, ChatSettings],
+        Field(max_length=50, default_factory=dict, description="Beside those of all; one of the same name is its own"),
+    ]
+
+
 class WebhookSettings(Settings):
     """Webhooks to other systems; their addresses come by the API."""
 
@@ -74,8 +88,12 @@ class NotificationSettings(Settings):
 
     email: EmailSettings | None = None
     chats: Annotated[
-        dict[Annotated[str, Field(pattern=r"^[a-z0-9-]{1,63}$")], ChatSettings],
+        dict[ChatName, ChatSettings],
         Field(max_length=50, default_factory=dict, description="By the name that rules have: chat:NAME"),
+    ]
+    tenants: Annotated[
+        dict[TenantName, TenantNotificationSettings],
+        Field(max_length=1000, default_factory=dict, description="Mail servers and rooms of tenants, by their names"),
     ]
     webhooks: WebhookSettings = WebhookSettings()
     customers: CustomerMails = CustomerMails()

@@ -64,7 +64,12 @@ async def test_the_content_is_signed_and_stands_in_no_list_and_no_audit_log(data
         content = "devices: [] # hush\n"
         command = await here.ask("k", action=action(content))
         (message,) = (
-            await due_commands(here.database, here.key, here.clock.now_ms(), Due(False, False, False, [command], []))
+            await due_commands(
+                here.database,
+                here.key,
+                here.clock.now_ms(),
+                Due(False, False, False, [command], [], frozenset({TENANT})),
+            )
         ).messages
         topic = parse_topic(message.topic)
         assert (topic.verb, topic.device) == (Verb.NCMD, "")
@@ -85,7 +90,12 @@ async def test_a_large_file_still_fits_into_an_envelope(database_dsn: str) -> No
     async with office(database_dsn) as here:
         command = await here.ask("k", action=action("- {name: x}\n" * 2500), reason="r" * 1000)
         (message,) = (
-            await due_commands(here.database, here.key, here.clock.now_ms(), Due(False, False, False, [command], []))
+            await due_commands(
+                here.database,
+                here.key,
+                here.clock.now_ms(),
+                Due(False, False, False, [command], [], frozenset({TENANT})),
+            )
         ).messages
         assert 30_000 < len(message.payload) < 64 * 1024
         assert commanded(message.payload, here.keys).command is not None

@@ -11,11 +11,18 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
+import httpx
+from fastapi import FastAPI
+
+from cloud_ingest.access.permissions import Role
+from cloud_ingest.access.principal import Grant, Principal
 from cloud_ingest.event_log.announcing import unit_of_work
 from cloud_ingest.event_log.domain_events import ReadEvent
+from cloud_ingest.gateway.problems import handle_errors
 from cloud_ingest.notifications.rules import Rule
 from cloud_ingest.notifications.sending import Deliverer, Sender, signature
 from cloud_ingest.notifications.taking import EventsTell
+from cloud_ingest.notifications.webhook_routes import webhook_routes
 from cloud_ingest.store.migrate import migrate
 from connectors.ports.notify import Channel, Message, Posted
 from connectors.ports.vendors import CallRefused, VendorUnavailable
@@ -65,8 +72,9 @@ class Desk:
         self.database = database
         self.clock = SetClock()
         self.chat, self.posting = Told(), Posting()
+        self.own_chat = Told()
         channels: dict[str, Channel] = {"chat:ops": self.chat}
-        self.sender = Sender(database, self.clock, channels)
+        self.sender = Sender(database, self.clock, channels, {"theirs": {"chat:ops": self.own_chat}})
         self.deliverer = Deliverer(database, self.clock, self.posting, 3 * 86_400.0)
         self._tells = EventsTell(self.clock)
         self._number = 0
@@ -184,6 +192,74 @@ async def test_an_endpoint_gets_signed_events_of_its_types_and_the_same_id_when_
 
 def _parts(posted: tuple[str, bytes, dict[str, str]]) -> tuple[str, str, bytes]:
     return posted[2]["webhook-id"], posted[2]["webhook-timestamp"], posted[1]
+
+
+async def test_a_tenant_is_told_in_its_own_room_and_by_its_own_name(database_dsn: str) -> None:
+    async with desk(database_dsn) as here:
+        await here.execute("INSERT INTO tenant (tenant_id, name) VALUES (2, 'theirs')")
+        await here.execute(
+            "INSERT INTO tenant_brand (tenant_id, title, primary_color) VALUES (2, 'Acme <Works>', '#ffe000')"
+        )
+        await here.rule(2)
+        await here.happens(tenant_id=2)
+        await here.pass_s(60)
+        (told,) = here.own_chat.messages
+        assert here.chat.messages == []
+        assert told.sender_name == "Acme <Works>"
+        assert "of Acme <Works>." in told.text
+        assert "Acme &lt;Works&gt;" in told.html
+        assert "background:#ffe000;color:#000000" in told.html
+
+
+async def test_a_new_secret_signs_beside_the_old_one_for_the_overlap_and_is_told_once(database_dsn: str) -> None:
+    async with desk(database_dsn) as here:
+        app = FastAPI()
+        app.state.authenticator = Admin()
+        app.include_router(webhook_routes(here.database, here.clock, here.posting))
+        handle_errors(app)
+        transport = httpx.ASGITransport(app)
+        headers = {"Authorization": "Bearer x", "Idempotency-Key": "k"}
+        async with httpx.AsyncClient(transport=transport, base_url="http://cloud.example", headers=headers) as client:
+            asked = {"url": "https://erp.example/in", "events": ["*"]}
+            made = (await client.post("/api/v1/webhooks", json=asked)).json()
+            path = f"/api/v1/webhooks/{made['id']}/rotate-secret"
+            rotated = await client.post(path, json={"overlap_s": 3600})
+            again = await client.post(path, json={"overlap_s": 3600})
+            assert (rotated.status_code, again.status_code) == (200, 200)
+            second = rotated.json()["secret"]
+            assert second not in ("", made["secret"])
+            assert again.json() == {**rotated.json(), "secret": ""}, "it is done once, and told once"
+            await here.happens()
+            await here.pass_s(1)
+            await here.happens()
+            await here.pass_s(3700)
+            once = await client.post(path, json={"overlap_s": 0}, headers={"Idempotency-Key": "k2"})
+            await here.happens()
+            await here.pass_s(1)
+            nobodys = path.replace(made["id"], "01JDV3W3Z8Q6C0V2B7N4M5K9XS")
+            unknown = await client.post(nobodys, json={}, headers={"Idempotency-Key": "k3"})
+            assert (unknown.status_code, unknown.json()["code"]) == (404, "unknown_webhook")
+        signed = [
+            [secret for secret in (made["secret"], second, once.json()["secret"]) if is_signed(posted, secret)]
+            for posted in here.posting.posted
+        ]
+        assert signed == [[made["secret"], second], [second], [once.json()["secret"]]]
+        rows = await here.fetch("SELECT action, actor FROM command_audit ORDER BY number")
+        assert [(row["action"], row["actor"]) for row in rows] == [("webhook secret rotated", "user:anna")] * 2
+
+
+class Admin:
+    """To whom whoever asks is an admin."""
+
+    async def principal(self, _token: str | None) -> Principal:
+        return Principal(1, "user:anna", "anna", "user", (Grant(Role.ADMIN),))
+
+
+def is_signed(posted: tuple[str, bytes, dict[str, str]], secret: str) -> bool:
+    """Whether a receiver that has ``secret`` believes it."""
+    _, body, headers = posted
+    wanted = signature(secret, headers["webhook-id"], headers["webhook-timestamp"], body)
+    return wanted in headers["webhook-signature"].split(" ")
 
 
 async def test_an_endpoint_that_takes_nothing_for_days_is_switched_off_and_somebody_is_told(database_dsn: str) -> None:

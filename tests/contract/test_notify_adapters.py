@@ -7,9 +7,12 @@ import json
 import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email import message_from_bytes
+from email.header import decode_header, make_header
 from email.message import Message as Mail
+from email.utils import parseaddr
 from pathlib import Path
 from typing import Any, Final
 
@@ -197,6 +200,9 @@ async def test_a_mail_goes_by_tls_with_a_login_and_is_plain_text_and_html(tmp_pa
         (mail,) = mailbox.mails
         assert mail["Message-ID"] == "<01JD@acme.example>"
         assert (mail["Subject"], mail["To"]) == ("Oven is hot", "shift@example.com")
+        await SmtpChannel(options()).send(replace(MESSAGE, sender_name="Acmé, Works"))
+        name, address = parseaddr(str(mailbox.mails[1]["From"]))
+        assert (str(make_header(decode_header(name))), address) == ("Acmé, Works", "lineside@acme.example")
         assert [part.get_content_type() for part in mail.walk()][1:] == ["text/plain", "text/html"]
         with pytest.raises(AccessRefused, match="login"):
             await SmtpChannel(options(password="other")).send(MESSAGE)

@@ -29,8 +29,8 @@ def two_commands_for_one_key() -> AbstractContextManager[None]:
     take = Requests.take
     asked = count()
 
-    async def broken(self: Requests, request: Any, *, issuer: str, key: str) -> Any:
-        return await take(self, request, issuer=issuer, key=f"{key} {next(asked)}")
+    async def broken(self: Requests, request: Any, *, tenant_id: int, issuer: str, key: str) -> Any:
+        return await take(self, request, tenant_id=tenant_id, issuer=issuer, key=f"{key} {next(asked)}")
 
     return replaced(Requests, "take", broken)
 
