@@ -170,7 +170,8 @@ class Attempts:
     def failed(self, now_s: float, free: int) -> Attempts:
         """After one more failure: behind ``free`` of them, each one doubles the time until the next attempt."""
         failures = 1 if now_s - self.last_s > FORGOTTEN_S else self.failures + 1
-        return Attempts(failures, now_s, now_s + delay_s(failures, free))
+        wait_s = delay_s(failures, free)  # without it, who came at the same time is tried, too
+        return Attempts(failures, now_s, now_s + wait_s if wait_s else 0.0)
 
 
 def delay_s(failures: int, free: int) -> float:

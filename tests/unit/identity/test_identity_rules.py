@@ -117,6 +117,10 @@ def test_the_delay_grows_with_failures_and_never_beyond_its_limit(pauses_s: list
         assert (held.wait_s(now_s) > 0) == (held.failures > free)
 
 
+def test_a_failure_that_costs_no_waiting_closes_nothing_for_who_came_at_the_same_time() -> None:
+    assert Attempts().failed(100.5, rules.ACCOUNT_FREE).wait_s(100.0) == 0
+
+
 @given(st.integers(0, 10_000))
 def test_many_failures_keep_the_longest_delay(failures: int) -> None:
     assert rules.delay_s(failures + 40, rules.ACCOUNT_FREE) == rules.DELAY_LONGEST_S
