@@ -68,6 +68,7 @@ format: dev ## Format the code
 .PHONY: stubs
 stubs: dev ## Make the protobuf stubs and the JSON Schema from their sources
 	@$(PY) -m grpc_tools.protoc -I. --python_out=. --pyi_out=. connectors/sparkplug/sparkplug_b.proto cloud_ingest/historian/samples.proto
+	@$(PY) -m grpc_tools.protoc -I. --python_out=. --pyi_out=. --grpc_python_out=. connectors/lineside_api/v1/commands.proto connectors/lineside_api/v1/data.proto connectors/lineside_api/v1/lines.proto
 	@$(PY) -m edge_agent.config.schema
 
 .PHONY: generated

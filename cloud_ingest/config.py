@@ -11,7 +11,8 @@ from urllib.parse import quote
 from pydantic import Field, model_validator
 
 from cloud_ingest.settings.catalog import DocumentsSettings, KeptLogsSettings
-from cloud_ingest.settings.gateway import GatewaySettings
+from cloud_ingest.settings.gateway import OWN_MACHINE, GatewaySettings
+from cloud_ingest.settings.grpc import GrpcSettings
 from cloud_ingest.settings.identity import IdentitySettings
 from cloud_ingest.settings.integrations import IntegrationsSettings
 from cloud_ingest.settings.notifications import NotificationSettings
@@ -226,6 +227,9 @@ class CloudConfig(Settings):
     historian: HistorianSettings = HistorianSettings()
     commands: CommandsSettings = CommandsSettings()
     gateway: GatewaySettings = GatewaySettings()
+    grpc: Annotated[GrpcSettings | None, Field(description="{port: 50051}; without it, REST and WebSockets alone")] = (
+        None
+    )
     integrations: Annotated[IntegrationsSettings, Field(default_factory=IntegrationsSettings)]
     notifications: Annotated[NotificationSettings, Field(default_factory=NotificationSettings)]
     orders: OrdersSettings = OrdersSettings()
@@ -243,6 +247,17 @@ class CloudConfig(Settings):
                 "where people log in ('identity'), nobody asks without a token.",
                 "Write 'login: required', or leave it out.",
                 ("gateway", "login"),
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _grpc_is_as_closed_as_the_gateway(self) -> CloudConfig:
+        grpc = self.grpc
+        if grpc is not None and grpc.host not in OWN_MACHINE and self.gateway.login == "open" and not grpc.insecure:
+            raise SettingInvalid(
+                f"whoever reaches {grpc.host!r} can read everything: 'gateway' asks for no login.",
+                "Write 'login: required' under 'gateway', or allow it with 'insecure: true' here.",
+                ("grpc", "host"),
             )
         return self
 
@@ -286,6 +301,10 @@ def _tls_files(config: CloudConfig, roles: frozenset[Role]) -> Iterator[_TlsFile
     if "ingest" in roles or "commands" in roles:
         cert, key = ("cert_file", ingest.cert_file), ("key_file", ingest.key_file)
         yield _TlsFiles(("ingest",), ("ca_file", ingest.ca_file), cert, key)
+    if config.grpc is not None and config.grpc.tls is not None and "gateway" in roles:
+        served = config.grpc.tls
+        own = ("certificate", served.certificate), ("key", served.key)
+        yield _TlsFiles(("grpc", "tls"), ("clients", served.clients), *own)
     if kafka is not None and kafka.tls is not None and not roles.isdisjoint(NEED_LOG):
         tls = kafka.tls
         cert = ("certificate", tls.certificate)

@@ -129,6 +129,8 @@ async def _listen(config: CloudConfig, roles: Sequence[Role]) -> socket.socket |
     from cloud_ingest.gateway.listening import listen
 
     if "gateway" in roles:
+        if config.grpc is not None:
+            (await listen("grpc", config.grpc.host, config.grpc.port)).close()  # gRPC takes it itself; see below
         return await listen("gateway", config.gateway.host, config.gateway.port)
     metrics = config.observability.metrics
     if metrics is not None:
@@ -147,11 +149,13 @@ def _start_gateway(
     open_log: Callable[[], Coroutine[Any, Any, EventLog]],
 ) -> None:
     from cloud_ingest.gateway.server import serve
-    from cloud_ingest.platform import make_gateway
+    from cloud_ingest.platform import grpc_work, make_gateway
 
     app = make_gateway(config, database, open_log=open_log)
     work = functools.partial(serve, listening, app, config.gateway.proxies)
     tasks.create_task(_supervised("gateway", work), name="gateway")
+    if config.grpc is not None:
+        tasks.create_task(_supervised("grpc", grpc_work(config, config.grpc, database, app)), name="grpc")
 
 
 def _log_parts(config: CloudConfig, roles: Sequence[Role], database: Database, log: EventLog) -> list[Part]:

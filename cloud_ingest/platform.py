@@ -8,6 +8,7 @@ each other what ``published`` and ``events`` of a part say, and nothing else (im
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -27,6 +28,8 @@ from connectors.ports.event_log import EventLog, TopicSpec
 
 if TYPE_CHECKING:
     from fastapi import APIRouter, FastAPI
+
+    from cloud_ingest.settings.grpc import GrpcSettings
 
 Work = Callable[[], Coroutine[Any, Any, None]]
 Part = tuple[str, Work, Facts]
@@ -177,3 +180,14 @@ def make_gateway(
     logins, authenticator = identity(config.identity, database, SystemClock())
     routers = [*logins, *platform_routers(config, database)]
     return make_app(database, registry, obstacles, requests, routers, config.gateway, authenticator, open_log)
+
+
+def grpc_work(config: CloudConfig, settings: GrpcSettings, database: Database, app: FastAPI) -> Work:
+    """What serves the gRPC API beside ``app``: with its logins and limits, and its reader of what happens."""
+    from cloud_ingest.access.admission import entrance_of
+    from cloud_ingest.commands.requests import Requests
+    from cloud_ingest.gateway.rpc.server import RpcParts, serve_rpc
+
+    requests = Requests(database, SystemClock(), config.commands.approve)
+    parts = RpcParts(entrance_of(app.state), database, requests, app.state.live, config.gateway.proxies)
+    return functools.partial(serve_rpc, settings, parts)

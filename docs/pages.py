@@ -2,8 +2,8 @@
 
 ``reference/events.md``: every event and metric of both programs. ``reference/sparkplug-conformance.md``: every
 statement of the Sparkplug specification. ``reference/cli.md``: the command ``edge-agent``.
-``reference/permissions.md``: every route of the gateway, and which role may ask it. ``benchmarks.md``: between its
-marks, the tables of ``benchmarks/results``.
+``reference/permissions.md``: every route and gRPC method of the gateway, and which role may ask it. ``benchmarks.md``:
+between its marks, the tables of ``benchmarks/results``.
 """
 
 from __future__ import annotations

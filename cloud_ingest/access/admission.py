@@ -23,6 +23,10 @@ class Rates(Protocol):
         """Count a request, and note how many are left. Raises ``RequestRefused`` when it is one too many."""
         ...
 
+    def take_address(self, address: str, notes: list[RateNote]) -> None:
+        """Count a request from ``address``. Raises ``RequestRefused`` when it is one too many."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class RateNote:
@@ -48,27 +52,50 @@ class Admission:
         return self.is_open or (self.is_open_here and is_own_machine(address))
 
 
+@dataclass(frozen=True, slots=True)
+class Entrance:
+    """Where requests come in, whatever protocol they come by."""
+
+    authenticator: Authenticator
+    admission: Admission
+
+    async def let_in(
+        self, token: str | None, permission: Permission, address: str, notes: list[RateNote] | None
+    ) -> Principal:
+        """Who shows ``token`` and asks from ``address``, if they may do ``permission`` somewhere.
+
+        The request is counted, and how limits stand put into ``notes``; ``None``: it is no request, but a look whether
+        a token still holds. Raises ``RequestRefused`` when nobody is known by the token, when they may not, or when
+        they ask too much; and ``DatabaseUnavailable``.
+        """
+        if token is None and not (permission in OPEN and self.admission.lets_read(address)):
+            raise RequestRefused(Why.NO_TOKEN, "no_token", NO_TOKEN)
+        principal = await self.authenticator.principal(token)
+        if notes is not None and self.admission.rates is not None and principal.kind != "nobody":
+            self.admission.rates.take(principal, notes)
+        if not principal.may_somewhere(permission):
+            raise not_theirs(principal, permission)
+        return principal
+
+
 async def who_asks(
     connection: HTTPConnection, token: str | None, permission: Permission, *, counts: bool = True
 ) -> Principal:
-    """Who asks by ``connection`` and shows ``token``, if they may do ``permission`` somewhere.
+    """Who asks by ``connection`` and shows ``token``, if they may do ``permission`` somewhere: see ``Entrance``.
 
-    Of HTTP and WebSocket alike; ``counts``: it is a request, and not a look whether a token still holds. Raises
-    ``RequestRefused`` when nobody is known by the token, when they may not, or when they ask too much; and
-    ``DatabaseUnavailable``.
+    Of HTTP and WebSocket alike; ``counts``: it is a request, and not a look whether a token still holds.
     """
-    authenticator = cast("Authenticator", connection.app.state.authenticator)
-    admission = cast("Admission", getattr(connection.app.state, "admission", Admission()))
-    if token is None and not (permission in OPEN and admission.lets_read(address_of(connection.scope))):
-        raise RequestRefused(Why.NO_TOKEN, "no_token", NO_TOKEN)
-    principal = await authenticator.principal(token)
-    if counts and admission.rates is not None and principal.kind != "nobody":
-        notes = connection.scope.setdefault("state", {}).setdefault("rate_notes", [])
-        admission.rates.take(principal, notes)
-    if not principal.may_somewhere(permission):
-        raise not_theirs(principal, permission)
+    entrance = entrance_of(connection.app.state)
+    notes = connection.scope.setdefault("state", {}).setdefault("rate_notes", []) if counts else None
+    principal = await entrance.let_in(token, permission, address_of(connection.scope), notes)
     connection.state.principal = principal
     return principal
+
+
+def entrance_of(state: Any) -> Entrance:
+    """The entrance that the app with this ``state`` has."""
+    authenticator = cast("Authenticator", state.authenticator)
+    return Entrance(authenticator, cast("Admission", getattr(state, "admission", Admission())))
 
 
 def address_of(scope: Any) -> str:

@@ -22,6 +22,7 @@ from cloud_ingest.gateway.documentation import ASSETS_PATH, assets, documentatio
 from cloud_ingest.gateway.enrolments import enrolment_routes
 from cloud_ingest.gateway.entry import Entry
 from cloud_ingest.gateway.finding_routes import add_routes, find_routes_by_path
+from cloud_ingest.gateway.live.hub import LiveHub
 from cloud_ingest.gateway.live.raw_values import OpenLog
 from cloud_ingest.gateway.live.routes import live_routes
 from cloud_ingest.gateway.openapi import tell_openapi
@@ -75,7 +76,8 @@ def make_app(
     add_routes(app, device_file_routes(database))
     add_routes(app, enrolment_routes(Enrolments(database, SystemClock())))
     add_routes(app, release_routes(database))
-    add_routes(app, live_routes(database, open_log))
+    app.state.live = LiveHub(database, open_log)
+    add_routes(app, live_routes(database, app.state.live))
     for router in platform:
         add_routes(app, router)
     add_routes(app, operation_routes(database, registry, obstacles))

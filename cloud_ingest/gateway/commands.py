@@ -70,13 +70,9 @@ def command_routes(database: Database, requests: Requests) -> APIRouter:
         After an error or a time-out, ask again with the same Idempotency-Key: it is never done twice.
         What is for the agent itself needs the permission agents:configure.
         """
-        permission = permission_of(command.action)
-        if not principal.may_somewhere(permission):
-            raise not_theirs(principal, permission)
-        check_agent(principal, permission, command.agent)
-        taken = await requests.take(command, tenant_id=principal.tenant_id, issuer=principal.actor, key=key)
-        response.headers["Location"] = f"/api/v1/commands/{taken.command}"
-        return await _one(database, principal, taken.command)
+        taken = await take_command(requests, principal, command, key)
+        response.headers["Location"] = f"/api/v1/commands/{taken}"
+        return await _one(database, principal, taken)
 
     @api.get("", dependencies=known)
     async def commands(
@@ -138,10 +134,26 @@ def _add_one(api: APIRouter, database: Database, requests: Requests) -> None:
         decision: Decision | None = None,
     ) -> CommandWithStates:
         """Take a command back: at once while it was not sent, else by its agent, which tells what became of it."""
-        await _check(database, principal, Permission.COMMANDS_SEND, id)
-        reason = "" if decision is None else decision.reason
-        await requests.cancel(id, tenant_id=principal.tenant_id, actor=principal.actor, reason=reason)
+        await cancel_command(database, requests, principal, id, "" if decision is None else decision.reason)
         return await _one(database, principal, id)
+
+
+async def take_command(requests: Requests, principal: Principal, command: CommandRequest, key: str) -> str:
+    """The id of the command that ``principal`` asks for, by whatever protocol. Raises ``RequestRefused``."""
+    permission = permission_of(command.action)
+    if not principal.may_somewhere(permission):
+        raise not_theirs(principal, permission)
+    check_agent(principal, permission, command.agent)
+    taken = await requests.take(command, tenant_id=principal.tenant_id, issuer=principal.actor, key=key)
+    return taken.command
+
+
+async def cancel_command(
+    database: Database, requests: Requests, principal: Principal, command: str, reason: str
+) -> None:
+    """Take ``command`` back for ``principal``, by whatever protocol they ask. Raises ``RequestRefused``."""
+    await _check(database, principal, Permission.COMMANDS_SEND, command)
+    await requests.cancel(command, tenant_id=principal.tenant_id, actor=principal.actor, reason=reason)
 
 
 async def _one(database: Database, principal: Principal, command: str) -> CommandWithStates:

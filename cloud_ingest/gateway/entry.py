@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import time
 import traceback
-from collections.abc import Iterable, MutableMapping
+from collections.abc import Iterator, MutableMapping, Sequence
 from typing import Any, Final
 
 from starlette.datastructures import MutableHeaders
@@ -120,19 +120,24 @@ def _complete(message: MutableMapping[str, Any], scope: Scope) -> None:
     if headers.get("content-type", "").startswith(_JSON):
         kept = scope["method"] == "GET" and message["status"] < 400
         headers.setdefault("cache-control", "private, no-cache" if kept else "no-store")
-    if notes := scope["state"]["rate_notes"]:
-        headers["ratelimit-policy"] = ", ".join(f'"{note.policy}";q={note.limit};w={note.window_s}' for note in notes)
-        headers["ratelimit"] = _left(notes)
+    for name, value in rate_fields(scope["state"]["rate_notes"]):
+        headers[name] = value
 
 
-def _left(notes: Iterable[RateNote]) -> str:
-    return ", ".join(f'"{note.policy}";r={note.remaining};t={note.reset_s}' for note in notes)
+def rate_fields(notes: Sequence[RateNote]) -> Iterator[tuple[str, str]]:
+    """How limits stand, as header fields: draft-ietf-httpapi-ratelimit-headers."""
+    if notes:
+        yield "ratelimit-policy", ", ".join(f'"{note.policy}";q={note.limit};w={note.window_s}' for note in notes)
+        yield "ratelimit", ", ".join(f'"{note.policy}";r={note.remaining};t={note.reset_s}' for note in notes)
 
 
 def _request_id(scope: Scope) -> str:
+    return request_id_of(next((value for name, value in scope["headers"] if name == HEADER.encode()), b""))
+
+
+def request_id_of(given: bytes) -> str:
     """The one that the asker has given, if it may stand in a log; else a new one."""
-    given = next((value for name, value in scope["headers"] if name == HEADER.encode()), b"")
-    return str(given.decode()) if _ID.fullmatch(given) else new_ulid(time.time_ns() // 1_000_000)
+    return given.decode() if _ID.fullmatch(given) else new_ulid(time.time_ns() // 1_000_000)
 
 
 def _route(scope: Scope) -> str:

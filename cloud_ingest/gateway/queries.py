@@ -135,9 +135,33 @@ async def find_tag(
     return _tag(rows[0])
 
 
+async def named_tags(
+    database: Sessions, asked: Sequence[int | tuple[str, str, str]], sight: Sight = EVERYTHING
+) -> list[dict[str, Any]]:
+    """The tags of ``sight`` among ``asked`` (id, or agent, device and name), in the order of their ids."""
+    names = [one for one in asked if not isinstance(one, int)]
+    async with database.session() as session:
+        rows = await session.fetch(
+            "SELECT * FROM tag_state WHERE (tag_id = ANY($1) OR (group_name || '/' || agent_name, device, name) IN "  # noqa: S608
+            f"(SELECT * FROM unnest($2::text[], $3::text[], $4::text[]))) AND {seen(5, *_OF_TAGS)} ORDER BY tag_id",
+            [one for one in asked if isinstance(one, int)],
+            *([name[at] for name in names] for at in range(3)),
+            *sight.arguments,
+        )
+    return [_tag(row) for row in rows]
+
+
 async def samples(
     database: Sessions, tag_id: int, begin: datetime, end: datetime, count_max: int
 ) -> tuple[list[dict[str, Any]], datetime | None]:
+    """``stored_samples`` as the API tells them."""
+    rows, following = await stored_samples(database, tag_id, begin, end, count_max)
+    return [_sample(row) for row in rows], following
+
+
+async def stored_samples(
+    database: Sessions, tag_id: int, begin: datetime, end: datetime, count_max: int
+) -> tuple[Sequence[Row], datetime | None]:
     """Samples with ``begin`` <= time < ``end`` in order, and where the next page begins (``None``: that was all).
 
     A page ends between two different times, so that no sample is left out or given twice. It is longer than
@@ -146,13 +170,13 @@ async def samples(
     async with database.session() as session:
         rows = await _first_samples(session, tag_id, begin, end, count_max + 1)
         if len(rows) <= count_max:
-            return [_sample(row) for row in rows], None
+            return rows, None
         following: datetime = rows[count_max]["time"]
         if kept := [row for row in rows[:count_max] if row["time"] < following]:
-            return [_sample(row) for row in kept], following
+            return kept, following
         after = following + timedelta(microseconds=1)
         same = await session.fetch(_SAMPLES.format(limit=""), tag_id, following, min(after, end))
-    return [_sample(row) for row in same], after if after < end else None
+    return same, after if after < end else None
 
 
 async def _first_samples(session: Session, tag_id: int, begin: datetime, end: datetime, count: int) -> Sequence[Row]:

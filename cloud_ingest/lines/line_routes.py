@@ -27,7 +27,7 @@ from cloud_ingest.lines.line_answers import (
 )
 from cloud_ingest.lines.line_reading import ns_of, time_of
 from cloud_ingest.lines.model_types import CODE_PATTERN
-from cloud_ingest.lines.standing import LineStanding, standings
+from cloud_ingest.lines.standing import existing, seen
 from cloud_ingest.lines.work_order_events import exact
 from connectors.ports.clock import Clock
 from connectors.ports.database import Database, Session
@@ -77,7 +77,7 @@ def _add_lists(api: APIRouter, database: Database, clock: Clock) -> None:
     async def lines(principal: Reader, site: SiteQuery = None, after: After = "", limit: Limit = LIMIT) -> LinePage:
         """Lines and how they stand, by site and code."""
         async with tenant_session(database, principal.tenant_id) as session:
-            found = await _seen(session, principal, site, after, limit)
+            found = await seen(session, principal, site, after, limit)
         rows, following = page(found, limit, lambda one: f"{one.site}/{one.line}")
         answers = [LineAnswer.model_validate(questions.line_facts(one)) for one in rows]
         return LinePage(lines=answers, next=following)
@@ -90,14 +90,6 @@ def _add_lists(api: APIRouter, database: Database, clock: Clock) -> None:
             found = await existing(session, principal.tenant_id, site, line)
             more = await questions.attention(session, principal.tenant_id, site, line, clock.now_ns())
         return OneLine.model_validate({**questions.line_facts(found), **more})
-
-
-async def _seen(session: Session, principal: Principal, site: str | None, after: str, limit: int) -> list[LineStanding]:
-    """Lines behind ``after`` that the asker may see: up to one more than ``limit``."""
-    last_site, _, last_line = after.partition("/")
-    found = await standings(session, principal.tenant_id, site, after=(last_site, last_line), limit=LISTED_MAX)
-    seen = [one for one in found if principal.may(Permission.LINES_READ, site=one.site, line=one.line)]
-    return seen[: limit + 1]
 
 
 def _add_history(api: APIRouter, database: Database) -> None:
@@ -159,14 +151,6 @@ async def _of_line(database: Database, principal: Principal, site: str, line: st
     async with tenant_session(database, principal.tenant_id) as session:
         await existing(session, principal.tenant_id, site, line)
         yield session
-
-
-async def existing(session: Session, tenant: int, site: str, line: str) -> LineStanding:
-    """How a line stands. Raises ``RequestRefused`` when there is none."""
-    found = await published.line_state(session, tenant, site, line)
-    if found is None:
-        raise RequestRefused(Why.UNKNOWN, "no_such_line", f"there is no line {site}/{line}; /api/v1/lines lists them")
-    return found
 
 
 def _all_of(found: Sequence[T]) -> Sequence[T]:

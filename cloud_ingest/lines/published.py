@@ -14,7 +14,10 @@ from cloud_ingest.lines.events import LineKey, LineState, StopKind
 from cloud_ingest.lines.line_reading import read_calendar
 from cloud_ingest.lines.model import LineModel
 from cloud_ingest.lines.standing import LineStanding, standings
+from cloud_ingest.lines.standing import existing as existing_line
+from cloud_ingest.lines.standing import seen as seen_lines
 from cloud_ingest.lines.work_order_counts import Run, runs_between
+from cloud_ingest.lines.work_order_events import exact
 from cloud_ingest.lines.work_order_published import (
     Capacity,
     NewWorkOrder,
@@ -49,11 +52,14 @@ __all__ = [
     "capacity",
     "counts_between",
     "create_work_order",
+    "exact",
+    "existing_line",
     "line_state",
     "lines",
     "open_work_orders",
     "promise",
     "runs_between",
+    "seen_lines",
     "shifts_between",
     "states_between",
     "stops_between",

@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
+from cloud_ingest.access.permissions import Permission
+from cloud_ingest.access.principal import Principal
+from cloud_ingest.access.refused import RequestRefused, Why
 from cloud_ingest.lines.events import LineState
 from connectors.ports.database import Row, Session
 
@@ -59,6 +62,22 @@ async def standings(
         limit,
     )
     return [_standing(row) for row in rows]
+
+
+async def seen(session: Session, principal: Principal, site: str | None, after: str, limit: int) -> list[LineStanding]:
+    """Lines behind ``after`` (``site/line``) that the asker may see: up to one more than ``limit``."""
+    last_site, _, last_line = after.partition("/")
+    found = await standings(session, principal.tenant_id, site, after=(last_site, last_line))
+    theirs = [one for one in found if principal.may(Permission.LINES_READ, site=one.site, line=one.line)]
+    return theirs[: limit + 1]
+
+
+async def existing(session: Session, tenant: int, site: str, line: str) -> LineStanding:
+    """How a line stands. Raises ``RequestRefused`` when there is none."""
+    found = await standings(session, tenant, site, line)
+    if not found:
+        raise RequestRefused(Why.UNKNOWN, "no_such_line", f"there is no line {site}/{line}; /api/v1/lines lists them")
+    return found[0]
 
 
 def _standing(row: Row) -> LineStanding:

@@ -33,8 +33,9 @@ from cloud_ingest.lines.line_answers import (
 )
 from cloud_ingest.lines.line_questions import Choice
 from cloud_ingest.lines.line_reading import ns_of
-from cloud_ingest.lines.line_routes import PROBLEMS, Line, LineQuery, Site, SiteQuery, existing
+from cloud_ingest.lines.line_routes import PROBLEMS, Line, LineQuery, Site, SiteQuery
 from cloud_ingest.lines.model_types import CODE_PATTERN
+from cloud_ingest.lines.standing import existing
 from cloud_ingest.lines.stop_deeds import Deed
 from connectors.commands.envelope import ULID_PATTERN
 from connectors.ports.clock import Clock

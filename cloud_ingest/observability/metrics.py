@@ -150,6 +150,14 @@ REQUESTS_LIMITED: Final = Counter(
 REQUESTS_FAILED: Final = Counter(
     "lineside_gateway_requests_failed_total", "Requests that a defect has ended", ["route"], registry=REGISTRY
 )
+CALLS_RPC: Final = Counter(
+    "lineside_gateway_calls_total", "Calls of the gRPC API, by method and status", ["method", "status"],
+    registry=REGISTRY,
+)  # fmt: skip
+CALL_RPC_SECONDS: Final = Histogram(
+    "lineside_gateway_call_seconds", "From a call of the gRPC API to its answer, without streams", ["method"],
+    buckets=(0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 5, 30), registry=REGISTRY,
+)  # fmt: skip
 CALLS: Final = Counter(
     "lineside_integration_calls_total", "Calls to vendors, by what became of them: done, refused, failed, gave_up",
     ["port", "kind", "outcome"], registry=REGISTRY,

@@ -16,7 +16,7 @@ def sources() -> Iterator[Path]:
     """What people write here, without what is made from a protobuf file."""
     for folder in FOLDERS:
         for path in (ROOT / folder).rglob("*.py"):
-            if not path.name.endswith("_pb2.py"):
+            if not path.name.endswith(("_pb2.py", "_pb2_grpc.py")):
                 yield path
 
 

@@ -21,7 +21,6 @@ from cloud_ingest.gateway.live import feeds
 from cloud_ingest.gateway.live.client import Client
 from cloud_ingest.gateway.live.hub import LiveHub
 from cloud_ingest.gateway.live.pending import Cursor, cursor_of
-from cloud_ingest.gateway.live.raw_values import OpenLog
 from cloud_ingest.gateway.live.strangers import Strangers
 from cloud_ingest.gateway.live.subscription import ClientMessage, Subscribe, wanted_by
 from cloud_ingest.gateway.live.token_looks import TokenLooks
@@ -44,10 +43,10 @@ ENTRY: Final = Permission.ORDERS_READ
 """Everybody has it who may see anything here; what is subscribed needs its own."""
 
 
-def live_routes(database: Database, open_log: OpenLog | None = None) -> APIRouter:
-    """``/live``. ``open_log`` opens the event log, where values are found sooner than in the tables."""
+def live_routes(database: Database, hub: LiveHub) -> APIRouter:
+    """``/live``."""
     api = APIRouter(prefix="/api/v1")
-    here = _Live(database, LiveHub(database, open_log))
+    here = _Live(database, hub)
 
     @api.websocket("/live")
     @socket_needs(ENTRY)

@@ -34,6 +34,20 @@ BROKEN: dict[str, tuple[str, list[str]]] = {
         ["1:1: 'ingest' is empty. Write a value.", "2:1: 'database' is empty. Write a value."],
     ),
     "a list": ("- a\n", ["1:1: the file has to be a group of settings (key: value), not a list. Remove the '- '."]),
+    "gRPC for others without TLS": (
+        HEAD + "grpc: {host: 0.0.0.0}\n",
+        [
+            "3:14: 'host' of 'grpc': whoever is on the way to '0.0.0.0' can read tokens and answers: the gRPC API has "
+            "no TLS. Add 'tls: {certificate: …, key: …}', or allow it with 'insecure: true'."
+        ],
+    ),
+    "gRPC for others without a login": (
+        HEAD + "gateway: {login: open}\ngrpc: {host: 0.0.0.0, tls: {certificate: a, key: b}}\n",
+        [
+            "4:14: 'host' of 'grpc': whoever reaches '0.0.0.0' can read everything: 'gateway' asks for no login. Write "
+            "'login: required' under 'gateway', or allow it with 'insecure: true' here."
+        ],
+    ),
     "a misspelt section": (HEAD + "gatway: {port: 80}\n", ["3:1: unknown key 'gatway'. Did you mean 'gateway'?"]),
     "a section twice": (
         HEAD + "gateway: {port: 80}\ngateway: {port: 81}\n",
@@ -327,6 +341,8 @@ def test_the_example_can_be_loaded_and_shows_every_setting(tmp_path: Path, monke
     assert config.ingest.password.get_secret_value() == "broker secret"
     assert config.event_log.kafka is not None
     assert config.event_log.kafka.login is not None
+    assert config.grpc is not None
+    assert config.grpc.tls is not None
     shown = {
         "ingest": config.ingest,
         "database": config.database,
@@ -334,6 +350,8 @@ def test_the_example_can_be_loaded_and_shows_every_setting(tmp_path: Path, monke
         "kafka": config.event_log.kafka,
         "historian": config.historian,
         "gateway": config.gateway,
+        "grpc": config.grpc,
+        "grpc tls": config.grpc.tls,
         "observability": config.observability,
     }
     left_out = {
@@ -344,4 +362,5 @@ def test_the_example_can_be_loaded_and_shows_every_setting(tmp_path: Path, monke
         "database": ["insecure"],
         "kafka": ["insecure"],
         "gateway": ["insecure"],
+        "grpc": ["insecure"],
     }

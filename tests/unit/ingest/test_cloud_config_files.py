@@ -34,12 +34,18 @@ EVERYWHERE = (
     "ingest: {brokers: [mqtts://b], ca_file: a.pem, cert_file: b.pem, key_file: c.pem}\n"
     "database: {tls: verify-full, ca_file: d.pem}\n"
     "event_log: {kafka: {brokers: [k:1], tls: {authority: e.pem, certificate: f.pem, key: g.pem}}}\n"
+    "grpc: {tls: {certificate: h.pem, key: i.pem, clients: j.pem}}\n"
 )
 AT_DATABASE = f"2:39: 'ca_file' of 'database': {missing('d.pem')}"
 AT_KAFKA = [
     f"3:54: 'authority' of 'tls' of 'kafka' of 'event_log': {missing('e.pem')}",
     f"3:74: 'certificate' of 'tls' of 'kafka' of 'event_log': {missing('f.pem')}",
     f"3:86: 'key' of 'tls' of 'kafka' of 'event_log': {missing('g.pem')}",
+]
+AT_GRPC = [
+    f"4:28: 'certificate' of 'tls' of 'grpc': {missing('h.pem')}",
+    f"4:40: 'key' of 'tls' of 'grpc': {missing('i.pem')}",
+    f"4:56: 'clients' of 'tls' of 'grpc': {missing('j.pem')}",
 ]
 
 
@@ -50,12 +56,13 @@ def test_every_file_that_is_missing_is_named_with_its_place(tmp_path: Path) -> N
         f"1:76: 'key_file' of 'ingest': {missing('c.pem')}",
         AT_DATABASE,
         *AT_KAFKA,
+        *AT_GRPC,
     ]
 
 
 def test_a_process_needs_the_files_of_its_roles_only(tmp_path: Path) -> None:
     assert problems(EVERYWHERE, tmp_path, ()) == [AT_DATABASE]
-    assert problems(EVERYWHERE, tmp_path, ("gateway",)) == [AT_DATABASE]
+    assert problems(EVERYWHERE, tmp_path, ("gateway",)) == [AT_DATABASE, *AT_GRPC]
     assert problems(EVERYWHERE, tmp_path, ("historian",)) == [AT_DATABASE, *AT_KAFKA]
 
 

@@ -1,0 +1,1 @@
+"""The gRPC API for programs of others: protobuf files, and the Python stubs that are made from them."""
