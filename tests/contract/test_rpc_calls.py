@@ -20,7 +20,7 @@ from connectors.lineside_api.v1 import commands_pb2, data_pb2, lines_pb2
 from connectors.lineside_api.v1.data_pb2 import ListTagsRequest, StreamSamplesRequest, TagRef
 from connectors.observability.events import Event, listen, listen_no_more
 from tests.contract.command_steps import Office, office
-from tests.contract.rpc_steps import Api, Program, by, details, first, principal, refusal, refused, served
+from tests.contract.rpc_steps import SMALL_WINDOW, Api, Program, by, details, first, principal, refusal, refused, served
 from tests.patience import WAIT_S_MAX
 
 STREAM = StreamSamplesRequest(tags=[TagRef(id=1)])
@@ -161,6 +161,35 @@ async def test_who_may_see_it_no_more_is_sent_away(database_dsn: str, monkeypatc
         assert await refused(streams["viewer"]) == ("PERMISSION_DENIED", "other_roles")
         del one.people.held["operator"]
         assert await refused(streams["operator"]) == ("UNAUTHENTICATED", "unknown_token")
+
+
+async def test_a_client_that_reads_nothing_for_long_loses_its_place(
+    database_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(calls, "SLOW_S", 0.2)
+    async with (
+        api(database_dsn, streams_per_principal=1) as (here, one),
+        one.program(SMALL_WINDOW) as program,
+        one.program((("grpc.use_local_subchannel_pool", 1),)) as other,
+    ):
+        unread = program.data.StreamSamples(STREAM, **by())
+        await first(unread)
+        read = other.data.StreamSamples(STREAM, **by("viewer"))
+        await first(read)
+        with heard(1) as (told, ended):
+            for number in range(8):
+                async with here.database.session() as session:
+                    await session.execute(
+                        "INSERT INTO sample (time, value_text, tag_id, tenant_id, quality) "
+                        "VALUES (now() + make_interval(secs => $1), repeat('x', 200000), 1, 1, 0)",
+                        number,
+                    )
+                await first(read)
+            async with asyncio.timeout(WAIT_S_MAX):
+                await ended.wait()
+        assert told[0].status == "ABORTED"
+        await first(program.data.StreamSamples(STREAM, **by()))
+        assert await refused(unread) == ("ABORTED", "takes_nothing")
 
 
 async def test_a_deadline_is_kept_and_leaves_nothing_behind(database_dsn: str) -> None:

@@ -53,6 +53,14 @@ def test_an_opcua_client_leaves_the_server_of_asyncua_out_which_can_be_made_all_
     assert said_by(made) == "asyncua.server.server\n"
 
 
+def test_a_gateway_loads_grpc_only_where_it_is_served() -> None:
+    loaded = said_by(
+        "import sys, cloud_ingest.main, cloud_ingest.gateway.app; print(*sys.modules, sep='\\n')"
+    ).splitlines()
+    assert "cloud_ingest.platform" in loaded
+    assert "grpc" not in loaded
+
+
 def test_an_mqtt_client_looks_for_no_broker_in_the_name_service() -> None:
     loaded = said_by("import sys, connectors.mqtt.session; print(*sys.modules, sep='\\n')").splitlines()
     assert "paho.mqtt.client" in loaded

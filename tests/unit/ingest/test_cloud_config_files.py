@@ -43,9 +43,9 @@ AT_KAFKA = [
     f"3:86: 'key' of 'tls' of 'kafka' of 'event_log': {missing('g.pem')}",
 ]
 AT_GRPC = [
-    f"4:28: 'certificate' of 'tls' of 'grpc': {missing('h.pem')}",
-    f"4:40: 'key' of 'tls' of 'grpc': {missing('i.pem')}",
-    f"4:56: 'clients' of 'tls' of 'grpc': {missing('j.pem')}",
+    f"4:27: 'certificate' of 'tls' of 'grpc': {missing('h.pem')}",
+    f"4:39: 'key' of 'tls' of 'grpc': {missing('i.pem')}",
+    f"4:55: 'clients' of 'tls' of 'grpc': {missing('j.pem')}",
 ]
 
 
