@@ -12,7 +12,7 @@ from cloud_ingest.commands.requests import CommandRequest
 from cloud_ingest.gateway.rpc.instants import ns_of
 from cloud_ingest.gateway.rpc.values import plain_value, value_message
 from connectors.commands.states import CommandState as State
-from connectors.lineside_api.v1.commands_pb2 import Action, Command, CommandState, CommandStatus, SendCommandRequest
+from connectors.lineside_api.v1.commands_pb2 import Action, Command, CommandStatus, SendCommandRequest
 from connectors.lineside_api.v1.data_pb2 import Value
 
 ACTIONS: Final = frozenset(field.name for field in Action.DESCRIPTOR.fields)
@@ -93,8 +93,8 @@ def status_message(state: Mapping[str, Any]) -> CommandStatus:
     )
 
 
-def _state(name: str) -> CommandState:
-    return CommandState.Value(f"COMMAND_STATE_{State(name).name}")
+def _state(name: str) -> str:
+    return f"COMMAND_STATE_{State(name).name}"
 
 
 def _action_message(document: Mapping[str, Any]) -> Action:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator, Mapping
 from typing import Any, Final
 
 from cloud_ingest.access.permissions import Permission

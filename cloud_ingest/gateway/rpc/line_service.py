@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import Final
 
 from cloud_ingest.access.elsewhere import refuse_elsewhere
@@ -21,7 +21,6 @@ from cloud_ingest.lines.published import LineStanding, exact
 from connectors.lineside_api.v1.lines_pb2 import (
     GetLineRequest,
     Line,
-    LineState,
     ListLinesRequest,
     ListLinesResponse,
     StreamLinesRequest,
@@ -72,7 +71,9 @@ class LineService:
             yield await self._first(call, asked.lines)
             while True:
                 message = await listener.message()
-                if keys := list(dict.fromkeys(event["key"] for event in message["events"])):
+                if message.get("missed"):
+                    yield await (self._first(call, [ALL]) if ALL in asked.lines else self._standing(call, asked.lines))
+                elif keys := list(dict.fromkeys(event["key"] for event in message["events"])):
                     yield await self._standing(call, keys)
 
     async def _first(self, call: Call, names: Sequence[str]) -> StreamLinesResponse:
@@ -122,7 +123,7 @@ def _line(one: LineStanding) -> Line:
         line=one.line,
         name=one.name,
         area=one.area,
-        state=LineState.Value(f"LINE_STATE_{one.state.name}"),
+        state=f"LINE_STATE_{one.state.name}",
         since_ns=one.since_ns or None,
         reason=one.reason,
         good=exact(one.good),

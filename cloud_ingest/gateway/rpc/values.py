@@ -85,7 +85,7 @@ def _kinds(rows: Sequence[Row]) -> list[Kind]:
     found: list[Kind | None] = [
         next((kind for kind in _KINDS if row[f"value_{kind}"] is not None), None) for row in rows
     ]
-    current = next((kind for kind in found if kind is not None), "double")
+    current: Kind = next((kind for kind in found if kind is not None), "double")
     kinds: list[Kind] = []
     for kind in found:
         current = kind or current
