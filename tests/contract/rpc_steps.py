@@ -83,7 +83,7 @@ async def served(
     database: Database, *, gateway: dict[str, Any] | None = None, requests: Requests | None = None, **settings: Any
 ) -> AsyncIterator[Api]:
     """The API on ``database``, with these settings; rates are limited as ``gateway`` says."""
-    app = whole_app(database, login="required", **(gateway or {}))
+    app = whole_app(database, **{"login": "required", **(gateway or {})})
     people = app.state.authenticator = People()
     requests = requests or Requests(database, SystemClock())
     parts = RpcParts(entrance_of(app.state), database, requests, app.state.live, ("127.0.0.1",))

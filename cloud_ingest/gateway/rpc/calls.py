@@ -140,6 +140,7 @@ class Calls:
         request_id = request_id_of(_bytes(metadata.get(HEADER, b"")))
         address = address_of_call(context.peer(), str(metadata.get("x-forwarded-for", "")), self._proxies)
         progress, notes = _Progress(), list[RateNote]()
+        refusal: Refusal | None = None
         with log_lines_with(request_id=request_id):
             try:
                 await context.send_initial_metadata(((HEADER, request_id),))
@@ -156,10 +157,11 @@ class Calls:
             except Exception as exc:  # one call's defect is not its neighbours'
                 refusal = self._refused(method, request_id, exc)
                 progress.status = refusal.status.name
-                told = (*refusal.metadata(request_id), *rate_fields(notes))
-                await context.abort(refusal.status, refusal.sentence, told)
             finally:
                 _tell(method, request_id, address, progress)
+            if refusal is not None:  # last: it waits for a client that does not read what came before
+                told = (*refusal.metadata(request_id), *rate_fields(notes))
+                await context.abort(refusal.status, refusal.sentence, told)
 
     @staticmethod
     def _refused(method: RpcMethod, request_id: str, exc: Exception) -> Refusal:

@@ -85,6 +85,7 @@ class DataService:
         tags, unknown = await self._known(call, request.tags)
         first = datetime.now(UTC) - feeds.FIRST_LOOK
         types = {tag.id: tag.type for tag in tags}
+        found = await feeds.newest(self._database, dict.fromkeys(types, first))
         samples = [
             Sample(
                 tag_id=one.tag_id,
@@ -92,9 +93,9 @@ class DataService:
                 value=value_message(typed(one.value, types[one.tag_id])),
                 quality=one.quality,
             )
-            for one in await feeds.newest(self._database, dict.fromkeys(types, first))
+            for one in sorted(found, key=lambda one: one.tag_id)
         ]
-        return ReadTagsResponse(tags=tags, samples=sorted(samples, key=lambda one: one.tag_id), unknown=unknown)
+        return ReadTagsResponse(tags=tags, samples=samples, unknown=unknown)
 
     async def read_samples(self, call: Call, request: ReadSamplesRequest) -> ReadSamplesResponse:
         """A page of samples of one tag, seen in one state of the database."""
