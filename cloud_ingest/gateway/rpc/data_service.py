@@ -98,13 +98,12 @@ class DataService:
         return ReadTagsResponse(tags=tags, samples=samples, unknown=unknown)
 
     async def read_samples(self, call: Call, request: ReadSamplesRequest) -> ReadSamplesResponse:
-        """A page of samples of one tag, seen in one state of the database."""
+        """A page of samples of one tag."""
         limit = bounds.limit(request.limit, PAGE, PAGE_MAX)
         start, stop = asked_span(*_asked_times(request))
-        async with self._seen_by(call).session() as session:
-            seen = queries.OneSession(session)
-            found = await _find(seen, request.tag, _sight(call.principal))
-            rows, following = await queries.stored_samples(seen, found["tag_id"], start, stop, limit)
+        seen = self._seen_by(call)
+        found = await _find(seen, request.tag, _sight(call.principal))
+        rows, following = await queries.stored_samples(seen, found["tag_id"], start, stop, limit)
         columns = [columns for columns, _ in columns_of(rows)]
         next_ns = None if following is None else ns_of(following)
         return ReadSamplesResponse(tag=_tag(found), columns=columns, next_ns=next_ns)
