@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from cloud_ingest.access.permissions import Permission
 from cloud_ingest.access.sight import sight_of
+from cloud_ingest.access.tenancy import TenantDatabase
 from cloud_ingest.commands import questions
 from cloud_ingest.commands.requests import Requests
 from cloud_ingest.gateway.commands import cancel_command, take_command
@@ -52,7 +53,7 @@ class CommandService:
     async def send_command(self, call: Call, request: SendCommandRequest) -> Command:
         """See the ``.proto`` file, as for all of these."""
         asked, key = request_of(request), request.idempotency_key
-        taken = await take_command(self._database, self._requests, call.principal, asked, key)
+        taken = await take_command(self._requests, call.principal, asked, key)
         return command_message(await self._one(call, taken))
 
     async def get_command(self, call: Call, request: GetCommandRequest) -> Command:
@@ -83,7 +84,8 @@ class CommandService:
                     pass
 
     async def _one(self, call: Call, command: str) -> dict[str, Any]:
-        return await questions.command(self._database, command, sight_of(call.principal, Permission.COMMANDS_READ))
+        seen = TenantDatabase(self._database, call.principal.tenant_id)
+        return await questions.command(seen, command, sight_of(call.principal, Permission.COMMANDS_READ))
 
 
 def _is_about(message: Mapping[str, Any], command: str) -> bool:
