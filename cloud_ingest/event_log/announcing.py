@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final
@@ -62,10 +62,15 @@ async def write_events(session: Session, events: Sequence[DomainEvent]) -> None:
     """
     if not events:
         return
-    for topic in sorted({event.topic for event in events}):
-        await session.fetch("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", f"lineside outbox {topic}")
+    await lock_topics(session, {event.topic for event in events})
     await session.execute_many(
         "INSERT INTO event_outbox (tenant_id, topic, key, event) VALUES ($1, $2, $3, $4)",
         [(event.tenant_id, event.topic, event.key, event_json(event)) for event in events],
     )
     await session.fetch("SELECT pg_notify($1, '')", CHANNEL)
+
+
+async def lock_topics(session: Session, topics: Iterable[str]) -> None:
+    """From here to the end of the transaction, no other one writes events of ``topics``."""
+    for topic in sorted(topics):
+        await session.fetch("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", f"lineside outbox {topic}")

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Mapping
 from typing import Any, Final
 
-from cloud_ingest.event_log.announcing import CHANNEL
-from cloud_ingest.event_log.domain_events import event_record
+from cloud_ingest.event_log.announcing import CHANNEL, lock_topics
+from cloud_ingest.event_log.domain_events import event_record, read_event
 from cloud_ingest.event_log.failures import reason_of
 from cloud_ingest.observability.events import StoreReached, StoreWaiting
 from cloud_ingest.observability.obstacles import EVENTS, OBSTACLES
-from cloud_ingest.observability.platform_events import EventNotPublished
+from cloud_ingest.observability.platform_events import EventNotPublished, EventNumbersPassed
 from connectors.model.back_off import BackOff
 from connectors.model.error_groups import leaves
-from connectors.model.errors import DatabaseUnavailable, EventLogUnavailable, RecordRefused, StatementRefused
+from connectors.model.errors import (
+    DatabaseUnavailable,
+    EventLogUnavailable,
+    PayloadInvalid,
+    RecordRefused,
+    StatementRefused,
+)
 from connectors.observability.events import emit
 from connectors.ports.clock import Clock
 from connectors.ports.database import Database
@@ -27,8 +34,19 @@ STAND_BY_S: Final = 2.0
 PRUNE_S: Final = 600.0
 KEPT_DAYS: Final = 7
 """So long a published event stays in the outbox: clients of the gateway that were away read on from there."""
+READ_WAIT_S: Final = 2.0
+READ_BYTES_MAX: Final = 1024 * 1024
 RETRY_FIRST_S: Final = 0.5
 RETRY_LONGEST_S: Final = 15.0
+_NUMBERS: Final = "event_outbox_number_seq"
+_NUMBER_ANEW: Final = (
+    "WITH waiting AS (DELETE FROM event_outbox USING (SELECT topic AS of, max(number) AS number FROM "
+    "(SELECT topic, number FROM event_relay UNION ALL SELECT DISTINCT topic, 0 FROM event_outbox) AS each "
+    "GROUP BY topic) AS published WHERE topic = of AND event_outbox.number > published.number "
+    "RETURNING event_outbox.*) "
+    "INSERT INTO event_outbox (number, tenant_id, topic, key, event, created) OVERRIDING SYSTEM VALUE "
+    "SELECT $1 + row_number() OVER (ORDER BY number), tenant_id, topic, key, event, created FROM waiting"
+)
 _AWAY: Final = (DatabaseUnavailable, EventLogUnavailable, StatementRefused)
 
 
@@ -62,6 +80,7 @@ class EventRelay:
         while True:
             async with self._database.held_lock(LOCK) as lock:
                 if lock.held:
+                    await self.pass_numbers_of_the_log()
                     async with asyncio.TaskGroup() as tasks:
                         tasks.create_task(self._publish_forever(back_off), name="events publish")
                         tasks.create_task(self._prune_forever(), name="events prune")
@@ -69,6 +88,42 @@ class EventRelay:
                         raise DatabaseUnavailable("the lock of the event relay in the database was lost")
             back_off.reset()
             await asyncio.sleep(STAND_BY_S)
+
+    async def pass_numbers_of_the_log(self) -> None:
+        """Number what is not published behind all that is in the log: a number that is used twice is taken once.
+
+        A database that was restored from a backup goes on with numbers that the log has already, and whoever reads
+        would take new events for old ones. Raises ``DatabaseUnavailable`` and ``EventLogUnavailable``.
+        """
+        newest = max([0, *[await self._newest_number(topic) for topic in self._topics]])
+        async with self._database.transaction() as session:
+            await lock_topics(session, self._topics)  # nobody numbers anything meanwhile
+            (row,) = await session.fetch(f"SELECT last_value FROM {_NUMBERS}")  # noqa: S608  a constant
+            known = int(row["last_value"])
+            if known >= newest:
+                return
+            await session.execute(_NUMBER_ANEW, newest)
+            await session.fetch(
+                "SELECT setval($1::regclass, greatest($2, coalesce((SELECT max(number) FROM event_outbox), 0)))",
+                _NUMBERS,
+                newest,
+            )
+        emit(EventNumbersPassed(known, newest))
+
+    async def _newest_number(self, topic: str) -> int:
+        """The highest number among the last events in the log; 0 where there are none."""
+        newest = 0
+        for partition, end in (await self._log.end_offsets(topic)).items():
+            following = max(0, end - AT_ONCE_MAX)  # what was published together may stand there twice, in part
+            if following == end:
+                continue
+            async with self._log.reader(topic, partition, following) as reader:
+                while following < end and (records := await reader.read(READ_WAIT_S, READ_BYTES_MAX)):
+                    following = records[-1].offset + 1
+                    for record in records:
+                        with contextlib.suppress(PayloadInvalid):  # nothing of ours, and nobody's number
+                            newest = max(newest, read_event(record).number)
+        return newest
 
     async def _publish_forever(self, back_off: BackOff) -> None:
         async with self._database.notified(CHANNEL) as woken:

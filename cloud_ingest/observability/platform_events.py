@@ -24,6 +24,15 @@ class EventNotPublished(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class EventNumbersPassed(Event):
+    """The log has events of numbers that the database has not given: it was restored. New events are numbered on."""
+
+    level: ClassVar[str] = "warning"
+    known: int
+    newest: int
+
+
+@dataclass(frozen=True, slots=True)
 class EventSetAside(Event):
     """A projection cannot take a record: it is kept in ``event_letter``, and the projection goes on."""
 

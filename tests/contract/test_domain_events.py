@@ -38,6 +38,7 @@ from tests.contract.historian_steps import eventually
 from tests.contract.logs_under_test import LogUnderTest
 
 TOPIC: Final = TopicSpec(ORDER_EVENTS, 2)
+TABLES: Final = ("event_outbox", "event_relay", "event_progress", "projection", "seen")
 NOW_NS: Final = 1_790_000_000_123_456_789
 
 
@@ -67,6 +68,19 @@ class Place:
             raise ValueError("below zero")
         assert (read.tenant_id, read.time_ns, read.type) == (1, NOW_NS, "lineside.orders.order-paid.v1")
         await work.session.execute("INSERT INTO seen (key, n) VALUES ($1, $2)", read.key, read.data["n"])
+
+    async def keep_a_backup(self) -> None:
+        async with self.database.session() as session:
+            for table in TABLES:
+                await session.execute(f"CREATE TABLE backup_{table} AS TABLE {table}")
+            await session.execute("CREATE TABLE backup_number AS SELECT last_value FROM event_outbox_number_seq")
+
+    async def restore_the_backup(self) -> None:
+        async with self.database.session() as session:
+            for table in TABLES:
+                await session.execute(f"DELETE FROM {table}")
+                await session.execute(f"INSERT INTO {table} OVERRIDING SYSTEM VALUE TABLE backup_{table}")
+            await session.fetch("SELECT setval('event_outbox_number_seq', last_value) FROM backup_number")
 
     async def was_tried_again(self, number: int) -> bool:
         return (await event_letter(self.database, number)).retries > 0
@@ -263,6 +277,32 @@ async def test_a_letter_that_was_closed_is_not_taken_and_says_who_closed_it(
         assert (closed.closed_by, closed.closed_reason) == ("bert", "a test of the scale")
         with pytest.raises(EventLetterUnknown, match="there is no event letter 99"):
             await close_event_letter(here.database, 99, reason="x", by="anna")
+
+
+async def test_new_events_of_a_restored_database_are_not_taken_for_those_that_the_log_has_already(
+    database_dsn: str, log_server: LogUnderTest
+) -> None:
+    async with place(database_dsn, log_server) as here:
+        await here.announce("a", 1)
+        await here.relay.publish()
+        async with running(Consumer(here.database, here.log, here.projection())):
+            await here.until_seen(1)
+        await here.keep_a_backup()
+        await here.announce("a", 2, 3, 4)
+        await here.relay.publish()
+        async with running(Consumer(here.database, here.log, here.projection())):
+            await here.until_seen(4)
+        await here.restore_the_backup()
+        assert await here.seen() == [("a", 1)]
+        await here.announce("a", 10, 11)
+        await here.relay.pass_numbers_of_the_log()
+        await here.announce("a", 12)
+        while await here.relay.publish():
+            pass
+        async with running(Consumer(here.database, here.log, here.projection())):
+            assert await here.until_seen(7) == [("a", number) for number in (1, 2, 3, 4, 10, 11, 12)]
+        await here.relay.pass_numbers_of_the_log()
+        assert await here.relay.publish() == 0, "nothing is numbered anew twice"
 
 
 async def test_two_readers_of_one_topic_each_get_everything(database_dsn: str, log_server: LogUnderTest) -> None:
