@@ -19,9 +19,9 @@ from cloud_ingest.access.refused import RequestRefused, Why
 from cloud_ingest.access.tenancy import tenant_session, tenant_transaction
 from cloud_ingest.lines import equipment
 from cloud_ingest.lines.catching_up import catch_up
-from cloud_ingest.lines.equipment import Equipment, EquipmentKey
+from cloud_ingest.lines.equipment import Equipment, EquipmentKey, tags_of
 from cloud_ingest.lines.line_routes import PROBLEMS, Line, Site
-from cloud_ingest.lines.model import MODELS, EquipmentKind
+from cloud_ingest.lines.model import MODELS, EquipmentKind, LineModel
 from cloud_ingest.lines.model_types import CODE_PATTERN, written
 from connectors.ports.database import Database
 
@@ -117,6 +117,7 @@ async def _put(
         elif if_match.strip() not in ("", "*"):
             why = f"{key} was removed since, or was never there: send no If-Match to make it"
             raise RequestRefused(Why.CHANGED, "changed_since", why)
+        _refuse_tags_elsewhere(principal, model, None if before is None else before.model)
         await equipment.put(session, principal.tenant_id, key, model, principal.name)
         found = await equipment.part(session, principal.tenant_id, key)
     response.status_code = 200 if before is not None else 201
@@ -132,6 +133,16 @@ async def _remove(database: Database, principal: Principal, key: EquipmentKey, i
         found = await equipment.part(session, principal.tenant_id, key)
         check_match(if_match, found.revision)
         await equipment.remove(session, principal.tenant_id, key)
+
+
+def _refuse_tags_elsewhere(principal: Principal, model: Any, before: Any) -> None:
+    """Who describes a line reads its tags by it: those that it had before, and those of agents that they may read."""
+    if not isinstance(model, LineModel):
+        return
+    known = set(tags_of(before).values()) if isinstance(before, LineModel) else set()
+    for tag in sorted(set(tags_of(model).values()) - known):
+        group, agent, _ = tag.split("/", 2)
+        refuse_elsewhere(principal, Permission.DATA_READ, group, agent)
 
 
 def _see_site(principal: Principal, site: str) -> None:

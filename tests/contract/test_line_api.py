@@ -293,3 +293,22 @@ async def test_more_than_is_told_at_once_is_refused_and_not_cut_off(
         asked["to"] = time_of(T0 + 70 * S).isoformat()
         (one,) = await ok(client.get(url, params=asked, headers=by(Role.VIEWER)))
         assert one["good"] == "5"
+
+
+async def test_who_describes_a_line_adds_no_tags_of_agents_that_they_may_not_read(database_dsn: str) -> None:
+    class OfBerlin:
+        async def principal(self, token: str | None) -> Principal:
+            return Principal(1, "user:otto", "otto", "user", (Grant(Role.ENGINEER, "berlin"),))
+
+    async with plant(database_dsn) as here:
+        app = whole_app(here.database)
+        app.state.authenticator = OfBerlin()
+        async with asking(app) as client:
+            url, engineer = "/api/v1/sites/berlin/lines/press-1/model", by(Role.ENGINEER)
+            model = (await ok(client.get(url, headers=engineer)))["model"]
+            await ok(client.put(url, json={**model, "micro_stop": "7s"}, headers=engineer))  # its tags are as they were
+            alarms = [{**OIL, "tag": "plant-7/line-1/press/secret"}]
+            asked = client.put(url, json={**model, "alarms": alarms}, headers=engineer)
+            assert "on plant-7/line-1" in await refused(asked, 403, "not_your_role")
+            alarms = [{**OIL, "tag": "berlin/line-1/press/oil"}]
+            await ok(client.put(url, json={**model, "alarms": alarms}, headers=engineer))
