@@ -224,7 +224,10 @@ async def _tokens(server: AuthorizationServer, client: Client, given: Given) -> 
     if given.refresh is not None:
         answer["refresh_token"] = given.refresh
         if OPENID in given.scope.split():
-            principal = await server.principals.of(claims)
+            try:
+                principal = await server.principals.of(claims)
+            except RequestRefused as exc:  # it has ended since: the code was shown a second time, or who it is has gone
+                raise GrantRefused("invalid_grant", "this code or token is none, was used, or is over") from exc
             body = _about(principal.name, principal.subject, claims)
             body |= {"iss": server.issuer, "aud": client.client_id, "iat": now_s, "exp": claims.expires_s}
             body |= {"auth_time": given.since_s} | ({"nonce": given.nonce} if given.nonce else {})

@@ -17,6 +17,7 @@ from lineside.servers.postgres import PostgresServer
 from connectors.model.errors import DatabaseUnavailable, StatementRefused
 from connectors.ports.database import Database, HeldLock
 from connectors.postgres import database as postgres_database
+from connectors.postgres import pooled_connection
 from connectors.postgres.database import PostgresDatabase, open_database
 
 
@@ -147,7 +148,10 @@ async def test_a_copy_is_part_of_its_transaction(database_dsn: str) -> None:
         assert await numbers(database) == []
 
 
-async def test_the_first_use_after_a_restart_works(database_dsn: str, postgres_server: PostgresServer) -> None:
+async def test_the_first_use_after_a_restart_works(
+    database_dsn: str, postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pooled_connection, "_TRUSTED_IDLE_S", 0.0)  # a restart can be quicker than that
     async with opened(database_dsn) as database:
         await make_table(database)
         async with database.session(), database.session(), database.session():

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
+import asyncpg
 import pytest
 from lineside.servers.child_process import LOOPBACK
 from lineside.servers.postgres import PostgresServer
@@ -299,7 +300,7 @@ async def test_without_an_authority_of_its_own_that_of_the_system_is_trusted(
         assert "it closed the connection at the login" in await refusal(dsn)
 
 
-class _Said(postgres_database.asyncpg.PostgresError):  # type: ignore[misc]
+class _Said(asyncpg.PostgresError):  # type: ignore[misc]
     """What a server says that this one does not: its settings belong to all tests."""
 
     def __init__(self, sqlstate: str, text: str) -> None:
