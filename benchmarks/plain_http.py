@@ -21,8 +21,18 @@ class Connection:
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def get(self, path: str) -> tuple[int, int]:
-        """Ask for ``path``: the status, and the bytes of the body."""
-        if self._streams is None:
+        """Ask for ``path``: the status, and the bytes of the body. What the server has closed is opened anew."""
+        was_open = self._streams is not None and not self._streams[0].at_eof()
+        try:
+            return await self._get(path)
+        except (ConnectionError, asyncio.IncompleteReadError):
+            if not was_open:
+                raise
+            self._streams = None  # it was closed while nobody used it
+            return await self._get(path)
+
+    async def _get(self, path: str) -> tuple[int, int]:
+        if self._streams is None or self._streams[0].at_eof():
             self._streams = await asyncio.open_connection(*self._place)
         reader, writer = self._streams
         writer.write(f"GET {path} HTTP/1.1\r\nHost: {self._place[0]}\r\n{self._token}\r\n".encode())
