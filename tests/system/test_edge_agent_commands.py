@@ -178,7 +178,8 @@ def test_without_an_agent_every_command_says_so_and_the_outbox_is_still_readable
     assert agent.stop() == 0
     assert agent.command("status").code == 3
     kinds = [row["kind"] for row in agent.command("buffer", "list", "--json").json]
-    assert kinds[:2] == ["epoch_start", "definition"]
+    data = [kind for kind in kinds if kind != "command"]  # the hello of commands comes when it comes
+    assert data[:2] == ["epoch_start", "definition"]
     assert "samples" in kinds
 
 
