@@ -8,7 +8,7 @@ has refused a record; its consumer says nothing while Kafka is away.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final, TypeVar
 
 from aiokafka.client import AIOKafkaClient
@@ -24,7 +24,7 @@ from connectors.model.errors import EventLogUnavailable
 RETRY_S: Final = 0.1
 REFRESH_TIMEOUT_S: Final = 3.0
 LEAVE_S_MAX: Final = 1.0
-"""How long a caller that is cancelled waits for the answer that it has just asked for."""
+"""How long a caller that is cancelled waits for what it has just begun."""
 
 _new_client: Final[Any] = AIOKafkaClient  # it has no annotations
 
@@ -124,9 +124,9 @@ class KafkaConnection:
                 options = client_options(self._settings, self._name)
                 client = _new_client(**options)
                 try:
-                    await _bootstrap(client)
+                    await to_its_end(client.bootstrap())
                 except BaseException as exc:
-                    await client.close()
+                    await to_its_end(client.close())
                     if not isinstance(exc, KafkaError):
                         raise
                     reason = await why_unreachable(self._settings, options)
@@ -154,20 +154,22 @@ class KafkaConnection:
     async def _drop(self, client: Any) -> None:
         if client is not None and client is self._client:
             self._client = None
-            await client.close()
+            await to_its_end(client.close())
 
 
-async def _bootstrap(client: Any) -> None:
-    """Learn from any broker which there are. Raises ``KafkaError``.
+async def to_its_end(work: Coroutine[Any, Any, _Answer]) -> _Answer:
+    """The result of ``work``, which is not cancelled with its caller: it is given ``LEAVE_S_MAX`` to come to its end.
 
-    When it is cancelled between question and answer, aiokafka would leave the connection open until it is collected.
+    aiokafka takes a cancellation that comes while it closes for that of its own task, and passes it over: who closes
+    something would go on as if nobody had stopped it. And one between a question and its answer would leave a
+    connection open until it is collected.
     """
-    asking = asyncio.ensure_future(client.bootstrap())
+    working = asyncio.ensure_future(work)
     try:
-        await asyncio.shield(asking)
+        return await asyncio.shield(working)
     except asyncio.CancelledError:
-        await asyncio.wait([asking], timeout=LEAVE_S_MAX)
+        await asyncio.wait([working], timeout=LEAVE_S_MAX)
         raise
     finally:
-        asking.cancel()
-        await asyncio.gather(asking, return_exceptions=True)
+        working.cancel()
+        await asyncio.gather(working, return_exceptions=True)

@@ -11,7 +11,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 from aiokafka.errors import KafkaConnectionError, KafkaError
 
-from connectors.kafka.connection import client_options
+from connectors.kafka.connection import client_options, to_its_end
 from connectors.kafka.refusals import brokers, refusal, why_unreachable
 from connectors.kafka.settings import KafkaLog
 from connectors.model.errors import EventLogUnavailable
@@ -95,4 +95,4 @@ async def membership(
     finally:
         with suppress(KafkaError, TimeoutError):
             async with asyncio.timeout(_STOP_TIMEOUT_S):
-                await consumer.stop()
+                await to_its_end(consumer.stop())

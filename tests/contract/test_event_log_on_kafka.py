@@ -15,6 +15,7 @@ from typing import Any, Final
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import RequestTimedOutError
 from lineside.servers.throwaway_authority import ThrowawayAuthority
 from pydantic import SecretStr, ValidationError
@@ -294,3 +295,28 @@ async def test_tls_files_that_are_not_there_are_said(tmp_path: Path) -> None:
     settings = KafkaLog.model_validate({"brokers": ["127.0.0.1:1"], "tls": {"authority": tmp_path / "missing.pem"}})
     with pytest.raises(EventLogUnavailable, match="TLS files"):
         await open_event_log(settings, name="tests")
+
+
+async def test_a_reader_that_is_cancelled_while_it_closes_does_not_go_on(
+    kafka_server: KafkaServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topic = await make_topic(kafka_server, 1)
+    closes = AIOKafkaClient.close
+    working: asyncio.Task[None] | None = None
+
+    async def open_and_close(log: KafkaEventLog) -> None:
+        while True:
+            async with log.reader(topic, 0, 0) as reader:
+                await reader.read(0, 1)
+
+    async def cancelled_while_it_closes(client: Any) -> None:
+        if working is not None:
+            asyncio.get_running_loop().call_soon(working.cancel)
+        await closes(client)
+
+    monkeypatch.setattr(AIOKafkaClient, "close", cancelled_while_it_closes)
+    async with opened(kafka_server) as log:
+        working = asyncio.create_task(open_and_close(log))
+        await asyncio.wait([working], timeout=WAIT_S_MAX)
+        assert working.done(), "it goes on"
+        assert working.cancelled()
