@@ -21,7 +21,11 @@ CALENDAR: Final = timedelta(days=20)
 """A line that has no shift for so long before and behind an hour has no calendar: no plant is closed for longer."""
 _KEY: Final = "tenant_id = $1 AND site = $2 AND line = $3 AND hour = $4"
 _HOUR_COLUMNS: Final = ("tenant_id", "site", "line", "hour", "shift", "day", "product", *NAMES)
-_OLDEST: Final = "SELECT tenant_id, site, line, hour FROM analytics_due ORDER BY marked, hour LIMIT $1"
+AGAIN_AFTER: Final = timedelta(minutes=10)
+"""An hour that could not be worked out is tried again after so long: meanwhile its cause may have been mended."""
+_OLDEST: Final = (
+    "SELECT tenant_id, site, line, hour FROM analytics_due WHERE marked <= now() ORDER BY marked, hour LIMIT $1"
+)
 _TAKE: Final = (
     f"DELETE FROM analytics_due WHERE (tenant_id, site, line, hour) IN ({_OLDEST} FOR UPDATE SKIP LOCKED) "  # noqa: S608
     "RETURNING tenant_id, site, line, hour"
@@ -43,7 +47,7 @@ async def compute_due(database: Database, now: datetime, count_max: int) -> int:
 
     Several processes share the work: each takes hours that no other one has taken. Who marks an hour meanwhile has it
     worked out once more. Hours that have not begun yet are left out: nothing is known of them. One that cannot be
-    worked out is set aside, so that it keeps no other one waiting.
+    worked out is tried again after ``AGAIN_AFTER``, and keeps no other one waiting until then.
     """
     try:
         async with database.transaction() as session:
@@ -69,8 +73,8 @@ async def _each_by_itself(database: Database, now: datetime, count_max: int) -> 
         except Exception as exc:
             if cause_of(exc) is Cause.OUTSIDE:
                 raise
-            async with database.transaction() as session:
-                await _take(session, one)
+            async with database.session() as session:
+                await _put_off(session, one)
             trace = "".join(traceback.format_exception(exc))
             emit(HourNotWorkedOut(one.site, one.line, one.hour.isoformat(), sentence_of(exc), trace))
     return len(hours)
@@ -79,6 +83,15 @@ async def _each_by_itself(database: Database, now: datetime, count_max: int) -> 
 async def _take(session: Session, one: LineHour) -> int:
     key = (one.tenant_id, one.site, one.line, one.hour)
     return await session.execute(f"DELETE FROM analytics_due WHERE {_KEY}", *key)  # noqa: S608  a name of our own
+
+
+async def _put_off(session: Session, one: LineHour) -> None:
+    key = (one.tenant_id, one.site, one.line, one.hour)
+    await session.execute(
+        f"UPDATE analytics_due SET marked = now() + $5::interval WHERE {_KEY}",  # noqa: S608  a name of our own
+        *key,
+        AGAIN_AFTER,
+    )
 
 
 def _hours(rows: Sequence[Row]) -> list[LineHour]:

@@ -93,11 +93,14 @@ def told(figures: Figures) -> dict[str, Any]:
 
 
 async def waiting(session: Session, choice: Choice) -> int:
-    """How many of the hours are to be worked out anew."""
+    """How many of the hours are to be worked out anew; without those that cannot be for now."""
     where, args = Choice(
         choice.tenant_id, choice.begin, choice.end, choice.site, choice.line, None, choice.places
     ).where()
-    (row,) = await session.fetch(f"SELECT count(*) AS n FROM analytics_due AS of WHERE {where}", *args)  # noqa: S608
+    (row,) = await session.fetch(
+        f"SELECT count(*) AS n FROM analytics_due AS of WHERE marked <= now() AND {where}",  # noqa: S608  of our own
+        *args,
+    )
     return int(row["n"])
 
 

@@ -10,7 +10,7 @@ from connectors.observability.events import Event
 
 @dataclass(frozen=True, slots=True)
 class HourNotWorkedOut(Event):
-    """The figures of an hour of a line cannot be worked out: it keeps those that it had, and the others go on."""
+    """The figures of an hour of a line cannot be worked out: it keeps those that it had, and is tried again."""
 
     level: ClassVar[str] = "error"
     site: str

@@ -259,7 +259,7 @@ async def test_an_hour_and_a_report_that_cannot_be_made_keep_no_other_one_waitin
             await session.execute("UPDATE line_minute SET good = 1e13 WHERE end_ns < $1", T0 + 960 * S)
         _, groups = await analytics.oee()
         assert [group["good"] for group in groups] == ["30"]
-        assert not await here.fetch("SELECT FROM analytics_due")
+        assert await here.fetch("SELECT FROM analytics_due WHERE marked > now()"), "it is tried again later"
         made = reports.contents
 
         async def refused_for_one(session: Any, title: str, choice: Choice) -> Any:
@@ -273,6 +273,12 @@ async def test_an_hour_and_a_report_that_cannot_be_made_keep_no_other_one_waitin
         await analytics.oee(now=HOUR + 30 * LENGTH)
         due = reports.DueReports(here.database)
         assert (await due.make(HOUR + 30 * LENGTH), await due.make(HOUR + 30 * LENGTH)) == (1, 0)
+        async with here.database.session() as session:
+            await session.execute("UPDATE line_minute SET good = 40 WHERE good = 1e13")
+            await session.execute("UPDATE analytics_due SET marked = now()")  # ten minutes have passed
+        _, groups = await analytics.oee(now=HOUR + 30 * LENGTH)
+        assert sum(int(group["good"]) for group in groups) > 30
+        assert not await here.fetch("SELECT FROM analytics_due WHERE marked > now()")
 
 
 async def test_who_may_see_one_line_sees_no_other(database_dsn: str) -> None:
