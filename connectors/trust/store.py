@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import re
+import threading
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -189,7 +190,8 @@ class TrustStore:
 
 
 def _beside(path: Path) -> Path:
-    return path.with_name(f"{path.name}.{os.getpid()}.new")
+    """Where this thread alone writes what is to be ``path``: devices connect side by side, each in a thread."""
+    return path.with_name(f"{path.name}.{os.getpid()}-{threading.get_native_id()}.new")
 
 
 def _read_server(path: Path) -> SeenServer | None:

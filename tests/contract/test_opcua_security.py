@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -112,6 +113,36 @@ async def test_every_policy_works_signed_and_encrypted(
 ) -> None:
     del accepted
     await works(secured(server, data_dir, policy=policy, mode=mode))
+
+
+async def test_a_session_outlives_the_tokens_of_its_secure_channel(data_dir: Path, own: OwnCertificate) -> None:
+    hasty = NodeOpcUaServer(policies=("None", *POLICIES), modes=("None", *MODES), channel_ms=2500)
+    hasty.start()
+    recorders: list[Recorder] = []
+    try:
+        hasty.add("ns=2;s=force", "Double", 12.5)
+        trust(hasty, own)
+        await accept(hasty, data_dir)
+        async with contextlib.AsyncExitStack() as sessions:
+            tasks = []
+            for made in (
+                device(hasty.endpoint, [{"at": "ns=2;s=force"}], timeout="5s"),
+                *(secured(hasty, data_dir, policy=policy) for policy in POLICIES),
+            ):
+                recorders.append(Recorder())
+                driver = OpcUaDriver(made, SystemClock())
+                tasks.append(await sessions.enter_async_context(acquiring(driver, recorders[-1])))
+            for value in range(
+                1, 161
+            ):  # four lifetimes of a token: the server ends a channel whose token was not renewed
+                await asyncio.sleep(0.05)
+                hasty.set("ns=2;s=force", "Double", value)
+                assert [task.exception() for task in tasks if task.done()] == []
+            for recorder, task in zip(recorders, tasks, strict=True):
+                await until(lambda recorder=recorder: recorder.last() == {0: 160}, task)  # type: ignore[misc]
+        assert [len(recorder.onlines) for recorder in recorders] == [1] * 4
+    finally:
+        hasty.close()
 
 
 async def test_without_a_policy_it_is_the_strongest(

@@ -23,6 +23,7 @@ const URI = "urn:lineside:tests:node-opcua";
 // policies, modes: names such as "Basic256Sha256" and "SignAndEncrypt". users: {name: password}. anonymous: whether allowed.
 // trusting: whether unknown client certificates are accepted. limits: of operations, such as {maxNodesPerRead: 5}.
 // capabilities: others, such as {maxSessions: 2}. namespaces: URIs, with indices from 2 on. nodesets: files to load.
+// channel_ms: the lifetime of a secure channel's token, 2500 at least; ten minutes at the start.
 async function start(options) {
     const nodesets = (options.nodesets ?? []).map((name) => path.join(__dirname, name));
     const manager = (folder) =>
@@ -54,6 +55,7 @@ async function start(options) {
             operationLimits: options.limits ?? {},
         }),
         maxConnectionsPerEndpoint: 100,
+        defaultSecureTokenLifetime: options.channel_ms,
     });
     await server.initialize();
     const space = server.engine.addressSpace;

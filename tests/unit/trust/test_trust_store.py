@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -96,6 +97,24 @@ def test_what_is_seen_again_is_not_written_again(store: TrustStore) -> None:
     store.note(seen("AA" * 20, time_ms=1))
     store.note(seen("AA" * 20, time_ms=2))
     assert store.server(ENDPOINT).time_ms == 1  # type: ignore[union-attr]
+
+
+def test_devices_that_connect_side_by_side_do_not_get_in_each_other_s_way(store: TrustStore) -> None:
+    press = der(certificate())
+
+    def connect(number: int) -> None:
+        store.note(seen(f"{number:040X}"))
+        store.keep_rejected(press)
+        store.accept_file(path)
+
+    path = store.folder.parent / "press.der"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(press)
+    with ThreadPoolExecutor(8) as devices:
+        assert list(devices.map(connect, range(80))) == [None] * 80
+    assert store.is_accepted(press)
+    assert len(list(store.servers())) == 1
+    assert not list(store.folder.rglob("*.new"))
 
 
 def test_a_file_that_is_damaged_hides_no_other(store: TrustStore) -> None:
