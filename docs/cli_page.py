@@ -37,8 +37,9 @@ user of a box, with the shell's own folders:
 
 ```
 _EDGE_AGENT_COMPLETE=source_bash edge-agent > /etc/bash_completion.d/edge-agent
-_EDGE_AGENT_COMPLETE=source_zsh  edge-agent > /usr/local/share/zsh/site-functions/_edge-agent
 _EDGE_AGENT_COMPLETE=source_fish edge-agent > /etc/fish/completions/edge-agent.fish
+(echo '#compdef edge-agent'; _EDGE_AGENT_COMPLETE=source_zsh edge-agent; echo '_edge_agent_completion') \\
+    > /usr/local/share/zsh/site-functions/_edge-agent
 ```
 """
 

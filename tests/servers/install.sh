@@ -17,6 +17,8 @@ need node nodejs
 need npm npm
 need go golang-go
 need gcc gcc
+need zsh zsh
+need fish fish
 [ -e /usr/include/stdio.h ] || missing="$missing libc6-dev"
 need spin spin
 need pkg-config pkg-config

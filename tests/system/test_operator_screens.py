@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
-import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from edge_agent.cli.live_terminal import ENTER, LEAVE
-from tests.system.edge_agent_steps import EDGE_AGENT
 from tests.system.operator_line import BAD_SENSOR, OperatorLine, operator_line
 from tests.system.sparkplug_host import until
 from tests.system.terminal import Terminal
@@ -299,42 +295,3 @@ def test_trace_says_how_far_a_sample_came(line: OperatorLine) -> None:
     finally:
         line.host.acknowledges = True
         line.host.acknowledge_all()
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-
-
-def completed(line: OperatorLine, shell: str, words: str) -> set[str]:
-    """What ``shell`` is offered after ``words``, in its own protocol."""
-    env = {**os.environ, "LINESIDE_CONFIG": str(line.agent.config), "_EDGE_AGENT_COMPLETE": f"complete_{shell}"}
-    env |= {"COMP_WORDS": words, "COMP_CWORD": str(len(words.split(" ")) - 1)}
-    env |= {"_TYPER_COMPLETE_ARGS": words, "_TYPER_COMPLETE_FISH_ACTION": "get-args"}
-    said = subprocess.run([EDGE_AGENT], env=env, capture_output=True, text=True, timeout=60, check=False)
-    if shell == "zsh":
-        return set(re.findall(r'"((?:[^"\\]|\\.)+?)"', said.stdout))
-    return {one.split("\t")[0] for one in said.stdout.splitlines()}
-
-
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_shells_complete_commands_tags_and_devices(line: OperatorLine, shell: str) -> None:
-    assert {"trace", "trust"} <= completed(line, shell, "edge-agent tr")
-    assert completed(line, shell, "edge-agent read press/s") >= {"press/sensor", "press/speed", "press/state"}
-    assert "oven" in completed(line, shell, "edge-agent lock o")
-
-
-def test_bash_itself_completes_with_what_the_command_gives_it(line: OperatorLine) -> None:
-    script = (
-        f'PATH="{Path(EDGE_AGENT).parent}:$PATH"; export LINESIDE_CONFIG="{line.agent.config}"; '
-        'eval "$(_EDGE_AGENT_COMPLETE=source_bash edge-agent)"; COMP_WORDS=(edge-agent read oven/); COMP_CWORD=2; '
-        '_edge_agent_completion edge-agent; echo "${COMPREPLY[@]}"; complete -p edge-agent'
-    )
-    said = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=60, check=False)
-    assert said.stdout.splitlines()[0].split() == ["oven/zone", "oven/setpoint"]
-    assert "_edge_agent_completion edge-agent" in said.stdout
-
-
-def test_without_an_agent_nothing_is_offered_and_nothing_is_said(line: OperatorLine, tmp_path: Path) -> None:
-    env = {**os.environ, "LINESIDE_CONFIG": str(tmp_path / "none.yaml"), "_EDGE_AGENT_COMPLETE": "complete_bash"}
-    env |= {"COMP_WORDS": "edge-agent read p", "COMP_CWORD": "2"}
-    said = subprocess.run([EDGE_AGENT], env=env, capture_output=True, text=True, timeout=60, check=False)
-    assert (said.stdout.strip(), said.stderr) == ("", "")
