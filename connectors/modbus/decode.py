@@ -72,7 +72,7 @@ class _TypeColumns:
         parts: dict[tuple[object, ...], list[tuple[int, PlannedTag]]] = defaultdict(list)
         for number, tag in members:
             swaps_bytes = tag.order in BYTES_SWAPPED
-            parts[tag.datatype, tag.is_scaled, swaps_bytes, tag.is_bcd, tag.texts is None].append((number, tag))
+            parts[tag.datatype, tag.is_scaled, swaps_bytes, tag.encoding, tag.texts is None].append((number, tag))
         self._datatype = members[0][1].reported
         self._parts: list[_Part] = []
         ordered: list[tuple[int, PlannedTag]] = []
@@ -167,7 +167,8 @@ class _Numbers(_Part):
         super().__init__(places)
         tags = [place.tag for place in places]
         self._dtype = dtype_of(tags[0].datatype)
-        self._sent_dtype = self._dtype.newbyteorder("<" if places[0].swaps_bytes else ">")
+        sent = np.dtype(np.float16) if tags[0].encoding == "half" else self._dtype
+        self._sent_dtype = sent.newbyteorder("<" if places[0].swaps_bytes else ">")
         self._area = area.view(np.uint16)
         self._words: IndexArray = np.array([place.words() for place in places], np.intp).reshape(-1)
         self._scale: NDArray[np.float64] | None = None
@@ -289,5 +290,5 @@ def _column_of(places: Sequence[_Place], area: Area) -> _Part:
     if first.datatype is DataType.BOOLEAN:
         numbers = _Bits(places, area)
     else:
-        numbers = _Decimals(places, area) if first.is_bcd else _Numbers(places, area)
+        numbers = _Decimals(places, area) if first.encoding == "bcd" else _Numbers(places, area)
     return numbers if first.texts is None else _Named(numbers, places)

@@ -79,9 +79,12 @@ def _number(tag: PlannedTag, value: Value) -> bytes:
         raw = raw_number(value, tag.datatype, scale=tag.scale, offset=tag.scaling_offset)
     except ValueError as exc:
         raise ValueError(f"{tag.place}: {exc}") from exc
-    if tag.is_bcd:
+    if tag.encoding == "bcd":
         raw = _in_digits(tag, int(raw))
-    return struct.pack(_FORMATS[tag.datatype], raw)
+    try:
+        return struct.pack(">e" if tag.encoding == "half" else _FORMATS[tag.datatype], raw)
+    except OverflowError as exc:
+        raise ValueError(f"{tag.place}: {value!r} does not fit a float of 16 bits") from exc
 
 
 def _in_digits(tag: PlannedTag, number: int) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 from connectors.modbus.addresses import Table
 from connectors.modbus.orders import Order
@@ -43,7 +43,7 @@ class PlannedTag:
     scale: float
     scaling_offset: float
     poll_s: float
-    is_bcd: bool
+    encoding: Literal["binary", "bcd", "half"]
     texts: Mapping[int, str] | None
     written: str
 
@@ -107,7 +107,7 @@ def _planned(index: int, tag: ModbusTag, settings: ModbusDevice) -> PlannedTag:
         scale=tag.scale if reported is DataType.DOUBLE else 1.0,
         scaling_offset=tag.scaling_offset if reported is DataType.DOUBLE else 0.0,
         poll_s=settings.poll_s if tag.poll_s is None else tag.poll_s,
-        is_bcd=tag.encoding == "bcd",
+        encoding=tag.encoding,
         texts=tag.texts,
         written=tag.at,
     )

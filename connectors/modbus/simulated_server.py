@@ -127,10 +127,14 @@ def _words(tag: ModbusTag, value: Any) -> list[int]:
     if tag.encoding == "bcd":
         raw = int(str(round(raw)), 16)
     try:
-        data = struct.pack(_FORMATS[tag.raw_datatype], raw if tag.raw_datatype in _REAL else round(raw))
-    except struct.error as exc:
+        data = struct.pack(_format(tag), raw if tag.raw_datatype in _REAL else round(raw))
+    except (struct.error, OverflowError) as exc:
         raise ValueError(f"{tag.name}: {value!r} does not fit {tag.raw_datatype.label}") from exc
     return _in_order(tag, data)
+
+
+def _format(tag: ModbusTag) -> str:
+    return ">e" if tag.encoding == "half" else _FORMATS[tag.raw_datatype]
 
 
 def _in_order(tag: ModbusTag, data: bytes) -> list[int]:
@@ -145,7 +149,7 @@ def _value(tag: ModbusTag, words: list[int]) -> Any:
     data = struct.pack(f">{len(words)}H", *_in_order(tag, struct.pack(f">{len(words)}H", *words)))
     if tag.raw_datatype is DataType.STRING:
         return text_of(data[: tag.length])
-    (raw,) = struct.unpack(_FORMATS[tag.raw_datatype], data)
+    (raw,) = struct.unpack(_format(tag), data)
     if tag.encoding == "bcd":
         raw = int(f"{raw:x}")
     return raw * tag.scale + tag.scaling_offset if tag.is_scaled else _text_for(tag, raw)

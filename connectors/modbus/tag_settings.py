@@ -34,6 +34,9 @@ STRING_REGISTERS_MAX: Final = 125
 REGISTERS_PER_WRITE_MAX: Final = 123
 """Modbus Application Protocol 1.1b3, section 6.12."""
 TEXTS_MAX: Final = 1000
+HALF_PART: Final = 2.0**-11
+HALF_LEAST: Final = 2.0**-25
+"""By so large a part of it, or by so much, the nearest float of 16 bits may be off (IEEE 754, binary16)."""
 
 
 def why_unwritable(table: Table, register_count: int) -> str:
@@ -85,8 +88,11 @@ class ModbusTag(TagSettings):
     ] = 0
     datatype: Annotated[ModbusDataType | None, Field(alias="type", description="uint16 unless said otherwise")] = None
     encoding: Annotated[
-        Literal["binary", "bcd"],
-        Field(description="bcd: each half of a byte is a decimal digit, of uint16, uint32 or uint64"),
+        Literal["binary", "bcd", "half"],
+        Field(
+            description="bcd: each half of a byte is a decimal digit, of uint16, uint32 or uint64; half: a float of "
+            "one register, for which 'type: float16' is enough"
+        ),
     ] = "binary"
     order: Annotated[
         Order,
@@ -114,6 +120,14 @@ class ModbusTag(TagSettings):
     report: Annotated[
         Literal["change", "always"], Field(description="Report a value when it changed, or after every poll")
     ] = "change"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _half_float(cls, entry: Any) -> Any:
+        """``type: float16``: there are no tags of that type, but registers that hold one."""
+        if not isinstance(entry, dict) or str(entry.get("type")).strip().lower() != "float16":
+            return entry
+        return {"encoding": "half", **entry, "type": "float"}
 
     @field_validator("at")
     @classmethod
@@ -181,6 +195,8 @@ class ModbusTag(TagSettings):
             raise SettingInvalid(
                 f"decimal digits make no {datatype.label}.", "Write uint16, uint32 or uint64 as 'type'.", ("encoding",)
             )
+        if self.encoding == "half" and datatype is not DataType.FLOAT:
+            raise SettingInvalid(f"a {datatype.label} has no half.", "Write 'type: float16'.", ("encoding",))
         if self.report == "always" and "deadband" in given:
             raise SettingInvalid(
                 "with 'report: always' a value is reported after every poll, however little it moved.",
@@ -254,6 +270,12 @@ class ModbusTag(TagSettings):
         """See ``TagSettings``; a number that stands for a text is reported as that."""
         return DataType.STRING if self.texts is not None else super().reported_datatype(raw)
 
+    def rounding_of(self, value: float) -> float:
+        """See ``TagSettings``."""
+        if self.encoding != "half":
+            return 0.0
+        return max(abs(value - self.scaling_offset) * HALF_PART, abs(self.scale) * HALF_LEAST)
+
     @property
     def unwritable_reason(self) -> str:
         """See ``TagSettings``."""
@@ -264,4 +286,6 @@ class ModbusTag(TagSettings):
         """How many registers (or bits, in the bit tables) the value takes."""
         if self.raw_datatype is DataType.STRING:
             return (self.length + 1) // 2
+        if self.encoding == "half":
+            return 1
         return REGISTERS[self.raw_datatype]

@@ -144,6 +144,11 @@ class TagSettings(Settings):
             )
         return self
 
+    def rounding_of(self, value: float) -> float:
+        """How far what a device holds of ``value`` may be off, where it keeps fewer digits than its data type has."""
+        del value
+        return 0.0
+
     def refuse_limits(self, datatype: DataType) -> None:
         """Raises ``SettingInvalid`` when a number has no limits, or something else has."""
         if self.writable is None:

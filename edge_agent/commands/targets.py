@@ -165,6 +165,7 @@ class Targets:
             tolerance = max(tolerance, abs(settings.scale) / 2)  # a raw value is a whole number of these steps
         if datatype is DataType.FLOAT or (settings.is_scaled and not math.isinf(wanted)):
             tolerance = max(tolerance, abs(wanted) * FLOAT32_PART)
+        tolerance = max(tolerance, settings.rounding_of(wanted))
         return abs(wanted - seen) <= tolerance
 
 

@@ -48,6 +48,7 @@ CASES: list[tuple[str, str, Any, DataType]] = [
     ("uint32", ">I", 3_456_789_012, DataType.UINT32),
     ("int64", ">q", -1_234_567_890_123_456_789, DataType.INT64),
     ("uint64", ">Q", 17_234_567_890_123_456_789, DataType.UINT64),
+    ("float16", ">e", -98.625, DataType.FLOAT),
     ("float32", ">f", -98.625, DataType.FLOAT),
     ("float64", ">d", 2.718281828459045e-200, DataType.DOUBLE),
 ]

@@ -102,6 +102,39 @@ def test_what_is_no_decimal_digit_makes_no_value_and_spoils_no_other(register: i
     ]
 
 
+@given(st.floats(width=16, allow_nan=False, allow_infinity=False), st.sampled_from(["ABCD", "BADC"]), st.booleans())
+def test_a_float_of_one_register_is_read_and_written(value: float, order: str, is_scaled: bool) -> None:
+    scaled = {"scale": 2, "offset": 1} if is_scaled else {}
+    (tag,) = planned({"type": "float16", "order": order, **scaled})
+    raw = list(struct.unpack(">H" if order == "ABCD" else "<H", struct.pack(">e", value)))
+    reported = value * 2 + 1 if is_scaled else value
+    assert Unit(tag).rows(raw) == [(reported, GOOD)]
+    assert encoded_registers(tag, value) == raw or is_scaled
+    assert Unit(tag).rows(encoded_registers(tag, reported)) == [(reported, GOOD)]
+
+
+def test_floats_of_one_register_and_of_two_stand_beside_each_other() -> None:
+    unit = Unit(*planned({"type": "Float16"}, {"type": "float", "at": "holding 1"}, {"type": "float16", "at": 40004}))
+    assert unit.rows([0x3C00, 0x3F80, 0x0000, 0xC000]) == [(1.0, GOOD), (1.0, GOOD), (-2.0, GOOD)]
+
+
+def test_what_is_too_large_for_one_register_is_not_written() -> None:
+    (tag,) = planned({"type": "float16"})
+    with pytest.raises(ValueError, match=r"holding 0: 70000\.0 does not fit a float of 16 bits"):
+        encoded_registers(tag, 70_000.0)
+
+
+@given(st.floats(-60_000, 60_000))
+def test_what_a_float_of_one_register_holds_of_a_value_counts_as_that_value(value: float) -> None:
+    limits = {"writable": {"min": -60_000, "max": 60_000}, "type": "float16"}
+    (tag,) = ModbusDevice.model_validate(
+        {"name": "d", "driver": "modbus", "endpoint": "tcp://plc", "tags": [{"name": "t", "at": "holding 0", **limits}]}
+    ).tags
+    (planned_tag,) = planned(limits)
+    ((held, _),) = Unit(planned_tag).rows(encoded_registers(planned_tag, value))
+    assert abs(held - value) <= tag.rounding_of(value) <= abs(value) / 1000 + 1e-7
+
+
 def test_numbers_are_reported_as_the_texts_that_they_stand_for() -> None:
     unit = Unit(*planned({"enum": STATES}, {"enum": {0: "open", 1: "closed"}, "at": "holding 4.3"}, {"type": "string"}))
     assert unit.rows([0, 0, 0, 0, 0]) == [("stopped", GOOD), ("open", GOOD), ("", GOOD)]
@@ -191,7 +224,7 @@ def test_all_of_it_can_be_written_in_a_file(tmp_path: Path) -> None:
     power, energy, door, count, state = planned_tags(meter)
     assert (power.address, power.order, energy.address, energy.order) == (100, "CDAB", 100, "CDAB")
     assert (door.address, door.bit, door.texts) == (204, 10, {0: "open", 1: "closed"})
-    assert (count.address, count.is_bcd) == (299, True)
+    assert (count.address, count.encoding) == (299, "bcd")
     assert state.texts == {0: "off", 16: "on", -1: "fault"}
 
 
