@@ -205,6 +205,16 @@ def print_problems(error: ConfigInvalid) -> None:
     for problem in error.problems:
         typer.echo(str(problem), err=True)
     typer.echo(counted(len(error.problems), "problem"), err=True)
+    if not DEFAULT_CONFIG.exists() and any(problem.where == str(DEFAULT_CONFIG) for problem in error.problems):
+        typer.echo(_where_else(), err=True)
+
+
+def _where_else() -> str:
+    """What to do where nobody has named a file, and there is none in its usual place."""
+    here = Path("agent.yaml")
+    if here.exists():
+        return f"{here} is in this folder: add -c {here}, or set LINESIDE_CONFIG={here}"
+    return "Name the agent's file with -c FILE or LINESIDE_CONFIG, or begin one: edge-agent init"
 
 
 def fail(message: str, code: int) -> NoReturn:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -29,6 +30,7 @@ DEPTH: Final = 20
 VARIABLES_MAX: Final = 5000
 _USED_WRONGLY: Final = 2
 _NAME_MAX: Final = 255
+_LIKE_AN_ADDRESS: Final = re.compile(r"[\w.-]+:\d{2,5}(/\S*)?")
 """Of what a browse rule calls its tags."""
 
 PlaceArgument = Annotated[
@@ -161,6 +163,8 @@ def _settings(
 
     try:
         browse_rule = OpcUaBrowse.model_validate(rule)
+        if _LIKE_AN_ADDRESS.fullmatch(place):
+            fail(f"{place!r} is no device and no server; write opc.tcp://{place}", _USED_WRONGLY)
         if "://" not in place:
             return _named_device(place, config), browse_rule
         security: dict[str, Any] = {}
@@ -243,10 +247,9 @@ def _write(text: str, where: str | None, count: int) -> None:
     if where in (None, "-"):
         typer.echo(text, nl=False)
         return
+    from edge_agent.cli.made_files import what_next, write_new
+    from edge_agent.cli.terminal import say
+
     path = Path(str(where))
-    try:
-        with path.open("x", encoding="utf-8") as file:
-            file.write(text)
-    except OSError as exc:
-        fail(f"{path} cannot be written: {exc.strerror}", EXIT_PROBLEM)
-    typer.echo(f"{path}: {counted(count, 'variable')}; take out what is not needed, then: edge-agent check", err=True)
+    write_new(path, text)
+    say(f"{path}: {counted(count, 'variable')}; take out what is not needed, {what_next(path)}", err=True)

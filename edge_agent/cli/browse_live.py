@@ -16,6 +16,7 @@ from edge_agent.cli.browse_keys import BrowseKeys, Writing
 from edge_agent.cli.browse_tree import Branch, BrowseTree
 from edge_agent.cli.browse_view import BrowseView
 from edge_agent.cli.live_terminal import LiveTerminal, changed_within
+from edge_agent.cli.made_files import what_next
 
 LOOK_AGAIN_S: Final = 30.0
 REST_S: Final = 0.15
@@ -135,7 +136,7 @@ class _Look:
         except OSError as exc:
             keys.said = f"{writing.path} cannot be written: {exc.strerror}; w writes to another file"
         else:
-            keys.written(f"{writing.path}: {marks}; then: edge-agent check")
+            keys.written(f"{writing.path}: {marks}; {what_next(writing.path)}")
         self._terminal.changed.set()
 
 

@@ -60,7 +60,9 @@ def end_sentence(command: dict[str, Any]) -> str:
     held = f", and holds {value_text(command['after'])}" if command["after"] is not None else ""
     if state == "succeeded":
         return f"{target}: done{held}"
-    why = f"{command['meaning']} {command['detail']}".strip()
+    why = str(command["meaning"])
+    if command["detail"]:
+        why = f"{why.removesuffix('.')}: {command['detail']}" if why else str(command["detail"])
     return f"{target}: {state}{held}. {why}"
 
 

@@ -37,12 +37,13 @@ WORDS: Final = {
     "batch_refused": "the cloud refuses batch {batch}: {reason}",
     "device_unborn": "nothing of {device} can be sent: {reason}",
     "message_refused": "a message on {topic} cannot be followed: {reason}",
-    "command_ended": "command {id} to {target}: {state} {code} {detail} (by {actor})",
+    "command_ended": "command {id} to {target}: {state}{code}{detail} (by {actor})",
     "command_not_taken": "a command on {topic} was not taken ({code}): {detail}",
     "line_locked": "{line} is locked by {actor}: {reason}",
     "line_unlocked": "{line} is unlocked by {actor}",
 }
 """What an operator meets; of any other event its name and its fields are shown."""
+_REASONS: Final = {"code": " ({})", "detail": ": {}"}
 _HEAD: Final = frozenset({"event", "level", "timestamp", "number", "time_ns", "traceback"})
 
 
@@ -50,6 +51,8 @@ def words_of(event: Mapping[str, Any]) -> str:
     """``event`` (a log line, or what the agent answers) as a sentence in one line."""
     template = WORDS.get(str(event.get("event")))
     values = {name: value_text(value) for name, value in event.items() if name not in _HEAD}
+    if event.get("event") == "command_ended":  # most of them have neither
+        values |= {name: form.format(values[name]) for name, form in _REASONS.items() if values.get(name)}
     if template is not None:
         try:
             return " ".join(template.format_map(values).split())

@@ -5,17 +5,31 @@ from __future__ import annotations
 import json
 import os
 import sys
+import tempfile
+from collections.abc import Callable, Mapping, Set
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, NamedTuple
 
 import typer
 
-from connectors.model.errors import ConfigInvalid
-from edge_agent.cli.app import EXIT_PROBLEM, fail, print_problems
+from connectors.model.errors import ConfigInvalid, Problem
+from edge_agent.cli.app import EXIT_PROBLEM, fail
+from edge_agent.cli.terminal import say
 
 SCHEMA_NAME: Final = "agent.schema.json"
 EXIT_USAGE: Final = 2
-_SCHEMES: Final = {"opc.tcp": "opcua", "tcp": "modbus"}
+_SCHEMES: Final = {"opc.tcp": "opcua", "tcp": "modbus", "rtu+tcp": "modbus", "serial": "modbus"}
+
+
+class NewDevice(NamedTuple):
+    """A device of the first configuration."""
+
+    name: str
+    driver: str
+    endpoint: str
+    insecure: bool
+
 
 FileArgument = Annotated[Path, typer.Argument(metavar="FILE", help="The file that is made")]
 
@@ -45,56 +59,122 @@ def init(
     missing = [option for option, value in (("--group", group), ("--name", name), ("--broker", broker)) if not value]
     if missing and not asks:
         fail(f"nobody can be asked here: write {', '.join(missing)}", EXIT_USAGE)
-    group = group or typer.prompt("Group, usually the plant", default="plant-7")
-    name = name or typer.prompt("Name of this agent, usually the line", default="line-3")
-    broker = broker or typer.prompt("Broker", default="mqtts://broker.example:8883")
+    group = group or _asked("Group, usually the plant", "plant-7", partial(_check_agent, "group"))
+    name = name or _asked("Name of this agent, usually the line", "line-3", partial(_check_agent, "name"))
+    plain = insecure
+    if not broker:
+        broker = _asked("Broker", "mqtts://broker.example:8883", _check_broker)
+        if broker.startswith("mqtt://") and not plain:
+            plain = typer.confirm("mqtt:// is not encrypted. Allow it all the same?", default=False)
+    devices = [_device(entry, insecure=insecure) for entry in device or ()]
     if device is None and asks:
-        device = _asked_devices()
-    devices = [_device(entry) for entry in device or ()]
-    plain = broker.startswith("mqtt://")
-    if plain and not insecure and asks:
-        insecure = typer.confirm("mqtt:// is not encrypted. Allow it all the same?", default=False)
-    text = first_configuration(group, name, broker, devices, data_dir, insecure=insecure)
-    _write(path, text)
+        devices = _asked_devices(insecure=insecure)
+    _write(path, first_configuration(path.name, group, name, broker, devices, data_dir, plain=plain))
     typer.echo(f"{path} is written and valid; {path.parent / SCHEMA_NAME} is for editors.")
     typer.echo(f"Next: edge-agent check --online -c {path}")
 
 
-def _asked_devices() -> list[str]:
-    found: list[str] = []
-    while url := typer.prompt(
-        "Device, such as opc.tcp://10.0.0.4:4840 or tcp://10.0.0.5:502 (empty: no more)", default="", show_default=False
-    ):
-        found.append(f"{typer.prompt('Its name', default=f'device-{len(found) + 1}')}={url}")
+def _asked(question: str, default: str, check: Callable[[str], str]) -> str:
+    """What a person answers, asked for again until ``check`` finds nothing wrong with it."""
+
+    def checked(answer: str) -> str:
+        if wrong := check(answer):
+            raise typer.BadParameter(wrong)
+        return answer
+
+    return str(typer.prompt(question, default=default, value_proc=checked, show_default=bool(default)))
+
+
+def _asked_devices(*, insecure: bool) -> list[NewDevice]:
+    found: list[NewDevice] = []
+    question = "Device, such as opc.tcp://10.0.0.4:4840 or tcp://10.0.0.5:502 (empty: no more)"
+    while url := _asked(question, "", _check_endpoint):
+        names = {device.name for device in found}
+        name = _asked("Its name", f"device-{len(found) + 1}", lambda name: _check_name(name, names))  # noqa: B023
+        driver = _SCHEMES[url.partition("://")[0]]
+        plain = insecure
+        if driver == "opcua" and not insecure:
+            plain = not typer.confirm("Is its session to be signed and encrypted? (no: it offers none)", default=True)
+        found.append(NewDevice(name, driver, url, plain))
     return found
 
 
-def _device(entry: str) -> tuple[str, str, str]:
-    """(name, driver, endpoint)."""
+def _device(entry: str, *, insecure: bool) -> NewDevice:
     name, _, url = entry.partition("=")
     driver = _SCHEMES.get(url.partition("://")[0])
     if not name or driver is None:
         fail(f"{entry!r} is no device: write NAME=opc.tcp://host:4840 or NAME=tcp://host:502", EXIT_USAGE)
-    return name, driver, url
+    return NewDevice(name, driver, url, insecure)
+
+
+def _check_agent(key: str, text: str) -> str:
+    return _wrong({"group": "g", "name": "n", key: text}, "mqtts://host", [])
+
+
+def _check_broker(url: str) -> str:
+    return _wrong(_ANY_AGENT, url, [])
+
+
+def _check_endpoint(url: str) -> str:
+    driver = _SCHEMES.get(url.partition("://")[0])
+    if url and driver is None:
+        return f"{url!r} is no address of a device: write opc.tcp://host:4840 or tcp://host:502, or nothing to go on"
+    return _wrong(_ANY_AGENT, "mqtts://host", [NewDevice("device", str(driver), url, True)] if url else [])
+
+
+def _check_name(name: str, others: Set[str]) -> str:
+    if name in others:
+        return f"another device is called {name!r}"
+    return _wrong(_ANY_AGENT, "mqtts://host", [NewDevice(name, "modbus", "tcp://host", False)])
+
+
+_ANY_AGENT: Final = {"group": "g", "name": "n"}
+
+
+def _wrong(agent: Mapping[str, str], broker: str, devices: list[NewDevice]) -> str:
+    """What is wrong with a configuration of this, for a person; empty when nothing is."""
+    from edge_agent.config.load import load_config
+    from edge_agent.drivers import known_drivers
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "agent.yaml"
+        text = first_configuration(path.name, agent["group"], agent["name"], broker, devices, path.parent, plain=True)
+        path.write_text(text, encoding="utf-8")
+        try:
+            load_config(path, known_drivers())
+        except ConfigInvalid as exc:
+            return " ".join(_plainly(problem) for problem in exc.problems)
+    return ""
+
+
+def _plainly(problem: Problem) -> str:
+    """Without the place in a file that nobody has."""
+    return f"{problem.message} {problem.suggestion}".strip()
 
 
 def first_configuration(
-    group: str, name: str, broker: str, devices: list[tuple[str, str, str]], data_dir: Path, *, insecure: bool
+    file: str, group: str, name: str, broker: str, devices: list[NewDevice], data_dir: Path, *, plain: bool
 ) -> str:
-    """The text of the file."""
+    """The text of ``file``; ``plain``: a broker without TLS is allowed."""
     lines = [
-        _HEAD.format(schema=SCHEMA_NAME, group=_quoted(group), name=_quoted(name), data_dir=_quoted(str(data_dir)))
+        _HEAD.format(
+            schema=SCHEMA_NAME,
+            file=file,
+            group=_quoted(group),
+            name=_quoted(name),
+            data_dir=_quoted(str(data_dir)),
+        )
     ]
     allowed = "\n  insecure: true             # the broker is not encrypted: anybody on the network can read and change"
-    lines.append(_UPLINK.format(broker=_quoted(broker), insecure=allowed if insecure and "mqtts" not in broker else ""))
+    lines.append(_UPLINK.format(broker=_quoted(broker), insecure=allowed if plain and "mqtts" not in broker else ""))
     lines.append("devices:" if devices else "devices: []\n" + _EXAMPLE)
-    for device, driver, url in devices:
-        template = _OPCUA if driver == "opcua" else _MODBUS
+    for device in devices:
+        template = _OPCUA if device.driver == "opcua" else _MODBUS
         lines.append(
             template.format(
-                name=_quoted(device),
-                url=_quoted(url),
-                insecure="\n    insecure: true           # neither signed nor encrypted" if insecure else "",
+                name=_quoted(device.name),
+                url=_quoted(device.endpoint),
+                insecure="\n    insecure: true           # neither signed nor encrypted" if device.insecure else "",
             )
         )
     return "\n".join(lines) + "\n"
@@ -122,7 +202,8 @@ def _write(path: Path, text: str) -> None:
         finally:
             draft.unlink(missing_ok=True)
     except ConfigInvalid as exc:
-        print_problems(exc)
+        for problem in exc.problems:
+            say(_plainly(problem), err=True)
         fail("nothing is written: give other answers", EXIT_PROBLEM)
     except OSError as exc:
         fail(f"{path} cannot be written: {exc.strerror}", EXIT_PROBLEM)
@@ -148,9 +229,9 @@ def schema(
 _HEAD: Final = """\
 # yaml-language-server: $schema=./{schema}
 #
-# Check it:              edge-agent check
-# Read each tag once:    edge-agent check --online
-# Run it:                edge-agent run
+# Check it:              edge-agent check -c {file}
+# Read each tag once:    edge-agent check --online -c {file}
+# Run it:                edge-agent run -c {file}
 #
 # Quantities have their unit: 100ms, 5s, 2m, 1h, 7d; 256KiB, 2GB.
 # Relative file names start from the folder of this file.

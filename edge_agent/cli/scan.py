@@ -242,9 +242,8 @@ def _write(text: str, where: str) -> None:
     if where == "-":
         typer.echo(text, nl=False)
         return
-    try:
-        with Path(where).open("x", encoding="utf-8") as file:
-            file.write(text)
-    except OSError as exc:
-        fail(f"{where} cannot be written: {exc.strerror}", EXIT_PROBLEM)
-    typer.echo(f"{where} is written; take out what is not needed, then: edge-agent check", err=True)
+    from edge_agent.cli.made_files import what_next, write_new
+    from edge_agent.cli.terminal import say
+
+    write_new(Path(where), text)
+    say(f"{where} is written; take out what is not needed, {what_next(where)}", err=True)

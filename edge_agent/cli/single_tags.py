@@ -84,13 +84,15 @@ def write(
     ((device, tag),) = chosen_tags(place, [target], patterns=False)
     about = ask(place, "writable", device=device, tag=tag)
     asks = sys.stdin.isatty() and sys.stderr.isatty() and not as_json
-    if asks and about["writable"] and not yes:
+    if asks and not about["writable"]:
+        fail(f"{device}/{tag} is not writable: its entry in the device file has to say so ('writable')", EXIT_PROBLEM)
+    if asks and not yes:
         _show(place, about, value)
     if not reason:
         if not asks:
             fail("say why with --reason, for whoever looks at the journal later", EXIT_USED_WRONGLY)
         reason = typer.prompt("why", err=True)
-    if asks and about["writable"] and not yes and not typer.confirm("write it?", err=True):
+    if asks and not yes and not typer.confirm("write it?", err=True):
         fail("nothing was written", EXIT_PROBLEM)
     answer = ask(place, "write", device=device, tag=tag, text=value, reason=reason, arm=arm, armed=armed)
     print_end(answer, as_json)
@@ -113,7 +115,7 @@ def reading_sentence(answer: dict[str, Any]) -> str:
     name = f"{answer['device']}/{answer['tag']}"
     if answer["error"]:
         return f"{name}: {answer['error']}"
-    value = f"{value_text(answer['value'])} {answer['unit']}".rstrip()
+    value = f"{value_text(answer['value'], answer.get('type'))} {answer['unit']}".rstrip()
     quality = "Good"
     if answer["quality"] != "Good":
         said = f": {answer['problem']}" if answer["problem"] else ""

@@ -84,7 +84,7 @@ def room_for(heights: Sequence[int], problem_lines: int, lines_max: int | None) 
 
 def _cells(tag: dict[str, Any], longest: tuple[int, ...]) -> tuple[str, ...]:
     """What stands under ``HEADINGS``."""
-    texts = (value_text(tag["value"]), tag["unit"], _quality(tag))
+    texts = (value_text(tag["value"], tag.get("type")), tag["unit"], _quality(tag))
     return (*map(shortened, texts, longest), clock_time(tag["time_ns"]))
 
 

@@ -222,7 +222,7 @@ def _cells(row: _Row, now_s: float, now_ns: int) -> list[Text]:
     quality = "stale" if stale and tag["quality"] == "Good" else str(tag["quality"] or "no value")
     age = "-" if tag["time_ns"] is None else duration(max(0.0, (now_ns - tag["time_ns"]) / 1e9))
     return [
-        Text(shortened(value_text(tag["value"]), 16), "dim" if stale else "bold"),
+        Text(shortened(value_text(tag["value"], tag.get("type")), 16), "dim" if stale else "bold"),
         Text(shortened(tag["unit"], 8)),
         Text(shortened(quality, 20), "green" if quality == "Good" else "yellow"),
         Text(age),

@@ -51,7 +51,7 @@ async def _lines(answers: AsyncIterator[Any], only_bad: bool) -> None:
             quality = "stale" if tag["stale"] else tag["quality"] or "no value"
             if only_bad and quality == "Good":
                 continue
-            value = f"{value_text(tag['value'])} {tag['unit']}".rstrip()
+            value = f"{value_text(tag['value'], tag.get('type'))} {tag['unit']}".rstrip()
             print(f"{clock_time(tag['time_ns'])} {tag['device']}/{tag['tag']} {value} {quality}", flush=True)
 
 

@@ -30,8 +30,7 @@ from edge_agent.commands.targets import Refused, Targets
 PRECONDITION_AGE_S: Final = 10.0
 
 COMMISSIONING: Final = (
-    "the line is being commissioned, and nothing is written to a device; when it is done, write 'agent: "
-    "{commissioning: false}' and reload"
+    "the line is being commissioned; when it is handed over, write 'agent: {commissioning: false}' and reload"
 )
 
 

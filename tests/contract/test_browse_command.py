@@ -84,7 +84,10 @@ def test_a_terminal_shows_the_tree_with_types_and_values(press: NodeOpcUaServer)
 def test_a_device_file_is_written_that_the_agent_takes(press: NodeOpcUaServer, tmp_path: Path) -> None:
     path = tmp_path / "press.yaml"
     said = run(press.endpoint, "--yaml", str(path), "--name", "press", "--exclude", "Server", "--exclude", "*/Photo")
-    assert said == f"{path}: 5 variables; take out what is not needed, then: edge-agent check\n"
+    assert " ".join(said.split()) == (
+        f"{path}: 5 variables; take out what is not needed, name it under 'include' of the agent's file "
+        f"(include: [{path}]), then: edge-agent check"
+    )
     (tmp_path / "agent.yaml").write_text(AGENT)
     (device,) = load_config(tmp_path / "agent.yaml", built_in_drivers()).devices
     assert isinstance(device, OpcUaDevice)
@@ -159,6 +162,7 @@ def test_what_cannot_be_browsed_is_said(press: NodeOpcUaServer) -> None:
     nobody = f"opc.tcp://127.0.0.1:{free_port()}"
     assert "nothing listens at" in run(nobody, code=1)
     assert "is not an OPC UA endpoint" in run("http://press", code=2)
+    assert "write opc.tcp://10.0.0.5:4840" in run("10.0.0.5:4840", code=2)
     assert "nothing named 2:Lathe below /Objects" in run(press.endpoint, "--under", "/Objects/2:Lathe", code=1)
     assert "has an empty name in it" in run(press.endpoint, "--match", "a//b", code=2)
     assert "add --yaml FILE" in run(press.endpoint, "--rule", code=2)

@@ -73,7 +73,10 @@ def test_programs_get_json(gateway: ModbusServer) -> None:
 def test_a_device_file_is_written_that_the_agent_takes(gateway: ModbusServer, tmp_path: Path) -> None:
     path = tmp_path / "found.yaml"
     said = run(place(gateway), "--units", "1-3", "--step", "5", "--yaml", str(path), *QUICK)
-    assert said == f"{path} is written; take out what is not needed, then: edge-agent check\n"
+    assert " ".join(said.split()) == (
+        f"{path} is written; take out what is not needed, name it under 'include' of the agent's file "
+        f"(include: [{path}]), then: edge-agent check"
+    )
     (tmp_path / "agent.yaml").write_text(AGENT)
     first, second = load_config(tmp_path / "agent.yaml", built_in_drivers()).devices
     assert isinstance(first, ModbusDevice)

@@ -134,7 +134,7 @@ def test_while_a_line_is_commissioned_nothing_is_written_and_everybody_is_told(
         until(lambda: agent.command("status", "--json").json["devices"][0]["online"])
         refused = agent.command("write", "oven/setpoint", "180", "--reason", "a test")
         assert refused.code == 1
-        assert "the line is being commissioned, and nothing is written to a device" in refused.out + refused.err
+        assert "the line is being commissioned; when it is handed over" in refused.out + refused.err
         assert "COMMISSIONING: nothing is written to any device" in agent.command("status").out
         assert modbus_unit.get("holding", 5) == [0]
         assert all(function in (1, 2, 3, 4) for _, function, _, _ in modbus_unit.requests())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import subprocess
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import pytest
 import yaml
 
 from tests.system.edge_agent_steps import EDGE_AGENT
+from tests.system.terminal import Terminal
 
 OPTIONS = ("--group", "plant-7", "--name", "line-3", "--broker", "mqtts://broker.example:8883")
 
@@ -49,6 +49,7 @@ def test_without_devices_it_is_valid_too(tmp_path: Path) -> None:
     ("words", "code", "said"),
     [
         (("--name", "line-3"), 2, "nobody can be asked here: write --group, --broker"),
+        ((*OPTIONS, "--device", "press=opc.tcp://x:70000"), 1, "70000"),
         ((*OPTIONS, "--device", "press=http://x"), 2, "is no device: write NAME=opc.tcp://host:4840"),
         ((*OPTIONS[:4], "--broker", "mqtt://broker"), 1, "'mqtt://broker' is not encrypted"),
         ((*OPTIONS[2:], "--group", "a/b"), 1, "'a/b'"),
@@ -72,34 +73,53 @@ def test_a_file_that_is_there_is_not_replaced_unasked(tmp_path: Path) -> None:
     assert init(tmp_path, *OPTIONS, "--force").returncode == 0
 
 
-def test_on_a_terminal_it_asks(tmp_path: Path) -> None:
-    main, inside = pty.openpty()
-    process = subprocess.Popen([EDGE_AGENT, "init"], cwd=tmp_path, stdin=inside, stdout=inside, stderr=inside)
-    os.close(inside)
-    shown = b""
-    answers = [
-        (b"Group", b"plant-9\n"),
-        (b"Name of this agent", b"\n"),
-        (b"Broker", b"mqtt://localhost:1883\n"),
-        (b"no more", b"tcp://10.0.0.5:502\n"),
-        (b"Its name", b"oven\n"),
-        (b"no more", b"\n"),
-        (b"not encrypted", b"y\n"),
-    ]
-    try:
+def asked(folder: Path, answers: list[tuple[str, str]]) -> str:
+    """What a person sees who gives these answers, each when its question is there."""
+    with Terminal("sh", "-c", f"cd '{folder}' && exec '{EDGE_AGENT}' init", lines=60) as terminal:
         for question, answer in answers:
-            part = b""
-            while question not in part or not part.rstrip().endswith((b":", b"]:", b"):")):
-                part += os.read(main, 4096)
-            shown += part
-            os.write(main, answer)
-        assert process.wait(60) == 0
-    finally:
-        process.kill()
-        process.wait()
-        os.close(main)
+            terminal.until(lambda question=question: terminal.text.endswith(question))  # type: ignore[misc]
+            terminal.type(f"{answer}\r")
+            terminal.until(lambda question=question: not terminal.text.endswith(question))  # type: ignore[misc]
+        assert terminal.end() == 0, terminal.text
+        return terminal.text
+
+
+GROUP, NAME, BROKER = "[plant-7]:", "[line-3]:", "[mqtts://broker.example:8883]:"
+DEVICE, ITS_NAME, SECURE = "(empty: no more):", "Its name [device-1]:", "[Y/n]:"
+
+
+def test_on_a_terminal_it_asks(tmp_path: Path) -> None:
+    asked(
+        tmp_path,
+        [(GROUP, "plant-9"), (NAME, ""), (BROKER, "mqtt://localhost:1883"), ("[y/N]:", "y"),
+         (DEVICE, "tcp://10.0.0.5:502"), (ITS_NAME, "oven"), (DEVICE, "")],
+    )  # fmt: skip
     assert checked(tmp_path / "agent.yaml").returncode == 0
     content = yaml.safe_load((tmp_path / "agent.yaml").read_text())
     assert (content["agent"]["group"], content["agent"]["name"]) == ("plant-9", "line-3")
     assert content["uplink"]["insecure"] is True
     assert content["devices"][0]["endpoint"] == "tcp://10.0.0.5:502"
+
+
+def test_a_mistyped_answer_is_asked_for_again_at_once(tmp_path: Path) -> None:
+    said = asked(
+        tmp_path,
+        [(GROUP, "a/b"), (GROUP, "plant-9"), (NAME, ""), (BROKER, "broker:1883"), (BROKER, ""),
+         (DEVICE, "10.0.0.5:502"), (DEVICE, "tcp://10.0.0.5:99999"), (DEVICE, "tcp://10.0.0.5:502"),
+         (ITS_NAME, "oven"), (DEVICE, "")],
+    )  # fmt: skip
+    for part in ("'a/b'", "'broker:1883'", "'10.0.0.5:502' is no address of a device", "99999"):
+        assert part in said
+    assert checked(tmp_path / "agent.yaml").returncode == 0
+
+
+def test_a_broker_without_encryption_makes_no_session_with_a_machine_insecure(tmp_path: Path) -> None:
+    asked(
+        tmp_path,
+        [(GROUP, ""), (NAME, ""), (BROKER, "mqtt://localhost:1883"), ("[y/N]:", "y"),
+         (DEVICE, "opc.tcp://10.0.0.4:4840"), (ITS_NAME, "press"), (SECURE, ""),
+         (DEVICE, "opc.tcp://10.0.0.5:4840"), ("Its name [device-2]:", "old"), (SECURE, "n"), (DEVICE, "")],
+    )  # fmt: skip
+    press, old = yaml.safe_load((tmp_path / "agent.yaml").read_text())["devices"]
+    assert "insecure" not in press
+    assert old["insecure"] is True

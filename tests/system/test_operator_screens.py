@@ -209,6 +209,12 @@ def test_write_does_it_once_somebody_says_yes_and_reads_back(line: OperatorLine)
     assert line.press.read("speed")[1] == 55.0
 
 
+def test_who_writes_what_nobody_may_write_is_told_before_anything_is_asked(line: OperatorLine) -> None:
+    with line.terminal("write", "press/force", "1") as terminal:
+        assert terminal.end() == 1
+        terminal.shows("press/force is not writable: its entry in the device file has to say so ('writable')")
+
+
 def test_write_beyond_the_limits_is_refused(line: OperatorLine) -> None:
     before = line.press.read("speed")[1]
     with line.terminal("write", "speed", "101", "--reason", "too fast", "--yes") as terminal:

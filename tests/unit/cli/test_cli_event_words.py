@@ -33,6 +33,14 @@ def test_every_warning_and_error_is_in_the_words_of_a_person_or_names_its_fields
     assert words_of({"event": "device_lost", "device": "oven"}) == "device lost (device: oven)"
 
 
+def test_what_came_of_a_command_is_said_with_its_reason() -> None:
+    event = {"event": "command_ended", "id": "01A", "target": "press/speed", "actor": "carla"}
+    done = event | {"state": "succeeded", "code": "", "detail": ""}
+    assert words_of(done) == "command 01A to press/speed: succeeded (by carla)"
+    refused = event | {"state": "refused", "code": "locked", "detail": "bob: a look inside"}
+    assert words_of(refused) == "command 01A to press/speed: refused (locked): bob: a look inside (by carla)"
+
+
 def test_a_sentence_is_one_line_whatever_a_device_has_said() -> None:
     event = {"event": "device_lost", "device": "oven", "retry_s": 1.0, "reason": "first\n\x1b[31msecond"}
     assert words_of(event) == "oven is away, next attempt in 1 s: first··[31msecond"

@@ -40,6 +40,21 @@ def forbidden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
+def test_where_no_file_is_named_and_none_is_in_its_usual_place_it_says_how_to_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = tmp_path / "etc" / "agent.yaml"
+    monkeypatch.setattr(agent, "DEFAULT_CONFIG", usual)
+    monkeypatch.chdir(tmp_path)
+    said = RUNNER.invoke(agent.whole_app(), ["check", "-c", str(usual)]).stderr
+    assert said.endswith("Name the agent's file with -c FILE or LINESIDE_CONFIG, or begin one: edge-agent init\n")
+    (tmp_path / "agent.yaml").touch()
+    said = RUNNER.invoke(agent.whole_app(), ["check", "-c", str(usual)]).stderr
+    assert said.endswith("agent.yaml is in this folder: add -c agent.yaml, or set LINESIDE_CONFIG=agent.yaml\n")
+    said = RUNNER.invoke(agent.whole_app(), ["check", "-c", "none.yaml"]).stderr
+    assert said.endswith("1 problem\n")
+
+
 @pytest.mark.parametrize(
     ("app", "words"),
     [

@@ -216,7 +216,7 @@ async def test_the_screens_say_what_was_asked_and_what_came_of_it(tmp_path: Path
         refused = await operators.write("press", "speed", 999, "a test", "carla")
         assert end_sentence(done) == "press/speed: done, and holds 7"
         assert end_sentence(refused) == (
-            "press/speed: refused. The value is outside of what the engineer allows for this tag. press/speed takes 0 "
+            "press/speed: refused. The value is outside of what the engineer allows for this tag: press/speed takes 0 "
             "to 250, and not 999"
         )
         screen = console()
