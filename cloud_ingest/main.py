@@ -46,6 +46,7 @@ from connectors.observability.version import lineside_version
 from connectors.ports.clock import SystemClock
 from connectors.ports.database import Database
 from connectors.ports.event_log import EventLog, TopicSpec
+from connectors.stopping import Tasks, not_silently
 
 if TYPE_CHECKING:
     from cloud_ingest.historian.upkeep.task import Upkeep
@@ -90,8 +91,8 @@ async def _start(config: CloudConfig, roles: Sequence[Role], stop: asyncio.Event
         database = await unconnected_database(config)
         stack.push_async_callback(database.close)
         lending = None if NEED_LOG.isdisjoint(roles) else Lending()
-        async with first_of(LinesideError), asyncio.TaskGroup() as tasks:
-            tasks.create_task(_until(stop), name="stop")
+        async with first_of(LinesideError), Tasks() as tasks:
+            tasks.create_task(stop.wait(), name="stop")  # whoever waits for that, cancels all of them
             if listening is not None:  # at once: it says that the database is away, as long as it is
                 open_log = functools.partial(connect_event_log, config, database) if lending is None else lending.open
                 _start_gateway(tasks, listening, database, config, open_log)
@@ -142,7 +143,7 @@ async def _listen(config: CloudConfig, roles: Sequence[Role]) -> socket.socket |
 
 
 def _start_gateway(
-    tasks: asyncio.TaskGroup,
+    tasks: Tasks,
     listening: socket.socket,
     database: Database,
     config: CloudConfig,
@@ -264,15 +265,10 @@ async def _supervised(name: str, work: Work) -> None:
     while True:
         try:
             async with steadily(name, back_off):
-                await work()
+                await not_silently(work())
         except Exception as exc:  # the other roles go on
             emit(Fault(name, f"{type(exc).__name__}: {exc}", traceback.format_exc()))
         await asyncio.sleep(back_off.next_s())
-
-
-async def _until(stop: asyncio.Event) -> None:
-    await stop.wait()
-    raise asyncio.CancelledError
 
 
 def _request_stop(stop: asyncio.Event, number: signal.Signals) -> None:

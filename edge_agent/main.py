@@ -19,6 +19,7 @@ from connectors.ports.settings import DeviceSettings, DriverType
 from connectors.sparkplug.birth import CurrentValue
 from connectors.sparkplug.delivery import format_epoch
 from connectors.sparkplug.edge_session import Phase
+from connectors.stopping import not_silently
 from edge_agent.acquisition.collector import Collector
 from edge_agent.acquisition.device import DeviceAcquisition
 from edge_agent.acquisition.running_devices import RunningDevices
@@ -273,7 +274,7 @@ async def supervised(name: str, run: Callable[[], Coroutine[Any, Any, None]]) ->
     while True:
         begun_s = now_s()
         try:
-            await run()
+            await not_silently(run())
             return
         except (AlreadyRunning, asyncio.CancelledError):
             raise

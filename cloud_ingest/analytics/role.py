@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Final
 
 from cloud_ingest.analytics.computing import compute_due
@@ -13,16 +14,16 @@ from cloud_ingest.analytics.reports import DueReports
 from cloud_ingest.event_log.announcing import UnitOfWork
 from cloud_ingest.event_log.consuming import Consumer, Projection, RecordsProjection
 from cloud_ingest.event_log.domain_events import read_event
-from cloud_ingest.event_log.failures import reason_of
-from cloud_ingest.observability.events import StoreReached, StoreWaiting
+from cloud_ingest.event_log.patience import patiently
+from cloud_ingest.observability.events import StoreReached
 from cloud_ingest.observability.obstacles import OBSTACLES
 from connectors.model.back_off import BackOff
-from connectors.model.error_groups import leaves
-from connectors.model.errors import DatabaseUnavailable, PayloadInvalid, StatementRefused
+from connectors.model.errors import PayloadInvalid
 from connectors.observability.events import emit
 from connectors.ports.clock import Clock
 from connectors.ports.database import Database
 from connectors.ports.event_log import EventLog, LogRecord, TopicSpec
+from connectors.stopping import Tasks
 
 NAME: Final = "analytics"
 HOURS: Final = "analytics hours"
@@ -73,7 +74,7 @@ class AnalyticsRole:
 
     async def run(self) -> None:
         """Until cancelled; what is down is waited for."""
-        async with asyncio.TaskGroup() as tasks:
+        async with Tasks() as tasks:
             tasks.create_task(self._marks.run(), name="analytics marks")
             tasks.create_task(self._again_and_again(self._compute_forever), name="analytics hours")
             tasks.create_task(self._again_and_again(self._tick_forever), name="analytics ticks")
@@ -81,13 +82,7 @@ class AnalyticsRole:
 
     async def _again_and_again(self, work: Callable[[BackOff], Coroutine[Any, Any, None]]) -> None:
         back_off = BackOff(RETRY_FIRST_S, RETRY_LONGEST_S)
-        while True:
-            try:
-                await work(back_off)
-            except* (DatabaseUnavailable, StatementRefused) as group:
-                wait_s = back_off.next_s()
-                emit(StoreWaiting(HOURS, reason_of(leaves(group)[0]), round(wait_s, 1)))
-                await asyncio.sleep(wait_s)
+        await patiently(HOURS, back_off, partial(work, back_off))
 
     async def _compute_forever(self, back_off: BackOff) -> None:
         async with self._database.notified(CHANNEL) as woken:

@@ -98,12 +98,18 @@ def run(
     """Run roles in the foreground, until told to stop (SIGTERM, Ctrl-C). Each role can be a process of its own."""
     from cloud_ingest.main import run_cloud
     from connectors.observability.logs import configure_logs
+    from connectors.stopping import THREADS_S_MAX, end_within
 
     wanted = _roles(roles)
     settings = load(config, wanted)
     configure_logs(settings.observability.log_level, settings.observability.log_format)
+
+    async def until_stopped() -> None:
+        await run_cloud(settings, wanted)
+        end_within(THREADS_S_MAX)
+
     try:
-        asyncio.run(run_cloud(settings, wanted))
+        asyncio.run(until_stopped())
     except LinesideError as exc:
         fail(str(exc), EXIT_PROBLEM)
 

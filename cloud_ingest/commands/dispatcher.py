@@ -32,6 +32,7 @@ from connectors.observability.events import emit
 from connectors.ports.broker import BrokerSession, Message
 from connectors.ports.clock import Clock
 from connectors.ports.database import Database
+from connectors.stopping import Tasks
 
 RETRY_FIRST_S: Final = 0.5
 RETRY_LONGEST_S: Final = 15.0
@@ -97,7 +98,7 @@ class Dispatcher:
         emit(CommandsOnline(url, key.key_id))
         back_off.reset()
         try:
-            async with first_of(BrokerUnavailable, DatabaseUnavailable, StatementRefused), asyncio.TaskGroup() as tasks:
+            async with first_of(BrokerUnavailable, DatabaseUnavailable, StatementRefused), Tasks() as tasks:
                 tasks.create_task(self._broker.closed(), name="commands connection")
                 tasks.create_task(self._follow(url, key), name="commands follow the host and the key")
                 tasks.create_task(self._send_forever(key), name="commands send")

@@ -9,34 +9,33 @@ from __future__ import annotations
 import asyncio
 import traceback
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any, Final
 
 from cloud_ingest.commands.dispatcher import Dispatcher
 from cloud_ingest.commands.outgoing import end_by_time
 from cloud_ingest.commands.relay import Relay
 from cloud_ingest.commands.reports import ReportProjector
-from cloud_ingest.event_log.failures import reason_of
+from cloud_ingest.event_log.patience import alone, patiently
 from cloud_ingest.event_log.topics import COMMANDS as COMMANDS_TOPIC
 from cloud_ingest.event_log.topics import REPORTS
 from cloud_ingest.observability.command_events import ReportsLeft
-from cloud_ingest.observability.events import Fault, StoreReached, StoreWaiting
+from cloud_ingest.observability.events import Fault, StoreReached
 from cloud_ingest.observability.obstacles import COMMANDS, OBSTACLES, commands_partition
 from cloud_ingest.observability.steadiness import steadily
 from connectors.model.back_off import BackOff
-from connectors.model.error_groups import leaves
-from connectors.model.errors import DatabaseUnavailable, EventLogUnavailable, OffsetMoved, StatementRefused
+from connectors.model.errors import EventLogUnavailable, OffsetMoved
 from connectors.observability.events import emit
 from connectors.ports.clock import Clock
 from connectors.ports.database import Database
 from connectors.ports.event_log import EventLog, TopicSpec
+from connectors.stopping import Tasks, not_silently
 
 GROUP: Final = "lineside.commands"
 LOCK: Final = "lineside commands"
-STAND_BY_S: Final = 2.0
 END_S: Final = 1.0
 RETRY_FIRST_S: Final = 0.5
 RETRY_LONGEST_S: Final = 15.0
-_AWAY: Final = (DatabaseUnavailable, EventLogUnavailable, StatementRefused)
 
 
 class Commands:
@@ -66,34 +65,25 @@ class Commands:
     async def run(self) -> None:
         """Work until cancelled; what is down is waited for."""
         back_off = BackOff(RETRY_FIRST_S, RETRY_LONGEST_S)
-        while True:
-            try:
-                identity = (await self._log.ensure(self._topics[REPORTS])).identity
-                await self._log.ensure(self._topics[COMMANDS_TOPIC])
-                async with asyncio.TaskGroup() as tasks:
-                    tasks.create_task(self._read_reports(identity, back_off), name="commands reports")
-                    tasks.create_task(self._alone_forever(), name="commands alone")
-            except* _AWAY as group:
-                wait_s = back_off.next_s()
-                emit(StoreWaiting(COMMANDS, reason_of(leaves(group)[0]), round(wait_s, 1)))
-                await asyncio.sleep(wait_s)
+        await patiently(COMMANDS, back_off, partial(self._work, back_off))
+
+    async def _work(self, back_off: BackOff) -> None:
+        identity = (await self._log.ensure(self._topics[REPORTS])).identity
+        await self._log.ensure(self._topics[COMMANDS_TOPIC])
+        async with Tasks() as tasks:
+            tasks.create_task(self._read_reports(identity, back_off), name="commands reports")
+            tasks.create_task(alone(self._database, LOCK, "the role commands", self._as_the_one), name="commands alone")
 
     # -- what one process does -----------------------------------------------------------------------------------------
 
-    async def _alone_forever(self) -> None:
-        while True:
-            async with self._database.held_lock(LOCK) as lock:
-                if lock.held:
-                    async with asyncio.TaskGroup() as tasks:
-                        tasks.create_task(self._end_forever(), name="commands end")
-                        tasks.create_task(Relay(self._database, self._log, self._clock).run(), name="commands relay")
-                        if self._dispatcher is not None:
-                            tasks.create_task(self._dispatcher.run(), name="commands dispatcher")
-                        if self._beside is not None:
-                            tasks.create_task(self._beside(), name="commands rollouts")
-                        await lock.lost()
-                        raise DatabaseUnavailable("the lock of the role commands in the database was lost")
-            await asyncio.sleep(STAND_BY_S)
+    async def _as_the_one(self) -> None:
+        async with Tasks() as tasks:
+            tasks.create_task(self._end_forever(), name="commands end")
+            tasks.create_task(Relay(self._database, self._log, self._clock).run(), name="commands relay")
+            if self._dispatcher is not None:
+                tasks.create_task(self._dispatcher.run(), name="commands dispatcher")
+            if self._beside is not None:
+                tasks.create_task(self._beside(), name="commands rollouts")
 
     async def _end_forever(self) -> None:
         while True:
@@ -104,7 +94,7 @@ class Commands:
     # -- reports -------------------------------------------------------------------------------------------------------
 
     async def _read_reports(self, identity: str, back_off: BackOff) -> None:
-        async with self._log.assigned(REPORTS, GROUP) as assignments, asyncio.TaskGroup() as tasks:
+        async with self._log.assigned(REPORTS, GROUP) as assignments, Tasks() as tasks:
             running: dict[int, asyncio.Task[None]] = {}
             async for partitions in assignments:
                 back_off.reset()
@@ -124,7 +114,7 @@ class Commands:
                 raise EventLogUnavailable(f"the topic {REPORTS} was deleted and made anew")
             try:
                 async with steadily(part, back_off):
-                    await ReportProjector(self._database, self._log, identity, number).run(back_off)
+                    await not_silently(ReportProjector(self._database, self._log, identity, number).run(back_off))
             except OffsetMoved as exc:
                 emit(ReportsLeft(number, str(exc)))
             except Exception as exc:  # the other partitions go on; the place in the log has not moved

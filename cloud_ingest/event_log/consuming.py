@@ -11,29 +11,29 @@ import contextlib
 import traceback
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Final, Protocol
 
 from cloud_ingest.event_log.announcing import UnitOfWork, unit_of_work
 from cloud_ingest.event_log.domain_events import ReadEvent, read_event
 from cloud_ingest.event_log.failures import Cause, cause_of, reason_of, sentence_of
 from cloud_ingest.event_log.letters import CHANNEL, asked_letters, close_taken, could_not_be_taken, set_aside
+from cloud_ingest.event_log.patience import AWAY, patiently
 from cloud_ingest.event_log.place import Place
 from cloud_ingest.observability.events import Fault, StoreReached, StoreWaiting, StoringFailed
 from cloud_ingest.observability.obstacles import OBSTACLES
 from cloud_ingest.observability.platform_events import EventSetAside, LetterNotTaken, LetterTaken
 from cloud_ingest.observability.steadiness import steadily
 from connectors.model.back_off import BackOff
-from connectors.model.error_groups import leaves
 from connectors.model.errors import (
-    DatabaseUnavailable,
     EventLogUnavailable,
     OffsetMoved,
     PayloadInvalid,
-    StatementRefused,
 )
 from connectors.observability.events import emit
 from connectors.ports.database import Database, Session
 from connectors.ports.event_log import EventLog, LogRecord, TopicSpec
+from connectors.stopping import Tasks, not_silently
 
 READ_WAIT_S: Final = 1.0
 READ_BYTES_MAX: Final = 1024 * 1024
@@ -45,7 +45,6 @@ RETRY_FIRST_S: Final = 0.5
 RETRY_LONGEST_S: Final = 15.0
 LETTERS_LOOK_S: Final = 60.0
 """So often a process looks for letters to take again of which it was not told."""
-_AWAY: Final = (DatabaseUnavailable, EventLogUnavailable, StatementRefused)
 
 TakeRecords = Callable[[UnitOfWork, int, Sequence[LogRecord]], Awaitable[None]]
 """(work, partition, records): stores what they mean. Called again with the same records when the transaction failed."""
@@ -197,29 +196,26 @@ class Consumer:
     async def run(self) -> None:
         """Take records until cancelled; what is down is waited for."""
         back_off = BackOff(RETRY_FIRST_S, RETRY_LONGEST_S)
+        await patiently(self._part, back_off, partial(self._read_assigned, back_off))
+
+    async def _read_assigned(self, back_off: BackOff) -> None:
         topic = self._projection.topic
-        while True:
-            try:
-                identity = (await self._log.ensure(topic)).identity
-                async with (
-                    self._log.assigned(topic.name, f"lineside.{self._projection.name}") as assignments,
-                    asyncio.TaskGroup() as tasks,
-                ):
-                    running: dict[int, asyncio.Task[None]] = {}
-                    tasks.create_task(self._hear_of_letters(), name=f"{self._projection.name} letters")
-                    async for partitions in assignments:
-                        back_off.reset()
-                        if OBSTACLES.reason(self._part):
-                            emit(StoreReached(self._part))
-                        for number in running.keys() - partitions:
-                            running.pop(number).cancel()
-                        for number in partitions - running.keys():
-                            name = f"{self._projection.name} partition {number}"
-                            running[number] = tasks.create_task(self._partition(identity, number), name=name)
-            except* _AWAY as group:
-                wait_s = back_off.next_s()
-                emit(StoreWaiting(self._part, reason_of(leaves(group)[0]), round(wait_s, 1)))
-                await asyncio.sleep(wait_s)
+        identity = (await self._log.ensure(topic)).identity
+        async with (
+            self._log.assigned(topic.name, f"lineside.{self._projection.name}") as assignments,
+            Tasks() as tasks,
+        ):
+            running: dict[int, asyncio.Task[None]] = {}
+            tasks.create_task(self._hear_of_letters(), name=f"{self._projection.name} letters")
+            async for partitions in assignments:
+                back_off.reset()
+                if OBSTACLES.reason(self._part):
+                    emit(StoreReached(self._part))
+                for number in running.keys() - partitions:
+                    running.pop(number).cancel()
+                for number in partitions - running.keys():
+                    name = f"{self._projection.name} partition {number}"
+                    running[number] = tasks.create_task(self._partition(identity, number), name=name)
 
     async def _partition(self, identity: str, number: int) -> None:
         part, back_off = f"{self._part} partition {number}", BackOff(RETRY_FIRST_S, RETRY_LONGEST_S)
@@ -231,10 +227,10 @@ class Consumer:
             away: Exception | None = None
             try:
                 async with steadily(part, back_off):
-                    await reader.run()
+                    await not_silently(reader.run())
             except OffsetMoved:
                 pass  # another process had the partition for a while: its place is read anew
-            except _AWAY as exc:
+            except AWAY as exc:
                 away = exc
             except Exception as exc:  # the other partitions go on; the place in the log has not moved
                 emit(Fault(part, f"{type(exc).__name__}: {exc}", traceback.format_exc()))

@@ -5,32 +5,26 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Final
 
 from cloud_ingest.event_log.announcing import CHANNEL, lock_topics
 from cloud_ingest.event_log.domain_events import event_record, read_event
-from cloud_ingest.event_log.failures import reason_of
-from cloud_ingest.observability.events import StoreReached, StoreWaiting
+from cloud_ingest.event_log.patience import alone, patiently
+from cloud_ingest.observability.events import StoreReached
 from cloud_ingest.observability.obstacles import EVENTS, OBSTACLES
 from cloud_ingest.observability.platform_events import EventNotPublished, EventNumbersPassed
 from connectors.model.back_off import BackOff
-from connectors.model.error_groups import leaves
-from connectors.model.errors import (
-    DatabaseUnavailable,
-    EventLogUnavailable,
-    PayloadInvalid,
-    RecordRefused,
-    StatementRefused,
-)
+from connectors.model.errors import PayloadInvalid, RecordRefused
 from connectors.observability.events import emit
 from connectors.ports.clock import Clock
 from connectors.ports.database import Database
 from connectors.ports.event_log import EventLog, TopicSpec
+from connectors.stopping import Tasks
 
 LOCK: Final = "lineside events"
 AT_ONCE_MAX: Final = 500
 LOOK_S: Final = 5.0
-STAND_BY_S: Final = 2.0
 PRUNE_S: Final = 600.0
 KEPT_DAYS: Final = 7
 """So long a published event stays in the outbox: clients of the gateway that were away read on from there."""
@@ -47,7 +41,6 @@ _NUMBER_ANEW: Final = (
     "INSERT INTO event_outbox (number, tenant_id, topic, key, event, created) OVERRIDING SYSTEM VALUE "
     "SELECT $1 + row_number() OVER (ORDER BY number), tenant_id, topic, key, event, created FROM waiting"
 )
-_AWAY: Final = (DatabaseUnavailable, EventLogUnavailable, StatementRefused)
 
 
 class EventRelay:
@@ -66,28 +59,20 @@ class EventRelay:
     async def run(self) -> None:
         """Publish until cancelled; what is down is waited for."""
         back_off = BackOff(RETRY_FIRST_S, RETRY_LONGEST_S)
-        while True:
-            try:
-                for topic in self._topics.values():
-                    await self._log.ensure(topic)
-                await self._alone_forever(back_off)
-            except* _AWAY as group:
-                wait_s = back_off.next_s()
-                emit(StoreWaiting(EVENTS, reason_of(leaves(group)[0]), round(wait_s, 1)))
-                await asyncio.sleep(wait_s)
 
-    async def _alone_forever(self, back_off: BackOff) -> None:
-        while True:
-            async with self._database.held_lock(LOCK) as lock:
-                if lock.held:
-                    await self.pass_numbers_of_the_log()
-                    async with asyncio.TaskGroup() as tasks:
-                        tasks.create_task(self._publish_forever(back_off), name="events publish")
-                        tasks.create_task(self._prune_forever(), name="events prune")
-                        await lock.lost()
-                        raise DatabaseUnavailable("the lock of the event relay in the database was lost")
-            back_off.reset()
-            await asyncio.sleep(STAND_BY_S)
+        async def relay() -> None:
+            for topic in self._topics.values():
+                await self._log.ensure(topic)
+            work = partial(self._as_the_one, back_off)
+            await alone(self._database, LOCK, "the event relay", work, standing_by=back_off.reset)
+
+        await patiently(EVENTS, back_off, relay)
+
+    async def _as_the_one(self, back_off: BackOff) -> None:
+        await self.pass_numbers_of_the_log()
+        async with Tasks() as tasks:
+            tasks.create_task(self._publish_forever(back_off), name="events publish")
+            tasks.create_task(self._prune_forever(), name="events prune")
 
     async def pass_numbers_of_the_log(self) -> None:
         """Number what is not published behind all that is in the log: a number that is used twice is taken once.

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import traceback
+from functools import partial
 from typing import Any, Final
 
-from cloud_ingest.event_log.failures import reason_of
+from cloud_ingest.event_log.patience import patiently
 from cloud_ingest.event_log.topics import RAW, SAMPLES
 from cloud_ingest.historian.lags import Lags
 from cloud_ingest.historian.partitions import Partitions
 from cloud_ingest.historian.projector import Projector, Stores, TopicReplaced
 from cloud_ingest.historian.samples_topic import SamplesTopic
-from cloud_ingest.observability.events import Fault, PartitionLeft, StoreReached, StoreWaiting
+from cloud_ingest.observability.events import Fault, PartitionLeft, StoreReached
 from cloud_ingest.observability.obstacles import HISTORIAN, OBSTACLES, historian_partition
 from cloud_ingest.observability.steadiness import steadily
 from connectors.model.back_off import BackOff
-from connectors.model.errors import DatabaseUnavailable, EventLogUnavailable, OffsetMoved, StatementRefused
+from connectors.model.errors import EventLogUnavailable, OffsetMoved
 from connectors.observability.events import emit
 from connectors.ports.clock import Clock
 from connectors.ports.database import Database
 from connectors.ports.event_log import EventLog, TopicSpec
+from connectors.stopping import Tasks, not_silently
 
 GROUP: Final = "lineside.historian"
 PARTITIONS_S: Final = 3600.0
@@ -60,20 +62,14 @@ class Historian:
     async def run(self) -> None:
         """Store until cancelled; what is down is waited for."""
         back_off = BackOff(RETRY_FIRST_S, RETRY_LONGEST_S)
-        while True:
-            try:
-                await self._run_assigned(back_off)
-            except* (DatabaseUnavailable, EventLogUnavailable, StatementRefused) as group:
-                wait_s = back_off.next_s()
-                emit(StoreWaiting(HISTORIAN, reason_of(group.exceptions[0]), round(wait_s, 1)))
-                await asyncio.sleep(wait_s)
+        await patiently(HISTORIAN, back_off, partial(self._run_assigned, back_off))
 
     async def _run_assigned(self, back_off: BackOff) -> None:
         identity = (await self._log.ensure(self._topics[RAW])).identity
         if self._publish_samples:
             await self._log.ensure(self._topics[SAMPLES])
         await self._partitions.prepare()
-        async with self._log.assigned(RAW, GROUP) as assignments, asyncio.TaskGroup() as tasks:
+        async with self._log.assigned(RAW, GROUP) as assignments, Tasks() as tasks:
             tasks.create_task(self._tend_partitions(), name="historian partitions")
             tasks.create_task(self._measure_lag(), name="historian lag")
             running: dict[int, asyncio.Task[None]] = {}
@@ -96,7 +92,7 @@ class Historian:
                 projector = self._projectors[number] = Projector(self._stores, identity, number)
                 try:
                     async with steadily(historian_partition(number), back_off):
-                        await projector.run(back_off)
+                        await not_silently(projector.run(back_off))
                 except OffsetMoved as exc:
                     emit(PartitionLeft(RAW, number, str(exc)))
                 except TopicReplaced as exc:

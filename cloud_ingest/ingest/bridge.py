@@ -47,6 +47,7 @@ from connectors.sparkplug.birth import rebirth_command
 from connectors.sparkplug.delivery import read_delivery
 from connectors.sparkplug.state import HostState, decode_state, encode_state
 from connectors.sparkplug.topics import NAMESPACE, Topic, Verb, parse_topic, state_topic
+from connectors.stopping import Tasks
 
 RETRY_FIRST_S: Final = 0.5
 RETRY_LONGEST_S: Final = 15.0
@@ -118,7 +119,7 @@ class Bridge:
 
     async def run(self) -> None:
         """Be the host until cancelled, or stand by for the one that is. What was taken is appended in any case."""
-        async with asyncio.TaskGroup() as tasks:
+        async with Tasks() as tasks:
             tasks.create_task(self._intake.append_forever(), name="ingest append")
             tasks.create_task(self._intake.reports.run(), name="ingest reports")
             tasks.create_task(self._intake.watch_lag_forever(), name="ingest lag")
@@ -160,7 +161,7 @@ class Bridge:
                 back_off.reset()
                 async with (
                     first_of(*_AWAY),
-                    asyncio.TaskGroup() as tasks,
+                    Tasks() as tasks,
                 ):
                     tasks.create_task(self._broker.closed(), name="ingest connection")
                     if self._sharing is None:

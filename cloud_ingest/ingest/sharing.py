@@ -25,6 +25,7 @@ from connectors.observability.events import emit
 from connectors.ports.broker import BrokerSession, Message
 from connectors.ports.clock import Clock
 from connectors.sparkplug.topics import NAMESPACE, Verb, parse_topic
+from connectors.stopping import Tasks
 
 RETRY_FIRST_S: Final = 0.5
 RETRY_LONGEST_S: Final = 15.0
@@ -90,7 +91,7 @@ class Sharing:
             back_off.reset()
             async with (
                 first_of(*_AWAY),
-                asyncio.TaskGroup() as tasks,
+                Tasks() as tasks,
             ):
                 tasks.create_task(self._broker.closed(), name="ingest sharing connection")
                 tasks.create_task(self._intake.acknowledge_forever(self._broker), name="ingest sharing acknowledge")

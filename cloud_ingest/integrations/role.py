@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Mapping
+from functools import partial
 from typing import Any, Final
 
-from cloud_ingest.event_log.failures import reason_of
+from cloud_ingest.event_log.patience import patiently
 from cloud_ingest.integrations.calls import CHANNEL, CallKind
 from cloud_ingest.integrations.circuits import Line, read_circuit
 from cloud_ingest.integrations.customers import start_looking
 from cloud_ingest.integrations.making import CallMaker
 from cloud_ingest.integrations.rules import Patience
-from cloud_ingest.observability.events import StoreReached, StoreWaiting
+from cloud_ingest.observability.events import StoreReached
 from cloud_ingest.observability.integration_events import CircuitClosed
 from cloud_ingest.observability.obstacles import INTEGRATIONS, OBSTACLES, vendor_part
 from connectors.model.back_off import BackOff
-from connectors.model.error_groups import leaves
-from connectors.model.errors import DatabaseUnavailable, StatementRefused
 from connectors.observability.events import emit
 from connectors.ports.clock import Clock
 from connectors.ports.crm import Crm
 from connectors.ports.database import Database
+from connectors.stopping import Tasks
 
 LOOK_S: Final = 1.0
 WATCH_S: Final = 5.0
@@ -30,7 +30,6 @@ KEPT_DAYS: Final = 90
 """So long a call that is over, and a webhook, can be looked at."""
 RETRY_FIRST_S: Final = 0.5
 RETRY_LONGEST_S: Final = 15.0
-_AWAY: Final = (DatabaseUnavailable, StatementRefused)
 
 
 class Integrations:
@@ -65,19 +64,16 @@ class Integrations:
     async def run(self) -> None:
         """Make calls until cancelled; a database that is away is waited for."""
         back_off = BackOff(RETRY_FIRST_S, RETRY_LONGEST_S)
-        while True:
-            try:
-                await self._start_looking()
-                async with asyncio.TaskGroup() as tasks:
-                    tasks.create_task(self._hear_forever(back_off), name="integrations hear")
-                    tasks.create_task(self._watch_forever(), name="integrations watch")
-                    tasks.create_task(self._prune_forever(), name="integrations prune")
-                    for number in range(self._at_once_max):
-                        tasks.create_task(self._make_forever(), name=f"integrations calls {number}")
-            except* _AWAY as group:
-                wait_s = back_off.next_s()
-                emit(StoreWaiting(INTEGRATIONS, reason_of(leaves(group)[0]), round(wait_s, 1)))
-                await asyncio.sleep(wait_s)
+        await patiently(INTEGRATIONS, back_off, partial(self._work, back_off))
+
+    async def _work(self, back_off: BackOff) -> None:
+        await self._start_looking()
+        async with Tasks() as tasks:
+            tasks.create_task(self._hear_forever(back_off), name="integrations hear")
+            tasks.create_task(self._watch_forever(), name="integrations watch")
+            tasks.create_task(self._prune_forever(), name="integrations prune")
+            for number in range(self._at_once_max):
+                tasks.create_task(self._make_forever(), name=f"integrations calls {number}")
 
     async def _start_looking(self) -> None:
         """Have changes be asked for in each CRM whose tenant is there."""

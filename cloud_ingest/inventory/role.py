@@ -25,6 +25,7 @@ from connectors.observability.events import emit
 from connectors.ports.clock import Clock
 from connectors.ports.database import Database, Row, Session
 from connectors.ports.event_log import EventLog, TopicSpec
+from connectors.stopping import Tasks
 
 NAME: Final = "inventory"
 EXPIRY: Final = "inventory reservations"
@@ -67,7 +68,7 @@ class InventoryRole:
 
     async def run(self) -> None:
         """Until cancelled; what is down is waited for."""
-        async with asyncio.TaskGroup() as tasks:
+        async with Tasks() as tasks:
             tasks.create_task(self._counts.run(), name="inventory counts")
             tasks.create_task(self._expire_forever(), name="inventory expiry")
 

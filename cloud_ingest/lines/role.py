@@ -25,6 +25,7 @@ from connectors.observability.events import emit
 from connectors.ports.clock import Clock
 from connectors.ports.database import Database
 from connectors.ports.event_log import EventLog, TopicSpec
+from connectors.stopping import Tasks
 
 PACE_NS: Final = 1_000_000_000
 """A line is folded at most so often: counts are told once a second, however fast samples come."""
@@ -59,7 +60,7 @@ class Lines:
 
     async def run(self) -> None:
         """Store and fold until cancelled; what is down is waited for."""
-        async with asyncio.TaskGroup() as tasks:
+        async with Tasks() as tasks:
             tasks.create_task(self._consumer.run(), name="lines samples")
             tasks.create_task(self._forever(PART, self._fold), name="lines fold")
             tasks.create_task(self._forever("lines upkeep", self._keep_up), name="lines upkeep")
@@ -96,7 +97,7 @@ class Lines:
             )
         due = [row["line_id"] for row in rows if not 0 <= now_ns - row["looked_ns"] < PACE_NS]
         now_s, places = self._clock.monotonic_s(), asyncio.Semaphore(FOLDS_MAX)
-        async with first_of(DatabaseUnavailable), asyncio.TaskGroup() as tasks:
+        async with first_of(DatabaseUnavailable), Tasks() as tasks:
             for line_id in due:
                 if now_s >= self._left_alone_s.get(line_id, 0.0):
                     tasks.create_task(self._fold_one(line_id, places), name=f"lines fold {line_id}")

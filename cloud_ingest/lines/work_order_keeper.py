@@ -6,34 +6,32 @@ does it, with the rights of the tables' owner, for all tenants.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Final
 
 from cloud_ingest.access.refused import RequestRefused
 from cloud_ingest.commands.book import CHANNEL as COMMANDS_CHANNEL
 from cloud_ingest.commands.requests import Requests
 from cloud_ingest.event_log.announcing import unit_of_work
-from cloud_ingest.event_log.failures import reason_of
+from cloud_ingest.event_log.patience import alone, patiently
 from cloud_ingest.lines.work_order_book import SYSTEM, Act, before, change, lock_job, settle
 from cloud_ingest.lines.work_order_counts import CHANNEL
 from cloud_ingest.lines.work_order_deeds import do, fail_start
 from cloud_ingest.lines.work_order_recipes import UNKNOWN_PARAMETER
 from cloud_ingest.lines.work_order_rules import Deed, WorkOrderState, is_done, is_enough
 from cloud_ingest.lines.work_order_starting import Starter
-from cloud_ingest.observability.events import StoreReached, StoreWaiting
+from cloud_ingest.observability.events import StoreReached
 from cloud_ingest.observability.obstacles import OBSTACLES
 from connectors.model.back_off import BackOff
-from connectors.model.error_groups import leaves
-from connectors.model.errors import DatabaseUnavailable, StatementRefused
 from connectors.observability.events import emit
 from connectors.ports.clock import Clock
 from connectors.ports.database import Database, Row
+from connectors.stopping import Tasks
 
 PART: Final = "work orders"
 LOCK: Final = "lineside work orders"
 LOOK_S: Final = 5.0
-STAND_BY_S: Final = 2.0
 RETRY_FIRST_S: Final = 0.5
 RETRY_LONGEST_S: Final = 15.0
 AT_ONCE_MAX: Final = 1000
@@ -71,25 +69,14 @@ class WorkOrderKeeper:
     async def run(self) -> None:
         """Let work orders go on until cancelled; a database that is away is waited for."""
         back_off = BackOff(RETRY_FIRST_S, RETRY_LONGEST_S)
-        while True:
-            try:
-                await self._alone_forever(back_off)
-            except* (DatabaseUnavailable, StatementRefused) as group:
-                wait_s = back_off.next_s()
-                emit(StoreWaiting(PART, reason_of(leaves(group)[0]), round(wait_s, 1)))
-                await asyncio.sleep(wait_s)
+        work = partial(self._as_the_one, back_off)
+        keep = partial(alone, self._database, LOCK, "the work orders", work, standing_by=back_off.reset)
+        await patiently(PART, back_off, keep)
 
-    async def _alone_forever(self, back_off: BackOff) -> None:
-        while True:
-            async with self._database.held_lock(LOCK) as lock:
-                if lock.held:
-                    async with asyncio.TaskGroup() as tasks:
-                        tasks.create_task(self._look_forever(back_off), name="work orders go on")
-                        tasks.create_task(self._start_forever(), name="work orders start")
-                        await lock.lost()
-                        raise DatabaseUnavailable("the lock of the work orders in the database was lost")
-            back_off.reset()
-            await asyncio.sleep(STAND_BY_S)
+    async def _as_the_one(self, back_off: BackOff) -> None:
+        async with Tasks() as tasks:
+            tasks.create_task(self._look_forever(back_off), name="work orders go on")
+            tasks.create_task(self._start_forever(), name="work orders start")
 
     async def _look_forever(self, back_off: BackOff) -> None:
         async with self._database.notified(CHANNEL) as woken:

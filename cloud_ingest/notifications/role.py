@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection
+from functools import partial
 from typing import Any, Final
 
-from cloud_ingest.event_log.failures import reason_of
+from cloud_ingest.event_log.patience import patiently
 from cloud_ingest.integrations.published import Line, is_well
 from cloud_ingest.notifications.mail_sending import MailSender
 from cloud_ingest.notifications.sending import Deliverer, Sender
 from cloud_ingest.notifications.taking import CHANNEL
-from cloud_ingest.observability.events import StoreReached, StoreWaiting
+from cloud_ingest.observability.events import StoreReached
 from cloud_ingest.observability.integration_events import CircuitClosed
 from cloud_ingest.observability.obstacles import NOTIFICATIONS, OBSTACLES, vendor_part
 from connectors.model.back_off import BackOff
-from connectors.model.error_groups import leaves
-from connectors.model.errors import DatabaseUnavailable, StatementRefused
 from connectors.observability.events import emit
 from connectors.ports.database import Database
+from connectors.stopping import Tasks
 
 LOOK_S: Final = 1.0
 POSTS_AT_ONCE: Final = 4
@@ -28,7 +28,6 @@ KEPT_DAYS: Final = 30
 """So long what was sent can be looked at, and what an endpoint does not take is kept for it."""
 RETRY_FIRST_S: Final = 0.5
 RETRY_LONGEST_S: Final = 15.0
-_AWAY: Final = (DatabaseUnavailable, StatementRefused)
 
 
 class Notifications:
@@ -52,21 +51,18 @@ class Notifications:
     async def run(self) -> None:
         """Send until cancelled; a database that is away is waited for."""
         back_off = BackOff(RETRY_FIRST_S, RETRY_LONGEST_S)
-        while True:
-            try:
-                async with asyncio.TaskGroup() as tasks:
-                    tasks.create_task(self._hear_forever(back_off), name="notifications hear")
-                    tasks.create_task(self._prune_forever(), name="notifications prune")
-                    tasks.create_task(self._watch_forever(), name="notifications watch")
-                    tasks.create_task(self._each_forever(self._sender.send_one), name="notifications send")
-                    tasks.create_task(self._each_forever(self._mails.send_one), name="notifications mail")
-                    for number in range(POSTS_AT_ONCE):
-                        work = self._each_forever(self._deliverer.deliver_one)
-                        tasks.create_task(work, name=f"notifications post {number}")
-            except* _AWAY as group:
-                wait_s = back_off.next_s()
-                emit(StoreWaiting(NOTIFICATIONS, reason_of(leaves(group)[0]), round(wait_s, 1)))
-                await asyncio.sleep(wait_s)
+        await patiently(NOTIFICATIONS, back_off, partial(self._work, back_off))
+
+    async def _work(self, back_off: BackOff) -> None:
+        async with Tasks() as tasks:
+            tasks.create_task(self._hear_forever(back_off), name="notifications hear")
+            tasks.create_task(self._prune_forever(), name="notifications prune")
+            tasks.create_task(self._watch_forever(), name="notifications watch")
+            tasks.create_task(self._each_forever(self._sender.send_one), name="notifications send")
+            tasks.create_task(self._each_forever(self._mails.send_one), name="notifications mail")
+            for number in range(POSTS_AT_ONCE):
+                work = self._each_forever(self._deliverer.deliver_one)
+                tasks.create_task(work, name=f"notifications post {number}")
 
     async def _hear_forever(self, back_off: BackOff) -> None:
         async with self._database.notified(CHANNEL) as woken:

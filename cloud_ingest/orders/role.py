@@ -17,6 +17,7 @@ from connectors.model.back_off import BackOff
 from connectors.model.errors import DatabaseUnavailable, StatementRefused
 from connectors.observability.events import emit
 from connectors.ports.event_log import EventLog, TopicSpec
+from connectors.stopping import Tasks
 
 TIMER: Final = "orders timer"
 LOOK_S: Final = 1.0
@@ -39,7 +40,7 @@ class OrdersRole:
 
     async def run(self) -> None:
         """Work until cancelled; what is down is waited for."""
-        async with asyncio.TaskGroup() as tasks:
+        async with Tasks() as tasks:
             for number, consumer in enumerate(self._consumers):
                 tasks.create_task(consumer.run(), name=f"orders consumer {number}")
             tasks.create_task(self._look_forever(), name=TIMER)

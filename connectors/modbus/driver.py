@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import asdict
 from typing import NoReturn, TypeVar
@@ -22,6 +21,7 @@ from connectors.modbus.writes import write_steps
 from connectors.model.errors import DeviceUnavailable, LinesideError, WriteRefused, WriteUncertain
 from connectors.ports.clock import Clock
 from connectors.ports.device import Acquisition, Reading, Value
+from connectors.stopping import Tasks
 
 T = TypeVar("T")
 
@@ -116,7 +116,7 @@ class ModbusDriver:
     async def _run(self, connection: ModbusConnection, session: ModbusSession) -> None:
         try:
             await connection.open()
-            async with asyncio.TaskGroup() as tasks:
+            async with Tasks() as tasks:
                 tasks.create_task(connection.keep_open(), name=f"modbus {self._settings.name} connection")
                 tasks.create_task(session.run(), name=f"modbus {self._settings.name} session")
         except BaseExceptionGroup as group:

@@ -29,6 +29,7 @@ from connectors.model.quality import BAD_TIMEOUT
 from connectors.model.samples import SampleBatch
 from connectors.ports.clock import Clock
 from connectors.ports.device import Acquisition, TagProblem
+from connectors.stopping import Tasks
 
 SILENT_BLOCKS_MAX: Final = 2
 """So many blocks without an answer, one after the other, mean that the unit itself is silent."""
@@ -97,7 +98,7 @@ class ModbusSession:
         for batch in batches:
             await self._acquisition.put(batch)
         try:
-            async with asyncio.TaskGroup() as tasks:
+            async with Tasks() as tasks:
                 for scan_class in self._classes:
                     name = f"modbus {self._device} poll {scan_class.interval_s:g} s"
                     tasks.create_task(self._poll(scan_class), name=name)

@@ -26,6 +26,7 @@ from connectors.configuration.tls_files import TlsFileUnusable, client_context
 from connectors.model.errors import BrokerUnavailable, BrokerUnreachable
 from connectors.mqtt import reasons
 from connectors.ports.broker import BrokerLimits, Message
+from connectors.stopping import in_free_thread
 
 CONNECT_S_MAX: Final = 10.0
 SUBSCRIBE_S_MAX: Final = 10.0
@@ -34,7 +35,6 @@ READS_MAX: Final = 64
 NOT_SENT_BYTES_MAX: Final = 64 * 1024
 INFLIGHT_MAX: Final = 10
 """Messages of QoS 1 on their way at once; HiveMQ announces a Receive Maximum of 10, which paho does not look at."""
-
 
 DISCONNECT_WITH_WILL: Final = ReasonCode(PacketTypes.DISCONNECT, "Disconnect with will message")
 """Reason code 0x04 (MQTT 5, 3.14.2.1)."""
@@ -153,8 +153,8 @@ class _Connection:
             if place.scheme == "mqtts":
                 client.tls_set_context(await asyncio.to_thread(self._tls_context))
             # The name lookup and the TLS handshake of paho block: a thread waits for them.
-            dial = asyncio.get_running_loop().run_in_executor(None, self._dial, place.hostname or "", port)
-            dial.add_done_callback(_retrieve)
+            dial = in_free_thread(lambda: self._dial(place.hostname or "", port), "mqtt connect")
+            dial.add_done_callback(self._dialled)
             await asyncio.shield(dial)
             self._watch()
             async with asyncio.timeout(CONNECT_S_MAX):
@@ -174,6 +174,12 @@ class _Connection:
 
     def _dial(self, host: str, port: int) -> None:
         self._client.connect(host, port, keepalive=max(1, round(self._options.keep_alive_s)))
+
+    def _dialled(self, dial: asyncio.Future[None]) -> None:
+        """Whoever gave up meanwhile leaves no connection, which would have our client id at the broker."""
+        _retrieve(dial)
+        if self.closed.done():
+            self._end("the connect was given up")
 
     def _make_client(self) -> Client:
         is_5 = self._options.version == "5"

@@ -28,6 +28,7 @@ from connectors.opcua.settings import OpcUaDevice
 from connectors.opcua.subscriptions import Subscriptions
 from connectors.ports.clock import Clock
 from connectors.ports.device import Acquisition, FoundTag, Missing, TagProblem
+from connectors.stopping import Tasks
 
 
 class OpcUaConnection:
@@ -83,7 +84,7 @@ class OpcUaConnection:
         """
         name = self._device.name
         try:
-            async with asyncio.TaskGroup() as tasks:
+            async with Tasks() as tasks:
                 tasks.create_task(watch_state(self._client, self._device), name=f"{name} state")
                 if self._device.backup:
                     level = watch_service_level(self._client, self._device)

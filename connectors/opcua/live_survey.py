@@ -26,6 +26,7 @@ from connectors.opcua.settings import OpcUaDevice
 from connectors.opcua.status import loss_reason, status_text
 from connectors.opcua.survey import UNITS, description_of, read_variables
 from connectors.ports.survey import NodeRefused, SurveyedNode, SurveyedVariable
+from connectors.stopping import Tasks
 
 T = TypeVar("T")
 PAGE_NODES: Final = 200
@@ -112,7 +113,7 @@ class OpcUaLiveSurvey:
     async def watch(self) -> None:
         """See ``LiveSurvey``."""
         try:
-            async with asyncio.TaskGroup() as tasks:
+            async with Tasks() as tasks:
                 tasks.create_task(keep_secure(self._client, self._device), name="browse channel")
                 tasks.create_task(self._look_at_state(), name="browse state")
         except ExceptionGroup as group:

@@ -17,6 +17,7 @@ from connectors.opcua.securing import SessionUnsafe, create_session, open_channe
 from connectors.opcua.server_trust import ServerUntrusted
 from connectors.opcua.settings import OpcUaDevice
 from connectors.opcua.status import connect_reason
+from connectors.stopping import Tasks
 from connectors.trust.certificates import CertificateUnusable
 
 CHANNEL_RENEWAL: Final = 0.7
@@ -69,7 +70,7 @@ async def keep_secure(client: Client, device: OpcUaDevice) -> None:
 
     Raises what asyncua raises when the renewal fails, and ``DeviceUnavailable`` when the server is trusted no more.
     """
-    async with asyncio.TaskGroup() as tasks:
+    async with Tasks() as tasks:
         tasks.create_task(_renew_channel(client), name=f"{device.name} channel renewal")
         tasks.create_task(_watch_trust(client, device), name=f"{device.name} trust")
 

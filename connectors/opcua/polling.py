@@ -34,6 +34,7 @@ from connectors.opcua.scaling import Scaling
 from connectors.opcua.settings import OpcUaDevice
 from connectors.ports.clock import Clock
 from connectors.ports.device import Acquisition
+from connectors.stopping import Tasks
 
 _UNKNOWN: Final = (StatusCodes.BadNodeIdUnknown >> 16, StatusCodes.BadNodeIdInvalid >> 16)
 Decoded = list[SampleBatch]
@@ -132,7 +133,7 @@ class Polling:
 
     async def run(self) -> None:
         """Poll until cancelled. Raises ``DeviceUnavailable``, and what asyncua raises when the connection is lost."""
-        async with asyncio.TaskGroup() as tasks:
+        async with Tasks() as tasks:
             running: set[float] = set()
             while True:
                 self._changed.clear()

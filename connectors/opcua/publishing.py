@@ -27,6 +27,7 @@ from connectors.opcua.status import service_reason, status_text
 from connectors.opcua.subscriptions import Subscriptions
 from connectors.ports.clock import Clock
 from connectors.ports.device import Acquisition
+from connectors.stopping import Tasks
 
 REQUESTS_MIN: Final = 2
 REQUESTS_MAX: Final = 16
@@ -103,7 +104,7 @@ class Publishing:
         if not subscriptions.count:  # before, a server refuses to publish (Part 4, 5.14.5: BadNoSubscription)
             self.have_all_spoken.set()
             await subscriptions.exist.wait()
-        async with asyncio.TaskGroup() as tasks:
+        async with Tasks() as tasks:
             tasks.create_task(self._watch_silence(subscriptions), name=f"{self._device.name} silence")
             running = 0
             while True:

@@ -19,6 +19,7 @@ from connectors.ports.clock import Clock
 from connectors.ports.device import DeviceDriver, FoundTag, Reading, TagProblem, Value
 from connectors.ports.settings import DerivedTagSettings
 from connectors.sparkplug.birth import CurrentValue
+from connectors.stopping import Tasks, not_silently
 from edge_agent.acquisition.absences import Absences
 from edge_agent.acquisition.collector import Collector
 from edge_agent.acquisition.current_values import CurrentValues
@@ -204,7 +205,7 @@ class DeviceAcquisition(MissingSamples):
 
     async def run(self) -> None:
         """Keep the driver running until cancelled."""
-        async with asyncio.TaskGroup() as tasks:
+        async with Tasks() as tasks:
             tasks.create_task(self._keep_acquiring(), name=f"{self.name} acquisition")
             tasks.create_task(self._absences.watch_clock(), name=f"{self.name} clock")
             tasks.create_task(self._release_held(), name=f"{self.name} held values")
@@ -214,7 +215,7 @@ class DeviceAcquisition(MissingSamples):
         while not self._has_ended:
             retry_s: float | None = None
             try:
-                await self._driver.acquire(self)
+                await not_silently(self._driver.acquire(self))
                 reason = f"{self.name}: the driver ended"
             except DeviceUnavailable as exc:
                 reason, retry_s = exc.reason, exc.retry_after_s

@@ -21,6 +21,7 @@ from connectors.model.tags import TagType
 from connectors.ports.clock import Clock
 from connectors.ports.device import DeviceDriver, FoundTag, Reading, TagProblem, Unfilled
 from connectors.ports.settings import DeviceSettings
+from connectors.stopping import Tasks
 
 if TYPE_CHECKING:
     from edge_agent.acquisition.derived import DerivedTags
@@ -175,7 +176,7 @@ class _Looking:
                     continue
                 self._found.readings.setdefault(index, reading)
 
-        async with asyncio.TaskGroup() as asking:
+        async with Tasks() as asking:
             for at in range(READS_AT_ONCE):
                 asking.create_task(ask(), name=f"read {self._found.device} {at}")
 

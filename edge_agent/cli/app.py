@@ -91,7 +91,7 @@ def run(config: ConfigOption = DEFAULT_CONFIG) -> None:
             typer.echo(note, err=True)
         files = DeviceFiles(config, settings.agent.data_dir, drivers, include=settings.include)
         in_use = ConfigInUse(config, drivers, loaded, SystemClock())
-        begins_anew = asyncio.run(run_agent(settings, drivers, files=files, in_use=in_use))
+        begins_anew = asyncio.run(_until_stopped(run_agent(settings, drivers, files=files, in_use=in_use)))
     except ConfigInvalid as exc:
         print_problems(exc)
         raise typer.Exit(EXIT_PROBLEM) from exc
@@ -99,6 +99,16 @@ def run(config: ConfigOption = DEFAULT_CONFIG) -> None:
         fail(str(exc), EXIT_CANNOT_START)
     if begins_anew:
         _begin_anew()
+
+
+async def _until_stopped(running: Coroutine[Any, Any, bool]) -> bool:
+    """Run the agent: whether it is to begin anew. When it is not, its process ends soon, whatever a thread does."""
+    from connectors.stopping import THREADS_S_MAX, end_within
+
+    begins_anew = await running
+    if not begins_anew:
+        end_within(THREADS_S_MAX)
+    return begins_anew
 
 
 def _begin_anew() -> NoReturn:

@@ -12,6 +12,7 @@ from typing import Final
 
 from connectors.model.errors import DeviceUnavailable
 from connectors.ports.survey import LiveSurvey, NodeRefused, SurveyedNode, SurveyedVariable
+from connectors.stopping import Tasks
 from edge_agent.cli.browse_keys import BrowseKeys, Writing
 from edge_agent.cli.browse_tree import Branch, BrowseTree
 from edge_agent.cli.browse_view import BrowseView
@@ -71,7 +72,7 @@ class _Look:
         """Until somebody leaves, or the connection is lost: then why."""
         lost: str | None = None
         try:
-            async with asyncio.TaskGroup() as tasks:
+            async with Tasks() as tasks:
                 running = [tasks.create_task(self._survey.watch(), name="browse connection")]
                 await self._show(tasks, running)
                 for task in running:
@@ -80,7 +81,7 @@ class _Look:
             lost = str(group.exceptions[0])
         return lost
 
-    async def _show(self, tasks: asyncio.TaskGroup, running: list[asyncio.Task[None]]) -> None:
+    async def _show(self, tasks: Tasks, running: list[asyncio.Task[None]]) -> None:
         keys, terminal = self._keys, self._terminal
         while True:
             for key in terminal.pressed():

@@ -14,6 +14,7 @@ from connectors.configuration.setting_names import counted
 from connectors.model.quality import code_of, name_of
 from connectors.ports.clock import SystemClock
 from connectors.ports.settings import DeviceSettings, DriverType
+from connectors.stopping import Tasks
 from edge_agent.acquisition.probing import Probe, probe
 from edge_agent.buffer.folder_lock import is_held
 from edge_agent.cli.app import EXIT_CANNOT_START, EXIT_PROBLEM, fail
@@ -64,7 +65,7 @@ async def _probed(devices: Sequence[DeviceSettings], drivers: Mapping[str, Drive
         async with places:
             return await probe(settings, drivers[settings.driver].create(settings, clock), clock, within_s)
 
-    async with asyncio.TaskGroup() as looking:
+    async with Tasks() as looking:
         tasks = [looking.create_task(one(settings), name=f"look at {settings.name}") for settings in devices]
     return [task.result() for task in tasks]
 

@@ -19,6 +19,7 @@ from connectors.commands.states import CommandState
 from connectors.observability.events import emit
 from connectors.ports.clock import Clock
 from connectors.ports.device import Value
+from connectors.stopping import Tasks
 from edge_agent.commands.agent_actions import AgentWork
 from edge_agent.commands.checks import Armed, Situation, conditions_needed, refuse, refuse_conditions, refuse_now
 from edge_agent.commands.cloud_time import CloudNow
@@ -183,7 +184,7 @@ class Executor:
     async def run(self) -> None:
         """Work until cancelled."""
         try:
-            async with asyncio.TaskGroup() as tasks:
+            async with Tasks() as tasks:
                 tasks.create_task(self._settle_forever(), name="commands settle")
                 self._turns.serve_all(tasks)
         finally:

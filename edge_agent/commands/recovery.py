@@ -16,6 +16,7 @@ from connectors.commands.states import CommandState
 from connectors.model.tags import TagName
 from connectors.ports.clock import Clock
 from connectors.ports.device import Reading, Value
+from connectors.stopping import Tasks
 from edge_agent.commands.executor import Executor
 from edge_agent.commands.journal_file import JournalUnavailable
 from edge_agent.commands.journal_reading import StateGoesBack
@@ -68,7 +69,7 @@ class Recovery:
             if command.writes:
                 begun.setdefault(command.envelope.action.device, []).append(command)
         self._executor.free(*[device for device in (*self._targets.devices, FOR_AGENT, NOWHERE) if device not in begun])
-        async with asyncio.TaskGroup() as tasks:
+        async with Tasks() as tasks:
             for device, commands in begun.items():
                 tasks.create_task(self._look_all(device, commands), name=f"recovery of {device}")
             for command in open_commands:

@@ -27,6 +27,7 @@ from connectors.observability.events import emit
 from connectors.ports.clock import Clock
 from connectors.sparkplug.delivery import APPROVAL, CANCEL, KEYS, TIME
 from connectors.sparkplug.device_command import CommandReceived, SignedReceived
+from connectors.stopping import Tasks
 from edge_agent.commands.agent_actions import AgentWork
 from edge_agent.commands.checks import Authority
 from edge_agent.commands.cloud_keys import CloudKeys
@@ -180,7 +181,7 @@ class Commands:
         self._own_key.look()
         self.executor.reset()
         open_commands = await self._open()
-        async with asyncio.TaskGroup() as tasks:
+        async with Tasks() as tasks:
             tasks.create_task(self.executor.run(), name="commands executor")
             tasks.create_task(self.telling.run(), name="commands telling")
             tasks.create_task(self._recovery.run(self._clock_known, open_commands), name="commands recovery")

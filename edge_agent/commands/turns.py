@@ -11,6 +11,7 @@ from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from connectors.stopping import Tasks
 from edge_agent.commands.journal_rows import Command
 
 FOR_AGENT: Final = ""
@@ -33,9 +34,9 @@ class Turns:
     def __init__(self, devices: Iterable[str], serve: Callable[[str], Coroutine[Any, Any, None]]) -> None:
         self._serve = serve
         self._queues = {name: _Queue() for name in (*devices, FOR_AGENT, NOWHERE)}
-        self._tasks: asyncio.TaskGroup | None = None
+        self._tasks: Tasks | None = None
 
-    def serve_all(self, tasks: asyncio.TaskGroup) -> None:
+    def serve_all(self, tasks: Tasks) -> None:
         """Serve every queue, and those of devices that come later."""
         self._tasks = tasks
         for name, queue in self._queues.items():

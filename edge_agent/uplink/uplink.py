@@ -32,6 +32,7 @@ from connectors.sparkplug.edge_session import (
     Refused,
     Subscribe,
 )
+from connectors.stopping import Tasks
 from edge_agent.acquisition.collector import Collector
 from edge_agent.buffer.feed import Feed
 from edge_agent.buffer.writer import OutboxWriter
@@ -190,7 +191,7 @@ class Uplink:
             self.state.broker = url
             self._sender.connected(limits)
             await self._begin(url)
-            async with asyncio.TaskGroup() as tasks:
+            async with Tasks() as tasks:
                 sending = tasks.create_task(self._sender.run(), name="uplink send")
                 connection = tasks.create_task(self._broker.closed(), name="uplink connection")
                 next_broker = await self._leave

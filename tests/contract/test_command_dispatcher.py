@@ -16,6 +16,7 @@ from lineside.servers.postgres import PostgresServer
 from cloud_ingest.commands import audit, dispatcher, keys, outgoing, questions, role
 from cloud_ingest.commands.dispatcher import Dispatcher, DispatcherOptions
 from cloud_ingest.commands.role import Commands
+from cloud_ingest.event_log import patience
 from cloud_ingest.event_log.topics import COMMANDS, REPORTS, topic_specs
 from connectors.commands.states import CommandState
 from connectors.model.delivery import AgentName
@@ -39,7 +40,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dispatcher, "KEY_S", 0.1)
     monkeypatch.setattr(dispatcher, "FOLLOW_S", 0.1)
     monkeypatch.setattr(dispatcher, "RETRY_LONGEST_S", 0.5)
-    monkeypatch.setattr(role, "STAND_BY_S", 0.1)
+    monkeypatch.setattr(patience, "STAND_BY_S", 0.1)
     monkeypatch.setattr(role, "END_S", 0.1)
 
 

@@ -28,6 +28,7 @@ from connectors.model.back_off import BackOff
 from connectors.model.errors import DatabaseUnavailable, StatementRefused
 from connectors.observability.events import emit
 from connectors.ports.database import Database
+from connectors.stopping import Tasks, not_silently
 
 TAGS_S: Final = 0.05
 TAGS_BUSY: Final = 2.0
@@ -111,13 +112,13 @@ class LiveHub:
         while True:
             try:
                 async with steadily("live", back_off):
-                    await self._read_forever()
+                    await not_silently(self._read_forever())
             except Exception as exc:  # clients stay connected, and hear on
                 emit(Fault("live", f"{type(exc).__name__}: {exc}", traceback.format_exc()))
             await asyncio.sleep(back_off.next_s())
 
     async def _read_forever(self) -> None:
-        async with asyncio.TaskGroup() as tasks:
+        async with Tasks() as tasks:
             tasks.create_task(self._sending.run(), name="live sends")
             tasks.create_task(self._hear(EVENTS_CHANNEL, (LINES, ORDERS)), name="live events")
             tasks.create_task(self._hear(COMMANDS_CHANNEL, (COMMANDS,)), name="live commands")

@@ -33,6 +33,7 @@ from connectors.ports.database import Database
 from connectors.ports.event_log import EventLog, LogRecord, PartitionReader
 from connectors.sparkplug.definition import read_definition
 from connectors.sparkplug.delivery import DEFINITION_BODY
+from connectors.stopping import Tasks
 
 OpenLog = Callable[[], Awaitable[EventLog]]
 READ_WAIT_S: Final = 1.0
@@ -104,7 +105,7 @@ class RawValues:
         partitions = await log.end_offsets(RAW)
         self._partitions = len(partitions)
         back_off.reset()
-        async with first_of(*_AWAY), asyncio.TaskGroup() as tasks:
+        async with first_of(*_AWAY), Tasks() as tasks:
             for partition in partitions:
                 tasks.create_task(self._read_forever(log, partition), name=f"live raw {partition}")
 

@@ -26,9 +26,10 @@ from cloud_ingest.gateway.live.subscription import ClientMessage, Subscribe, wan
 from cloud_ingest.gateway.live.token_looks import TokenLooks
 from cloud_ingest.gateway.rate_limits import network
 from cloud_ingest.gateway.websocket_frames import outlet_of
-from connectors.model.error_groups import leaves
+from connectors.model.error_groups import first_of
 from connectors.model.errors import DatabaseUnavailable, StatementRefused
 from connectors.ports.database import Database
+from connectors.stopping import Tasks
 
 CLIENTS_MAX: Final = 2000
 TOKEN_S: Final = 3.0
@@ -74,6 +75,11 @@ class _Full(Exception):
     """There are as many clients as may be."""
 
 
+_ENDS: Final = (
+    RequestRefused, _TakesNothing, _Full, DatabaseUnavailable, StatementRefused, WebSocketDisconnect, RuntimeError,
+)  # fmt: skip
+
+
 class _Connection:
     def __init__(self, here: _Live, socket: WebSocket) -> None:
         self._here = here
@@ -91,19 +97,19 @@ class _Connection:
             return
         try:
             await self._socket.accept()
-            async with asyncio.TaskGroup() as tasks:
+            async with first_of(*_ENDS), Tasks() as tasks:
                 tasks.create_task(self._listen(tasks), name="live listens")
-        except* RequestRefused as group:
-            await self._close(POLICY, str(leaves(group)[0]))
-        except* _TakesNothing:
+        except RequestRefused as exc:
+            await self._close(POLICY, str(exc))
+        except _TakesNothing:
             await self._close(TRY_LATER, "you take nothing: connect again with your last cursor as 'since'")
             if self._client is not None:
                 self._here.hub.leave(self._client)
                 await asyncio.sleep(CLOSE_S)
                 self._client.outlet.abort()  # it does not take this either
-        except* (_Full, DatabaseUnavailable, StatementRefused) as group:
-            await self._close(TRY_LATER, str(leaves(group)[0]))
-        except* (WebSocketDisconnect, RuntimeError):
+        except (_Full, DatabaseUnavailable, StatementRefused) as exc:
+            await self._close(TRY_LATER, str(exc))
+        except (WebSocketDisconnect, RuntimeError):
             pass  # the client has gone
         finally:
             self._is_known()
@@ -115,7 +121,7 @@ class _Connection:
             self._is_stranger = False
             self._here.strangers.go(self._came_from)
 
-    async def _listen(self, tasks: asyncio.TaskGroup) -> None:
+    async def _listen(self, tasks: Tasks) -> None:
         """Take what the client sends; its first message comes soon, and no two come close together."""
         try:
             async with asyncio.timeout(FIRST_MESSAGE_S):

@@ -29,6 +29,7 @@ from cloud_ingest.observability.gateway_events import CallServed, RequestFailed
 from connectors.model.errors import DatabaseUnavailable, StatementRefused
 from connectors.observability.events import emit
 from connectors.observability.logs import log_lines_with
+from connectors.stopping import Tasks
 
 CALL_S_MAX: Final = 30.0
 """For a call with one answer; what takes longer is to be asked in parts. A client may set a nearer deadline."""
@@ -103,7 +104,7 @@ class Calls:
             request = _read(served.request, data)
             asker = f"{call.principal.tenant_id}:{call.principal.subject}"
             with self._places.taken_by(asker if call.principal.kind != "nobody" else call.address):
-                async with asyncio.TaskGroup() as tasks:
+                async with Tasks() as tasks:
                     watching = tasks.create_task(self._watch(served.method, call), name="rpc stream token")
                     await self._write_all(served, request, call, context, progress)
                     watching.cancel()
