@@ -35,7 +35,9 @@ Role = Literal[
 NEED_LOG: frozenset[Role] = frozenset(
     {"ingest", "historian", "commands", "lines", "orders", "inventory", "analytics", "catalog", "integrations"}
 )
-"""The roles that use the event log."""
+"""The roles that cannot do without the event log."""
+USE_LOG: frozenset[Role] = NEED_LOG | {"gateway"}
+"""The gateway takes live values from it, and tells them later without."""
 KEY_ADVICE = "Make the key: 'cloud-ingest keys create'. If it is there, let this user read it, and nobody else."
 PLATFORM: frozenset[Role] = NEED_LOG - {"ingest", "historian", "commands"}
 """The parts of the platform: they meet through events of the domain alone."""
@@ -305,7 +307,7 @@ def _tls_files(config: CloudConfig, roles: frozenset[Role]) -> Iterator[_TlsFile
         served = config.grpc.tls
         own = ("certificate", served.certificate), ("key", served.key)
         yield _TlsFiles(("grpc", "tls"), ("clients", served.clients), *own)
-    if kafka is not None and kafka.tls is not None and not roles.isdisjoint(NEED_LOG):
+    if kafka is not None and kafka.tls is not None and not roles.isdisjoint(USE_LOG):
         tls = kafka.tls
         cert = ("certificate", tls.certificate)
         key = cert if tls.key is None else ("key", tls.key)  # it can be in the file of the certificate

@@ -62,7 +62,7 @@ def test_every_file_that_is_missing_is_named_with_its_place(tmp_path: Path) -> N
 
 def test_a_process_needs_the_files_of_its_roles_only(tmp_path: Path) -> None:
     assert problems(EVERYWHERE, tmp_path, ()) == [AT_DATABASE]
-    assert problems(EVERYWHERE, tmp_path, ("gateway",)) == [AT_DATABASE, *AT_GRPC]
+    assert problems(EVERYWHERE, tmp_path, ("gateway",)) == [AT_DATABASE, *AT_KAFKA, *AT_GRPC]
     assert problems(EVERYWHERE, tmp_path, ("historian",)) == [AT_DATABASE, *AT_KAFKA]
 
 
