@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import date
 from typing import Annotated, Final, Literal
 from zoneinfo import ZoneInfo
@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 from pydantic import ConfigDict, Field, model_validator
 
 from cloud_ingest.lines.model_types import Code, Day, LocalTime, Name, Part
-from cloud_ingest.lines.shift_rules import Calendar, Period, Shift, mistakes
+from cloud_ingest.lines.shift_rules import Calendar, Period, Shift, mistakes, mistakes_around, mistakes_overnight
 from connectors.ports.settings import SettingInvalid
 
 DAY_NAMES: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -75,11 +75,29 @@ class CalendarModel(Part):
         return self
 
 
+def overlaps(model: CalendarModel) -> Iterator[tuple[tuple[str, int], str]]:
+    """Which shifts begin before one of the day before is over: their place in ``model``, and a sentence.
+
+    Who writes a calendar is told; one that was stored before this was looked at is read as it is.
+    """
+    shifts = shifts_of(model.shifts)
+    for at, why in mistakes_overnight(shifts):
+        yield ("shifts", at), why
+    days = [entry.date for entry in model.exceptions]
+    for day, why in mistakes_around(shifts, exceptions_of(model)):
+        if day in days:
+            yield ("exceptions", days.index(day)), why
+
+
 def calendar_of(model: CalendarModel, time_zone: str) -> Calendar:
     """A calendar in the time zone of its site."""
+    return Calendar(ZoneInfo(time_zone), shifts_of(model.shifts), exceptions_of(model))
+
+
+def exceptions_of(model: CalendarModel) -> dict[date, tuple[Shift, ...]]:
+    """The days on which the pattern does not hold, with their shifts."""
     exceptions: dict[date, tuple[Shift, ...]] = dict.fromkeys(model.holidays, ())
-    exceptions |= {entry.date: shifts_of(entry.shifts, day=entry.date) for entry in model.exceptions}
-    return Calendar(ZoneInfo(time_zone), shifts_of(model.shifts), exceptions)
+    return exceptions | {entry.date: shifts_of(entry.shifts, day=entry.date) for entry in model.exceptions}
 
 
 def shifts_of(models: Iterable[ShiftModel], day: date | None = None) -> tuple[Shift, ...]:

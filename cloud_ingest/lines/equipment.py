@@ -14,6 +14,7 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from cloud_ingest.access.refused import RequestRefused, Why
+from cloud_ingest.lines.calendar_model import CalendarModel, overlaps
 from cloud_ingest.lines.line_rules import counts_alike
 from cloud_ingest.lines.model import MODELS, EquipmentKind, LineModel
 from cloud_ingest.lines.model_types import Part, written
@@ -96,13 +97,16 @@ async def parts(
 async def put(session: Session, tenant: int, key: EquipmentKey, model: Part, by: str) -> bool:
     """Make a part, or change it, as ``model`` has it; whether that is anything new.
 
-    Raises ``RequestRefused`` when what it is a part of, or names, is not there.
+    Raises ``RequestRefused`` when what it is a part of, or names, is not there, or shifts overlap over midnight.
     """
     await _check_named(session, tenant, key, model)
     before = await find(session, tenant, key)
     text = json.dumps(written(model), sort_keys=True)
     if before is not None and json.dumps(written(before.model), sort_keys=True) == text:
         return False
+    if isinstance(model, CalendarModel):
+        for _, why in overlaps(model):
+            raise RequestRefused(Why.INVALID, "shifts_overlap", f"{why}: change one of the times, or the days")
     await session.execute(
         "INSERT INTO equipment (tenant_id, site, kind, code, model, changed_by) VALUES ($1, $2, $3, $4, $5, $6) "
         "ON CONFLICT (tenant_id, site, kind, code) DO UPDATE SET model = excluded.model, "

@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 
 from cloud_ingest.access.refused import RequestRefused
 from cloud_ingest.lines import equipment
-from cloud_ingest.lines.calendar_model import CalendarModel
+from cloud_ingest.lines.calendar_model import CalendarModel, overlaps
 from cloud_ingest.lines.equipment import EquipmentKey
 from cloud_ingest.lines.model import (
     MODELS,
@@ -57,6 +57,12 @@ class CalendarEntry(CalendarModel):
     """A calendar, with its code."""
 
     calendar: Code
+
+    @model_validator(mode="after")
+    def _fit_over_midnight(self) -> CalendarEntry:
+        for place, why in overlaps(self):
+            raise SettingInvalid(f"{why}.", "Change one of the times, or the days.", place)
+        return self
 
 
 class ReasonEntry(ReasonModel):

@@ -99,6 +99,31 @@ def mistakes(shifts: Sequence[Shift]) -> Iterator[tuple[int, str]]:
                 )
 
 
+def mistakes_overnight(shifts: Sequence[Shift]) -> Iterator[tuple[int, str]]:
+    """Which shifts of a pattern begin while one of the day before is not over, and why that is one."""
+    for at, shift in enumerate(shifts):
+        for other in shifts:
+            begins_behind = any((day + 1) % 7 in shift.days for day in other.days)
+            if begins_behind and _reaches_into(other, shift):
+                yield at, f"the shift {shift.name!r} begins before {other.name!r} of the day before is over"
+
+
+def mistakes_around(shifts: Sequence[Shift], exceptions: Mapping[date, Sequence[Shift]]) -> Iterator[tuple[date, str]]:
+    """Which days with shifts of their own have one that overlaps with a shift of the day before or behind."""
+
+    def on(day: date) -> Sequence[Shift]:
+        return exceptions[day] if day in exceptions else [one for one in shifts if day.weekday() in one.days]
+
+    for day in sorted(exceptions):
+        behind = day + timedelta(days=1)
+        pairs = [(day - timedelta(days=1), day)] + ([] if behind in exceptions else [(day, behind)])
+        for earlier, later in pairs:
+            for one in on(earlier):
+                for other in on(later):
+                    if _reaches_into(one, other):
+                        yield day, f"{one.name!r} of {earlier} is not over when {other.name!r} of {later} begins"
+
+
 def _of_day(calendar: Calendar, day: date) -> Iterator[WorkedShift]:
     pattern = calendar.exceptions.get(day)
     shifts = [shift for shift in calendar.shifts if day.weekday() in shift.days] if pattern is None else pattern
@@ -142,6 +167,11 @@ def _minutes_overlap(one: Period, other: Period) -> bool:
     begin, end = _minutes(one)
     other_begin, other_end = _minutes(other)
     return begin < other_end and other_begin < end
+
+
+def _reaches_into(earlier: Shift, later: Shift) -> bool:
+    """Whether ``earlier`` is not over when ``later`` begins on the day behind."""
+    return _minutes(earlier.period)[1] > _minutes(later.period)[0] + 1440
 
 
 def _is_within(pause: Period, period: Period) -> bool:

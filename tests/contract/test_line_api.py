@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -79,6 +80,24 @@ async def test_a_line_that_names_what_is_not_there_is_refused(database_dsn: str)
         await ok(client.put(url, json=shown["model"], headers=engineer))
         again = await ok(client.get(url, headers=by(Role.VIEWER)))
         assert again["revision"] == shown["revision"], "what is written as it is changes nothing"
+
+
+async def test_a_calendar_whose_shifts_overlap_over_midnight_is_refused_and_one_from_before_is_read(
+    database_dsn: str,
+) -> None:
+    early = {"shift": "early", "begin": "06:00", "end": "14:00"}
+    shifts = [early, {"shift": "night", "begin": "22:00", "end": "06:30"}]
+    async with api(database_dsn) as (here, client):
+        url, engineer = "/api/v1/sites/berlin/calendars/two", by(Role.ENGINEER)
+        why = await refused(client.put(url, json={"shifts": shifts}, headers=engineer), 400, "shifts_overlap")
+        assert "'early' begins before 'night' of the day before is over" in why
+        async with here.database.session() as session:
+            await session.execute(
+                "INSERT INTO equipment (tenant_id, site, kind, code, model, changed_by) "
+                "VALUES (1, 'berlin', 'calendar', 'two', $1, 'anna')",
+                json.dumps({"shifts": shifts}),
+            )
+        assert (await ok(client.get(url, headers=engineer)))["model"]["shifts"][1]["end"] == "06:30"
 
 
 async def test_how_a_line_stands_is_shown(database_dsn: str) -> None:

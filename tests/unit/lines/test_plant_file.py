@@ -88,5 +88,8 @@ def test_shifts_that_overlap_are_told(tmp_path: Path) -> None:
     (problem,) = problems(tmp_path, text)
     assert problem.startswith("8:"), problem
     assert "the shifts 'early' and 'late' overlap" in problem
+    (problem,) = problems(tmp_path, text.replace('"13:00", end: "22:00"', '"14:00", end: "06:30"'))
+    assert problem.startswith("7:"), problem
+    assert "'early' begins before 'late' of the day before is over" in problem
     (problem,) = problems(tmp_path, text.replace("13:00", "14:00").replace("Berlin", "Berlim"))
     assert problem.startswith("3:14:"), problem

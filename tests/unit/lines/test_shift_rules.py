@@ -14,6 +14,8 @@ from cloud_ingest.lines.shift_rules import (
     Shift,
     Span,
     mistakes,
+    mistakes_around,
+    mistakes_overnight,
     shifts_between,
     unplanned_time,
 )
@@ -86,6 +88,29 @@ def test_a_shift_that_overlaps_another_and_a_break_outside_are_mistakes() -> Non
         "a break from 12:00 to 12:30 is not within the shift 'longer'",
     ]
     assert not list(mistakes([EARLY, LATE, NIGHT]))
+
+
+def test_a_shift_that_begins_before_the_night_shift_of_the_day_before_is_over_is_a_mistake() -> None:
+    long_night = Shift("night", Period(time(22), time(6, 30)), frozenset({6}))
+    assert list(mistakes_overnight([EARLY, LATE, long_night])) == [
+        (0, "the shift 'early' begins before 'night' of the day before is over")
+    ], "also from Sunday to Monday"
+    friday = Shift("night", Period(time(22), time(6, 30)), frozenset({4}))
+    assert not list(mistakes_overnight([EARLY, LATE, friday])), "nobody comes early on Saturday"
+    assert not list(mistakes_overnight([EARLY, LATE, NIGHT]))
+    assert not list(mistakes_overnight([Shift("all day", Period(time(7), time(7)))]))
+
+
+def test_a_day_with_shifts_of_its_own_fits_the_days_around_it() -> None:
+    sooner = Shift("sooner", Period(time(5), time(12)), frozenset({3}))
+    longer = Shift("longer", Period(time(22), time(7)), frozenset({3}))
+    day, next_day = date(2026, 12, 24), date(2026, 12, 25)
+    pattern = (EARLY, LATE, NIGHT)
+    assert list(mistakes_around(pattern, {day: (sooner, longer)})) == [
+        (day, "'night' of 2026-12-23 is not over when 'sooner' of 2026-12-24 begins"),
+        (day, "'longer' of 2026-12-24 is not over when 'early' of 2026-12-25 begins"),
+    ]
+    assert not list(mistakes_around(pattern, {date(2026, 12, 23): (), day: (sooner, longer), next_day: ()}))
 
 
 MOMENTS = st.datetimes(datetime(2025, 1, 1), datetime(2027, 12, 31)).map(lambda at: at.replace(tzinfo=UTC))
