@@ -60,7 +60,9 @@ class MessageAnswer(Answer):
     events: Annotated[int, Field(description="So many events are in it")]
     due: datetime
     tries: int
-    reason: Annotated[str, Field(description="Why it was not sent, when it was tried last")]
+    reason: Annotated[
+        str, Field(description="Why it was not sent, when it was tried last; of one that was sent: who did not get it")
+    ]
     created: datetime
     changed: datetime
 

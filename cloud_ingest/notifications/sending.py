@@ -34,6 +34,7 @@ from cloud_ingest.observability.integration_events import (
     WebhookDelivered,
     WebhookDisabled,
 )
+from connectors.commands.ulid import new_ulid
 from connectors.observability.events import emit
 from connectors.ports.clock import Clock
 from connectors.ports.database import Database, Row, Session
@@ -76,6 +77,7 @@ class Sender:
             (row,) = rows
             tried = await self._sent(session, row)
             reason, tries = tried.reason, row["tries"] + 1
+            missed = "; ".join(f"not to {one.recipient}: {one.reason}" for one in tried.not_told)
             is_over = tried.is_over or tries >= TRIES_MAX
             wait_s = retry_wait_s(tries, self._random.random())
             await session.execute(
@@ -84,13 +86,33 @@ class Sender:
                 row["notification_id"],
                 "sent" if not reason else "dead" if is_over else "waiting",
                 tries,
-                reason,
+                reason or missed,
                 now,
                 now + timedelta(seconds=wait_s),
             )
+            later = [one.recipient for one in tried.not_told if not one.is_final]
+            if later and tries < TRIES_MAX:
+                await self._again(session, row, later, tries, now + timedelta(seconds=wait_s))
+        if missed:
+            emit(NotificationFailed(row["notification_id"], row["name"], row["channel"], missed, not later))
         what = (row["notification_id"], row["name"], row["channel"])
         emit(NotificationFailed(*what, reason, is_over) if reason else NotificationSent(*what, row["events"]))
         return True
+
+    async def _again(self, session: Session, row: Row, recipients: list[str], tries: int, due: datetime) -> None:
+        """A message of its own for those whom the server did not take now, and nobody else."""
+        now = now_of(self._clock)
+        await session.execute(
+            "INSERT INTO notification (notification_id, tenant_id, rule_id, channel, recipients, items, events, due, "
+            "tries, created, changed) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $10)",
+            new_ulid(self._clock.now_ns() // 1_000_000),
+            *(row[name] for name in ("tenant_id", "rule_id", "channel")),
+            recipients,
+            *(row[name] for name in ("items", "events")),
+            due,
+            tries,
+            now,
+        )
 
     async def _sent(self, session: Session, row: Row) -> Tried:
         items = [item_of(one) for one in json.loads(row["items"])]

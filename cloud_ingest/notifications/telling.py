@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -11,7 +11,7 @@ from cloud_ingest.integrations.published import Line, note_try
 from connectors.model.errors import LinesideError
 from connectors.ports.clock import Clock
 from connectors.ports.database import Session
-from connectors.ports.notify import Channel, Message
+from connectors.ports.notify import Channel, Message, NotTold
 from connectors.ports.vendors import AccessRefused, CallRefused, CallUncertain, VendorUnavailable
 
 WELL: Final = (
@@ -55,10 +55,14 @@ class Ways:
 
 @dataclass(frozen=True, slots=True)
 class Tried:
-    """``reason``: why it was not sent, empty when it was. ``is_over``: trying again does not help."""
+    """``reason``: why it was not sent, empty when it was. ``is_over``: trying again does not help.
+
+    ``not_told`` are those of several recipients whom what was sent did not go to.
+    """
 
     reason: str = ""
     is_over: bool = False
+    not_told: Sequence[NotTold] = ()
 
 
 async def tell(session: Session, clock: Clock, ways: Ways, tenant: str, way: str, message: Message) -> Tried:
@@ -69,12 +73,15 @@ async def tell(session: Session, clock: Clock, ways: Ways, tenant: str, way: str
         known = ", ".join(sorted(channels)) or "none"
         return Tried(f"the settings have no channel {way!r}; there are: {known}", True)
     error: LinesideError | None = None
+    not_told: Sequence[NotTold] = ()
     try:
-        await channel.send(message)
+        not_told = await channel.send(message)
     except (CallRefused, VendorUnavailable, CallUncertain, AccessRefused) as exc:
         error = exc
     await note_try(session, ways.line(tenant, way), error, clock.now_ns())
-    return Tried() if error is None else Tried(str(error) or type(error).__name__, isinstance(error, CallRefused))
+    if error is None:
+        return Tried(not_told=not_told)
+    return Tried(str(error) or type(error).__name__, isinstance(error, CallRefused))
 
 
 def now_of(clock: Clock) -> datetime:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal, assert_never
 
-from connectors.ports.notify import Message
+from connectors.ports.notify import Message, NotTold
 from connectors.vendor_http.client import VendorHttp
 
 ChatFormat = Literal["slack", "mattermost", "teams"]
@@ -18,9 +19,10 @@ class ChatRoom:
         self._url = url
         self._format = format
 
-    async def send(self, message: Message) -> None:
+    async def send(self, message: Message) -> Sequence[NotTold]:
         """See ``Channel``."""
         await self._http.ask("POST", self._url, self._body(message), parses=False)
+        return ()
 
     async def close(self) -> None:
         """See ``Channel``."""

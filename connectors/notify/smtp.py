@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Sequence
 from dataclasses import dataclass
 from email.message import EmailMessage
 from email.utils import formataddr, formatdate, parseaddr
@@ -10,7 +11,7 @@ from typing import Final, Literal
 
 import aiosmtplib
 
-from connectors.ports.notify import ATTACHMENTS_MAX, Message
+from connectors.ports.notify import ATTACHMENTS_MAX, Message, NotTold
 from connectors.ports.vendors import AccessRefused, CallRefused, CallUncertain, VendorUnavailable
 
 TIMEOUT_S: Final = 30.0
@@ -39,7 +40,7 @@ class SmtpChannel:
     def __init__(self, options: SmtpOptions) -> None:
         self._options = options
 
-    async def send(self, message: Message) -> None:
+    async def send(self, message: Message) -> Sequence[NotTold]:
         """See ``Channel``."""
         size_bytes = sum(len(one.content) for one in message.attachments)
         if len(message.attachments) > ATTACHMENTS_MAX or size_bytes > self._options.attachments_bytes_max:
@@ -50,7 +51,7 @@ class SmtpChannel:
         except (ValueError, LookupError) as exc:  # such as an address that is none
             raise CallRefused(f"it cannot be written as a mail: {exc}") from exc
         try:
-            await self._sent(mail)
+            return await self._sent(mail)
         except aiosmtplib.SMTPAuthenticationError as exc:
             raise AccessRefused(f"the mail server does not take the login: {_reason(exc)}") from exc
         except aiosmtplib.SMTPRecipientsRefused as exc:
@@ -68,10 +69,10 @@ class SmtpChannel:
     async def close(self) -> None:
         """See ``Channel``."""
 
-    async def _sent(self, mail: EmailMessage) -> None:
+    async def _sent(self, mail: EmailMessage) -> list[NotTold]:
         options = self._options
         context = None if options.tls == "none" else ssl.create_default_context(cafile=options.ca_file or None)
-        await aiosmtplib.send(
+        refused, _ = await aiosmtplib.send(
             mail,
             hostname=options.host,
             port=options.port,
@@ -82,6 +83,7 @@ class SmtpChannel:
             tls_context=context,
             timeout=TIMEOUT_S,
         )
+        return [NotTold(to, f"{one.code} {one.message}"[:500], one.code >= _PERMANENT) for to, one in refused.items()]
 
 
 def _mail(message: Message, sender: str) -> EmailMessage:

@@ -35,6 +35,15 @@ class Message:
     sender_name: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class NotTold:
+    """One of several recipients whom a message did not go to. ``is_final``: trying again does not help."""
+
+    recipient: str
+    reason: str
+    is_final: bool
+
+
 class Channel(Protocol):
     """A way to people: a mail server, or a room of a chat.
 
@@ -42,8 +51,8 @@ class Channel(Protocol):
     than not told), ``CallRefused`` (this message never goes) and ``AccessRefused`` (a person mends the settings first).
     """
 
-    async def send(self, message: Message) -> None:
-        """Tell it: the server has taken it when this returns."""
+    async def send(self, message: Message) -> Sequence[NotTold]:
+        """Tell it: the server has taken it when this returns, but for those whom it names; never for nobody."""
         ...
 
     async def close(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 import zlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from email.message import Message as Mail
@@ -27,7 +27,7 @@ from cloud_ingest.notifications.mails import EventsAreMailed
 from cloud_ingest.notifications.rules import TRIES_MAX
 from connectors.notify.smtp import SmtpChannel, SmtpOptions
 from connectors.ports.event_log import LogRecord, TopicSpec
-from connectors.ports.notify import Message
+from connectors.ports.notify import Message, NotTold
 from connectors.ports.vendors import AccessRefused, VendorUnavailable
 from tests.contract.integration_steps import Died, SetClock
 from tests.contract.order_steps import Shop, shop
@@ -68,12 +68,12 @@ class PostRoom:
         self._mailing = EventsAreMailed(self.clock, ("placed", "shipped", "cancelled"))
         self._offset = 0
 
-    async def send(self, message: Message) -> None:
+    async def send(self, message: Message) -> Sequence[NotTold]:
         """As a channel: ``trouble`` first, one after the other."""
         self.tried += 1
         if self.trouble:
             raise self.trouble.pop(0)
-        await self._smtp.send(message)
+        return await self._smtp.send(message)
 
     async def close(self) -> None:
         """Nothing is open."""

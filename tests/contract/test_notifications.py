@@ -24,7 +24,7 @@ from cloud_ingest.notifications.sending import Deliverer, Sender, signature
 from cloud_ingest.notifications.taking import EventsTell
 from cloud_ingest.notifications.webhook_routes import webhook_routes
 from cloud_ingest.store.migrate import migrate
-from connectors.ports.notify import Channel, Message, Posted
+from connectors.ports.notify import Channel, Message, NotTold, Posted
 from connectors.ports.vendors import CallRefused, VendorUnavailable
 from connectors.postgres.database import PostgresDatabase, open_database
 from tests.contract.integration_steps import SetClock
@@ -39,11 +39,14 @@ class Told:
     def __init__(self) -> None:
         self.messages: list[Message] = []
         self.trouble: list[Exception] = []
+        self.not_told: list[NotTold] = []
 
-    async def send(self, message: Message) -> None:
+    async def send(self, message: Message) -> list[NotTold]:
         if self.trouble:
             raise self.trouble.pop(0)
         self.messages.append(message)
+        not_told, self.not_told = self.not_told, []
+        return not_told
 
     async def close(self) -> None:
         """Nothing is open."""
@@ -166,6 +169,27 @@ async def test_a_message_that_does_not_go_is_tried_again_under_its_id_and_given_
         await here.execute("UPDATE notification SET state = 'waiting', channel = 'email', due = now()")
         await here.pass_s(1)
         assert (await here.fetch("SELECT reason FROM notification"))[0]["reason"].startswith("the settings have no")
+
+
+async def test_who_of_several_is_refused_is_named_and_who_is_only_not_taken_now_is_told_later(
+    database_dsn: str,
+) -> None:
+    async with desk(database_dsn) as here:
+        here.sender = Sender(here.database, here.clock, {"email": here.chat})
+        await here.rule(channel="email", recipients=["a@x.example", "b@x.example", "c@x.example"])
+        here.chat.not_told = [NotTold("a@x.example", "550 gone", True), NotTold("c@x.example", "450 later", False)]
+        await here.happens()
+        await here.pass_s(3)
+        await here.happens(text="another")
+        rows = await here.fetch("SELECT state, reason, recipients FROM notification ORDER BY notification_id")
+        first = ("sent", "not to a@x.example: 550 gone; not to c@x.example: 450 later")
+        assert (rows[0]["state"], rows[0]["reason"]) == first
+        assert (rows[1]["state"], rows[1]["recipients"]) == ("waiting", ["c@x.example"])
+        await here.pass_s(100)
+        again = here.chat.messages[1]
+        assert (again.recipients, again.subject) == (["c@x.example"], here.chat.messages[0].subject)
+        await here.pass_s(300)
+        assert (len(here.chat.messages), len(here.chat.messages[2].recipients)) == (3, 3), "what follows is for all"
 
 
 async def test_an_endpoint_gets_signed_events_of_its_types_and_the_same_id_when_they_come_again(

@@ -28,7 +28,7 @@ from lineside.servers.child_process import free_port
 from connectors.notify.chat import ChatRoom
 from connectors.notify.smtp import SmtpChannel, SmtpOptions
 from connectors.notify.webhook import PublicPoster, is_public
-from connectors.ports.notify import Message
+from connectors.ports.notify import Message, NotTold
 from connectors.ports.vendors import AccessRefused, CallRefused, VendorUnavailable
 
 MESSAGE: Final = Message("01JD", "Oven is hot", "text\nä", "<p>text</p>", ["shift@example.com"])
@@ -135,7 +135,7 @@ async def test_a_chat_takes_the_message_and_nobody_is_called_by_it(kind: Any) ->
 
 
 class Mailbox:
-    """What aiosmtpd hands over; a recipient ``no@`` is refused."""
+    """What aiosmtpd hands over; a recipient ``no@`` is refused, and ``later@`` is not taken now."""
 
     def __init__(self) -> None:
         self.mails: list[Mail] = []
@@ -143,6 +143,8 @@ class Mailbox:
     async def handle_RCPT(self, _server: Any, _session: Any, envelope: Any, address: str, _options: Any) -> str:  # noqa: N802
         if address.startswith("no@"):
             return "550 there is no such mailbox"
+        if address.startswith("later@"):
+            return "450 come back later"
         envelope.rcpt_tos.append(address)
         return "250 OK"
 
@@ -208,6 +210,12 @@ async def test_a_mail_goes_by_tls_with_a_login_and_is_plain_text_and_html(tmp_pa
             await SmtpChannel(options(password="other")).send(MESSAGE)
         with pytest.raises(CallRefused, match="no such mailbox"):
             await SmtpChannel(options()).send(Message("2", "s", "t", "h", ["no@example.com"]))
+        several = ["no@example.com", "shift@example.com", "later@example.com"]
+        assert await SmtpChannel(options()).send(replace(MESSAGE, recipients=several)) == [
+            NotTold("no@example.com", "550 there is no such mailbox", True),
+            NotTold("later@example.com", "450 come back later", False),
+        ], "the others have it"
+        assert mailbox.mails[2]["To"] == ", ".join(several)
         with pytest.raises(VendorUnavailable):
             await SmtpChannel(options(ca_file="")).send(MESSAGE)
     with pytest.raises(VendorUnavailable, match="cannot be reached"):
