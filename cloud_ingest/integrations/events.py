@@ -6,6 +6,8 @@ Payments, refunds and shipments are known to who has asked by the keys that the 
   ``payment-requested``), ``payment`` (ours: name it in ``refund-requested``), ``amount``, ``currency``, ``reason``;
 - ``refunded``, ``refund-failed``: ``order``, ``request`` (of ``refund-requested``), ``payment``, ``amount``,
   ``currency``, ``reason``;
+- ``refunded-elsewhere``: the same, with a ``request`` that nobody has made; ``payment-disputed``: ``request`` (the
+  dispute), ``state`` (``open``, ``won``, ``lost``), and the same;
 - ``shipment-created``, ``shipment-failed``, ``shipment-cancelled``: ``order``, ``shipment`` (of
   ``shipment-requested``), ``tracking``, ``carrier``, ``label_url``, ``cost``, ``currency``, ``reason``;
 - ``tracking-changed``: ``order``, ``shipment``, ``tracking``, ``state`` (``in-transit``, ``delivered`` …), ``text``;
@@ -39,6 +41,9 @@ class Told(StrEnum):
     PAYMENT_CANCELLED = "payment-cancelled"
     REFUNDED = "refunded"
     REFUND_FAILED = "refund-failed"
+    REFUNDED_ELSEWHERE = "refunded-elsewhere"
+    """At the vendor's own page, or by the bank of a customer who has disputed the payment: nobody here has asked."""
+    PAYMENT_DISPUTED = "payment-disputed"
     SHIPMENT_CREATED = "shipment-created"
     SHIPMENT_FAILED = "shipment-failed"
     SHIPMENT_CANCELLED = "shipment-cancelled"

@@ -6,8 +6,8 @@ is in ``paying``, which events ask for them in ``asked``.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
-from decimal import Decimal
 from typing import Any, Final
 
 from cloud_ingest.event_log.announcing import UnitOfWork
@@ -17,13 +17,14 @@ from cloud_ingest.integrations.events import Told, integration_event
 from cloud_ingest.integrations.rules import (
     Money,
     captured,
+    given_back,
     payment_leads_on,
-    refund_failed,
     refund_leads_on,
 )
+from connectors.commands.ulid import new_ulid
 from connectors.ports.clock import Clock
 from connectors.ports.database import Row, Session
-from connectors.ports.payments import Payment, PaymentState, Refund, RefundState
+from connectors.ports.payments import Dispute, DisputeState, Payment, PaymentState, Refund, RefundState
 
 _TOLD_OF_PAYMENT: Final[Mapping[str, Told]] = {
     PaymentState.PENDING: Told.PAYMENT_PENDING,
@@ -102,8 +103,13 @@ async def take_refund(work: UnitOfWork, clock: Clock, refund: Row, payment: Row,
     now_ns = clock.now_ns()
     await _write_refund(work.session, refund, told.state, told.id, told.reason, now_ns)
     if told.state is RefundState.FAILED:
-        await give_refund_up(work.session, payment, refund["amount"])
-    if (what := _TOLD_OF_REFUND.get(told.state)) is not None:
+        await count_refunds(work.session, payment)
+    if refund["elsewhere"]:  # orders have heard of one that was done, and the vendor knows none of our keys
+        if told.state is RefundState.DONE:
+            work.announce(_refund_event(refund, Told.REFUNDED_ELSEWHERE, told.reason, now_ns))
+        elif refund["state"] == RefundState.DONE:
+            work.announce(_refund_event(refund, Told.REFUND_FAILED, told.reason, now_ns))
+    elif (what := _TOLD_OF_REFUND.get(told.state)) is not None:
         work.announce(_refund_event(refund, what, told.reason, now_ns))
     else:
         await add_call(
@@ -118,13 +124,56 @@ async def take_refund(work: UnitOfWork, clock: Clock, refund: Row, payment: Row,
         )
 
 
+async def refund_elsewhere(work: UnitOfWork, clock: Clock, payment: Row, told: Refund) -> None:
+    """Take a refund of the locked ``payment`` that nobody here has asked for, by the gateway's name of it."""
+    now_ns = clock.now_ns()
+    refund_id = new_ulid(now_ns // 1_000_000)
+    known = "SELECT * FROM refund WHERE payment_id = $1 AND vendor_id = $2"
+    rows = await work.session.fetch(known, payment["payment_id"], told.id)
+    if not rows:
+        await work.session.execute(
+            "INSERT INTO refund (refund_id, tenant_id, payment_id, order_id, request, amount, currency, vendor_id, "
+            "elsewhere, created, changed) VALUES ($1, $2, $3, $4, $1, $5, $6, $7, true, $8, $8)",
+            refund_id,
+            payment["tenant_id"],
+            payment["payment_id"],
+            payment["order_id"],
+            told.amount,
+            payment["currency"],
+            told.id,
+            time_of(now_ns),
+        )
+        await count_refunds(work.session, payment)
+        rows = await work.session.fetch(known, payment["payment_id"], told.id)
+    await take_refund(work, clock, rows[0], payment, told)
+
+
+async def take_dispute(work: UnitOfWork, clock: Clock, payment: Row, told: Dispute) -> None:
+    """Tell what has become of a dispute about the locked ``payment``; what is lost is money that went back."""
+    data = {
+        "order": payment["order_id"],
+        "request": f"{payment['payment_id']}-{hashlib.sha256(told.id.encode()).hexdigest()[:12]}",
+        "payment": payment["payment_id"],
+        "state": told.state.value,
+        "amount": str(told.amount),
+        "currency": payment["currency"],
+        "reason": told.reason,
+    }
+    if told.state is DisputeState.LOST:  # told first: between both, what is not paid would be free to leave
+        why = "the bank has decided a dispute for the customer"
+        lost = Refund(told.id, "", told.payment, RefundState.DONE, told.amount, why)
+        await refund_elsewhere(work, clock, payment, lost)
+    tenant_id, order = payment["tenant_id"], payment["order_id"]
+    work.announce(integration_event(tenant_id, order, Told.PAYMENT_DISPUTED, clock.now_ns(), data))
+
+
 async def refuse_refund(work: UnitOfWork, clock: Clock, refund: Row, payment: Row, reason: str) -> None:
     """The gateway does not give the money back."""
     if not refund_leads_on(refund["state"], RefundState.FAILED):
         return
     now_ns = clock.now_ns()
     await _write_refund(work.session, refund, RefundState.FAILED, "", reason, now_ns)
-    await give_refund_up(work.session, payment, refund["amount"])
+    await count_refunds(work.session, payment)
     work.announce(_refund_event(refund, Told.REFUND_FAILED, reason, now_ns))
 
 
@@ -134,15 +183,16 @@ async def drop_refund(session: Session, clock: Clock, refund: Row, payment: Row)
         return
     reason = "it was paid back another way before it was asked for"
     await _write_refund(session, refund, RefundState.FAILED, "", reason, clock.now_ns())
-    await give_refund_up(session, payment, refund["amount"])
+    await count_refunds(session, payment)
 
 
-async def give_refund_up(session: Session, payment: Row, amount: Decimal) -> None:
-    """What was on its way back of the locked ``payment`` did not arrive."""
-    money = refund_failed(Money(payment["amount"], payment["captured"], payment["refunded"]), amount)
-    await session.execute(
-        "UPDATE payment SET refunded = $2 WHERE payment_id = $1", payment["payment_id"], money.refunded
+async def count_refunds(session: Session, payment: Row) -> None:
+    """Write down how much of the locked ``payment`` went back or is on its way, by its refunds as they stand."""
+    rows = await session.fetch(
+        "SELECT amount FROM refund WHERE payment_id = $1 AND state <> 'failed'", payment["payment_id"]
     )
+    back = given_back(payment["captured"], [row["amount"] for row in rows])
+    await session.execute("UPDATE payment SET refunded = $2 WHERE payment_id = $1", payment["payment_id"], back)
 
 
 async def _write_refund(

@@ -6,7 +6,7 @@ taken only where it leads on; what was captured never becomes pending again.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from enum import Enum
@@ -63,9 +63,13 @@ def refund_begun(money: Money, amount: Decimal) -> Money:
     return replace(money, refunded=money.refunded + amount)
 
 
-def refund_failed(money: Money, amount: Decimal) -> Money:
-    """``money`` when ``amount``, which was on its way back, did not arrive there."""
-    return replace(money, refunded=money.refunded - amount)
+def given_back(captured: Decimal, refunds: Iterable[Decimal]) -> Decimal:
+    """What of ``captured`` went back or is on its way, by all ``refunds`` that have not failed.
+
+    Somebody who gives it back at the vendor's own page may come before a refund that is on its way from here: the
+    vendor refuses the second one, and until it does, all of it is on its way.
+    """
+    return min(captured, sum(refunds, ZERO))
 
 
 def refund_leads_on(now: str, told: RefundState) -> bool:

@@ -13,14 +13,21 @@ from typing import Final, Literal
 from cloud_ingest.event_log.announcing import UnitOfWork, unit_of_work
 from cloud_ingest.integrations.accounts import OF_ALL, Accounts, Vendors, account_tenant, reached
 from cloud_ingest.integrations.calls import hurry, time_of
-from cloud_ingest.integrations.payments import locked_payment, locked_refund, take_payment, take_refund
+from cloud_ingest.integrations.payments import (
+    locked_payment,
+    locked_refund,
+    refund_elsewhere,
+    take_dispute,
+    take_payment,
+    take_refund,
+)
 from cloud_ingest.integrations.shipments import take_tracking
 from cloud_ingest.observability.integration_events import VendorWebhookRefused, VendorWebhookTaken
 from connectors.observability.events import emit
 from connectors.ports.clock import Clock
 from connectors.ports.crm import Crm
-from connectors.ports.database import Database
-from connectors.ports.payments import Payment, PaymentGateway, Refund
+from connectors.ports.database import Database, Row
+from connectors.ports.payments import Dispute, Payment, PaymentGateway, Refund
 from connectors.ports.shipping import Shipping, Tracking
 from connectors.ports.vendors import Headers, WebhookRefused
 
@@ -85,39 +92,58 @@ class VendorWebhooks:
             if news.payment is not None:
                 found = await self._payment(work, gateway, account, news.payment)
             elif news.refund is not None:
-                found = await self._refund(work, account, news.refund)
+                found = await self._refund(work, gateway, account, news.refund)
+            elif news.dispute is not None:
+                found = await self._dispute(work, gateway, account, news.dispute)
             else:
                 found = UNUSED
             await self._note(work, account, gateway.name, news.event, found)
         return self._told(gateway.name, news.kind, found)
 
     async def _payment(self, work: UnitOfWork, gateway: PaymentGateway, account: str, told: Payment) -> Found:
-        ids = await work.session.fetch(
-            "SELECT payment_id FROM payment JOIN tenant USING (tenant_id) "  # noqa: S608  of our own
-            f"WHERE (payment_id = $1 OR (vendor_id = $2 AND vendor = $3)) AND {reached(4)} "
-            "ORDER BY (payment_id = $1) DESC LIMIT 1",
-            told.key,
-            told.id,
-            gateway.name,
-            *self.accounts.reach(account, "payments").arguments,
-        )
-        row = await locked_payment(work.session, ids[0]["payment_id"]) if ids else None
+        row = await self._known(work, gateway, account, told.id, told.key)
         if row is None:
             return UNKNOWN
         await take_payment(work, self._clock, row, told, gateway.name)
         return Found("applied", row["payment_id"], row["tenant_id"])
 
-    async def _refund(self, work: UnitOfWork, account: str, told: Refund) -> Found:
+    async def _known(
+        self, work: UnitOfWork, gateway: PaymentGateway, account: str, vendor_id: str, key: str = ""
+    ) -> Row | None:
+        """The payment that the gateway calls ``vendor_id``, or knows by ``key``, locked."""
+        ids = await work.session.fetch(
+            "SELECT payment_id FROM payment JOIN tenant USING (tenant_id) "  # noqa: S608  of our own
+            f"WHERE (payment_id = $1 OR (vendor_id = $2 AND $2 <> '' AND vendor = $3)) AND {reached(4)} "
+            "ORDER BY (payment_id = $1) DESC LIMIT 1",
+            key,
+            vendor_id,
+            gateway.name,
+            *self.accounts.reach(account, "payments").arguments,
+        )
+        return await locked_payment(work.session, ids[0]["payment_id"]) if ids else None
+
+    async def _refund(self, work: UnitOfWork, gateway: PaymentGateway, account: str, told: Refund) -> Found:
         ids = await work.session.fetch(
             f"SELECT refund_id FROM refund JOIN tenant USING (tenant_id) WHERE refund_id = $1 AND {reached(2)}",  # noqa: S608
             told.key,
             *self.accounts.reach(account, "payments").arguments,
         )
         found = await locked_refund(work.session, told.key) if ids else None
-        if found is None:
+        if found is not None:
+            await take_refund(work, self._clock, *found, told)
+            return Found("applied", found[0]["refund_id"], found[0]["tenant_id"])
+        payment = await self._known(work, gateway, account, told.payment)
+        if payment is None:
             return UNKNOWN
-        await take_refund(work, self._clock, *found, told)
-        return Found("applied", found[0]["refund_id"], found[0]["tenant_id"])
+        await refund_elsewhere(work, self._clock, payment, told)
+        return Found("applied", payment["payment_id"], payment["tenant_id"])
+
+    async def _dispute(self, work: UnitOfWork, gateway: PaymentGateway, account: str, told: Dispute) -> Found:
+        payment = await self._known(work, gateway, account, told.payment)
+        if payment is None:
+            return UNKNOWN
+        await take_dispute(work, self._clock, payment, told)
+        return Found("applied", payment["payment_id"], payment["tenant_id"])
 
     async def _of_shipping(self, shipping: Shipping, account: str, body: bytes, headers: Headers) -> Outcome:
         news = await shipping.news(body, headers, self._now_s())

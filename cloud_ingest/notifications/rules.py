@@ -156,6 +156,8 @@ _SENTENCES: Final[Mapping[str, str]] = {
     "lineside.inventory.reorder-proposed.v1": "{item} should be ordered: {quantity}",
     "lineside.orders.placed.v1": "Order {order} was placed by {customer}",
     "lineside.orders.stuck.v1": "Order {order} is stuck: {text} {action}",
+    "lineside.integrations.payment-disputed.v1": "Dispute about {amount} {currency} of order {order}: {state} {reason}",
+    "lineside.integrations.refunded-elsewhere.v1": "Of order {order}, {amount} {currency} were paid back elsewhere",
     "lineside.integrations.call-gave-up.v1": "A call to {vendor} was given up: {reason}",
     "lineside.analytics.report-made.v1": "The report {name} of {day} is made",
     "lineside.integrations.webhook-disabled.v1": "The webhook to {url} was switched off: {reason}",

@@ -17,11 +17,12 @@ from cloud_ingest.orders.rules import ZERO, State, may_become, value_of
 
 
 class Kind(StrEnum):
-    """What is asked of the outside."""
+    """What is asked of the outside; and, as ``check``, of a person: ``surprises``."""
 
     PAYMENT = "payment"
     REFUND = "refund"
     SHIPMENT = "shipment"
+    CHECK = "check"
 
 
 class RequestState(StrEnum):
@@ -51,6 +52,8 @@ class ReturnState(StrEnum):
     REFUSED = "refused"
 
 
+REFUNDED_ELSEWHERE = "refunded_elsewhere"
+"""The subject of a check: so much is missing, as it was paid back by somebody else."""
 WORK_ORDER_OVER = frozenset({"complete", "closed", "cancelled"})
 _HERE = frozenset({ShipmentState.PACKED, ShipmentState.REQUESTED})
 _LEFT = frozenset({ShipmentState.SHIPPED, ShipmentState.DELIVERED})
@@ -139,7 +142,10 @@ class Need:
 
 @dataclass(slots=True)
 class Request:
-    """Something asked of the outside, under one key however often. ``subject``: the payment or the shipment."""
+    """Something asked of the outside, under one key however often. ``subject``: the payment or the shipment.
+
+    Of a check, ``subject`` is what it is about, as a key of ``PROBLEMS``.
+    """
 
     request: str
     kind: Kind
@@ -292,14 +298,20 @@ class Case:
         return sum((r.amount for r in self.requests_of(Kind.REFUND, *open_) if payment in (None, r.subject)), ZERO)
 
     @property
+    def forgiven(self) -> Decimal:
+        """What went back elsewhere, and somebody has said that it need not come in again."""
+        checks = self.requests_of(Kind.CHECK, RequestState.DONE)
+        return sum((one.amount for one in checks if one.subject == REFUNDED_ELSEWHERE), ZERO)
+
+    @property
     def excess(self) -> Decimal:
-        """What has come in and is neither owed nor on its way back."""
-        return self.captured - self.refunded - self.refunding() - self.due
+        """What has come in and is neither owed nor on its way back; below zero, what is missing."""
+        return self.captured - self.refunded - self.refunding() - max(ZERO, self.due - self.forgiven)
 
     @property
     def is_paid(self) -> bool:
         """Whether what is owed has come in, and stays."""
-        return self.captured - self.refunded - self.refunding() >= self.due
+        return self.excess >= 0
 
     # -- goods ---------------------------------------------------------------------------------------------------------
 

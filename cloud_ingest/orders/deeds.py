@@ -34,6 +34,7 @@ Keeper = Annotated[Principal, Depends(Needs(Permission.ORDERS_MANAGE))]
 Storeman = Annotated[Principal, Depends(Needs(Permission.INVENTORY_BOOK))]
 TRIES_MAX: Final = 3
 Part = Annotated[str, Path(pattern=ULID_PATTERN)]
+RequestId = Annotated[str, Path(pattern=f"{ULID_PATTERN[:-1]}(-[0-9a-z]{{1,20}})?$", description="As the order has it")]
 
 
 def add_deeds(api: APIRouter, orders: Orders) -> None:
@@ -146,10 +147,10 @@ def _add_operators(api: APIRouter, orders: Orders) -> None:
         principal: Keeper,
         response: Response,
         id: OrderId,  # noqa: A002
-        request: Part,
+        request: RequestId,
         asked: Resolution,
     ) -> WholeOrder:
-        """What was asked of the outside, and failed, was done by hand."""
+        """What was asked of the outside, and failed, was done by hand; a check was looked at."""
         refuse_unless_everywhere(principal, Permission.ORDERS_MANAGE, "orders")
         return await _do(orders, principal, response, id, telling.resolve(request, asked.reference, principal.name))
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Final
+from typing import Final, assert_never
 
+from cloud_ingest.orders import surprises
 from cloud_ingest.orders.case import (
     WORK_ORDER_OVER,
     Case,
@@ -25,9 +26,9 @@ from cloud_ingest.orders.case import (
 )
 from cloud_ingest.orders.events import Told
 from cloud_ingest.orders.rules import CANCELLABLE, IN_THE_PLANT, ZERO, State, quantity_text, retry_after_s
+from cloud_ingest.orders.surprises import PAYMENTS
 from cloud_ingest.orders.terms import Terms
 
-PAYMENTS: Final = "payments"
 CARRIER: Final = "carrier"
 LINES: Final = "lines"
 BY_HAND: Final = "by-hand-"
@@ -104,30 +105,22 @@ def refunded(case: Case, now: datetime, request: str) -> None:
     """A refund was made. One that a person has made already was made twice: somebody has to hear of it."""
     asked = _asked(case, Kind.REFUND, request)
     if asked is None:
-        _refunded_twice(case, now, request)
+        for done in case.requests_of(Kind.REFUND, RequestState.DONE):
+            if done.request == request and done.reason.startswith(DONE_BY_HAND):
+                surprises.paid_twice(case, request, done.amount)
         return
     asked.state, asked.due, asked.reason = RequestState.DONE, None, ""
-    for payment in case.payments:
-        if payment.payment == asked.subject:
-            payment.refunded += asked.amount
+    payment = next((one for one in case.payments if one.payment == asked.subject), None)
     text = f"{asked.amount} {case.currency} were paid back"
+    surprises.pay_back(case, request, payment, asked.amount, text)
     case.tell(now, "refund", text, PAYMENTS, Told.REFUNDED, payment=asked.subject, amount=str(asked.amount))
-
-
-def _refunded_twice(case: Case, now: datetime, request: str) -> None:
-    for asked in case.requests_of(Kind.REFUND, RequestState.DONE):
-        if asked.request == request and asked.reason.startswith(DONE_BY_HAND):
-            asked.reason = "done twice, by hand and by the provider"
-            text = f"{asked.amount} {case.currency} were paid back twice, by hand and by the provider"
-            action = "Ask the customer to give one of them back"
-            more = {"code": "refunded_twice", "text": text, "action": action}
-            case.tell(now, "stuck", f"{text}: ask the customer to give one back", PAYMENTS, Told.STUCK, **more)
 
 
 def refund_failed(case: Case, now: datetime, reason: str, terms: Terms, request: str) -> None:
     """A refund was not made: it is asked for again, and after some times an operator has to see to it.
 
-    A bank may send back what was done, when the account is closed, say: then it is owed again, and an operator's.
+    A bank may send back what was done, when the account is closed, say: then it is owed again, and an operator's; what
+    the provider had paid back by itself is as if it had not been.
     """
     asked = _asked(case, Kind.REFUND, request)
     if asked is not None and asked.state is RequestState.OPEN:
@@ -135,10 +128,11 @@ def refund_failed(case: Case, now: datetime, reason: str, terms: Terms, request:
         case.tell(now, "refund", f"A refund failed: {reason}", PAYMENTS)
     for done in case.requests_of(Kind.REFUND, RequestState.DONE):
         if done.request == request and not done.reason:
-            done.state, done.reason = RequestState.FAILED, reason
+            is_ours = done.attempts != surprises.NEVER_ASKED
+            done.state, done.reason = RequestState.FAILED if is_ours else RequestState.WITHDRAWN, reason
             for payment in case.payments:
                 if payment.payment == done.subject:
-                    payment.refunded -= done.amount
+                    payment.refunded = max(ZERO, payment.refunded - done.amount)
             text = f"{done.amount} {case.currency} that were paid back have come back: {reason}"
             case.tell(now, "refund", text, PAYMENTS)
 
@@ -169,10 +163,7 @@ def tracking_changed(case: Case, now: datetime, shipment: str, state: str) -> No
     found = case.shipment(shipment)
     if found is not None and found.state is ShipmentState.VOIDED and state in _MOVES and not found.carrier_state:
         found.carrier_state = state
-        text = f"{found.tracking or shipment} was taken back, and is on its way all the same: stock still has its goods"
-        action = "Stop it at the carrier, or book its goods out of stock and tell the customer"
-        more = {"code": "left_all_the_same", "text": text, "action": action}
-        case.tell(now, "stuck", f"{text}. {action}", CARRIER, Told.STUCK, **more)
+        surprises.left_all_the_same(case, found)
     if found is None or found.state is not ShipmentState.SHIPPED or found.carrier_state == state:
         return
     found.carrier_state = state
@@ -300,6 +291,8 @@ def return_refused(case: Case, now: datetime, found: Return, reason: str, actor:
 def retry(case: Case, now: datetime, actor: str) -> None:
     """Try everything again that has failed, with its count of attempts from the beginning."""
     for asked in case.requests:
+        if asked.kind is Kind.CHECK:
+            continue
         if asked.state in (RequestState.OPEN, RequestState.FAILED) and not _is_by_hand(case, asked):
             asked.state, asked.attempts, asked.due = RequestState.OPEN, 0, now
     case.replan = True
@@ -307,10 +300,11 @@ def retry(case: Case, now: datetime, actor: str) -> None:
 
 
 def resolve(case: Case, now: datetime, asked: Request, actor: str, reference: str) -> None:
-    """An operator has done by hand what was asked of the outside. Raises ``NotNow``."""
+    """An operator has done by hand what was asked of the outside, or has looked at it. Raises ``NotNow``."""
     if asked.state not in (RequestState.OPEN, RequestState.FAILED):
         raise NotNow(f"the request {asked.request} is {asked.state} already")
-    case.tell(now, "resolved", f"Done by hand: {asked.kind} ({reference})", actor)
+    said = "Looked at" if asked.kind is Kind.CHECK else f"Done by hand: {asked.kind}"
+    case.tell(now, "resolved", f"{said} ({reference})", actor)
     match asked.kind:
         case Kind.PAYMENT:
             payment_captured(case, now, f"{BY_HAND}{asked.request}", asked.amount, asked.request)
@@ -325,6 +319,10 @@ def resolve(case: Case, now: datetime, asked: Request, actor: str, reference: st
                 case.tell(now, "resolved", text, actor, Told.REFUND_WITHDRAWN, request=asked.request)
         case Kind.SHIPMENT:
             shipment_created(case, asked.subject, carrier="by hand", tracking=reference, label_url="")
+        case Kind.CHECK:
+            surprises.looked_at(case, asked, reference)
+        case _:
+            assert_never(asked.kind)
 
 
 def _is_by_hand(case: Case, asked: Request) -> bool:

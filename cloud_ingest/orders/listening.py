@@ -18,7 +18,7 @@ from cloud_ingest.inventory import events as stock
 from cloud_ingest.inventory.published import availability as available
 from cloud_ingest.lines.events import WORK_ORDER_PREFIX
 from cloud_ingest.lines.published import work_orders_of
-from cloud_ingest.orders import facts
+from cloud_ingest.orders import facts, surprises
 from cloud_ingest.orders.case import Case
 from cloud_ingest.orders.handling import Orders, Tell, lock_items, lock_tenants
 from cloud_ingest.orders.keeping import see_stock
@@ -176,6 +176,12 @@ class Hearing:
                 facts.refunded(case, now, request)
             case Told.REFUND_FAILED:
                 facts.refund_failed(case, now, reason, terms, request)
+            case Told.REFUNDED_ELSEWHERE:
+                amount = Decimal(data["amount"])  # the gateway has made sure of the currency: it is the payment's
+                surprises.refunded_elsewhere(case, now, request, str(data["payment"]), amount, _said(data))
+            case Told.PAYMENT_DISPUTED:
+                state = str(data["state"])
+                surprises.disputed(case, now, request, Decimal(data["amount"]), state, _said(data))
             case Told.SHIPMENT_CREATED:
                 facts.shipment_created(
                     case,
@@ -200,11 +206,17 @@ _ANSWERS: Final = frozenset(
         Told.PAYMENT_CANCELLED,
         Told.REFUNDED,
         Told.REFUND_FAILED,
+        Told.REFUNDED_ELSEWHERE,
+        Told.PAYMENT_DISPUTED,
         Told.SHIPMENT_CREATED,
         Told.SHIPMENT_FAILED,
         Told.TRACKING_CHANGED,
     }
 )
+
+
+def _said(data: Mapping[str, Any]) -> str:
+    return str(data.get("reason") or "")
 
 
 async def _see(case: Case, world: PlantWorld, now: datetime) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import assert_never
 
 from cloud_ingest.orders import facts
 from cloud_ingest.orders.case import Case, Kind, Request, RequestState, Shipment
@@ -93,6 +94,10 @@ def _tell_again(at: Scene, asked: Request) -> None:
             text, told = "The carrier is asked again", Told.SHIPMENT_REQUESTED
             shipment = at.case.shipment(asked.subject)
             more = {} if shipment is None else parcels(at.case, shipment)
+        case Kind.CHECK:  # it is never due
+            return
+        case _:
+            assert_never(asked.kind)
     at.case.tell(at.now, asked.kind.value, text, SAGA, told, **more)
 
 

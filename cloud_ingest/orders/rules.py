@@ -157,6 +157,12 @@ PROBLEMS: Final[Mapping[str, str]] = {
     "components_missing": "Buy or produce the components (purchase proposals of inventory); production goes on then",
     IN_QUARANTINE: "Release its lots, or block them (inventory): what is blocked is made again",
     "delivery_failed": "Ask the carrier; the customer may get a return or a new order",
+    "refunded_twice": "Have the customer give one of them back, then resolve the request",
+    "refunded_elsewhere": "Have the customer pay it, and record the payment; or resolve the request: then it is "
+    "forgiven; or cancel",
+    "disputed": "Answer it at the payment provider. Nothing leaves meanwhile, unless you resolve the request",
+    "left_all_the_same": "Stop it at the carrier, or book its goods out of stock and tell the customer; then resolve "
+    "the request",
     "late": "It is behind the promised date: look at its work orders, or tell the customer",
 }
 """Why an order stands still, and what to do about it."""

@@ -19,6 +19,7 @@ from cloud_ingest.orders.case import Case, Kind, RequestState
 from cloud_ingest.orders.events import Told
 from cloud_ingest.orders.rules import IN_QUARANTINE, IN_THE_PLANT, PROBLEMS, State
 from cloud_ingest.orders.scene import SAGA, Scene
+from cloud_ingest.orders.surprises import to_look_at
 
 STEPS_MAX: Final = 300
 """More steps at once than any order takes: then one is found again and again, which is a defect."""
@@ -66,7 +67,11 @@ def _tell_problem(at: Scene) -> None:
 def problem(at: Scene) -> str:
     """Why it stands still until a person does something, as a key of ``PROBLEMS``; empty when it does not."""
     case = at.case
+    if (check := to_look_at(case)) is not None:
+        return check.subject
     for asked in case.requests:
+        if asked.kind is Kind.CHECK:
+            continue
         if asked.state is RequestState.FAILED and (asked.due is None or asked.kind is Kind.PAYMENT):
             if asked.kind is Kind.PAYMENT and asked.reason == "nobody answers":
                 return "payment_unanswered"
@@ -85,6 +90,8 @@ def problem(at: Scene) -> str:
 
 def why(case: Case, code: str) -> str:
     """The problem ``code`` of this order in a sentence."""
+    if (check := to_look_at(case)) is not None and check.subject == code:
+        return check.reason
     if code in ("no_routing", "components_missing", IN_QUARANTINE):
         return case.missing
     if code == "late" and case.promised is not None:
@@ -93,7 +100,8 @@ def why(case: Case, code: str) -> str:
         return "Its work orders do not give all that is needed"
     if code == "delivery_failed":
         return "; ".join(f"{one.tracking}: {one.carrier_state}" for one in case.shipments_left() if one.carrier_state)
-    reasons = (one.reason for one in case.requests if one.state is RequestState.FAILED and one.reason)
+    failed = (one for one in case.requests if one.state is RequestState.FAILED and one.kind is not Kind.CHECK)
+    reasons = (one.reason for one in failed if one.reason)
     return next(reasons, code.replace("_", " "))
 
 

@@ -12,6 +12,7 @@ from cloud_ingest.orders.keeping import see_stock
 from cloud_ingest.orders.paying import new_request, parcels
 from cloud_ingest.orders.rules import IN_THE_PLANT, ZERO
 from cloud_ingest.orders.scene import SAGA, Scene
+from cloud_ingest.orders.surprises import is_disputed
 
 WEIGHT_KG_MIN: Final = Decimal("0.001")
 """What a parcel weighs at least: carriers take none without a weight."""
@@ -43,10 +44,11 @@ def weight_of(case: Case, lines: dict[int, Decimal]) -> str:
 async def ship(at: Scene) -> bool:
     """What is packed and paid is given to the carrier, and has left as soon as the carrier has answered."""
     case = at.case
-    if case.state not in IN_THE_PLANT or not case.is_paid:
+    if case.state not in IN_THE_PLANT:
         return False
+    may_leave = case.is_paid and not is_disputed(case)
     for shipment in case.shipments:
-        if shipment.state is ShipmentState.PACKED:
+        if shipment.state is ShipmentState.PACKED and may_leave:
             case.requests.append(new_request(at, Kind.SHIPMENT, shipment.shipment, ZERO))
             shipment.state = ShipmentState.REQUESTED
             more = parcels(case, shipment)

@@ -18,7 +18,7 @@ from cloud_ingest.orders.case import Case, Return, ReturnState, Shipment, Shipme
 from cloud_ingest.orders.facts import BY_HAND, NotNow
 from cloud_ingest.orders.handling import Tell
 from cloud_ingest.orders.keeping import see_stock
-from cloud_ingest.orders.rules import IN_THE_PLANT, State
+from cloud_ingest.orders.rules import IN_THE_PLANT
 from cloud_ingest.orders.shipping import weight_of
 from cloud_ingest.orders.terms import Terms
 from cloud_ingest.orders.world import PlantWorld
@@ -55,8 +55,8 @@ def record_payment(asked: PaymentByHand, actor: str) -> Tell:
     """Money has come in by hand; what is too much is paid back by hand."""
 
     async def tell(case: Case, world: PlantWorld, now: datetime) -> None:
-        if case.state is not State.PLACED:
-            raise NotNow(f"the order {case.order} is {case.state}: a payment is recorded for one that waits for it")
+        if case.excess >= 0:
+            raise NotNow(f"the order {case.order} is {case.state}, and nothing is owed: no payment is recorded for it")
         case.tell(now, "payment", f"Recorded by hand: {asked.reference}", actor)
         facts.payment_captured(case, now, f"{BY_HAND}{world.new_id()}", asked.amount)
 

@@ -16,6 +16,8 @@ from typing import Any
 
 from connectors.ports.clock import Clock
 from connectors.ports.payments import (
+    Dispute,
+    DisputeState,
     Payment,
     PaymentNews,
     PaymentRequest,
@@ -121,19 +123,14 @@ class FakeGateway:
         return _refund(request) if found is not None and request.key in found["refunds"] else None
 
     def news(self, body: bytes, headers: Headers, now_s: float) -> PaymentNews:
-        """See ``PaymentGateway``; JSON with ``id`` and ``payment`` (id, key, state …), signed by ``sign``."""
+        """See ``PaymentGateway``; JSON with ``id`` and ``payment``, ``refund`` or ``dispute``, signed by ``sign``."""
         time, _, given = headers.get(SIGNATURE, "").partition(",")
         if not self._secret or not hmac.compare_digest(given.encode(), sign(self._secret, time, body).encode()):
             raise WebhookRefused("the signature is not the gateway's")
         if not time.isdecimal() or abs(now_s - int(time[:12])) > REPLAY_WINDOW_S:
             raise WebhookRefused(f"it was signed more than {REPLAY_WINDOW_S} s from now")
         try:
-            event = json.loads(body)
-            told = event["payment"]
-            state, amount = PaymentState(told["state"]), Decimal(str(told["amount"]))
-            captured = amount if state is PaymentState.CAPTURED else Decimal(0)
-            payment = Payment(str(told["id"]), str(told["key"]), state, amount, str(told["currency"]), captured)
-            return PaymentNews(str(event["id"]), f"payment.{state}", payment)
+            return _news(json.loads(body))
         except (ValueError, KeyError, TypeError, ArithmeticError) as exc:
             raise WebhookRefused(f"it is no event of the gateway: {type(exc).__name__}: {exc}") from exc
 
@@ -165,6 +162,23 @@ class FakeGateway:
             look_again_s=max(self._capture_after_s, 0.2),
             client_secret=f"{known['id']}_secret",
         )
+
+
+def _news(event: Mapping[str, Any]) -> PaymentNews:
+    name = str(event["id"])
+    if (told := event.get("refund")) is not None:
+        back, amount = RefundState(told["state"]), Decimal(str(told["amount"]))
+        refund = Refund(str(told["id"]), str(told.get("key", "")), str(told["payment"]), back, amount)
+        return PaymentNews(name, f"refund.{back}", refund=refund)
+    if (told := event.get("dispute")) is not None:
+        now, amount = DisputeState(told["state"]), Decimal(str(told["amount"]))
+        dispute = Dispute(str(told["id"]), str(told["payment"]), now, amount, str(told.get("reason", "")))
+        return PaymentNews(name, f"dispute.{now}", dispute=dispute)
+    told = event["payment"]
+    state, amount = PaymentState(told["state"]), Decimal(str(told["amount"]))
+    captured = amount if state is PaymentState.CAPTURED else Decimal(0)
+    payment = Payment(str(told["id"]), str(told["key"]), state, amount, str(told["currency"]), captured)
+    return PaymentNews(name, f"payment.{state}", payment)
 
 
 def sign(secret: str, time: str, body: bytes) -> str:

@@ -18,6 +18,8 @@ from stripe import HTTPXClient, StripeClient, WebhookSignature
 
 from connectors.payments.minor_units import from_minor_units, in_minor_units
 from connectors.ports.payments import (
+    Dispute,
+    DisputeState,
     Payment,
     PaymentNews,
     PaymentRequest,
@@ -162,6 +164,8 @@ def _news(event: str, kind: str, document: Json) -> PaymentNews:
             return PaymentNews(event, kind, payment=_payment(document, str(_metadata(document).get(KEY, ""))))
         case "refund":
             return PaymentNews(event, kind, refund=_refund(document, str(_metadata(document).get(KEY, ""))))
+        case "dispute":
+            return PaymentNews(event, kind, dispute=_dispute(document))
         case _:
             return PaymentNews(event, kind)
 
@@ -223,6 +227,20 @@ def _refund(document: Json, key: str) -> Refund:
     amount = from_minor_units(int(document["amount"]), currency)
     reason = str(document.get("failure_reason") or "")
     return Refund(str(document["id"]), key, str(payment), state, amount, reason)
+
+
+def _dispute(document: Json) -> Dispute:
+    """docs.stripe.com/api/disputes/object. An inquiry (``warning_…``) that is closed has taken nothing."""
+    match document["status"]:
+        case "won" | "warning_closed" | "prevented":
+            state = DisputeState.WON
+        case "lost":
+            state = DisputeState.LOST
+        case _:
+            state = DisputeState.OPEN
+    amount = from_minor_units(int(document["amount"]), str(document["currency"]).upper())
+    reason = str(document.get("reason") or "").replace("_", " ")
+    return Dispute(str(document["id"]), str(document.get("payment_intent") or ""), state, amount, reason)
 
 
 def _metadata(document: Json) -> Json:

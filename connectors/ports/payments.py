@@ -89,17 +89,40 @@ class Refund:
     look_again_s: float = 60.0
 
 
+class DisputeState(StrEnum):
+    """What has become of a dispute."""
+
+    OPEN = "open"
+    WON = "won"
+    """The money stays ours."""
+    LOST = "lost"
+    """The bank has given it back to the customer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dispute:
+    """The bank of a customer wants money of a payment back. ``payment`` is the gateway's id of that."""
+
+    id: str
+    payment: str
+    state: DisputeState
+    amount: Decimal
+    reason: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class PaymentNews:
     """What a webhook tells. ``event`` is the vendor's id of it: the same one may come any number of times.
 
-    Without payment and refund it is about something that Lineside does not use.
+    A refund without a key of ours was made at the vendor's own page. Without payment, refund and dispute it is about
+    something that Lineside does not use.
     """
 
     event: str
     kind: str
     payment: Payment | None = None
     refund: Refund | None = None
+    dispute: Dispute | None = None
 
 
 class PaymentGateway(Protocol):

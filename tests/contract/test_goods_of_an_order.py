@@ -116,7 +116,8 @@ async def test_parcels_that_are_on_their_way_though_they_were_taken_back_are_tol
             await here.answers(order, Answer.TRACKING_CHANGED, shipment=shipment["shipment"], state=state)
         await here.pump()
         assert here.told.count("stuck") == 1
-        assert await here.state(order) == "cancelled"
+        found = await here.order(order)
+        assert (found["state"], found["problem"]["code"]) == ("cancelled", "left_all_the_same")
 
 
 @pytest.mark.parametrize("carrier_was_first", [True, False])

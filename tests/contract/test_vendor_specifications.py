@@ -25,7 +25,7 @@ from lineside.servers.child_process import ProgramMissing, ServerNotStarted
 from connectors.crm.hubspot import HubSpot, HubSpotOptions, signature
 from connectors.payments.stripe_gateway import StripeGateway
 from connectors.ports.crm import CrmCustomer, CrmDeal, CrmInteraction
-from connectors.ports.payments import PaymentRequest, PaymentState, RefundRequest, RefundState
+from connectors.ports.payments import PaymentNews, PaymentRequest, PaymentState, RefundRequest, RefundState
 from connectors.ports.shipping import Address, Parcel, ShipmentRequest, TrackingState
 from connectors.ports.vendors import AccessRefused, CallRefused, CallUncertain, VendorUnavailable, WebhookRefused
 from connectors.shipping.shipengine import ShipEngine, ShipEngineOptions
@@ -134,6 +134,31 @@ async def test_a_webhook_of_stripe_is_believed_when_it_is_signed_and_new() -> No
     async with Closing(StripeGateway("sk_test_1")) as gateway:
         with pytest.raises(WebhookRefused, match="webhook_secret"):
             gateway.news(intent(), signed(intent()), NOW_S)
+
+
+async def test_what_happens_at_stripe_s_own_pages_is_understood() -> None:
+    refund = {"object": "refund", "id": "re_1", "amount": 2050, "currency": "eur", "status": "succeeded",
+              "payment_intent": "pi_1", "metadata": {}}  # fmt: skip
+    dispute = {"object": "dispute", "id": "dp_1", "amount": 12050, "currency": "eur", "payment_intent": "pi_1",
+               "reason": "product_not_received", "status": "needs_response"}  # fmt: skip
+    async with Closing(StripeGateway("sk_test_1", webhook_secret=SECRET)) as gateway:
+
+        def news(document: Any) -> PaymentNews:
+            body = json.dumps({"id": "evt_1", "type": "x", "data": {"object": document}}).encode()
+            return gateway.news(body, signed(body), NOW_S)
+
+        told = news(refund).refund
+        assert told is not None
+        assert (told.key, told.payment, told.state, told.amount) == ("", "pi_1", RefundState.DONE, Decimal("20.50"))
+        for status, state in (("needs_response", "open"), ("under_review", "open"), ("warning_needs_response", "open"),
+                              ("won", "won"), ("warning_closed", "won"), ("lost", "lost")):  # fmt: skip
+            about = news({**dispute, "status": status}).dispute
+            assert about is not None
+            assert (about.id, about.payment, about.state, about.amount) == ("dp_1", "pi_1", state, Decimal("120.50"))
+            assert about.reason == "product not received"
+        of_a_charge = news({**dispute, "payment_intent": None}).dispute
+        assert of_a_charge is not None
+        assert of_a_charge.payment == "", "Lineside makes no charges without an intent"
 
 
 # -- ShipEngine --------------------------------------------------------------------------------------------------------

@@ -70,6 +70,74 @@ async def test_a_webhook_about_nothing_that_is_known_is_kept_and_one_of_somebody
         assert "01JDV3W3Z8Q6C0V2B7N4M5K9XR" in rows[0]["body"]
 
 
+def elsewhere(here: Office, event: str, **told: Any) -> tuple[bytes, dict[str, str]]:
+    """What the gateway posts about a refund or a dispute that nobody here has asked for."""
+    body = json.dumps({"id": event, **told}).encode()
+    time = str(here.clock.now_ns() // 1_000_000_000)
+    return body, {SIGNATURE: f"{time},{sign(SECRET, time, body)}"}
+
+
+async def paid(here: Office) -> dict[str, Any]:
+    await here.ask_payment()
+    await here.work()
+    await here.pass_s(2.1)
+    return await here.payment()
+
+
+async def test_a_refund_at_the_vendor_s_own_page_is_told_once_and_taken_back_when_it_fails(database_dsn: str) -> None:
+    async with office(database_dsn) as here:
+        payment = await paid(here)
+        back = {"id": "re_1", "payment": payment["vendor_id"], "amount": "20.50", "state": "pending"}
+        for event, state in (("1", "pending"), ("2", "done"), ("2", "done"), ("3", "done"), ("4", "pending")):
+            await here.webhooks.take("fake", "", *elsewhere(here, event, refund={**back, "state": state}))
+        kind, data = (await here.told())[-1]
+        assert (kind, data["order"], data["payment"]) == ("refunded-elsewhere", "A-1", payment["payment_id"])
+        assert (data["amount"], data["currency"]) == ("20.50", "EUR")
+        assert (await here.told_types()).count("refunded-elsewhere") == 1
+        assert (await here.payment())["refunded"] == Decimal("20.50")
+        assert not await here.calls("look-refund"), "the gateway knows none of our keys"
+        await here.webhooks.take("fake", "", *elsewhere(here, "5", refund={**back, "state": "failed"}))
+        kind, failed = (await here.told())[-1]
+        assert (kind, failed["request"]) == ("refund-failed", data["request"])
+        assert (await here.payment())["refunded"] == 0
+
+
+async def test_what_is_given_back_elsewhere_while_it_is_on_its_way_from_here_is_given_back_once(
+    database_dsn: str,
+) -> None:
+    async with office(database_dsn) as here:
+        payment = await paid(here)
+        ours = {"request": "F1", "payment": payment["payment_id"], "amount": "120.50", "currency": "EUR"}
+        await here.order_says("refund-requested", **ours)
+        known = here.at_vendor()[0]
+        known["refunds"] = {"of the page": "120.50"}
+        back = {"id": "re_1", "payment": payment["vendor_id"], "amount": "120.50", "state": "done"}
+        assert await here.webhooks.take("fake", "", *elsewhere(here, "1", refund=back)) == "applied"
+        assert (await here.payment())["refunded"] == Decimal("120.50")
+        await here.work()
+        assert (await here.told_types())[-2:] == ["refunded-elsewhere", "refund-failed"], "the gateway gives no more"
+        assert (await here.payment())["refunded"] == Decimal("120.50")
+
+
+async def test_a_dispute_is_told_and_one_that_is_lost_is_money_that_went_back(database_dsn: str) -> None:
+    async with office(database_dsn) as here:
+        payment = await paid(here)
+        about = {"id": "dp_1", "payment": payment["vendor_id"], "amount": "120.50", "reason": "fraudulent"}
+        for event, state in (("1", "open"), ("2", "lost"), ("3", "lost")):
+            taken = await here.webhooks.take("fake", "", *elsewhere(here, event, dispute={**about, "state": state}))
+            assert taken == "applied"
+        told = [kind for kind in await here.told_types() if kind not in ("payment-pending", "payment-captured")]
+        assert told == ["payment-disputed", "refunded-elsewhere", "payment-disputed", "payment-disputed"]
+        disputes = [data for kind, data in await here.told() if kind == "payment-disputed"]
+        assert [one["state"] for one in disputes] == ["open", "lost", "lost"]
+        assert len({one["request"] for one in disputes}) == 1
+        assert (await here.payment())["refunded"] == Decimal("120.50")
+        unknown = {**about, "payment": "pay_of_somebody_else", "state": "open"}
+        assert await here.webhooks.take("fake", "", *elsewhere(here, "4", dispute=unknown)) == "unknown"
+        nothing = {**about, "payment": "", "state": "open"}
+        assert await here.webhooks.take("fake", "", *elsewhere(here, "5", dispute=nothing)) == "unknown"
+
+
 class CrmOffice:
     """A CRM beside the office of integrations."""
 

@@ -10,8 +10,17 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from cloud_ingest.orders import facts
-from cloud_ingest.orders.case import Case, Kind, RequestState, Return, ReturnState, Shipment, ShipmentState
+from cloud_ingest.orders import facts, surprises
+from cloud_ingest.orders.case import (
+    REFUNDED_ELSEWHERE,
+    Case,
+    Kind,
+    RequestState,
+    Return,
+    ReturnState,
+    Shipment,
+    ShipmentState,
+)
 from cloud_ingest.orders.events import Told
 from cloud_ingest.orders.facts import NotNow
 from cloud_ingest.orders.rules import ZERO, State
@@ -136,6 +145,35 @@ class OrderMachine(RuleBasedStateMachine):
                 facts.refunded(self.case, self.plant.now, asked[0])
                 self.settle()
         self.settle()
+
+    @rule(place=st.integers(0, 5), share=st.sampled_from([1, 2, 3]), twice=st.booleans(), fails=st.booleans())
+    def somebody_pays_back_elsewhere(self, place: int, share: int, twice: bool, fails: bool) -> None:
+        """At the provider's own page: never more than is left of what has come in there."""
+        payments = [one for one in self.case.payments if not one.is_by_hand]
+        if not payments:
+            return
+        payment = payments[place % len(payments)]
+        left = payment.captured - payment.refunded
+        amount = (left / share).quantize(Decimal("0.01"))
+        if not 0 < amount <= left:
+            return
+        request = self.plant.new_id()
+        for _ in range(1 + twice):
+            surprises.refunded_elsewhere(self.case, self.plant.now, request, payment.payment, amount, "goodwill")
+            self.settle()
+        if fails:
+            facts.refund_failed(self.case, self.plant.now, "closed", self.plant.terms, request)
+            self.settle()
+        for asked in self.case.requests_of(Kind.REFUND, RequestState.WITHDRAWN):
+            self.asked.pop(("refund", asked.request), None)  # what is withdrawn is not made by the provider
+
+    @rule(state=st.sampled_from(["open", "won", "lost"]), number=st.integers(0, 2))
+    def a_bank_asks(self, state: str, number: int) -> None:
+        surprises.disputed(self.case, self.plant.now, f"dispute-{number}", Decimal(5), state, "fraudulent")
+        self.settle()
+        if state != "open":
+            asked = [one for one in self.case.requests if one.request == f"dispute-{number}"]
+            assert [one.state for one in asked] == [RequestState.DONE]
 
     @rule(place=st.integers(0, 5), works=st.booleans())
     def carrier_answers(self, place: int, works: bool) -> None:
@@ -280,8 +318,8 @@ class OrderMachine(RuleBasedStateMachine):
         assert case.total == sum((line.gross for line in case.lines), ZERO)
         if case.state is not State.QUOTE:
             assert case.excess <= 0, "what is not owed is on its way back"
-        if any(line.shipped for line in case.lines):
-            assert case.captured - case.refunded - case.refunding() >= case.due, "nothing ships that is not paid"
+        if any(line.shipped for line in case.lines) and case.excess < 0:
+            assert any(one.subject == REFUNDED_ELSEWHERE for one in case.requests), "nothing ships that is not paid"
 
     @invariant()
     def a_cancelled_order_holds_nothing(self) -> None:
