@@ -14,6 +14,7 @@ from cloud_ingest.access.tenancy import tenant_session
 from cloud_ingest.catalog.events import product_changed
 from cloud_ingest.catalog.models import words_in
 from cloud_ingest.event_log.announcing import UnitOfWork, unit_of_work
+from cloud_ingest.lines.published import check_routing
 from connectors.ports.clock import Clock
 from connectors.ports.database import Database, Row
 from connectors.ports.document_words import QUESTION_WORDS_MAX, words_of
@@ -63,7 +64,7 @@ class Publishing:
     async def publish(self, principal: Principal, kind: Kind, document: Document) -> int:
         """Have ``document`` hold; its version. That of a revision which holds already is not made again.
 
-        Raises ``RequestRefused`` when the routing of a product is not published.
+        Raises ``RequestRefused`` when the routing of a product is not published, or a recipe does not fit its line.
         """
         tenant_id, code = principal.tenant_id, document.id
         async with unit_of_work(self._database, tenant_id) as work:
@@ -79,6 +80,9 @@ class Publishing:
                 return int(rows[0]["version"])
             if kind == "product":
                 await _refuse_without_routing(work, tenant_id, document)
+            elif kind == "routing":
+                steps = [(one["site"], one["line"], one.get("recipe") or {}) for one in document.body["steps"]]
+                await check_routing(work.session, tenant_id, steps)
             version = await _write(work, principal, kind, document)
             await self._tell(work, tenant_id, kind, code, version, "published")
         return version

@@ -33,6 +33,7 @@ from cloud_ingest.lines.work_order_published import (
     work_orders_of,
     work_time,
 )
+from cloud_ingest.lines.work_order_recipes import check_routing
 from connectors.ports.database import Session
 
 __all__ = [
@@ -50,6 +51,7 @@ __all__ = [
     "WorkOrderFacts",
     "cancel_work_order",
     "capacity",
+    "check_routing",
     "counts_between",
     "create_work_order",
     "exact",

@@ -13,7 +13,7 @@ from cloud_ingest.access.refused import RequestRefused, Why
 from cloud_ingest.event_log.announcing import UnitOfWork
 from cloud_ingest.lines.work_order_book import Act, Place, lock_lines, note_all, settle
 from cloud_ingest.lines.work_order_events import PLANNED, READY
-from cloud_ingest.lines.work_order_recipes import check_recipe, read_parameters
+from cloud_ingest.lines.work_order_recipes import check_recipe, check_values, read_parameters
 from cloud_ingest.lines.work_order_rules import WorkOrderState, divided
 from cloud_ingest.lines.work_order_schedule import PlannedStep, Span, WorkTime, earliest, latest
 from cloud_ingest.lines.work_order_terms import NewWorkOrder, PlannedWorkOrders, RoutingStep
@@ -86,7 +86,9 @@ async def plan(work: UnitOfWork, act: Act, new: NewWorkOrder) -> PlannedWorkOrde
     wanted = {place: len(jobs) * places.count(place) for place in places}
     lines = await lock_lines(work.session, act.tenant_id, places, wanted)
     for step, place in zip(steps, places, strict=True):
-        check_recipe("/".join(place), step.recipe, read_parameters(lines[place]["parameters"]))
+        where, parameters = "/".join(place), read_parameters(lines[place]["parameters"])
+        check_recipe(where, step.recipe, parameters)
+        await check_values(work.session, act.tenant_id, where, step.recipe, parameters)
     loads = await loads_of(work.session, act.tenant_id, places, act.time)
     given = {place: int(lines[place]["places"]) - wanted[place] for place in places}
     rows: list[Row] = []

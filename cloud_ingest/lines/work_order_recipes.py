@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
 from cloud_ingest.access.refused import RequestRefused, Why
+from cloud_ingest.commands.values import fitted
 from connectors.commands.envelope import TEXT_MAX
 from connectors.ports.database import Row, Session
 
 PARAMETERS_MAX: Final = 200
 UNKNOWN_PARAMETER: Final = "unknown_parameter"
+VALUE_UNFIT: Final = "value_unfit"
 NAME_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9._ /-]{0,99}$"
 ParameterName = Annotated[str, Field(pattern=NAME_PATTERN)]
 Value = bool | int | float | str
@@ -40,6 +42,17 @@ class Parameter(BaseModel):
     precondition: Annotated[
         str, Field(max_length=TEXT_MAX, description="A condition on tags of the agent that has to hold")
     ] = ""
+    value_min: Annotated[float | None, Field(description="The smallest number that a recipe may have here")] = None
+    value_max: Annotated[
+        float | None,
+        Field(description="The largest; beside both, the limits of the device file hold when it is written"),
+    ] = None
+
+    @model_validator(mode="after")
+    def _range(self) -> Parameter:
+        if self.value_min is not None and self.value_max is not None and self.value_min > self.value_max:
+            raise ValueError(f"value_min {self.value_min:g} is above value_max {self.value_max:g}")
+        return self
 
 
 Parameters = Annotated[dict[ParameterName, Parameter], Field(max_length=PARAMETERS_MAX)]
@@ -68,15 +81,72 @@ def check_recipe(where: str, recipe: Mapping[str, Any], parameters: Mapping[str,
         )
 
 
+async def check_values(
+    session: Session, tenant_id: int, where: str, recipe: Mapping[str, Any], parameters: Mapping[str, Parameter]
+) -> None:
+    """Raises ``RequestRefused`` when a value of the recipe cannot be written to its tag, as far as is known of that.
+
+    That is its type, and the range of the line's settings. What the agent allows is known at the machine alone.
+    """
+    asked = {name: parameters[name] for name in recipe if name in parameters and parameters[name].value == "recipe"}
+    types = await _types(session, tenant_id, asked)
+    for name, parameter in asked.items():
+        try:
+            value = recipe[name] if name not in types else fitted(recipe[name], types[name])
+            if why := _outside(value, parameter):
+                raise ValueError(why)
+        except ValueError as exc:
+            place = f"{parameter.agent}/{parameter.device}/{parameter.tag}"
+            said = f"{name!r} of the recipe for {where} cannot be written to {place}: {exc}"
+            raise RequestRefused(Why.CONFLICT, VALUE_UNFIT, said) from exc
+
+
+def _outside(value: Value, parameter: Parameter) -> str:
+    low, high = parameter.value_min, parameter.value_max
+    if low is None and high is None:
+        return ""
+    if isinstance(value, bool | str):
+        return f"{value!r} is no number, and the line's settings give a range"
+    if (low is None or value >= low) and (high is None or value <= high):
+        return ""
+    span = " ".join([*([] if low is None else [f"from {low:g}"]), *([] if high is None else [f"to {high:g}"])])
+    return f"{value:g} is outside of what the line's settings allow ({span})"
+
+
+async def _types(session: Session, tenant_id: int, parameters: Mapping[str, Parameter]) -> dict[str, int]:
+    """The Sparkplug types of the parameters' tags, of those that have been heard of."""
+    rows = await session.fetch(
+        "SELECT given.name, datatype FROM unnest($2::text[], $3::text[], $4::text[], $5::text[]) "
+        "AS given (name, agent, device, tag) JOIN agent ON group_name || '/' || agent.name = given.agent "
+        "JOIN tag ON tag.agent_id = agent.agent_id AND tag.device = given.device AND tag.name = given.tag "
+        "WHERE agent.tenant_id = $1",
+        tenant_id,
+        [*parameters],
+        [one.agent for one in parameters.values()],
+        [one.device for one in parameters.values()],
+        [one.tag for one in parameters.values()],
+    )
+    return {row["name"]: int(row["datatype"]) for row in rows}
+
+
+async def check_routing(session: Session, tenant_id: int, steps: Sequence[tuple[str, str, Mapping[str, Any]]]) -> None:
+    """``check_values`` for the recipes of ``steps`` (site, line, recipe), where lines have places for them by now."""
+    for site, line, recipe in steps:
+        if recipe:
+            parameters = await _parameters(session, tenant_id, site, line)
+            await check_values(session, tenant_id, f"{site}/{line}", recipe, parameters)
+
+
+async def _parameters(session: Session, tenant_id: int, site: str, line: str) -> dict[str, Parameter]:
+    rows = await session.fetch(
+        "SELECT parameters FROM work_order_line WHERE tenant_id = $1 AND site = $2 AND line = $3", tenant_id, site, line
+    )
+    return read_parameters(rows[0]["parameters"]) if rows else {}
+
+
 async def write_recipe(session: Session, tenant_id: int, row: Row, attempt: int) -> int:
     """Note what this start of a work order writes to the machines; how many values. Raises ``RequestRefused``."""
-    lines = await session.fetch(
-        "SELECT parameters FROM work_order_line WHERE tenant_id = $1 AND site = $2 AND line = $3",
-        tenant_id,
-        row["site"],
-        row["line"],
-    )
-    parameters = read_parameters(lines[0]["parameters"]) if lines else {}
+    parameters = await _parameters(session, tenant_id, row["site"], row["line"])
     recipe: dict[str, Any] = json.loads(row["recipe"])
     check_recipe(f"{row['site']}/{row['line']}", recipe, parameters)
     writes = [

@@ -96,6 +96,25 @@ async def test_nothing_incomplete_is_published_and_no_routing_goes_that_products
         assert (await here.get("/routings/assembly"))["version"] == 2, "what was withdrawn comes back as a version"
 
 
+async def test_a_routing_whose_recipe_does_not_fit_its_line_is_not_published(database_dsn: str) -> None:
+    async with shop(database_dsn) as here:
+        place = {"agent": "plant/line-1", "device": "driver", "tag": "torque", "value_max": 12}
+        tag = await here.save("/routings/assembly/draft", ASSEMBLY)
+        async with here.database.session() as session:
+            await session.execute(
+                "INSERT INTO work_order_line (tenant_id, site, line, parameters) VALUES (1, 'plant', 'line-1', $1)",
+                json.dumps({"torque_nm": place}),
+            )
+        refused = await here.ask("PUT", "/routings/assembly/published", seen=tag)
+        assert code(refused) == (409, "value_unfit")
+        assert "'torque_nm' of the recipe for plant/line-1" in refused.json()["detail"]
+        steps = [{**ASSEMBLY["steps"][0], "recipe": {"torque_nm": 12}}, ASSEMBLY["steps"][1]]
+        tag = await here.save("/routings/assembly/draft", {**ASSEMBLY, "steps": steps}, tag)
+        assert (await here.ask("PUT", "/routings/assembly/published", seen=tag)).status_code == 200, (
+            "of the other line nobody has said yet where its values are written"
+        )
+
+
 async def test_who_makes_a_product_another_way_tells_of_the_product(database_dsn: str) -> None:
     async with shop(database_dsn) as here:
         await here.stock()

@@ -103,6 +103,32 @@ async def test_what_nobody_can_write_fails_with_its_reason_at_once(database_dsn:
         assert not await here.commands()
 
 
+@pytest.mark.parametrize(
+    ("tag", "value", "why"),
+    [
+        ("setpoint", 4.9, "4.9 is outside of what the line's settings allow (from 5 to 40)"),
+        ("setpoint", 41, "41 is outside of what the line's settings allow (from 5 to 40)"),
+        ("setpoint", "fast", "'fast' is no Double"),
+        ("count", 3_000_000_000, "Int32 is from"),
+        ("nobody-knows", "fast", "'fast' is no number, and the line's settings give a range"),
+    ],
+)
+async def test_nothing_is_planned_with_a_value_that_the_machine_does_not_take(
+    database_dsn: str, tag: str, value: Any, why: str
+) -> None:
+    async with floor(database_dsn) as here:
+        await with_recipe(here)
+        await here.set_line(
+            PRESS, parameters=json.dumps({"speed": {**TARGET, "tag": tag, "value_min": 5, "value_max": 40}})
+        )
+        with pytest.raises(RequestRefused) as refused:
+            await here.plan(40, routing=(RoutingLine(*PRESS, recipe={"speed": value}),))
+        assert (refused.value.code, why in str(refused.value)) == ("value_unfit", True), str(refused.value)
+        assert f"plant/line-1/press/{tag}" in str(refused.value)
+        for fits in (5, 40):
+            assert await here.plan(40, routing=(RoutingLine(*PRESS, recipe={"speed": fits}),))
+
+
 async def test_an_agent_of_another_tenant_is_nobody(database_dsn: str) -> None:
     async with floor(database_dsn) as here:
         order = await with_recipe(here)
