@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -10,12 +11,14 @@ from typing import Any
 
 import pytest
 
+from cloud_ingest.access.permissions import Role
 from cloud_ingest.gateway.rpc import data_service
 from cloud_ingest.gateway.rpc.instants import ns_of
 from cloud_ingest.historian.identities import Identities, TagKey
 from connectors.lineside_api.v1.data_pb2 import (
     LastSeen,
     ListTagsRequest,
+    ReadIntervalsRequest,
     ReadSampleRangeRequest,
     ReadSamplesRequest,
     ReadTagsRequest,
@@ -27,6 +30,7 @@ from connectors.model.datatypes import DataType
 from connectors.model.delivery import AgentName
 from tests.contract.command_steps import Office, office
 from tests.contract.rpc_steps import SMALL_WINDOW, Api, all_of, by, first, refused, served
+from tests.contract.whole_gateway import asking, headers_of
 from tests.patience import WAIT_S_MAX
 
 SETPOINT = TagRef(name=TagName(agent="plant/line-1", device="press", tag="setpoint"))
@@ -101,6 +105,41 @@ async def test_samples_come_in_columns_with_exact_times_a_page_at_a_time(databas
         exact = ReadSamplesRequest(tag=TagRef(id=1), from_ns=BEGIN_NS + 1, to_ns=BEGIN_NS + 1001)
         (columns,) = (await program.data.ReadSamples(exact, **by())).columns
         assert list(columns.time_ns) == [BEGIN_NS + 1000], "from this nanosecond on, and before that one"
+
+
+async def test_intervals_come_in_columns_as_rest_tells_them_a_page_at_a_time(database_dsn: str) -> None:
+    async with api(database_dsn) as (here, one), one.program() as program:
+        await store(here, "double", (0, 1.0), (0.5, 3.0), (0.7, None), (4, float("inf")), (6, 5.0))
+        await store(here, "double", (4.5, 99.0), quality=0x8000)
+        asked = ReadIntervalsRequest(tag=SETPOINT, from_ns=BEGIN_NS, to_ns=BEGIN_NS + 10**10, bucket_ms=1000, limit=2)
+        page = await program.data.ReadIntervals(asked, **by())
+        found, pages = [page.columns], 1
+        while page.HasField("next_ns"):
+            asked.from_ns = page.next_ns
+            page, pages = await program.data.ReadIntervals(asked, **by()), pages + 1
+            found.append(page.columns)
+        names = ("count", "good", "mean", "min", "max", "first", "last")
+        told = {name: [value for columns in found for value in getattr(columns, name)] for name in names}
+        began = [at for columns in found for at in times(columns)]
+        async with asking(one.app) as client:
+            span = {"from": BEGIN.isoformat(), "to": (BEGIN + timedelta(seconds=10)).isoformat()}
+            answer = await client.get(
+                "/api/v1/samples", params={"tag_id": 1, "bucket": "1s", **span}, headers=headers_of(Role.ADMIN, "k")
+            )
+        buckets = answer.json()["buckets"]
+        assert [datetime.fromisoformat(bucket["time"]) for bucket in buckets] == [
+            BEGIN + timedelta(seconds=at) for at in began
+        ]
+        for name in names:
+            shown = [None if math.isnan(one) else one for one in told[name]]
+            assert shown == [bucket[name] for bucket in buckets], name
+        assert (told["count"], told["good"], pages) == ([3, 2, 1], [3, 1, 1], 2)
+        assert math.isnan(told["mean"][1]), "infinity is no number, and what is bad is not good"
+        for bucket_ms in (0, -1, 864_000_000_001):
+            asked.bucket_ms = bucket_ms
+            assert await refused(program.data.ReadIntervals(asked, **by())) == ("INVALID_ARGUMENT", "out_of_bounds")
+        asked.bucket_ms = 1000
+        assert await refused(program.data.ReadIntervals(asked, **by("stranger"))) == ("NOT_FOUND", "unknown_tag")
 
 
 async def test_a_tag_that_has_changed_its_type_comes_in_columns_that_follow_each_other(database_dsn: str) -> None:

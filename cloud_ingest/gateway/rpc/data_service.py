@@ -12,6 +12,7 @@ from google.protobuf.struct_pb2 import Struct
 from cloud_ingest.access.permissions import Permission
 from cloud_ingest.access.principal import Principal
 from cloud_ingest.access.sight import Sight, sight_of
+from cloud_ingest.access.span import BUCKET_S_MAX
 from cloud_ingest.access.tenancy import TenantDatabase
 from cloud_ingest.gateway import queries
 from cloud_ingest.gateway.live import feeds
@@ -21,11 +22,21 @@ from cloud_ingest.gateway.rpc import bounds
 from cloud_ingest.gateway.rpc.calls import Call, Served
 from cloud_ingest.gateway.rpc.instants import asked_span, ns_of
 from cloud_ingest.gateway.rpc.listening import listening
-from cloud_ingest.gateway.rpc.method_table import LIST_TAGS, READ_SAMPLE_RANGE, READ_SAMPLES, READ_TAGS, STREAM_SAMPLES
-from cloud_ingest.gateway.rpc.values import columns_of, live_sample, typed, value_message
+from cloud_ingest.gateway.rpc.method_table import (
+    LIST_TAGS,
+    READ_INTERVALS,
+    READ_SAMPLE_RANGE,
+    READ_SAMPLES,
+    READ_TAGS,
+    STREAM_SAMPLES,
+)
+from cloud_ingest.gateway.rpc.values import columns_of, interval_columns, live_sample, typed, value_message
+from cloud_ingest.historian import intervals
 from connectors.lineside_api.v1.data_pb2 import (
     ListTagsRequest,
     ListTagsResponse,
+    ReadIntervalsRequest,
+    ReadIntervalsResponse,
     ReadSampleRangeRequest,
     ReadSamplesRequest,
     ReadSamplesResponse,
@@ -46,6 +57,7 @@ TAGS_MAX: Final = 200
 CHUNK_SAMPLES: Final = 5000
 CHUNK_BYTES: Final = 1 << 20
 SPAN_MAX: Final = timedelta(days=400)
+BUCKET_MS_MAX: Final = int(BUCKET_S_MAX * 1000)
 
 
 class DataService:
@@ -61,6 +73,7 @@ class DataService:
             Served(LIST_TAGS, ListTagsRequest, answer=self.list_tags),
             Served(READ_TAGS, ReadTagsRequest, answer=self.read_tags),
             Served(READ_SAMPLES, ReadSamplesRequest, answer=self.read_samples),
+            Served(READ_INTERVALS, ReadIntervalsRequest, answer=self.read_intervals),
             Served(READ_SAMPLE_RANGE, ReadSampleRangeRequest, answers=self.read_sample_range),
             Served(STREAM_SAMPLES, StreamSamplesRequest, answers=self.stream_samples),
         ]
@@ -107,6 +120,17 @@ class DataService:
         columns = [columns for columns, _ in columns_of(rows)]
         next_ns = None if following is None else ns_of(following)
         return ReadSamplesResponse(tag=_tag(found), columns=columns, next_ns=next_ns)
+
+    async def read_intervals(self, call: Call, request: ReadIntervalsRequest) -> ReadIntervalsResponse:
+        """A page of intervals of one tag, as the parameter ``bucket`` of REST has them."""
+        limit = bounds.limit(request.limit, PAGE, PAGE_MAX)
+        bucket_ms = bounds.between("bucket_ms", request.bucket_ms, 1, BUCKET_MS_MAX)
+        start, stop = asked_span(*_asked_times(request))
+        seen = self._seen_by(call)
+        found = await _find(seen, request.tag, _sight(call.principal))
+        rows, following = await intervals.buckets(seen, found["tag_id"], start, stop, bucket_ms / 1000, limit)
+        next_ns = None if following is None else ns_of(following)
+        return ReadIntervalsResponse(tag=_tag(found), columns=interval_columns(rows), next_ns=next_ns)
 
     async def read_sample_range(self, call: Call, request: ReadSampleRangeRequest) -> AsyncGenerator[SampleChunk, None]:
         """Page by page: nothing of the database is held while the client takes a chunk."""
@@ -178,7 +202,9 @@ def _asked(ref: TagRef) -> int | tuple[str, str, str]:
     return int(ref.id)
 
 
-def _asked_times(request: ReadSamplesRequest | ReadSampleRangeRequest) -> tuple[int | None, int | None]:
+def _asked_times(
+    request: ReadSamplesRequest | ReadIntervalsRequest | ReadSampleRangeRequest,
+) -> tuple[int | None, int | None]:
     return (
         request.from_ns if request.HasField("from_ns") else None,
         request.to_ns if request.HasField("to_ns") else None,

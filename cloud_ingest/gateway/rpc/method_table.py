@@ -32,6 +32,7 @@ COMMANDS: Final = "CommandService"
 LIST_TAGS: Final = RpcMethod(DATA, "ListTags", Permission.DATA_READ)
 READ_TAGS: Final = RpcMethod(DATA, "ReadTags", Permission.DATA_READ)
 READ_SAMPLES: Final = RpcMethod(DATA, "ReadSamples", Permission.DATA_READ)
+READ_INTERVALS: Final = RpcMethod(DATA, "ReadIntervals", Permission.DATA_READ)
 READ_SAMPLE_RANGE: Final = RpcMethod(DATA, "ReadSampleRange", Permission.DATA_READ, is_stream=True)
 STREAM_SAMPLES: Final = RpcMethod(DATA, "StreamSamples", Permission.DATA_READ, is_stream=True)
 GET_LINE: Final = RpcMethod(LINES, "GetLine", Permission.LINES_READ)
@@ -46,6 +47,7 @@ METHODS: Final = (
     LIST_TAGS,
     READ_TAGS,
     READ_SAMPLES,
+    READ_INTERVALS,
     READ_SAMPLE_RANGE,
     STREAM_SAMPLES,
     GET_LINE,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
@@ -9,7 +10,7 @@ from itertools import groupby
 from typing import Any, Final, Literal, assert_never
 
 from cloud_ingest.gateway.rpc.instants import ns_of
-from connectors.lineside_api.v1.data_pb2 import Sample, SampleColumns, Value
+from connectors.lineside_api.v1.data_pb2 import IntervalColumns, Sample, SampleColumns, Value
 from connectors.model.status_names import STATUS_NAMES
 from connectors.ports.database import Row
 
@@ -67,6 +68,16 @@ def quality_of(name: str) -> int:
     """The quality that ``model.quality.name_of`` calls so."""
     known = _QUALITIES.get(name)
     return int(name.rpartition("0x")[2][:4], 16) if known is None else known
+
+
+def interval_columns(rows: Sequence[Mapping[str, Any]]) -> IntervalColumns:
+    """Intervals as ``historian.intervals`` has them; where a figure is absent there, it is no number here."""
+    columns = IntervalColumns(time_ns=[ns_of(row["time"]) for row in rows])
+    columns.count.extend(row["count"] for row in rows)
+    columns.good.extend(row["good"] for row in rows)
+    for name in ("mean", "min", "max", "first", "last"):
+        getattr(columns, name).extend(math.nan if row[name] is None else row[name] for row in rows)
+    return columns
 
 
 def columns_of(rows: Sequence[Row], bytes_max: int | None = None) -> Iterator[tuple[SampleColumns, int]]:

@@ -155,6 +155,50 @@ class ReadSamplesResponse(_message.Message):
     next_ns: int
     def __init__(self, tag: _Optional[_Union[Tag, _Mapping]] = ..., columns: _Optional[_Iterable[_Union[SampleColumns, _Mapping]]] = ..., next_ns: _Optional[int] = ...) -> None: ...
 
+class ReadIntervalsRequest(_message.Message):
+    __slots__ = ("tag", "from_ns", "to_ns", "bucket_ms", "limit")
+    TAG_FIELD_NUMBER: _ClassVar[int]
+    FROM_NS_FIELD_NUMBER: _ClassVar[int]
+    TO_NS_FIELD_NUMBER: _ClassVar[int]
+    BUCKET_MS_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    tag: TagRef
+    from_ns: int
+    to_ns: int
+    bucket_ms: int
+    limit: int
+    def __init__(self, tag: _Optional[_Union[TagRef, _Mapping]] = ..., from_ns: _Optional[int] = ..., to_ns: _Optional[int] = ..., bucket_ms: _Optional[int] = ..., limit: _Optional[int] = ...) -> None: ...
+
+class IntervalColumns(_message.Message):
+    __slots__ = ("time_ns", "count", "good", "mean", "min", "max", "first", "last")
+    TIME_NS_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    GOOD_FIELD_NUMBER: _ClassVar[int]
+    MEAN_FIELD_NUMBER: _ClassVar[int]
+    MIN_FIELD_NUMBER: _ClassVar[int]
+    MAX_FIELD_NUMBER: _ClassVar[int]
+    FIRST_FIELD_NUMBER: _ClassVar[int]
+    LAST_FIELD_NUMBER: _ClassVar[int]
+    time_ns: _containers.RepeatedScalarFieldContainer[int]
+    count: _containers.RepeatedScalarFieldContainer[int]
+    good: _containers.RepeatedScalarFieldContainer[int]
+    mean: _containers.RepeatedScalarFieldContainer[float]
+    min: _containers.RepeatedScalarFieldContainer[float]
+    max: _containers.RepeatedScalarFieldContainer[float]
+    first: _containers.RepeatedScalarFieldContainer[float]
+    last: _containers.RepeatedScalarFieldContainer[float]
+    def __init__(self, time_ns: _Optional[_Iterable[int]] = ..., count: _Optional[_Iterable[int]] = ..., good: _Optional[_Iterable[int]] = ..., mean: _Optional[_Iterable[float]] = ..., min: _Optional[_Iterable[float]] = ..., max: _Optional[_Iterable[float]] = ..., first: _Optional[_Iterable[float]] = ..., last: _Optional[_Iterable[float]] = ...) -> None: ...
+
+class ReadIntervalsResponse(_message.Message):
+    __slots__ = ("tag", "columns", "next_ns")
+    TAG_FIELD_NUMBER: _ClassVar[int]
+    COLUMNS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_NS_FIELD_NUMBER: _ClassVar[int]
+    tag: Tag
+    columns: IntervalColumns
+    next_ns: int
+    def __init__(self, tag: _Optional[_Union[Tag, _Mapping]] = ..., columns: _Optional[_Union[IntervalColumns, _Mapping]] = ..., next_ns: _Optional[int] = ...) -> None: ...
+
 class ReadSampleRangeRequest(_message.Message):
     __slots__ = ("tags", "from_ns", "to_ns")
     TAGS_FIELD_NUMBER: _ClassVar[int]

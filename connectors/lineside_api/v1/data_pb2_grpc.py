@@ -50,6 +50,11 @@ class DataServiceStub:
                 request_serializer=connectors_dot_lineside__api_dot_v1_dot_data__pb2.ReadSamplesRequest.SerializeToString,
                 response_deserializer=connectors_dot_lineside__api_dot_v1_dot_data__pb2.ReadSamplesResponse.FromString,
                 _registered_method=True)
+        self.ReadIntervals = channel.unary_unary(
+                '/lineside.v1.DataService/ReadIntervals',
+                request_serializer=connectors_dot_lineside__api_dot_v1_dot_data__pb2.ReadIntervalsRequest.SerializeToString,
+                response_deserializer=connectors_dot_lineside__api_dot_v1_dot_data__pb2.ReadIntervalsResponse.FromString,
+                _registered_method=True)
         self.ReadSampleRange = channel.unary_stream(
                 '/lineside.v1.DataService/ReadSampleRange',
                 request_serializer=connectors_dot_lineside__api_dot_v1_dot_data__pb2.ReadSampleRangeRequest.SerializeToString,
@@ -82,6 +87,13 @@ class DataServiceServicer:
 
     def ReadSamples(self, request, context):
         """Samples of one tag, a page of up to 10,000 at a time. NOT_FOUND, unknown_tag: there is none for who asks.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReadIntervals(self, request, context):
+        """Samples of one tag gathered in intervals, a page of up to 10,000 at a time: what a trend of a month is drawn of.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -120,6 +132,11 @@ def add_DataServiceServicer_to_server(servicer, server):
                     servicer.ReadSamples,
                     request_deserializer=connectors_dot_lineside__api_dot_v1_dot_data__pb2.ReadSamplesRequest.FromString,
                     response_serializer=connectors_dot_lineside__api_dot_v1_dot_data__pb2.ReadSamplesResponse.SerializeToString,
+            ),
+            'ReadIntervals': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReadIntervals,
+                    request_deserializer=connectors_dot_lineside__api_dot_v1_dot_data__pb2.ReadIntervalsRequest.FromString,
+                    response_serializer=connectors_dot_lineside__api_dot_v1_dot_data__pb2.ReadIntervalsResponse.SerializeToString,
             ),
             'ReadSampleRange': grpc.unary_stream_rpc_method_handler(
                     servicer.ReadSampleRange,
@@ -214,6 +231,33 @@ class DataService:
             '/lineside.v1.DataService/ReadSamples',
             connectors_dot_lineside__api_dot_v1_dot_data__pb2.ReadSamplesRequest.SerializeToString,
             connectors_dot_lineside__api_dot_v1_dot_data__pb2.ReadSamplesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReadIntervals(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lineside.v1.DataService/ReadIntervals',
+            connectors_dot_lineside__api_dot_v1_dot_data__pb2.ReadIntervalsRequest.SerializeToString,
+            connectors_dot_lineside__api_dot_v1_dot_data__pb2.ReadIntervalsResponse.FromString,
             options,
             channel_credentials,
             insecure,
