@@ -15,7 +15,9 @@ from cloud_ingest.cli.asking import (
     EXIT_PROBLEM,
     ConfigOption,
     JsonOption,
+    TenantOption,
     ask,
+    ask_of,
     print_json,
     show,
 )
@@ -24,7 +26,6 @@ if TYPE_CHECKING:
     from connectors.ports.database import Database
 
 Calls = Annotated[list[str], typer.Argument(help="As 'integrations list' shows them")]
-TenantOption = Annotated[int, typer.Option("--tenant", min=1, help="Of which tenant")]
 
 app = typer.Typer(help="Calls to payment, shipping and CRM: neither lost nor doubled.", no_args_is_help=True)
 
@@ -53,7 +54,7 @@ def list_calls(
     config: ConfigOption = DEFAULT_CONFIG,
     state: Annotated[str, typer.Option(help="waiting, done, refused, dead, dropped; all of them unless said")] = "",
     about: Annotated[str, typer.Option(help="Only about this payment, refund, shipment or order")] = "",
-    tenant: TenantOption = 1,
+    tenant: TenantOption = "default",
     count: Annotated[int, typer.Option("--count", "-n", min=1, max=100_000, help="At most so many")] = 100,
     as_json: JsonOption = False,
 ) -> None:
@@ -61,12 +62,12 @@ def list_calls(
     from cloud_ingest.cli.integration_screens import calls_screen
     from cloud_ingest.integrations import questions
 
-    async def work(database: Database) -> list[dict[str, Any]]:
+    async def work(database: Database, of: int) -> list[dict[str, Any]]:
         choice = questions.CallChoice(state or None, None, about or None, "", count + 1)
         async with database.session() as session:
-            return await questions.calls(session, tenant, choice)
+            return await questions.calls(session, of, choice)
 
-    rows = ask(config, work)
+    rows = ask_of(config, tenant, work)
     if as_json:
         print_json(rows[:count])
     else:
@@ -77,16 +78,16 @@ def list_calls(
 
 @app.command()
 def retry(
-    calls: Calls, config: ConfigOption = DEFAULT_CONFIG, tenant: TenantOption = 1, as_json: JsonOption = False
+    calls: Calls, config: ConfigOption = DEFAULT_CONFIG, tenant: TenantOption = "default", as_json: JsonOption = False
 ) -> None:
     """Try calls again that were given up, or at once those that wait. None is done twice."""
     from cloud_ingest.integrations import questions
 
-    async def work(database: Database) -> list[dict[str, Any]]:
+    async def work(database: Database, of: int) -> list[dict[str, Any]]:
         async with database.transaction() as session:
-            return [await questions.retry(session, tenant, call) for call in calls]
+            return [await questions.retry(session, of, call) for call in calls]
 
-    rows = ask(config, work)
+    rows = ask_of(config, tenant, work)
     if as_json:
         print_json(rows)
     for row in () if as_json else rows:

@@ -18,7 +18,9 @@ from cloud_ingest.cli.asking import (
     EXIT_PROBLEM,
     ConfigOption,
     JsonOption,
+    TenantOption,
     ask,
+    ask_of,
     fail,
     print_json,
     show,
@@ -32,7 +34,6 @@ if TYPE_CHECKING:
 app = typer.Typer(
     help="Stock: what is where, whether the ledger proves it, items from spreadsheets.", no_args_is_help=True
 )
-TenantOption = Annotated[int, typer.Option("--tenant", min=1, help="Whose")]
 FILE_BYTES_MAX: Final = 64 * 1024 * 1024
 
 
@@ -42,7 +43,7 @@ def stock(
     item: Annotated[str | None, typer.Option("--item", "-i", help="Only of this item")] = None,
     location: Annotated[str | None, typer.Option("--location", "-l", help="Only there, and below")] = None,
     count: Annotated[int, typer.Option("--count", "-n", min=1, max=100_000, help="At most so many lines")] = 1000,
-    tenant: TenantOption = 1,
+    tenant: TenantOption = "default",
     as_json: JsonOption = False,
 ) -> None:
     """Show what is where, by item, location and lot."""
@@ -50,11 +51,11 @@ def stock(
     from cloud_ingest.cli.inventory_screens import stock_screen
     from cloud_ingest.inventory.questions import StockChoice, listed_stock
 
-    async def question(database: Database) -> list[dict[str, Any]]:
-        async with tenant_transaction(database, tenant) as session:
-            return [dict(row) for row in await listed_stock(session, tenant, StockChoice(item, location, count=count))]
+    async def question(database: Database, of: int) -> list[dict[str, Any]]:
+        async with tenant_transaction(database, of) as session:
+            return [dict(row) for row in await listed_stock(session, of, StockChoice(item, location, count=count))]
 
-    rows = ask(config, question)
+    rows = ask_of(config, tenant, question)
     if as_json:
         print_json(rows)
     else:
@@ -64,7 +65,7 @@ def stock(
 @app.command()
 def verify(
     config: ConfigOption = DEFAULT_CONFIG,
-    tenant: Annotated[int | None, typer.Option("--tenant", min=1, help="Only of this one; of all unless said")] = None,
+    tenant: Annotated[str | None, typer.Option("--tenant", help="Only of this one; of all unless said")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Prove the stock from the ledger: each balance, each reservation, and that all of it adds up to nothing.
@@ -75,11 +76,11 @@ def verify(
     from cloud_ingest.inventory.verifying import CHECKS
     from cloud_ingest.inventory.verifying import verify as findings_of
 
-    async def question(database: Database) -> list[Finding]:
+    async def question(database: Database, of: int | None = None) -> list[Finding]:
         async with database.session() as session:
-            return await findings_of(session, tenant)
+            return await findings_of(session, of)
 
-    findings = ask(config, question)
+    findings = ask(config, question) if tenant is None else ask_of(config, tenant, question)
     if as_json:
         print_json([asdict(one) for one in findings])
     elif findings:
@@ -94,7 +95,7 @@ def verify(
 def import_items(
     file: Annotated[Path, typer.Argument(help="CSV; its first line has the names of the columns", dir_okay=False)],
     config: ConfigOption = DEFAULT_CONFIG,
-    tenant: TenantOption = 1,
+    tenant: TenantOption = "default",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would become of it")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -117,10 +118,10 @@ def import_items(
     except item_files.ItemsInvalid as exc:
         fail("\n".join(f"{file}: {problem}" for problem in exc.problems), EXIT_PROBLEM)
 
-    async def work_on(database: Database) -> Imported:
+    async def work_on(database: Database, of: int) -> Imported:
         try:
-            async with unit_of_work(database, tenant) as work:
-                done = await item_files.import_items(work, tenant, wanted, datetime.now(UTC))
+            async with unit_of_work(database, of) as work:
+                done = await item_files.import_items(work, of, wanted, datetime.now(UTC))
                 if dry_run:
                     raise _OnlyLooked(done)
                 return done
@@ -129,7 +130,7 @@ def import_items(
         except item_files.ItemsInvalid as exc:
             fail("\n".join(f"{file}: {problem}" for problem in exc.problems), EXIT_PROBLEM)
 
-    done = ask(config, work_on)
+    done = ask_of(config, tenant, work_on)
     if as_json:
         print_json({**asdict(done), "dry_run": dry_run})
     else:

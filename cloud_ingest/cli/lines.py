@@ -12,7 +12,8 @@ from cloud_ingest.cli.asking import (
     EXIT_PROBLEM,
     ConfigOption,
     JsonOption,
-    ask,
+    TenantOption,
+    ask_of,
     print_json,
     show,
     user,
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Plants and their lines: check and apply files, see how lines stand.", no_args_is_help=True)
 FileArgument = Annotated[Path, typer.Argument(help="The plant file", readable=False)]
-TenantOption = Annotated[int, typer.Option("--tenant", min=1, help="Whose plant it is")]
 
 
 @app.command()
@@ -42,7 +42,7 @@ def apply(
     prune: Annotated[
         bool, typer.Option("--prune", help="Remove parts of its sites that the file does not have")
     ] = False,
-    tenant: TenantOption = 1,
+    tenant: TenantOption = "default",
     as_json: JsonOption = False,
 ) -> None:
     """Have the plant as the file says. The same file again changes nothing."""
@@ -52,13 +52,13 @@ def apply(
 
     plant = _read(file)
 
-    async def change(database: Database) -> list[Change]:
+    async def change(database: Database, of: int) -> list[Change]:
         for site in plant.sites:
-            await catch_up(database, tenant, site.site)
-        async with tenant_transaction(database, tenant) as session:
-            return await apply_plant(session, tenant, plant, user(), prune=prune)
+            await catch_up(database, of, site.site)
+        async with tenant_transaction(database, of) as session:
+            return await apply_plant(session, of, plant, user(), prune=prune)
 
-    changes = ask(config, change)
+    changes = ask_of(config, tenant, change)
     if as_json:
         print_json([{"site": one.key.site, "kind": one.key.kind, "code": one.key.code, "deed": one.deed}
                     for one in changes])  # fmt: skip
@@ -70,16 +70,16 @@ def apply(
 
 
 @app.command("list")
-def list_(config: ConfigOption = DEFAULT_CONFIG, tenant: TenantOption = 1, as_json: JsonOption = False) -> None:
+def list_(config: ConfigOption = DEFAULT_CONFIG, tenant: TenantOption = "default", as_json: JsonOption = False) -> None:
     """List lines, and how they stand."""
     from cloud_ingest.access.tenancy import tenant_transaction
     from cloud_ingest.lines.standing import LineStanding, standings
 
-    async def question(database: Database) -> list[LineStanding]:
-        async with tenant_transaction(database, tenant) as session:
-            return list(await standings(session, tenant))
+    async def question(database: Database, of: int) -> list[LineStanding]:
+        async with tenant_transaction(database, of) as session:
+            return list(await standings(session, of))
 
-    rows = [_row(one) for one in ask(config, question)]
+    rows = [_row(one) for one in ask_of(config, tenant, question)]
     if as_json:
         print_json(rows)
         return

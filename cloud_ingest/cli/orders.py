@@ -15,7 +15,8 @@ from cloud_ingest.cli.asking import (
     EXIT_PROBLEM,
     ConfigOption,
     JsonOption,
-    ask,
+    TenantOption,
+    ask_of,
     print_json,
     show,
 )
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from connectors.ports.database import Database
 
 app = typer.Typer(help="Customers' orders: list, show.", no_args_is_help=True)
-TenantOption = Annotated[int, typer.Option("--tenant", min=1, help="Whose")]
 
 
 @app.command("list")
@@ -35,7 +35,7 @@ def list_orders(
     state: Annotated[State | None, typer.Option("--state", help="Only those in this state")] = None,
     stuck: Annotated[bool, typer.Option("--stuck", help="Only those that wait for somebody to do something")] = False,
     count: Annotated[int, typer.Option("--count", "-n", min=1, max=10_000, help="At most so many")] = 50,
-    tenant: TenantOption = 1,
+    tenant: TenantOption = "default",
     as_json: JsonOption = False,
 ) -> None:
     """List orders and quotes, the newest first; of those that are stuck, why and what to do."""
@@ -45,11 +45,11 @@ def list_orders(
 
     choice = OrderChoice(customer, None if state is None else state.value, stuck, "", count)
 
-    async def question(database: Database) -> list[dict[str, Any]]:
-        async with tenant_transaction(database, tenant) as session:
-            return await orders(session, tenant, choice)
+    async def question(database: Database, of: int) -> list[dict[str, Any]]:
+        async with tenant_transaction(database, of) as session:
+            return await orders(session, of, choice)
 
-    rows = ask(config, question)
+    rows = ask_of(config, tenant, question)
     if as_json:
         print_json(rows)
     else:
@@ -60,7 +60,7 @@ def list_orders(
 def show_order(
     order: Annotated[str, typer.Argument(help="Id of the order, as 'orders list' shows it")],
     config: ConfigOption = DEFAULT_CONFIG,
-    tenant: TenantOption = 1,
+    tenant: TenantOption = "default",
     as_json: JsonOption = False,
 ) -> None:
     """Show an order: its lines, work orders, money, parcels, and what has happened. Exit code 1 when it is stuck."""
@@ -68,12 +68,12 @@ def show_order(
     from cloud_ingest.cli.order_screens import order_screen
     from cloud_ingest.orders import questions
 
-    async def question(database: Database) -> dict[str, Any]:
-        async with tenant_transaction(database, tenant) as session:
-            found = await questions.order(session, tenant, order)
+    async def question(database: Database, of: int) -> dict[str, Any]:
+        async with tenant_transaction(database, of) as session:
+            found = await questions.order(session, of, order)
             return {**found, "history": await questions.history(session, order)}
 
-    found = ask(config, question)
+    found = ask_of(config, tenant, question)
     if as_json:
         print_json(found)
     else:

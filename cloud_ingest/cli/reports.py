@@ -16,7 +16,8 @@ from cloud_ingest.cli.asking import (
     EXIT_PROBLEM,
     ConfigOption,
     JsonOption,
-    ask,
+    TenantOption,
+    ask_of,
     print_json,
     show,
 )
@@ -24,7 +25,6 @@ from cloud_ingest.cli.asking import (
 if TYPE_CHECKING:
     from connectors.ports.database import Database
 
-TenantOption = Annotated[int, typer.Option("--tenant", min=1, help="Of which tenant")]
 CountOption = Annotated[int, typer.Option("--count", "-n", min=1, max=10_000, help="At most so many")]
 ReportArgument = Annotated[str, typer.Argument(help="As 'reports list' shows it")]
 
@@ -32,17 +32,19 @@ app = typer.Typer(help="Reports by schedule, and the mails that bring them.", no
 
 
 @app.command("list")
-def list_reports(config: ConfigOption = DEFAULT_CONFIG, tenant: TenantOption = 1, as_json: JsonOption = False) -> None:
+def list_reports(
+    config: ConfigOption = DEFAULT_CONFIG, tenant: TenantOption = "default", as_json: JsonOption = False
+) -> None:
     """List reports: of what, when, and who gets them."""
     from cloud_ingest.access.tenancy import tenant_transaction
     from cloud_ingest.analytics import reports
     from cloud_ingest.cli.report_screens import reports_screen
 
-    async def work(database: Database) -> list[dict[str, Any]]:
-        async with tenant_transaction(database, tenant) as session:
-            return [dict(row) for row in await reports.plans(session, tenant, "", reports.PLANS_MAX)]
+    async def work(database: Database, of: int) -> list[dict[str, Any]]:
+        async with tenant_transaction(database, of) as session:
+            return [dict(row) for row in await reports.plans(session, of, "", reports.PLANS_MAX)]
 
-    rows = ask(config, work)
+    rows = ask_of(config, tenant, work)
     if as_json:
         print_json(rows)
     else:
@@ -53,7 +55,7 @@ def list_reports(config: ConfigOption = DEFAULT_CONFIG, tenant: TenantOption = 1
 def made(
     report: ReportArgument,
     config: ConfigOption = DEFAULT_CONFIG,
-    tenant: TenantOption = 1,
+    tenant: TenantOption = "default",
     count: CountOption = 30,
     as_json: JsonOption = False,
 ) -> None:
@@ -62,12 +64,12 @@ def made(
     from cloud_ingest.analytics import reports
     from cloud_ingest.cli.report_screens import made_screen
 
-    async def work(database: Database) -> list[dict[str, Any]]:
-        async with tenant_transaction(database, tenant) as session:
-            await reports.plan(session, tenant, report)
-            return [*await reports.made_reports(session, tenant, report, count)]
+    async def work(database: Database, of: int) -> list[dict[str, Any]]:
+        async with tenant_transaction(database, of) as session:
+            await reports.plan(session, of, report)
+            return [*await reports.made_reports(session, of, report, count)]
 
-    rows = ask(config, work)
+    rows = ask_of(config, tenant, work)
     if as_json:
         print_json(rows)
     else:
@@ -80,7 +82,7 @@ def send(
     day: Annotated[datetime, typer.Argument(formats=["%Y-%m-%d"], help="The first day of its period")],
     to: Annotated[list[str] | None, typer.Option("--to", help="To this address, and not to its recipients")] = None,
     config: ConfigOption = DEFAULT_CONFIG,
-    tenant: TenantOption = 1,
+    tenant: TenantOption = "default",
 ) -> None:
     """Send a report that was made once more."""
     from datetime import UTC
@@ -88,12 +90,12 @@ def send(
     from cloud_ingest.analytics import reports
     from cloud_ingest.event_log.announcing import unit_of_work
 
-    async def work(database: Database) -> list[str]:
-        async with unit_of_work(database, tenant) as work:
-            wanted = reports.plan_of(await reports.plan(work.session, tenant, report))
+    async def work(database: Database, of: int) -> list[str]:
+        async with unit_of_work(database, of) as work:
+            wanted = reports.plan_of(await reports.plan(work.session, of, report))
             return await reports.send_again(work, wanted, day.date(), to or (), datetime.now(UTC))
 
-    recipients = ask(config, work)
+    recipients = ask_of(config, tenant, work)
     typer.echo(f"{report} of {day.date()} is sent to {', '.join(recipients)}; 'reports mails' shows how that goes")
 
 
@@ -101,7 +103,7 @@ def send(
 def mails(
     config: ConfigOption = DEFAULT_CONFIG,
     state: Annotated[str, typer.Option(help="waiting, sent, dead; all of them unless said")] = "",
-    tenant: TenantOption = 1,
+    tenant: TenantOption = "default",
     count: CountOption = 50,
     as_json: JsonOption = False,
 ) -> None:
@@ -110,11 +112,11 @@ def mails(
     from cloud_ingest.cli.report_screens import mails_screen
     from cloud_ingest.notifications import mail_questions
 
-    async def work(database: Database) -> list[dict[str, Any]]:
-        async with tenant_transaction(database, tenant) as session:
-            return [dict(row) for row in await mail_questions.mails(session, tenant, state or None, "", count)]
+    async def work(database: Database, of: int) -> list[dict[str, Any]]:
+        async with tenant_transaction(database, of) as session:
+            return [dict(row) for row in await mail_questions.mails(session, of, state or None, "", count)]
 
-    rows = ask(config, work)
+    rows = ask_of(config, tenant, work)
     if as_json:
         print_json(rows)
     else:
@@ -127,7 +129,7 @@ def mails(
 def retry(
     mail: Annotated[list[str], typer.Argument(help="As 'reports mails' shows them")],
     config: ConfigOption = DEFAULT_CONFIG,
-    tenant: TenantOption = 1,
+    tenant: TenantOption = "default",
 ) -> None:
     """Try mails again that were given up, or at once those that wait."""
     from datetime import UTC
@@ -135,9 +137,9 @@ def retry(
     from cloud_ingest.access.tenancy import tenant_transaction
     from cloud_ingest.notifications import mail_questions
 
-    async def work(database: Database) -> list[dict[str, Any]]:
-        async with tenant_transaction(database, tenant) as session:
-            return [await mail_questions.send_again(session, tenant, one, datetime.now(UTC)) for one in mail]
+    async def work(database: Database, of: int) -> list[dict[str, Any]]:
+        async with tenant_transaction(database, of) as session:
+            return [await mail_questions.send_again(session, of, one, datetime.now(UTC)) for one in mail]
 
-    for row in ask(config, work):
+    for row in ask_of(config, tenant, work):
         typer.echo(f"{row['id']}: the mail to {row['recipient']} is tried again")

@@ -13,7 +13,8 @@ from cloud_ingest.cli.asking import (
     EXIT_PROBLEM,
     ConfigOption,
     JsonOption,
-    ask,
+    TenantOption,
+    ask_of,
     fail,
     print_json,
     show,
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Work orders on lines: list, show, plan, start and so on.", no_args_is_help=True)
 IdArgument = Annotated[str, typer.Argument(help="Id of the work order, as 'work-orders list' shows it")]
-TenantOption = Annotated[int, typer.Option("--tenant", min=1, help="Whose")]
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why; needed to complete what is short")]
 LIST_MAX = 10_000
 _HELP = {
@@ -50,7 +50,7 @@ def list_work_orders(
     line: Annotated[str, typer.Option("--line", "-l", help="Only this line, as site/line")] = "",
     state: Annotated[list[WorkOrderState] | None, typer.Option("--state", help="Only these; may be repeated")] = None,
     order: Annotated[str | None, typer.Option("--order", help="Only those of a customer's order")] = None,
-    tenant: TenantOption = 1,
+    tenant: TenantOption = "default",
     as_json: JsonOption = False,
 ) -> None:
     """List work orders, the oldest first."""
@@ -63,11 +63,11 @@ def list_work_orders(
     states = tuple(one.value for one in state or ())
     choice = WorkOrderChoice(site or None, name or None, states, None, order, "", LIST_MAX)
 
-    async def question(database: Database) -> list[dict[str, Any]]:
-        async with tenant_transaction(database, tenant) as session:
-            return await work_orders(session, tenant, choice, None, SystemClock().now_ns())
+    async def question(database: Database, of: int) -> list[dict[str, Any]]:
+        async with tenant_transaction(database, of) as session:
+            return await work_orders(session, of, choice, None, SystemClock().now_ns())
 
-    rows = ask(config, question)
+    rows = ask_of(config, tenant, question)
     if as_json:
         print_json(rows)
     else:
@@ -76,7 +76,10 @@ def list_work_orders(
 
 @app.command("show")
 def show_work_order(
-    work_order: IdArgument, config: ConfigOption = DEFAULT_CONFIG, tenant: TenantOption = 1, as_json: JsonOption = False
+    work_order: IdArgument,
+    config: ConfigOption = DEFAULT_CONFIG,
+    tenant: TenantOption = "default",
+    as_json: JsonOption = False,
 ) -> None:
     """Show a work order with its history, and where its recipe stands. Exit code 1 when it could not start."""
     from cloud_ingest.access.tenancy import tenant_transaction
@@ -84,11 +87,11 @@ def show_work_order(
     from cloud_ingest.lines.work_order_questions import work_order as one
     from connectors.ports.clock import SystemClock
 
-    async def question(database: Database) -> dict[str, Any]:
-        async with tenant_transaction(database, tenant) as session:
-            return await one(session, tenant, work_order, SystemClock().now_ns())
+    async def question(database: Database, of: int) -> dict[str, Any]:
+        async with tenant_transaction(database, of) as session:
+            return await one(session, of, work_order, SystemClock().now_ns())
 
-    found = ask(config, question)
+    found = ask_of(config, tenant, question)
     if as_json:
         print_json(found)
     else:
@@ -103,7 +106,7 @@ def plan(
     quantity: Annotated[str, typer.Argument(help="How many, such as 250 or 12.5")],
     config: ConfigOption = DEFAULT_CONFIG,
     hold: Annotated[bool, typer.Option("--hold", help="Do not release them yet")] = False,
-    tenant: TenantOption = 1,
+    tenant: TenantOption = "default",
     as_json: JsonOption = False,
 ) -> None:
     """Have a product made: a work order for each step of its routing, behind what is planned already."""
@@ -112,15 +115,15 @@ def plan(
     from cloud_ingest.lines.work_order_planning import plan as plan_of
     from cloud_ingest.lines.work_order_terms import NewWorkOrder, PlannedWorkOrders
 
-    async def do(database: Database) -> PlannedWorkOrders:
-        async with unit_of_work(database, tenant) as work:
-            found = await published(work.session, tenant, product)
+    async def do(database: Database, of: int) -> PlannedWorkOrders:
+        async with unit_of_work(database, of) as work:
+            found = await published(work.session, of, product)
             if found is None:
                 fail(f"there is no product {product} in the catalog, or it is not published", EXIT_PROBLEM)
             new = NewWorkOrder(found.code, _quantity(quantity), found.routing, user(), released=not hold)
-            return await plan_of(work, _act(tenant, ""), new)
+            return await plan_of(work, _act(of, ""), new)
 
-    made = ask(config, do)
+    made = ask_of(config, tenant, do)
     if as_json:
         print_json({"work_orders": made.work_orders, "begin": made.begin, "end": made.end})
     else:
@@ -133,7 +136,7 @@ def changeover(
     config: ConfigOption = DEFAULT_CONFIG,
     pause: Annotated[bool, typer.Option("--pause", help="Pause what runs, instead of completing it")] = False,
     reason: ReasonOption = "",
-    tenant: TenantOption = 1,
+    tenant: TenantOption = "default",
 ) -> None:
     """Complete what runs on a line, and start what is next: both, or neither."""
     from cloud_ingest.event_log.announcing import unit_of_work
@@ -141,12 +144,12 @@ def changeover(
 
     site, _, name = line.partition("/")
 
-    async def do(database: Database) -> Any:
-        async with unit_of_work(database, tenant) as work:
+    async def do(database: Database, of: int) -> Any:
+        async with unit_of_work(database, of) as work:
             then = Deed.PAUSE if pause else Deed.COMPLETE
-            return await change_over(work, _act(tenant, reason), (site, name), then)
+            return await change_over(work, _act(of, reason), (site, name), then)
 
-    _say(ask(config, do))
+    _say(ask_of(config, tenant, do))
 
 
 def _add(deed: Deed) -> None:
@@ -155,18 +158,18 @@ def _add(deed: Deed) -> None:
         work_order: IdArgument,
         config: ConfigOption = DEFAULT_CONFIG,
         reason: ReasonOption = "",
-        tenant: TenantOption = 1,
+        tenant: TenantOption = "default",
     ) -> None:
-        _say(ask(config, _doing(work_order, deed, reason, tenant)))
+        _say(ask_of(config, tenant, _doing(work_order, deed, reason)))
 
 
-def _doing(work_order: str, deed: Deed, reason: str, tenant: int) -> Callable[[Database], Coroutine[Any, Any, Any]]:
+def _doing(work_order: str, deed: Deed, reason: str) -> Callable[[Database, int], Coroutine[Any, Any, Any]]:
     from cloud_ingest.event_log.announcing import unit_of_work
     from cloud_ingest.lines.work_order_deeds import do
 
-    async def done(database: Database) -> Any:
-        async with unit_of_work(database, tenant) as work:
-            return await do(work, _act(tenant, reason), work_order, deed)
+    async def done(database: Database, of: int) -> Any:
+        async with unit_of_work(database, of) as work:
+            return await do(work, _act(of, reason), work_order, deed)
 
     return done
 

@@ -208,6 +208,7 @@ def void(case: Case, now: datetime, shipment: Shipment, actor: str) -> None:
 # -- production --------------------------------------------------------------------------------------------------------
 
 
+_NOT_BEGUN: Final = frozenset({"planned", "ready", "next"})
 _SAID: Final[Mapping[str, str]] = {
     "running": "is being produced",
     "complete": "is complete",
@@ -224,6 +225,8 @@ def work_order_changed(
         return False
     if found.is_over and state not in WORK_ORDER_OVER:
         state = found.state  # it was told before this order had it cancelled
+    if found.state not in _NOT_BEGUN and state in _NOT_BEGUN:
+        state = found.state  # what has begun is never as if it had not: it was told late
     if (found.state, found.good, found.reject) == (state, good, reject):
         return False
     earlier, found.state = found.state, state

@@ -41,6 +41,9 @@ def test_what_is_stuck_is_listed_with_why_and_shown_with_what_to_do(database_dsn
     assert (code, json.loads(document)["lines"][0]["product"]) == (1, "bought")
     assert run("list", "--state", "closed")[1].strip() == "no order fits"
     assert run("show", "01ARZ3NDEKTSV4RRFFQ69G5FAV")[0] == 1
+    assert run("list", "--tenant", "theirs") == (0, "no order fits\n"), "another tenant has none"
+    code, said = run("list", "--tenant", "nobody")
+    assert (code, "there is no tenant 'nobody'" in said) == (1, True)
 
 
 async def a_stuck_order(dsn: str) -> str:
