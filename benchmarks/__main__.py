@@ -21,6 +21,7 @@ NAMES = {
     "work-orders": "benchmarks.work_orders",
     "simulation": "benchmarks.simulation",
     "gateway-reads": "benchmarks.gateway_reads",
+    "grpc-reads": "benchmarks.grpc_reads",
     "trend": "benchmarks.trend",
     "oee": "benchmarks.oee",
     "live": "benchmarks.live",

@@ -26,8 +26,9 @@ ROLES: Final = ("ingest", "historian", "commands", "gateway")
 class CommandedCloud:
     """Broker, database and the processes of ``cloud-ingest``."""
 
-    def __init__(self, folder: Path, roles: Sequence[str] = ROLES) -> None:
+    def __init__(self, folder: Path, roles: Sequence[str] = ROLES, *, grpc_port: int | None = None) -> None:
         self.folder = folder
+        self.grpc_port = grpc_port
         self.broker = MosquittoBroker(folder / "mosquitto")
         self.postgres = PostgresServer(folder / "postgres", settings={"shared_buffers": "256MB", "max_wal_size": "4GB"})
         self.url = f"http://127.0.0.1:{free_port()}"
@@ -111,6 +112,8 @@ class CommandedCloud:
                 "rate_limits": {"per_principal": None, "per_address": None},
             },
         }
+        if self.grpc_port is not None:
+            document["grpc"] = {"port": self.grpc_port}
         path = self.folder / "cloud.yaml"
         path.write_text(json.dumps(document))
         return path
