@@ -18,7 +18,7 @@ _NAMES: Final = (
     "reference", "currency", "net", "tax", "total", "created", "created_by", "changed", "wanted", "promised",
     "valid_until", "reason", "revision", "customer", "state",
 )  # fmt: skip
-_FOR_OPERATORS: Final = frozenset({"stuck", "retry", "resolved", "unpacked", "planned", "stock"})
+_FOR_OPERATORS: Final = frozenset({"dispute", "stuck", "retry", "resolved", "unpacked", "planned", "stock"})
 """Entries of the timeline that are nobody's business but the plant's."""
 HISTORY_MAX: Final = 1000
 

@@ -62,11 +62,11 @@ def refunded_elsewhere(case: Case, now: datetime, request: str, payment_id: str,
     for asked in _not_needed(case, payment, amount):
         asked.state, asked.due, asked.reason = RequestState.WITHDRAWN, None, "it was paid back elsewhere"
         text = "The provider need not pay it back any more"
-        case.tell(now, "refund", text, PAYMENTS, Told.REFUND_WITHDRAWN, request=asked.request)
+        case.tell(now, "resolved", text, PAYMENTS, Told.REFUND_WITHDRAWN, request=asked.request)
     case.requests.append(Request(request, Kind.REFUND, payment_id, amount, RequestState.DONE, NEVER_ASKED, None))
+    text = f"{amount} {case.currency} were paid back"
     why = f" ({reason})" if reason else ""
-    text = f"{amount} {case.currency} were paid back that nobody has asked for here{why}"
-    pay_back(case, request, payment, amount, text)
+    pay_back(case, request, payment, amount, f"{text} that nobody has asked for here{why}")
     case.tell(now, "refund", text, PAYMENTS, Told.REFUNDED, payment=payment_id, amount=str(amount))
 
 
@@ -80,14 +80,14 @@ def disputed(case: Case, now: datetime, dispute: str, amount: Decimal, state: st
         text = f"The customer's bank wants {amount} {case.currency} back" + (f": {reason}" if reason else "")
         if asked is None:
             _look(case, dispute, DISPUTED, amount, text)
-            case.tell(now, "payment", text, PAYMENTS)
+            case.tell(now, "dispute", text, PAYMENTS)
         return
     if asked is None:
         case.requests.append(Request(dispute, Kind.CHECK, DISPUTED, amount, RequestState.DONE, 0, None, state))
     elif asked.reason != state:
         asked.state, asked.reason = RequestState.DONE, state
         text = f"The dispute about {amount} {case.currency} is {state}"
-        case.tell(now, "payment", text, PAYMENTS)
+        case.tell(now, "dispute", text, PAYMENTS)
 
 
 def is_disputed(case: Case) -> bool:

@@ -180,6 +180,8 @@ async def test_nothing_leaves_while_a_payment_is_disputed(database_dsn: str, end
         await here.pump()
         found = await here.order(order)
         assert (found["state"], found["problem"]["code"]) == ("packed", "disputed")
+        seen = (await here.ask("GET", f"/orders/{order}/tracking", "acme")).json()["timeline"]
+        assert not [one for one in seen if "bank" in one["text"]], "who disputes it need not be told so"
         if ends == "resolved":
             await resolve(here, order, "the customer has said it was a mistake")
         else:
