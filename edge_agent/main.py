@@ -198,7 +198,7 @@ class Agent:
         self._devices.start()
         stopping = asyncio.create_task(stop.wait(), name="stop")
         failing = asyncio.create_task(damage.found.wait(), name="damage")
-        checking = asyncio.create_task(self._check(), name="check of the outbox")
+        checking = asyncio.create_task(supervised("check of the outbox", self._check), name="check of the outbox")
         missing = missing_of(self._devices.all, self._uplink.state, Phase.BORN.value)
         proving = asyncio.create_task(supervised("trial", lambda: Releases(os.environ).prove(missing)), name="trial")
         everything = [collecting, sending, *serving, commanding, stopping, failing]
@@ -217,14 +217,21 @@ class Agent:
             emit(OutboxFailed(damage.reason, lost))
             raise OutboxDamaged(damage.reason)
         emit(AgentStopped(lost))
-        for task in everything:
-            if not task.cancelled() and (error := task.exception()) is not None:
-                raise error
+        raise_first(everything)
 
     async def _check(self) -> None:
         """A large outbox that was not closed is looked at while it is used."""
         if self._writer.opening.to_check:
             await check_beside(self._writer.path, self._writer.damage)
+
+
+def raise_first(ended: Sequence[asyncio.Task[Any]]) -> None:
+    """Raise what the first of them has failed with. One that is stuck is named: what it could lose is on disk."""
+    for task in ended:
+        if not task.done():
+            emit(Fault(task.get_name(), f"it has not ended within {GOODBYE_S_MAX:g} s", ""))
+        elif not task.cancelled() and (error := task.exception()) is not None:
+            raise error
 
 
 def _maker(

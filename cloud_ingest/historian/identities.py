@@ -6,6 +6,7 @@ one that stores samples: what is cached here is always in the database.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -21,6 +22,8 @@ from connectors.sparkplug.bulk_decode import AliasTypes
 from connectors.sparkplug.definition import read_definition
 
 DEFAULT_TENANT: Final = 1
+DEFINITIONS_A_DEVICE: Final = 8
+"""So many are remembered, the ones used last: each change of a configuration makes one. Others are read again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +66,8 @@ class Identities:
         self.acknowledging: set[int] = set()
         self._agents: dict[AgentName, KnownAgent] = {}
         self._definitions: dict[tuple[int, str], DefinitionTags] = {}
+        self._in_use: dict[tuple[int, str], OrderedDict[str, None]] = {}
+        """Of each device of an agent the hashes of the definitions that are remembered, the one last used last."""
         self._born: dict[tuple[int, str], str] = {}
         self._tags: dict[tuple[int, str, str], tuple[int, TagKey]] = {}
 
@@ -79,7 +84,7 @@ class Identities:
 
     def forget(self) -> None:
         """The database is not as it was remembered: somebody has deleted rows by hand."""
-        for known in (self._agents, self._definitions, self._born, self._tags):
+        for known in (self._agents, self._definitions, self._in_use, self._born, self._tags):
             known.clear()
 
     def known_agent(self, name: AgentName) -> KnownAgent | None:
@@ -131,6 +136,7 @@ class Identities:
         """The definition with this hash, or ``None`` when it has not come yet."""
         known = self._definitions.get((agent.agent_id, hash_))
         if known is not None:
+            self._used(agent, known.definition)
             return known
         async with self._database.transaction() as session:
             definition = await _read_definition(session, agent, hash_)
@@ -152,7 +158,16 @@ class Identities:
     def _remember(self, agent: KnownAgent, definition: DeviceDefinition, ids: Sequence[int]) -> DefinitionTags:
         by_alias = {metric.alias: tag_id for metric, tag_id in zip(definition.metrics, ids, strict=True)}
         known = self._definitions[agent.agent_id, definition.hash] = DefinitionTags(definition, by_alias)
+        self._used(agent, definition)
         return known
+
+    def _used(self, agent: KnownAgent, definition: DeviceDefinition) -> None:
+        in_use = self._in_use.setdefault((agent.agent_id, definition.device), OrderedDict())
+        in_use[definition.hash] = None
+        in_use.move_to_end(definition.hash)
+        while len(in_use) > DEFINITIONS_A_DEVICE:
+            oldest, _ = in_use.popitem(last=False)
+            del self._definitions[agent.agent_id, oldest]
 
 
 def _tag_keys(definition: DeviceDefinition) -> list[TagKey]:

@@ -6,20 +6,24 @@ committed. When it was not, ``forget`` makes the book read the table again.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 from cloud_ingest.historian.work import KnownAgent, LedgerEntry, Work
 from connectors.model.delivery import BatchRanges, Epoch
 from connectors.ports.database import Database
 
+ENTRIES_MAX: Final = 10_000
+"""An agent takes a fresh epoch at each start: those of a year are not kept. What is needed again is read again."""
+
 
 class LedgerBook:
-    """The ledger entries that this process needs, read when they are first needed."""
+    """The ledger entries that this process needs, read when they are first needed; the newest in use are remembered."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._entries: dict[tuple[KnownAgent, Epoch], LedgerEntry] = {}
+        self._entries: OrderedDict[tuple[KnownAgent, Epoch], LedgerEntry] = OrderedDict()
 
     async def entry(self, work: Work, agent: KnownAgent, epoch: Epoch) -> LedgerEntry:
         """The entry of ``epoch`` for changing within ``work``."""
@@ -30,6 +34,7 @@ class LedgerBook:
         known = self._entries.get(key)
         if known is None:
             known = self._entries[key] = await self._read(agent, epoch)
+        self._entries.move_to_end(key)
         changing = work.ledger[key] = replace(known, arrived=known.arrived.copy(), explained=known.explained.copy())
         return changing
 
@@ -45,6 +50,8 @@ class LedgerBook:
         for entry in work.ledger.values():
             entry.revision += 1
         self._entries.update(work.ledger)
+        while len(self._entries) > ENTRIES_MAX:
+            self._entries.popitem(last=False)
 
     def forget(self) -> None:
         """It is not known what the table says now."""

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 from typing import Final
 
+from cloud_ingest.event_log.failures import reason_of
 from cloud_ingest.ingest.host_book import HostBook
 from cloud_ingest.ingest.intake import Intake
 from cloud_ingest.ingest.pending import take_message
@@ -20,7 +21,13 @@ from cloud_ingest.observability.ingest_events import SharingLost, SharingOffline
 from cloud_ingest.observability.obstacles import INGEST_SHARING
 from connectors.model.back_off import BackOff
 from connectors.model.error_groups import first_of
-from connectors.model.errors import BrokerUnavailable, DatabaseUnavailable, EventLogUnavailable, PayloadInvalid
+from connectors.model.errors import (
+    BrokerUnavailable,
+    DatabaseUnavailable,
+    EventLogUnavailable,
+    PayloadInvalid,
+    StatementRefused,
+)
 from connectors.observability.events import emit
 from connectors.ports.broker import BrokerSession, Message
 from connectors.ports.clock import Clock
@@ -40,7 +47,7 @@ def shared_filters(host: str) -> list[tuple[str, int]]:
     ]
 
 
-_AWAY: Final = (BrokerUnavailable, DatabaseUnavailable, EventLogUnavailable)
+_AWAY: Final = (BrokerUnavailable, DatabaseUnavailable, EventLogUnavailable, StatementRefused)
 
 
 class Sharing:
@@ -71,14 +78,15 @@ class Sharing:
         number = 0
         while True:
             url = await self._where_the_host_is() or self._brokers[number % len(self._brokers)]
-            wait_s = back_off.next_s()
             try:
                 await self._on(url, back_off)
             except BrokerUnavailable as exc:
                 number += 1
+                wait_s = back_off.next_s()
                 emit(SharingLost(url, str(exc), round(wait_s, 1)))
-            except (DatabaseUnavailable, EventLogUnavailable) as exc:
-                emit(StoreWaiting(INGEST_SHARING, str(exc), round(wait_s, 1)))
+            except (DatabaseUnavailable, EventLogUnavailable, StatementRefused) as exc:
+                wait_s = back_off.next_s()
+                emit(StoreWaiting(INGEST_SHARING, reason_of(exc), round(wait_s, 1)))
             await asyncio.sleep(wait_s)
 
     async def _on(self, url: str, back_off: BackOff) -> None:
@@ -112,7 +120,7 @@ class Sharing:
 
     async def _where_the_host_is(self) -> str:
         """The host's broker; empty when nobody knows."""
-        with contextlib.suppress(DatabaseUnavailable):
+        with contextlib.suppress(DatabaseUnavailable, StatementRefused):
             there = await self._book.broker()
             return there if there in self._brokers else ""
         return ""

@@ -23,6 +23,7 @@ from connectors.model.errors import EventLogUnavailable
 
 RETRY_S: Final = 0.1
 REFRESH_TIMEOUT_S: Final = 3.0
+CLOSE_S_MAX: Final = 2.0
 LEAVE_S_MAX: Final = 1.0
 """How long a caller that is cancelled waits for what it has just begun."""
 
@@ -126,7 +127,7 @@ class KafkaConnection:
                 try:
                     await to_its_end(client.bootstrap())
                 except BaseException as exc:
-                    await to_its_end(client.close())
+                    await _closed(client)
                     if not isinstance(exc, KafkaError):
                         raise
                     reason = await why_unreachable(self._settings, options)
@@ -154,7 +155,22 @@ class KafkaConnection:
     async def _drop(self, client: Any) -> None:
         if client is not None and client is self._client:
             self._client = None
+            await _closed(client)
+
+
+async def _closed(client: Any) -> None:
+    """Close ``client``. A broker that stands still keeps nobody waiting for longer than ``CLOSE_S_MAX``.
+
+    An orderly end sends first what is to be sent, which such a broker would not take for as long as it stands still.
+    """
+    writers = [connection._writer for connection in client._conns.values()]  # noqa: SLF001  closing, it forgets them
+    try:
+        async with asyncio.timeout(CLOSE_S_MAX):
             await to_its_end(client.close())
+    except TimeoutError:
+        for writer in writers:
+            if writer is not None:
+                writer.transport.abort()
 
 
 async def to_its_end(work: Coroutine[Any, Any, _Answer]) -> _Answer:

@@ -13,6 +13,7 @@ from asyncua.ua.uaerrors import UaError
 
 from connectors.model.errors import DeviceUnavailable
 from connectors.opcua.endpoints import EndpointUnfit
+from connectors.opcua.one_request import plain_cancellation
 from connectors.opcua.securing import SessionUnsafe, create_session, open_channel, prepared, watch_trust
 from connectors.opcua.server_trust import ServerUntrusted
 from connectors.opcua.settings import OpcUaDevice
@@ -40,11 +41,14 @@ async def opened(device: OpcUaDevice) -> AsyncIterator[Client]:
     try:
         yield client
     finally:
-        with contextlib.suppress(UaError, OSError, asyncio.TimeoutError):
-            async with asyncio.timeout(CLOSE_S_MAX):
-                await client.close_session()
-                await client.close_secure_channel()
-        client.disconnect_socket()
+        try:
+            with contextlib.suppress(UaError, OSError, asyncio.TimeoutError):
+                async with asyncio.timeout(CLOSE_S_MAX):
+                    with plain_cancellation():
+                        await client.close_session()
+                        await client.close_secure_channel()
+        finally:
+            client.disconnect_socket()
 
 
 async def _connected(device: OpcUaDevice) -> Client:

@@ -223,6 +223,8 @@ class PostgresEventLog:
                 await self.maintain(compacting=compacting)
             except (DatabaseUnavailable, StatementRefused) as exc:
                 _log.warning("the pieces of the event log could not be kept in order: %s", exc)
+            except Exception:  # nobody waits for this task: without it nothing would be deleted any more
+                _log.exception("a defect: the pieces of the event log could not be kept in order")
             else:
                 if compacting:
                     compaction_due_s = loop.time() + COMPACTION_S

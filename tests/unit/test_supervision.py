@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 
 import numpy as np
+import pytest
 
-from edge_agent.main import STEADY_S, supervised
+from connectors.observability.events import Event, listen, listen_no_more
+from edge_agent.main import STEADY_S, raise_first, supervised
+from edge_agent.observability.agent_events import Fault
 from edge_agent.observability.metrics import FAULTS
 from tests.virtual_time import virtual_time
 
@@ -30,3 +33,38 @@ async def test_a_part_that_worked_for_long_is_started_again_soon() -> None:
     assert all(30.0 <= wait_s <= 60.0 for wait_s in waits_s[6:10])
     assert 0.5 <= waits_s[10] <= 1.0
     assert FAULTS.labels("part")._value.get() - before == len(lasts_s)
+
+
+async def test_a_part_that_is_stuck_when_the_agent_stops_is_named_and_hides_no_defect_of_others() -> None:
+    async def fail() -> None:
+        raise ZeroDivisionError("a defect")
+
+    heard: list[Event] = []
+    stuck = asyncio.create_task(asyncio.Event().wait(), name="uplink")
+    failed = asyncio.create_task(fail())
+    await asyncio.wait([failed])
+    listen(heard.append)
+    try:
+        raise_first([stuck])
+        with pytest.raises(ZeroDivisionError):
+            raise_first([stuck, failed])
+    finally:
+        listen_no_more(heard.append)
+        stuck.cancel()
+    assert [one.task for one in heard if isinstance(one, Fault)] == ["uplink", "uplink"]
+
+
+@virtual_time
+async def test_a_part_that_a_library_has_cancelled_is_started_again() -> None:
+    begun = 0
+
+    async def part() -> None:
+        nonlocal begun
+        begun += 1
+        if begun == 1:
+            asked: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            asyncio.get_running_loop().call_soon(asked.cancel)
+            await asked
+
+    await supervised("part", part)
+    assert begun == 2

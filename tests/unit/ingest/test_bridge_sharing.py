@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 from bridge_steps import STATE_TOPIC, FakeLog, Stage, eventually, quick_retries, settled
 
+from cloud_ingest.ingest import sharing
+from cloud_ingest.observability.ingest_events import SharingLost
 from connectors.model.datatypes import DataType
+from connectors.model.errors import StatementRefused
+from connectors.observability.events import Event, listen, listen_no_more
 from connectors.sparkplug.state import decode_state
 from connectors.sparkplug.topics import Verb
 from tests.played_agent import PlayedAgent, Sample, Wire
@@ -158,3 +163,51 @@ async def test_what_was_being_appended_when_the_role_is_started_again_is_not_for
     async with stage.running():
         await eventually(lambda: topics(stage) == [NODE_BIRTH.topic])
     await asyncio.sleep(0)
+
+
+async def test_a_statement_that_is_refused_for_a_while_ends_no_other_part_of_the_role(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stage = Stage(shares=True)
+    fetch, is_refused = stage.database.fetch, True
+
+    async def refused(sql: str, *args: Any) -> list[dict[str, Any]]:
+        if is_refused and "FROM host" in sql:
+            raise StatementRefused("permission denied for table host", sqlstate="42501")
+        return await fetch(sql, *args)
+
+    async with stage.running() as running:
+        await shared_online(stage)
+        monkeypatch.setattr(stage.database, "fetch", refused)
+        stage.shared.lose()
+        await settled()
+        assert not running.done()
+        assert len(stage.broker.connects) == 1, "the host has not noticed"
+        is_refused = False
+        await eventually(lambda: stage.shared.calls[-1] == "subscribe")
+        stage.shared.deliver(*PlayedAgent().start())
+        await eventually(lambda: stage.shared.acknowledged()[0] == [1])
+
+
+async def test_a_connection_that_held_is_made_anew_after_the_shortest_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    heard: list[Event] = []
+    monkeypatch.setattr(sharing, "RETRY_FIRST_S", 0.1)
+    monkeypatch.setattr(sharing, "RETRY_LONGEST_S", 0.8)
+    stage = Stage(shares=True)
+    stage.shared.refuses = {"mqtts://one"}
+    listen(heard.append)
+    try:
+        async with stage.running():
+            await eventually(lambda: waits(heard)[-1:] > [0.3])
+            stage.shared.refuses = set()
+            await shared_online(stage)
+            before = len(waits(heard))
+            stage.shared.lose()
+            await eventually(lambda: len(waits(heard)) > before)
+    finally:
+        listen_no_more(heard.append)
+    assert waits(heard)[before] <= 0.1
+
+
+def waits(heard: list[Event]) -> list[float]:
+    return [one.retry_s for one in heard if isinstance(one, SharingLost)]
