@@ -89,7 +89,7 @@ async def check_values(
     That is its type, and the range of the line's settings. What the agent allows is known at the machine alone.
     """
     asked = {name: parameters[name] for name in recipe if name in parameters and parameters[name].value == "recipe"}
-    types = await _types(session, tenant_id, asked)
+    types = await _types(session, tenant_id, asked) if asked else {}
     for name, parameter in asked.items():
         try:
             value = recipe[name] if name not in types else fitted(recipe[name], types[name])
