@@ -146,7 +146,6 @@ class TagSettings(Settings):
 
     def rounding_of(self, value: float) -> float:
         """How far what a device holds of ``value`` may be off, where it keeps fewer digits than its data type has."""
-        del value
         return 0.0
 
     def refuse_limits(self, datatype: DataType) -> None:
