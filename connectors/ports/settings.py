@@ -144,7 +144,7 @@ class TagSettings(Settings):
             )
         return self
 
-    def rounding_of(self, value: float) -> float:
+    def rounding_of(self, value: float) -> float:  # noqa: ARG002  a driver that rounds looks at it
         """How far what a device holds of ``value`` may be off, where it keeps fewer digits than its data type has."""
         return 0.0
 
