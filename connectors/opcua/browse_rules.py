@@ -19,6 +19,7 @@ from connectors.ports.settings import (
     Settings,
     check_intervals,
     parse_deadband,
+    refuse_range,
 )
 
 _PLACEHOLDER: Final = re.compile(r"\{([^{}]*)\}")
@@ -78,6 +79,7 @@ class OpcUaBrowse(Settings):
     @model_validator(mode="after")
     def _fits_together(self) -> OpcUaBrowse:
         refuse_beside_poll(self, self.poll_s)
+        refuse_range(self.deadband)
         check_intervals(self.report_interval_s_min, self.report_interval_s_max)
         return self
 

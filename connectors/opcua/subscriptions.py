@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from asyncua import ua
@@ -19,9 +19,9 @@ from connectors.opcua.binding import BoundTag
 from connectors.opcua.events import event_item, refresh_conditions
 from connectors.opcua.operation_limits import OperationLimits
 from connectors.opcua.present_values import present_values
+from connectors.opcua.ranges import deadband_filter, spans_of
 from connectors.opcua.settings import OpcUaDevice
 from connectors.opcua.status import tag_reason
-from connectors.opcua.tag_settings import OpcUaTag
 from connectors.ports.device import TagProblem
 
 NOTIFICATIONS_PER_PUBLISH_MAX: Final = 50_000
@@ -39,6 +39,10 @@ _NO_MORE_SUBSCRIPTIONS: Final = {
     StatusCodes.BadOutOfMemory,
     StatusCodes.BadResourceUnavailable,
 }
+_NO_RANGE: Final = (
+    "the server says no range (EURange) of which this deadband could be a part, or keeps none; write the deadband in "
+    "units of the value, such as 0.5"
+)
 TOO_MANY_ITEMS: Final = StatusCodes.BadTooManyMonitoredItems >> 16
 
 
@@ -232,22 +236,21 @@ class Subscriptions:
         return await protocol.send_request(request)
 
     async def _monitor(self, subscription: int, tags: Sequence[BoundTag]) -> dict[int, TagProblem]:
-        results = await self._create_items(subscription, tags, with_filter=True)
-        again = [
-            tag
-            for tag, result in zip(tags, results, strict=True)
-            if result.StatusCode.value in _FILTER_REFUSALS and self._has_filter(tag)
-        ]
-        if again:  # the deadband is then kept by the agent alone
-            retried = iter(await self._create_items(subscription, again, with_filter=False))
-            refused = {tag.index for tag in again}
-            results = [
-                next(retried) if tag.index in refused else result for tag, result in zip(tags, results, strict=True)
-            ]
+        results = await self._create_items(subscription, tags, {})
+        again = [tag for tag, result in zip(tags, results, strict=True) if _is_deadband_refused(tag, result)]
+        if again:
+            spans = await spans_of(self._client, [tag for tag in again if _is_of_range(tag)], self._limits)
+            # A deadband in units is then kept by the agent alone: it is asked for without.
+            without = {tag.index: None for tag in again if not _is_of_range(tag)}
+            second = [tag for tag in again if tag.index in without or tag.index in spans]
+            retried = dict(zip(second, await self._create_items(subscription, second, spans, without), strict=True))
+            results = [retried.get(tag, result) for tag, result in zip(tags, results, strict=True)]
         problems: dict[int, TagProblem] = {}
         for tag, result in zip(tags, results, strict=True):
             code = int(result.StatusCode.value)
-            if result.StatusCode.is_good():
+            if _is_deadband_refused(tag, result):
+                problems[tag.index] = TagProblem(TagName(tag.settings.name), _NO_RANGE, code >> 16)
+            elif result.StatusCode.is_good():
                 self._tags.setdefault(subscription, {})[int(result.MonitoredItemId)] = tag
                 self._sampling_s_max = max(self._sampling_s_max, result.RevisedSamplingInterval / 1000.0)
             else:
@@ -256,13 +259,19 @@ class Subscriptions:
         return problems
 
     async def _create_items(
-        self, subscription: int, tags: Sequence[BoundTag], *, with_filter: bool
+        self,
+        subscription: int,
+        tags: Sequence[BoundTag],
+        spans: Mapping[int, float],
+        without: Collection[int] = (),
     ) -> list[ua.MonitoredItemCreateResult]:
         async def send(part: Sequence[BoundTag]) -> list[ua.MonitoredItemCreateResult]:
             params = ua.CreateMonitoredItemsParameters(
                 SubscriptionId=ua.UInt32(subscription), TimestampsToReturn=ua.TimestampsToReturn.Both
             )
-            params.ItemsToCreate = [self._item(tag, with_filter=with_filter) for tag in part]
+            params.ItemsToCreate = [
+                self._item(tag, None if tag.index in without else _filter_of(tag, spans)) for tag in part
+            ]
             return await self._client.uaclient.create_monitored_items(params)
 
         def refused(code: int) -> ua.MonitoredItemCreateResult:
@@ -270,7 +279,7 @@ class Subscriptions:
 
         return await self._limits.items.ask(tags, send, refused)
 
-    def _item(self, tag: BoundTag, *, with_filter: bool) -> ua.MonitoredItemCreateRequest:
+    def _item(self, tag: BoundTag, wanted: ua.DataChangeFilter | None) -> ua.MonitoredItemCreateRequest:
         settings = tag.settings
         if settings.events is not None:
             return event_item(tag)
@@ -282,22 +291,25 @@ class Subscriptions:
             QueueSize=ua.UInt32(queue_size),
             DiscardOldest=True,
         )
-        if with_filter and self._has_filter(tag):
-            parameters.Filter = ua.DataChangeFilter(
-                Trigger=ua.DataChangeTrigger.StatusValue,
-                DeadbandType=ua.UInt32(ua.DeadbandType.Absolute),
-                DeadbandValue=_raw_deadband(settings),
-            )
+        if wanted is not None:
+            parameters.Filter = wanted
         return ua.MonitoredItemCreateRequest(
             ItemToMonitor=ua.ReadValueId(NodeId=tag.node, AttributeId=AttributeIds.Value),
             MonitoringMode=ua.MonitoringMode.Reporting,
             RequestedParameters=parameters,
         )
 
-    def _has_filter(self, tag: BoundTag) -> bool:
-        return tag.shape is None and is_numeric(tag.raw) and _raw_deadband(tag.settings) > 0
+
+def _filter_of(tag: BoundTag, spans: Mapping[int, float]) -> ua.DataChangeFilter | None:
+    if tag.shape is not None or not is_numeric(tag.raw):
+        return None
+    return deadband_filter(tag.settings, spans, tag.index)
 
 
-def _raw_deadband(tag: OpcUaTag) -> float:
-    """The absolute deadband in units of the raw value; 0 when there is none (a percentage is kept by the agent)."""
-    return 0.0 if tag.deadband is None else tag.deadband.absolute / abs(tag.scale)
+def _is_of_range(tag: BoundTag) -> bool:
+    deadband = tag.settings.deadband
+    return deadband is not None and deadband.percent_of_range > 0
+
+
+def _is_deadband_refused(tag: BoundTag, result: ua.MonitoredItemCreateResult) -> bool:
+    return result.StatusCode.value in _FILTER_REFUSALS and _filter_of(tag, {}) is not None

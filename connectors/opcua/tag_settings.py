@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Annotated, ClassVar, Final
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
@@ -92,6 +92,21 @@ class OpcUaTag(TagSettings):
     def _part(cls, part: str) -> str:
         parse_part(part)
         return part
+
+    devices_say_ranges: ClassVar[bool] = True
+
+    @model_validator(mode="after")
+    def _range_is_the_servers(self) -> OpcUaTag:
+        """The server keeps such a deadband, which it does of whole values that are subscribed to."""
+        if self.deadband is not None and self.deadband.percent_of_range:
+            other = "poll" if self.poll_s is not None else "part" if self.part else "enum_names"
+            if self.poll_s is not None or self.part or self.enum_names:
+                raise SettingInvalid(
+                    f"the server keeps a part of the range as a deadband, and with {other!r} it keeps none.",
+                    f"Write it in units of the value, such as 0.5, or remove {other!r}.",
+                    ("deadband",),
+                )
+        return self
 
     @model_validator(mode="after")
     def _written_whole(self) -> OpcUaTag:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
@@ -18,6 +18,7 @@ from connectors.model.datatypes import IEC_SPELLINGS, SPELLINGS, DataType, is_nu
 from connectors.model.report_by_exception import ReportRule
 from connectors.ports.clock import Clock
 from connectors.ports.command_settings import NamedCommandSettings, WritableSettings, read_writable
+from connectors.ports.deadbands import Deadband, parse_deadband, refuse_range
 from connectors.ports.derived_settings import DERIVED_MAX, DerivedValue, formula_problems
 from connectors.ports.device import DeviceDriver
 from connectors.ports.setting_model import (
@@ -49,31 +50,9 @@ __all__ = [
     "parse_deadband",
     "parse_duration",
     "parse_size",
+    "refuse_range",
     "usable_name",
 ]
-
-
-@dataclass(frozen=True, slots=True)
-class Deadband:
-    """How far a value has to move from the last reported one: ``absolute`` units, or ``percent`` of that value."""
-
-    absolute: float = 0.0
-    percent: float = 0.0
-
-
-def parse_deadband(value: Any) -> Deadband:
-    """A deadband from ``0.5`` (units of the value) or ``1%`` (of the last reported value)."""
-    if isinstance(value, Deadband):
-        return value
-    text = str(value).strip()
-    number = text.removesuffix("%").strip()
-    try:
-        size = float(number)
-    except ValueError:
-        size = -1.0
-    if isinstance(value, bool) or not 0 <= size < float("inf"):
-        raise ValueError(f"{value!r} is not a deadband; write a number such as 0.5, or a percentage such as 1%")
-    return Deadband(percent=size) if text.endswith("%") else Deadband(absolute=size)
 
 
 def check_intervals(shortest_s: float, longest_s: float | None) -> None:
@@ -88,6 +67,9 @@ def check_intervals(shortest_s: float, longest_s: float | None) -> None:
 
 class TagSettings(Settings):
     """One tag, whatever the driver."""
+
+    devices_say_ranges: ClassVar[bool] = False
+    """Whether a deadband may be a part of the range that the device says a value has; the driver sees to it then."""
 
     name: Annotated[str, Field(min_length=1, max_length=255, description="Unique within the device, e.g. ram/force")]
     unit: Annotated[str, Field(max_length=40, description="Engineering unit, shown as it is written")] = ""
@@ -131,6 +113,12 @@ class TagSettings(Settings):
     @model_validator(mode="after")
     def _intervals_fit(self) -> TagSettings:
         check_intervals(self.report_interval_s_min, self.report_interval_s_max)
+        return self
+
+    @model_validator(mode="after")
+    def _range_known(self) -> TagSettings:
+        if not self.devices_say_ranges:
+            refuse_range(self.deadband)
         return self
 
     @model_validator(mode="after")
@@ -214,6 +202,11 @@ class DerivedTagSettings(DerivedValue):
     @classmethod
     def _plain_name(cls, name: str) -> str:
         return usable_name(name)
+
+    @model_validator(mode="after")
+    def _no_range(self) -> DerivedTagSettings:
+        refuse_range(self.deadband)
+        return self
 
     def report_rule(self) -> ReportRule:
         """When its samples are reported."""

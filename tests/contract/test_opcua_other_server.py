@@ -7,6 +7,8 @@ import base64
 from typing import Any
 
 import pytest
+from asyncua import ua
+from asyncua.client.ua_client import UaClient
 
 from connectors.model.datatypes import DataType
 from connectors.model.errors import DeviceUnavailable
@@ -94,6 +96,55 @@ async def test_however_a_session_ends_it_is_noticed_and_made_anew(
     node_opcua.set(node, "Double", 2.0)
     async with acquiring(working, recorder) as task:
         await until(lambda: recorder.last() == {0: 2.0}, task)
+
+
+async def test_a_deadband_that_is_a_part_of_the_range_is_kept_by_the_server(node_opcua: NodeOpcUaServer) -> None:
+    node_opcua.add("ns=2;s=ranged", "Double", 0.0, range=[-100, 100])
+    node_opcua.add("ns=2;s=rangeless", "Double", 0.0)
+    tags: list[dict[str, Any] | str] = [
+        {"at": "ns=2;s=ranged", "deadband": "5% of range"},
+        {"at": "ns=2;s=rangeless", "deadband": "5% of range"},
+        {"at": "ns=2;s=rangeless"},
+    ]
+    recorder = Recorder()
+    async with acquiring(driver(node_opcua.endpoint, tags), recorder) as task:
+        await until(lambda: recorder.last() == {0: 0.0, 2: 0.0}, task)
+        for value in (9.0, 11.0, 12.0, 20.0, 22.0):
+            node_opcua.set("ns=2;s=ranged", "Double", value)
+            node_opcua.set("ns=2;s=rangeless", "Double", value)
+            await until(lambda value=value: recorder.last()[2] == value, task)
+        await until(lambda: recorder.last()[0] == 22.0, task)
+    assert [value for value, _ in recorder.of(0)] == [0.0, 11.0, 22.0]
+    ((name, reason),) = [(problem.tag, problem.reason) for problem in recorder.onlines[0][1]]
+    assert (name, "the server says no range (EURange)" in reason) == ("t1", True)
+
+
+async def test_where_a_server_knows_no_part_of_a_range_it_is_asked_in_units(
+    node_opcua: NodeOpcUaServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[int, float]] = []
+    create = UaClient.create_monitored_items
+
+    async def without_percent(client: UaClient, params: Any) -> Any:
+        """As a server answers that has absolute deadbands alone."""
+        filters = [each.RequestedParameters.Filter for each in params.ItemsToCreate]
+        asked.extend((int(each.DeadbandType), each.DeadbandValue) for each in filters if each is not None)
+        if any(each is not None and each.DeadbandType == 2 for each in filters):
+            code = ua.StatusCode(ua.UInt32(ua.StatusCodes.BadMonitoredItemFilterUnsupported))
+            return [ua.MonitoredItemCreateResult(StatusCode=code) for _ in filters]
+        return await create(client, params)
+
+    monkeypatch.setattr(UaClient, "create_monitored_items", without_percent)
+    node_opcua.add("ns=2;s=by.units", "Int32", 0, range=[0, 1000])
+    tags: list[dict[str, Any] | str] = [{"at": "ns=2;s=by.units", "deadband": "2.5% of range", "scale": 0.1}]
+    recorder = Recorder()
+    async with acquiring(driver(node_opcua.endpoint, tags), recorder) as task:
+        await until(lambda: recorder.last() == {0: 0.0}, task)
+        for value in (20, 30):
+            node_opcua.set("ns=2;s=by.units", "Int32", value)
+        await until(lambda: recorder.last() == {0: 3.0}, task)
+    assert asked == [(2, 2.5), (1, 25.0)]
+    assert recorder.onlines[-1][1] == []
 
 
 async def test_a_deadband_that_the_server_refuses_for_a_node_costs_it_nothing_else(node_opcua: NodeOpcUaServer) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
+from connectors.modbus.settings import ModbusDevice
 from connectors.opcua.settings import OpcUaDevice
 
 
@@ -18,6 +20,28 @@ def device(*tags: dict[str, Any], **more: Any) -> OpcUaDevice:
 def test_of_polled_tags_changes_are_reported_and_of_others_all_that_comes() -> None:
     rules = device({"poll": "1s"}, {}, {"poll": "1s", "deadband": 0.5}).report_rules()
     assert [rule.always for rule in rules.values()] == [False, True, False]
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"poll": "1s"}, "with 'poll' it keeps none"),
+        ({"part": "[0]"}, "with 'part' it keeps none"),
+        ({"deadband": "101% of range"}, "more than the whole range"),
+        ({"deadband": "1 of range"}, "is not a deadband"),
+    ],
+)
+def test_a_deadband_that_is_a_part_of_the_range_is_refused_where_the_server_cannot_keep_it(
+    more: dict[str, Any], said: str
+) -> None:
+    assert device({"deadband": "1% of range"}).report_rules()[0].deadband_percent == 0, "the server keeps it"
+    with pytest.raises(ValidationError, match=said):
+        device({"deadband": "1% of range", **more})
+    with pytest.raises(ValidationError, match="nobody says here which range"):
+        ModbusDevice.model_validate(
+            {"name": "d", "driver": "modbus", "endpoint": "tcp://plc",
+             "tags": [{"name": "t", "at": "holding 7", "deadband": "1% of range"}]}
+        )  # fmt: skip
 
 
 def test_a_change_of_a_polled_tag_may_take_an_interval_until_it_is_seen() -> None:
