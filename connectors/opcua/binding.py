@@ -30,6 +30,7 @@ from connectors.opcua.status import tag_reason
 from connectors.opcua.tag_settings import OpcUaTag
 from connectors.opcua.values import shown_plain, value_of
 from connectors.opcua.wire_types import BUILT_IN, WIRE_TYPES, declared_type
+from connectors.opcua.write_forms import WriteForm
 from connectors.ports.device import TagProblem, Value
 
 _SUBSCRIBE_TO_EVENTS: Final = 0x01
@@ -40,7 +41,7 @@ _SUBSCRIBE_TO_EVENTS: Final = 0x01
 class BoundTag:
     """A tag with its node; ``raw`` is the type of its values, ``type`` what is reported.
 
-    ``built_in`` is the type that the server itself gives them (Part 6, 5.1.2); ``None`` when they are arrays. With a
+    ``form`` is how it is written; ``None`` when it cannot be. With a
     ``shape`` the values of its node are for several tags, or for parts of them; it is ``led`` by another tag of the
     node when that one asks for the values.
     """
@@ -50,7 +51,7 @@ class BoundTag:
     node: ua.NodeId
     raw: DataType
     type: TagType
-    built_in: int | None = None
+    form: WriteForm | None = None
     shape: Shape | None = None
     is_led: bool = False
 
@@ -102,7 +103,7 @@ class BoundTag:
 @dataclass(frozen=True, slots=True)
 class _WireType:
     raw: DataType
-    built_in: int | None
+    form: WriteForm | None
 
 
 @dataclass(slots=True)
@@ -149,7 +150,7 @@ async def _bind_shaped(client: Client, shaped: Sequence[Unshaped], binding: Bind
         binding.problems[index] = problem
     for shape, members in found.shapes:
         for number, (member, output) in enumerate(zip(members, shape.outputs, strict=True)):
-            bound = _bound(member.tag, member.index, member.node, _WireType(output.datatype, None))
+            bound = _bound(member.tag, member.index, member.node, _WireType(output.datatype, output.form))
             binding.bound[member.index] = replace(bound, shape=shape, is_led=number > 0)
 
 
@@ -181,15 +182,15 @@ def _wire_type(tag: OpcUaTag, value: ua.DataValue, datatype: ua.DataValue) -> _W
     variant = value.Value
     if variant is not None and variant.Value is not None:
         if variant.is_array or isinstance(variant.Value, list):
-            return _WireType(DataType.STRING, None)
+            return _WireType(DataType.STRING, WriteForm(int(variant.VariantType.value), _rank(variant)))
         built_in = int(variant.VariantType.value)
         if built_in not in WIRE_TYPES:
             return TagProblem(name, f"values of type {variant.VariantType.name} are not supported", BAD_NOT_SUPPORTED)
-        return _WireType(WIRE_TYPES[built_in].datatype, built_in)
+        return _WireType(WIRE_TYPES[built_in].datatype, WriteForm(built_in))
     if declared is not None:
-        return _WireType(WIRE_TYPES[declared].datatype, declared)
+        return _WireType(WIRE_TYPES[declared].datatype, WriteForm(declared))
     if tag.datatype is not None:
-        return _WireType(tag.datatype, BUILT_IN[tag.datatype])
+        return _WireType(tag.datatype, WriteForm(BUILT_IN[tag.datatype]))
     return TagProblem(
         name,
         "the server does not say the type of this value while it has none; add type: to the tag, such as type: double",
@@ -197,7 +198,11 @@ def _wire_type(tag: OpcUaTag, value: ua.DataValue, datatype: ua.DataValue) -> _W
     )
 
 
+def _rank(variant: ua.Variant) -> int:
+    return max(1, len(variant.Dimensions or ()))
+
+
 def _bound(tag: OpcUaTag, index: int, node: ua.NodeId, wire: _WireType) -> BoundTag:
     reported = tag.reported_datatype(wire.raw)
     tag_type = TagType(index, TagName(tag.name), reported, tag.unit, tag.description)
-    return BoundTag(index, tag, node, wire.raw, tag_type, wire.built_in)
+    return BoundTag(index, tag, node, wire.raw, tag_type, wire.form)

@@ -25,7 +25,7 @@ from connectors.opcua.one_request import NoAnswer, judge, plain_cancellation, re
 from connectors.opcua.settings import OpcUaDevice
 from connectors.opcua.status import service_reason
 from connectors.opcua.tag_settings import OpcUaTag
-from connectors.opcua.values import shown_value, variant_of
+from connectors.opcua.values import shown_value
 from connectors.opcua.wire_types import one_to_ns
 from connectors.ports.clock import Clock
 from connectors.ports.device import Reading, Value
@@ -57,11 +57,15 @@ class OpcUaSession:
         what = f"{self._device.name}: write of {settings.at}"
         if tag is None:
             raise DeviceUnavailable(f"{what}: {self._problem(index)[0]}; nothing was sent")
-        variant = variant_of(value, tag.built_in, scale=settings.scale, offset=settings.scaling_offset)
+        if tag.form is None:
+            raise ValueError(f"{what}: a structure, or a part of one, cannot be written")
+        variant = tag.form.variant(value, settings)
+        written = ua.WriteValue(
+            NodeId=tag.node, AttributeId=AttributeIds.Value, Value=ua.DataValue(variant, StatusCode=None)
+        )
+        written.IndexRange = tag.form.index_range
         request = ua.WriteRequest()
-        request.Parameters.NodesToWrite = [
-            ua.WriteValue(NodeId=tag.node, AttributeId=AttributeIds.Value, Value=ua.DataValue(variant, StatusCode=None))
-        ]
+        request.Parameters.NodesToWrite = [written]
         status = await self._result_of(request, ua.WriteResponse, what)
         judge(int(status.value), what)
 

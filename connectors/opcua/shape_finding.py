@@ -19,6 +19,7 @@ from connectors.opcua.status import tag_reason
 from connectors.opcua.structure_reading import DataTypes
 from connectors.opcua.structures import ValueType
 from connectors.opcua.tag_settings import OpcUaTag
+from connectors.opcua.write_forms import form_of_part
 from connectors.ports.device import TagProblem
 
 
@@ -79,7 +80,9 @@ async def find_shapes(client: Client, tags: Sequence[Unshaped], limits: Operatio
             reason = "the server gives the values of this variable no names; remove 'enum_names'"
             found.problems[each.index] = TagProblem(TagName(each.tag.name), reason, BAD_NOT_SUPPORTED)
             continue
-        output = Output(each.index, each.part, datatype_of(part_type, part_rank, has_names=names), names)
+        datatype = datatype_of(part_type, part_rank, has_names=names)
+        form = form_of_part(each.part, part_rank, part_type.built_in, part_type.names if names else None)
+        output = Output(each.index, each.part, datatype, names, form)
         asked = (each.node, each.tag.poll_s, each.tag.sampling_s, each.tag.queue_size)
         groups.setdefault(asked, []).append((each, output))
     for members in groups.values():

@@ -11,16 +11,21 @@ from connectors.opcua.data_values import DECODING_ERRORS
 from connectors.opcua.parts import Part, part_of
 from connectors.opcua.structures import Enumerated, StructureTypes, ValueType, json_ready, structure_of
 from connectors.opcua.wire_types import WIRE_TYPES, json_text, plain
+from connectors.opcua.write_forms import WriteForm
 
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """One tag that a value is for: which part of it, as which type; ``has_names``: names stand for numbers."""
+    """One tag that a value is for: which part of it, as which type; ``has_names``: names stand for numbers.
+
+    ``form``: how the part is written, where it can be.
+    """
 
     index: int
     part: Part
     datatype: DataType
     has_names: bool = False
+    form: WriteForm | None = None
 
     def value_of(self, tree: Any) -> Any:
         """The value of the tag; ``None`` when it has none now. Raises what ``plain`` raises."""

@@ -110,9 +110,12 @@ class OpcUaTag(TagSettings):
 
     @model_validator(mode="after")
     def _written_whole(self) -> OpcUaTag:
-        if self.writable is not None and (self.part or self.enum_names):
-            what = "a part of a value" if self.part else "a name of an enumeration"
-            raise SettingInvalid(f"{what} cannot be written.", "Remove it.", ("writable",))
+        if self.writable is None:
+            return self
+        if self.part and not all(isinstance(step, int) for step in parse_part(self.part)):
+            raise SettingInvalid("a field of a structure cannot be written.", "Remove it.", ("writable",))
+        if self.enum_names and self.writable.limits is not None:
+            raise SettingInvalid("the names of an enumeration have no limits.", "Write true.", ("writable",))
         return self
 
     events: Annotated[

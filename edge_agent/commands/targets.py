@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -141,8 +142,11 @@ class Targets:
         if writable.pulse is not None and value != writable.pulse.value:
             said = f"{place} takes pulses of {writable.pulse.value!r} only, and not {value!r}"
             return Refused(Refusal.OUT_OF_LIMITS, said)
-        if isinstance(value, bool | str):
+        if isinstance(value, bool):
             return None
+        if isinstance(value, str):
+            beyond = _beyond(value, writable.limits)
+            return None if beyond is None else Refused(Refusal.OUT_OF_LIMITS, f"{place}: {beyond}")
         if not math.isfinite(value):
             return Refused(Refusal.OUT_OF_LIMITS, f"{value} is no value that can be written")
         if writable.limits is None:
@@ -157,16 +161,56 @@ class Targets:
         """Whether what was read back is what was written, within the tolerance of the device file."""
         if seen is None or isinstance(seen, bool) is not isinstance(wanted, bool):
             return False
-        if isinstance(wanted, bool | str) or isinstance(seen, str):
-            return wanted == seen
         settings = self._writable[device, tag]
         tolerance = settings.writable.readback if settings.writable is not None else 0.0
+        if isinstance(wanted, str) and isinstance(seen, str):
+            return wanted == seen or _is_same_array(wanted, seen, tolerance)
+        if isinstance(wanted, bool | str) or isinstance(seen, str):
+            return wanted == seen
         if settings.is_scaled:
             tolerance = max(tolerance, abs(settings.scale) / 2)  # a raw value is a whole number of these steps
         if datatype is DataType.FLOAT or (settings.is_scaled and not math.isinf(wanted)):
             tolerance = max(tolerance, abs(wanted) * FLOAT32_PART)
         tolerance = max(tolerance, settings.rounding_of(wanted))
         return abs(wanted - seen) <= tolerance
+
+
+def _beyond(text: str, limits: tuple[float, float] | None) -> str | None:
+    """Which number of an array in JSON is outside of ``limits``, which texts that are no arrays do not have."""
+    try:
+        elements = json.loads(text) if limits is not None else ()
+    except ValueError:
+        return None  # the driver says what it has to be
+    if limits is None or not isinstance(elements, list):
+        return None
+    low, high = limits
+    for number, element in enumerate(elements):
+        if _is_number(element) and not low <= element <= high:
+            return f"element {number} takes {low:g} to {high:g}, and not {element:g}"
+    return None
+
+
+def _is_same_array(wanted: str, seen: str, tolerance: float) -> bool:
+    """Whether two texts are arrays in JSON with the same elements, however their numbers are written."""
+    if not (wanted.lstrip().startswith("[") and seen.lstrip().startswith("[")):
+        return False
+    try:
+        first, second = json.loads(wanted), json.loads(seen)
+    except ValueError:
+        return False
+    return len(first) == len(second) and all(
+        (one == other and isinstance(one, bool) is isinstance(other, bool))
+        or (_is_number(one) and _is_number(other) and _is_near(one, other, tolerance))
+        for one, other in zip(first, second, strict=True)
+    )
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_near(wanted: float, seen: float, tolerance: float) -> bool:
+    return abs(wanted - seen) <= max(tolerance, abs(wanted) * FLOAT32_PART)
 
 
 def type_problem(value: Value, datatype: DataType) -> str:

@@ -88,7 +88,7 @@ async def test_a_variable_without_a_value_has_the_type_that_the_server_or_the_de
 @pytest.mark.parametrize(
     ("kind", "first", "value", "sentence"),
     [
-        ("Double", [1.0, 2.0], 3.0, "an array cannot be written, only a single value"),
+        ("Double", [1.0, 2.0], 3.0, "3.0 is no array; write it as JSON"),
         ("NodeId", "ns=1;i=5", "ns=1;i=6", "values of type NodeId cannot be written"),
         ("QualifiedName", "1:a", "1:b", "values of type QualifiedName cannot be written"),
         ("Byte", 0, 256, r"256 does not fit UInt8 \(0 to 255\)"),
