@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
+from typing import Final
 
 from asyncua.client.client import Client
 
@@ -29,6 +31,10 @@ from connectors.opcua.subscriptions import Subscriptions
 from connectors.ports.clock import Clock
 from connectors.ports.device import Acquisition, FoundTag, Missing, TagProblem
 from connectors.stopping import Tasks
+
+MODEL_SETTLE_S: Final = 1.0
+MODEL_CHANGES_S_MIN: Final = 10.0
+"""Between two looks at a server that says again and again that it has changed."""
 
 
 class OpcUaConnection:
@@ -73,6 +79,8 @@ class OpcUaConnection:
             self._take(await discover(self._client, self._device, self._limits))
             chosen += sorted(self._tags.indices_in_use)
         await self._acquire(await self._bind(chosen))
+        if self._device.browse:
+            await self.subscriptions.watch_model()
         await self._report()
         if self._device.history.use != "never":
             await self._look_for_history()
@@ -186,9 +194,15 @@ class OpcUaConnection:
         )
 
     async def _browse_again(self) -> None:
-        """Look from time to time which variables have come and gone."""
+        """Look which variables have come and gone: from time to time, and when the server says that some have."""
+        changed, pause_s = self.publishing.events.model_changed, MODEL_SETTLE_S
         while True:
-            await asyncio.sleep(self._device.browse_again_s)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._device.browse_again_s):
+                    await changed.wait()
+                    await asyncio.sleep(pause_s)  # one change seldom comes alone
+            changed.clear()
+            pause_s = MODEL_CHANGES_S_MIN
             found = await discover(self._client, self._device, self._limits)
             async with self.publishing.held():
                 await self._change_to(found)

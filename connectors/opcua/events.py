@@ -7,6 +7,7 @@ was told before and is not told now has ended meanwhile, which is said in its pl
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
@@ -24,6 +25,7 @@ from connectors.model.samples import SampleBatch, batch_of_rows
 from connectors.opcua.attributes import refusal_of
 from connectors.opcua.binding import BoundTag
 from connectors.opcua.event_fields import Event, read_events, select_clauses
+from connectors.opcua.model_changes import HANDLE as MODEL_CHANGES
 
 CONDITIONS_MAX: Final = 10_000
 """States that are remembered of one device, those of the conditions that were told last."""
@@ -104,6 +106,8 @@ class Events:
         """Of the server; node ids are told with their URIs."""
         self.is_refresh_required = False
         """The server has said that it may have lost states of conditions, and wants to be asked."""
+        self.model_changed = asyncio.Event()
+        """Set when the server has said that nodes have come or gone."""
 
     def handed_over(self) -> None:
         """See ``Conditions``."""
@@ -127,6 +131,8 @@ class Events:
         lost: list[tuple[int, int]] = []
         for body in bodies:
             for event in read_events(body, self.namespaces, received_ns):
+                if event.tag == MODEL_CHANGES:
+                    self.model_changed.set()
                 if event.tag not in self._severity_min:
                     continue
                 match _REFRESH.get(event.type or 0):

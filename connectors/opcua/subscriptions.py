@@ -15,8 +15,10 @@ from asyncua.ua.uaerrors import UaError
 
 from connectors.model.datatypes import DataType, is_numeric
 from connectors.model.tags import TagName
+from connectors.opcua.attributes import refusal_of
 from connectors.opcua.binding import BoundTag
 from connectors.opcua.events import event_item, refresh_conditions
+from connectors.opcua.model_changes import model_changes_item
 from connectors.opcua.operation_limits import OperationLimits
 from connectors.opcua.present_values import present_values
 from connectors.opcua.ranges import deadband_filter, spans_of
@@ -143,6 +145,27 @@ class Subscriptions:
             problems |= found
             await self.refresh_conditions()
         return problems
+
+    async def watch_model(self) -> None:
+        """Have the server say when nodes come or go. Where it does not, or has no room for that, nothing follows.
+
+        Raises what asyncua raises when the connection is lost.
+        """
+        most = self._device.limits.monitored_items
+        if most is not None and self._items >= most:
+            return
+        try:
+            number = await self._subscription() if self._of_events is None else self._of_events
+            params = ua.CreateMonitoredItemsParameters(
+                SubscriptionId=ua.UInt32(number), TimestampsToReturn=ua.TimestampsToReturn.Both
+            )
+            params.ItemsToCreate = [model_changes_item()]
+            (result,) = await self._client.uaclient.create_monitored_items(params)
+        except UaError as exc:
+            if refusal_of(exc) is None:
+                raise
+            return
+        self._items += bool(result.StatusCode.is_good())
 
     async def remove(self, indices: Iterable[int]) -> None:
         """Monitor these tags no more. Raises what asyncua raises when the connection is lost."""

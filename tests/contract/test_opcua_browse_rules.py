@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from connectors.model.quality import BAD_NODE_ID_UNKNOWN
+from connectors.opcua import connection
 from connectors.opcua.driver import OpcUaDriver
 from tests.contract.opcua_acquisition import Recorder, acquiring, driver, until
 from tests.servers.node_opcua import NodeOpcUaServer
@@ -182,6 +183,39 @@ async def test_what_comes_and_goes_on_the_server_comes_and_goes_here(node_opcua:
         await until(lambda: named(recorder).get("State") == "back", task)
         assert {each.name: each.index for each in recorder.onlines[-1][0]}["State"] == known["State"]
         assert set(problems(recorder)) == {"o/State"}
+
+
+async def test_what_the_server_says_has_come_is_found_at_once(
+    node_opcua: NodeOpcUaServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "MODEL_CHANGES_S_MIN", 0.1)
+    node_opcua.object("ns=2;s=Telling", versioned=True)
+    node_opcua.add("ns=2;s=Telling.old", "Double", 1.0, under="ns=2;s=Telling")
+    recorder = Recorder()
+    async with acquiring(finding(node_opcua, {"under": "ns=2;s=Telling"}, browse_again="1h"), recorder) as task:
+        await until(lambda: named(recorder).get("old") == 1.0, task)
+        node_opcua.add("ns=2;s=Telling.new", "Double", 2.0, under="ns=2;s=Telling")
+        await until(lambda: named(recorder).get("new") == 2.0, task)
+        node_opcua.remove("ns=2;s=Telling.old")
+        await until(lambda: "old" in problems(recorder), task)
+        node_opcua.add("ns=2;s=Telling.third", "Double", 3.0, under="ns=2;s=Telling")
+        await until(lambda: named(recorder).get("third") == 3.0, task)
+
+
+async def test_a_server_that_says_nothing_of_its_changes_is_followed_all_the_same(
+    node_opcua: NodeOpcUaServer,
+) -> None:
+    node_opcua.object("ns=2;s=Mute", versioned=True)
+    node_opcua.add("ns=2;s=Mute.old", "Double", 1.0, under="ns=2;s=Mute")
+    node_opcua.command("poison", service="CreateMonitoredItems", node="ns=0;i=2253", status=0x80430000)
+    recorder = Recorder()
+    try:
+        async with acquiring(finding(node_opcua, {"under": "ns=2;s=Mute"}, browse_again="1s"), recorder) as task:
+            await until(lambda: named(recorder).get("old") == 1.0, task)
+            node_opcua.add("ns=2;s=Mute.new", "Double", 2.0, under="ns=2;s=Mute")
+            await until(lambda: named(recorder).get("new") == 2.0, task)
+    finally:
+        node_opcua.command("heal", service="CreateMonitoredItems")
 
 
 async def test_a_tag_is_the_same_one_after_the_server_was_restarted_with_other_nodes() -> None:

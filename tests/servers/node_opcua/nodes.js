@@ -142,8 +142,10 @@ function nodeCommands({ space }) {
     return {
         // A further namespace; its index.
         namespace: ({ uri }) => space.registerNamespace(uri).index,
-        // node, and perhaps under (Objects), name (the end of the node id), by ("componentOf" or "organizedBy": as is usual).
-        object: (command) => void namespaceOf(command.node).addObject(placed(command)),
+        // node, and perhaps under (Objects), name (the end of the node id), by ("componentOf" or "organizedBy": as is usual),
+        // and versioned: the server then says (GeneralModelChangeEvent) when something comes or goes below it.
+        object: (command) =>
+            void namespaceOf(command.node).addObject({ ...placed(command), ...(command.versioned ? { nodeVersion: "0" } : {}) }),
         // As object, with type, value (null: none yet), and perhaps status, time_ms, writable, historized, datatype (the
         // node id of a type that the value is said to have), rank, about (its description), and range [low, high] with unit
         // for an AnalogItem.

@@ -81,7 +81,7 @@ function wireCommands(running) {
         poison: ({ service = "Read", node, status }) => {
             const original = server[`_on_${service}Request`];
             replace(service, (message, channel) =>
-                message.request[LISTS[`${service}Request`]].some((each) => each.nodeId.toString() === node)
+                message.request[LISTS[`${service}Request`]].some((each) => (each.itemToMonitor ?? each).nodeId.toString() === node)
                     ? fault(message, channel, status)
                     : original.call(server, message, channel),
             );
