@@ -37,7 +37,9 @@ def parse_deadband(value: Any) -> Deadband:
     except ValueError:
         size = -1.0
     if isinstance(value, bool) or not 0 <= size < float("inf"):
-        raise ValueError(f"{value!r} is not a deadband; write a number such as 0.5, or a percentage such as 1%")
+        raise ValueError(
+            f"{value!r} is not a deadband; write a number such as 0.5, without its unit, or a percentage such as 1%"
+        )
     return Deadband(percent=size) if text.endswith("%") else Deadband(absolute=size)
 
 

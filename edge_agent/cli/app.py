@@ -211,9 +211,10 @@ def socket_of(config: Path, socket: Path | None) -> Path:
 def print_problems(error: ConfigInvalid) -> None:
     """Say all that is wrong with a configuration, with how much that is."""
     from connectors.configuration.setting_names import counted
+    from edge_agent.cli.terminal import say
 
     for problem in error.problems:
-        typer.echo(str(problem), err=True)
+        say(str(problem), indent=2, err=True)
     typer.echo(counted(len(error.problems), "problem"), err=True)
     if not DEFAULT_CONFIG.exists() and any(problem.where == str(DEFAULT_CONFIG) for problem in error.problems):
         typer.echo(_where_else(), err=True)

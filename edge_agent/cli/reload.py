@@ -17,6 +17,7 @@ from edge_agent.cli.app import (
     socket_of,
 )
 from edge_agent.cli.json_output import print_json
+from edge_agent.cli.terminal import say
 
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Only say what would change")]
 HOW = {
@@ -39,7 +40,7 @@ def reload(
         print_json(answer)
     else:
         for line in lines(answer):
-            typer.echo(line, err=bool(answer["reasons"]))
+            say(line, indent=2, err=bool(answer["reasons"]))
     if answer["reasons"]:
         raise typer.Exit(EXIT_PROBLEM)
 

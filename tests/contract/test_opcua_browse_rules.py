@@ -105,7 +105,7 @@ async def test_a_variable_is_one_tag_and_the_file_comes_before_the_rules(node_op
         assert named(recorder) == {
             "force": 3.0, "press/Force": 1.5, "press/State": "run", "press/Drive/Speed": 7, "Speed": 7,
         }  # fmt: skip
-        assert node_opcua.command("monitored") == 2, "the other three are polled, as their rule says"
+        assert node_opcua.command("monitored") == 3, "two tags and the server: the others are polled"
 
 
 async def test_properties_are_tags_where_a_rule_wants_them(node_opcua: NodeOpcUaServer) -> None:

@@ -123,3 +123,15 @@ def test_a_broker_without_encryption_makes_no_session_with_a_machine_insecure(tm
     press, old = yaml.safe_load((tmp_path / "agent.yaml").read_text())["devices"]
     assert "insecure" not in press
     assert old["insecure"] is True
+
+
+def test_what_is_wrong_with_a_file_is_told_in_whole_words_at_a_terminal(tmp_path: Path) -> None:
+    path = tmp_path / "line.yaml"
+    assert init(tmp_path, "line.yaml", *OPTIONS, "--device", "oven=tcp://10.0.0.5:502").returncode == 0
+    path.write_text(path.read_text().replace("uint16}", "uint16, deadband: 5 kN, lane: urgent}"))
+    with Terminal(EDGE_AGENT, "check", "-c", str(path)) as terminal:
+        assert terminal.end() == 1
+        lines = [line for line in terminal.screen if line]
+    assert max(map(len, lines)) <= 80
+    assert "write a number such as 0.5, without its unit" in " ".join(" ".join(lines).split()).replace("Write", "write")
+    assert lines[-1] == "2 problems"

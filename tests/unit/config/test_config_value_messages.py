@@ -73,7 +73,7 @@ CASES: dict[str, Case] = {
         OVEN % "{name: x, at: holding 1, deadband: small}",
         [
             "4:98: 'deadband' of tag 'x': 'small' is not a deadband. "
-            "Write a number such as 0.5, or a percentage such as 1%."
+            "Write a number such as 0.5, without its unit, or a percentage such as 1%."
         ],
     ),
     "bad data type": (
