@@ -96,6 +96,8 @@ async def _start(config: CloudConfig, roles: Sequence[Role], stop: asyncio.Event
             if listening is not None:  # at once: it says that the database is away, as long as it is
                 open_log = functools.partial(connect_event_log, config, database) if lending is None else lending.open
                 _start_gateway(tasks, listening, database, config, open_log)
+            gc.freeze()  # what was loaded so far stays: the collector need not look at it, now or later
+            gc.enable()
             if applied := await _reached(lambda: migrate(database)):
                 emit(Migrated(", ".join(f"{migration.number:04d}_{migration.name}" for migration in applied)))
             timescale = await _reached(lambda: use_timescaledb(database))
