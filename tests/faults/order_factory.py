@@ -18,6 +18,7 @@ from lineside.servers.child_process import ChildProcess
 from lineside.servers.mosquitto import MosquittoBroker
 
 from edge_agent.commands.pinned_keys import write_pinned_keys
+from tests import plain_http
 from tests.patience import WAIT_S_MAX
 from tests.servers.modbus import ModbusServer
 from tests.system.cloud_process import Cloud
@@ -108,7 +109,7 @@ class OrderFactory:
         def is_answered() -> bool:
             sent = {"Authorization": f"Bearer {self._tokens[by]}", **named}
             try:
-                answer = httpx.request(method, url, json=body, headers=sent, timeout=WAIT_S_MAX, trust_env=False)
+                answer = plain_http.ask(method, url, json=body, headers=sent)
             except httpx.TransportError:
                 return False
             answered[:] = [answer]

@@ -24,6 +24,7 @@ from cloud_ingest.event_log.topics import COMMANDS
 from connectors.commands.states import CommandState, may_follow
 from connectors.postgres.event_log import open_event_log
 from edge_agent.commands.pinned_keys import write_pinned_keys
+from tests import plain_http
 from tests.faults.test_killed_commands import WRITES
 from tests.patience import WAIT_S_MAX
 from tests.servers.modbus import ModbusServer
@@ -88,7 +89,7 @@ class Factory:
         while True:
             assert time.monotonic() < deadline_s, f"no answer to {method} {path}\n{self.running['gateway'].log_tail()}"
             try:
-                answer = httpx.request(method, url, headers=headers, json=body, timeout=10.0, trust_env=False)
+                answer = plain_http.ask(method, url, headers=headers, json=body, timeout_s=10.0)
             except httpx.TransportError:
                 self.revive(role)
                 time.sleep(0.2)

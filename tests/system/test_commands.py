@@ -19,6 +19,7 @@ from connectors.commands.reports import CommandReport
 from connectors.commands.signing import TrustedKeys
 from connectors.commands.states import CommandState
 from connectors.model.datatypes import DataType
+from tests import plain_http
 from tests.played_agent import Commanded, PlayedAgent, commanded
 from tests.system.cloud_process import Cloud, Line, eventually, line
 
@@ -46,7 +47,7 @@ class Plant:
     def ask(self, method: str, path: str, by: str = "anna", *, key: str = "", **body: Any) -> httpx.Response:
         headers = {"Authorization": f"Bearer {self.tokens[by]}"} | ({"Idempotency-Key": key} if key else {})
         url = f"http://127.0.0.1:{self.cloud.port}/api/v1/commands{path}"
-        return httpx.request(method, url, headers=headers, json=body or None, timeout=40.0, trust_env=False)
+        return plain_http.ask(method, url, headers=headers, json=body or None, timeout_s=40.0)
 
     def post(self, key: str, by: str = "anna", **more: Any) -> dict[str, Any]:
         body = {"agent": str(self.agent.name), "action": SETPOINT, "reason": "new recipe", **more}

@@ -13,6 +13,7 @@ import pytest
 from lineside.servers.mosquitto import MosquittoBroker
 
 from edge_agent.commands.pinned_keys import write_pinned_keys
+from tests import plain_http
 from tests.patience import WAIT_S_MAX
 from tests.servers.modbus import ModbusServer
 from tests.servers.opcua import OpcUaServer
@@ -49,7 +50,7 @@ class Factory:
     def ask(self, method: str, path: str, body: Any = None, key: str = "") -> httpx.Response:
         headers = {"Authorization": f"Bearer {self._token}"} | ({"Idempotency-Key": key} if key else {})
         url = f"http://127.0.0.1:{self.cloud.port}/api/v1/commands{path}"
-        return httpx.request(method, url, headers=headers, json=body, timeout=40.0, trust_env=False)
+        return plain_http.ask(method, url, headers=headers, json=body, timeout_s=40.0)
 
     def post(self, device: str, tag: str, value: Any, **more: Any) -> httpx.Response:
         """Ask for a write."""

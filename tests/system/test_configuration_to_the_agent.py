@@ -15,6 +15,7 @@ import pytest
 from lineside.servers.mosquitto import MosquittoBroker
 
 from edge_agent.commands.pinned_keys import write_pinned_keys
+from tests import plain_http
 from tests.servers.modbus import ModbusServer
 from tests.system.cloud_process import Cloud
 from tests.system.edge_agent_steps import AgentProcess
@@ -44,7 +45,7 @@ class Plant:
     def ask(self, method: str, path: str, body: Any = None, *, by: str = "eva", **query: Any) -> httpx.Response:
         headers = {"Authorization": f"Bearer {self._tokens[by]}", "Idempotency-Key": str(time.monotonic_ns())}
         url = f"http://127.0.0.1:{self.cloud.port}/api/v1/{path}"
-        return httpx.request(method, url, headers=headers, json=body, params=query, timeout=40.0, trust_env=False)
+        return plain_http.ask(method, url, headers=headers, json=body, params=query, timeout_s=40.0)
 
     def post(self, action: dict[str, Any], by: str = "eva") -> httpx.Response:
         body = {"agent": "plant/line", "action": action, "reason": "a test", "expires_s": 120}

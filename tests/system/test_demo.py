@@ -18,9 +18,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import psutil
 import pytest
+
+from tests import plain_http
 
 pytestmark = pytest.mark.slow
 
@@ -76,9 +77,7 @@ class Demo:
         token = (self.folder / "access" / "token").read_text()
         headers = {"Authorization": f"Bearer {token}"}
         url = f"http://127.0.0.1:{port}/api/v1/{path}"
-        return (
-            httpx.get(url, params=parameters, headers=headers, timeout=20.0, trust_env=False).raise_for_status().json()
-        )
+        return plain_http.ask("GET", url, params=parameters, headers=headers, timeout_s=20.0).raise_for_status().json()
 
     def stored(self, tag: str) -> list[Any]:
         """Every value of a tag of the press that PostgreSQL has, in order of time."""
