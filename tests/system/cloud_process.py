@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -19,8 +18,10 @@ from lineside.servers.child_process import ChildProcess, free_port
 from connectors.mqtt.session import MqttOptions, MqttSession
 from connectors.ports.broker import Message
 from connectors.sparkplug.topics import Verb
+from tests import plain_http
 from tests.patience import WAIT_S_MAX
 from tests.played_agent import PlayedAgent, Wire, acknowledged
+from tests.system import forked_commands
 
 PROGRAM: Final = Path(sys.executable).with_name("cloud-ingest")
 
@@ -91,7 +92,7 @@ class Cloud:
 
     def metric_of(self, process: ChildProcess, name: str) -> float:
         """The value of a metric, without labels, of a replica."""
-        text = httpx.get(self._metrics[process.name], timeout=WAIT_S_MAX, trust_env=False).text
+        text = plain_http.ask("GET", self._metrics[process.name]).text
         (line,) = [line for line in text.splitlines() if line.startswith(f"{name} ")]
         return float(line.rpartition(" ")[2])
 
@@ -110,17 +111,13 @@ class Cloud:
 
     def get(self, path: str, **parameters: Any) -> httpx.Response:
         """An answer of the API."""
-        return httpx.get(f"http://127.0.0.1:{self.port}{path}", params=parameters, timeout=WAIT_S_MAX, trust_env=False)
+        return plain_http.ask("GET", f"http://127.0.0.1:{self.port}{path}", params=parameters)
 
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run a command of cloud-ingest to its end."""
-        return subprocess.run(
-            [str(PROGRAM), *arguments, "--config", str(self.config)],
-            capture_output=True,
-            text=True,
-            timeout=WAIT_S_MAX,
-            check=False,
-            env={**os.environ, "COLUMNS": "120", "NO_COLOR": "1"},
+        width = {"COLUMNS": "120", "NO_COLOR": "1"}
+        return forked_commands.run(
+            PROGRAM, *arguments, "--config", str(self.config), within_s=WAIT_S_MAX, environment=width
         )
 
     def metric(self, name: str) -> float:

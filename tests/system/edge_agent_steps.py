@@ -14,6 +14,7 @@ from lineside.servers.mosquitto import MosquittoBroker
 from tests.patience import WAIT_S_MAX
 from tests.servers.modbus import ModbusServer
 from tests.servers.opcua import OpcUaServer
+from tests.system import forked_commands
 
 EDGE_AGENT: Final = str(Path(sys.executable).with_name("edge-agent"))
 NAMESPACE: Final = "urn:lineside:tests:press"
@@ -34,8 +35,7 @@ class Said(NamedTuple):
 
 def edge_agent(config: Path, *words: str, within_s: float = WAIT_S_MAX) -> Said:
     """Run an ``edge-agent`` command on the agent of ``config``."""
-    command = [EDGE_AGENT, *words, "-c", str(config)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=within_s, check=False)
+    done = forked_commands.run(Path(EDGE_AGENT), *words, "-c", str(config), within_s=within_s)
     return Said(done.returncode, done.stdout, done.stderr)
 
 

@@ -21,6 +21,7 @@ from connectors.model.datatypes import DataType
 from connectors.model.quality import name_of
 from docs.permissions_page import whole_gateway
 from tests.played_agent import PlayedAgent, Sample
+from tests.servers.databases import Databases
 from tests.system.cloud_process import Cloud, eventually, line
 
 MINUTE_NS = 60 * 10**9
@@ -34,14 +35,25 @@ def cloud(tmp_path: Path, mosquitto: MosquittoBroker, database_dsn: str) -> Clou
     return Cloud(tmp_path / "cloud", mosquitto.url, database_dsn)
 
 
-@pytest.fixture
-def plant(cloud: Cloud, mosquitto: MosquittoBroker) -> Iterator[Cloud]:
-    """A cloud with the samples of one agent: a value a second for three minutes, the last three of every kind."""
-    process = cloud.process()
-    cloud.wait_ready(process)
-    asyncio.run(_deliver(cloud, mosquitto.url))
-    yield cloud
-    process.kill()
+@pytest.fixture(scope="module")
+def plant(tmp_path_factory: pytest.TempPathFactory, databases: Databases) -> Iterator[Cloud]:
+    """A cloud with the samples of one agent: a value a second for three minutes, the last three of every kind.
+
+    One for all tests of this file: questions change nothing.
+    """
+    folder = tmp_path_factory.mktemp("plant")
+    broker = MosquittoBroker(folder / "mosquitto")
+    broker.start()
+    with databases.with_tables() as dsn:
+        cloud = Cloud(folder / "cloud", broker.url, dsn)
+        process = cloud.process()
+        try:
+            cloud.wait_ready(process)
+            asyncio.run(_deliver(cloud, broker.url))
+            yield cloud
+        finally:
+            process.kill()
+            broker.stop()
 
 
 async def _deliver(cloud: Cloud, broker: str) -> None:
