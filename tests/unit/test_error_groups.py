@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from connectors.model.error_groups import first_of, leaves
 from connectors.model.errors import BrokerUnavailable, DatabaseUnavailable
 
 ROOT = Path(__file__).parents[2]
+_EXCEPT_STAR = re.compile(r"except\s*\*")
 
 
 async def _raise(error: Exception) -> None:
@@ -56,7 +58,8 @@ def test_errors_in_groups_within_groups_are_found_in_their_order() -> None:
 def _what_can_raise_in_except_star() -> Iterator[str]:
     for package in ("edge_agent", "cloud_ingest", "connectors"):
         for path in sorted((ROOT / package).rglob("*.py")):
-            for tried in ast.walk(ast.parse(path.read_text())):
+            text = path.read_text()
+            for tried in ast.walk(ast.parse(text if _EXCEPT_STAR.search(text) else "")):
                 if isinstance(tried, ast.TryStar):
                     for found in (node for handler in tried.handlers for node in ast.walk(handler)):
                         if isinstance(found, ast.Raise | ast.Await):  # who is stopped while it waits raises that

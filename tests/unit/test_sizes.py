@@ -34,9 +34,10 @@ def test_no_file_is_longer_than_four_hundred_lines() -> None:
 def test_no_function_of_the_product_is_longer_than_seventy_lines() -> None:
     long: dict[str, int] = {}
     for path in sources():
-        if path.is_relative_to(ROOT / "tests"):
+        text = path.read_text()
+        if path.is_relative_to(ROOT / "tests") or len(text.splitlines()) <= FUNCTION_LINES_MAX:
             continue
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 count = (node.end_lineno or node.lineno) - node.lineno + 1
                 if count > FUNCTION_LINES_MAX:
