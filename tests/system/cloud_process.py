@@ -6,6 +6,7 @@ import asyncio
 import json
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -19,7 +20,7 @@ from connectors.mqtt.session import MqttOptions, MqttSession
 from connectors.ports.broker import Message
 from connectors.sparkplug.topics import Verb
 from tests import plain_http
-from tests.patience import WAIT_S_MAX
+from tests.patience import WAIT_S_MAX, pause_s
 from tests.played_agent import PlayedAgent, Wire, acknowledged
 from tests.system import forked_commands
 
@@ -182,9 +183,10 @@ async def eventually(
     """Wait until ``condition`` holds."""
     async with asyncio.timeout(within_s):
         while True:
+            began_s = time.monotonic()
             found = condition()
             if asyncio.iscoroutine(found):
                 found = await found
             if found:
                 return
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(pause_s(time.monotonic() - began_s, 0.05))

@@ -13,7 +13,7 @@ import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 
 from connectors.sparkplug import sparkplug_b_pb2 as pb
-from tests.patience import WAIT_S_MAX
+from tests.patience import WAIT_S_MAX, pause_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,8 +142,10 @@ class PlayedHost:
 
 def until(condition: Callable[[], Any], within_s: float = WAIT_S_MAX) -> Any:
     """What ``condition`` gives as soon as that is true."""
-    end_s = time.monotonic() + within_s
+    end_s = (began_s := time.monotonic()) + within_s
     while not (found := condition()):
-        assert time.monotonic() < end_s, "it did not happen in time"
-        time.sleep(0.02)
+        now_s = time.monotonic()
+        assert now_s < end_s, "it did not happen in time"
+        time.sleep(pause_s(now_s - began_s, 0.02))
+        began_s = time.monotonic()
     return found

@@ -24,6 +24,8 @@ from tests.system.cloud_process import Cloud, Line, eventually, line
 
 NOW_NS = time.time_ns() // 1_000_000 * 1_000_000
 Start = Callable[..., ChildProcess]
+STORING = "ingest,historian"
+"""The roles that take and store samples. To start the one that answers questions takes most of a start."""
 
 
 @pytest.fixture
@@ -145,14 +147,15 @@ async def test_killed_at_any_time_and_started_again_everything_is_stored_once(
 ) -> None:
     agents = [PlayedAgent(f"line-{number}") for number in range(4)]
     source = random.Random(11)
-    process = start()
+    start("gateway")
+    process = start(STORING)
     async with line(mosquitto.url) as connection:
         await deliver_some(connection, agents, 1)
         for _ in range(4):
             delivering = asyncio.create_task(deliver_some(connection, agents, 30))
             await asyncio.sleep(source.uniform(0.02, 0.4))
             process.kill()
-            process = start()
+            process = start(STORING)
             await delivering
         await is_complete(cloud, agents)
     assert {entry["arrived"] for entry in cloud.get("/api/v1/ledger").json()} == {agents[0].last}
@@ -163,7 +166,7 @@ async def test_two_processes_of_every_role_share_the_work_and_replace_each_other
 ) -> None:
     agents = [PlayedAgent(f"line-{number}") for number in range(4)]
     start("gateway")
-    first = start("ingest,historian")
+    first = start(STORING)
     second = cloud.process("historian,ingest")
     try:
         second.wait_until(lambda: "host_standby" in second.log(), timeout_s=WAIT_S_MAX)
@@ -262,14 +265,15 @@ async def test_sigterm_while_samples_come_in_loses_nothing(
     cloud: Cloud, start: Start, mosquitto: MosquittoBroker
 ) -> None:
     agent = PlayedAgent()
+    start("gateway")
     async with line(mosquitto.url) as connection:
-        process = start()
+        process = start(STORING)
         for pause_s in (0.05, 0.15, 0.3):
             delivering = asyncio.create_task(deliver_some(connection, [agent], 40))
             await asyncio.sleep(pause_s)
             process.stop(signal.SIGTERM, timeout_s=30)
             assert process._process is not None
             assert process._process.returncode == 0, process.log_tail()
-            process = start()
+            process = start(STORING)
             await delivering
         await is_complete(cloud, [agent])
