@@ -189,7 +189,8 @@ def pack(case: Case, now: datetime, shipment: Shipment, actor: str) -> None:
         line.reserved -= quantity
         line.packed += quantity
     case.shipments.append(shipment)
-    case.tell(now, "packed", f"{len(shipment.parcels)} parcels are packed", actor)
+    count = len(shipment.parcels)
+    case.tell(now, "packed", "A parcel is packed" if count == 1 else f"{count} parcels are packed", actor)
 
 
 def void(case: Case, now: datetime, shipment: Shipment, actor: str) -> None:

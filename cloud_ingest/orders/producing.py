@@ -25,7 +25,8 @@ async def release(at: Scene) -> bool:
         await _produce(at, line, line.outstanding, ends)
     case.promised = None if case.missing_code else max(ends, default=at.now)
     planned = len(case.work_orders)
-    text = f"It is released: {planned} work orders" if planned else "It is released: all of it is in stock"
+    made = "a work order" if planned == 1 else f"{planned} work orders"
+    text = f"It is released: {made if planned else 'all of it is in stock'}"
     case.become(State.RELEASED, at.now, text, SAGA, Told.RELEASED)
     return True
 
