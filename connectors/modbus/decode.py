@@ -20,7 +20,7 @@ from connectors.modbus.orders import BYTES_SWAPPED, registers_by_weight
 from connectors.modbus.plan import Block, PlannedTag
 from connectors.model.datatypes import DataType, dtype_of
 from connectors.model.quality import BAD, BAD_DECODING_ERROR, GOOD, UNCERTAIN
-from connectors.model.samples import SampleBatch, UInt16Array
+from connectors.model.samples import SampleBatch, UInt16Array, rows_of
 
 NOT_READ: Final = -1
 """What became of a block in a scan: 0 when it was answered, the exception code of the unit, or this."""
@@ -170,7 +170,7 @@ class _Numbers(_Part):
         sent = np.dtype(np.float16) if tags[0].encoding == "half" else self._dtype
         self._sent_dtype = sent.newbyteorder("<" if places[0].swaps_bytes else ">")
         self._area = area.view(np.uint16)
-        self._words: IndexArray = np.array([place.words() for place in places], np.intp).reshape(-1)
+        self._words = rows_of(np.array([place.words() for place in places], np.intp).reshape(-1))
         self._scale: NDArray[np.float64] | None = None
         if tags[0].is_scaled:
             self._scale = np.array([tag.scale for tag in tags])
@@ -186,7 +186,8 @@ class _Numbers(_Part):
         return scaled
 
     def _raw(self) -> NDArray[Any]:
-        raw: NDArray[Any] = self._area.take(self._words).view(self._sent_dtype).astype(self._dtype, copy=False)
+        words = np.ascontiguousarray(self._area[self._words])
+        raw: NDArray[Any] = words.view(self._sent_dtype).astype(self._dtype)  # a copy: the next poll fills the area
         return raw
 
 

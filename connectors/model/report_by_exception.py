@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from connectors.model.datatypes import DataType, dtype_of
-from connectors.model.samples import BoolArray, Int64Array, SampleBatch
+from connectors.model.samples import BoolArray, Int64Array, Rows, SampleBatch, have_same_tags, rows_of
 
 INTERVAL_SLACK: Final = 0.05
 """An interval counts as passed this part of it earlier, so that a poll that is a little early is not a poll lost."""
@@ -107,22 +107,29 @@ class ReportFilter:
         self._has_deadband = self._has_percent or bool(self._absolute.any())
         self._has_min = bool(self._min_s.any())
         self._has_max = bool(np.isfinite(self._max_s).any())
+        self._any_move_counts = not self._has_min and not self._has_deadband
 
     def select(self, batch: SampleBatch, now_s: float) -> SampleBatch:
         """The samples of ``batch`` that are to be reported, in its order; ``batch`` itself when all of them are."""
         if not len(batch):
             return batch
-        samples = _Samples(batch)
         reported = self._reported.get(batch.datatype)
         if reported is None:
             reported = self._reported[batch.datatype] = _Reported(batch.datatype, len(self._row))
-        if self._are_unique(samples.tag):
+        if self._any_move_counts and reported.all_move_on(batch, now_s):
+            return batch
+        reported.settle()
+        samples = _Samples(batch)
+        if is_unique := isinstance(samples.rows, slice) or self._are_unique(samples.tag):
             passes = self._passes(samples, reported, now_s)
         elif _all(self._changes_only[samples.tag]):
             passes = self._passes_by_change(samples, reported, now_s)
         else:
             passes = self._passes_in_rounds(samples, reported, now_s)
-        return batch if _all(passes) else batch.select(passes)
+        if not _all(passes):
+            return batch.select(passes)
+        reported.last = batch if is_unique and self._any_move_counts else None
+        return batch
 
     def released(self, now_s: float) -> list[SampleBatch]:
         """The held values whose minimum interval has passed; they count as reported now."""
@@ -147,6 +154,7 @@ class ReportFilter:
             chosen[list(tags)] = True
         batches: list[SampleBatch] = []
         for datatype, reported in self._reported.items():
+            reported.settle()
             held = np.flatnonzero(reported.held & chosen)
             if len(held):
                 batches.append(reported.release(datatype, held))
@@ -160,21 +168,21 @@ class ReportFilter:
 
     def _passes(self, samples: _Samples, reported: _Reported, now_s: float) -> BoolArray:
         """Which samples pass, where no tag occurs twice; remembers them as reported."""
-        tag = samples.tag
-        passes = ~self._unchanged(tag, samples.value, reported.value[tag])
+        rows = samples.rows
+        passes = ~self._unchanged(rows, samples.value, reported.value[rows])
         if samples.null is not None:
             passes &= ~samples.null
-        other_status = reported.status[tag] != samples.status
+        other_status = reported.status[rows] != samples.status
         if self._has_min or self._has_max:
-            elapsed_s = now_s - reported.at_s[tag]
+            elapsed_s = now_s - reported.at_s[rows]
         if self._has_min:
-            early = passes & (elapsed_s < self._min_s[tag])
+            early = passes & (elapsed_s < self._min_s[rows])
             passes &= ~early
         passes |= other_status
         if self._has_max:
-            passes |= elapsed_s >= self._max_s[tag]
+            passes |= elapsed_s >= self._max_s[rows]
         if self._has_always:
-            passes |= self._always[tag]
+            passes |= self._always[rows]
         if self._has_min:
             reported.hold(samples, early & ~passes)
         reported.remember(samples, passes, now_s)
@@ -215,15 +223,15 @@ class ReportFilter:
             passes[rows] = self._passes(samples.take(rows), reported, now_s)
         return passes
 
-    def _unchanged(self, tag: IndexArray, value: NDArray[Any], last: NDArray[Any]) -> BoolArray:
+    def _unchanged(self, rows: Rows, value: NDArray[Any], last: NDArray[Any]) -> BoolArray:
         if not self._has_deadband or value.dtype.kind not in "fiu":
             return _equal(value, last)
         # Registers and nodes may hold anything: an infinity or a signalling not-a-number is no mistake of ours.
         with np.errstate(invalid="ignore", over="ignore"):
-            threshold = self._absolute[tag]
+            threshold = self._absolute[rows]
             if self._has_percent:
                 # fmax and fmin pass over the not-a-number that 0 % of infinity is.
-                of_last = self._fraction[tag] * np.abs(last.astype(np.float64))
+                of_last = self._fraction[rows] * np.abs(last.astype(np.float64))
                 threshold = np.fmin(np.fmax(threshold, of_last), _FLOAT_MAX)
             if value.dtype.kind == "f":
                 within: BoolArray = np.abs(value.astype(np.float64) - last) <= threshold
@@ -239,10 +247,11 @@ _ON_CHANGE: Final = ReportRule()
 class _Samples:
     """The columns of a batch as the filter compares them: quality and null in one number."""
 
-    __slots__ = ("null", "status", "tag", "time_ns", "value")
+    __slots__ = ("null", "rows", "status", "tag", "time_ns", "value")
 
     def __init__(self, batch: SampleBatch) -> None:
         self.tag: IndexArray = batch.tag.astype(np.intp)
+        self.rows = rows_of(self.tag)
         self.time_ns = batch.time_ns
         self.value = batch.value
         self.null = batch.null
@@ -253,7 +262,7 @@ class _Samples:
     def take(self, rows: IndexArray) -> _Samples:
         """These samples in this order."""
         taken = _Samples.__new__(_Samples)
-        taken.tag = self.tag[rows]
+        taken.tag = taken.rows = self.tag[rows]
         taken.time_ns = self.time_ns[rows]
         taken.value = self.value[rows]
         taken.null = None if self.null is None else self.null[rows]
@@ -275,9 +284,12 @@ class _Samples:
 
 
 class _Reported:
-    """What was reported last of each tag, for one data type."""
+    """What was reported last of each tag, for one data type.
 
-    __slots__ = ("at_s", "held", "held_time_ns", "held_value", "status", "value")
+    ``last``: a batch all of which was reported last, no tag twice; since ``last_s`` the columns do not know of it.
+    """
+
+    __slots__ = ("at_s", "held", "held_time_ns", "held_value", "last", "last_s", "status", "value")
 
     def __init__(self, datatype: DataType, tag_count: int) -> None:
         self.value = np.zeros(tag_count, dtype_of(datatype))
@@ -286,6 +298,29 @@ class _Reported:
         self.held: BoolArray = np.zeros(tag_count, np.bool_)
         self.held_value = self.value.copy()
         self.held_time_ns: Int64Array = np.zeros(tag_count, np.int64)
+        self.last: SampleBatch | None = None
+        self.last_s: float | None = None
+
+    def all_move_on(self, batch: SampleBatch, now_s: float) -> bool:
+        """Whether ``batch`` has the tags of ``last``, and another value of each: then it is reported, and comes next.
+
+        So it is with most polls of what moves, and then no column needs to be gone through tag by tag.
+        """
+        last = self.last
+        if last is None or batch.null is not None or not have_same_tags(last, batch):
+            return False
+        if np.count_nonzero(_equal(batch.value, last.value)):
+            return False
+        self.last, self.last_s = batch, now_s
+        return True
+
+    def settle(self) -> None:
+        """Let the columns know of ``last``, which is forgotten."""
+        last, self.last = self.last, None
+        last_s, self.last_s = self.last_s, None
+        if last is not None and last_s is not None:
+            samples = _Samples(last)
+            self.remember(samples, np.ones(len(last), np.bool_), last_s)
 
     def extend(self, tag_count: int) -> None:
         """So many tags follow on those that there are; nothing was reported of them."""
@@ -299,13 +334,13 @@ class _Reported:
 
     def remember(self, samples: _Samples, passes: BoolArray, now_s: float) -> None:
         """The samples that pass are reported now; of several of one tag the last one stays."""
-        tag, value, status = samples.tag, samples.value, samples.status
+        rows, value, status = samples.rows, samples.value, samples.status
         if not _all(passes):
-            tag, value = tag[passes], value[passes]
+            rows, value = samples.tag[passes], value[passes]
             status = status if isinstance(status, int) else status[passes]
-        self.value[tag] = value
-        self.status[tag] = status
-        self.at_s[tag] = now_s
+        self.value[rows] = value
+        self.status[rows] = status
+        self.at_s[rows] = now_s
 
     def release(self, datatype: DataType, tag: IndexArray) -> SampleBatch:
         """The held values of ``tag``, which count as reported now."""
@@ -339,8 +374,8 @@ def _all(condition: BoolArray) -> bool:
 
 def _equal(value: NDArray[Any], last: NDArray[Any]) -> BoolArray:
     equal: BoolArray = value == last
-    if value.dtype.kind == "f":
-        equal |= (value != value) & (last != last)
+    if value.dtype.kind == "f" and np.count_nonzero(is_nan := value != value):
+        equal |= is_nan & (last != last)
     return equal
 
 

@@ -17,6 +17,9 @@ UInt16Array = NDArray[np.uint16]
 BoolArray = NDArray[np.bool_]
 _OBJECT: Final = np.dtype(object)
 
+Rows = slice | NDArray[Any]
+"""What chooses entries of a column: a slice, or their positions."""
+
 
 @dataclass(frozen=True, slots=True)
 class SampleBatch:
@@ -73,6 +76,26 @@ class SampleBatch:
             if isinstance(value, np.generic):
                 value = value.item()
             yield int(self.tag[i]), int(self.time_ns[i]), value, int(qualities[i])
+
+
+def rows_of(tag: NDArray[Any]) -> Rows:
+    """What chooses the entries of ``tag`` from a column that has one entry a tag.
+
+    A slice where the tags are evenly spaced, rising numbers, as a poll or a publish of many tags has them: NumPy goes
+    through one many times as fast as through positions. Then no tag occurs twice; otherwise it is ``tag`` itself.
+    """
+    last = len(tag) - 1
+    if last < 1:
+        return tag
+    first, step = tag.item(0), tag.item(1) - tag.item(0)
+    if step < 1 or tag.item(last) != first + step * last or np.count_nonzero(tag[1:] - tag[:-1] != step):
+        return tag
+    return slice(first, tag.item(last) + 1, step)
+
+
+def have_same_tags(one: SampleBatch, other: SampleBatch) -> bool:
+    """Whether both have the same tags in the same order, as two polls or two publishes of the same tags."""
+    return one.tag is other.tag or (len(one) == len(other) and not np.count_nonzero(one.tag != other.tag))
 
 
 def batch_of_rows(datatype: DataType, rows: Sequence[tuple[int, int, Any, int]]) -> SampleBatch:

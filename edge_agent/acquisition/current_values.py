@@ -10,13 +10,17 @@ from numpy.typing import NDArray
 
 from connectors.model.datatypes import DataType, dtype_of
 from connectors.model.quality import GOOD, UNCERTAIN
-from connectors.model.samples import SampleBatch
+from connectors.model.samples import SampleBatch, have_same_tags, rows_of
 from connectors.model.tags import TagType
 from connectors.sparkplug.birth import CurrentValue
 
 
 class CurrentValues:
-    """Newest value, source time and quality by tag index; takes whole batches, so that it costs nothing a sample."""
+    """Newest value, source time and quality by tag index; takes whole batches, so that it costs nothing a sample.
+
+    The last batch of each data type is kept as it is: where the next one has the same tags, as nearly all have, it only
+    takes its place. Samples are looked at tag by tag when somebody asks.
+    """
 
     def __init__(self, tag_count: int) -> None:
         self.types: list[TagType | None] = [None] * tag_count
@@ -24,9 +28,23 @@ class CurrentValues:
         self._time_ns = np.zeros(tag_count, np.int64)
         self._quality = np.zeros(tag_count, np.uint16)
         self._null = np.ones(tag_count, np.bool_)
-        self.has_value = np.zeros(tag_count, np.bool_)
-        self.sample_count = np.zeros(tag_count, np.int64)
+        self._has_value = np.zeros(tag_count, np.bool_)
+        self._sample_count = np.zeros(tag_count, np.int64)
         self._counted = np.zeros(tag_count, np.int64)
+        self._newest: dict[DataType, tuple[SampleBatch, int]] = {}
+        """Batches that were not looked at, each with how many in a row had its tags."""
+
+    @property
+    def has_value(self) -> NDArray[np.bool_]:
+        """Which tags have had a sample of the type that they have now."""
+        self._settle()
+        return self._has_value
+
+    @property
+    def sample_count(self) -> NDArray[np.int64]:
+        """How many batches had a sample of each tag."""
+        self._settle()
+        return self._sample_count
 
     def extend(self, tag_count: int) -> None:
         """So many tags follow on those that there are; nothing is known of them."""
@@ -36,37 +54,50 @@ class CurrentValues:
         self._time_ns = np.concatenate([self._time_ns, np.zeros(tag_count, np.int64)])
         self._quality = np.concatenate([self._quality, np.zeros(tag_count, np.uint16)])
         self._null = np.concatenate([self._null, np.ones(tag_count, np.bool_)])
-        self.has_value = np.concatenate([self.has_value, np.zeros(tag_count, np.bool_)])
-        self.sample_count = np.concatenate([self.sample_count, np.zeros(tag_count, np.int64)])
+        self._has_value = np.concatenate([self._has_value, np.zeros(tag_count, np.bool_)])
+        self._sample_count = np.concatenate([self._sample_count, np.zeros(tag_count, np.int64)])
         self._counted = np.concatenate([self._counted, np.zeros(tag_count, np.int64)])
 
     def bind(self, types: Sequence[TagType]) -> None:
         """The types of the tags that are known now."""
+        self._settle()
         for tag in types:
             known = self.types[tag.index]
             if known is not None and known.datatype is not tag.datatype:
-                self.has_value[tag.index] = False
+                self._has_value[tag.index] = False
             self.types[tag.index] = tag
             if tag.datatype not in self._values:
                 self._values[tag.datatype] = np.zeros(len(self.types), dtype_of(tag.datatype))
 
     def update(self, batch: SampleBatch) -> None:
         """Take over ``batch`` (``tag`` holds indices); of several samples of a tag, the last one counts."""
-        tag = batch.tag
-        values = self._values.get(batch.datatype)
-        if values is None:
+        if batch.datatype not in self._values:
             return
-        values[tag] = batch.value
-        self._time_ns[tag] = batch.time_ns
-        self._quality[tag] = 0 if batch.quality is None else batch.quality
-        self._null[tag] = False if batch.null is None else batch.null
-        self.has_value[tag] = True
-        self.sample_count[tag] += 1
+        before, count = self._newest.get(batch.datatype, (None, 0))
+        if before is not None and not have_same_tags(before, batch):
+            self._look_at(before, count)
+            count = 0
+        self._newest[batch.datatype] = batch, count + 1
+
+    def _settle(self) -> None:
+        for batch, count in self._newest.values():
+            self._look_at(batch, count)
+        self._newest.clear()
+
+    def _look_at(self, batch: SampleBatch, count: int) -> None:
+        rows = rows_of(batch.tag)
+        self._values[batch.datatype][rows] = batch.value
+        self._time_ns[rows] = batch.time_ns
+        self._quality[rows] = 0 if batch.quality is None else batch.quality
+        self._null[rows] = False if batch.null is None else batch.null
+        self._has_value[rows] = True
+        self._sample_count[rows] += count
 
     def has_good(self) -> bool:
         """Whether any tag has a good value."""
+        has_value = self.has_value
         is_good = self._quality < UNCERTAIN  # by the severity bits
-        return bool((self.has_value & ~self._null & is_good).any())
+        return bool((has_value & ~self._null & is_good).any())
 
     def changed(self) -> list[SampleBatch]:
         """The newest samples of the tags that have got one since the last call, a batch a data type."""

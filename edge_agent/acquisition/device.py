@@ -320,7 +320,7 @@ class DeviceAcquisition(MissingSamples):
             raise RuntimeError(f"{self.name}: samples came before the tags were bound")
         definition = self.definition.hash
         async with self._in_order:
-            named = [(batch, batch.with_tags(self._aliases[batch.tag])) for batch in batches]
+            named = [(batch, batch.with_tags(self._aliases.take(batch.tag))) for batch in batches]
             parts = [part for pair in named for part in self._reporting.by_lane(*pair)]
             for lane, part in parts:
                 last = committed if part is parts[-1][1] else None

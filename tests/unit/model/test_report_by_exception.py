@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -155,6 +156,40 @@ def test_columns_pass_as_single_samples_would(rules: dict[int, ReportRule], batc
             for (left_type, left), (right_type, right) in zip(sorted(released, key=repr), due, strict=True):
                 assert left_type is right_type
                 assert same(left, right)
+
+
+POLLS = st.lists(
+    st.tuples(
+        st.sampled_from([(0, 1, 2, 3), (0, 1, 2, 3), (1, 3), (2, 0, 1)]),
+        st.lists(st.sampled_from([1.0, 2.0, 3.0, 4.0, float("nan")]), min_size=TAGS, max_size=TAGS),
+        st.sampled_from([0, 0, 0, 0x4090]),
+        st.integers(0, 4),
+        st.sampled_from(["", "", "", "forget", "extend"]),
+    ),
+    max_size=14,
+)
+"""Tags, their values, the quality of all of them, the time since the last poll, and what is done before."""
+
+
+@given(RULES, POLLS)
+def test_polls_of_the_same_tags_pass_as_single_samples_would(
+    rules: dict[int, ReportRule], polls: list[tuple[tuple[int, ...], list[float], int, int, str]]
+) -> None:
+    rules = {tag: replace(rule, deadband_absolute=0.0, deadband_percent=0.0) for tag, rule in rules.items()}
+    fast, slow = ReportFilter(TAGS, rules), SlowFilter(rules)
+    now_s = 100.0
+    for tags, moved, quality, wait_s, before in polls:
+        now_s += wait_s
+        if before == "forget":
+            fast.forget()
+            slow = SlowFilter(rules)
+        elif before == "extend":
+            fast.extend([ReportRule()])
+        batch = batch_of_rows(DataType.DOUBLE, [(tag, 0, value, quality) for tag, value in zip(tags, moved)])  # noqa: B905
+        found = list(fast.select(batch, now_s).rows())
+        expected = slow.select(DataType.DOUBLE, list(batch.rows()), now_s)
+        assert len(found) == len(expected)
+        assert all(same(left, right) for left, right in zip(found, expected, strict=True))
 
 
 def doubles(*values: float, tag: int = 0) -> SampleBatch:
