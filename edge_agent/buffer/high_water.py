@@ -14,7 +14,7 @@ from __future__ import annotations
 import contextlib
 import os
 import struct
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 from zlib import crc32
@@ -106,11 +106,13 @@ class HighWater:
         mark = self._mark
         if mark is None:
             return
-        changed = replace(mark, last=max(last, mark.last), alias=max(alias, mark.alias))
-        if since_ms is not None:
-            changed = replace(changed, since_ms=since_ms if may_forget else min(since_ms, mark.since_ms))
-        if may_forget:
-            changed = replace(changed, oldest=max(oldest, mark.oldest))
+        if since_ms is None:
+            since_ms = mark.since_ms
+        elif not may_forget:
+            since_ms = min(since_ms, mark.since_ms)
+        oldest = max(oldest, mark.oldest) if may_forget else mark.oldest
+        last, alias = max(last, mark.last), max(alias, mark.alias)
+        changed = Mark(mark.newest, last, oldest, since_ms, alias, mark.earlier, mark.is_complete)
         if changed == mark or self._descriptor is None:
             return
         with contextlib.suppress(OSError):

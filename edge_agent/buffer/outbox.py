@@ -252,7 +252,7 @@ class Outbox:
         try:
             self._connection.execute("BEGIN IMMEDIATE")
             work(rows)
-            self._connection.execute("COMMIT")
+            self._file.commit()
         except BaseException as exc:
             self._roll_back(before)
             if not self._has_begun or not isinstance(exc, sqlite3.Error) or not is_worth_opening_again(exc):

@@ -41,11 +41,13 @@ _OPEN_AGAIN_CODES: Final = frozenset(
     {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PROTOCOL}
 )
 
-_UNTOLD: Final = (
-    "SELECT min(first_ns), EXISTS (SELECT 1 FROM given_up_batches) FROM (SELECT first_ns FROM gap UNION ALL "
-    "SELECT first_ns FROM not_taken UNION ALL SELECT first_ns FROM given_up)"
+_WAITING: Final = (
+    "SELECT batch, created_ms, gap_ns, EXISTS (SELECT 1 FROM given_up_batches) FROM (SELECT min(first_ns) AS gap_ns "
+    "FROM (SELECT first_ns FROM gap UNION ALL SELECT first_ns FROM not_taken UNION ALL SELECT first_ns FROM given_up)) "
+    "LEFT JOIN (SELECT batch, created_ms FROM outbox ORDER BY batch LIMIT 1)"
 )
-"""Since when something is missing that no record tells of yet, and whether numbers are among it."""
+"""The oldest batch that waits and when it was made; since when something is missing that no record tells of yet, and
+whether numbers are among it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,7 @@ class OutboxFile:
         self._sealing = sealing
         self._free_disk_bytes_min = free_disk_bytes_min
         self._connection: sqlite3.Connection | None = None
+        self._waiting: tuple[int | None, int | None, int | None, int] | None = None
 
     @property
     def connection(self) -> sqlite3.Connection:
@@ -137,15 +140,23 @@ class OutboxFile:
         self._connection = connection
         return found
 
+    def commit(self) -> None:
+        """End a transaction, and see in it what waits: alone that would be one more. Raises ``sqlite3.Error``."""
+        self._waiting = None
+        with contextlib.suppress(sqlite3.Error):
+            self._waiting = self.connection.execute(_WAITING).fetchone()
+        self.connection.execute("COMMIT")
+
     def note(self, last: int, newest_gap: int, now_ms: int) -> None:
         """After a commit: move the mark on. Below ``newest_gap`` there may be numbers that only a row here explains."""
-        with contextlib.suppress(sqlite3.Error):
-            row = self.connection.execute("SELECT batch, created_ms FROM outbox ORDER BY batch LIMIT 1").fetchone()
-            oldest, since_ms = (last + 1, now_ms) if row is None else row
-            gap_ns, has_sums = self.connection.execute(_UNTOLD).fetchone()
-            if gap_ns is not None:
-                since_ms = min(since_ms, gap_ns // 1_000_000)
-            self.high_water.advance(last, oldest, since_ms, may_forget=oldest > newest_gap and not has_sums)
+        if self._waiting is None:
+            self.high_water.advance(last)
+            return
+        batch, created_ms, gap_ns, has_sums = self._waiting
+        oldest, since_ms = (last + 1, now_ms) if batch is None or created_ms is None else (batch, created_ms)
+        if gap_ns is not None:
+            since_ms = min(since_ms, gap_ns // 1_000_000)
+        self.high_water.advance(last, oldest, since_ms, may_forget=oldest > newest_gap and not has_sums)
 
     def close_connection(self) -> None:
         """Close the database, and nothing else."""

@@ -57,7 +57,8 @@ class FailingConnection:
 
 def fail(outbox: Outbox, at: str = "COMMIT", *, is_done: bool = False, code: int = sqlite3.SQLITE_IOERR_FSYNC) -> None:
     """The next commit fails, and closing the connection leaves what was not done undone."""
-    outbox._connection = FailingConnection(outbox._connection, at, is_done=is_done, code=code)  # type: ignore[assignment]
+    failing = FailingConnection(outbox._connection, at, is_done=is_done, code=code)
+    outbox._connection = outbox._file._connection = failing  # type: ignore[assignment]
 
 
 @pytest.fixture
