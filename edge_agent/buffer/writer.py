@@ -9,7 +9,6 @@ import asyncio
 import sqlite3
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
@@ -22,6 +21,7 @@ from edge_agent.buffer.damage import check_all, named_errors
 from edge_agent.buffer.losses import Losses
 from edge_agent.buffer.outbox import Commit, Outbox
 from edge_agent.buffer.outbox_file import Opening
+from edge_agent.buffer.own_thread import OwnThread
 from edge_agent.buffer.reading import read_batches, read_status
 from edge_agent.buffer.relief import ReliefStatus
 from edge_agent.buffer.rows import OutboxStatus, StoredBatch
@@ -48,10 +48,10 @@ class Damage:
 class OutboxWriter:
     """Every method runs in the writing thread and raises what ``Outbox`` raises."""
 
-    def __init__(self, outbox: Outbox, executor: ThreadPoolExecutor) -> None:
+    def __init__(self, outbox: Outbox, thread: OwnThread) -> None:
         self.damage = Damage()
         self._outbox = outbox
-        self._executor = executor
+        self._thread = thread
 
     @classmethod
     async def open(
@@ -64,18 +64,17 @@ class OutboxWriter:
         suspicion: str = "",
     ) -> OutboxWriter:
         """Open the outbox and begin an epoch; see ``Outbox``. Raises ``OutboxUnavailable``, ``OutboxTooNew``."""
-        executor = ThreadPoolExecutor(1, thread_name_prefix="outbox-write")
-        loop = asyncio.get_running_loop()
+        thread = OwnThread("outbox-write")
 
         def start() -> Outbox:
             return Outbox(path, durability, now_ms=now_ms, bounds=bounds, sealing=sealing, suspicion=suspicion)
 
         try:
-            outbox = await loop.run_in_executor(executor, start)
+            outbox = await thread.start(start)
         except BaseException:
-            executor.shutdown(wait=False)
+            thread.end()
             raise
-        return cls(outbox, executor)
+        return cls(outbox, thread)
 
     @property
     def epoch(self) -> Epoch:
@@ -131,11 +130,11 @@ class OutboxWriter:
     async def close(self) -> None:
         """Close the file after all that was asked for is done."""
         await self._call(self._outbox.close)
-        self._executor.shutdown(wait=False)
+        self._thread.end()
 
     async def _call(self, work: Callable[[], T]) -> T:
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._executor, work)
+            return await self._thread.start(work)
         except OutboxDamaged as exc:
             self.damage.notice(str(exc))
             raise
@@ -153,7 +152,7 @@ class OutboxReader:
         self._sealing = sealing
         self._damage = damage
         self._lock = threading.Lock()
-        self._executor: ThreadPoolExecutor | None = None
+        self._thread: OwnThread | None = None
         self._connection: sqlite3.Connection | None = None
 
     async def read(self, after: int, count_max: int, bytes_max: int, *, urgent: bool) -> list[StoredBatch]:
@@ -177,13 +176,12 @@ class OutboxReader:
 
     def close(self) -> None:
         """Close the file."""
-        if self._executor is not None:
-            self._executor.submit(self.release)
-            self._executor.shutdown(wait=True)
+        if self._thread is not None:
+            self._thread.end(self.release, wait=True)
 
     async def _call(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        if self._executor is None:
-            self._executor = ThreadPoolExecutor(1, thread_name_prefix="outbox-read")
+        if self._thread is None:
+            self._thread = OwnThread("outbox-read")
 
         def call() -> T:
             with self._lock:
@@ -192,7 +190,7 @@ class OutboxReader:
                 return work(self._connection)
 
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._executor, call)
+            return await self._thread.start(call)
         except OutboxDamaged as exc:
             if self._damage is not None:
                 self._damage.notice(str(exc))
@@ -201,11 +199,11 @@ class OutboxReader:
 
 async def check_beside(path: Path, damage: Damage) -> None:
     """Look at every page of an outbox that is in use, in a thread of its own; until cancelled, or all was seen."""
-    executor = ThreadPoolExecutor(1, thread_name_prefix="outbox-check")
+    thread = OwnThread("outbox-check")
     connection = open_reader(path)
     try:
         with named_errors(path, "read"):
-            reason = await asyncio.get_running_loop().run_in_executor(executor, check_all, connection)
+            reason = await thread.start(lambda: check_all(connection))
         if reason:
             damage.notice(f"the outbox {path} is damaged: {reason}")
     except OutboxDamaged as exc:
@@ -214,5 +212,4 @@ async def check_beside(path: Path, damage: Damage) -> None:
         return  # whoever commits meets the same error, and says so
     finally:
         connection.interrupt()
-        executor.submit(connection.close)
-        executor.shutdown(wait=False)
+        thread.end(connection.close)

@@ -179,13 +179,13 @@ class Process:
 
 
 class SimulatedThread:
-    """A thread with its queue, in place of a ``ThreadPoolExecutor`` of one: work is done in order, and takes its time.
+    """A thread with its queue, in place of an ``OwnThread`` or a ``ThreadPoolExecutor`` of one: work is done in order,
+    and takes its time.
 
     Whoever waits can be cancelled; the work is done all the same, unless the process is dead by then.
     """
 
-    def __init__(self, _threads: int = 1, thread_name_prefix: str = "") -> None:
-        self.name = thread_name_prefix
+    def __init__(self, *_how: object, **_named: object) -> None:
         self._free_s = 0.0
 
     def start(self, work: Callable[[], T]) -> asyncio.Future[T]:
@@ -199,9 +199,11 @@ class SimulatedThread:
         loop.call_at(begin_s + takes_s / 2, self._do, process, work, future, self._free_s)
         return future
 
-    def submit(self, work: Callable[[], T]) -> None:
-        """Do ``work`` at once; only what closes a file is given here."""
-        work()
+    def end(self, last: Callable[[], object] | None = None, *, wait: bool = False) -> None:
+        """There is no thread; ``last``, which closes a file, is done at once."""
+        del wait
+        if last is not None:
+            last()
 
     def shutdown(self, wait: bool = True) -> None:
         """There is no thread."""

@@ -47,7 +47,7 @@ def simulated(plan: Plan, trace: Trace) -> Iterator[None]:
         ("edge_agent.main", "lineside_version"): lambda: "simulated",
         ("edge_agent.slices", "lineside_version"): lambda: "simulated",
         ("edge_agent.uplink.sender", "UNSENT_BYTES_MAX"): UNSENT_BYTES_MAX,
-        ("edge_agent.buffer.writer", "ThreadPoolExecutor"): SimulatedThread,
+        ("edge_agent.buffer.writer", "OwnThread"): SimulatedThread,
         ("edge_agent.buffer.damage", "_interrupted_after"): _not_interrupted,
         ("edge_agent.buffer.outbox", "new_epoch"): lambda: _box().new_epoch(),
         ("edge_agent.buffer.schema", "sqlite3"): SimpleNamespace(
