@@ -57,6 +57,15 @@ class Feed:
         """Rows of this start up to this number were committed more than ``OLD_AFTER_S`` ago (monotonic)."""
         return self._ages.old_until(self._monotonic_s())
 
+    async def wait(self, longest_s: float | None) -> None:
+        """Wait until ``changed`` is set, which it is at the latest after so long (``None``: however long it takes)."""
+        wake = None if longest_s is None else asyncio.get_running_loop().call_later(longest_s, self.changed.set)
+        try:
+            await self.changed.wait()
+        finally:
+            if wake is not None:
+                wake.cancel()
+
     def push(self, rows: Sequence[StoredBatch]) -> None:
         """Rows that have just been committed, in order.
 

@@ -146,7 +146,8 @@ class Sender:
                 self._refuse(ack.epoch, number, reason)
         self._state.acknowledged += count
         emit(BatchesAcknowledged(count))
-        self._feed.changed.set()
+        if len(self.window) or self._held or self._feed.has_more or self._visiting:  # else there is nothing to do
+            self._feed.changed.set()
 
     async def run(self) -> None:
         """Publish what is new and what is due again, for as long as the connection lasts.
@@ -160,10 +161,7 @@ class Sender:
                 await self._send_new()
                 self._send_preview()
                 self._end_visits()
-            due_s = self._next_due_s()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(due_s):
-                    await self._feed.changed.wait()
+            await self._feed.wait(self._next_due_s())
 
     def _next_due_s(self) -> float | None:
         if self._session.phase is not Phase.BORN:
