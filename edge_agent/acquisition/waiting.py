@@ -9,6 +9,9 @@ from typing import Final
 WAITS_MAX: Final = 100
 """More than these become one: it counts what lies between them as waiting too, which is never too little."""
 
+APART_S_MIN: Final = 0.0005
+"""Waits that are nearer than this, as those for the data types of one response are, become one."""
+
 
 class Waiting:
     """The waits of one driver, as far back as they matter.
@@ -24,8 +27,11 @@ class Waiting:
 
     def waited(self, begun_s: float, ended_s: float) -> None:
         """The driver has waited from ``begun_s`` to ``ended_s``, by a monotonic clock."""
-        if ended_s > begun_s:
-            self._waits.append((begun_s, ended_s))
+        if ended_s <= begun_s:
+            return
+        if self._waits and begun_s - self._waits[-1][1] < APART_S_MIN:
+            begun_s = self._waits.pop()[0]
+        self._waits.append((begun_s, ended_s))
         if len(self._waits) > WAITS_MAX:
             (first_s, _), (_, last_s) = self._waits.popleft(), self._waits.popleft()
             self._waits.appendleft((first_s, last_s))
