@@ -38,17 +38,7 @@ _I32: Final = struct.Struct("<i")
 
 def leading(flags: NDArray[np.bool_]) -> int:
     """How many flags are true before the first that is not."""
-    return len(flags) if flags.all() else int(flags.argmin())
-
-
-def places(mask: int, at: int) -> dict[int, int]:
-    """Where the optional fields that ``mask`` names are, when the first of them is at ``at``."""
-    found: dict[int, int] = {}
-    for bit, size in OPTIONAL_SIZES:
-        if mask & bit:
-            found[bit] = at
-            at += size
-    return found
+    return len(flags) if np.count_nonzero(flags) == len(flags) else int(flags.argmin())
 
 
 def fixed_size(mask: int, code: int) -> int:

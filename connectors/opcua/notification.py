@@ -1,8 +1,8 @@
 """Data changes in bytes to samples in columns (OPC UA Part 4, 7.25.2; binary encoding of Part 6, 5.2).
 
 A run of notifications with the same shape (same DataValue mask, same fixed-width type) has an equal stride and becomes
-columns in one step; anything else is walked through item by item, its value decoded by asyncua, with the same result.
-Property tests hold both ways to asyncua's own reading.
+columns in one step, and shapes that take turns do so when each is gathered; anything else is walked through item by
+item, its value decoded by asyncua, with the same result. Property tests hold all ways to asyncua's own reading.
 """
 
 from __future__ import annotations
@@ -17,28 +17,22 @@ from numpy.typing import NDArray
 from connectors.model.datatypes import DataType, dtype_of
 from connectors.model.quality import BAD, BAD_TYPE_MISMATCH, is_good
 from connectors.model.samples import SampleBatch, batch_of_rows
-from connectors.opcua.data_values import (
-    HAS_SERVER_TIME,
-    HAS_SOURCE_TIME,
-    HAS_STATUS,
-    HAS_VALUE,
-    TAIL_BITS,
-    TAILS,
-    fixed_size,
-    leading,
-    places,
-    rest_of_item,
-    value_at,
-)
+from connectors.opcua.data_values import HAS_VALUE, TAIL_BITS, TAILS, leading, rest_of_item, value_at
+from connectors.opcua.item_layouts import ItemLayout, layout_of
 from connectors.opcua.shapes import Shape
-from connectors.opcua.wire_types import BOOLEAN, DATETIME, STRING, WIRE_TYPES, plain_value, ticks_to_ns
+from connectors.opcua.wire_types import STRING, plain_value, ticks_to_ns
 
 RUN_MIN: Final = 8
+INTERLEAVED_MIN: Final = 32
+"""So many make up for what it costs to gather them."""
+
 _OVERFLOW: Final = 0x0480
 """Info type DataValue and the Overflow bit of a status code (Part 4, 7.39.1)."""
 
 _TEXT_HEAD: Final = struct.Struct("<IBBi")
 """Client handle, DataValue mask, variant type, length of the text."""
+_HEAD: Final = struct.Struct("<IH")
+"""Client handle, and what follows it: the shape, see ``item_layouts``."""
 _I32: Final = struct.Struct("<i")
 _U32: Final = struct.Struct("<I")
 
@@ -58,10 +52,13 @@ class DataChangeDecoder:
         self.overflows = 0
         self._overflowed: list[tuple[int, int]] = []
         self._shapes: dict[int, Shape] = {}
+        self._tags: dict[DataType, NDArray[np.int32]] = {}
+        """Of each type those that came together last; of what is bound now."""
 
     def bind(self, tag: int, datatype: DataType) -> None:
         """Values of ``tag`` are of this type from now on."""
         self._shapes.pop(tag, None)
+        self._tags.clear()
         self.datatypes[tag] = datatype
         self._codes[tag] = datatype
         self.mismatched.discard(tag)
@@ -71,11 +68,13 @@ class DataChangeDecoder:
         for output in shape.outputs:
             self.bind(output.index, output.datatype)
         self._codes[tag] = 0  # its values are never those of a run
+        self._tags.clear()
         self._shapes[tag] = shape
 
     def unbind(self, tag: int) -> None:
         """Values of ``tag`` are passed over from now on."""
         self._shapes.pop(tag, None)
+        self._tags.clear()
         self.datatypes[tag] = None
         self._codes[tag] = 0
         self.mismatched.discard(tag)
@@ -97,15 +96,13 @@ class DataChangeDecoder:
         """
         found: list[SampleBatch] = []
         loose: dict[DataType, list[tuple[int, int, Any, int]]] = {}
-        flat = np.frombuffer(body, np.uint8)
         at, left = 4, _I32.unpack_from(body, 0)[0]
         while left > 0:
-            taken, size = self._run(flat, body, at, left, received_ns, found, loose)
+            taken, size = self._run(body, at, left, received_ns, found, loose)
             if taken == 0:
                 taken, size = self._texts(body, at, left, found, loose)
             if taken == 0:
-                size = self._one(body, at, received_ns, loose)
-                taken = 1
+                taken, size = self._interleaved(body, at, left, received_ns, found, loose)
             at += size
             left -= taken
         _flush(loose, found)
@@ -113,7 +110,6 @@ class DataChangeDecoder:
 
     def _run(
         self,
-        flat: NDArray[np.uint8],
         body: bytes,
         at: int,
         left: int,
@@ -122,50 +118,54 @@ class DataChangeDecoder:
         loose: dict[DataType, list[tuple[int, int, Any, int]]],
     ) -> tuple[int, int]:
         """Decode a run of alike notifications at ``at``: (how many, bytes), or (0, 0) when there is none."""
-        handle, mask, code = _U32.unpack_from(body, at)[0], body[at + 4], body[at + 5]
-        wire = WIRE_TYPES.get(code)
-        if not mask & HAS_VALUE or wire is None or wire.dtype is None or left < RUN_MIN:
+        handle, shape = _HEAD.unpack_from(body, at)
+        layout = layout_of(shape & 0xFF, shape >> 8) if left >= RUN_MIN else None
+        if layout is None or handle >= len(self.datatypes) or self._codes[handle] != layout.wire.datatype:
             return 0, 0
-        if handle >= len(self.datatypes) or self._codes[handle] != wire.datatype:
+        count = min(left, (len(body) - at) // layout.size)
+        if count < RUN_MIN or _HEAD.unpack_from(body, at + layout.size)[1] != shape:
             return 0, 0
-        stride = 4 + fixed_size(mask, code)
-        count = min(left, (len(body) - at) // stride)
-        if count < RUN_MIN or body[at + stride + 4] != mask or body[at + stride + 5] != code:
-            return 0, 0
-        grid = flat[at : at + count * stride].reshape(count, stride)
-        count = leading(grid[:, 4:6].view("<u2")[:, 0] == (mask | code << 8))
-        tag = grid[:count, 0:4].view("<u4")[:, 0].astype(np.int64)
-        count = leading(self._codes[np.minimum(tag, len(self.datatypes))] == wire.datatype)
-        if count < RUN_MIN:
+        items = np.frombuffer(body, layout.dtype, count, at)
+        items = _first(items, leading(items["shape"] == shape))
+        tag = self._tags_of(items, layout)
+        if len(tag) < RUN_MIN:
             return 0, 0
         _flush(loose, found)
-        found.append(self._columns(grid[:count], mask, code, tag[:count].astype(np.int32), received_ns))
-        return count, count * stride
+        found.append(self._columns(_first(items, len(tag)), layout, tag, received_ns))
+        return len(tag), len(tag) * layout.size
+
+    def _tags_of(self, items: NDArray[Any], layout: ItemLayout) -> NDArray[np.int32]:
+        """The tags of ``items`` up to the first that is not of their type; the same array as long as they stay so."""
+        handle, datatype = items["handle"], layout.wire.datatype
+        before = self._tags.get(datatype)
+        if before is not None and len(before) == len(handle) and not np.count_nonzero(before != handle):
+            return before
+        known = np.minimum(handle, len(self.datatypes))
+        count = leading(self._codes[known] == datatype)
+        tag: NDArray[np.int32] = known[:count].astype(np.int32)
+        tag.flags.writeable = False
+        self._tags[datatype] = tag
+        return tag
 
     def _columns(
-        self, grid: NDArray[np.uint8], mask: int, code: int, tag: NDArray[np.int32], received_ns: int
+        self, items: NDArray[Any], layout: ItemLayout, tag: NDArray[np.int32], received_ns: int
     ) -> SampleBatch:
-        wire = WIRE_TYPES[code]
-        assert wire.dtype is not None  # noqa: S101  callers checked
-        width = wire.dtype.itemsize
-        value: NDArray[Any] = grid[:, 6 : 6 + width].view(wire.dtype)[:, 0]
-        if code == BOOLEAN:
+        datatype = layout.wire.datatype
+        value: NDArray[Any] = items["value"]
+        if datatype is DataType.BOOLEAN:
             value = value != 0
-        elif code == DATETIME:
+        elif datatype is DataType.DATETIME:
             value = ticks_to_ns(value.astype(np.int64)) // 1_000_000
         else:
-            value = value.astype(dtype_of(wire.datatype))
-        where = places(mask, 6 + width)
+            value = value.astype(dtype_of(datatype))
         quality = None
-        time_ns = _times(grid, where, received_ns)
-        if HAS_STATUS in where:
-            status = grid[:, where[HAS_STATUS] : where[HAS_STATUS] + 4].view("<u4")[:, 0]
-            if status.any():
-                quality = (status >> np.uint32(16)).astype(np.uint16)
-                overflowed = (status & np.uint32(_OVERFLOW)) == _OVERFLOW
-                if overflowed.any():
-                    self._note_overflows(tag[overflowed].tolist(), time_ns[overflowed].tolist())
-        return SampleBatch(wire.datatype, tag, time_ns, value, quality)
+        time_ns = layout.times_ns(items, received_ns)
+        if layout.has_status and np.count_nonzero(status := items["status"]):
+            quality = (status >> np.uint32(16)).astype(np.uint16)
+            overflowed = (status & np.uint32(_OVERFLOW)) == _OVERFLOW
+            if overflowed.any():
+                self._note_overflows(tag[overflowed].tolist(), time_ns[overflowed].tolist())
+        return SampleBatch(datatype, tag, time_ns, value, quality)
 
     def _texts(
         self,
@@ -175,42 +175,98 @@ class DataChangeDecoder:
         found: list[SampleBatch],
         loose: dict[DataType, list[tuple[int, int, Any, int]]],
     ) -> tuple[int, int]:
-        """Decode good texts of one shape that follow each other from ``at`` on: (how many, bytes), or (0, 0)."""
-        shape = body[at + 4]
-        tail = TAILS[shape & TAIL_BITS]
-        if body[at + 5] != STRING or not shape & HAS_VALUE or not tail.has_time or left < RUN_MIN:
+        """Decode good texts that follow each other from ``at`` on: (how many, bytes), or (0, 0)."""
+        if body[at + 5] != STRING or left < RUN_MIN:
             return 0, 0
-        handles: list[int] = []
-        ticks: list[int] = []
-        texts: list[str] = []
-        datatypes, shapes, known, end, start = self.datatypes, self._shapes, len(self.datatypes), len(body), at
-        head, read, extra = _TEXT_HEAD.unpack_from, tail.status_and_ticks, tail.size
-        while len(texts) < left and at + 10 <= end:
-            handle, mask, code, length = head(body, at)
-            tail_at = at + 10 + length
-            if mask != shape or code != STRING or length < 0 or tail_at + extra > end:
-                break
-            status, time_ticks = read(body, tail_at)
-            if (
-                status
-                or time_ticks <= 0
-                or handle >= known
-                or datatypes[handle] is not DataType.STRING
-                or handle in shapes
-            ):
-                break
-            handles.append(handle)
-            ticks.append(time_ticks)
-            texts.append(body[at + 10 : tail_at].decode("utf-8", "replace"))
-            at = tail_at + extra
+        texts: list[tuple[int, int, str]] = []
+        begun = at
+        while len(texts) < left and (end := self._text(body, at, texts)):
+            at = end
         if len(texts) < RUN_MIN:
             return 0, 0
         _flush(loose, found)
-        value = np.empty(len(texts), object)
-        value[:] = texts
-        time_ns = ticks_to_ns(np.array(ticks, np.int64))
-        found.append(SampleBatch(DataType.STRING, np.array(handles, np.int32), time_ns, value))
-        return len(texts), at - start
+        found.append(_batch_of_texts(texts))
+        return len(texts), at - begun
+
+    def _text(self, body: bytes, at: int, texts: list[tuple[int, int, str]]) -> int:
+        """Put (tag, ticks, text) of the good text at ``at`` to the others; where it ends, 0 when there is none."""
+        if at + _TEXT_HEAD.size > len(body):
+            return 0
+        handle, mask, code, length = _TEXT_HEAD.unpack_from(body, at)
+        if code != STRING or not mask & HAS_VALUE or length < 0 or handle >= len(self.datatypes):
+            return 0
+        if self.datatypes[handle] is not DataType.STRING or handle in self._shapes:
+            return 0
+        tail, tail_at = TAILS[mask & TAIL_BITS], at + _TEXT_HEAD.size + length
+        if not tail.has_time or tail_at + tail.size > len(body):
+            return 0
+        status, ticks = tail.status_and_ticks(body, tail_at)
+        if status or ticks <= 0:
+            return 0
+        texts.append((handle, ticks, body[at + _TEXT_HEAD.size : tail_at].decode("utf-8", "replace")))
+        return int(tail_at + tail.size)
+
+    def _interleaved(
+        self,
+        body: bytes,
+        at: int,
+        left: int,
+        received_ns: int,
+        found: list[SampleBatch],
+        loose: dict[DataType, list[tuple[int, int, Any, int]]],
+    ) -> tuple[int, int]:
+        """Decode notifications of several shapes in any order, from ``at`` on: (how many, bytes), one at least.
+
+        Those of each shape are gathered. Where there are few of them, or one is out of the ordinary, all that were
+        gone through are decoded one by one.
+        """
+        starts: dict[int, list[int]] = {}
+        texts: list[tuple[int, int, str]] = []
+        begun, taken = at, 0
+        most = left if left >= INTERLEAVED_MIN else 1
+        while taken < most and at + _HEAD.size <= len(body):
+            shape = _HEAD.unpack_from(body, at)[1]
+            layout = layout_of(shape & 0xFF, shape >> 8)
+            if layout is not None:
+                end = at + layout.size
+                if end > len(body):
+                    break
+                starts.setdefault(shape, []).append(at)
+            elif not (end := self._text(body, at, texts)):
+                break
+            at, taken = end, taken + 1
+        gathered = self._gathered(body, starts) if taken >= INTERLEAVED_MIN else None
+        if gathered is None:
+            at, taken = begun, max(1, taken)
+            for _ in range(taken):
+                at += self._one(body, at, received_ns, loose)
+            return taken, at - begun
+        _flush(loose, found)
+        found += [self._columns(items, layout, tag, received_ns) for items, layout, tag in gathered]
+        found += [_batch_of_texts(texts)] if texts else []
+        return taken, at - begun
+
+    def _gathered(
+        self, body: bytes, starts: dict[int, list[int]]
+    ) -> list[tuple[NDArray[Any], ItemLayout, NDArray[np.int32]]] | None:
+        """The notifications of each shape, with their tags; ``None`` when one is not of the type that its tag has.
+
+        Or when a type comes in two shapes: then their order says which sample of a tag is the later one.
+        """
+        flat = np.frombuffer(body, np.uint8)
+        found: list[tuple[NDArray[Any], ItemLayout, NDArray[np.int32]]] = []
+        types: set[DataType] = set()
+        for shape, begins in starts.items():
+            layout = layout_of(shape & 0xFF, shape >> 8)
+            assert layout is not None  # noqa: S101  it was there when the shape was met first
+            rows = flat[np.array(begins)[:, None] + np.arange(layout.size)]
+            items = rows.view(layout.dtype)[:, 0]
+            tag = self._tags_of(items, layout)
+            if len(tag) < len(items) or layout.wire.datatype in types:
+                return None
+            types.add(layout.wire.datatype)
+            found.append((items, layout, tag))
+        return found
 
     def _one(
         self,
@@ -279,15 +335,12 @@ def _flush(loose: dict[DataType, list[tuple[int, int, Any, int]]], found: list[S
     loose.clear()
 
 
-def _times(grid: NDArray[np.uint8], where: dict[int, int], received_ns: int) -> NDArray[np.int64]:
-    ticks: NDArray[np.int64] | None = None
-    for bit in (HAS_SOURCE_TIME, HAS_SERVER_TIME):
-        if bit not in where:
-            continue
-        column = grid[:, where[bit] : where[bit] + 8].view("<i8")[:, 0].astype(np.int64)
-        ticks = column if ticks is None else np.where(ticks > 0, ticks, column)
-        if (ticks > 0).all():
-            return ticks_to_ns(ticks)
-    if ticks is None:
-        return np.full(len(grid), received_ns, np.int64)
-    return np.where(ticks > 0, ticks_to_ns(np.maximum(ticks, 1)), received_ns)
+def _first(items: NDArray[Any], count: int) -> NDArray[Any]:
+    return items if count == len(items) else items[:count]
+
+
+def _batch_of_texts(texts: list[tuple[int, int, str]]) -> SampleBatch:
+    tags, ticks, values = zip(*texts, strict=True)
+    value = np.empty(len(texts), object)
+    value[:] = values
+    return SampleBatch(DataType.STRING, np.array(tags, np.int32), ticks_to_ns(np.array(ticks, np.int64)), value)

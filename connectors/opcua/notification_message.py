@@ -17,6 +17,12 @@ from connectors.opcua.wire_types import one_tick_to_ns
 _DATA_CHANGE: Final = ObjectIds.DataChangeNotification_Encoding_DefaultBinary
 _EVENTS: Final = ObjectIds.EventNotificationList_Encoding_DefaultBinary
 _STATUS_CHANGE: Final = ObjectIds.StatusChangeNotification_Encoding_DefaultBinary
+_USUAL_HEADER: Final = struct.Struct("<BxH8xIIBi3s")
+"""Of a response (Part 4, 7.33): type, time, handle, service result, diagnostics, strings, additional header."""
+
+_USUAL_DATA_CHANGE: Final = bytes((1, 0)) + _DATA_CHANGE.to_bytes(2, "little") + bytes((1,))
+"""A type as numbers of namespace 0 are written (Part 6, 5.2.2.9), with a body in bytes."""
+
 _I32: Final = struct.Struct("<i")
 _I64: Final = struct.Struct("<q")
 _U32: Final = struct.Struct("<I")
@@ -44,22 +50,30 @@ def read_publish_response(data: Buffer) -> Notification:
 
     Raises ``UaError`` for a bad service result, and any of ``DECODING_ERRORS`` when the bytes are no such response.
     """
-    raw = _after_header(data)
-    subscription_id, count = _U32.unpack_from(raw, 0)[0], _I32.unpack_from(raw, 4)[0]
-    at = 8 + 4 * max(count, 0)
+    raw, at = _after_header(data)
+    subscription_id, count = _U32.unpack_from(raw, at)[0], _I32.unpack_from(raw, at + 4)[0]
+    at += 8 + 4 * max(count, 0)
     return _read_message(raw, at + 1, subscription_id, more=bool(raw[at]))
 
 
 def read_republish_response(data: Buffer, subscription_id: int) -> Notification:
     """Take a Republish response apart. Raises what ``read_publish_response`` raises."""
-    return _read_message(_after_header(data), 0, subscription_id, more=False)
+    raw, at = _after_header(data)
+    return _read_message(raw, at, subscription_id, more=False)
 
 
-def _after_header(data: Buffer) -> bytes:
+def _after_header(data: Buffer) -> tuple[bytes, int]:
+    """The bytes of a response, and where its header ends; one that is good and says nothing else is not taken apart."""
+    raw = bytes(data.read(len(data)))
+    if len(raw) >= _USUAL_HEADER.size:
+        encoding, _type, _handle, result, diagnostics, strings, additional = _USUAL_HEADER.unpack_from(raw)
+        if encoding == 1 and not result and not diagnostics and strings in (-1, 0) and additional == b"\0\0\0":
+            return raw, _USUAL_HEADER.size
+    data = Buffer(raw)
     nodeid_from_binary(data)
     header = struct_from_binary(ua.ResponseHeader, data)
     header.ServiceResult.check()
-    return bytes(data.read(len(data)))
+    return raw, data.cur_pos
 
 
 def _read_message(raw: bytes, at: int, subscription_id: int, *, more: bool) -> Notification:
@@ -74,6 +88,13 @@ def _read_message(raw: bytes, at: int, subscription_id: int, *, more: bool) -> N
     notification.is_keep_alive = count <= 0
     at += 16
     for _ in range(max(count, 0)):
+        if raw.startswith(_USUAL_DATA_CHANGE, at):
+            at += len(_USUAL_DATA_CHANGE)
+            size = _I32.unpack_from(raw, at)[0]
+            at += 4
+            notification.data_changes.append(raw[at : at + size])
+            at += size
+            continue
         buffer = Buffer(raw, at)
         type_id = nodeid_from_binary(buffer)
         at = buffer.cur_pos

@@ -49,16 +49,17 @@ TOO_MANY_ITEMS: Final = StatusCodes.BadTooManyMonitoredItems >> 16
 
 
 class Subscriptions:
-    """The subscriptions of one connection: one for each raw data type, so that a response holds one kind of value.
+    """The subscriptions of one connection: one for all values, one for events, and more where one has no more room.
 
-    Where the server has no more of them, types share one; where it has no more room in one, there is another.
+    Each response costs as much as some hundred values in it, so there are to be few. Tags of one raw data type are
+    monitored one after the other: so a server sends them, and then they decode as one.
     """
 
     def __init__(self, client: Client, device: OpcUaDevice, limits: OperationLimits) -> None:
         self._client = client
         self._device = device
         self._limits = limits
-        self._ids: dict[DataType, int] = {}  # of each type the one that takes its next items
+        self._of_values: int | None = None  # the one that takes the next items
         self._is_full = False  # even a new subscription has taken no item
         self._items = 0
         self._tags: dict[int, dict[int, BoundTag]] = {}  # by subscription and monitored item
@@ -102,25 +103,24 @@ class Subscriptions:
         for tag in tags:
             (groups.setdefault(tag.alike, []) if tag.settings.events is None else notifiers).append(tag)
         problems = await self._add_notifiers(notifiers) if notifiers else {}
-        for raw, group in groups.items():
-            problems.update(await self._add_alike(raw, group))
+        problems.update(await self._add_values([tag for group in groups.values() for tag in group]))
         return problems
 
-    async def _add_alike(self, raw: DataType, tags: list[BoundTag]) -> dict[int, TagProblem]:
-        """Monitor tags of one raw type; what one subscription has no room for goes into others."""
+    async def _add_values(self, tags: list[BoundTag]) -> dict[int, TagProblem]:
+        """Monitor tags in this order; what one subscription has no room for goes into others."""
         tags, beyond = self._allowed(tags)
         problems = {tag.index: self._beyond(tag) for tag in beyond}
         if not tags:
             return problems
-        if raw not in self._ids:
-            self._ids[raw] = await self._subscription()
-        found = await self._monitor(self._ids[raw], tags)
+        if self._of_values is None:
+            self._of_values = await self._subscription()
+        found = await self._monitor(self._of_values, tags)
         while left := [tag for tag in tags if tag.index in found and found[tag.index].quality == TOO_MANY_ITEMS]:
             if self._is_full or len(self.numbers) == self._device.limits.subscriptions:
                 break
             before = len(self.numbers)
-            self._ids[raw] = await self._subscription()
-            again = await self._monitor(self._ids[raw], left)
+            self._of_values = await self._subscription()
+            again = await self._monitor(self._of_values, left)
             for tag in left:
                 found.pop(tag.index)
             found.update(again)

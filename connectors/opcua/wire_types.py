@@ -91,10 +91,18 @@ def declared_type(node: Any) -> int | None:
     return number if number in WIRE_TYPES else None
 
 
-def ticks_to_ns(ticks: np.ndarray[Any, np.dtype[np.int64]]) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """OPC UA ticks to nanoseconds since 1970, held at the ends of what int64 can say (years 1677 and 2262)."""
+def ticks_to_ns(
+    ticks: np.ndarray[Any, np.dtype[np.int64]], first: int | None = None
+) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """OPC UA ticks to nanoseconds since 1970, held at the ends of what int64 can say (years 1677 and 2262).
+
+    ``first`` is the smallest of them, where that is known.
+    """
+    if not len(ticks):
+        return ticks
+    low = (int(ticks.min()) if first is None else first) - EPOCH_TICKS
+    high = int(ticks.max()) - EPOCH_TICKS
     since_1970 = ticks - np.int64(EPOCH_TICKS)
-    low, high = int(since_1970.min(initial=0)), int(since_1970.max(initial=0))
     if low < -TICKS_FROM_EPOCH_MAX or high > TICKS_FROM_EPOCH_MAX:
         since_1970 = np.clip(since_1970, -TICKS_FROM_EPOCH_MAX, TICKS_FROM_EPOCH_MAX)
     return since_1970 * 100

@@ -123,12 +123,23 @@ async def test_no_request_asks_for_more_than_the_server_allows(small: NodeOpcUaS
     async with acquiring(driver(small.endpoint, tags), recorder) as task:
         await until(lambda: len(recorder.last()) == 9, task)
         assert recorder.onlines[-1][1] == []
-        assert small.command("subscriptions") == 2
+        assert small.command("subscriptions") == 2  # one has no room for nine items
         small.set("ns=2;s=flag", "Boolean", value=False)
         await until(lambda: recorder.last()[8] is False, task)
     assert small.requests("TranslateBrowsePathsToNodeIds")[1] <= 2
     assert small.requests("CreateMonitoredItems")[1] <= 3
     assert small.requests("Read")[1] <= 6  # the limits themselves are asked for before one is known
+
+
+async def test_values_of_all_types_come_by_one_subscription(node_opcua: NodeOpcUaServer) -> None:
+    tags: list[dict[str, Any] | str] = [*tree(node_opcua, "Kinds", ["v0", "v1"])]
+    node_opcua.add("ns=2;s=kinds.text", "String", "a")
+    node_opcua.add("ns=2;s=kinds.flag", "Boolean", True)
+    tags += [{"at": "ns=2;s=kinds.text"}, {"at": "ns=2;s=kinds.flag"}]
+    recorder = Recorder()
+    async with acquiring(driver(node_opcua.endpoint, tags), recorder) as task:
+        await until(lambda: len(recorder.last()) == 4, task)
+        assert node_opcua.command("subscriptions") == 1
 
 
 async def test_what_one_subscription_has_no_room_for_goes_into_another(small: NodeOpcUaServer) -> None:

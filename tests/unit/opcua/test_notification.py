@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from datetime import UTC, datetime, timedelta
+from itertools import zip_longest
 from typing import Any, Final
 from uuid import UUID
 
@@ -156,9 +157,14 @@ def by_type(batches: list[SampleBatch]) -> dict[DataType, list[tuple[int, int, A
     return rows
 
 
-@given(st.lists(runs(), max_size=4))
-def test_what_is_decoded_is_what_asyncua_reads(parts: list[list[tuple[int, ua.DataValue]]]) -> None:
-    items = [item for part in parts for item in part]
+def in_turns(parts: list[list[tuple[int, ua.DataValue]]]) -> list[tuple[int, ua.DataValue]]:
+    """The items of runs as they come when each run gives one after the other."""
+    return [item for at in zip_longest(*parts) for item in at if item is not None]
+
+
+@given(st.lists(runs(), max_size=4), st.booleans())
+def test_what_is_decoded_is_what_asyncua_reads(parts: list[list[tuple[int, ua.DataValue]]], takes_turns: bool) -> None:
+    items = in_turns(parts) if takes_turns else [item for part in parts for item in part]
     body = body_of(items)
     reader = decoder()
     found, wanted = by_type(reader.decode(body, RECEIVED_NS)), expected(body)
@@ -174,6 +180,43 @@ def test_what_is_decoded_is_what_asyncua_reads(parts: list[list[tuple[int, ua.Da
     assert sorted(reader.take_overflowed()) == overflowed
     assert reader.take_overflowed() == []
     assert reader.mismatched == set()
+
+
+PLAIN = {V.Double: 1.5, V.Float: -0.25, V.Int32: 7, V.Boolean: True, V.String: "step", V.DateTime: datetime(2026, 1, 2)}
+
+
+def plain_items(kind: Any, count: int, status: int = 0) -> list[tuple[int, ua.DataValue]]:
+    code, when = ua.StatusCode(ua.UInt32(status)) if status else None, datetime(2026, 1, 1)
+    value = ua.DataValue(ua.Variant(PLAIN[kind], kind), StatusCode=code, SourceTimestamp=when)
+    return [(TAG_OF[kind], value)] * count
+
+
+def test_types_that_take_turns_are_gathered_and_each_becomes_one_batch() -> None:
+    body = body_of(in_turns([plain_items(kind, 10) for kind in PLAIN]))
+    batches = decoder().decode(body, RECEIVED_NS)
+    assert len(batches) == len(PLAIN)
+    assert by_type(batches) == expected(body)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        plain_items(V.Double, 1, 0x40900000),
+        [(UNKNOWN, ua.DataValue(ua.Variant(1.0, V.Double), SourceTimestamp=datetime(2026, 1, 1)))],
+        [(TAG_OF[V.Double], ua.DataValue(ua.Variant(None, V.Null), SourceTimestamp=datetime(2026, 1, 1)))],
+    ],
+)
+def test_one_that_is_out_of_the_ordinary_among_them_keeps_its_place(odd: list[tuple[int, ua.DataValue]]) -> None:
+    items = in_turns([plain_items(kind, 10) for kind in PLAIN])
+    body = body_of(items[:40] + odd + items[40:])
+    assert by_type(decoder().decode(body, RECEIVED_NS)) == expected(body)
+
+
+def test_tags_that_are_bound_anew_are_not_taken_for_those_that_they_were() -> None:
+    reader, body = decoder(), body_of(plain_items(V.Double, RUN_MIN))
+    assert len(by_type(reader.decode(body, RECEIVED_NS))[DataType.DOUBLE]) == RUN_MIN
+    reader.unbind(TAG_OF[V.Double])
+    assert reader.decode(body, RECEIVED_NS) == []
 
 
 @given(st.lists(runs(), min_size=1, max_size=3), st.data())
