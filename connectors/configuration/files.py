@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -23,6 +24,14 @@ def nothing_read(_path: Path, _content: bytes) -> None:
     """For who does not want to know which files are read."""
 
 
+@dataclass(frozen=True, slots=True)
+class ReadFile:
+    """What a file held, and the YAML document in it."""
+
+    content: bytes
+    document: Document
+
+
 def read_document(path: Path, where: str, read: Callable[[Path, bytes], None] = nothing_read) -> Document:
     """The YAML document in the file ``path``, called ``where`` in messages. Raises ``OSError`` or ``ConfigInvalid``.
 
@@ -31,6 +40,12 @@ def read_document(path: Path, where: str, read: Callable[[Path, bytes], None] = 
     content = _file_bytes(path)
     read(path, content)
     return read_yaml(decode_yaml(content, where), where)
+
+
+def read_file(path: Path) -> ReadFile:
+    """The file ``path``, called so in messages. Raises ``OSError`` or ``ConfigInvalid``."""
+    content = _file_bytes(path)
+    return ReadFile(content, read_yaml(decode_yaml(content, str(path)), str(path)))
 
 
 def load_settings(path: Path, model: type[Model], *, environ: Mapping[str, str] | None = None) -> Model:

@@ -10,7 +10,7 @@ from pathlib import Path, PurePath
 from typing import Final
 
 from connectors.configuration.explain import problem_at, unknown_key, wrong_type
-from connectors.configuration.files import nothing_read, read_document
+from connectors.configuration.files import ReadFile, nothing_read, read_document
 from connectors.configuration.setting_names import listed, shown
 from connectors.configuration.yaml_nodes import Document, decode_yaml, read_yaml
 from connectors.model.errors import ConfigInvalid, Problem
@@ -34,6 +34,8 @@ class Inclusion:
     instead: Mapping[Path, bytes]
     report: Callable[[Problem], None]
     read: Callable[[Path, bytes], None] = nothing_read
+    main: ReadFile | None = None
+    """The agent's own file, where it was read already."""
     names: list[str] = field(default_factory=list)
     """Of every file that was looked into, in this order, as messages name it."""
     paths: list[Path] = field(default_factory=list)
@@ -44,7 +46,7 @@ class Inclusion:
 
     def read_main(self) -> Document | None:
         """The agent's own file; ``None`` when it cannot be read."""
-        return self._read(self.path)
+        return self._read(self.path, self.main)
 
     def read_included(self, document: Document, way: tuple[Path, ...] = ()) -> Iterator[Document]:
         """The files that ``document`` includes, each followed by those that it includes itself.
@@ -101,15 +103,19 @@ class Inclusion:
                 if self._is_full:
                     return
 
-    def _read(self, path: Path) -> Document | None:
+    def _read(self, path: Path, before: ReadFile | None = None) -> Document | None:
         where, resolved = str(path), path.resolve()
         self.names.append(where)
         self.paths.append(resolved)
         try:
             given = self.instead.get(resolved)
-            document = (
-                read_document(path, where, self.read) if given is None else read_yaml(decode_yaml(given, where), where)
-            )
+            if given is not None:
+                document = read_yaml(decode_yaml(given, where), where)
+            elif before is not None:
+                document = before.document
+                self.read(path, before.content)
+            else:
+                document = read_document(path, where, self.read)
         except OSError as exc:
             self.report(Problem(where, 0, 0, f"the file cannot be read: {exc.strerror or exc}."))
             return None

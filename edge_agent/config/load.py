@@ -17,6 +17,7 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from connectors.configuration.explain import duplicate_tag, explain, missing_key, problem_at, wrong_type
+from connectors.configuration.files import ReadFile
 from connectors.configuration.setting_names import called, counted, listed, nearest, shown
 from connectors.configuration.setting_types import FILES_CHECKED_IN_CONTEXT, FOLDER_IN_CONTEXT
 from connectors.configuration.yaml_nodes import Document, NodePath, Source
@@ -75,6 +76,7 @@ def load_with_origins(
     files_checked: bool = False,
     instead: Mapping[Path, bytes] | None = None,
     contents: dict[Path, str] | None = None,
+    main: ReadFile | None = None,
 ) -> LoadedConfig:
     """The configuration in the file ``path`` and in the files that it includes, secrets resolved.
 
@@ -82,11 +84,12 @@ def load_with_origins(
     up (this process's own environment unless said otherwise). With ``files_checked`` a certificate or key that cannot
     be read now is a problem; a running agent rather acquires, and says so until the file is there. ``instead`` are
     contents that included files would have, by their resolved paths, whether or not they are there now. ``contents``
-    is filled as that of ``LoadedConfig``, also when the configuration is not valid. Raises ``ConfigInvalid`` with all
-    problems, in the order of the files and lines, or the first ``PROBLEMS_MAX`` of them and how many there are besides.
+    is filled as that of ``LoadedConfig``, also when the configuration is not valid. ``main`` is what ``path`` holds,
+    where it was read just now. Raises ``ConfigInvalid`` with all problems, in the order of the files and lines, or the
+    first ``PROBLEMS_MAX`` of them and how many there are besides.
     """
     environ, contents = os.environ if environ is None else environ, {} if contents is None else contents
-    loading = _Loading(path, drivers, environ, contents, files_checked, instead or {})
+    loading = _Loading(path, drivers, environ, contents, files_checked, instead or {}, main)
     config = loading.load()
     if loading.problems or config is None:
         raise ConfigInvalid(loading.sorted_problems())
@@ -120,6 +123,7 @@ class _Loading:
     contents: dict[Path, str]
     files_checked: bool = False
     instead: Mapping[Path, bytes] = field(default_factory=dict)
+    main: ReadFile | None = None
     problems: list[Problem] = field(default_factory=list)
     secrets: dict[str, dict[str, str]] = field(default_factory=dict)
     inclusion: Inclusion = field(init=False)
@@ -131,7 +135,7 @@ class _Loading:
     def __post_init__(self) -> None:
         # No method of this: a circle would keep all that was read, as a start collects no garbage.
         self._note = partial(_note, self.contents)
-        self.inclusion = Inclusion(self.path, self.instead, self.problems.append, self._note)
+        self.inclusion = Inclusion(self.path, self.instead, self.problems.append, self._note, self.main)
 
     def load(self) -> AgentConfig | None:
         """The configuration; when there are ``problems``, what is returned means nothing."""

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from connectors.configuration.explain import explain
-from connectors.configuration.files import read_document
+from connectors.configuration.files import ReadFile, read_file
 from connectors.configuration.yaml_nodes import Document
 from connectors.model.errors import ConfigInvalid, Problem
 from connectors.ports.secrets import SOURCE_IN_CONTEXT, SecretSource
@@ -48,7 +48,12 @@ def releases_path(config: Path) -> Path:
 
 def data_dir(config: Path) -> Path:
     """The folder that a running agent holds. Raises ``ConfigInvalid`` when the file cannot be read as YAML."""
-    named = _text(_read(config).value, "agent", "data_dir")
+    return data_dir_in(_read(config), config)
+
+
+def data_dir_in(document: Document, config: Path) -> Path:
+    """The same of a file ``config`` that was read already."""
+    named = _text(document.value, "agent", "data_dir")
     return config.parent / (named or str(AgentSettings.model_fields["data_dir"].default))
 
 
@@ -78,12 +83,18 @@ def outbox_keys(config: Path, environ: Mapping[str, str]) -> EncryptionSettings 
 
 
 def _place(config: Path, section: str, key: str, default: Path) -> Path:
-    return data_dir(config) / (_text(_read(config).value, section, key) or default)
+    document = _read(config)
+    return data_dir_in(document, config) / (_text(document.value, section, key) or default)
 
 
 def _read(config: Path) -> Document:
+    return read_main(config).document
+
+
+def read_main(config: Path) -> ReadFile:
+    """The agent's own file. Raises ``ConfigInvalid`` when it cannot be read as YAML."""
     try:
-        return read_document(config, str(config))
+        return read_file(config)
     except OSError as exc:
         reason = f"the configuration cannot be read: {exc.strerror}."
         raise ConfigInvalid([Problem(str(config), 0, 0, reason, "Name the file with --config.")]) from exc

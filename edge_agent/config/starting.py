@@ -9,7 +9,7 @@ from connectors.model.errors import ConfigInvalid
 from connectors.ports.settings import DriverType
 from edge_agent.config.file_store import FileStore
 from edge_agent.config.load import LoadedConfig, load_with_origins
-from edge_agent.config.places import data_dir
+from edge_agent.config.places import data_dir_in, read_main
 
 
 def load_for_start(
@@ -22,17 +22,18 @@ def load_for_start(
     will not run, and the trial is that one's. Raises ``ConfigInvalid``.
     """
     notes: list[str] = []
-    folder = data_dir(path)
+    main = read_main(path)
+    folder = data_dir_in(main.document, path)
     store = FileStore(path.parent, folder)
     if is_held(folder):
-        return load_with_origins(path, drivers), notes
+        return load_with_origins(path, drivers, main=main), notes
     try:
         trial = store.before_start()
     except OSError as exc:
         notes.append(f"the device files on trial cannot be looked after: {exc}")
         trial = None
     try:
-        return load_with_origins(path, drivers), notes
+        return load_with_origins(path, drivers, main=main), notes
     except ConfigInvalid as exc:
         if trial is None:
             raise
@@ -42,4 +43,4 @@ def load_for_start(
         except OSError as failed:
             raise exc from failed
         notes.append(f"{trial.name} version {trial.version} is put back: {said}")
-    return load_with_origins(path, drivers), notes
+    return load_with_origins(path, drivers, main=main), notes
