@@ -1,7 +1,4 @@
-"""The tables of the outbox, and how an older file becomes a current one.
-
-``sqlite-utils`` runs the migrations; the hot path (``outbox.py``) uses its connection directly.
-"""
+"""The tables of the outbox, and how an older file becomes a current one."""
 
 from __future__ import annotations
 
@@ -198,11 +195,8 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> None:
         )
     if version == SCHEMA_VERSION:
         return
-    from sqlite_utils import Database  # takes a quarter of a second to load, which most starts need not spend
-
-    database = Database(connection)
     for number in range(version, SCHEMA_VERSION):
-        database.conn.executescript(_script(number))
+        connection.executescript(_script(number))
 
 
 def _script(number: int) -> str:
