@@ -127,7 +127,12 @@ class Reloading:
             except TimeoutError:
                 await self._look()
                 continue
-            answer = await self._answer(asked)
+            try:
+                answer = await self._answer(asked)
+            except BaseException:  # nobody waits for it for ever
+                if asked.answer is not None and not asked.answer.done():
+                    asked.answer.set_exception(NotReloaded("the agent has stopped, or has failed, in the middle of it"))
+                raise
             if asked.answer is not None and not asked.answer.done():
                 asked.answer.set_result(answer)
 

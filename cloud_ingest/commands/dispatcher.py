@@ -24,6 +24,7 @@ from cloud_ingest.observability.command_events import (
     SigningKeyLoaded,
     SigningKeyUnusable,
 )
+from cloud_ingest.observability.steadiness import lasting
 from connectors.commands.signing import SigningKey
 from connectors.model.back_off import BackOff
 from connectors.model.error_groups import first_of
@@ -96,16 +97,19 @@ class Dispatcher:
         await self._broker.connect(url, None, _ignore)
         self.broker_url = url
         emit(CommandsOnline(url, key.key_id))
-        back_off.reset()
         try:
-            async with first_of(BrokerUnavailable, DatabaseUnavailable, StatementRefused), Tasks() as tasks:
-                tasks.create_task(self._broker.closed(), name="commands connection")
-                tasks.create_task(self._follow(url, key), name="commands follow the host and the key")
-                tasks.create_task(self._send_forever(key), name="commands send")
+            with lasting(back_off):
+                await self._use(url, key)
         finally:
             self.broker_url = ""
             emit(CommandsOffline(url))
             await self._broker.disconnect()
+
+    async def _use(self, url: str, key: SigningKey) -> None:
+        async with first_of(BrokerUnavailable, DatabaseUnavailable, StatementRefused), Tasks() as tasks:
+            tasks.create_task(self._broker.closed(), name="commands connection")
+            tasks.create_task(self._follow(url, key), name="commands follow the host and the key")
+            tasks.create_task(self._send_forever(key), name="commands send")
 
     async def _send_forever(self, key: SigningKey) -> None:
         async with self._database.notified(DUE) as woken:

@@ -28,6 +28,7 @@ from cloud_ingest.ingest.sharing import Sharing
 from cloud_ingest.observability.events import StoreWaiting
 from cloud_ingest.observability.ingest_events import HostLost, HostOffline, HostOnline, HostStandby, RebirthAsked
 from cloud_ingest.observability.obstacles import INGEST
+from cloud_ingest.observability.steadiness import lasting
 from connectors.model.back_off import BackOff
 from connectors.model.delivery import AgentName
 from connectors.model.error_groups import first_of
@@ -41,7 +42,7 @@ from connectors.model.errors import (
 from connectors.observability.events import emit
 from connectors.ports.broker import BrokerSession, Message
 from connectors.ports.clock import Clock
-from connectors.ports.database import Database
+from connectors.ports.database import Database, HeldLock
 from connectors.ports.event_log import EventLog, TopicSpec
 from connectors.sparkplug.birth import rebirth_command
 from connectors.sparkplug.delivery import read_delivery
@@ -158,20 +159,8 @@ class Bridge:
             self._intake.is_uncertain()  # another process may have been the host in the meantime
             try:
                 await self._connect(url)
-                back_off.reset()
-                async with (
-                    first_of(*_AWAY),
-                    Tasks() as tasks,
-                ):
-                    tasks.create_task(self._broker.closed(), name="ingest connection")
-                    if self._sharing is None:
-                        acknowledging = self._intake.acknowledge_forever(self._broker)
-                        tasks.create_task(acknowledging, name="ingest acknowledge")
-                    else:
-                        tasks.create_task(self._subscribe_nodes_forever(), name="ingest plain nodes")
-                    tasks.create_task(self._ask_rebirths_forever(), name="ingest rebirths")
-                    await lock.lost()
-                    raise DatabaseUnavailable("the host's lock in the database was lost")
+                with lasting(back_off):
+                    await self._be_host(lock)
             finally:
                 was_online = self.is_online
                 if was_online:
@@ -181,6 +170,19 @@ class Bridge:
                 if was_online:
                     with contextlib.suppress(DatabaseUnavailable):
                         await self._book.left(self._online_since_ms, self._clock.now_ns() // 1_000_000)
+
+    async def _be_host(self, lock: HeldLock) -> None:
+        """Work as the host on a connection that is there. Raises when that is lost, or the lock is, or a store."""
+        async with first_of(*_AWAY), Tasks() as tasks:
+            tasks.create_task(self._broker.closed(), name="ingest connection")
+            if self._sharing is None:
+                acknowledging = self._intake.acknowledge_forever(self._broker)
+                tasks.create_task(acknowledging, name="ingest acknowledge")
+            else:
+                tasks.create_task(self._subscribe_nodes_forever(), name="ingest plain nodes")
+            tasks.create_task(self._ask_rebirths_forever(), name="ingest rebirths")
+            await lock.lost()
+            raise DatabaseUnavailable("the host's lock in the database was lost")
 
     # -- the broker ----------------------------------------------------------------------------------------------------
 

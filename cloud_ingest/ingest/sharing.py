@@ -19,6 +19,7 @@ from cloud_ingest.ingest.plain_nodes import PlainNodes
 from cloud_ingest.observability.events import StoreWaiting
 from cloud_ingest.observability.ingest_events import SharingLost, SharingOffline, SharingOnline
 from cloud_ingest.observability.obstacles import INGEST_SHARING
+from cloud_ingest.observability.steadiness import lasting
 from connectors.model.back_off import BackOff
 from connectors.model.error_groups import first_of
 from connectors.model.errors import (
@@ -96,19 +97,19 @@ class Sharing:
             await self._broker.subscribe(shared_filters(self._host))
             self.broker_url = url
             emit(SharingOnline(url))
-            back_off.reset()
-            async with (
-                first_of(*_AWAY),
-                Tasks() as tasks,
-            ):
-                tasks.create_task(self._broker.closed(), name="ingest sharing connection")
-                tasks.create_task(self._intake.acknowledge_forever(self._broker), name="ingest sharing acknowledge")
-                tasks.create_task(self._follow_host(url), name="ingest sharing follows the host")
+            with lasting(back_off):
+                await self._take_part(url)
         finally:
             if self.broker_url:
                 emit(SharingOffline(url))
             self.broker_url = ""
             await self._broker.disconnect()
+
+    async def _take_part(self, url: str) -> None:
+        async with first_of(*_AWAY), Tasks() as tasks:
+            tasks.create_task(self._broker.closed(), name="ingest sharing connection")
+            tasks.create_task(self._intake.acknowledge_forever(self._broker), name="ingest sharing acknowledge")
+            tasks.create_task(self._follow_host(url), name="ingest sharing follows the host")
 
     async def _follow_host(self, url: str) -> None:
         """Where agents have several brokers, they are on that of the host."""

@@ -31,8 +31,8 @@ from edge_agent.releases.layout import ENV_FOLDER, ENV_PYTHON, ENV_RELEASE, ENV_
 from edge_agent.releases.switching import STARTS_MAX, Order, State, given_up, ordered, proved, starting, unusable
 
 LOOK_S: Final = 0.25
-PATIENCE_S: Final = 35.0
-"""The last commit and the goodbye on the broker are given 25 s inside; systemd kills all after 40 s."""
+PATIENCE_S: Final = 45.0
+"""All that an agent does at its end is given 43 s inside; systemd kills all after 80 s."""
 BACK_OFF_FIRST_S: Final = 0.5
 BACK_OFF_LONGEST_S: Final = 30.0
 FAULTS_MAX: Final = 10

@@ -364,3 +364,17 @@ async def test_a_reload_that_waits_for_a_command_in_vain_begins_nothing(
         await until(lambda: press.given > given)
         assert not never_begun.given
     assert stored("SELECT * FROM gap") == []
+
+
+async def test_who_waits_for_a_reload_that_cannot_be_answered_hears_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fail(_self: Any, _asked: Any) -> dict[str, Any]:
+        raise OSError("the disk")
+
+    monkeypatch.setattr(reloading.Reloading, "_answer", fail)
+    waited_for = reloading.Reloading(None, None, SystemClock())  # type: ignore[arg-type]
+    running = asyncio.create_task(waited_for.run())
+    async with asyncio.timeout(10.0):
+        with pytest.raises(reloading.NotReloaded, match="in the middle of it"):
+            await waited_for.reload("somebody")
+        with pytest.raises(OSError, match="the disk"):
+            await running

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from connectors.observability.events import Event, listen, listen_no_more
-from edge_agent.main import STEADY_S, raise_first, supervised
+from connectors.stopping import THREADS_S_MAX
+from edge_agent.main import GOODBYE_S_MAX, LAST_COMMAND_S_MAX, LAST_COMMIT_S_MAX, STEADY_S, raise_first, supervised
 from edge_agent.observability.agent_events import Fault
 from edge_agent.observability.metrics import FAULTS
+from edge_agent.releases.launcher import PATIENCE_S
 from tests.virtual_time import virtual_time
+
+ROOT = Path(__file__).parents[2]
 
 
 @virtual_time
@@ -68,3 +74,11 @@ async def test_a_part_that_a_library_has_cancelled_is_started_again() -> None:
 
     await supervised("part", part)
     assert begun == 2
+
+
+def test_who_starts_the_agent_gives_it_the_time_that_it_takes_to_end() -> None:
+    devices = uplink = beside = GOODBYE_S_MAX
+    inside_s = LAST_COMMAND_S_MAX + devices + LAST_COMMIT_S_MAX + uplink + beside + THREADS_S_MAX
+    unit = (ROOT / "systemd" / "edge-agent.service").read_text()
+    (by_systemd,) = re.findall(r"^TimeoutStopSec=(\d+)s$", unit, re.MULTILINE)
+    assert inside_s < PATIENCE_S < float(by_systemd)

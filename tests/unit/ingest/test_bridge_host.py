@@ -12,8 +12,12 @@ import pytest
 from bridge_steps import STATE_TOPIC, Stage, eventually, quick_retries, settled
 from structlog.testing import capture_logs
 
+from cloud_ingest.ingest import bridge
+from cloud_ingest.observability import steadiness
+from cloud_ingest.observability.ingest_events import HostLost
 from cloud_ingest.observability.metrics import BROKER_ONLINE
 from connectors.model.datatypes import DataType
+from connectors.observability.events import Event, listen, listen_no_more
 from connectors.ports.broker import Message
 from connectors.sparkplug.birth import REBIRTH
 from connectors.sparkplug.node_session import payload_of
@@ -245,3 +249,37 @@ async def test_no_message_however_broken_ends_the_connection() -> None:
         await eventually(lambda: 2 in stage.broker.acknowledged()[0])
         assert not task.done()
         assert len(stage.broker.connects) == 1
+
+
+async def test_a_broker_that_ends_every_connection_at_once_is_asked_less_and_less_often(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(bridge, "RETRY_FIRST_S", 0.1)
+    monkeypatch.setattr(bridge, "RETRY_LONGEST_S", 0.8)
+    monkeypatch.setattr(steadiness, "STEADY_S", 0.5)
+    heard: list[Event] = []
+    stage = Stage()
+    subscribe = stage.broker.subscribe
+
+    async def ends_at_once(filters: Sequence[tuple[str, int]]) -> None:
+        await subscribe(filters)
+        asyncio.get_running_loop().call_soon(stage.broker.lose)
+
+    listen(heard.append)
+    try:
+        monkeypatch.setattr(stage.broker, "subscribe", ends_at_once)
+        async with stage.running(online=False):
+            await eventually(lambda: waits(heard)[-1:] >= [0.5], within_s=20.0)
+            monkeypatch.setattr(stage.broker, "subscribe", subscribe)
+            await eventually(lambda: stage.bridge.is_online)
+            await settled(1.0)  # it holds
+            before = len(waits(heard))
+            stage.broker.lose()
+            await eventually(lambda: len(waits(heard)) > before)
+    finally:
+        listen_no_more(heard.append)
+    assert waits(heard)[before] <= 0.1, "after a connection that held, it begins with the shortest wait"
+
+
+def waits(heard: list[Event]) -> list[float]:
+    return [one.retry_s for one in heard if isinstance(one, HostLost)]

@@ -9,6 +9,7 @@ import pytest
 from bridge_steps import STATE_TOPIC, FakeLog, Stage, eventually, quick_retries, settled
 
 from cloud_ingest.ingest import sharing
+from cloud_ingest.observability import steadiness
 from cloud_ingest.observability.ingest_events import SharingLost
 from connectors.model.datatypes import DataType
 from connectors.model.errors import StatementRefused
@@ -193,6 +194,7 @@ async def test_a_connection_that_held_is_made_anew_after_the_shortest_wait(monke
     heard: list[Event] = []
     monkeypatch.setattr(sharing, "RETRY_FIRST_S", 0.1)
     monkeypatch.setattr(sharing, "RETRY_LONGEST_S", 0.8)
+    monkeypatch.setattr(steadiness, "STEADY_S", 0.2)
     stage = Stage(shares=True)
     stage.shared.refuses = {"mqtts://one"}
     listen(heard.append)
@@ -201,6 +203,7 @@ async def test_a_connection_that_held_is_made_anew_after_the_shortest_wait(monke
             await eventually(lambda: waits(heard)[-1:] > [0.3])
             stage.shared.refuses = set()
             await shared_online(stage)
+            await settled(0.5)  # it holds
             before = len(waits(heard))
             stage.shared.lose()
             await eventually(lambda: len(waits(heard)) > before)
