@@ -18,8 +18,13 @@ _SHARED: list[Any] = [
 ]
 
 
-def configure_logs(level: str, style: Literal["json", "console"]) -> None:
-    """Send every log line to standard error, from ``level`` on (``debug``, ``info``, ``warning``, ``error``)."""
+def configure_logs(level: str, style: Literal["auto", "json", "console"]) -> None:
+    """Send every log line to standard error, from ``level`` on (``debug``, ``info``, ``warning``, ``error``).
+
+    ``auto``: as a person reads it where that is a terminal, else JSON.
+    """
+    if style == "auto":
+        style = "console" if sys.stderr.isatty() else "json"
     number = logging.getLevelNamesMapping()[level.upper()]
     renderer: Any = (
         structlog.processors.JSONRenderer(ensure_ascii=False)

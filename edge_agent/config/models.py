@@ -229,7 +229,10 @@ class ObservabilitySettings(Settings):
     """What the agent tells of itself."""
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-    log_format: Literal["json", "console"] = "json"
+    log_format: Annotated[
+        Literal["auto", "json", "console"],
+        Field(description="auto: console, for people, where the agent runs at a terminal; JSON lines anywhere else"),
+    ] = "auto"
     metrics: MetricsSettings | None = None
 
 

@@ -135,3 +135,12 @@ def test_what_is_wrong_with_a_file_is_told_in_whole_words_at_a_terminal(tmp_path
     assert max(map(len, lines)) <= 80
     assert "write a number such as 0.5, without its unit" in " ".join(" ".join(lines).split()).replace("Write", "write")
     assert lines[-1] == "2 problems"
+
+
+def test_an_agent_at_a_terminal_tells_what_happens_as_a_person_reads_it(tmp_path: Path) -> None:
+    assert init(tmp_path, *OPTIONS, "--data-dir", str(tmp_path / "data")).returncode == 0
+    with Terminal(EDGE_AGENT, "run", "-c", str(tmp_path / "agent.yaml"), lines=40) as terminal:
+        terminal.shows("] agent_started")
+        assert "{" not in terminal.text
+        terminal.type("\x03")
+        assert terminal.end() == 0
