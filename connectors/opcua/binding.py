@@ -37,6 +37,10 @@ _SUBSCRIBE_TO_EVENTS: Final = 0x01
 """Bit of EventNotifier (Part 3, 8.59)."""
 
 
+class PartAbsent(ValueError):
+    """A value does not have the part that a tag is, now."""
+
+
 @dataclass(frozen=True, slots=True)
 class BoundTag:
     """A tag with its node; ``raw`` is the type of its values, ``type`` what is reported.
@@ -84,14 +88,15 @@ class BoundTag:
     def value_of(self, variant: ua.Variant) -> Value:
         """The value of the tag in a value of its node.
 
-        Raises ``TypeError``, ``ValueError`` or ``OverflowError`` when there is none of its type in it.
+        Raises ``PartAbsent`` when it has no such part now; ``TypeError``, ``ValueError`` or ``OverflowError`` when
+        there is none of its type in it.
         """
         scale, offset = self.settings.scale, self.settings.scaling_offset
         if self.shape is None:
             return value_of(variant, self.raw, scale=scale, offset=offset)
         found = next(value for output, value, _ in self.shape.values(variant.Value) if output.index == self.index)
         if found is None:
-            raise ValueError("there is no such part in the value")
+            raise PartAbsent("there is no such part in the value")
         return shown_plain(found, self.raw, scale=scale, offset=offset)
 
     @property

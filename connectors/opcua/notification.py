@@ -15,7 +15,7 @@ from asyncua import ua
 from numpy.typing import NDArray
 
 from connectors.model.datatypes import DataType, dtype_of
-from connectors.model.quality import BAD, BAD_TYPE_MISMATCH, is_good
+from connectors.model.quality import BAD, BAD_INDEX_RANGE_NO_DATA, BAD_TYPE_MISMATCH, is_good
 from connectors.model.samples import SampleBatch, batch_of_rows
 from connectors.opcua.data_values import HAS_VALUE, TAIL_BITS, TAILS, leading, rest_of_item, value_at
 from connectors.opcua.item_layouts import ItemLayout, layout_of
@@ -310,7 +310,8 @@ class DataChangeDecoder:
         for output, part, is_other in shape.values(value.Value if isinstance(value, ua.Variant) else value):
             if is_other:
                 self.mismatched.add(output.index)
-            without = BAD_TYPE_MISMATCH if is_other else BAD if is_good(quality) else quality
+            absent = BAD_INDEX_RANGE_NO_DATA if output.part and value is not None else BAD
+            without = BAD_TYPE_MISMATCH if is_other else absent if is_good(quality) else quality
             row = (output.index, time_ns, part, quality if part is not None else without)
             loose.setdefault(output.datatype, []).append(row)
 

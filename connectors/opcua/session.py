@@ -16,9 +16,16 @@ from asyncua.ua.attribute_ids import AttributeIds
 from asyncua.ua.uaerrors import UaError
 
 from connectors.model.errors import DeviceUnavailable
-from connectors.model.quality import BAD, BAD_TYPE_MISMATCH, BAD_WAITING_FOR_INITIAL_DATA, GOOD, is_good
+from connectors.model.quality import (
+    BAD,
+    BAD_INDEX_RANGE_NO_DATA,
+    BAD_TYPE_MISMATCH,
+    BAD_WAITING_FOR_INITIAL_DATA,
+    GOOD,
+    is_good,
+)
 from connectors.opcua.attributes import read_namespaces
-from connectors.opcua.binding import Binding
+from connectors.opcua.binding import Binding, PartAbsent
 from connectors.opcua.method_names import OF_CONDITIONS
 from connectors.opcua.methods import Method, arguments_of, condition_call, find_method
 from connectors.opcua.one_request import NoAnswer, judge, plain_cancellation, result_of
@@ -88,6 +95,8 @@ class OpcUaSession:
             return Reading(None, BAD if is_good(quality) else quality, time_ns)
         try:
             value = tag.value_of(data.Value)
+        except PartAbsent:
+            return Reading(None, BAD_INDEX_RANGE_NO_DATA if is_good(quality) else quality, time_ns)
         except (TypeError, ValueError, OverflowError):
             return Reading(None, BAD_TYPE_MISMATCH, time_ns)
         return Reading(value, quality, time_ns)

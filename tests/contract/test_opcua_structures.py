@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from connectors.model.datatypes import DataType
-from connectors.model.quality import BAD, BAD_SENSOR_FAILURE, GOOD
+from connectors.model.quality import BAD_INDEX_RANGE_NO_DATA, BAD_SENSOR_FAILURE, GOOD
 from connectors.opcua.browse_rules import OpcUaBrowse
 from connectors.opcua.survey import survey
 from tests.contract.opcua_acquisition import Recorder, acquiring, device, driver, until
@@ -62,7 +62,8 @@ async def test_parts_of_one_structure_are_tags_that_share_one_monitored_item(
             "Name": "A7", "Temperatures": [180.5, 190.0], "Origin": {"X": 1.0, "Y": 2.0},
             "Corners": [{"X": 0.0, "Y": 0.5}, {"X": 10.0, "Y": 10.5}], "State": 1, "Passes": 3,
         }  # fmt: skip
-        assert recorder.of(6) == [(None, BAD)]
+        assert recorder.of(6) == [(None, BAD_INDEX_RANGE_NO_DATA)]
+        assert (await working.read(6)).quality == BAD_INDEX_RANGE_NO_DATA
         assert [recorder.datatypes[tag] for tag in (1, 4, 5, 8, 9)] == [
             DataType.DOUBLE, DataType.INT32, DataType.INT32, DataType.STRING, DataType.DOUBLE,
         ]  # fmt: skip
@@ -94,7 +95,9 @@ async def test_elements_of_arrays_are_tags_and_a_bad_status_is_that_of_each(
         expected = {0: 1.5, 1: 3.5, 2: 3, 3: "[[1, 2], [3, 4]]", 4: "[1.5, 2.5, 3.5]"}
         await until(lambda: recorder.last() == expected, task)
         node_opcua.set(node, "Float", [4.5])
-        await until(lambda: (recorder.of(0)[-1], recorder.of(1)[-1]) == ((4.5, GOOD), (None, BAD)), task)
+        await until(
+            lambda: (recorder.of(0)[-1], recorder.of(1)[-1]) == ((4.5, GOOD), (None, BAD_INDEX_RANGE_NO_DATA)), task
+        )
         node_opcua.set(node, "Float", [5.5, 6.5, 7.5], status=BAD_SENSOR_FAILURE << 16)
         await until(lambda: recorder.of(1)[-1][1] == BAD_SENSOR_FAILURE, task)
         assert recorder.of(2)[-1] == (3, GOOD)
