@@ -172,14 +172,18 @@ def make_gateway(
 
     ``open_log`` opens the event log, where clients of ``/live`` find values sooner; the gateway does without it, too.
     """
+    from cloud_ingest.commands.held_tokens import TokenAuthenticator
     from cloud_ingest.commands.requests import Requests
     from cloud_ingest.gateway.app import make_app
     from cloud_ingest.identity.part import identity
 
     requests = Requests(database, SystemClock(), config.commands.approve)
-    logins, authenticator = identity(config.identity, database, SystemClock())
+    named = TokenAuthenticator(database)
+    logins, authenticator = identity(config.identity, database, SystemClock(), named=named)
     routers = [*logins, *platform_routers(config, database)]
-    return make_app(database, registry, obstacles, requests, routers, config.gateway, authenticator, open_log)
+    app = make_app(database, registry, obstacles, requests, routers, config.gateway, authenticator, open_log)
+    app.state.held_tokens = named.held
+    return app
 
 
 def grpc_work(config: CloudConfig, settings: GrpcSettings, database: Database, app: FastAPI) -> Work:

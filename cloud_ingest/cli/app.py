@@ -6,7 +6,6 @@ used wrongly; 3 the database cannot be reached, or does not let us in.
 
 from __future__ import annotations
 
-import asyncio
 import gc
 import os
 from datetime import datetime
@@ -98,7 +97,7 @@ def run(
 ) -> None:
     """Run roles in the foreground, until told to stop (SIGTERM, Ctrl-C). Each role can be a process of its own."""
     gc.disable()  # a third of the start of a gateway, whose objects stay; it is on before anything is waited for
-    from cloud_ingest.main import run_cloud
+    from cloud_ingest.main import run_cloud, run_program
     from connectors.observability.logs import configure_logs
     from connectors.stopping import THREADS_S_MAX, end_within
 
@@ -111,7 +110,7 @@ def run(
         end_within(THREADS_S_MAX)
 
     try:
-        asyncio.run(until_stopped())
+        run_program(until_stopped(), wanted)
     except LinesideError as exc:
         fail(str(exc), EXIT_PROBLEM)
 

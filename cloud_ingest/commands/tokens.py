@@ -10,8 +10,6 @@ import secrets
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
-from cloud_ingest.access.permissions import Role
-from cloud_ingest.access.principal import Grant, Principal
 from cloud_ingest.access.refused import RequestRefused, Why
 from cloud_ingest.commands import audit
 from cloud_ingest.commands.rules import TokenRole
@@ -23,6 +21,8 @@ PREFIX: Final = "lineside_"
 TOKEN_BYTES: Final = 32
 TOKEN_CHARS_MAX: Final = 200
 NAME_CHARS_MAX: Final = 255
+REVOKED_CHANNEL: Final = "lineside_token_revoked"
+"""Where it is told that a token was revoked, for those who remember any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ async def create(database: Database, clock: Clock, tenant_id: int, name: str, ro
             tenant_id,
             name,
             role,
-            _digest(token),
+            digest_of(token),
             by,
         )
         if not made:
@@ -73,6 +73,7 @@ async def revoke(database: Database, clock: Clock, tenant_id: int, name: str, *,
         if not revoked:
             raise RequestRefused(Why.UNKNOWN, "unknown_token", f"there is no token {name!r} that holds")
         await audit.tell(session, tenant_id, audit.Deed(clock.now_ns() // 1_000_000, by, "token revoked", name))
+        await session.fetch("SELECT pg_notify($1, '')", REVOKED_CHANNEL)
 
 
 async def listed(database: Database, tenant_id: int) -> list[dict[str, Any]]:
@@ -93,7 +94,7 @@ async def holder_of(database: Database, token: str) -> Holder | None:
     for seen_by in (audit.TENANT, None):  # most are of the first tenant, whose connections need not be changed for it
         async with database.session(seen_by) as session:
             rows = await session.fetch(
-                "SELECT tenant_id, name, role FROM api_token WHERE sha256 = $1 AND revoked IS NULL", _digest(token)
+                "SELECT tenant_id, name, role FROM api_token WHERE sha256 = $1 AND revoked IS NULL", digest_of(token)
             )
         if rows:
             (row,) = rows
@@ -101,22 +102,6 @@ async def holder_of(database: Database, token: str) -> Holder | None:
     return None
 
 
-class TokenAuthenticator:
-    """Who asks, by named tokens alone. Who shows none may see what the first tenant has: its data are open then."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
-    async def principal(self, token: str | None) -> Principal:
-        """See ``Authenticator``."""
-        if token is None:
-            return Principal(audit.TENANT, "nobody", "nobody", "nobody", (Grant(Role.VIEWER),))
-        holder = await holder_of(self._database, token)
-        if holder is None:
-            raise RequestRefused(Why.NO_TOKEN, "unknown_token", "this token is none, or was revoked")
-        return Principal(holder.tenant_id, f"token:{holder.name}", holder.name, "token", (Grant(Role(holder.role)),))
-
-
-def _digest(token: str) -> bytes:
-    """256 random bits need no slow hash: nobody guesses them."""
+def digest_of(token: str) -> bytes:
+    """What is known of a token instead of itself. 256 random bits need no slow hash: nobody guesses them."""
     return hashlib.sha256(token.encode()).digest()

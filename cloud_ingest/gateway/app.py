@@ -12,8 +12,8 @@ from prometheus_client import CollectorRegistry
 from cloud_ingest.access.admission import Admission
 from cloud_ingest.access.principal import Authenticator
 from cloud_ingest.commands.enrolment import Enrolments
+from cloud_ingest.commands.held_tokens import TokenAuthenticator
 from cloud_ingest.commands.requests import Requests
-from cloud_ingest.commands.tokens import TokenAuthenticator
 from cloud_ingest.gateway.body_limit import BodyLimit
 from cloud_ingest.gateway.commands import command_routes
 from cloud_ingest.gateway.data import data_routes

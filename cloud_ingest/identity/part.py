@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from cloud_ingest.access.principal import Authenticator
-from cloud_ingest.commands.tokens import TokenAuthenticator
+from cloud_ingest.commands.held_tokens import TokenAuthenticator
 from cloud_ingest.identity.account_routes import account_routes
 from cloud_ingest.identity.authenticator import AnyToken, OurTokens
 from cloud_ingest.identity.login_routes import login_routes
@@ -26,9 +26,14 @@ def _nothing() -> None:
 
 
 def identity(
-    settings: IdentitySettings | None, database: Database, clock: Clock, passwords: Passwords | None = None
-) -> tuple[list[APIRouter], Authenticator | None]:
-    """The routes, and who finds out who asks; ``None`` without ``settings``: named tokens alone, as before."""
+    settings: IdentitySettings | None,
+    database: Database,
+    clock: Clock,
+    passwords: Passwords | None = None,
+    named: Authenticator | None = None,
+) -> tuple[list[APIRouter], Authenticator]:
+    """The routes, and who finds out who asks; without ``settings`` that is ``named``, for named tokens alone."""
+    named = named or TokenAuthenticator(database)
     server = None if settings is None else authorization_server(settings, database, clock, passwords)
     issuer = None if server is None else server.issuer
     routers = [
@@ -37,7 +42,7 @@ def identity(
         account_routes(database, clock, server),
     ]
     if settings is None:
-        return routers, None
+        return routers, named
     ours = openid = None
     if server is not None:
         routers += [oauth_routes(server), login_routes(server)]
@@ -45,4 +50,4 @@ def identity(
     if settings.openid is not None:
         keys = ProviderKeys(settings.openid.issuer, clock, insecure=settings.openid.insecure)
         openid = OpenIdTokens(settings.openid, keys, database, clock)
-    return routers, AnyToken(TokenAuthenticator(database), ours, openid)
+    return routers, AnyToken(named, ours, openid)

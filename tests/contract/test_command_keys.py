@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 
 import pytest
 
 from cloud_ingest.access.refused import RequestRefused, Why
-from cloud_ingest.commands import audit, keys, tokens
+from cloud_ingest.commands import audit, held_tokens, keys, tokens
+from cloud_ingest.commands.held_tokens import HeldTokens
 from cloud_ingest.commands.keys import KeyUnusable
 from connectors.commands.reports import KeyVoucher, read_record
 from connectors.commands.signing import SigningKey, TrustedKeys
 from tests.contract.command_steps import TENANT, Office, office
+from tests.contract.historian_steps import eventually
 
 
 async def without_keys(here: Office) -> Office:
@@ -119,3 +122,34 @@ async def test_a_name_is_one_tokens_at_a_time_and_a_revoked_one_is_worthless(dat
             with pytest.raises(RequestRefused, match="cannot be the name"):
                 await tokens.create(database, clock, TENANT, name, "viewer", by="root")
         assert (await audit.verify(database)) == (3, [])
+
+
+async def test_who_remembers_tokens_hears_when_one_is_revoked(
+    database_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(held_tokens, "HELD_S", 3600.0)
+    async with office(database_dsn) as here:
+        database, clock = here.database, here.clock
+        token = await tokens.create(database, clock, TENANT, "anna", "operator", by="root")
+        held = HeldTokens(database)
+        hearing = asyncio.create_task(held.hear_forever())
+        try:
+            await eventually(lambda: _is_remembered(here, held, token))
+            await tokens.revoke(database, clock, TENANT, "anna", by="root")
+            await eventually(lambda: _is_unknown(held, token))
+        finally:
+            hearing.cancel()
+            await asyncio.wait([hearing])
+
+
+async def _is_remembered(here: Office, held: HeldTokens, token: str) -> bool:
+    """Whether it is known still when the database knows it no more, which tells nobody."""
+    assert await held.holder_of(token) is not None
+    await here.fetch("UPDATE api_token SET revoked = now(), revoked_by = 'x' RETURNING 1")
+    known = await held.holder_of(token) is not None
+    await here.fetch("UPDATE api_token SET revoked = NULL, revoked_by = NULL RETURNING 1")
+    return known
+
+
+async def _is_unknown(held: HeldTokens, token: str) -> bool:
+    return await held.holder_of(token) is None
