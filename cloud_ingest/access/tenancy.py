@@ -29,9 +29,11 @@ class TenantDatabase:
         self._database = database
         self._tenant_id = tenant_id
 
-    def session(self, tenant_id: int | None = None) -> AbstractAsyncContextManager[Session]:
+    def session(
+        self, tenant_id: int | None = None, *, plans_once: bool = False
+    ) -> AbstractAsyncContextManager[Session]:
         """See ``Database``; always of this tenant."""
-        return self._database.session(self._same(tenant_id))
+        return self._database.session(self._same(tenant_id), plans_once=plans_once)
 
     def transaction(self, tenant_id: int | None = None) -> AbstractAsyncContextManager[Session]:
         """See ``Database``; always of this tenant."""

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from cloud_ingest.access.refused import RequestRefused, Why
 from cloud_ingest.access.sight import EVERYTHING, Sight, seen
-from cloud_ingest.commands.standing import standing
+from cloud_ingest.commands.standing import COLUMNS, JOINS, standing
 from connectors.commands.states import CommandState
 from connectors.ports.database import Database, Row, Session
 
@@ -47,7 +47,7 @@ async def commands(database: Database, choice: CommandChoice) -> list[dict[str, 
             choice.count_max,
             *choice.sight.arguments,
         )
-        newest = await _newest(session, [str(row["command_id"]) for row in rows])
+        newest = await _newest(session, [str(row["command_id"]) for row in rows]) if rows else {}
     return [_command(row, newest.get(row["command_id"])) for row in rows]
 
 
@@ -66,14 +66,13 @@ async def agents(database: Database, sight: Sight = EVERYTHING) -> list[dict[str
     """What every agent that takes commands has said of its journal last: whether it was restored, and its locks."""
     async with database.session() as session:
         rows = await session.fetch(
-            "SELECT agent_id, group_name || '/' || agent.name AS agent, agent.online, command_journal.journal, "  # noqa: S608
-            "command_journal.start, heard_ms, restored, audit_number, audit_hash, locks, "
+            "SELECT group_name || '/' || agent.name AS agent, agent.online, command_journal.journal, "  # noqa: S608
+            "command_journal.start, heard_ms, restored, audit_number, audit_hash, "
             "(SELECT coalesce(max(number), 0) FROM command_start WHERE command_start.agent_id = agent.agent_id "
-            "    AND command_start.journal = command_journal.journal) AS number "
-            f"FROM command_journal JOIN agent USING (agent_id) WHERE {seen(1)} ORDER BY 2",
+            "    AND command_start.journal = command_journal.journal) AS number, "
+            f"{COLUMNS} FROM agent {JOINS} WHERE command_journal.agent_id IS NOT NULL AND {seen(1)} ORDER BY 1",
             *sight.arguments,
         )
-        stands = await standing(session)
     return [
         {
             "agent": row["agent"],
@@ -86,7 +85,7 @@ async def agents(database: Database, sight: Sight = EVERYTHING) -> list[dict[str
             "locks": list(row["locks"]),
             "audit_number": row["audit_number"],
             "audit_hash": row["audit_hash"],
-            **stands[row["agent_id"]],
+            **standing(row),
         }
         for row in rows
     ]
@@ -106,6 +105,7 @@ def _command(row: Row, newest: Row | None) -> dict[str, Any]:
         "id": row["command_id"],
         "agent": row["agent"],
         "origin": row["origin"],
+        "source": _source(row),
         "correlation": row["correlation"],
         "action": _action(row["action"]),
         "stage": row["stage"],
@@ -114,10 +114,9 @@ def _command(row: Row, newest: Row | None) -> dict[str, Any]:
         "issuer": row["issuer"],
         "approval": row["needs_approval"],
         "approvers": list(row["approvers"]),
+        "waits_for_approval": _waits_for_approval(row),
         "reason": row["reason"],
         "plain": row["is_plain"],
-        "source": _source(row),
-        "waits_for_approval": _waits_for_approval(row),
         "requested": _time(row["requested_ms"]),
         "expires": _time(row["expires_ms"]),
         "state": row["state"],

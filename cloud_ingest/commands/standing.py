@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
-from connectors.ports.database import Row, Session
+from connectors.ports.database import Row
+
+COLUMNS: Final = (
+    "command_journal.locks, command_journal.held, agent_key.key_id, agent_key.signs, "
+    "command_forged.count AS forged, command_forged.reason AS forged_reason, "
+    "(SELECT array_agg(reason ORDER BY alarm_id) FROM agent_audit_alarm "
+    "    WHERE agent_audit_alarm.agent_id = agent.agent_id AND closed_ms IS NULL) AS alarms"
+)
+JOINS: Final = (
+    "LEFT JOIN command_journal ON command_journal.agent_id = agent.agent_id "
+    "LEFT JOIN command_forged ON command_forged.agent_id = agent.agent_id "
+    "LEFT JOIN agent_key ON agent_key.agent = group_name || '/' || agent.name AND agent_key.retired_ms IS NULL "
+    "    AND agent_key.tenant_id = agent.tenant_id"
+)
+"""Behind ``agent``: what ``standing`` is found in, with ``COLUMNS``."""
 
 
-async def standing(session: Session) -> dict[int, dict[str, Any]]:
-    """Of every agent and node, by its number."""
-    rows = await session.fetch(
-        "SELECT agent.agent_id, command_journal.locks, command_journal.held, agent_key.key_id, agent_key.signs, "
-        "command_forged.count AS forged, command_forged.reason AS forged_reason, "
-        "(SELECT array_agg(reason ORDER BY alarm_id) FROM agent_audit_alarm "
-        "    WHERE agent_audit_alarm.agent_id = agent.agent_id AND closed_ms IS NULL) AS alarms "
-        "FROM agent LEFT JOIN command_journal USING (agent_id) LEFT JOIN command_forged USING (agent_id) "
-        "LEFT JOIN agent_key ON agent_key.agent = group_name || '/' || agent.name AND agent_key.retired_ms IS NULL "
-        "    AND agent_key.tenant_id = agent.tenant_id"
-    )
-    return {row["agent_id"]: _standing(row) for row in rows}
-
-
-def _standing(row: Row) -> dict[str, Any]:
+def standing(row: Row) -> dict[str, Any]:
+    """How the agent of ``row`` stands, which has ``COLUMNS``."""
     return {
         "locked": _locked(row),
         "key": row["key_id"],

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from cloud_ingest.access.sight import EVERYTHING, Sight, seen
 from cloud_ingest.commands import files
-from cloud_ingest.commands.standing import standing
+from cloud_ingest.commands.standing import COLUMNS, JOINS, standing
 from connectors.model.errors import LinesideError
 from connectors.model.quality import name_of
 from connectors.ports.database import Database, Row, Session, Sessions
@@ -31,6 +31,12 @@ _SAMPLES: Final = (
     "WHERE tag_id = $1 AND time >= $2 AND time < $3 "
     "AND hour >= date_trunc('hour', $2::timestamptz, 'UTC') AND hour < $3 ORDER BY time {limit}"
 )
+_TAG: Final = "SELECT * FROM tag_state WHERE "
+_TAG_BY_ID: Final = f"{_TAG} tag_id = $1 AND {seen(2, *_OF_TAGS)}"
+_TAG_BY_NAME: Final = (
+    f"{_TAG} group_name = $1 AND agent_name = $2 AND device = $3 AND name = $4 AND {seen(5, *_OF_TAGS)}"
+)
+"""Two texts, so that each is planned once: a plan for either would have to look at every tag."""
 
 
 class NotFound(LinesideError):
@@ -53,25 +59,21 @@ async def agents(database: Database, agent: str | None = None, sight: Sight = EV
     """Every agent and node of ``sight`` that was ever seen, with its devices."""
     async with database.session() as session:
         rows = await session.fetch(
-            "SELECT agent.*, tenant.name AS tenant, "  # noqa: S608  of our own
-            "(SELECT count(*) FROM tag WHERE tag.agent_id = agent.agent_id) AS tags "
-            "FROM agent JOIN tenant USING (tenant_id) "
+            "SELECT agent.*, tenant.name AS tenant, devices.*, "  # noqa: S608  of our own
+            "(SELECT count(*) FROM tag WHERE tag.agent_id = agent.agent_id) AS tags, "
+            f"{COLUMNS} FROM agent JOIN tenant ON tenant.tenant_id = agent.tenant_id {JOINS} CROSS JOIN LATERAL ("
+            "    SELECT array_agg(name ORDER BY name) AS names, array_agg(online ORDER BY name) AS onlines, "
+            "    array_agg(online_changed ORDER BY name) AS changes FROM device WHERE device.agent_id = agent.agent_id"
+            ") AS devices "
             f"WHERE ($1::text IS NULL OR group_name || '/' || agent.name = $1) AND {seen(2)} "
             "ORDER BY group_name, agent.name",
             agent,
             *sight.arguments,
         )
-        stands = await standing(session)
-        devices = await session.fetch(
-            "SELECT agent_id, name, online, online_changed FROM device ORDER BY agent_id, name"
-        )
         used = await files.used(session)
-    by_agent: dict[int, list[dict[str, Any]]] = {}
-    for row in devices:
-        device = {"device": row["name"], "online": row["online"], "since": row["online_changed"]}
-        by_agent.setdefault(row["agent_id"], []).append(device)
     return [
         {
+            **standing(row),
             "agent": f"{row['group_name']}/{row['name']}",
             "tenant": row["tenant"],
             "acknowledges": row["acknowledges"],
@@ -82,9 +84,13 @@ async def agents(database: Database, agent: str | None = None, sight: Sight = EV
             "first_seen": row["first_seen"],
             "last_seen": row["last_seen"],
             "tags": row["tags"],
-            "devices": by_agent.get(row["agent_id"], []),
+            "devices": [
+                {"device": name, "online": online, "since": since}
+                for name, online, since in zip(
+                    row["names"] or (), row["onlines"] or (), row["changes"] or (), strict=True
+                )
+            ],
             "files": used.get(row["agent_id"], []),
-            **stands[row["agent_id"]],
         }
         for row in rows
     ]
@@ -118,19 +124,16 @@ async def find_tag(
     sight: Sight = EVERYTHING,
 ) -> dict[str, Any]:
     """One tag of ``sight``, by its id or by agent, device and name. Raises ``NotFound``."""
-    async with database.session() as session:
+    group, _, agent_name = ("" if agent is None else agent).partition("/")
+    by_id = tag_id is not None
+    async with database.session(plans_once=True) as session:
         rows = await session.fetch(
-            "SELECT * FROM tag_state WHERE (tag_id = $1 "  # noqa: S608  of our own
-            "OR ($1::int IS NULL AND group_name || '/' || agent_name = $2 AND device = $3 AND name = $4)) "
-            f"AND {seen(5, *_OF_TAGS)}",
-            tag_id,
-            agent,
-            device,
-            name,
+            _TAG_BY_ID if by_id else _TAG_BY_NAME,
+            *((tag_id,) if by_id else (group, agent_name, device, name)),
             *sight.arguments,
         )
     if not rows:
-        asked = f"tag id {tag_id}" if tag_id is not None else f"tag {name!r} of device {device!r} of agent {agent!r}"
+        asked = f"tag id {tag_id}" if by_id else f"tag {name!r} of device {device!r} of agent {agent!r}"
         raise NotFound(f"there is no {asked}")
     return _tag(rows[0])
 
@@ -167,7 +170,7 @@ async def stored_samples(
     A page ends between two different times, so that no sample is left out or given twice. It is longer than
     ``count_max`` where more samples than that have one time.
     """
-    async with database.session() as session:
+    async with database.session(plans_once=True) as session:
         rows = await _first_samples(session, tag_id, begin, end, count_max + 1)
         if len(rows) <= count_max:
             return rows, None

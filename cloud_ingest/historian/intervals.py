@@ -16,9 +16,6 @@ from connectors.ports.database import Database, Row
 MINUTE: Final = timedelta(minutes=1)
 HOUR: Final = timedelta(hours=1)
 _PARAMETERS: Final = 5
-_PLANNED_ONCE: Final = "SET LOCAL plan_cache_mode = 'force_generic_plan'"
-"""With so many partitions, planning takes several times as long as answering. What partitions are of other times is
-found out when the plan is begun, too."""
 _BINS_BEGIN: Final = datetime(2000, 1, 1, tzinfo=UTC)
 _ODD: Final = (
     "(SELECT time, tag_id, quality, value_double, value_int, value_bool FROM sample_default UNION ALL "
@@ -47,8 +44,7 @@ async def buckets(
         "SELECT date_bin($4::float8 * interval '1 second', bucket, '2000-01-01 00:00:00+00') AS bucket, "
         f"{OF_INTERVALS} FROM pieces GROUP BY 1 ORDER BY 1 LIMIT $5"
     )
-    async with database.transaction() as session:
-        await session.execute(_PLANNED_ONCE)
+    async with database.session(plans_once=True) as session:
         rows = await session.fetch(sql, tag_id, begin, end, bucket_s, count_max + 1, *times.values)
     following: datetime | None = rows[count_max]["bucket"] if len(rows) > count_max else None
     return [_interval(row) for row in rows[:count_max]], following

@@ -67,7 +67,7 @@ class Wakeup(Protocol):
 class Sessions(Protocol):
     """Where a question gets its session from: a database, or the transaction that it is a part of."""
 
-    def session(self) -> AbstractAsyncContextManager[Session]:
+    def session(self, *, plans_once: bool = False) -> AbstractAsyncContextManager[Session]:
         """See ``Database``."""
         ...
 
@@ -79,8 +79,14 @@ class Database(Protocol):
     owner. Which tenant a session has is never left to the one after it.
     """
 
-    def session(self, tenant_id: int | None = None) -> AbstractAsyncContextManager[Session]:
-        """A connection from the pool, each statement its own transaction. Raises ``DatabaseUnavailable``."""
+    def session(
+        self, tenant_id: int | None = None, *, plans_once: bool = False
+    ) -> AbstractAsyncContextManager[Session]:
+        """A connection from the pool, each statement its own transaction. Raises ``DatabaseUnavailable``.
+
+        ``plans_once``: the server plans each statement once, whatever its parameters are. It is for few rows of tables
+        with many partitions, which take several times as long to plan as to read.
+        """
         ...
 
     def transaction(self, tenant_id: int | None = None) -> AbstractAsyncContextManager[Session]:

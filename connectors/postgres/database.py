@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping
+import functools
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from typing import Final
 
@@ -25,6 +26,8 @@ ANSWER_S: Final = 5.0
 """So much longer than the server's own limit the client waits: a server that does not answer by then is gone."""
 _SETTINGS: Final = {"jit": "off"}
 """Compiling a question takes longer than answering it: there are many partitions, of which few are looked at."""
+PLAN_ONCE_SHARE: Final = 4
+"""One of so many connections is for sessions that plan once; of fewer, none: there it is set for a transaction."""
 _ROW_LEVEL: Final = "row-level security"
 _NO_PERMISSION: Final = "42501"
 
@@ -46,26 +49,34 @@ class PostgresDatabase:
         self._authorities = system_authorities(dsn)
         self._settings = {**settings, "statement_timeout": str(round(1000 * statement_timeout_s))}
         self._statement_timeout_s = statement_timeout_s
-        self._pool: Pool = create_pool(
-            dsn,
+        plan_once = connections_max // PLAN_ONCE_SHARE
+        self._pool: Pool = self._make_pool(connections_max - plan_once, check)
+        self._planning_once: Pool = (
+            self._make_pool(plan_once, functools.partial(check, plans_once=True)) if plan_once else self._pool
+        )
+        self.standing = StandingConnection(self.open_connection)
+        """Beside the pool, what all locks and all who listen have together."""
+
+    def _make_pool(self, connections_max: int, init: Callable[[Connection], Awaitable[None]]) -> Pool:
+        return create_pool(
+            self._dsn,
             ssl=self._authorities,
             min_size=0,
             max_size=connections_max,
-            init=check,
+            init=init,
             setup=_check_idle,
             reset=_nothing_to_reset,
             connection_class=PooledConnection,
             record_class=PostgresRow,
             timeout=CONNECT_TIMEOUT_S,
-            command_timeout=statement_timeout_s + ANSWER_S,
+            command_timeout=self._statement_timeout_s + ANSWER_S,
             server_settings=self._settings,
         )
-        self.standing = StandingConnection(self.open_connection)
-        """Beside the pool, what all locks and all who listen have together."""
 
     async def open(self) -> None:
         """Be usable; no connection is opened yet."""
         await self._pool
+        await self._planning_once
 
     async def connect(self) -> None:
         """Open the first connection. Raises ``DatabaseUnavailable`` with a sentence that names the place."""
@@ -91,30 +102,34 @@ class PostgresDatabase:
             raise not_connected(exc, self._login) from exc
 
     @asynccontextmanager
-    async def session(self, tenant_id: int | None = None) -> AsyncIterator[PostgresSession]:
+    async def session(
+        self, tenant_id: int | None = None, *, plans_once: bool = False
+    ) -> AsyncIterator[PostgresSession]:
         """See ``Database``."""
-        connection = await self._acquire()
+        pool = self._planning_once if plans_once else self._pool
+        connection = await self._acquire(pool)
         try:
             with self._permitted():
-                if tenant_id is None or connection.is_one_session():
+                has_tenant = tenant_id is None or connection.is_one_session()
+                if has_tenant and (connection.plans_once() or not plans_once):
                     await work_as(connection, tenant_id)
                     yield PostgresSession(connection)
                 else:
-                    async with _transaction(connection, tenant_id) as session:
+                    async with _transaction(connection, tenant_id, plans_once) as session:
                         yield session
         finally:
-            await self._release(connection)
+            await self._release(pool, connection)
 
     @asynccontextmanager
     async def transaction(self, tenant_id: int | None = None) -> AsyncIterator[PostgresSession]:
         """See ``Database``."""
-        connection = await self._acquire()
+        connection = await self._acquire(self._pool)
         try:
             with self._permitted():
                 async with _transaction(connection, tenant_id) as session:
                     yield session
         finally:
-            await self._release(connection)
+            await self._release(self._pool, connection)
 
     @asynccontextmanager
     async def held_lock(self, name: str) -> AsyncIterator[PostgresHeldLock]:
@@ -137,8 +152,10 @@ class PostgresDatabase:
         try:
             async with asyncio.timeout(_CLOSE_TIMEOUT_S):
                 await self._pool.close()
+                await self._planning_once.close()
         except CAUGHT:
             self._pool.terminate()
+            self._planning_once.terminate()
 
     @contextmanager
     def _permitted(self) -> Iterator[None]:
@@ -150,22 +167,22 @@ class PostgresDatabase:
                 raise not_permitted(exc, self._login) from exc
             raise
 
-    async def _acquire(self) -> Connection:
+    async def _acquire(self, pool: Pool) -> Connection:
         try:
             try:
-                return await self._pool.acquire(timeout=FREE_CONNECTION_TIMEOUT_S)
+                return await _free_connection(pool)
             except CAUGHT:
                 # The connection on top of the pool was dead, or none could be opened; in the first case there is a
                 # new one now.
-                return await self._pool.acquire(timeout=FREE_CONNECTION_TIMEOUT_S)
+                return await _free_connection(pool)
         except CAUGHT as exc:
             raise not_connected(exc, self._login) from exc
 
-    async def _release(self, connection: Connection) -> None:
+    async def _release(self, pool: Pool, connection: Connection) -> None:
         if usable(connection):
             connection.idle_begins()
         try:
-            await self._pool.release(connection, timeout=_CLOSE_TIMEOUT_S)
+            await pool.release(connection, timeout=_CLOSE_TIMEOUT_S)
         except CAUGHT:
             terminate(connection)
 
@@ -197,6 +214,11 @@ async def open_database(dsn: str, *, connections_max: int, application_name: str
     return database
 
 
+async def _free_connection(pool: Pool) -> Connection:
+    async with asyncio.timeout(FREE_CONNECTION_TIMEOUT_S):  # asyncpg, given a time, makes a task of it each time
+        return await pool.acquire()
+
+
 async def _check_idle(connection: Connection) -> None:
     await connection.check_idle(CONNECT_TIMEOUT_S)
 
@@ -206,11 +228,13 @@ async def _nothing_to_reset(_connection: Connection) -> None:
 
 
 @asynccontextmanager
-async def _transaction(connection: Connection, tenant_id: int | None) -> AsyncIterator[PostgresSession]:
+async def _transaction(
+    connection: Connection, tenant_id: int | None, plans_once: bool = False
+) -> AsyncIterator[PostgresSession]:
     """One transaction, which begins as that tenant in one round trip, whoever its connection works for otherwise."""
     try:
         with translated(connection), role_is_there():
-            await connection.execute(connection.begin(tenant_id))
+            await connection.execute(connection.begin(tenant_id, plans_once))
         yield PostgresSession(connection)
         with translated(connection):
             await connection.execute("COMMIT")

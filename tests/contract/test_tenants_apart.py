@@ -323,6 +323,28 @@ async def test_behind_a_pooler_nothing_is_set_for_longer_than_a_transaction(
             assert (row["own"], row["tenant"] or "") == (True, "")
 
 
+@pytest.mark.parametrize("connections_max", [1, 4], ids=["one connection for all", "some of their own"])
+@pytest.mark.parametrize("is_behind_pooler", [False, True], ids=["", "pooler"])
+async def test_a_session_that_plans_once_leaves_neither_its_planning_nor_its_tenant_to_the_next(
+    database_dsn: str, monkeypatch: pytest.MonkeyPatch, connections_max: int, is_behind_pooler: bool
+) -> None:
+    if is_behind_pooler:
+        monkeypatch.setattr(PooledConnection, "get_server_pid", lambda _self: 0)
+    expected = {OURS: {OURS}, THEIRS: {THEIRS}, None: {OURS, THEIRS}}
+    sql = "SELECT tenant_id, current_setting('plan_cache_mode') AS planning FROM agent"
+    async with two_tenants(database_dsn, connections_max=connections_max) as database:
+        for tenant, other in product(expected, expected):
+            async with database.session(tenant, plans_once=True) as session:
+                once = await session.fetch(sql)
+            assert {row["tenant_id"] for row in once} == expected[tenant]
+            assert {row["planning"] for row in once} == {"force_generic_plan"}
+            for begin in (database.session, database.transaction):
+                async with begin(other) as session:
+                    found = await session.fetch(sql)
+                assert {row["tenant_id"] for row in found} == expected[other]
+                assert {row["planning"] for row in found} == {"auto"}
+
+
 async def test_before_the_first_migration_of_a_server_it_is_said_what_makes_the_role(
     database_dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
