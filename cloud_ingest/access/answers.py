@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -35,9 +35,10 @@ class ProblemAnswer(Answer):
     errors: Annotated[list[FieldProblem], Field(description="By field, where single ones are wrong")] = []
 
 
-def long_answer(document: Mapping[str, Any]) -> Response:
+def long_answer(document: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> Response:
     """An answer with hundreds of parts, made as its model says without making a model of each of them.
 
-    ``document`` has the fields of the model, in their order and of their types; the test of its route compares them.
+    ``document`` has the fields of the model (or of each in a list of them), in their order and of their types; the test
+    of its route compares them.
     """
     return Response(to_json(document, inf_nan_mode="null"), media_type="application/json")

@@ -6,10 +6,12 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Depends, Header, Path, Query, Response, WebSocket
 
 from cloud_ingest.access.admission import who_asks
+from cloud_ingest.access.answers import long_answer
 from cloud_ingest.access.elsewhere import not_theirs
 from cloud_ingest.access.needs import Needs, socket_needs
 from cloud_ingest.access.parameters import only_known_parameters
 from cloud_ingest.access.permissions import Permission
+from cloud_ingest.access.planned_routes import PlannedRoute
 from cloud_ingest.access.principal import Principal
 from cloud_ingest.access.sight import Sight, check_agent, sight_of
 from cloud_ingest.access.tenancy import TenantDatabase
@@ -55,6 +57,7 @@ def command_routes(database: Database, requests: Requests) -> APIRouter:
         prefix="/api/v1/commands",
         tags=["Commands"],
         responses=PROBLEMS,
+        route_class=PlannedRoute,
     )
     known = [Depends(only_known_parameters)]
 
@@ -74,7 +77,7 @@ def command_routes(database: Database, requests: Requests) -> APIRouter:
         response.headers["Location"] = f"/api/v1/commands/{taken}"
         return await _one(database, principal, taken)
 
-    @api.get("", dependencies=known)
+    @api.get("", dependencies=known, response_model=CommandPage)
     async def commands(
         principal: Reader,
         agent: Annotated[str | None, Query(description="group/name", examples=["plant-7/line-3"])] = None,
@@ -82,12 +85,12 @@ def command_routes(database: Database, requests: Requests) -> APIRouter:
         issuer: str | None = None,
         before: Annotated[str | None, Query(pattern=ULID_PATTERN, description="The 'next' of the page before")] = None,
         limit: Annotated[int, Query(ge=1, le=PAGE_MAX)] = 100,
-    ) -> CommandPage:
+    ) -> Response:
         """Commands, the newest first, a page at a time."""
         sight = sight_of(principal, Permission.COMMANDS_READ)
         choice = questions.CommandChoice(agent, None if state is None else state.value, issuer, before, limit, sight)
         rows = await questions.commands(TenantDatabase(database, principal.tenant_id), choice)
-        return CommandPage.model_validate({"commands": rows, "next": rows[-1]["id"] if len(rows) == limit else None})
+        return long_answer({"commands": rows, "next": rows[-1]["id"] if len(rows) == limit else None})
 
     @api.get("/agents", dependencies=known)
     async def agents(principal: Reader) -> list[CommandedAgent]:

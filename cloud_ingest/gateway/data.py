@@ -12,6 +12,7 @@ from cloud_ingest.access.answers import long_answer
 from cloud_ingest.access.needs import Needs, refuse_unless_everywhere
 from cloud_ingest.access.parameters import only_known_parameters
 from cloud_ingest.access.permissions import Permission
+from cloud_ingest.access.planned_routes import PlannedRoute
 from cloud_ingest.access.principal import Principal
 from cloud_ingest.access.sight import Sight, sight_of
 from cloud_ingest.access.span import QuestionInvalid, asked_bucket, asked_span
@@ -51,16 +52,21 @@ TimeQuery = Annotated[
 
 def data_routes(database: Database) -> APIRouter:
     """Agents, tags, samples, the ledger, dead letters: what somebody sees of their tenant, sites and lines."""
-    api = APIRouter(prefix="/api/v1", tags=["Data"], responses=_PROBLEMS, dependencies=[Depends(only_known_parameters)])
+    api = APIRouter(
+        prefix="/api/v1",
+        tags=["Data"],
+        responses=_PROBLEMS,
+        dependencies=[Depends(only_known_parameters)],
+        route_class=PlannedRoute,
+    )
 
     def seen_by(principal: Principal) -> Database:
         return TenantDatabase(database, principal.tenant_id)
 
-    @api.get("/agents")
-    async def agents(principal: Reader, agent: AgentQuery = None) -> list[AgentAnswer]:
+    @api.get("/agents", response_model=list[AgentAnswer])
+    async def agents(principal: Reader, agent: AgentQuery = None) -> Response:
         """Every agent and node that was ever seen, with its devices."""
-        rows = await queries.agents(seen_by(principal), agent, _sight(principal))
-        return [AgentAnswer.model_validate(row) for row in rows]
+        return long_answer(await queries.agents(seen_by(principal), agent, _sight(principal)))
 
     @api.get("/tags", response_model=TagPage)
     async def tags(

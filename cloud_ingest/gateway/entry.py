@@ -24,6 +24,7 @@ from connectors.observability.events import emit
 from connectors.observability.logs import log_lines_with
 
 HEADER: Final = "x-request-id"
+_HEADER: Final = HEADER.encode()
 _ID: Final = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}")
 _OPERATIONS: Final = frozenset({"/healthz", "/readyz", "/metrics"})
 """Asked by machines, every few seconds: counted, and neither logged nor limited."""
@@ -31,14 +32,14 @@ _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "O
 _NOWHERE: Final = "(none)"
 _TRY_LATER: Final = 1013
 _ALWAYS: Final = (
-    ("x-content-type-options", "nosniff"),
-    ("x-frame-options", "DENY"),
-    ("referrer-policy", "no-referrer"),
-    ("content-security-policy", "default-src 'none'; frame-ancestors 'none'"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
 )
 """Unless a route says otherwise, as the page of the documentation does for its own."""
-_STRICT_TRANSPORT: Final = "max-age=31536000"
-_JSON: Final = ("application/json", PROBLEM_TYPE)
+_STRICT_TRANSPORT: Final = (b"strict-transport-security", b"max-age=31536000")
+_JSON: Final = (b"application/json", PROBLEM_TYPE.encode())
 
 
 class Entry:
@@ -111,17 +112,17 @@ class _Answer:
 
 
 def _complete(message: MutableMapping[str, Any], scope: Scope) -> None:
-    headers = MutableHeaders(scope=message)
-    headers[HEADER] = scope["state"]["request_id"]
-    for name, value in _ALWAYS:
-        headers.setdefault(name, value)
-    if scope["scheme"] == "https":
-        headers.setdefault("strict-transport-security", _STRICT_TRANSPORT)
-    if headers.get("content-type", "").startswith(_JSON):
+    """Names of header fields are in lower case here (ASGI, HTTP Connection Scope)."""
+    given = dict(message["headers"])
+    fields = [(_HEADER, scope["state"]["request_id"].encode())]
+    fields += [field for field in _ALWAYS if field[0] not in given]
+    if scope["scheme"] == "https" and _STRICT_TRANSPORT[0] not in given:
+        fields.append(_STRICT_TRANSPORT)
+    if given.get(b"content-type", b"").startswith(_JSON) and b"cache-control" not in given:
         kept = scope["method"] == "GET" and message["status"] < 400
-        headers.setdefault("cache-control", "private, no-cache" if kept else "no-store")
-    for name, value in rate_fields(scope["state"]["rate_notes"]):
-        headers[name] = value
+        fields.append((b"cache-control", b"private, no-cache" if kept else b"no-store"))
+    fields += [(name.encode(), value.encode()) for name, value in rate_fields(scope["state"]["rate_notes"])]
+    message["headers"] = [*message["headers"], *fields]
 
 
 def rate_fields(notes: Sequence[RateNote]) -> Iterator[tuple[str, str]]:
@@ -132,7 +133,7 @@ def rate_fields(notes: Sequence[RateNote]) -> Iterator[tuple[str, str]]:
 
 
 def _request_id(scope: Scope) -> str:
-    return request_id_of(next((value for name, value in scope["headers"] if name == HEADER.encode()), b""))
+    return request_id_of(next((value for name, value in scope["headers"] if name == _HEADER), b""))
 
 
 def request_id_of(given: bytes) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import time
 from typing import Final
@@ -63,6 +64,7 @@ class RateLimiter:
             emit(RequestLimited(kind, who))
 
 
+@functools.lru_cache(maxsize=1000)
 def network(address: str) -> str:
     """Who counts as one asker: an IPv4 address, or the network of an IPv6 one."""
     try:

@@ -21,6 +21,7 @@ class Event:
 
 
 _NAMES: Final[dict[type[Event], str]] = {}
+_FIELDS: Final[dict[type[Event], tuple[str, ...]]] = {}
 
 
 _LISTENERS: Final[list[Callable[[Event], None]]] = []
@@ -42,8 +43,9 @@ def emit(event: Event) -> None:
     if event.level:
         for listener in _LISTENERS:
             listener(event)
-        values = {field.name: getattr(event, field.name) for field in fields(event)}
-        getattr(structlog.get_logger(), event.level)(event_name(type(event)), **values)
+        kind = type(event)
+        names = _FIELDS.get(kind) or _FIELDS.setdefault(kind, tuple(field.name for field in fields(kind)))
+        getattr(structlog.get_logger(), event.level)(event_name(kind), **{name: getattr(event, name) for name in names})
 
 
 def event_name(event: type[Event]) -> str:

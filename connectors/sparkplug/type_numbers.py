@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Final
 
 from connectors.model.datatypes import DataType
@@ -55,6 +56,7 @@ def is_structured(number: int) -> bool:
     return number in (DATASET, TEMPLATE) or number in ARRAYS
 
 
+@functools.lru_cache(maxsize=256)
 def type_label(number: int) -> str:
     """The name as the specification spells it, for example ``UInt16`` or ``DataSet``."""
     return DataType(number).label if number in _SCALARS else _LABELS.get(number, f"type {number}")

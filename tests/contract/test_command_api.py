@@ -13,12 +13,15 @@ import httpx
 import pytest
 from jsonschema import Draft202012Validator
 from prometheus_client import CollectorRegistry
+from pydantic import TypeAdapter
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from cloud_ingest.commands import tokens
 from cloud_ingest.gateway import command_stream
+from cloud_ingest.gateway.answers import AgentAnswer
 from cloud_ingest.gateway.app import make_app
+from cloud_ingest.gateway.command_answers import CommandPage
 from cloud_ingest.gateway.server import serve
 from cloud_ingest.observability.obstacles import Obstacles
 from connectors.commands.states import CommandState
@@ -99,6 +102,22 @@ async def test_a_command_is_taken_once_and_told_with_all_its_states(database_dsn
         page = (await here.ask("GET", by="carl", params={"state": "requested", "agent": "plant/line-1"})).json()
         assert [one["id"] for one in page["commands"]] == [taken["id"]]
         assert page["next"] is None
+
+
+async def test_commands_and_agents_are_told_as_their_models_say(database_dsn: str) -> None:
+    async with desk(database_dsn) as here:
+        commands = [(await here.ask("POST", json=BODY, key=key)).json()["id"] for key in "ab"]
+        await here.here.make(commands[0], CommandState.SENT)
+        told = {CommandState.RECEIVED: {}, CommandState.SUCCEEDED: {"before": 1.5, "after": 2, "reason": "wärmer"}}
+        reports = [here.here.report(commands[0], state, **more) for state, more in told.items()]
+        await Reading(here.here).take(*reports)
+        page = await here.ask("GET", by="carl")
+        assert [one["state"] for one in page.json()["commands"]] == ["requested", "succeeded"]
+        assert CommandPage.model_validate_json(page.content).model_dump_json().encode() == page.content
+        answer = await here.ask("GET", "/api/v1/agents")
+        agents = TypeAdapter(list[AgentAnswer])
+        assert agents.dump_json(agents.validate_json(answer.content)) == answer.content
+        assert len(answer.json()) == 1
 
 
 async def test_without_a_token_that_is_good_for_it_nothing_is_told_and_nothing_done(database_dsn: str) -> None:
