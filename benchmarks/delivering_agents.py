@@ -2,7 +2,8 @@
 
 ``python -m benchmarks.delivering_agents URL AGENTS MESSAGES SAMPLES [RATE]``: each agent sends its epoch start, its
 definition and then MESSAGES batches of SAMPLES doubles, with a bounded window in flight; all are encoded before the
-first is sent. With a RATE, all agents together send so many samples a second, if they are acknowledged so fast.
+first is sent. With a RATE, all agents together send so many samples a second, if they are acknowledged so fast, and
+source times go with the clock; else they end now.
 Prints "prepared", waits for a line on standard input, delivers, prints "delivered".
 """
 
@@ -37,6 +38,7 @@ from connectors.sparkplug.topics import Topic, Verb
 TAGS = 1000
 WINDOW = 128
 PACE_S = 0.02
+ENDING_NOW_NS = 100_000_000
 FIRST_ALIAS = 1 << 14
 DEVICE = DeviceName("press")
 
@@ -44,14 +46,15 @@ DEVICE = DeviceName("press")
 class DeliveringAgent:
     """The messages of one agent, and which of them are on their way."""
 
-    def __init__(self, number: int, messages: int, samples: int) -> None:
+    def __init__(self, number: int, messages: int, samples: int, every_ns: int = 0) -> None:
+        """``every_ns``: between two samples of a tag, the first of them now; 0: as often as they end now."""
         self.name = AgentName("bench", f"agent{number}")
         self.epoch = new_epoch()
-        self.messages = self._encode(messages, samples)
+        self.messages = self._encode(messages, samples, every_ns)
         self.next = 0
         self.in_flight: set[int] = set()
 
-    def _encode(self, messages: int, samples: int) -> list[Message]:
+    def _encode(self, messages: int, samples: int, every_ns: int) -> list[Message]:
         metrics = [MetricDefinition(FIRST_ALIAS + k, TagName(f"t{k}"), DataType.DOUBLE) for k in range(TAGS)]
         definition = make_definition(DEVICE, metrics)
         now_ms = int(time.time() * 1000)
@@ -63,13 +66,14 @@ class DeliveringAgent:
             Message(node, data_message(publish_ms=now_ms, seq=0, delivery=d, metrics=b"")) for d in (first, second)
         ]
         source = np.random.default_rng(7)
-        begin_ns = now_ms * 1_000_000 - messages * samples * 100_000
+        step_ns = every_ns or ENDING_NOW_NS
+        begin_ns = now_ms * 1_000_000 - (0 if every_ns else messages * samples * step_ns // TAGS)
         for number in range(messages):
             at = np.arange(number * samples, (number + 1) * samples)
             batch = SampleBatch(
                 DataType.DOUBLE,
                 (at % TAGS + FIRST_ALIAS).astype(np.int32),
-                begin_ns + (at // TAGS) * 100_000_000 + source.integers(0, 900_000, samples) // 100 * 100,
+                begin_ns + (at // TAGS) * step_ns + source.integers(0, 900_000, samples) // 100 * 100,
                 source.normal(50.0, 5.0, samples),
             )
             delivery = Delivery(self.epoch, number + 3, definition.hash, samples)
@@ -104,7 +108,8 @@ class DeliveringAgent:
 
 async def run(url: str, agents: int, messages: int, samples: int, rate: int = 0) -> None:
     """Deliver everything."""
-    fleet = {agent.name: agent for agent in (DeliveringAgent(k, messages, samples) for k in range(agents))}
+    every_ns = 1_000_000_000 * agents * TAGS // rate if rate else 0
+    fleet = {agent.name: agent for agent in (DeliveringAgent(k, messages, samples, every_ns) for k in range(agents))}
     session = MqttSession(MqttOptions("bench-agents"))
     changed = asyncio.Event()
 

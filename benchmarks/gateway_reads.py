@@ -4,30 +4,33 @@ Everything is real: Mosquitto, PostgreSQL as database and event log, ingest and 
 another; reads show a token. Agents deliver at the rate; a client asks at random times (a Poisson process), on as many
 connections as it needs, and each latency counts from the time when its request was due: so one that holds up others is
 counted for all of them. Beside it, in the same round, the *bare echo*: a process that answers any request with ten
-bytes. Five rounds; of each figure the median.
+bytes. Five rounds; of each figure the median. What each process takes of the cores is told, too: what is left is how
+much room there is.
 """
 
 from __future__ import annotations
 
 import asyncio
+import functools
 import random
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote, urlencode, urlsplit
 
+import uvloop
 from lineside.servers.child_process import free_port
 
 from benchmarks.commanded_cloud import CommandedCloud
 from benchmarks.plain_http import Pool
-from benchmarks.processes import Program, python
+from benchmarks.processes import Program, cpu_s_of, cpu_s_with_children, python
 from benchmarks.report import Figure, report
 from connectors.ports.database import Database
 from connectors.postgres.database import open_database
@@ -41,17 +44,22 @@ SAMPLES_A_MESSAGE: Final = 500
 AGENTS: Final = 8
 WARM_UP_S: Final = 10.0
 GOAL_MS: Final = 50.0
+STORE: Final = "ingest,historian"
+GATEWAY: Final = "gateway"
 STORED_LEAST: Final = 0.97
 """Of the rate: with less, the reads were made at a lighter load than they are told of."""
+
+Spent = Callable[[], Mapping[str, float]]
 
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """What one round has found, in ms, and the samples that were stored meanwhile, a second."""
+    """What one round has found, in ms; the samples that were stored meanwhile, a second; and cores, by process."""
 
     reads: tuple[float, ...]
     echoes: tuple[float, ...]
     stored_per_s: float
+    cores: Mapping[str, float]
 
 
 def paths() -> list[str]:
@@ -96,12 +104,14 @@ async def stored_so_far(database: Database) -> int:
     return int(row["n"])
 
 
-async def one_round(reads: Pool, echo: Pool, database: Database) -> Round:
+async def one_round(reads: Pool, echo: Pool, database: Database, spent_s: Spent) -> Round:
     """Reads and echoes at the same time."""
-    before, began_s = await stored_so_far(database), time.monotonic()
+    before, spent_before, began_s = await stored_so_far(database), spent_s(), time.monotonic()
     took, echoed = await asyncio.gather(ask(reads, READS_PER_S, None), ask(echo, ECHOES_PER_S, ["/"]))
-    stored = await stored_so_far(database) - before
-    return Round(tuple(took), tuple(echoed), stored / (time.monotonic() - began_s))
+    stored, spent = await stored_so_far(database) - before, spent_s()
+    passed_s = time.monotonic() - began_s
+    cores = {name: (spent[name] - spent_before[name]) / passed_s for name in spent}
+    return Round(tuple(took), tuple(echoed), stored / passed_s, cores)
 
 
 def percentile(values: Sequence[float], share: float) -> float:
@@ -125,10 +135,14 @@ def figures(rounds: Sequence[Round]) -> list[Figure]:
         Figure("bare echo, p50", median("echoes", 0.5), "ms"),
         Figure("bare echo, p99", median("echoes", 0.99), "ms"),
         Figure("read p99 less bare echo p99", less, "ms", GOAL_MS, at_least=False),
+        *(
+            Figure(f"CPU time of {name}", statistics.median(one.cores[name] for one in rounds), "cores")
+            for name in rounds[0].cores
+        ),
     ]
 
 
-async def run(url: str, echo_port: int, token: str, dsn: str) -> list[Round]:
+async def run(url: str, echo_port: int, token: str, dsn: str, spent_s: Spent) -> list[Round]:
     """All rounds."""
     place = urlsplit(url)
     reads, echo = Pool(str(place.hostname), int(place.port or 80), token), Pool("127.0.0.1", echo_port)
@@ -136,17 +150,29 @@ async def run(url: str, echo_port: int, token: str, dsn: str) -> list[Round]:
     try:
         for path in paths():  # once each, so that all plans are made
             await reads.timed(path, time.perf_counter())
-        return [await one_round(reads, echo, database) for _ in range(ROUNDS)]
+        return [await one_round(reads, echo, database, spent_s) for _ in range(ROUNDS)]
     finally:
         await database.close()
         reads.close()
         echo.close()
 
 
+def spent_by(cloud: CommandedCloud, agents: int) -> Mapping[str, float]:
+    """CPU time so far, in seconds; ``agents`` is the process of all of them."""
+    return {
+        "the gateway": cloud.programs[GATEWAY].cpu_s(),
+        "ingest and historian": cloud.programs[STORE].cpu_s(),
+        "PostgreSQL": cpu_s_with_children(cloud.postgres.process.pid),
+        "the broker": cpu_s_of(cloud.broker.process.pid),
+        "the agents": cpu_s_of(agents),
+        "the client": time.process_time(),
+    }
+
+
 def main() -> None:
     """Measure."""
     with tempfile.TemporaryDirectory(prefix="lineside-bench-") as name:
-        cloud = CommandedCloud(Path(name), ("ingest,historian", "gateway"))
+        cloud = CommandedCloud(Path(name), (STORE, GATEWAY))
         echo: Program | None = None
         try:
             cloud.start()
@@ -167,15 +193,16 @@ def main() -> None:
                     agents.stdin.flush()
                     cloud.wait_for_tags(AGENTS * 1000)
                     time.sleep(WARM_UP_S)
-                    rounds = asyncio.run(run(cloud.url, port, cloud.token, cloud.dsn))
+                    spent_s = functools.partial(spent_by, cloud, agents.pid)
+                    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                        rounds = runner.run(run(cloud.url, port, cloud.token, cloud.dsn, spent_s))
                 finally:
                     agents.kill()
-            cost = {roles: program.cpu_s() for roles, program in cloud.programs.items()}
         finally:
             if echo is not None:
                 echo.stop()
             cloud.stop()
-    report("gateway-reads", [*figures(rounds), Figure("CPU time of the gateway in all", cost["gateway"], "s")])
+    report("gateway-reads", figures(rounds))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -27,8 +28,7 @@ class Program:
 
     def cpu_s(self) -> float:
         """User and system time so far, of the process and of its children that have ended."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return sum(int(field) for field in fields[11:15]) / TICKS_PER_S
+        return cpu_s_of(self.pid)
 
     def resident_mb(self) -> float:
         """Resident memory now, in MB (10^6 bytes)."""
@@ -62,3 +62,19 @@ class Program:
 def python(module: str, *arguments: str, log: Path) -> Program:
     """``python -m module arguments`` in a process of its own."""
     return Program([sys.executable, "-m", module, *arguments], log)
+
+
+def cpu_s_of(pid: int) -> float:
+    """User and system time of a process so far, and of its children that have ended."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return sum(int(field) for field in fields[11:15]) / TICKS_PER_S
+
+
+def cpu_s_with_children(pid: int) -> float:
+    """``cpu_s_of`` a server and of the children that it has now."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    spent_s = cpu_s_of(pid)
+    for child in children:
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            spent_s += cpu_s_of(int(child))
+    return spent_s
