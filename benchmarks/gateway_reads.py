@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -59,7 +59,7 @@ class Round:
     reads: tuple[float, ...]
     echoes: tuple[float, ...]
     stored_per_s: float
-    cores: Mapping[str, float]
+    cores: Mapping[str, float] = field(default_factory=dict)
 
 
 def paths() -> list[str]:

@@ -28,8 +28,9 @@ async def test_a_program_follows_a_tag_from_the_broker_to_its_stream_until_the_g
     own, port = authority.issue("gateway", hosts=["localhost", "127.0.0.1"]), free_port()
     cloud = Cloud(tmp_path / "cloud", mosquitto.url, database_dsn)
     cloud.add("grpc", {"port": port, "tls": {"certificate": str(own.certificate), "key": str(own.key)}})
-    process = cloud.process("ingest,historian,gateway")
+    store, process = cloud.process("ingest,historian"), cloud.process("gateway")
     try:
+        cloud.wait_ready(store)
         cloud.wait_ready(process)
         token = cloud.command("token", "create", "mes", "--role", "operator").stdout.strip()
         asked = by(token)
@@ -69,3 +70,4 @@ async def test_a_program_follows_a_tag_from_the_broker_to_its_stream_until_the_g
         assert '"call_served"' in process.log()
     finally:
         process.stop()
+        store.stop()
