@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
@@ -12,6 +14,7 @@ from typing import Final
 import pytest
 from lineside.servers.child_process import ChildProcess
 from lineside.servers.mosquitto import MosquittoBroker
+from lineside.servers.postgres import PostgresServer
 
 from tests.patience import WAIT_S_MAX
 from tests.system.cloud_process import Cloud
@@ -110,3 +113,32 @@ def test_a_cloud_process_ends_while_kafka_says_nothing(
     cloud = Cloud(tmp_path / "cloud", mosquitto.url, database_dsn, kafka=f"127.0.0.1:{kafka.port}")
     process = cloud.process("ingest,historian,gateway")
     assert stopped(process, kafka) == 0, process.log_tail()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("before_s", [0.0, 0.3])
+def test_a_cloud_process_ends_together_with_its_servers(
+    tmp_path: Path,
+    mosquitto: MosquittoBroker,
+    postgres_server: PostgresServer,
+    database_dsn: str,
+    before_s: float,
+) -> None:
+    cloud = Cloud(tmp_path / "cloud", mosquitto.url, database_dsn)
+    process = cloud.process(ROLES)
+    try:
+        cloud.wait_ready(process)
+        postgres_server.kill()
+        mosquitto.kill()
+        time.sleep(before_s)  # what was lost is being closed
+        process.stop(timeout_s=STOP_S_MAX)
+    finally:
+        process.kill()
+        postgres_server.start()
+        mosquitto.start()
+    assert process._process is not None
+    assert process._process.returncode == 0, process.log_tail()
+    events = [json.loads(line)["event"] for line in process.log().splitlines() if line.startswith("{")]
+    assert events[-1] == "cloud_stopped"
+    assert "fault" not in events, process.log_tail()
+    assert "Traceback" not in process.log()
