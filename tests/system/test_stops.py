@@ -17,8 +17,9 @@ from lineside.servers.mosquitto import MosquittoBroker
 from lineside.servers.postgres import PostgresServer
 
 from tests.patience import WAIT_S_MAX
+from tests.servers.modbus import ModbusServer
 from tests.system.cloud_process import Cloud
-from tests.system.edge_agent_steps import EDGE_AGENT
+from tests.system.edge_agent_steps import EDGE_AGENT, AgentProcess, oven
 
 STOP_S_MAX: Final = 8.0
 """Nothing of it waits for an answer: a name lookup, a TLS handshake and a login alone would take ten and more."""
@@ -142,3 +143,26 @@ def test_a_cloud_process_ends_together_with_its_servers(
     assert events[-1] == "cloud_stopped"
     assert "fault" not in events, process.log_tail()
     assert "Traceback" not in process.log()
+
+
+@pytest.mark.parametrize("before_s", [0.0, 0.3])
+def test_an_agent_ends_together_with_broker_and_machine(
+    tmp_path: Path, mosquitto: MosquittoBroker, before_s: float
+) -> None:
+    with ModbusServer() as unit:
+        agent = AgentProcess(tmp_path / "agent", mosquitto, oven(unit))
+        agent.start()
+        try:
+            for event in ("uplink_online", "device_connected"):
+                agent.process.wait_until(lambda event=event: bool(agent.events(event)), timeout_s=WAIT_S_MAX)
+            mosquitto.kill()
+            unit.kill()
+            time.sleep(before_s)  # what was lost is being closed
+            agent.process.stop(timeout_s=STOP_S_MAX)
+            assert agent.stop() == 0, agent.process.log_tail()
+        finally:
+            agent.kill()
+            mosquitto.start()
+    (ended,) = agent.events("agent_stopped")
+    assert ended["samples_lost"] == 0
+    assert agent.events("fault") == []
