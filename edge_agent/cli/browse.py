@@ -88,7 +88,7 @@ def browse(
     """Look through an OPC UA server at a terminal, or print its variables; either makes a device file of them."""
     from edge_agent.cli.browse_screen import SurveyTree, device_file, survey_json
     from edge_agent.cli.live_terminal import is_interactive
-    from edge_agent.cli.terminal import print_screen
+    from edge_agent.cli.terminal import print_screen, without_logs
     from edge_agent.drivers import survey_opcua
 
     if as_rule and yaml is None:
@@ -104,7 +104,8 @@ def browse(
         if not (as_tree or as_json or yaml or is_narrowed) and is_interactive():
             asyncio.run(_look(device, rule))
             return
-        survey = asyncio.run(survey_opcua(device, rule))
+        with without_logs():
+            survey = asyncio.run(survey_opcua(device, rule))
     except DeviceUnavailable as exc:
         fail(str(exc).removeprefix(f"{device.name}: "), EXIT_PROBLEM)
     except KeyboardInterrupt:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, aclosing, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing
 from pathlib import Path
 from typing import Final
 
@@ -18,6 +17,7 @@ from edge_agent.cli.browse_tree import Branch, BrowseTree
 from edge_agent.cli.browse_view import BrowseView
 from edge_agent.cli.live_terminal import LiveTerminal, changed_within
 from edge_agent.cli.made_files import what_next
+from edge_agent.cli.terminal import without_logs
 
 LOOK_AGAIN_S: Final = 30.0
 REST_S: Final = 0.15
@@ -32,19 +32,8 @@ async def browse_live(opened: AbstractAsyncContextManager[LiveSurvey], place: st
 
     Raises ``DeviceUnavailable`` when there is no connection, or it is lost; the terminal is as it was then.
     """
-    with _without_logs():
+    with without_logs():
         await _until_left(opened, place, path, text)
-
-
-@contextmanager
-def _without_logs() -> Iterator[None]:
-    """What a library logs would stand across the screen; what matters of it is a sentence there."""
-    before = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logging.disable(before)
 
 
 async def _until_left(opened: AbstractAsyncContextManager[LiveSurvey], place: str, path: str, text: FileText) -> None:

@@ -20,7 +20,7 @@ from edge_agent.buffer.folder_lock import is_held
 from edge_agent.cli.app import EXIT_CANNOT_START, EXIT_PROBLEM, fail
 from edge_agent.cli.json_output import print_json
 from edge_agent.cli.tags_table import TagsTable
-from edge_agent.cli.terminal import Sentence, print_screen
+from edge_agent.cli.terminal import Sentence, print_screen, without_logs
 from edge_agent.config.models import AgentConfig
 from edge_agent.local_api.json_values import json_value
 
@@ -47,7 +47,8 @@ def check_online(
             "connection only; --anyway makes a second one to each.",
             EXIT_CANNOT_START,
         )
-    found = [said(probe) for probe in asyncio.run(_probed(chosen, drivers, within_s))]
+    with without_logs():
+        found = [said(probe) for probe in asyncio.run(_probed(chosen, drivers, within_s))]
     wrong = [one for one in found if not one["reached"] or any(_is_wrong(tag) for tag in one["tags"])]
     if as_json:
         print_json({"valid": True, "online": not wrong, "devices": found})

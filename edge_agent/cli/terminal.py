@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import shutil
 import sys
 import textwrap
@@ -42,6 +44,17 @@ def say(text: str, *, indent: int = 0, err: bool = False) -> None:
             break_on_hyphens=False,
         )
     print(text, file=stream, flush=True)
+
+
+@contextlib.contextmanager
+def without_logs() -> Iterator[None]:
+    """What a library logs would stand across the screen; what matters of it is a sentence there."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 class Sentence:

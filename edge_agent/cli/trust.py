@@ -1,7 +1,7 @@
 """``edge-agent trust``: which certificates of servers count, and this agent's own; the agent may be down.
 
 A running agent looks at the same files: what is accepted counts with its next attempt to connect, and a session with a
-certificate that is rejected ends within a minute.
+certificate that is rejected ends within 15 seconds.
 """
 
 from __future__ import annotations
@@ -70,10 +70,10 @@ def accept(
 
 @app.command()
 def reject(thumbprint: ThumbprintArgument, config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
-    """Trust a certificate no more; a session that is open with it ends within a minute."""
+    """Trust a certificate no more; a session that is open with it ends within 15 seconds."""
     with _store(config) as (store, _):
         entry = store.reject(thumbprint)
-    _say(entry, as_json, "not trusted any more; a session with it ends within a minute")
+    _say(entry, as_json, "not trusted any more; a session with it ends within 15 seconds")
 
 
 @app.command()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +13,7 @@ from lineside.servers.mosquitto import MosquittoBroker
 
 from tests.servers.node_opcua import NodeOpcUaServer
 from tests.system.cloud_process import eventually
-from tests.system.edge_agent_steps import AgentProcess
+from tests.system.edge_agent_steps import EDGE_AGENT, AgentProcess
 
 DEVICES = (
     "  - name: press\n    driver: opcua\n    endpoint: %s\n    timeout: 2s\n"
@@ -58,4 +61,34 @@ async def test_a_new_server_waits_for_a_person_and_is_lost_when_it_is_rejected(
     finally:
         assert isinstance(agent.process, ChildProcess)
         agent.stop()
+        server.close()
+
+
+def test_before_an_agent_runs_each_step_of_trust_is_one_sentence(folder: Path) -> None:
+    server = NodeOpcUaServer(policies=("None", "Basic256Sha256"), modes=("None", "SignAndEncrypt"))
+    server.start()
+    config = folder / "agent.yaml"
+    config.write_text(
+        f"agent: {{group: plant, name: line, data_dir: {folder / 'data'}}}\nuplink: {{brokers: [mqtts://broker]}}\n"
+        f"devices:\n  - name: press\n    driver: opcua\n    endpoint: {server.endpoint}\n"
+        "    tags: [{name: force, at: ns=2;s=force}]\n"
+    )
+
+    def said(*words: str) -> str:
+        command = [EDGE_AGENT, *words, "-c", str(config)]
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        assert ended.stderr == "", "what a library has to say of it is no sentence for a person"
+        return ended.stdout
+
+    try:
+        server.add("ns=2;s=force", "Double", 12.5)
+        first = said("check", "--online")
+        assert "is not accepted yet" in first
+        (thumbprint,) = set(re.findall(r"[0-9A-F]{40}", first))
+        said("trust", "accept", thumbprint)
+        assert "the server has not accepted this agent's certificate" in said("check", "--online")
+        own = (folder / "data" / "opcua" / "own.der").read_bytes()
+        server.command("trust", certificate=base64.b64encode(own).decode())
+        assert "1 device, all reached; 1 tag, all good" in said("check", "--online")
+    finally:
         server.close()
