@@ -28,7 +28,8 @@ def only_one(data_dir: Path) -> Iterator[None]:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as exc:
-            raise AlreadyRunning(f"another agent uses the data folder {data_dir}") from exc
+            said = f"another agent uses the data folder {data_dir}: stop it, or give this one a data_dir of its own"
+            raise AlreadyRunning(said) from exc
         yield
     finally:
         os.close(descriptor)

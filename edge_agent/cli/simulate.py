@@ -105,7 +105,9 @@ def _row(settings: DeviceSettings, played: SimulatedDevice) -> dict[str, Any]:
 
 
 def _show(row: dict[str, Any]) -> None:
-    say(f"{row['device']}: {row['endpoint']}, {row['tags']} tags", indent=2)
+    from connectors.configuration.setting_names import counted
+
+    say(f"{row['device']}: {row['endpoint']}, {counted(row['tags'], 'tag')}", indent=2)
     for name, why in list(row["left_out"].items())[:LEFT_OUT_SHOWN_MAX]:
         say(f"  left out: {name}: {why}", indent=4)
     if len(row["left_out"]) > LEFT_OUT_SHOWN_MAX:

@@ -9,25 +9,17 @@ from typing import Any
 def value_text(value: Any, datatype: str | None = None) -> str:
     """A value for a column, in one line; what a terminal could take for a command is replaced.
 
-    ``datatype``: the label of its type, where it is known. A DateTime is milliseconds since 1970, and shown in UTC.
+    ``datatype``: the label of its type, where it is known. A DateTime is milliseconds since 1970, and shown as a time.
     """
     if value is None:
         return "-"
     if datatype == "DateTime" and isinstance(value, int):
-        return _time_text(value)
+        return clock_time(value * 1_000_000)
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float):
         return f"{value:.6g}"
     return "".join(char if char.isprintable() else "·" for char in str(value))
-
-
-def _time_text(time_ms: int) -> str:
-    try:
-        when = datetime.fromtimestamp(time_ms / 1e3, UTC)
-    except (OverflowError, ValueError, OSError):
-        return str(time_ms)
-    return f"{when:%Y-%m-%d %H:%M:%S}.{time_ms % 1000:03d}"
 
 
 def quality_text(name: str, code: str) -> str:

@@ -325,5 +325,5 @@ def test_a_second_agent_on_the_same_folder_is_turned_away(
     with running(agent, host):
         second = agent.command("run")
         assert second.code == 4
-        assert second.err.strip().endswith(f"another agent uses the data folder {folder / 'data'}")
+        assert f"another agent uses the data folder {folder / 'data'}: stop it, or give" in second.err
         assert agent.command("status").code == 0
