@@ -36,7 +36,10 @@ _NAMES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class ItemLayout:
-    """Where the fields of one notification are: ``handle``, ``shape``, ``value``, and those that its mask names."""
+    """Where the fields of one notification are: ``handle``, ``shape``, ``value``, and those that its mask names.
+
+    ``head`` is the first two of them together, as three numbers.
+    """
 
     wire: WireType
     dtype: np.dtype[Any]
@@ -69,6 +72,15 @@ def layout_of(mask: int, code: int) -> ItemLayout | None:
     if not mask & HAS_VALUE or wire is None or wire.dtype is None or mask & ~(TAIL_BITS | HAS_VALUE):
         return None
     present = [bit for bit, _ in OPTIONAL_SIZES if mask & bit]
-    fields = [("handle", "<u4"), ("shape", "<u2"), ("value", wire.dtype), *(_NAMES[bit] for bit in present)]
+    first: list[tuple[str, Any]] = [("handle", "<u4"), ("shape", "<u2"), ("value", wire.dtype)]
+    fields = first + [_NAMES[bit] for bit in present]
+    names, formats = ["head"], [np.dtype(("<u2", 3))]
+    offsets, size = [0], 0
+    for name, form in fields:
+        names.append(name)
+        formats.append(np.dtype(form))
+        offsets.append(size)
+        size += formats[-1].itemsize
+    dtype = np.dtype({"names": names, "formats": formats, "offsets": offsets, "itemsize": size})
     times = tuple(_NAMES[bit][0] for bit in (HAS_SOURCE_TIME, HAS_SERVER_TIME) if bit in present)
-    return ItemLayout(wire, np.dtype(fields), HAS_STATUS in present, times)
+    return ItemLayout(wire, dtype, HAS_STATUS in present, times)

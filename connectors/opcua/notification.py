@@ -33,6 +33,7 @@ _TEXT_HEAD: Final = struct.Struct("<IBBi")
 """Client handle, DataValue mask, variant type, length of the text."""
 _HEAD: Final = struct.Struct("<IH")
 """Client handle, and what follows it: the shape, see ``item_layouts``."""
+_NO_RUN: Final = np.zeros((0, 3), np.uint16), np.zeros(0, np.int32)
 _I32: Final = struct.Struct("<i")
 _U32: Final = struct.Struct("<I")
 
@@ -54,11 +55,13 @@ class DataChangeDecoder:
         self._shapes: dict[int, Shape] = {}
         self._tags: dict[DataType, NDArray[np.int32]] = {}
         """Of each type those that came together last; of what is bound now."""
+        self._runs: dict[int, tuple[NDArray[np.uint16], NDArray[np.int32]]] = {}
+        """Of each shape the heads of the last run, and its tags; of what is bound now."""
 
     def bind(self, tag: int, datatype: DataType) -> None:
         """Values of ``tag`` are of this type from now on."""
         self._shapes.pop(tag, None)
-        self._tags.clear()
+        self._forget_runs()
         self.datatypes[tag] = datatype
         self._codes[tag] = datatype
         self.mismatched.discard(tag)
@@ -68,16 +71,20 @@ class DataChangeDecoder:
         for output in shape.outputs:
             self.bind(output.index, output.datatype)
         self._codes[tag] = 0  # its values are never those of a run
-        self._tags.clear()
+        self._forget_runs()
         self._shapes[tag] = shape
 
     def unbind(self, tag: int) -> None:
         """Values of ``tag`` are passed over from now on."""
         self._shapes.pop(tag, None)
-        self._tags.clear()
+        self._forget_runs()
         self.datatypes[tag] = None
         self._codes[tag] = 0
         self.mismatched.discard(tag)
+
+    def _forget_runs(self) -> None:
+        self._tags.clear()
+        self._runs.clear()
 
     def take_overflowed(self) -> list[tuple[int, int]]:
         """(tag, source time) of the samples with the Overflow bit that were decoded since the last call.
@@ -123,6 +130,13 @@ class DataChangeDecoder:
         if layout is None or handle >= len(self.datatypes) or self._codes[handle] != layout.wire.datatype:
             return 0, 0
         count = min(left, (len(body) - at) // layout.size)
+        heads, tag = self._runs.get(shape, _NO_RUN)
+        if 0 < len(tag) <= count:
+            items = np.frombuffer(body, layout.dtype, len(tag), at)
+            if not np.count_nonzero(items["head"] != heads):  # the same tags again, as nearly always
+                _flush(loose, found)
+                found.append(self._columns(items, layout, tag, received_ns))
+                return len(tag), len(tag) * layout.size
         if count < RUN_MIN or _HEAD.unpack_from(body, at + layout.size)[1] != shape:
             return 0, 0
         items = np.frombuffer(body, layout.dtype, count, at)
@@ -131,7 +145,9 @@ class DataChangeDecoder:
         if len(tag) < RUN_MIN:
             return 0, 0
         _flush(loose, found)
-        found.append(self._columns(_first(items, len(tag)), layout, tag, received_ns))
+        items = _first(items, len(tag))
+        self._runs[shape] = items["head"].copy(), tag
+        found.append(self._columns(items, layout, tag, received_ns))
         return len(tag), len(tag) * layout.size
 
     def _tags_of(self, items: NDArray[Any], layout: ItemLayout) -> NDArray[np.int32]:

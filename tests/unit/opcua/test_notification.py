@@ -182,7 +182,27 @@ def test_what_is_decoded_is_what_asyncua_reads(parts: list[list[tuple[int, ua.Da
     assert reader.mismatched == set()
 
 
-PLAIN = {V.Double: 1.5, V.Float: -0.25, V.Int32: 7, V.Boolean: True, V.String: "step", V.DateTime: datetime(2026, 1, 2)}
+@given(st.lists(st.sampled_from([RUN_MIN, RUN_MIN + 1, 3 * RUN_MIN]), max_size=8), st.data())
+def test_what_came_before_changes_nothing(counts: list[int], data: st.DataObject) -> None:
+    reader = decoder()
+    for count in counts:
+        kinds = data.draw(st.lists(st.sampled_from(list(PLAIN)), min_size=1, max_size=3, unique=True))
+        items = [item for kind in kinds for item in plain_items(kind, count)]
+        if data.draw(st.booleans()):
+            items[data.draw(st.integers(0, len(items) - 1))] = plain_items(V.Int16, 1)[0]
+        body = body_of(items)
+        assert by_type(reader.decode(body, RECEIVED_NS)) == expected(body)
+
+
+PLAIN = {
+    V.Double: 1.5,
+    V.Float: -0.25,
+    V.Int32: 7,
+    V.Boolean: True,
+    V.String: "step",
+    V.DateTime: datetime(2026, 1, 2),
+    V.Int16: 3,
+}
 
 
 def plain_items(kind: Any, count: int, status: int = 0) -> list[tuple[int, ua.DataValue]]:
