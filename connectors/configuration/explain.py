@@ -187,6 +187,8 @@ def _right_type(raw: Any, wanted: str) -> str:
     if wanted == "text":
         return "" if isinstance(raw, (dict, tuple)) else "Put it in quotes."
     if wanted == "boolean":
+        if str(raw).lower() in ("true", "false"):
+            return "Take it out of its quotes."
         meant = _MEANT.get(str(raw).lower())
         return "Write true or false." if meant is None else f"Did you mean {shown(meant)}?"
     if wanted in ("integer", "number"):

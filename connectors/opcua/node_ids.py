@@ -34,7 +34,8 @@ def parse_written(at: str) -> WrittenNodeId:
     found = _SHAPE.fullmatch(at)
     if found is None:
         raise ValueError(
-            f"{at!r} is not a node id; write it as nsu=<namespace uri>;s=<identifier>, or ns=<index>;i=<number>"
+            f"{at!r} is not a node id; write it as nsu=<namespace uri>;s=<identifier>, or ns=<index>;s=<identifier> "
+            "(i=<number> where it is one)"
         )
     return WrittenNodeId(
         found["uri"] or _index(at, found["index"] or "0"), _identifier(at, found["kind"], found["rest"])

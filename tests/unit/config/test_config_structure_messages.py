@@ -198,6 +198,10 @@ CASES: dict[str, Case] = {
         UPLINK % "insecure: maybe",
         ["4:13: 'insecure' of 'uplink' has to be true or false, not the text 'maybe'. Write true or false."],
     ),
+    "a truth value in quotes": (
+        UPLINK % "insecure: 'true'",
+        ["4:13: 'insecure' of 'uplink' has to be true or false, not the text 'true'. Take it out of its quotes."],
+    ),
     "text where a list belongs": (
         "agent: {group: plant-7, name: line-3}\nuplink: {brokers: 'mqtts://b'}\n",
         ["2:19: 'brokers' of 'uplink' has to be a list, not the text 'mqtts://b'. Begin every entry with '- '."],

@@ -160,7 +160,8 @@ def test_a_mistake_in_another_file_is_told_there_with_the_file_that_uses_it() ->
     )
     assert said == [
         "lib.yaml:12:33: 'at' of tag 'ram/force': 'A' is not a node id. Write it as nsu=<namespace uri>;"
-        "s=<identifier>, or ns=<index>;i=<number>. (Used by device 'p', agent.yaml:5:5.)"
+        "s=<identifier>, or ns=<index>;s=<identifier> (i=<number> where it is one). (Used by device 'p', "
+        "agent.yaml:5:5.)"
     ]
 
 

@@ -102,7 +102,7 @@ CASES: dict[str, Case] = {
         PRESS.replace("ns=2;i=1", "Ram.Force") % "unit: kN",
         [
             "8:27: 'at' of tag 'force': 'Ram.Force' is not a node id. Write it as nsu=<namespace uri>;s=<identifier>, "
-            "or ns=<index>;i=<number>."
+            "or ns=<index>;s=<identifier> (i=<number> where it is one)."
         ],
     ),
     "a type that does not fit the place": (
