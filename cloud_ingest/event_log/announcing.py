@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final
@@ -11,6 +11,16 @@ from cloud_ingest.event_log.domain_events import DomainEvent, event_json
 from connectors.ports.database import Database, Session
 
 CHANNEL: Final = "lineside_events"
+_NOTIFY: Final = "SELECT pg_notify(channel, '') FROM unnest($1::text[]) AS channel"
+_WRITE: Final = (
+    "WITH written AS (INSERT INTO event_outbox (tenant_id, topic, key, event) SELECT tenant_id, topic, key, event "  # noqa: S608  of our own
+    "FROM unnest($2::integer[], $3::text[], $4::text[], $5::text[]) WITH ORDINALITY "
+    f"AS given (tenant_id, topic, key, event, n) ORDER BY n) {_NOTIFY}"
+)
+_LOCK: Final = (
+    "SELECT pg_advisory_xact_lock(hashtextextended(name, 0)) "
+    "FROM unnest($1::text[]) WITH ORDINALITY AS given (name, n) ORDER BY n"
+)
 
 
 @dataclass(slots=True)
@@ -19,10 +29,15 @@ class UnitOfWork:
 
     session: Session
     events: list[DomainEvent] = field(default_factory=list)
+    channels: set[str] = field(default_factory=set)
 
     def announce(self, *events: DomainEvent) -> None:
         """Tell of ``events`` if the transaction commits, behind those that were announced before."""
         self.events.extend(events)
+
+    def notify(self, channel: str) -> None:
+        """Wake who listens on ``channel`` if the transaction commits: once, however often it is said."""
+        self.channels.add(channel)
 
 
 @asynccontextmanager
@@ -34,7 +49,7 @@ async def unit_of_work(database: Database, tenant_id: int | None = None) -> Asyn
     async with database.transaction(tenant_id) as session:
         work = UnitOfWork(session)
         yield work
-        await write_events(session, work.events)
+        await _tell(work)
 
 
 @asynccontextmanager
@@ -54,23 +69,28 @@ async def undone_alone(work: UnitOfWork) -> AsyncIterator[None]:
     await work.session.execute("RELEASE SAVEPOINT undone_alone")
 
 
-async def write_events(session: Session, events: Sequence[DomainEvent]) -> None:
-    """Put ``events`` into the outbox, as the last thing of a transaction.
+async def _tell(work: UnitOfWork) -> None:
+    """Put the events into the outbox and wake who waits, as the last thing of a transaction.
 
     From here to its end no other transaction writes events of the same topics: so numbers are in the order of commits,
-    and who publishes never passes one that commits later.
+    and who publishes never passes one that commits later. They are given by a statement behind the one that locks.
     """
+    events, channels = work.events, sorted({*work.channels, *((CHANNEL,) if work.events else ())})
     if not events:
+        if channels:
+            await work.session.fetch(_NOTIFY, channels)
         return
-    await lock_topics(session, {event.topic for event in events})
-    await session.execute_many(
-        "INSERT INTO event_outbox (tenant_id, topic, key, event) VALUES ($1, $2, $3, $4)",
-        [(event.tenant_id, event.topic, event.key, event_json(event)) for event in events],
+    await lock_topics(work.session, {event.topic for event in events})
+    await work.session.fetch(
+        _WRITE,
+        channels,
+        [event.tenant_id for event in events],
+        [event.topic for event in events],
+        [event.key for event in events],
+        [event_json(event) for event in events],
     )
-    await session.fetch("SELECT pg_notify($1, '')", CHANNEL)
 
 
 async def lock_topics(session: Session, topics: Iterable[str]) -> None:
-    """From here to the end of the transaction, no other one writes events of ``topics``."""
-    for topic in sorted(topics):
-        await session.fetch("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", f"lineside outbox {topic}")
+    """From here to the end of the transaction, no other one writes events of ``topics``: locked in their order."""
+    await session.fetch(_LOCK, [f"lineside outbox {topic}" for topic in sorted(topics)])

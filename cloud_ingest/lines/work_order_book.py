@@ -152,8 +152,11 @@ async def note_all(work: UnitOfWork, act: Act, noted: Sequence[tuple[Row, str]])
         work.announce(told)
 
 
-async def settle(work: UnitOfWork, act: Act, place: Place) -> None:
-    """Have the right work order of a line be next; call it last, whenever something was changed on the line."""
+async def settle(work: UnitOfWork, act: Act, place: Place) -> dict[str, Row]:
+    """Have the right work order of a line be next; call it last, whenever something was changed on the line.
+
+    The rows that this changes, as they are then, by work order.
+    """
     rows = await work.session.fetch(
         "(SELECT * FROM work_order WHERE tenant_id = $1 AND site = $2 AND line = $3 AND state IN ('ready', 'next') "
         "    ORDER BY place, work_order_id LIMIT 1) UNION ALL "
@@ -164,14 +167,14 @@ async def settle(work: UnitOfWork, act: Act, place: Place) -> None:
     known = {row["work_order_id"]: row for row in rows}
     current = next((_waiting(row) for row in rows if row["state"] == _S.NEXT), None)
     system = Act(act.tenant_id, act.time_ns, SYSTEM)
-    for order, state in next_changes(current, _waiting(rows[0]) if rows else None):
-        await change(work, system, known[order], state)
-    await wake(work.session)
+    changes = next_changes(current, _waiting(rows[0]) if rows else None)
+    wake(work)
+    return {order: await change(work, system, known[order], state) for order, state in changes}
 
 
-async def wake(session: Session) -> None:
+def wake(work: UnitOfWork) -> None:
     """Wake who lets work orders go on by themselves, when the transaction is committed."""
-    await session.fetch("SELECT pg_notify($1, '')", CHANNEL)
+    work.notify(CHANNEL)
 
 
 async def on_the_line(session: Session, tenant_id: int, place: Place) -> tuple[str | None, str | None]:

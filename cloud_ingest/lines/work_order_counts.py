@@ -88,4 +88,4 @@ async def book_count(
             PROGRESSED, tenant_id, time_ns, row, good_added=exact(good), reject_added=exact(reject), late=late
         )
         work.announce(told)
-    await work.session.fetch("SELECT pg_notify($1, '')", CHANNEL)
+    work.notify(CHANNEL)

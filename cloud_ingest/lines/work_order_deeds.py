@@ -131,7 +131,7 @@ async def _start(work: UnitOfWork, act: Act, row: Row) -> Row:
         attempt,
         act.actor,
     )
-    await wake(work.session)
+    wake(work)
     return changed
 
 
@@ -224,7 +224,7 @@ async def resize(work: UnitOfWork, act: Act, work_order: str, quantity: Decimal,
                 later["work_order_id"],
                 quantity,
             )
-    await wake(work.session)
+    wake(work)
     (found,) = await work.session.fetch("SELECT * FROM work_order WHERE work_order_id = $1", work_order)
     await note(work, act, found, events.PROGRESSED)
     return found

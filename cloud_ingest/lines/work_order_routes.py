@@ -213,7 +213,7 @@ def _add_line(api: APIRouter, database: Database, clock: Clock) -> None:
                 request.starts_next,
                 parameters_text(request.parameters),
             )
-            await wake(work.session)
+            wake(work)
             return await _line(work.session, principal, (site, line), clock, response)
 
 

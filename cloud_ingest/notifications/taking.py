@@ -48,7 +48,7 @@ class EventsTell:
         if wanting:
             await self._deliver(work.session, event, topic, wanting)
         if is_told or wanting:
-            await work.session.fetch("SELECT pg_notify($1, '')", CHANNEL)
+            work.notify(CHANNEL)
 
     async def _of_tenant(self, session: Session, tenant_id: int) -> _Known:
         now_s = self._clock.monotonic_s()
