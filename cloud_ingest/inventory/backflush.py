@@ -36,8 +36,8 @@ async def lock_for(session: Session, counts: Sequence[Count]) -> None:
             await _ensure_item(session, tenant_id, product)
         codes: set[str] = set()
         for product in sorted({one.product for one in mine}):
-            lines, _ = await boms.boms_below(session, tenant_id, product, max(one.happened for one in mine))
-            codes |= {product, *lines, *(line.component for some in lines.values() for line in some)}
+            tree = await boms.boms_below(session, tenant_id, product, max(one.happened for one in mine))
+            codes |= {product, *tree.lines, *tree.units}
         await locked_items(session, tenant_id, codes)
 
 
@@ -45,15 +45,15 @@ async def book_count(work: UnitOfWork, count: Count) -> None:
     """Book ``count``, unless it is booked already."""
     session, tenant_id = work.session, count.tenant_id
     await _ensure_item(session, tenant_id, count.product)
-    below, phantoms = await boms.boms_below(session, tenant_id, count.product, count.happened)
-    wanted = consumed(below, phantoms, count.product, Decimal(1))
+    tree = await boms.boms_below(session, tenant_id, count.product, count.happened)
+    wanted = consumed(tree.lines, tree.phantoms, count.product, Decimal(1))
     known = await locked_items(session, tenant_id, {count.product, *wanted})
     if await session.fetch(
         "SELECT FROM stock_movement WHERE tenant_id = $1 AND event_number = $2 LIMIT 1", tenant_id, count.number
     ):
         return
     components_at, products_to = await line_places(session, tenant_id, count.site, count.line)
-    made = Made(count, known, below, phantoms, components_at, products_to)
+    made = Made(count, known, tree.lines, tree.phantoms, components_at, products_to)
     if count.good > 0 or count.reject > 0:
         await _make(work, made, max(count.good, ZERO), max(count.reject, ZERO))
         await shortages.settle(work, tenant_id, known[count.product], count.happened)

@@ -40,7 +40,7 @@ from cloud_ingest.inventory.asking import (
 )
 from cloud_ingest.inventory.boms import NewBom
 from cloud_ingest.inventory.field_types import ItemPath, ItemQuery, LotPath, Quantity, When
-from cloud_ingest.inventory.items import items, locked_items, one_item
+from cloud_ingest.inventory.items import locked_items, one_item
 from cloud_ingest.inventory.requests import LotChange, NewBomVersion
 from cloud_ingest.inventory.rules import BomLine, LotStatus, exploded
 from connectors.ports.database import Database
@@ -91,18 +91,17 @@ def bom_routes(database: Database) -> APIRouter:
         tenant_id = principal.tenant_id
         async with tenant_session(database, tenant_id) as session:
             await one_item(session, tenant_id, item)
-            below, phantoms = await boms.boms_below(session, tenant_id, item, on or now())
-            needs = exploded(below, phantoms, item, quantity)
-            known = await items(session, tenant_id, needs)
-            today = now().date()
+            tree = await boms.boms_below(session, tenant_id, item, on or now())
+            needs = exploded(tree.lines, tree.phantoms, item, quantity)
+            stock = await reordering.standings(session, tenant_id, needs, None, now().date())
             found = [
                 RequirementAnswer(
                     item=code,
                     quantity=need.quantity,
-                    unit=known[code].unit,
+                    unit=tree.units[code],
                     level=need.level,
-                    is_made=code in below,
-                    available=(await reordering.standing(session, tenant_id, code, None, today)).available,
+                    is_made=code in tree.lines,
+                    available=stock[code].available,
                 )
                 for code, need in needs.items()
             ]

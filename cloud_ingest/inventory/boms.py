@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
 
 from cloud_ingest.access.refused import RequestRefused, Why
-from cloud_ingest.inventory.items import items as items_of
 from cloud_ingest.inventory.items import locked_items
-from cloud_ingest.inventory.rules import BomLine, cycle
+from cloud_ingest.inventory.rules import BomLine, Boms, cycle
 from connectors.ports.database import Session
 
 LINES_MAX: Final = 1000
@@ -27,9 +26,10 @@ below AS (
     SELECT line.component FROM below JOIN now USING (item)
     JOIN bom_line line ON line.tenant_id = now.tenant_id AND line.item = now.item AND line.version = now.version
 )
-SELECT line.item, line.component, line.quantity / now.yields AS quantity, line.scrap_factor
+SELECT line.item, line.component, line.quantity / now.yields AS quantity, line.scrap_factor, part.unit, part.is_phantom
 FROM below JOIN now USING (item)
 JOIN bom_line line ON line.tenant_id = now.tenant_id AND line.item = now.item AND line.version = now.version
+JOIN item part ON part.tenant_id = line.tenant_id AND part.code = line.component
 ORDER BY line.item, line.component
 """  # noqa: S608  of our own
 _ABOVE: Final = f"""
@@ -59,6 +59,15 @@ class NewBom:
 
 
 @dataclass(frozen=True, slots=True)
+class BomTree:
+    """Bills of material of one time: lines by item, which of all components are phantoms, and their units."""
+
+    lines: Boms
+    phantoms: frozenset[str]
+    units: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
 class Use:
     """One step up: so much of ``component`` is in one ``item``."""
 
@@ -68,16 +77,14 @@ class Use:
     level: int
 
 
-async def boms_below(
-    session: Session, tenant_id: int, item: str, when: datetime
-) -> tuple[dict[str, list[BomLine]], frozenset[str]]:
-    """The bills of material of ``item`` and of all below it that hold at ``when``, and which items are phantoms."""
+async def boms_below(session: Session, tenant_id: int, item: str, when: datetime) -> BomTree:
+    """The bills of material of ``item`` and of all below it that hold at ``when``."""
     rows = await session.fetch(_BELOW, tenant_id, item, when)
-    boms: dict[str, list[BomLine]] = {}
+    lines: dict[str, list[BomLine]] = {}
     for row in rows:
-        boms.setdefault(row["item"], []).append(BomLine(row["component"], row["quantity"], row["scrap_factor"]))
-    known = await items_of(session, tenant_id, {row["component"] for row in rows})
-    return boms, frozenset(code for code, one in known.items() if one.is_phantom)
+        lines.setdefault(row["item"], []).append(BomLine(row["component"], row["quantity"], row["scrap_factor"]))
+    phantoms = frozenset(row["component"] for row in rows if row["is_phantom"])
+    return BomTree(lines, phantoms, {row["component"]: row["unit"] for row in rows})
 
 
 async def add_bom(session: Session, tenant_id: int, new: NewBom, by: str) -> int:

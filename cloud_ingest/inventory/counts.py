@@ -11,7 +11,7 @@ from typing import Any, Final
 from cloud_ingest.event_log.domain_events import ReadEvent
 from cloud_ingest.inventory.items import Item
 from cloud_ingest.inventory.ledger import Cause
-from cloud_ingest.inventory.rules import ZERO, BomLine, rounded
+from cloud_ingest.inventory.rules import ZERO, Boms, rounded
 
 BY: Final = "lineside"
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -72,7 +72,7 @@ class Made:
 
     count: Count
     items: Mapping[str, Item]
-    boms: Mapping[str, list[BomLine]]
+    boms: Boms
     phantoms: frozenset[str]
     components_at: str
     products_to: str

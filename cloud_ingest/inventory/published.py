@@ -13,9 +13,10 @@ from typing import Literal
 
 from cloud_ingest.event_log.announcing import UnitOfWork
 from cloud_ingest.inventory import boms, booking, events, reordering, reserving, shortages
+from cloud_ingest.inventory.boms import BomTree
 from cloud_ingest.inventory.booking import Booking
 from cloud_ingest.inventory.events import inventory_event
-from cloud_ingest.inventory.items import items, locked_items, one_place
+from cloud_ingest.inventory.items import locked_items, one_place
 from cloud_ingest.inventory.ledger import Cause, ns_of
 from cloud_ingest.inventory.reserving import Owner
 from cloud_ingest.inventory.rules import ZERO, Account, Kind, exploded
@@ -58,6 +59,21 @@ class Requirement:
 
 
 @dataclass(frozen=True, slots=True)
+class Composition:
+    """What a product, and everything that it is made of, is made of at one time."""
+
+    _tree: BomTree
+
+    def explode(self, item: str, quantity: Decimal) -> tuple[Requirement, ...]:
+        """What ``quantity`` of ``item``, which is the product or something in it, needs; in the order of items."""
+        lines, units = self._tree.lines, self._tree.units
+        needs = exploded(lines, self._tree.phantoms, item, quantity)
+        return tuple(
+            Requirement(code, need.quantity, units[code], need.level, code in lines) for code, need in needs.items()
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Shipped:
     """What has left: ``lot`` is the lot or serial number, empty for an item that is not tracked."""
 
@@ -84,8 +100,18 @@ class NewReceipt:
 
 async def availability(session: Session, tenant_id: int, item: str, at: str | None = None) -> Availability:
     """What there is of ``item``, everywhere or at the location ``at`` and below; zeros for an unknown item."""
-    found = await reordering.standing(session, tenant_id, item, at, _now().date())
-    return Availability(item, found.on_hand, found.reserved, max(found.available, ZERO), found.on_order)
+    return (await availabilities(session, tenant_id, [item], at))[item]
+
+
+async def availabilities(
+    session: Session, tenant_id: int, items: Collection[str], at: str | None = None
+) -> dict[str, Availability]:
+    """``availability`` of each of ``items``, all at one time and in one question."""
+    found = await reordering.standings(session, tenant_id, items, at, _now().date())
+    return {
+        item: Availability(item, one.on_hand, one.reserved, max(one.available, ZERO), one.on_order)
+        for item, one in found.items()
+    }
 
 
 async def lock(session: Session, tenant_id: int, codes: Collection[str]) -> None:
@@ -191,12 +217,12 @@ async def explode(
     session: Session, tenant_id: int, item: str, quantity: Decimal, on: datetime | None = None
 ) -> tuple[Requirement, ...]:
     """What ``quantity`` of ``item`` needs by the bills of material of ``on`` (now), in the order of items."""
-    below, phantoms = await boms.boms_below(session, tenant_id, item, on or _now())
-    needs = exploded(below, phantoms, item, quantity)
-    known = await items(session, tenant_id, needs)
-    return tuple(
-        Requirement(code, need.quantity, known[code].unit, need.level, code in below) for code, need in needs.items()
-    )
+    return (await composition(session, tenant_id, item, on)).explode(item, quantity)
+
+
+async def composition(session: Session, tenant_id: int, item: str, on: datetime | None = None) -> Composition:
+    """What ``item`` is made of, by the bills of material of ``on`` (now)."""
+    return Composition(await boms.boms_below(session, tenant_id, item, on or _now()))
 
 
 async def receive(work: UnitOfWork, tenant_id: int, receipts: Sequence[NewReceipt], by: str = "lineside") -> None:

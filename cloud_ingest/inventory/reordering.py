@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
@@ -23,15 +23,19 @@ PROPOSAL_COLUMNS: Final = (
     "revision"
 )
 _STOCK: Final = """
-SELECT coalesce(sum(held.on_hand), 0) AS on_hand, coalesce(sum(held.reserved), 0) AS reserved,
-    coalesce(sum(held.on_hand - held.reserved) FILTER (WHERE (lot.status IS NULL OR lot.status = 'released')
-        AND (lot.expires IS NULL OR lot.expires >= $4) AND place.is_active), 0) AS available,
-    (SELECT coalesce(sum(greatest(quantity - received, 0)), 0) FROM purchase_proposal
-        WHERE tenant_id = $1 AND item = $2 AND state IN ('proposed', 'ordered')) AS on_order
-FROM stock_balance held JOIN stock_location place ON place.tenant_id = held.tenant_id AND place.code = held.location
-LEFT JOIN item_lot lot ON lot.tenant_id = held.tenant_id AND lot.item = held.item AND lot.lot = held.lot
-WHERE held.tenant_id = $1 AND held.item = $2 AND held.on_hand <> 0 AND held.location NOT LIKE '@%'
-    AND ($3::text IS NULL OR place.path @> ARRAY[$3])
+SELECT wanted.item, stock.on_hand, stock.reserved, stock.available, coming.on_order
+FROM unnest($2::text[]) AS wanted (item), LATERAL (
+    SELECT coalesce(sum(held.on_hand), 0) AS on_hand, coalesce(sum(held.reserved), 0) AS reserved,
+        coalesce(sum(held.on_hand - held.reserved) FILTER (WHERE (lot.status IS NULL OR lot.status = 'released')
+            AND (lot.expires IS NULL OR lot.expires >= $4) AND place.is_active), 0) AS available
+    FROM stock_balance held JOIN stock_location place ON place.tenant_id = held.tenant_id AND place.code = held.location
+    LEFT JOIN item_lot lot ON lot.tenant_id = held.tenant_id AND lot.item = held.item AND lot.lot = held.lot
+    WHERE held.tenant_id = $1 AND held.item = wanted.item AND held.on_hand <> 0 AND held.location NOT LIKE '@%'
+        AND ($3::text IS NULL OR place.path @> ARRAY[$3])
+) AS stock, LATERAL (
+    SELECT coalesce(sum(greatest(quantity - received, 0)), 0) AS on_order FROM purchase_proposal
+    WHERE tenant_id = $1 AND item = wanted.item AND state IN ('proposed', 'ordered')
+) AS coming
 """
 
 
@@ -47,16 +51,25 @@ class Standing:
 
 async def standing(session: Session, tenant_id: int, item: str, at: str | None, today: date) -> Standing:
     """What there is of ``item`` at ``at`` and below (``None``: everywhere)."""
-    (row,) = await session.fetch(_STOCK, tenant_id, item, at, today)
-    return Standing(**dict(row))
+    return (await standings(session, tenant_id, [item], at, today))[item]
+
+
+async def standings(
+    session: Session, tenant_id: int, items: Collection[str], at: str | None, today: date
+) -> dict[str, Standing]:
+    """``standing`` of each of ``items``, all at one time."""
+    if not items:
+        return {}
+    rows = await session.fetch(_STOCK, tenant_id, sorted(set(items)), at, today)
+    return {row["item"]: Standing(row["on_hand"], row["reserved"], row["available"], row["on_order"]) for row in rows}
 
 
 async def watch(work: UnitOfWork, tenant_id: int, items: Iterable[Item], when: datetime) -> None:
     """Look whether ``items`` are low now; the caller holds their locks, and has booked what it books."""
-    for item in items:
-        if item.reorder_point is None:
-            continue
-        found = await standing(work.session, tenant_id, item.code, None, when.date())
+    watched = [item for item in items if item.reorder_point is not None]
+    stock = await standings(work.session, tenant_id, [item.code for item in watched], None, when.date())
+    for item in watched:
+        found = stock[item.code]
         low = is_low(found.available, found.on_order, item.reorder_point)
         if low and item.reorder_quantity is not None:
             await _propose(work, tenant_id, item, found, when)

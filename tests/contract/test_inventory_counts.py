@@ -187,6 +187,9 @@ async def test_phantoms_are_passed_through_and_versions_hold_from_their_time_on(
         async with here.database.session() as session:
             now = await published.explode(session, TENANT, "pump", Decimal(10))
             later = await published.explode(session, TENANT, "pump", Decimal(10), NOW + timedelta(days=2))
+            kit = await published.explode(session, TENANT, "kit", Decimal(2))
+            pump = await published.composition(session, TENANT, "pump")
+        assert (pump.explode("pump", Decimal(10)), pump.explode("kit", Decimal(2))) == (now, kit), "read once"
         assert [(one.item, one.quantity) for one in now] == [("ring", 20), ("screw", 70)]
         assert [(one.item, one.quantity) for one in later] == [("ring", 50)]
         await here.receive("screw", "70", SITE)
