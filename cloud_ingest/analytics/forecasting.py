@@ -55,7 +55,8 @@ async def forecast_all(session: Session, tenant_id: int, now: datetime) -> Forec
         head = one.transfer if one.state == "planned" else Decimal(0)
         queued = Queued(one.work_order, one.job, one.step, place, one.remaining, head, one.setup_s, pace, after)
         queues.setdefault(place, []).append(queued)
-    ends = {place: (await lines.work_time(session, tenant_id, place, now)).end_of for place in queues}
+    times = await lines.work_times(session, tenant_id, queues, now)
+    ends = {place: time.end_of for place, time in times.items()}
     every = {one.work_order: one for queue in queues.values() for one in queue}
     return Forecast(waiting, every, forecast(queues, ends, now))
 

@@ -7,7 +7,7 @@ people never weave their changes into each other.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -54,9 +54,24 @@ async def lock_site(session: Session, tenant: int, site: str) -> None:
 
 async def part(session: Session, tenant: int, key: EquipmentKey) -> Equipment:
     """One part. Raises ``RequestRefused`` when there is none."""
-    found = await find(session, tenant, key)
-    if found is None:
-        raise RequestRefused(Why.UNKNOWN, f"no_such_{key.kind}", f"there is no such thing as {key}; look at its site")
+    return (await these(session, tenant, [key]))[key]
+
+
+async def these(session: Session, tenant: int, keys: Collection[EquipmentKey]) -> dict[EquipmentKey, Equipment]:
+    """Those parts. Raises ``RequestRefused`` when one of them is not there."""
+    rows = await session.fetch(
+        "SELECT * FROM equipment WHERE tenant_id = $1 "
+        "AND (site, kind, code) IN (SELECT * FROM unnest($2::text[], $3::text[], $4::text[]))",
+        tenant,
+        [key.site for key in keys],
+        [key.kind for key in keys],
+        [key.code for key in keys],
+    )
+    found = {one.key: one for one in map(equipment_of, rows)}
+    for key in keys:
+        if key not in found:
+            why = f"there is no such thing as {key}; look at its site"
+            raise RequestRefused(Why.UNKNOWN, f"no_such_{key.kind}", why)
     return found
 
 
@@ -69,7 +84,7 @@ async def find(session: Session, tenant: int, key: EquipmentKey) -> Equipment | 
         key.kind,
         key.code,
     )
-    return _equipment(rows[0]) if rows else None
+    return equipment_of(rows[0]) if rows else None
 
 
 async def parts(
@@ -91,7 +106,7 @@ async def parts(
         *after,
         limit,
     )
-    return [_equipment(row) for row in rows]
+    return [equipment_of(row) for row in rows]
 
 
 async def put(session: Session, tenant: int, key: EquipmentKey, model: Part, by: str) -> bool:
@@ -236,7 +251,7 @@ async def _holders(session: Session, tenant: int, key: EquipmentKey) -> list[str
         rows = await session.fetch(
             "SELECT * FROM equipment WHERE tenant_id = $1 AND site = $2 AND kind <> 'site' LIMIT 10", tenant, key.site
         )
-        return [str(_equipment(row).key) for row in rows]
+        return [str(equipment_of(row).key) for row in rows]
     for kind in ("site", "line", "reason"):
         others = await parts(session, tenant, kind, site)
         found += [str(other.key) for other in others if _does_name(other, key)]
@@ -301,7 +316,8 @@ def _tag_place(tag: str) -> tuple[str, str, str]:
     return f"{group}/{agent}", device, name
 
 
-def _equipment(row: Row) -> Equipment:
+def equipment_of(row: Row) -> Equipment:
+    """The part in a row of ``equipment``. Raises ``ValueError`` for one that this version cannot read."""
     key = EquipmentKey(row["site"], row["kind"], row["code"])
     try:
         model = MODELS[key.kind].model_validate(json.loads(row["model"]))

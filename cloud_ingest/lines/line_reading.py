@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -50,13 +50,29 @@ async def read_line(session: Session, row: Row) -> ReadLine | None:
 
 async def read_calendar(session: Session, key: LineKey, model: LineModel) -> Calendar | None:
     """The calendar of a line, if it has one."""
-    if model.calendar is None:
-        return None
-    found = await equipment.part(session, key.tenant_id, EquipmentKey(key.site, "calendar", model.calendar))
-    site = await equipment.part(session, key.tenant_id, EquipmentKey(key.site, "site", key.site))
-    if not isinstance(found.model, CalendarModel) or not isinstance(site.model, SiteModel):
-        raise TypeError(f"{found.key} or {site.key} is stored as something else")
-    return calendar_of(found.model, site.model.time_zone)
+    place = (key.site, key.line)
+    return (await read_calendars(session, key.tenant_id, {place: model})).get(place)
+
+
+async def read_calendars(
+    session: Session, tenant_id: int, models: Mapping[tuple[str, str], LineModel]
+) -> dict[tuple[str, str], Calendar]:
+    """The calendars of those of the lines, by site and line, that have one."""
+    keys = {
+        place: (EquipmentKey(place[0], "calendar", model.calendar), EquipmentKey(place[0], "site", place[0]))
+        for place, model in models.items()
+        if model.calendar is not None
+    }
+    if not keys:
+        return {}
+    parts = await equipment.these(session, tenant_id, {key for pair in keys.values() for key in pair})
+    known: dict[tuple[EquipmentKey, EquipmentKey], Calendar] = {}
+    for calendar_key, site_key in set(keys.values()):
+        calendar, site = parts[calendar_key].model, parts[site_key].model
+        if not isinstance(calendar, CalendarModel) or not isinstance(site, SiteModel):
+            raise TypeError(f"{calendar_key} or {site_key} is stored as something else")
+        known[calendar_key, site_key] = calendar_of(calendar, site.time_zone)
+    return {place: known[pair] for place, pair in keys.items()}
 
 
 async def runs_since(session: Session, key: LineKey, begin_ns: int) -> Sequence[Run]:

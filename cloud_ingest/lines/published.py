@@ -31,7 +31,7 @@ from cloud_ingest.lines.work_order_published import (
     open_work_orders,
     promise,
     work_orders_of,
-    work_time,
+    work_times,
 )
 from cloud_ingest.lines.work_order_recipes import check_routing
 from connectors.ports.database import Session
@@ -66,7 +66,7 @@ __all__ = [
     "states_between",
     "stops_between",
     "work_orders_of",
-    "work_time",
+    "work_times",
 ]
 _LINE: Final = "SELECT line_id FROM production_line WHERE tenant_id = $1 AND site = $2 AND line = $3"
 

@@ -5,23 +5,22 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
 from typing import Final
 
 from cloud_ingest.access.refused import RequestRefused, Why
 from cloud_ingest.event_log.announcing import UnitOfWork
+from cloud_ingest.lines.line_times import times_of_lines, work_time
 from cloud_ingest.lines.work_order_book import Act, Place, lock_lines, note_all, settle
 from cloud_ingest.lines.work_order_events import PLANNED, READY
 from cloud_ingest.lines.work_order_recipes import check_recipe, check_values, read_parameters
 from cloud_ingest.lines.work_order_rules import WorkOrderState, divided
 from cloud_ingest.lines.work_order_schedule import PlannedStep, Span, WorkTime, earliest, latest
-from cloud_ingest.lines.work_order_terms import NewWorkOrder, PlannedWorkOrders, RoutingStep
+from cloud_ingest.lines.work_order_terms import NewWorkOrder, PlannedWorkOrders, RoutingStep, facts_of
 from connectors.commands.ulid import new_ulid
 from connectors.ports.database import Row, Session
 
-HORIZON: Final = timedelta(days=60)
-"""Shifts are looked up so far; what is planned behind it counts on a line that always works."""
 JOBS_MAX: Final = 1000
 CYCLE_S_MIN: Final = Decimal("0.000001")
 STEPS_MAX: Final = 100
@@ -38,39 +37,25 @@ class LineLoad:
 
 async def load_of(session: Session, tenant_id: int, place: Place, now: datetime) -> LineLoad:
     """What a line has to do yet, and its shifts."""
-    return (await loads_of(session, tenant_id, [place], now))[place]
+    time = await work_time(session, tenant_id, place, now)
+    return (await loads_of(session, tenant_id, {place: time}, now))[place]
 
 
-async def loads_of(session: Session, tenant_id: int, places: Sequence[Place], now: datetime) -> dict[Place, LineLoad]:
-    """``load_of`` each of ``places``."""
+async def loads_of(
+    session: Session, tenant_id: int, times: Mapping[Place, WorkTime], now: datetime
+) -> dict[Place, LineLoad]:
+    """``load_of`` each of the lines of ``times``."""
     rows = await session.fetch(
         "SELECT site, line, sum(greatest(quantity - good, 0) * cycle_s "
         "    + CASE WHEN state IN ('running', 'paused') THEN 0 ELSE setup_s END) AS work_s FROM work_order "
         "WHERE tenant_id = $1 AND (site, line) IN (SELECT * FROM unnest($2::text[], $3::text[])) "
         "AND state IN ('planned', 'ready', 'next', 'running', 'paused') GROUP BY site, line",
         tenant_id,
-        [site for site, _ in places],
-        [line for _, line in places],
+        [site for site, _ in times],
+        [line for _, line in times],
     )
     work_s = {(row["site"], row["line"]): row["work_s"] for row in rows}
-    times = {place: await work_time(session, tenant_id, place, now) for place in dict.fromkeys(places)}
     return {place: LineLoad(time, time.end_of(now, work_s.get(place, Decimal(0)))) for place, time in times.items()}
-
-
-async def work_time(session: Session, tenant_id: int, place: Place, now: datetime) -> WorkTime:
-    """The shifts of a line from now on, without their breaks."""
-    from cloud_ingest.lines.published import shifts_between  # it has these functions among its own
-
-    until = now + HORIZON
-    shifts = await shifts_between(session, tenant_id, *place, now, until)
-    spans: list[Span] = []
-    for shift in shifts:
-        begin = shift.begin
-        for pause_begin, pause_end in shift.breaks:
-            spans.append((begin, pause_begin))
-            begin = pause_end
-        spans.append((begin, shift.end))
-    return WorkTime(tuple(span for span in spans if span[0] < span[1]), until if spans else None)
 
 
 async def plan(work: UnitOfWork, act: Act, new: NewWorkOrder) -> PlannedWorkOrders:
@@ -82,14 +67,14 @@ async def plan(work: UnitOfWork, act: Act, new: NewWorkOrder) -> PlannedWorkOrde
         raise RequestRefused(
             Why.INVALID, "too_many_jobs", f"{new.quantity} {new.product} would be {len(jobs)} jobs: at most {JOBS_MAX}"
         )
-    await _refuse_unknown(work.session, act.tenant_id, places)
+    times = await times_of_lines(work.session, act.tenant_id, places, act.time)
     wanted = {place: len(jobs) * places.count(place) for place in places}
     lines = await lock_lines(work.session, act.tenant_id, places, wanted)
     for step, place in zip(steps, places, strict=True):
         where, parameters = "/".join(place), read_parameters(lines[place]["parameters"])
         check_recipe(where, step.recipe, parameters)
         await check_values(work.session, act.tenant_id, where, step.recipe, parameters)
-    loads = await loads_of(work.session, act.tenant_id, places, act.time)
+    loads = await loads_of(work.session, act.tenant_id, times, act.time)
     given = {place: int(lines[place]["places"]) - wanted[place] for place in places}
     rows: list[Row] = []
     spans: list[Span] = []
@@ -105,9 +90,10 @@ async def plan(work: UnitOfWork, act: Act, new: NewWorkOrder) -> PlannedWorkOrde
         rows += await _insert(work.session, act, new, quantity, planned, numbers)
     await note_all(work, act, [(row, READY if row["state"] == WorkOrderState.READY else PLANNED) for row in rows])
     if new.released:  # of a job, the first step alone can be ready
-        await settle(work, act, places[0])
-    ids = tuple(str(row["work_order_id"]) for row in rows)
-    return PlannedWorkOrders(ids, min(begin for begin, _ in spans), max(end for _, end in spans))
+        changed = await settle(work, act, places[0])
+        rows = [changed.get(row["work_order_id"], row) for row in rows]
+    facts = tuple(facts_of(row) for row in rows)
+    return PlannedWorkOrders(facts, min(begin for begin, _ in spans), max(end for _, end in spans))
 
 
 async def promised(
@@ -119,26 +105,11 @@ async def promised(
     not_before: datetime,
 ) -> datetime:
     """See ``published.promise``."""
-    await _refuse_unknown(session, tenant_id, [(step.site, step.line) for step in routing])
-    loads = await loads_of(session, tenant_id, [(step.site, step.line) for step in routing], now)
+    places = [(step.site, step.line) for step in routing]
+    times = await times_of_lines(session, tenant_id, places, now)
+    loads = await loads_of(session, tenant_id, times, now)
     planned = _spans(routing, quantity, quantity, loads, max(now, not_before), None)
     return planned[-1][1] if planned else max(now, not_before)
-
-
-async def _refuse_unknown(session: Session, tenant_id: int, places: Sequence[Place]) -> None:
-    """Raises ``RequestRefused`` when one of ``places`` is no line: what is planned there nobody would ever make."""
-    rows = await session.fetch(
-        "SELECT DISTINCT given.site, given.line FROM unnest($2::text[], $3::text[]) AS given (site, line) "
-        "WHERE NOT EXISTS (SELECT FROM production_line AS known WHERE known.tenant_id = $1 "
-        "AND known.site = given.site AND known.line = given.line AND NOT is_removed) ORDER BY 1, 2",
-        tenant_id,
-        [site for site, _ in places],
-        [line for _, line in places],
-    )
-    if rows:
-        named = ", ".join(f"{row['site']}/{row['line']}" for row in rows[:5])
-        why = f"there is no line {named}: describe it ('cloud-ingest lines'), or name another one in the routing"
-        raise RequestRefused(Why.CONFLICT, "unknown_line", why)
 
 
 def _checked(new: NewWorkOrder) -> Sequence[RoutingStep]:

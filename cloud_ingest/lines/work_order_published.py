@@ -9,9 +9,10 @@ from decimal import Decimal
 from typing import Final
 
 from cloud_ingest.event_log.announcing import UnitOfWork
+from cloud_ingest.lines.line_times import work_times
 from cloud_ingest.lines.work_order_book import Act, lock_job
 from cloud_ingest.lines.work_order_deeds import do
-from cloud_ingest.lines.work_order_planning import load_of, plan, promised, work_time
+from cloud_ingest.lines.work_order_planning import load_of, plan, promised
 from cloud_ingest.lines.work_order_rules import OVER, Deed, WorkOrderState
 from cloud_ingest.lines.work_order_terms import (
     Capacity,
@@ -20,12 +21,13 @@ from cloud_ingest.lines.work_order_terms import (
     PlannedWorkOrders,
     RoutingStep,
     WorkOrderFacts,
+    facts_of,
 )
-from connectors.ports.database import Row, Session
+from connectors.ports.database import Session
 
 __all__ = ["Capacity", "NewWorkOrder", "OpenWorkOrder", "PlannedWorkOrders", "RoutingStep", "WorkOrderFacts",
            "cancel_work_order", "capacity", "create_work_order", "open_work_orders", "promise", "work_orders_of",
-           "work_time"]  # fmt: skip
+           "work_times"]  # fmt: skip
 HOUR_S: Final = Decimal(3600)
 
 
@@ -47,7 +49,7 @@ async def cancel_work_order(work: UnitOfWork, tenant_id: int, work_order: str, r
     row = next(row for row in job.values() if row["work_order_id"] == work_order)
     if WorkOrderState(row["state"]) not in OVER:
         row = await do(work, Act(tenant_id, time.time_ns(), by, reason), work_order, Deed.CANCEL)
-    return _facts(row).made
+    return facts_of(row).made
 
 
 async def work_orders_of(session: Session, tenant_id: int, order: str) -> tuple[WorkOrderFacts, ...]:
@@ -57,7 +59,7 @@ async def work_orders_of(session: Session, tenant_id: int, order: str) -> tuple[
         tenant_id,
         order,
     )
-    return tuple(map(_facts, rows))
+    return tuple(map(facts_of, rows))
 
 
 async def open_work_orders(session: Session, tenant_id: int, count_max: int) -> tuple[OpenWorkOrder, ...]:
@@ -94,20 +96,3 @@ async def promise(
 ) -> datetime:
     """When ``quantity`` would be done if its work orders were made now and began at ``not_before`` or later."""
     return await promised(session, tenant_id, routing, quantity, datetime.now(UTC), not_before)
-
-
-def _facts(row: Row) -> WorkOrderFacts:
-    return WorkOrderFacts(
-        row["work_order_id"],
-        row["site"],
-        row["line"],
-        row["product"],
-        row["state"],
-        row["step"],
-        row["steps"],
-        row["quantity"],
-        row["good"],
-        row["reject"],
-        row["order_id"],
-        row["order_line"],
-    )

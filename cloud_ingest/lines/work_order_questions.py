@@ -10,9 +10,9 @@ from decimal import Decimal
 from typing import Any, Final
 
 from cloud_ingest.access.refused import RequestRefused, Why
+from cloud_ingest.lines.line_times import work_time
 from cloud_ingest.lines.work_order_book import Place
 from cloud_ingest.lines.work_order_events import exact
-from cloud_ingest.lines.work_order_planning import work_time
 from cloud_ingest.lines.work_order_recipes import Parameter, read_parameters
 from cloud_ingest.lines.work_order_rules import needed_s, pieces_per_s, remaining, surplus
 from connectors.ports.database import Row, Session

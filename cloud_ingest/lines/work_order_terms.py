@@ -8,6 +8,8 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, Protocol
 
+from connectors.ports.database import Row
+
 
 class RoutingStep(Protocol):
     """One step of a routing, as the catalog has it: where, how long a piece takes at best, and with which recipe."""
@@ -49,11 +51,16 @@ class NewWorkOrder:
 
 @dataclass(frozen=True, slots=True)
 class PlannedWorkOrders:
-    """What was made of a ``NewWorkOrder``: its work orders, and from when to when they are planned."""
+    """What was made of a ``NewWorkOrder``: its work orders as they are now, and from when to when they are planned."""
 
-    work_orders: tuple[str, ...]
+    facts: tuple[WorkOrderFacts, ...]
     begin: datetime
     end: datetime
+
+    @property
+    def work_orders(self) -> tuple[str, ...]:
+        """Their ids."""
+        return tuple(one.work_order for one in self.facts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,3 +113,21 @@ class WorkOrderFacts:
     def made(self) -> Decimal:
         """How many finished pieces of the product it has given."""
         return self.good if self.step == self.steps else Decimal(0)
+
+
+def facts_of(row: Row) -> WorkOrderFacts:
+    """What others see of the work order in a row of ``work_order``."""
+    return WorkOrderFacts(
+        row["work_order_id"],
+        row["site"],
+        row["line"],
+        row["product"],
+        row["state"],
+        row["step"],
+        row["steps"],
+        row["quantity"],
+        row["good"],
+        row["reject"],
+        row["order_id"],
+        row["order_line"],
+    )
