@@ -111,8 +111,8 @@ async def plan(here: Store, order: str) -> None:
     """One order."""
     due = datetime.now(UTC) + timedelta(days=30)
     async with unit_of_work(here.database, TENANT) as work:
-        for need in await inventory.explode(work.session, TENANT, "pump", PER_ORDER):
-            await inventory.availability(work.session, TENANT, need.item)
+        needs = await inventory.explode(work.session, TENANT, "pump", PER_ORDER)
+        await inventory.availabilities(work.session, TENANT, [need.item for need in needs])
         got = await inventory.reserve(work, TENANT, "pump", PER_ORDER, inventory.For("order", order, "1"))
         if (rest := PER_ORDER - got) > 0:
             new = lines.NewWorkOrder("pump", rest, ROUTING, "bench", due=due, order=order, order_line=1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Final
@@ -24,11 +24,11 @@ class Needs:
 
 
 _NEEDED: Final = (
-    "SELECT coalesce(sum(order_need.quantity * least(1, greatest(0, order_line.quantity - cancelled - from_stock - "
-    "    produced) / pieces)), 0) AS needed "
+    "SELECT item, sum(order_need.quantity * least(1, greatest(0, order_line.quantity - cancelled - from_stock - "
+    "    produced) / pieces)) AS needed "
     "FROM order_need JOIN order_line USING (order_id, line) JOIN customer_order USING (order_id) "
-    "WHERE order_need.tenant_id = $1 AND item = $2 AND order_id <> $3 "
-    "AND state IN ('released', 'in_production', 'packed')"
+    "WHERE order_need.tenant_id = $1 AND item = ANY($2::text[]) AND order_id <> $3 "
+    "AND state IN ('released', 'in_production', 'packed') GROUP BY item"
 )
 
 
@@ -41,10 +41,12 @@ _CLAIMED: Final = (
 )
 
 
-async def needed_by_orders(session: Session, tenant_id: int, item: str, without: str = "") -> Decimal:
-    """How much of ``item`` work orders of customers' orders are going to take from stock."""
-    (row,) = await session.fetch(_NEEDED, tenant_id, item, without)
-    return Decimal(row["needed"])
+async def needed_by_orders(
+    session: Session, tenant_id: int, items: Collection[str], without: str = ""
+) -> dict[str, Decimal]:
+    """How much of each of ``items`` work orders of customers' orders are going to take from stock."""
+    rows = await session.fetch(_NEEDED, tenant_id, sorted(items), without)
+    return dict.fromkeys(items, ZERO) | {row["item"]: Decimal(row["needed"]) for row in rows}
 
 
 class Pantry:
@@ -59,22 +61,30 @@ class Pantry:
         self._claims: dict[tuple[str, int], Mapping[str, Decimal]] = {}
         """By line of an order, what was promised to it in this transaction."""
         self._pickable: dict[str, Decimal] = {}
-        self._plain: set[str] = set()
-        """Products that need nothing else."""
+        self._compositions: dict[str, inventory.Composition] = {}
 
     async def product(self, code: str, currency: str) -> catalog.Product | None:
         """As the catalog has published it."""
-        key = (code, currency)
-        if key not in self._products:
-            self._products[key] = await catalog.product(self._session, self._tenant, code, currency=currency)
-        return self._products[key]
+        return (await self.products([code], currency))[code]
+
+    async def products(self, codes: Collection[str], currency: str) -> dict[str, catalog.Product | None]:
+        """``product`` of each of ``codes``."""
+        if new := sorted(code for code in codes if (code, currency) not in self._products):
+            found = await catalog.products(self._session, self._tenant, new, currency=currency)
+            self._products |= {(code, currency): found.get(code) for code in new}
+        return {code: self._products[code, currency] for code in codes}
 
     async def has(self, item: str) -> bool:
         """Whether there is any of it that was not promised yet."""
-        if item not in self._available:
-            stock = await inventory.availability(self._session, self._tenant, item)
-            self._available[item] = stock.available - await needed_by_orders(self._session, self._tenant, item)
+        await self._look_for([item])
         return self._available[item] > 0
+
+    async def _look_for(self, items: Collection[str]) -> None:
+        """Know what there is of all of ``items``."""
+        if new := sorted(set(items) - self._available.keys()):
+            stock = await inventory.availabilities(self._session, self._tenant, new)
+            needed = await needed_by_orders(self._session, self._tenant, new)
+            self._available |= {item: stock[item].available - needed[item] for item in new}
 
     async def take(self, item: str, quantity: Decimal) -> Decimal:
         """How much of ``quantity`` there is. All of it is promised now, also what is not there yet."""
@@ -110,8 +120,8 @@ class Pantry:
         if claims is None:
             rows = await self._session.fetch(_CLAIMED, self._tenant, order, line)
             claims = {row["item"]: Decimal(row["needed"]) for row in rows}
+        await self._look_for(claims)
         for item, quantity in claims.items():
-            await self.has(item)
             self._available[item] += quantity
 
     async def needs(
@@ -119,23 +129,23 @@ class Pantry:
     ) -> Needs:
         """What ``quantity`` of ``product`` needs besides what is in stock, and ``coming`` from work orders for it."""
         found = Needs()
-        if product in self._plain:
-            return found
-        needed = {one.item: one for one in await inventory.explode(self._session, self._tenant, product, quantity)}
-        if not needed:
-            self._plain.add(product)
+        if product not in self._compositions:
+            self._compositions[product] = await inventory.composition(self._session, self._tenant, product)
+        made_of = self._compositions[product]
+        needed = {one.item: one for one in made_of.explode(product, quantity)}
         wanted = {item: one.quantity for item, one in needed.items()}
+        await self._look_for(wanted)
         for item, one in sorted(needed.items(), key=lambda pair: (pair[1].level, pair[0])):
             if wanted[item] <= 0:
                 continue
             found.taken[item] = wanted[item]
             there = await self.take(item, wanted[item])
             if there and one.is_made:  # what is in stock needs nothing itself
-                for part in await inventory.explode(self._session, self._tenant, item, there):
+                for part in made_of.explode(item, there):
                     wanted[part.item] = wanted.get(part.item, ZERO) - part.quantity
             if (short := wanted[item] - there - (coming or {}).get(item, ZERO)) <= 0:
                 continue
-            made = await self.product(item, currency)
+            made = (await self.products(wanted, currency))[item]
             if made is not None and made.routing:
                 found.to_make.append((made, short))
             else:

@@ -41,7 +41,7 @@ class PlantWorld:
             return ZERO
         free = (await inventory.availability(self._work.session, self._tenant, line.product)).available
         if free > 0:
-            free -= await needed_by_orders(self._work.session, self._tenant, line.product)
+            free -= (await needed_by_orders(self._work.session, self._tenant, [line.product]))[line.product]
             free = min(free, self._pantry.left(line.product, free))
         if free <= quantity:
             self._empty.add(line.product)
@@ -140,13 +140,12 @@ class PlantWorld:
         """See ``World``. What is made is not missed: it has work orders."""
         lacking: list[str] = []
         own = case.open_needs()
-        for item in sorted(own):
-            made = await self._pantry.product(item, case.currency)
-            if made is not None and made.routing:
-                continue
-            stock = await inventory.availability(self._work.session, self._tenant, item)
-            others = await needed_by_orders(self._work.session, self._tenant, item, case.order)
-            short = own[item] + others - stock.available
+        products = await self._pantry.products(own, case.currency)
+        bought = sorted(item for item, product in products.items() if product is None or not product.routing)
+        stock = await inventory.availabilities(self._work.session, self._tenant, bought)
+        others = await needed_by_orders(self._work.session, self._tenant, bought, case.order)
+        for item in bought:
+            short = own[item] + others[item] - stock[item].available
             if short > 0:
                 lacking.append(f"{quantity_text(short)} of {item} are missing for the orders that need it")
         return "; ".join(lacking)
@@ -158,12 +157,9 @@ class PlantWorld:
             made.code, quantity, made.routing, SAGA, due=case.wanted, order=case.order, order_line=line.line
         )
         planned = await lines.create_work_order(self._work, self._tenant, new)
-        facts = await lines.work_orders_of(self._work.session, self._tenant, case.order)
-        ids = frozenset(planned.work_orders)
         found = [
             WorkOrder(one.work_order, line.line, made.code, one.quantity, one.step == one.steps, one.state)
-            for one in facts
-            if one.work_order in ids
+            for one in planned.facts
         ]
         return found, planned.end
 
