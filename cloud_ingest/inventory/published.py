@@ -5,7 +5,7 @@ Who books several items in one transaction does it in the order of their codes: 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -202,6 +202,25 @@ async def quarantined(session: Session, tenant_id: int, item: str, work_orders: 
         list(work_orders),
     )
     return Decimal(row["on_hand"])
+
+
+async def booked_pieces(session: Session, tenant_id: int, products: Mapping[str, str]) -> dict[str, Decimal]:
+    """How many pieces are booked that work orders have made, rejects too: what these took is no longer in stock.
+
+    ``products``: by work order, what it makes.
+    """
+    if not products:
+        return {}
+    rows = await session.fetch(
+        "SELECT work_order, sum(CASE WHEN source = '@production' THEN quantity ELSE -quantity END) AS pieces "
+        "FROM stock_movement JOIN unnest($2::text[], $3::text[]) AS made (work_order, item) USING (work_order, item) "
+        "WHERE tenant_id = $1 AND kind IN ('production', 'scrap') AND '@production' IN (source, target) "
+        "GROUP BY work_order",
+        tenant_id,
+        list(products),
+        list(products.values()),
+    )
+    return dict.fromkeys(products, ZERO) | {row["work_order"]: Decimal(row["pieces"]) for row in rows}
 
 
 async def ship_reserved(work: UnitOfWork, tenant_id: int, for_: For, by: str = "lineside") -> tuple[Shipped, ...]:

@@ -340,12 +340,13 @@ class Case:
         begun = ("running", "paused", "complete", "closed")
         return any(one.good or one.reject or one.state in begun for one in self.work_orders)
 
-    def open_needs(self) -> dict[str, Decimal]:
-        """By item, what its work orders are going to take from stock."""
+    def open_needs(self, unbooked: Mapping[int, Decimal]) -> dict[str, Decimal]:
+        """By item, what its work orders are going to take from stock, with what is in ``unbooked`` pieces of lines."""
         found: dict[str, Decimal] = {}
         for need in self.needs:
             line = self.line(need.line)
             pieces = min(need.pieces, max(ZERO, line.wanted - line.from_stock - line.produced))
+            pieces += unbooked.get(need.line, ZERO)
             found[need.item] = found.get(need.item, ZERO) + need.quantity * pieces / need.pieces
         return found
 

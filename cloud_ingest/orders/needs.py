@@ -24,11 +24,18 @@ class Needs:
 
 
 _NEEDED: Final = (
-    "SELECT item, sum(order_need.quantity * least(1, greatest(0, order_line.quantity - cancelled - from_stock - "
-    "    produced) / pieces)) AS needed "
-    "FROM order_need JOIN order_line USING (order_id, line) JOIN customer_order USING (order_id) "
-    "WHERE order_need.tenant_id = $1 AND item = ANY($2::text[]) AND order_id <> $3 "
-    "AND state IN ('released', 'in_production', 'packed') GROUP BY item"
+    "WITH open AS (SELECT order_id, line, item, product, order_need.quantity, pieces, "
+    "    greatest(0, order_line.quantity - cancelled - from_stock - produced) AS to_come "
+    "    FROM order_need JOIN order_line USING (order_id, line) JOIN customer_order USING (order_id) "
+    "    WHERE order_need.tenant_id = $1 AND item = ANY($2::text[]) AND order_id <> $3 "
+    "    AND state IN ('released', 'in_production', 'packed')) "
+    "SELECT item, NULL AS work_order, NULL AS product, sum(quantity * least(1, to_come / pieces)) AS much, "
+    "0 AS counted FROM open "
+    "GROUP BY item UNION ALL "
+    "SELECT open.item, work_order, product, open.quantity / pieces, "
+    "own.reject + CASE WHEN is_last THEN own.good ELSE 0 END "
+    "FROM open JOIN order_work_order AS own USING (order_id, line) "
+    "WHERE own.item = product AND (own.reject > 0 OR is_last AND own.good > 0)"
 )
 
 
@@ -44,9 +51,18 @@ _CLAIMED: Final = (
 async def needed_by_orders(
     session: Session, tenant_id: int, items: Collection[str], without: str = ""
 ) -> dict[str, Decimal]:
-    """How much of each of ``items`` work orders of customers' orders are going to take from stock."""
+    """How much of each of ``items`` work orders of customers' orders are going to take from stock.
+
+    With it, what is in pieces that were counted already and are not booked yet: until then it seems to be in stock.
+    """
     rows = await session.fetch(_NEEDED, tenant_id, sorted(items), without)
-    return dict.fromkeys(items, ZERO) | {row["item"]: Decimal(row["needed"]) for row in rows}
+    made = {row["work_order"]: row["product"] for row in rows if row["work_order"] is not None}
+    booked = await inventory.booked_pieces(session, tenant_id, made)
+    found = dict.fromkeys(items, ZERO)
+    for row in rows:
+        order, much = row["work_order"], Decimal(row["much"])
+        found[row["item"]] += much if order is None else much * max(ZERO, row["counted"] - booked[order])
+    return found
 
 
 class Pantry:

@@ -139,7 +139,7 @@ class PlantWorld:
     async def lacks(self, case: Case) -> str:
         """See ``World``. What is made is not missed: it has work orders."""
         lacking: list[str] = []
-        own = case.open_needs()
+        own = case.open_needs(await self._unbooked(case))
         products = await self._pantry.products(own, case.currency)
         bought = sorted(item for item, product in products.items() if product is None or not product.routing)
         stock = await inventory.availabilities(self._work.session, self._tenant, bought)
@@ -149,6 +149,17 @@ class PlantWorld:
             if short > 0:
                 lacking.append(f"{quantity_text(short)} of {item} are missing for the orders that need it")
         return "; ".join(lacking)
+
+    async def _unbooked(self, case: Case) -> dict[int, Decimal]:
+        """By line, what was counted of it and is not booked into stock yet, rejects too."""
+        counted = {one.work_order: one for one in case.work_orders if one.item == case.line(one.line).product}
+        products = {name: one.item for name, one in counted.items()}
+        booked = await inventory.booked_pieces(self._work.session, self._tenant, products)
+        found: dict[int, Decimal] = {}
+        for name, one in counted.items():
+            pieces = one.reject + (one.good if one.is_last else ZERO)
+            found[one.line] = found.get(one.line, ZERO) + max(ZERO, pieces - booked[name])
+        return found
 
     async def _plan(
         self, case: Case, line: Line, made: catalog.Product, quantity: Decimal
