@@ -51,13 +51,14 @@ async def read_line(session: Session, row: Row) -> ReadLine | None:
 async def read_calendar(session: Session, key: LineKey, model: LineModel) -> Calendar | None:
     """The calendar of a line, if it has one."""
     place = (key.site, key.line)
-    return (await read_calendars(session, key.tenant_id, {place: model})).get(place)
+    found = (await read_calendars(session, key.tenant_id, {place: model})).get(place)
+    return None if found is None else calendar_of(*found)
 
 
 async def read_calendars(
     session: Session, tenant_id: int, models: Mapping[tuple[str, str], LineModel]
-) -> dict[tuple[str, str], Calendar]:
-    """The calendars of those of the lines, by site and line, that have one."""
+) -> dict[tuple[str, str], tuple[CalendarModel, str]]:
+    """Of those of the lines, by site and line, that have a calendar: it, and the time zone of the site."""
     keys = {
         place: (EquipmentKey(place[0], "calendar", model.calendar), EquipmentKey(place[0], "site", place[0]))
         for place, model in models.items()
@@ -66,13 +67,13 @@ async def read_calendars(
     if not keys:
         return {}
     parts = await equipment.these(session, tenant_id, {key for pair in keys.values() for key in pair})
-    known: dict[tuple[EquipmentKey, EquipmentKey], Calendar] = {}
-    for calendar_key, site_key in set(keys.values()):
+    found: dict[tuple[str, str], tuple[CalendarModel, str]] = {}
+    for place, (calendar_key, site_key) in keys.items():
         calendar, site = parts[calendar_key].model, parts[site_key].model
         if not isinstance(calendar, CalendarModel) or not isinstance(site, SiteModel):
             raise TypeError(f"{calendar_key} or {site_key} is stored as something else")
-        known[calendar_key, site_key] = calendar_of(calendar, site.time_zone)
-    return {place: known[pair] for place, pair in keys.items()}
+        found[place] = (calendar, site.time_zone)
+    return found
 
 
 async def runs_since(session: Session, key: LineKey, begin_ns: int) -> Sequence[Run]:
