@@ -263,8 +263,12 @@ async def test_work_is_planned_in_the_shifts_of_the_line_and_not_in_their_breaks
         "areas": [{"area": "hall", "lines": [line]}],
     }
     async with floor(database_dsn) as here:
-        async with unit_of_work(here.database, 1) as work:
-            await apply_plant(work.session, 1, PlantFile.model_validate({"sites": [site]}), "eva", prune=False)
+
+        async def describe() -> None:
+            async with unit_of_work(here.database, 1) as work:
+                await apply_plant(work.session, 1, PlantFile.model_validate({"sites": [site]}), "eva", prune=False)
+
+        await describe()
         hour = (RoutingLine(*PRESS, ideal_cycle_s=Decimal(3600), setup_s=Decimal(0)),)
         orders = [(await here.plan(7, routing=hour))[0] for _ in range(2)]
         first, second = [await here.row(one) for one in orders]
@@ -274,6 +278,11 @@ async def test_work_is_planned_in_the_shifts_of_the_line_and_not_in_their_breaks
         (late,) = await here.plan(3, routing=hour, due=due)
         row = await here.row(late)
         assert row["begin_planned"] == due - timedelta(days=1) + timedelta(hours=5), "at 15:00 on the day before"
+        shift["begin"] = "09:00"
+        await describe()
+        (after,) = await here.plan(3, routing=hour, due=due)
+        row = await here.row(after)
+        assert row["begin_planned"] == due - timedelta(days=1) + timedelta(hours=4), "the calendar is another at once"
 
 
 async def test_what_nobody_can_make_is_refused_with_what_to_do(database_dsn: str) -> None:
