@@ -35,6 +35,18 @@ class LineLoad:
     free_from: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class _Planned:
+    """A step of a job: its number in the routing, when it is to be done, and its place in the sequence of its line."""
+
+    job: str
+    number: int
+    step: RoutingStep
+    quantity: Decimal
+    span: Span
+    place: int
+
+
 async def load_of(session: Session, tenant_id: int, place: Place, now: datetime) -> LineLoad:
     """What a line has to do yet, and its shifts."""
     time = await work_time(session, tenant_id, place, now)
@@ -76,24 +88,22 @@ async def plan(work: UnitOfWork, act: Act, new: NewWorkOrder) -> PlannedWorkOrde
         await check_values(work.session, act.tenant_id, where, step.recipe, parameters)
     loads = await loads_of(work.session, act.tenant_id, times, act.time)
     given = {place: int(lines[place]["places"]) - wanted[place] for place in places}
-    rows: list[Row] = []
-    spans: list[Span] = []
+    made: list[_Planned] = []
     for quantity in jobs:
-        planned = _spans(steps, quantity, transfer_of(new, quantity), loads, act.time, new.due)
-        spans += planned
-        numbers: list[int] = []
-        for step, place in zip(steps, places, strict=True):
+        job = new_ulid(act.time_ns // 1_000_000)
+        spans = _spans(steps, quantity, transfer_of(new, quantity), loads, act.time, new.due)
+        for number, (step, place, span) in enumerate(zip(steps, places, spans, strict=True), start=1):
             given[place] += 1
-            numbers.append(given[place])
+            made.append(_Planned(job, number, step, quantity, span, given[place]))
             load = loads[place]
             loads[place] = LineLoad(load.time, load.time.end_of(load.free_from, _work_s(step, quantity)))
-        rows += await _insert(work.session, act, new, quantity, planned, numbers)
+    rows = await _insert(work.session, act, new, made)
     await note_all(work, act, [(row, READY if row["state"] == WorkOrderState.READY else PLANNED) for row in rows])
     if new.released:  # of a job, the first step alone can be ready
         changed = await settle(work, act, places[0])
         rows = [changed.get(row["work_order_id"], row) for row in rows]
     facts = tuple(facts_of(row) for row in rows)
-    return PlannedWorkOrders(facts, min(begin for begin, _ in spans), max(end for _, end in spans))
+    return PlannedWorkOrders(facts, min(one.span[0] for one in made), max(one.span[1] for one in made))
 
 
 async def promised(
@@ -159,43 +169,36 @@ def _spans(
     return earliest(planned, not_before) if due is None else latest(planned, due, not_before)
 
 
-async def _insert(
-    session: Session,
-    act: Act,
-    new: NewWorkOrder,
-    quantity: Decimal,
-    planned: Sequence[Span],
-    places: Sequence[int],
-) -> Sequence[Row]:
+async def _insert(session: Session, act: Act, new: NewWorkOrder, made: Sequence[_Planned]) -> Sequence[Row]:
     now_ms = act.time_ns // 1_000_000
-    job, steps = new_ulid(now_ms), new.routing
     return await session.fetch(
         "INSERT INTO work_order (work_order_id, tenant_id, job, step, steps, site, line, product, quantity, transfer, "
         "state, released, place, order_id, order_line, due, begin_planned, end_planned, cycle_s, setup_s, recipe, "
-        "created_by) SELECT id, $1, $2, step, $3, site, line, $4, $5, $21, "
-        "CASE WHEN step = 1 AND $6 THEN 'ready' ELSE 'planned' END, $6, place, $7, $8, $9, begun, ended, cycle_s, "
-        "setup_s, recipe, $10 FROM unnest($11::text[], $12::int[], $13::text[], $14::text[], $15::bigint[], "
-        "$16::timestamptz[], $17::timestamptz[], $18::numeric[], $19::numeric[], $20::text[]) "
-        "AS given (id, step, site, line, place, begun, ended, cycle_s, setup_s, recipe) RETURNING *",
+        "created_by) SELECT id, $1, job, step, $2, site, line, $3, quantity, transfer, "
+        "CASE WHEN step = 1 AND $4 THEN 'ready' ELSE 'planned' END, $4, place, $5, $6, $7, begun, ended, cycle_s, "
+        "setup_s, recipe, $8 FROM unnest($9::text[], $10::text[], $11::int[], $12::text[], $13::text[], "
+        "$14::numeric[], $15::numeric[], $16::bigint[], $17::timestamptz[], $18::timestamptz[], $19::numeric[], "
+        "$20::numeric[], $21::text[]) AS given "
+        "(id, job, step, site, line, quantity, transfer, place, begun, ended, cycle_s, setup_s, recipe) RETURNING *",
         act.tenant_id,
-        job,
-        len(steps),
+        len(new.routing),
         new.product,
-        quantity,
         new.released,
         new.order,
         new.order_line,
         new.due,
         new.by,
-        [new_ulid(now_ms) for _ in steps],
-        list(range(1, len(steps) + 1)),
-        [step.site for step in steps],
-        [step.line for step in steps],
-        list(places),
-        [begin for begin, _ in planned],
-        [end for _, end in planned],
-        [cycle_s(step) for step in steps],
-        [step.setup_s for step in steps],
-        [json.dumps(dict(step.recipe)) for step in steps],
-        transfer_of(new, quantity),
+        [new_ulid(now_ms) for _ in made],
+        [one.job for one in made],
+        [one.number for one in made],
+        [one.step.site for one in made],
+        [one.step.line for one in made],
+        [one.quantity for one in made],
+        [transfer_of(new, one.quantity) for one in made],
+        [one.place for one in made],
+        [one.span[0] for one in made],
+        [one.span[1] for one in made],
+        [cycle_s(one.step) for one in made],
+        [one.step.setup_s for one in made],
+        [json.dumps(dict(one.step.recipe)) for one in made],
     )
