@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis.internal.conjecture import providers
 
 PROFILE: Final = os.environ.get("HYPOTHESIS_PROFILE", "quick")
-_EXAMPLES: Final = {"check": 15, "quick": 40, "thorough": 1200}
+_EXAMPLES: Final = {"check": 10, "quick": 40, "thorough": 1200}
 _HISTORIES_PERCENT: Final = {"check": 6, "quick": 100, "thorough": 3000}
 _REPEATED: Final = "quick"
 
