@@ -45,11 +45,11 @@ class Plant:
         socket = self.agent.folder / "data" / "agent.sock"
         self.launcher.start([EDGE_AGENT, "launch", "-c", str(self.agent.config)], socket.exists, timeout_s=30.0)
 
-    def until(self, true: Callable[[], Any], what: str) -> None:
+    def until(self, true: Callable[[], Any], what: str, *, every_s: float = 0.2) -> None:
         deadline_s = time.monotonic() + WAIT_S_MAX
         while not true():
             assert time.monotonic() < deadline_s, f"{what}\n{self.launcher.log()[-6000:]}"
-            time.sleep(0.2)
+            time.sleep(every_s)
 
     def roll_out(self, version: str, *words: str) -> dict[str, Any]:
         """Start a rollout: what it is when it is over."""
@@ -62,7 +62,7 @@ class Plant:
             found.update(json.loads(self.cloud.command("rollout", "show", number, "--json").stdout))
             return bool(found["state"] != "running")
 
-        self.until(is_over, "the rollout is over")
+        self.until(is_over, "the rollout is over", every_s=1.0)
         return found
 
     def version(self, name: str = "plant/line") -> str:
