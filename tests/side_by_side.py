@@ -23,6 +23,7 @@ from xdist.scheduler import LoadScopeScheduling
 
 _CHECKOUT: Final = Path(__file__).parents[1]
 _SHARED: Final = re.compile(r'scope="module"|\bnode_opcua\b')
+_TESTS: Final = re.compile(r"^(?:async )?def test_", re.MULTILINE)
 _ALONE: Final = "tests/faults/"
 """They take minutes each."""
 _LAST: Final = 2
@@ -47,14 +48,21 @@ def in_order(items: list[pytest.Item]) -> None:
 def group_of(nodeid: str) -> str:
     """The name of a test's group: its own where it goes alone."""
     file = nodeid.partition("::")[0]
-    if _shares(file):
-        return file
-    return "kafka" if "kafka" in nodeid and not nodeid.startswith(_ALONE) else nodeid
+    if not nodeid.startswith(_ALONE) and ("kafka" in nodeid or _is_on_kafka(file)):
+        return "kafka"
+    return file if _shares(file) else nodeid
 
 
 @functools.cache
 def _shares(file: str) -> bool:
     return bool(_SHARED.search((_CHECKOUT / file).read_text("utf-8")))
+
+
+@functools.cache
+def _is_on_kafka(file: str) -> bool:
+    """Whether each test of a file is, though their names do not say it."""
+    text = (_CHECKOUT / file).read_text("utf-8")
+    return 0 < text.count("@pytest.mark.kafka\n") == len(_TESTS.findall(text))
 
 
 def _turn(item: pytest.Item) -> int:

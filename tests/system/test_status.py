@@ -71,6 +71,7 @@ async def test_a_stage_that_stands_still_is_named_until_it_goes_on(
             historian.resume()
             await eventually(lambda: "historian" not in stages(cloud))
     finally:
+        kafka_server.resume()
         ingest.kill()
         historian.kill()
     again = cloud.replica("ingest-0", "ingest")
