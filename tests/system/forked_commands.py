@@ -69,6 +69,7 @@ def run(
             code = asking.recv(16)
         except TimeoutError:  # to close the connection ends the command
             raise subprocess.TimeoutExpired(request["words"], within_s, _said(out), _said(err)) from None
+        assert code, "the process that had all loaded has ended"
         return subprocess.CompletedProcess(request["words"], int(code), _said(out), _said(err))
 
 
@@ -82,10 +83,16 @@ class _LoadedPrograms:
 
     _folder: Path | None = None
     _process: ChildProcess
+    _starting = threading.Lock()
 
     @classmethod
     def socket(cls) -> str:
         """Where it listens; it is started when it does not run."""
+        with cls._starting:
+            return cls._socket()
+
+    @classmethod
+    def _socket(cls) -> str:
         if cls._folder is None:
             cls._folder = Path(tempfile.mkdtemp(prefix="commands-"))
             cls._process = ChildProcess("forked commands", cls._folder / "log")
