@@ -62,7 +62,7 @@ def export_tags(
 
 
 def import_tags(
-    path: Annotated[Path, typer.Argument(metavar="FILE", help="CSV, XLSX, L5X or NodeSet2 XML")],
+    path: Annotated[Path, typer.Argument(metavar="FILE", help="CSV, XLSX, L5X, NodeSet2 XML, or .db of TIA Portal")],
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Device file; else standard output")] = None,
     format_: Annotated[Format | None, typer.Option("--format", help="Else recognised by what is in it")] = None,
     device: Annotated[str, typer.Option("--device", "-d", help="Its name, where the list has none")] = "device",

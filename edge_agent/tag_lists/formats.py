@@ -5,12 +5,14 @@ from __future__ import annotations
 from enum import Enum
 from typing import Final
 
-from edge_agent.tag_lists import kepware, own_columns, rockwell, tia
+from edge_agent.tag_lists import kepware, own_columns, rockwell, tia, tia_blocks
 from edge_agent.tag_lists.imported import Imported, ListUnreadable, Reader, Wanted
 from edge_agent.tag_lists.nodeset import read_nodeset
 from edge_agent.tag_lists.tables import headings_of
 
 BYTES_MAX: Final = 200_000_000
+BLOCK_HEAD_BYTES: Final = 65_536
+"""A data block is named in so much of its source: types that it uses may stand before it."""
 
 
 class Format(Enum):
@@ -19,6 +21,7 @@ class Format(Enum):
     LINESIDE = "lineside"
     KEPWARE = "kepware"
     TIA = "tia"
+    TIA_BLOCKS = "tia-blocks"
     L5X = "l5x"
     NODESET = "nodeset"
 
@@ -27,6 +30,7 @@ _READERS: Final[dict[Format, Reader]] = {
     Format.LINESIDE: own_columns.read_own,
     Format.KEPWARE: kepware.read_kepware,
     Format.TIA: tia.read_tia,
+    Format.TIA_BLOCKS: tia_blocks.read_blocks,
     Format.L5X: rockwell.read_l5x,
     Format.NODESET: read_nodeset,
 }
@@ -40,6 +44,8 @@ def recognised(data: bytes) -> Format:
             if mark in head:
                 return format_
         raise ListUnreadable("this XML is neither an L5X export nor a NodeSet2 file")
+    if tia_blocks.MARK.search(data[:BLOCK_HEAD_BYTES]):
+        return Format.TIA_BLOCKS
     for headings in headings_of(data):
         for format_, needed in (
             (Format.KEPWARE, kepware.NEEDED), (Format.TIA, tia.NEEDED), (Format.LINESIDE, own_columns.NEEDED),

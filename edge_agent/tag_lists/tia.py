@@ -1,7 +1,7 @@
 """PLC tags of Siemens TIA Portal (the tag table, exported to XLSX), read by the OPC UA server of an S7-1200 or S7-1500.
 
 That server names a tag by its name in quotes: ``s="Motor_Speed"``, in its own namespace. What stands in data blocks is
-not in a tag table; ``edge-agent browse`` finds it.
+not in a tag table: see ``tia_blocks``.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from edge_agent.tag_lists.imported import Imported, Row, Wanted
 from edge_agent.tag_lists.tables import read_table
 
 NEEDED: Final = ("name", "data type", "logical address")
-NODE: Final = 'nsu=http://www.siemens.com/simatic-s7-opcua;s="{tag}"'
-_VALUES: Final = frozenset(
+NAMESPACE: Final = "http://www.siemens.com/simatic-s7-opcua"
+NODE: Final = f'nsu={NAMESPACE};s="{{tag}}"'
+VALUES: Final = frozenset(
     (
         "bool", "byte", "word", "dword", "lword", "sint", "usint", "int", "uint", "dint", "udint", "lint", "ulint",
         "real", "lreal", "char", "wchar", "string", "wstring", "time", "ltime", "date", "time_of_day", "tod",
@@ -31,7 +32,7 @@ def read_tia(data: bytes, wanted: Wanted) -> Imported:
             found.refuse(place, "", "it has no name")
         elif kind.lower() in ("timer", "counter"):
             found.refuse(place, name, f"a {kind}: no value that OPC UA has")
-        elif kind.lower().partition("[")[0] not in _VALUES:
+        elif kind.lower().partition("[")[0] not in VALUES:
             found.refuse(place, name, f"of the data type {kind!r}, whose parts the table does not name")
         elif cells.get("hmi accessible", "true").lower() == "false":
             found.refuse(place, name, "not accessible from HMI and OPC UA: tick that in the tag table")

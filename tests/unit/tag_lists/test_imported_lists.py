@@ -132,6 +132,32 @@ def test_a_tag_table_of_tia_portal_becomes_tags_of_the_plc_s_own_server(tmp_path
     }
 
 
+def test_data_blocks_of_tia_portal_are_opened_down_to_their_values() -> None:
+    format_, found = read("tia-block.db")
+    assert format_ is Format.TIA_BLOCKS
+    assert [(row.place, row.settings["name"], row.settings["at"].partition(";s=")[2]) for row in found.rows] == [
+        ("line 6", "Press/Running", '"Press"."Running"'),
+        ("line 7", "Press/Set point", '"Press"."Set point"'),
+        ("line 9", "Press/Ram/Force", '"Press"."Ram"."Force"'),
+        ("line 10", "Press/Ram/Name", '"Press"."Ram"."Name"'),
+        ("line 11", "Press/Ram/Zones", '"Press"."Ram"."Zones"'),
+        ("line 21", "Press/Last", '"Press"."Last"'),
+        ("line 34", "Oven/Temperature", '"Oven"."Temperature"'),
+    ]
+    assert settings(found)[0] == {
+        "name": "Press/Running", "at": 'nsu=http://www.siemens.com/simatic-s7-opcua;s="Press"."Running"',
+        "description": "it moves",
+    }  # fmt: skip
+    assert refused(found) == {
+        "Press/Drives": "an array of structures: edge-agent browse finds its parts",
+        "Press/Recipe": 'of the data type "Recipe_Type", whose parts the source does not name: edge-agent browse finds '
+        "them",
+        "Press/Secret": "not accessible from HMI and OPC UA: tick that in the data block",
+    }
+    with pytest.raises(ListUnreadable, match="it has no DATA_BLOCK"):
+        read_list(b"name,at\n", Format.TIA_BLOCKS, Wanted())
+
+
 @pytest.mark.parametrize(
     ("data", "said"),
     [
