@@ -112,7 +112,7 @@ async def stand(at: Scene) -> bool:
         later, text, told = State.PACKED, "All of it is packed", Told.PACKED
     elif case.is_all_packed:
         later, text, told = State.PACKED, "All of it is packed", Told.PACKED
-    elif case.is_begun:
+    elif case.is_begun or case.state is State.IN_PRODUCTION:  # also when what has begun was cancelled with nothing made
         later, text, told = State.IN_PRODUCTION, "It is in production", Told.IN_PRODUCTION
     else:
         later, text, told = State.RELEASED, "It waits for production", Told.RELEASED
