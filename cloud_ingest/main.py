@@ -108,7 +108,8 @@ async def _start(config: CloudConfig, roles: Sequence[Role], stop: asyncio.Event
         listening = await _listen(config, roles)
         if listening is not None:
             stack.callback(listening.close)
-        database = await unconnected_database(config)
+        is_gateway_alone = NEED_LOG.isdisjoint(roles)  # what stores waits for no connection that reads have
+        database = await unconnected_database(config, serves=is_gateway_alone)
         stack.push_async_callback(database.close)
         lending = None if NEED_LOG.isdisjoint(roles) else Lending()
         async with first_of(LinesideError), Tasks() as tasks:

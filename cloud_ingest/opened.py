@@ -33,13 +33,16 @@ def pools(config: CloudConfig) -> tuple[int, int]:
     return in_all - of_log - 2, of_log
 
 
-async def unconnected_database(config: CloudConfig) -> Database:
-    """The database, which need not be there yet."""
+async def unconnected_database(config: CloudConfig, *, serves: bool = False) -> Database:
+    """The database, which need not be there yet. Who ``serves`` has half of the connections to read samples."""
     from connectors.postgres import database
 
     connections_max, _ = pools(config)
     return await database.unconnected_database(
-        config.database.dsn, connections_max=connections_max, application_name="lineside cloud-ingest"
+        config.database.dsn,
+        connections_max=connections_max,
+        application_name="lineside cloud-ingest",
+        plan_once_max=connections_max // 2 if serves else 0,
     )
 
 

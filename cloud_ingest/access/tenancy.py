@@ -7,7 +7,8 @@ tenants, with the rights of the tables' owner.
 
 from __future__ import annotations
 
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from connectors.ports.database import Database, HeldLock, Session, Wakeup
 
@@ -20,6 +21,18 @@ def tenant_session(database: Database, tenant_id: int) -> AbstractAsyncContextMa
 def tenant_transaction(database: Database, tenant_id: int) -> AbstractAsyncContextManager[Session]:
     """A transaction that sees and writes rows of ``tenant_id`` alone. Raises what ``Database.transaction`` does."""
     return database.transaction(tenant_id)
+
+
+class SameSession:
+    """One session for several questions, one after the other: each would wait for a free connection by itself."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    @asynccontextmanager
+    async def session(self, *, plans_once: bool = False) -> AsyncIterator[Session]:  # noqa: ARG002  it was begun
+        """See ``Sessions``."""
+        yield self._session
 
 
 class TenantDatabase:

@@ -16,7 +16,7 @@ from cloud_ingest.access.planned_routes import PlannedRoute
 from cloud_ingest.access.principal import Principal
 from cloud_ingest.access.sight import Sight, sight_of
 from cloud_ingest.access.span import QuestionInvalid, asked_bucket, asked_span
-from cloud_ingest.access.tenancy import TenantDatabase
+from cloud_ingest.access.tenancy import SameSession, TenantDatabase
 from cloud_ingest.event_log.letters import event_letters as letters_of_events
 from cloud_ingest.event_log.letters import open_letters
 from cloud_ingest.gateway import ledger as ledger_of
@@ -100,14 +100,15 @@ def data_routes(database: Database) -> APIRouter:
             raise QuestionInvalid("name the tag by 'tag_id', or by 'agent', 'device' and 'tag'")
         start, stop = asked_span(begin, end)
         bucket_s = None if bucket is None else asked_bucket(bucket)
-        seen = seen_by(principal)
-        found = await queries.find_tag(
-            seen, tag_id=tag_id, agent=agent, device=device, name=tag, sight=_sight(principal)
-        )
-        if bucket_s is None:
-            rows, following = await queries.samples(seen, found["tag_id"], start, stop, limit)
-        else:
-            rows, following = await intervals.buckets(seen, found["tag_id"], start, stop, bucket_s, limit)
+        async with seen_by(principal).session(plans_once=True) as session:
+            one = SameSession(session)
+            found = await queries.find_tag(
+                one, tag_id=tag_id, agent=agent, device=device, name=tag, sight=_sight(principal)
+            )
+            if bucket_s is None:
+                rows, following = await queries.samples(one, found["tag_id"], start, stop, limit)
+            else:
+                rows, following = await intervals.buckets(one, found["tag_id"], start, stop, bucket_s, limit)
         kind = "samples" if bucket_s is None else "buckets"
         return long_answer({"tag": found, "samples": [], "buckets": [], kind: rows, "next": following})
 

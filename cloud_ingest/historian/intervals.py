@@ -11,7 +11,7 @@ from datetime import MAXYEAR, UTC, datetime, timedelta
 from typing import Any, Final
 
 from cloud_ingest.historian.upkeep.rollup_sql import COLUMNS, NUMBERED, OF_INTERVALS, OF_SAMPLES
-from connectors.ports.database import Database, Row
+from connectors.ports.database import Row, Sessions
 
 MINUTE: Final = timedelta(minutes=1)
 HOUR: Final = timedelta(hours=1)
@@ -24,7 +24,7 @@ _ODD: Final = (
 
 
 async def buckets(
-    database: Database, tag_id: int, begin: datetime, end: datetime, bucket_s: float, count_max: int
+    database: Sessions, tag_id: int, begin: datetime, end: datetime, bucket_s: float, count_max: int
 ) -> tuple[list[dict[str, Any]], datetime | None]:
     """Samples gathered into intervals of ``bucket_s`` that begin at multiples of it (since 2000-01-01 UTC).
 

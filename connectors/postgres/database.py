@@ -26,8 +26,6 @@ ANSWER_S: Final = 5.0
 """So much longer than the server's own limit the client waits: a server that does not answer by then is gone."""
 _SETTINGS: Final = {"jit": "off"}
 """Compiling a question takes longer than answering it: there are many partitions, of which few are looked at."""
-PLAN_ONCE_SHARE: Final = 4
-"""One of so many connections is for sessions that plan once; of fewer, none: there it is set for a transaction."""
 _ROW_LEVEL: Final = "row-level security"
 _NO_PERMISSION: Final = "42501"
 
@@ -38,21 +36,27 @@ class PostgresDatabase:
     It survives restarts of the server: a lost connection is replaced at its next use. A statement that takes longer
     than ``statement_timeout_s`` is ended by the server, with its locks, and fails; and a caller waits for a free
     connection no longer than ``FREE_CONNECTION_TIMEOUT_S``; both as ``DatabaseUnavailable``, as is a permission that an
-    administrator has to grant first. ``settings`` are parameters of the server.
+    administrator has to grant first. ``settings`` are parameters of the server. ``plan_once_max`` of the connections
+    are for sessions that plan once; without any, that is set for a transaction each time.
     """
 
     def __init__(
-        self, dsn: str, *, connections_max: int, settings: Mapping[str, str], statement_timeout_s: float
+        self,
+        dsn: str,
+        *,
+        connections_max: int,
+        settings: Mapping[str, str],
+        statement_timeout_s: float,
+        plan_once_max: int = 0,
     ) -> None:
         self._login = Login.from_dsn(dsn)
         self._dsn = dsn
         self._authorities = system_authorities(dsn)
         self._settings = {**settings, "statement_timeout": str(round(1000 * statement_timeout_s))}
         self._statement_timeout_s = statement_timeout_s
-        plan_once = connections_max // PLAN_ONCE_SHARE
-        self._pool: Pool = self._make_pool(connections_max - plan_once, check)
+        self._pool: Pool = self._make_pool(connections_max - plan_once_max, check)
         self._planning_once: Pool = (
-            self._make_pool(plan_once, functools.partial(check, plans_once=True)) if plan_once else self._pool
+            self._make_pool(plan_once_max, functools.partial(check, plans_once=True)) if plan_once_max else self._pool
         )
         self.standing = StandingConnection(self.open_connection)
         """Beside the pool, what all locks and all who listen have together."""
@@ -187,25 +191,32 @@ class PostgresDatabase:
             terminate(connection)
 
 
-async def unconnected_database(dsn: str, *, connections_max: int, application_name: str) -> PostgresDatabase:
+async def unconnected_database(
+    dsn: str, *, connections_max: int, application_name: str, plan_once_max: int = 0
+) -> PostgresDatabase:
     """As ``open_database``, for a server that may not be there yet: the first use opens the first connection."""
     database = PostgresDatabase(
         dsn,
         connections_max=connections_max,
         settings={"application_name": application_name, **_SETTINGS},
         statement_timeout_s=STATEMENT_TIMEOUT_S,
+        plan_once_max=plan_once_max,
     )
     await database.open()
     return database
 
 
-async def open_database(dsn: str, *, connections_max: int, application_name: str) -> PostgresDatabase:
+async def open_database(
+    dsn: str, *, connections_max: int, application_name: str, plan_once_max: int = 0
+) -> PostgresDatabase:
     """A pool of up to ``connections_max`` connections, the first of them open.
 
     ``dsn`` is a URL ``postgresql://user:password@host:port/database?sslmode=…``; ``application_name`` is what the
     server's own views call the connections. Raises ``DatabaseUnavailable`` with a sentence that names the place.
     """
-    database = await unconnected_database(dsn, connections_max=connections_max, application_name=application_name)
+    database = await unconnected_database(
+        dsn, connections_max=connections_max, application_name=application_name, plan_once_max=plan_once_max
+    )
     try:
         await database.connect()
     except BaseException:

@@ -42,9 +42,11 @@ class Everyone:
 
 
 @asynccontextmanager
-async def two_tenants(dsn: str, connections_max: int = 5) -> AsyncIterator[Database]:
+async def two_tenants(dsn: str, connections_max: int = 5, plan_once_max: int = 0) -> AsyncIterator[Database]:
     """Two tenants with an agent, a device, a tag and a sample each, and every kind of partition."""
-    database = await open_database(dsn, connections_max=connections_max, application_name="tests")
+    database = await open_database(
+        dsn, connections_max=connections_max, application_name="tests", plan_once_max=plan_once_max
+    )
     try:
         await migrate(database)
         await Partitions(database, SystemClock(), 30).prepare()
@@ -323,16 +325,16 @@ async def test_behind_a_pooler_nothing_is_set_for_longer_than_a_transaction(
             assert (row["own"], row["tenant"] or "") == (True, "")
 
 
-@pytest.mark.parametrize("connections_max", [1, 4], ids=["one connection for all", "some of their own"])
+@pytest.mark.parametrize("plan_once_max", [0, 1], ids=["one connection for all", "one of their own"])
 @pytest.mark.parametrize("is_behind_pooler", [False, True], ids=["", "pooler"])
 async def test_a_session_that_plans_once_leaves_neither_its_planning_nor_its_tenant_to_the_next(
-    database_dsn: str, monkeypatch: pytest.MonkeyPatch, connections_max: int, is_behind_pooler: bool
+    database_dsn: str, monkeypatch: pytest.MonkeyPatch, plan_once_max: int, is_behind_pooler: bool
 ) -> None:
     if is_behind_pooler:
         monkeypatch.setattr(PooledConnection, "get_server_pid", lambda _self: 0)
     expected = {OURS: {OURS}, THEIRS: {THEIRS}, None: {OURS, THEIRS}}
     sql = "SELECT tenant_id, current_setting('plan_cache_mode') AS planning FROM agent"
-    async with two_tenants(database_dsn, connections_max=connections_max) as database:
+    async with two_tenants(database_dsn, 1 + plan_once_max, plan_once_max) as database:
         for tenant, other in product(expected, expected):
             async with database.session(tenant, plans_once=True) as session:
                 once = await session.fetch(sql)
