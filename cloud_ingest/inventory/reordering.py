@@ -24,7 +24,7 @@ PROPOSAL_COLUMNS: Final = (
 )
 _STOCK: Final = """
 SELECT wanted.item, stock.on_hand, stock.reserved, stock.available, coming.on_order
-FROM unnest($2::text[]) AS wanted (item), LATERAL (
+FROM unnest(ARRAY(SELECT unnest($2::text[]))) AS wanted (item), LATERAL (
     SELECT coalesce(sum(held.on_hand), 0) AS on_hand, coalesce(sum(held.reserved), 0) AS reserved,
         coalesce(sum(held.on_hand - held.reserved) FILTER (WHERE (lot.status IS NULL OR lot.status = 'released')
             AND (lot.expires IS NULL OR lot.expires >= $4) AND place.is_active), 0) AS available
@@ -37,6 +37,7 @@ FROM unnest($2::text[]) AS wanted (item), LATERAL (
     WHERE tenant_id = $1 AND item = wanted.item AND state IN ('proposed', 'ordered')
 ) AS coming
 """
+"""How many items there are is hidden from the planner: else it would plan anew with each question, which costs more."""
 
 
 @dataclass(frozen=True, slots=True)
