@@ -95,7 +95,10 @@ async def run_cloud(config: CloudConfig, roles: Sequence[Role]) -> None:
     await asyncio.wait([starting, stopping], return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
     starting.cancel()
-    await asyncio.wait([starting], timeout=GOODBYE_S_MAX)
+    _, stuck = await asyncio.wait([starting], timeout=GOODBYE_S_MAX)
+    if stuck:
+        names = sorted({task.get_name() for task in asyncio.all_tasks() if task is not asyncio.current_task()})
+        emit(Fault("stop", f"it has not ended within {GOODBYE_S_MAX:g} s: {', '.join(names)}", ""))
     emit(CloudStopped())
     if not starting.cancelled() and starting.done() and (error := starting.exception()) is not None:
         raise error

@@ -55,6 +55,7 @@ RETRY_LONGEST_S: Final = 15.0
 STANDBY_S: Final = 2.0
 REBIRTHS_S: Final = 1.0
 NODES_S: Final = 2.0
+LEAVE_S_MAX: Final = 2.0
 FILTERS_MAX: Final = 100
 """In one SUBSCRIBE."""
 
@@ -168,8 +169,9 @@ class Bridge:
                 self.broker_url = ""
                 await self._disconnect(is_host=lock.held)
                 if was_online:
-                    with contextlib.suppress(DatabaseUnavailable):
-                        await self._book.left(self._online_since_ms, self._clock.now_ns() // 1_000_000)
+                    with contextlib.suppress(DatabaseUnavailable, StatementRefused, TimeoutError):
+                        async with asyncio.timeout(LEAVE_S_MAX):
+                            await self._book.left(self._online_since_ms, self._clock.now_ns() // 1_000_000)
 
     async def _be_host(self, lock: HeldLock) -> None:
         """Work as the host on a connection that is there. Raises when that is lost, or the lock is, or a store."""

@@ -21,7 +21,10 @@ from connectors.postgres.wakeup import PostgresWakeup, listening
 CONNECT_TIMEOUT_S: Final = 5.0
 STATEMENT_TIMEOUT_S: Final = 60.0
 FREE_CONNECTION_TIMEOUT_S: Final = 30.0
-_CLOSE_TIMEOUT_S: Final = 5.0
+_CLOSE_TIMEOUT_S: Final = 2.0
+_LET_GO_S: Final = 2.0
+"""So long a connection that somebody lets go of in the middle is given to be of use again: a server that hangs would
+keep whoever stops for as long as a statement may take."""
 ANSWER_S: Final = 5.0
 """So much longer than the server's own limit the client waits: a server that does not answer by then is gone."""
 _SETTINGS: Final = {"jit": "off"}
@@ -186,7 +189,7 @@ class PostgresDatabase:
         if usable(connection):
             connection.idle_begins()
         try:
-            await pool.release(connection, timeout=_CLOSE_TIMEOUT_S)
+            await pool.release(connection, timeout=_LET_GO_S)
         except CAUGHT:
             terminate(connection)
 
@@ -231,7 +234,23 @@ async def _free_connection(pool: Pool) -> Connection:
 
 
 async def _check_idle(connection: Connection) -> None:
-    await connection.check_idle(CONNECT_TIMEOUT_S)
+    with _whole_or_closed(connection):
+        await connection.check_idle(CONNECT_TIMEOUT_S)
+
+
+async def _check_new(connection: Connection) -> None:
+    with _whole_or_closed(connection):
+        await check(connection)
+
+
+@contextmanager
+def _whole_or_closed(connection: Connection) -> Iterator[None]:
+    """Close at once what is in the middle of something: asyncpg would wait for a server that hangs, without a bound."""
+    try:
+        yield
+    except BaseException:
+        terminate(connection)
+        raise
 
 
 async def _nothing_to_reset(_connection: Connection) -> None:
@@ -258,7 +277,7 @@ async def _roll_back(connection: Connection) -> None:
     if not usable(connection):
         return
     try:
-        await connection.execute("ROLLBACK")
+        await connection.execute("ROLLBACK", timeout=_LET_GO_S)
     except CAUGHT:
         terminate(connection)
     except asyncio.CancelledError:

@@ -302,7 +302,7 @@ async def test_a_lock_is_given_up_when_the_server_hangs(database_dsn: str, postg
 
 _HOLDER = """
 import asyncio, sys
-from connectors.postgres.database import open_database
+from connectors.postgres.database import STATEMENT_TIMEOUT_S, open_database
 
 async def hold():
     database = await open_database(sys.argv[1], connections_max=1, application_name="holder")
