@@ -18,7 +18,7 @@ from edge_agent.commands.journal_file import JournalUnavailable
 from edge_agent.commands.journal_rows import Command
 from edge_agent.commands.targets import Refused
 from edge_agent.commands.writing import Outcome
-from tests.unit.commands.played_line import Line, running, until
+from tests.unit.commands.played_line import Line, end_here, running, until
 from tests.virtual_time import virtual_time
 
 
@@ -271,7 +271,7 @@ def test_each_step_is_in_the_journal_before_it_is_done_and_recovery_is_told_how_
     async def scenario() -> None:
         def cut(step: str) -> None:
             if step == cut_at:
-                raise asyncio.CancelledError  # kill -9 here: nothing after it is done or written
+                end_here()  # kill -9 here: nothing after it is done or written
 
         work = Steps(cut)
         async with running(Line(tmp_path, actions={"restart": work})) as line:

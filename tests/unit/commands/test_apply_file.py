@@ -11,7 +11,7 @@ from connectors.commands.refusals import Refusal
 from connectors.commands.states import CommandState
 from edge_agent.config import file_store
 from tests.unit.commands.files_box import NAME, PRESS, Box, living, sha
-from tests.unit.commands.played_line import until
+from tests.unit.commands.played_line import end_here, until
 from tests.virtual_time import virtual_time
 
 FASTER = PRESS.replace("endpoint: tcp://127.0.0.1:502\n", "endpoint: tcp://127.0.0.1:502\n  poll: 100ms\n")
@@ -173,7 +173,7 @@ def test_killed_at_any_write_of_the_beginning_it_is_failed_and_the_file_is_as_it
             nonlocal done
             done += 1
             if done == count:
-                raise asyncio.CancelledError  # kill -9: nothing after it happens
+                end_here()  # kill -9: nothing after it happens
             real(beside, path, content, mode=mode)
 
         async with living(box.start(), dies=True) as start:
