@@ -62,10 +62,9 @@ def init(
     group = group or _asked("Group, usually the plant", "plant-7", partial(_check_agent, "group"))
     name = name or _asked("Name of this agent, usually the line", "line-3", partial(_check_agent, "name"))
     plain = insecure
-    if not broker:
-        broker = _asked("Broker", "mqtts://broker.example:8883", _check_broker)
-        if broker.startswith("mqtt://") and not plain:
-            plain = typer.confirm("mqtt:// is not encrypted. Allow it all the same?", default=False)
+    broker = broker or _asked("Broker", "mqtts://broker.example:8883", _check_broker)
+    if broker.startswith("mqtt://") and not plain and asks:
+        plain = typer.confirm("mqtt:// is not encrypted. Allow it all the same?", default=False)
     devices = [_device(entry, insecure=insecure) for entry in device or ()]
     if device is None and asks:
         devices = _asked_devices(insecure=insecure)

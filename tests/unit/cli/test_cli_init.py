@@ -1,0 +1,41 @@
+"""What a first configuration is asked for: an answer that cannot be is told with what is wrong, and asked for again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import pytest
+import typer
+
+from edge_agent.cli import init
+
+
+@pytest.mark.parametrize(
+    ("check", "good", "wrong", "said"),
+    [
+        (partial(init._check_agent, "group"), "plant-7", "a/b", "'a/b'"),
+        (init._check_broker, "mqtt://localhost:1883", "broker:1883", "'broker:1883' is not the address of a broker"),
+        (init._check_endpoint, "tcp://10.0.0.5:502", "10.0.0.5:502", "'10.0.0.5:502' is no address of a device"),
+        (init._check_endpoint, "", "opc.tcp://10.0.0.5:99999", "99999"),
+        (partial(init._check_name, others={"oven"}), "press", "oven", "another device is called 'oven'"),
+        (partial(init._check_name, others=set()), "press", "a/b", "'a/b'"),
+    ],
+)
+def test_an_answer_that_cannot_be_is_asked_for_again(
+    monkeypatch: pytest.MonkeyPatch, check: Callable[[str], str], good: str, wrong: str, said: str
+) -> None:
+    told: list[str] = []
+    answers = iter((wrong, good))
+
+    def prompt(question: str, *, value_proc: Callable[[str], str], **_more: object) -> str:
+        while True:  # as typer does
+            try:
+                return value_proc(next(answers))
+            except typer.BadParameter as exc:
+                told.append(exc.message)
+
+    monkeypatch.setattr(typer, "prompt", prompt)
+    assert init._asked("Question", "", check) == good
+    (sentence,) = told
+    assert said in sentence
