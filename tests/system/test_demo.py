@@ -16,7 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import psutil
 import pytest
@@ -199,46 +199,62 @@ def test_the_demo_needs_no_broker_that_is_installed(tmp_path: Path) -> None:
     assert min(run.rows().values()) > 10
 
 
-def test_the_second_run_goes_on_with_the_data_and_ctrl_c_stops_everything(
-    demo: Callable[..., Demo], folder: Path
-) -> None:
+class SecondRun(NamedTuple):
+    """The second run on the data of the first, in which an operator locked the press before Ctrl-C: what was seen."""
+
+    run: Demo
+    beside: subprocess.CompletedProcess[str]
+    commands: list[dict[str, Any]]
+    late: list[dict[str, Any]]
+    speeds: list[Any]
+    exit_code: int
+
+
+@pytest.fixture(scope="module")
+def second_run(folder: Path) -> Iterator[SecondRun]:
     before = cycles(folder)
-    run = demo()
-    run.wait_until_running()
-    second = subprocess.run([LINESIDE, "demo", "--data", folder], capture_output=True, text=True, check=False)
-    assert second.returncode == 4
-    assert f"a demo runs already in {folder}" in second.stdout
-    run.wait_for(lambda: LATE in run.text, RUNNING_S_MAX)
+    run = Demo(folder)
+    try:
+        run.wait_until_running()
+        beside = subprocess.run([LINESIDE, "demo", "--data", folder], capture_output=True, text=True, check=False)
+        run.wait_for(lambda: LATE in run.text, RUNNING_S_MAX)
+        commands = run.ask("commands", issuer="demo")["commands"]
+        late = run.ask(f"commands/{commands[0]['id']}")["states"]
+        speeds = run.stored("ram/setpoint")
+        run.wait_for(lambda: cycles(folder) > before, 20.0)
+        run.at_the_box("lock", "press", "--reason", "the door is open")
+        run.send(signal.SIGINT)
+        yield SecondRun(run, beside, commands, late, speeds, run.ended())
+    finally:
+        run.end()
+
+
+def test_the_second_run_goes_on_with_the_data_and_ctrl_c_stops_everything(second_run: SecondRun, folder: Path) -> None:
+    assert second_run.beside.returncode == 4
+    assert f"a demo runs already in {folder}" in second_run.beside.stdout
+    run = second_run.run
     assert "signing key" not in run.text, "they are those of the first run"
-    ours = run.ask("commands", issuer="demo")["commands"]
-    ends = [(one["action"]["value"], one["state"], one["code"]) for one in ours]
+    ends = [(one["action"]["value"], one["state"], one["code"]) for one in second_run.commands]
     assert ends == [(12.0, "expired", "expired"), (45.0, "refused", "locked"), (32.0, "succeeded", None)] * 2
-    late = run.ask(f"commands/{ours[0]['id']}")["states"]
-    assert [(state["state"], state["actor"]) for state in late][-2:] == [
+    assert [(state["state"], state["actor"]) for state in second_run.late][-2:] == [
         ("sent", "lineside"),
         ("expired", "demo-plant/line-1"),
     ]
-    speeds = run.stored("ram/setpoint")
-    assert 32.0 in speeds
-    assert not set(speeds) & set(NEVER)
-    run.wait_for(lambda: cycles(folder) > before, 20.0)
-    run.send(signal.SIGINT)
-    assert run.ended() == 0, run.text
+    assert 32.0 in second_run.speeds
+    assert not set(second_run.speeds) & set(NEVER)
+    assert second_run.exit_code == 0, run.text
     assert "of 2 starts arrived" in run.text
     assert "missing 0\n" in run.text
     assert min(run.rows().values()) > 40
 
 
-def test_a_lock_of_an_operator_holds_over_the_next_start_and_is_said(demo: Callable[..., Demo], folder: Path) -> None:
+def test_a_lock_of_an_operator_holds_over_the_next_start_and_is_said(
+    second_run: SecondRun, demo: Callable[..., Demo]
+) -> None:
     """The demo takes no lock of somebody else away: it sends nothing, and says so."""
-    run = demo()
-    run.wait_for(lambda: LATE in run.text, RUNNING_S_MAX)
-    run.at_the_box("lock", "press", "--reason", "the door is open")
-    run.send(signal.SIGINT)
-    assert run.ended() == 0, run.text
     again = demo()
     again.wait_for(lambda: "✗ done" in again.text, RUNNING_S_MAX)
-    assert len(again.ask("commands", issuer="demo")["commands"]) == 9, "those of the three runs before"
+    assert len(again.ask("commands", issuer="demo")["commands"]) == 6, "those of the two runs before"
     again.at_the_box("unlock", "press")
     again.send(signal.SIGINT)
     assert again.ended() == 1, again.text
