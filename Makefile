@@ -18,7 +18,7 @@ test: servers ## Everything: lint, types, unit, contract, system and fault tests
 	@sh tests/run.sh
 
 .PHONY: check
-check: dev ## The inner loop: lint, types, import contracts, unit tests (a minute and a half on two cores)
+check: dev ## The inner loop: lint, types, import contracts, unit tests (a minute on two cores)
 	@sh tests/check.sh
 
 .PHONY: dev
