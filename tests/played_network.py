@@ -6,7 +6,7 @@ import asyncio
 import json
 import random
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import cast
 
@@ -108,6 +108,9 @@ class PlayedNetwork:
         if self.bytes_per_s is None or self.queues_unseen:
             return 0
         return round(max(0.0, self._link_free_s - asyncio.get_running_loop().time()) * self.bytes_per_s)
+
+    def together(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
     async def drained(self, bytes_max: int) -> None:
         while self.unsent_bytes > bytes_max:  # noqa: ASYNC110  it is virtual time

@@ -12,7 +12,6 @@ import ssl
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from socket import IPPROTO_TCP, TCP_NODELAY, TCP_NOTSENT_LOWAT
 from typing import Any, Final, Literal
 from urllib.parse import urlparse
 
@@ -25,6 +24,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from connectors.configuration.tls_files import TlsFileUnusable, client_context
 from connectors.model.errors import BrokerUnavailable, BrokerUnreachable
 from connectors.mqtt import reasons
+from connectors.mqtt.sockets import send_at_once, sent_together
 from connectors.ports.broker import BrokerLimits, Message
 from connectors.stopping import in_free_thread
 
@@ -32,7 +32,6 @@ CONNECT_S_MAX: Final = 10.0
 SUBSCRIBE_S_MAX: Final = 10.0
 GOODBYE_S_MAX: Final = 2.0
 READS_MAX: Final = 64
-NOT_SENT_BYTES_MAX: Final = 64 * 1024
 INFLIGHT_MAX: Final = 10
 """Messages of QoS 1 on their way at once; HiveMQ announces a Receive Maximum of 10, which paho does not look at."""
 
@@ -82,6 +81,10 @@ class MqttSession:
     def publish(self, message: Message) -> None:
         """See ``BrokerSession``."""
         self._open_connection().publish(message)
+
+    def together(self) -> contextlib.AbstractContextManager[None]:
+        """See ``BrokerSession``."""
+        return sent_together(None if self._connection is None else self._connection.socket())
 
     @property
     def unsent_bytes(self) -> int:
@@ -142,6 +145,10 @@ class _Connection:
         self._broker_said = ""
         self._timer: asyncio.TimerHandle | None = None
         self._client = self._make_client()
+
+    def socket(self) -> Any:
+        """What it sends through; ``None`` when it is closed."""
+        return self._client.socket()
 
     async def open(self, will: Message | None) -> BrokerLimits:
         place = urlparse(self._url)
@@ -209,23 +216,12 @@ class _Connection:
 
     # -- the loop watches the socket -----------------------------------------------------------------------------------
 
-    @staticmethod
-    def _send_at_once(connection: Any) -> None:
-        """Let the kernel take little more than it can send: what waits there nobody can overtake, or count.
-
-        And let it send a small message, such as the report of a command, without waiting for the answer to the one
-        before (RFC 896), which takes a delayed acknowledgement of 40 ms.
-        """
-        with contextlib.suppress(OSError):
-            connection.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
-            connection.setsockopt(IPPROTO_TCP, TCP_NOTSENT_LOWAT, NOT_SENT_BYTES_MAX)
-
     def _watch(self) -> None:
         connection = self._client.socket()
         if connection is None:
             raise BrokerUnavailable(self._loss())
         self._descriptor = connection.fileno()
-        self._send_at_once(connection)
+        send_at_once(connection)
         self._loop.add_reader(self._descriptor, self._read)
         self._reading = True
         self._read_decrypted()

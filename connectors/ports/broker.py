@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -48,6 +49,10 @@ class BrokerSession(Protocol):
 
     def publish(self, message: Message) -> None:
         """Queue ``message`` for sending. Raises ``BrokerUnavailable`` when there is no connection."""
+        ...
+
+    def together(self) -> AbstractContextManager[None]:
+        """What is published within leaves at its end, in as few packets as may be: then it also arrives together."""
         ...
 
     @property

@@ -36,6 +36,7 @@ from edge_agent.uplink.window import Window
 UNSENT_BYTES_MAX: Final = 1024 * 1024
 BACKLOG_UNSENT_BYTES_MAX: Final = 64 * 1024
 """What had to wait leaves only while no more than this waits for the socket, where nothing can overtake it."""
+PREVIEW_UNSENT_BYTES_MAX: Final = 2 * BACKLOG_UNSENT_BYTES_MAX
 SOCKET_LOOK_S: Final = 0.1
 TAKE_BATCHES_MAX: Final = 64
 VISIT_S: Final = 1.0
@@ -91,10 +92,6 @@ class Sender:
         self._published_ns: dict[DeviceName, int] = {}
         self._acked: dict[Epoch, BatchRanges] = {}
 
-    @property
-    def _held(self) -> list[StoredBatch]:
-        return [*self._urgent, *self._samples]
-
     def connected(self, limits: BrokerLimits) -> None:
         """A new connection is up: what was in flight is due again, and no packet is larger than this broker takes."""
         self._pace.connected()
@@ -146,8 +143,8 @@ class Sender:
                 self._refuse(ack.epoch, number, reason)
         self._state.acknowledged += count
         emit(BatchesAcknowledged(count))
-        if len(self.window) or self._held or self._feed.has_more or self._visiting:  # else there is nothing to do
-            self._feed.changed.set()
+        if len(self.window) or self._urgent or self._samples or self._feed.has_more or self._visiting:
+            self._feed.changed.set()  # else there is nothing to do
 
     async def run(self) -> None:
         """Publish what is new and what is due again, for as long as the connection lasts.
@@ -167,8 +164,7 @@ class Sender:
         if self._session.phase is not Phase.BORN:
             return None  # being born wakes us
         now_s = self._clock.monotonic_s()
-        due_s = [self.window.next_due_s(now_s)]
-        due_s.append(VISIT_S if self._visiting else None)
+        due_s = [self.window.next_due_s(now_s), VISIT_S if self._visiting else None]
         if self._is_behind():
             due_s.append(self._preview.wait_s(now_s) or SOCKET_LOOK_S)
         elif self._feed.has_more:
@@ -190,9 +186,7 @@ class Sender:
         """While delivery is behind, publish the newest values; not while the socket itself is behind."""
         self._state.lag_ms = self._backlog.lag_ms
         now_s, now_ms = self._clock.monotonic_s(), self._clock.now_ns() // 1_000_000
-        if self._preview.wait_s(now_s) or not self._is_behind():
-            return
-        if self._broker.unsent_bytes > 2 * BACKLOG_UNSENT_BYTES_MAX:
+        if self._preview.wait_s(now_s) or not self._is_behind() or self._broker.unsent_bytes > PREVIEW_UNSENT_BYTES_MAX:
             return
         bytes_max = max(0, self.broker_bytes_max - TOPIC_BYTES_MAX) or sys.maxsize
         for publish in self._preview.messages(now_s, now_ms, bytes_max):
@@ -219,19 +213,26 @@ class Sender:
             if self.window.room_batches <= 0 or self._session.phase is not Phase.BORN:
                 break
             self._send_preview()
-            if not await self._send_first(self._urgent, urgent=True) and not await self._send_first(
-                self._samples, urgent=False
-            ):
+            if not await self._send_urgent() and not await self._send_first(self._samples, urgent=False):
                 break  # waiting for a definition, for room, for their turn, or for something new
         else:
             self._feed.changed.set()  # there may be more, when what is due has been sent again
         if sent := self._state.sent - sent_before:
             emit(BatchesSent(sent, 0))
 
+    async def _send_urgent(self) -> bool:
+        """Send what is urgent; false when there is none, or it has to wait. What was told together arrives so."""
+        self._urgent += [] if self._urgent else await self._take(urgent=True)
+        has_sent = False
+        with self._broker.together():
+            while self._urgent and self.window.room_batches > 0 and await self._send_first(self._urgent, urgent=True):
+                has_sent = True
+        return has_sent
+
     async def _send_first(self, held: list[StoredBatch], *, urgent: bool) -> bool:
         """Send the first batch of one kind, or refuse it; false when there is none, or it has to wait."""
         held += [] if held else await self._take(urgent=urgent)
-        if not held:
+        if not held or self._session.phase is not Phase.BORN:
             return False
         batch = held[0]
         if not urgent and await self._has_to_wait(batch):
@@ -272,8 +273,7 @@ class Sender:
         """The next batches that are not acknowledged; nothing when the feed is at its end."""
         while self._feed.has_more:
             count_max = min(self.window.room_batches, TAKE_BATCHES_MAX // 2)
-            rows = await self._feed.take(count_max, max(1, self.window.room_bytes), urgent=urgent)
-            if not rows:
+            if not (rows := await self._feed.take(count_max, max(1, self.window.room_bytes), urgent=urgent)):
                 break
             wanted: list[StoredBatch] = []
             for row in rows:
@@ -386,7 +386,7 @@ class Sender:
         if not self._visiting:
             return
         now_s = self._clock.monotonic_s()
-        busy = self.window.devices() | {batch.device for batch in self._held}
+        busy = self.window.devices() | {batch.device for batch in (*self._urgent, *self._samples)}
         for device, sent_s in list(self._visiting.items()):
             if device not in busy and now_s - sent_s >= VISIT_S:
                 del self._visiting[device]

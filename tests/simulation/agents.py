@@ -189,7 +189,7 @@ class Box:
         for what, size, size_max in (
             ("batches in the window", len(sender.window), plan.window_batches_max),
             ("bytes in the window", sender.window._bytes, plan.window_bytes_max + BATCH_BYTES_MAX),
-            ("batches taken and not sent", len(sender._held), TAKE_BATCHES_MAX),
+            ("batches taken and not sent", len(sender._urgent) + len(sender._samples), TAKE_BATCHES_MAX),
             ("samples that wait for a commit", collector.samples_pending, plan.samples_pending_max + PUT_SAMPLES_MAX),
             ("bytes that wait for the socket", session.unsent_bytes, UNSENT_BYTES_MAX + BIRTHS_BYTES_MAX),
         ):

@@ -11,6 +11,7 @@ import asyncio
 import math
 import random
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final
@@ -318,6 +319,10 @@ class SimulatedSession:
     def unsent_bytes(self) -> int:
         """See ``BrokerSession``."""
         return 0 if self._connection is None else sum(len(each.payload) for each in self._connection.waiting_up)
+
+    def together(self) -> AbstractContextManager[None]:
+        """See ``BrokerSession``."""
+        return nullcontext()
 
     async def drained(self, bytes_max: int) -> None:
         """See ``BrokerSession``."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext, suppress
 from dataclasses import replace
 from typing import Any, Final
 
@@ -62,6 +62,9 @@ class FakeBroker:
             raise BrokerUnavailable("there is no connection")
         self.calls.append("publish")
         self.published.append(message)
+
+    def together(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
     async def drained(self, bytes_max: int) -> None:
         await asyncio.sleep(0)
