@@ -30,7 +30,8 @@ from cloud_ingest.cli.asking import (
 )
 
 if TYPE_CHECKING:
-    from cloud_ingest.commands.requests import CommandRequest, Requests
+    from cloud_ingest.commands.command_request import CommandRequest
+    from cloud_ingest.commands.requests import Requests
     from connectors.ports.database import Database
 
 app = typer.Typer(help="Commands to agents: send, list, show, approve, cancel.", no_args_is_help=True)
@@ -233,7 +234,7 @@ def request_of(document: dict[str, Any]) -> CommandRequest:
     """The request in ``document``; ends the command with what is wrong with it."""
     from pydantic import ValidationError
 
-    from cloud_ingest.commands.requests import CommandRequest
+    from cloud_ingest.commands.command_request import CommandRequest
 
     try:
         return CommandRequest.model_validate(document)

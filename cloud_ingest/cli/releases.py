@@ -86,7 +86,7 @@ def start(
     A group's turn comes when every agent of the group before runs the release, has done so for the time to soak, and is
     still online.
     """
-    from cloud_ingest.commands.requests import EXPIRES_S_MAX
+    from cloud_ingest.commands.command_request import EXPIRES_S_MAX
     from cloud_ingest.releases import rollouts
     from connectors.commands.envelope import HEALTH_S_MAX, HEALTH_S_MIN
     from connectors.ports.clock import SystemClock

@@ -37,10 +37,18 @@ class Deed:
 
 @dataclass(slots=True)
 class Head:
-    """The end of the chain, within the transaction that has locked it; ``append`` and ``chain`` move it on."""
+    """The end of the chain, within the transaction that has locked it; ``append`` and ``chain`` move it on.
+
+    Or as it was read without a lock, for ``at_once``.
+    """
 
     last: AuditEntry | None
     tenant_id: int = TENANT
+
+    @property
+    def number(self) -> int:
+        """That of the last entry; 0 when there is none."""
+        return 0 if self.last is None else self.last.number
 
     def chain(self, deeds: Sequence[Deed]) -> list[AuditEntry]:
         """The entries for ``deeds``, which the caller writes."""
@@ -59,7 +67,7 @@ class Head:
 
 
 class Heads:
-    """The ends of the chains that a transaction has locked."""
+    """The ends of the chains that a transaction has locked, or read."""
 
     def __init__(self, heads: Mapping[int, Head]) -> None:
         self._heads = heads
@@ -69,7 +77,7 @@ class Heads:
         return tenant_id in self._heads
 
     def of(self, tenant_id: int) -> Head:
-        """The end of the chain of a tenant that the caller has locked."""
+        """The end of the chain of a tenant that the caller has locked, or read."""
         return self._heads[tenant_id]
 
     def chain(self, deeds: Sequence[tuple[int, Deed]]) -> list[tuple[int, AuditEntry]]:
@@ -111,6 +119,17 @@ async def move_and_lock_heads(
     rows = await session.fetch(_MOVE_AND_LOCK, *parameters, sorted({TENANT, *tenants}))
     place.moved(int(rows[0]["moved"]))
     return _heads(rows)
+
+
+JOIN: Final = "JOIN command_audit_head AS head ON head.tenant_id = {}.tenant_id"
+READ: Final = "head.tenant_id AS head_tenant, head.number AS head_number, head.hash AS head_hash"
+"""The columns by which a question reads the ends of chains, where it has ``JOIN``; see ``heads_read``."""
+
+
+def heads_read(rows: Sequence[Row]) -> Heads:
+    """The ends of the chains as ``rows`` have them, which are of one question, and locked nothing."""
+    named = {"tenant_id": "head_tenant", "number": "head_number", "hash": "head_hash"}
+    return _heads([{name: row[column] for name, column in named.items()} for row in rows])
 
 
 def _heads(rows: Sequence[Row]) -> Heads:

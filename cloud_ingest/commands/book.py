@@ -1,7 +1,7 @@
 """The one place where states of commands are written: the state itself, its audit entry, and who waits is woken.
 
-A transaction that changes commands begins with ``audit.lock_heads``: one at a time does, so that nothing it has read
-changes before its end, and the numbers of states are in the order of commits.
+A transaction that changes commands begins with ``audit.lock_heads``, or is the one statement of ``at_once``: one at a
+time does, so that nothing it has read changes before its end, and the numbers of states are in the order of commits.
 """
 
 from __future__ import annotations
@@ -51,22 +51,35 @@ class Change:
     """What the audit log says beside it."""
 
 
-_STATES: Final = (
-    f"WITH audit AS ({audit.INSERT}), head AS ({audit.MOVE}), states AS ("  # noqa: S608  of our own
-    "    INSERT INTO command_state (tenant_id, command_id, state, time_ms, actor, reason, code, value_before, "
-    "    value_after, journal, number, step, is_late) "
-    "    SELECT tenant_id, command_id, state, time_ms, actor, reason, code, before, after, journal, number, step, "
-    "    is_late FROM unnest($1::int[], $13::text[], $14::text[], $15::bigint[], $16::text[], $17::text[], "
-    "    $18::text[], $19::text[], $20::text[], $21::text[], $22::bigint[], $23::int[], $24::bool[]) "
-    "    WITH ORDINALITY AS given (tenant_id, command_id, state, time_ms, actor, reason, code, before, after, journal, "
-    "    number, step, is_late, place) ORDER BY place), "
-    "moved AS (UPDATE command SET state = given.state, changed_ms = given.time_ms "
-    "    FROM unnest($25::text[], $26::text[], $27::bigint[]) AS given (command_id, state, time_ms) "
-    "    WHERE command.command_id = given.command_id)"
-)
-_NOTIFY: Final = " SELECT pg_notify(channel, '') FROM unnest($28::text[]) AS channel"
-_WRITE: Final = _STATES + _NOTIFY
-_WRITE_WITH_NUMBERS: Final = f"{_STATES}, numbers AS ({numbers_seen.statement(29)}){_NOTIFY}"
+def writing(condition: str = "", sets: Mapping[str, str] | None = None) -> str:
+    """The parts of a statement that write states and their audit entries, and move commands; ``parameters`` are its.
+
+    Nothing of it happens unless ``condition`` holds. ``sets``: further columns of the commands, each with the parameter
+    that has its values, in the order of the commands of ``$25``.
+    """
+    where, also = (f"WHERE {condition} ", f" AND {condition}") if condition else ("", "")
+    more = sets or {}
+    values, columns = "".join(f", {value}" for value in more.values()), "".join(f", {name}" for name in more)
+    return (
+        f"audit AS ({audit.INSERT} {where}), head AS ({audit.MOVE}{also}), states AS ("  # noqa: S608  of our own
+        "    INSERT INTO command_state (tenant_id, command_id, state, time_ms, actor, reason, code, value_before, "
+        "    value_after, journal, number, step, is_late) "
+        "    SELECT tenant_id, command_id, state, time_ms, actor, reason, code, before, after, journal, number, step, "
+        "    is_late FROM unnest($1::int[], $13::text[], $14::text[], $15::bigint[], $16::text[], $17::text[], "
+        "    $18::text[], $19::text[], $20::text[], $21::text[], $22::bigint[], $23::int[], $24::bool[]) "
+        "    WITH ORDINALITY AS given (tenant_id, command_id, state, time_ms, actor, reason, code, before, after, "
+        f"    journal, number, step, is_late, place) {where}ORDER BY place), "
+        "moved AS (UPDATE command SET state = given.state, changed_ms = given.time_ms"
+        f"{''.join(f', {name} = given.{name}' for name in more)} "
+        f"    FROM unnest($25::text[], $26::text[], $27::bigint[]{values}) "
+        f"    AS given (command_id, state, time_ms{columns}) WHERE command.command_id = given.command_id{also})"
+    )
+
+
+_STATES: Final = f"WITH {writing()}"
+NOTIFY: Final = "SELECT pg_notify(channel, '') FROM unnest($28::text[]) AS channel"
+_WRITE: Final = f"{_STATES} {NOTIFY}"
+_WRITE_WITH_NUMBERS: Final = f"{_STATES}, numbers AS ({numbers_seen.statement(29)}) {NOTIFY}"
 
 
 async def write(
@@ -79,9 +92,17 @@ async def write(
     if not changes:
         await numbers_seen.take(session, numbers or {})
         return
-    newest = {change.command: change for change in changes if not change.is_late}
     await session.execute(
         _WRITE_WITH_NUMBERS if numbers else _WRITE,
+        *parameters(heads, changes),
+        *(numbers_seen.columns(numbers) if numbers else ()),
+    )
+
+
+def parameters(heads: audit.Heads, changes: Sequence[Change]) -> list[Any]:
+    """Those of ``writing`` and ``NOTIFY``: ``$1`` to ``$28``. The ends of the chains in ``heads`` go on."""
+    newest = {change.command: change for change in changes if not change.is_late}
+    return [
         *audit.columns(heads.chain([(change.tenant_id, _deed(change)) for change in changes])),
         [change.command for change in changes],
         [change.state.value for change in changes],
@@ -99,8 +120,7 @@ async def write(
         [change.state.value for change in newest.values()],
         [change.time_ms for change in newest.values()],
         [CHANNEL] if _SENDS_NOTHING.issuperset(change.state for change in changes) else [CHANNEL, DUE],
-        *(numbers_seen.columns(numbers) if numbers else ()),
-    )
+    ]
 
 
 def tell(changes: Sequence[Change]) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from cloud_ingest.commands.approving import due_approvals
+from cloud_ingest.commands.at_once import Chance
 from cloud_ingest.commands.book import DUE
 from cloud_ingest.commands.keys import KeyUnusable, usable_key
 from cloud_ingest.commands.outgoing import AT_ONCE_MAX, Outgoing, due_cancellations, due_commands, due_times, look
@@ -61,6 +62,7 @@ class Dispatcher:
         self._broker = broker
         self._clock = clock
         self._options = options
+        self._chance = Chance()
         self.broker_url = ""
 
     async def run(self) -> None:
@@ -130,7 +132,7 @@ class Dispatcher:
         if due.approvals:
             await self._publish(await due_approvals(self._database, key, now_ms), sent)
         if due.first or due.again:
-            await self._publish(await due_commands(self._database, key, now_ms, due), sent)
+            await self._publish(await due_commands(self._database, key, now_ms, due, self._chance), sent)
         if not (sent.commands or sent.again or sent.cancellations or sent.times or sent.approvals):
             return False
         emit(CommandMessagesSent(sent.commands, sent.again, sent.cancellations, sent.times, sent.keys, sent.approvals))

@@ -21,7 +21,7 @@ from cloud_ingest.historian.work import KnownAgent
 from connectors.commands.signing import TrustedKeys
 from connectors.model.delivery import AgentName
 from connectors.model.texts import storable
-from connectors.ports.database import Database, Session
+from connectors.ports.database import Database, Row, Session
 
 LETTERS_MAX: Final = 100
 """Of one agent, open and unnumbered: who can publish under its name must not fill the database."""
@@ -52,6 +52,14 @@ class Judged:
     first_signed: str = ""
 
 
+NEWEST_KEY: Final = (
+    "LEFT JOIN LATERAL (SELECT key_id, public_key, signs, retired_ms FROM agent_key "
+    "    WHERE agent_key.tenant_id = agent.tenant_id AND agent_key.agent = group_name || '/' || agent.name "
+    "    ORDER BY retired_ms IS NULL DESC, enrolled_ms DESC LIMIT 1) AS key ON true"
+)
+"""Joins the key of ``agent_keys`` to each row of a question about agents; ``agent_key`` reads it from its columns."""
+
+
 async def agent_keys(session: Session, agents: Collection[KnownAgent]) -> dict[str, AgentKey]:
     """The newest key of each of ``agents`` that ever had one, by its group/name; the one that holds, if any does."""
     rows = await session.fetch(
@@ -61,12 +69,15 @@ async def agent_keys(session: Session, agents: Collection[KnownAgent]) -> dict[s
         [agent.tenant_id for agent in agents],
         [str(agent.name) for agent in agents],
     )
-    return {
-        row["agent"]: AgentKey(
-            row["key_id"], _key(row["key_id"], row["public_key"]), row["retired_ms"] is not None, bool(row["signs"])
-        )
-        for row in rows
-    }
+    return {row["agent"]: key for row in rows if (key := agent_key(row)) is not None}
+
+
+def agent_key(row: Row) -> AgentKey | None:
+    """The key in the columns of ``row``; ``None`` when the agent never had one."""
+    key_id = row["key_id"]
+    if key_id is None:
+        return None
+    return AgentKey(key_id, _key(key_id, row["public_key"]), row["retired_ms"] is not None, bool(row["signs"]))
 
 
 def _key(key_id: str, public_key: str) -> TrustedKeys:

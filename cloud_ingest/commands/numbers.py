@@ -11,13 +11,16 @@ from connectors.ports.database import Session
 Numbers = Mapping[tuple[KnownAgent, str, str], int]
 
 
-def statement(first: int) -> str:
-    """The statement that takes numbers, whose parameters (``columns``) are ``$first`` and those that follow."""
+def statement(first: int, condition: str = "") -> str:
+    """The statement that takes numbers, whose parameters (``columns``) are ``$first`` and those that follow.
+
+    It does so where ``condition`` holds, which has its ``WHERE``.
+    """
     agents, tenants, starts, journals, numbers = (f"${first + place}" for place in range(5))
     return (
         "INSERT INTO command_start AS known (agent_id, tenant_id, start, journal, number) "  # noqa: S608  of our own
         f"SELECT * FROM unnest({agents}::int[], {tenants}::int[], {starts}::text[], {journals}::text[], "
-        f"{numbers}::bigint[]) "
+        f"{numbers}::bigint[]) {condition} "
         "ON CONFLICT (agent_id, start, journal) DO UPDATE SET number = greatest(known.number, excluded.number)"
     )
 

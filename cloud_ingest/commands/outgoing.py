@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
-from cloud_ingest.commands import audit, book, keys
+from cloud_ingest.commands import at_once, audit, book, keys
+from cloud_ingest.commands.at_once import Chance
 from cloud_ingest.commands.book import Change
 from cloud_ingest.commands.messages import (
     action_of,
@@ -37,17 +38,27 @@ CLOUD: Final = "lineside"
 """The actor of what nobody has asked for."""
 PLAIN_REASON: Final = "sent once, as a plain metric: this node does not report what becomes of it"
 
+_SIGNED: Final = (
+    "agent_id, group_name, name, agent, is_plain, action, datatype, correlation, stage, armed, precondition, issuer, "
+    "approvers, reason, requested_ms, expires_ms, journal, head_tenant, head_number, head_hash"
+)
+"""What is signed of a command, and how."""
 _OPEN: Final = (
-    "SELECT command.command_id, command.tenant_id, command.state, is_plain, next_send_ms, expires_ms, cancellation, "
-    "agent_id, group_name, agent.name, row_number() OVER (PARTITION BY agent_id ORDER BY command.command_id) AS place "
-    "FROM command JOIN agent USING (agent_id) LEFT JOIN command_journal USING (agent_id) "
+    "SELECT command.command_id, command.tenant_id, command.state, is_plain, next_send_ms, expires_ms, cancellation, "  # noqa: S608
+    "agent_id, group_name, agent.name, group_name || '/' || agent.name AS agent, action, datatype, correlation, stage, "
+    "armed, precondition, issuer, approvers, reason, requested_ms, coalesce(journal, '') AS journal, "
+    f"{audit.READ}, row_number() OVER (PARTITION BY agent_id ORDER BY command.command_id) AS place "
+    f"FROM command {audit.JOIN.format('command')} JOIN agent USING (agent_id) "
+    "LEFT JOIN command_journal USING (agent_id) "
     "WHERE command.state IN ('requested', 'approved', 'sent', 'received', 'executing') AND origin = 'cloud' "
     "AND NOT (command.state = 'requested' AND needs_approval) AND agent.online "
     "AND (is_plain OR agent.online_changed IS NULL OR agent.online_changed < now() - $3::int * interval '1 second' "
     "    OR command_journal.heard_ms >= (extract(epoch FROM agent.online_changed) * 1000)::bigint)"
 )
 _DUE: Final = (
-    "SELECT command_id, tenant_id, state, times, cancellations, approvals FROM ("  # noqa: S608  of our own
+    f"SELECT command_id, tenant_id, state, times, cancellations, approvals, {_SIGNED}, "  # noqa: S608  of our own
+    "(SELECT coalesce(max(number), 0) FROM command_start "
+    "    WHERE command_start.agent_id = due.agent_id AND command_start.journal = due.journal) AS number FROM ("
     "    SELECT EXISTS (SELECT FROM time_request) AS times, EXISTS (SELECT FROM command "
     "    WHERE cancellation IS NOT NULL AND state IN ('sent', 'received')) AS cancellations, "
     "    EXISTS (SELECT FROM command WHERE approval IS NOT NULL AND state = 'received') AS approvals) AS asked "
@@ -64,6 +75,10 @@ _ROW: Final = (
     "FROM command JOIN agent USING (agent_id) LEFT JOIN command_journal USING (agent_id) "
     "WHERE command_id = ANY($1::text[]) AND origin = 'cloud'"
 )
+_SENT_AT_ONCE: Final = at_once.statement(
+    sets={"envelope": f"${at_once.FIRST_FREE}::text[]", "sends": f"${at_once.FIRST_FREE + 1}::int[]",
+          "next_send_ms": f"${at_once.FIRST_FREE + 2}::bigint[]"}
+)  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -85,7 +100,7 @@ class Due:
 
     ``times``: whether any hello waits for an answer; ``cancellations``: whether any agent is to take a command back;
     ``approvals``: whether any is to hear that somebody agrees; commands for the ``first`` time, and ``again``, and
-    whose they are.
+    whose they are. ``rows``: those for the first time, as they stood.
     """
 
     times: bool
@@ -94,20 +109,23 @@ class Due:
     first: list[str]
     again: list[str]
     tenants: frozenset[int]
+    rows: Sequence[Row] = ()
 
 
 async def look(database: Database, now_ms: int) -> Due:
     """What there is to send now, in one round trip. Raises ``DatabaseUnavailable``."""
     async with database.session() as session:
         rows = await session.fetch(_DUE, now_ms, AT_ONCE_MAX, HELLO_S)
-    commands = [(str(row["command_id"]), row["state"]) for row in rows if row["command_id"] is not None]
+    due = [row for row in rows if row["command_id"] is not None]
+    first = [row for row in due if row["state"] != CommandState.SENT]
     return Due(
         bool(rows[0]["times"]),
         bool(rows[0]["cancellations"]),
         bool(rows[0]["approvals"]),
-        [command for command, state in commands if state != CommandState.SENT],
-        [command for command, state in commands if state == CommandState.SENT],
-        frozenset(int(row["tenant_id"]) for row in rows if row["command_id"] is not None),
+        [str(row["command_id"]) for row in first],
+        [str(row["command_id"]) for row in due if row["state"] == CommandState.SENT],
+        frozenset(int(row["tenant_id"]) for row in due),
+        first,
     )
 
 
@@ -146,18 +164,31 @@ async def due_times(database: Database, key: SigningKey, now_ms: int) -> Outgoin
     return Outgoing(messages, times=len(rows), keys=len(messages) - len(rows))
 
 
-async def due_commands(database: Database, key: SigningKey, now_ms: int, due: Due) -> Outgoing:
+async def due_commands(database: Database, key: SigningKey, now_ms: int, due: Due, chance: Chance) -> Outgoing:
     """Those of ``due`` that are still to be sent. Raises ``DatabaseUnavailable``."""
-    first = await _first_time(database, key, due, now_ms) if due.first else []
+    first: list[Message] = []
+    if due.first:
+        found = await _first_time_at_once(database, key, due.rows, now_ms, chance) if chance.is_good else None
+        first = await _first_time(database, key, due, now_ms) if found is None else found
     again = await _again(database, due.again, now_ms) if due.again else []
     return Outgoing([*first, *again], commands=len(first), again=len(again))
 
 
+@dataclass(slots=True)
+class _FirstTime:
+    """Messages to publish when the changes are committed, and the envelopes that are written down with them."""
+
+    messages: list[Message] = field(default_factory=list)
+    changes: list[Change] = field(default_factory=list)
+    sealed: dict[str, str | None] = field(default_factory=dict)
+
+    def next_send_ms(self, now_ms: int) -> list[int]:
+        """When each is sent again, if nobody has reported it."""
+        return [now_ms + resend_after_ms(1, random.random()) for _ in self.sealed]
+
+
 async def _first_time(database: Database, key: SigningKey, due: Due, now_ms: int) -> list[Message]:
     """Sign, and write down as sent, what is still to be sent; from the commit on, only the agent knows."""
-    messages: list[Message] = []
-    changes: list[Change] = []
-    sealed: dict[str, str | None] = {}
     async with database.transaction() as session:
         heads = await audit.lock_heads(session, due.tenants)
         rows = await session.fetch(
@@ -165,30 +196,51 @@ async def _first_time(database: Database, key: SigningKey, due: Due, now_ms: int
             "ORDER BY command_id",
             due.first,
         )
-        for row in rows:
-            tenant_id, command = int(row["tenant_id"]), str(row["command_id"])
-            text = ""
-            details: dict[str, Any] = {"plain": True}
-            if not row["is_plain"]:
-                envelope = envelope_of(row, journal=row["journal"], number=int(row["number"]))
-                text = key.sign("lineside-command", envelope.to_json())
-                details = {"key": key.key_id}
-            sealed[command] = text or None
-            messages.append(_message(row, text, now_ms))
-            changes.append(Change(tenant_id, command, CommandState.SENT, now_ms, CLOUD, details=details))
-            if row["is_plain"]:
-                changes.append(Change(tenant_id, command, CommandState.UNKNOWN, now_ms, CLOUD, PLAIN_REASON))
+        found = _signed(rows, key, now_ms)
         await session.execute(
             "UPDATE command SET envelope = given.envelope, sends = 1, next_send_ms = given.next_send_ms "
             "FROM unnest($1::text[], $2::text[], $3::bigint[]) AS given (command_id, envelope, next_send_ms) "
             "WHERE command.command_id = given.command_id",
-            list(sealed),
-            list(sealed.values()),
-            [now_ms + resend_after_ms(1, random.random()) for _ in sealed],
+            list(found.sealed),
+            list(found.sealed.values()),
+            found.next_send_ms(now_ms),
         )
-        await book.write(session, heads, changes)
-    book.tell(changes)
-    return messages
+        await book.write(session, heads, found.changes)
+    book.tell(found.changes)
+    return found.messages
+
+
+async def _first_time_at_once(
+    database: Database, key: SigningKey, rows: Sequence[Row], now_ms: int, chance: Chance
+) -> list[Message] | None:
+    """The same in one round trip; ``None``: nothing was written, as others write, or something is sent plainly."""
+    if not rows or any(row["is_plain"] for row in rows):
+        return None
+    found, heads = _signed(rows, key, now_ms), audit.heads_read(rows)
+    more = (list(found.sealed.values()), [1 for _ in found.sealed], found.next_send_ms(now_ms))
+    async with database.session() as session:
+        if not await at_once.write(session, chance, _SENT_AT_ONCE, heads, found.changes, *more):
+            return None
+    book.tell(found.changes)
+    return found.messages
+
+
+def _signed(rows: Sequence[Row], key: SigningKey, now_ms: int) -> _FirstTime:
+    found = _FirstTime()
+    for row in rows:
+        tenant_id, command = int(row["tenant_id"]), str(row["command_id"])
+        text = ""
+        details: dict[str, Any] = {"plain": True}
+        if not row["is_plain"]:
+            envelope = envelope_of(row, journal=row["journal"], number=int(row["number"]))
+            text = key.sign("lineside-command", envelope.to_json())
+            details = {"key": key.key_id}
+        found.sealed[command] = text or None
+        found.messages.append(_message(row, text, now_ms))
+        found.changes.append(Change(tenant_id, command, CommandState.SENT, now_ms, CLOUD, details=details))
+        if row["is_plain"]:
+            found.changes.append(Change(tenant_id, command, CommandState.UNKNOWN, now_ms, CLOUD, PLAIN_REASON))
+    return found
 
 
 async def _again(database: Database, commands: Sequence[str], now_ms: int) -> list[Message]:

@@ -9,19 +9,30 @@ from __future__ import annotations
 
 import asyncio
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from cloud_ingest.commands import audit, book, numbers
+from cloud_ingest.commands import at_once, audit, book, numbers
+from cloud_ingest.commands.at_once import FIRST_FREE, Chance
 from cloud_ingest.commands.book import Change
-from cloud_ingest.commands.genuine import Judged, judge_all, keep_letter, note_signing, set_aside
+from cloud_ingest.commands.genuine import (
+    NEWEST_KEY,
+    AgentKey,
+    Judged,
+    agent_key,
+    judge_all,
+    judged,
+    keep_letter,
+    note_signing,
+    set_aside,
+)
 from cloud_ingest.commands.incoming import Told, read_told
 from cloud_ingest.commands.journals import take_hello
 from cloud_ingest.commands.reported import actor_of, asked_at_the_box, enter, learn_action, note_waiting, waits
 from cloud_ingest.commands.rules import Party, permitted
 from cloud_ingest.event_log.failures import Cause, cause_of, reason_of, sentence_of
-from cloud_ingest.event_log.place import Place
+from cloud_ingest.event_log.place import Place, is_at, moving
 from cloud_ingest.event_log.topics import REPORTS
 from cloud_ingest.historian.identities import Identities
 from cloud_ingest.historian.work import KnownAgent
@@ -35,6 +46,7 @@ from cloud_ingest.observability.command_events import (
 )
 from cloud_ingest.observability.events import StoreReached, StoreWaiting, StoringFailed
 from cloud_ingest.observability.obstacles import OBSTACLES, commands_partition
+from connectors.commands.reports import CommandReport
 from connectors.commands.states import CommandState
 from connectors.model.back_off import BackOff
 from connectors.model.delivery import AgentName
@@ -46,6 +58,25 @@ from connectors.ports.event_log import EventLog, LogRecord
 PROJECTION: Final = "commands"
 READ_WAIT_S: Final = 1.0
 READ_BYTES_MAX: Final = 1024 * 1024
+AT_ONCE_MAX: Final = 16
+"""So many reports are judged between reading the tables and writing: while it judges more, others may write."""
+_KNOWN: Final = (
+    "SELECT command_id, command.state, agent_id, action IS NULL AS nameless, command_state.journal, "  # noqa: S608
+    f"command_state.step, {audit.READ}, key.* FROM command {audit.JOIN.format('command')} "
+    f"JOIN agent USING (agent_id) {NEWEST_KEY} "
+    "LEFT JOIN command_state USING (command_id) WHERE command_id = ANY($1::text[])"
+)
+_KNOWN_ONE: Final = _KNOWN.replace("ANY($1::text[])", "$1")
+"""Of a single one: PostgreSQL keeps the plan of it, and makes that of many anew each time."""
+_NUMBERS: Final = FIRST_FREE + 7
+_TAKEN_AT_ONCE: Final = at_once.statement(
+    first=f"place AS MATERIALIZED (SELECT 1 AS yes FROM projection WHERE {is_at(FIRST_FREE)} FOR UPDATE), "  # noqa: S608
+    "may AS MATERIALIZED (SELECT yes FROM unchanged WHERE EXISTS (SELECT FROM place))",
+    beside=(
+        f"following AS ({moving(FIRST_FREE)} AND {{may}})",
+        f"numbers AS ({numbers.statement(_NUMBERS, 'WHERE {may}')})",
+    ),
+)
 
 
 @dataclass(slots=True)
@@ -70,6 +101,13 @@ class _Known:
     steps: set[tuple[str, str, int]]
     nameless: set[str]
     """Those of which nobody has said yet what they do."""
+    keys: dict[int, AgentKey | None]
+    """Of the agents that the commands are of."""
+
+    def has_all_of(self, agent: KnownAgent, report: CommandReport) -> bool:
+        """Whether a report is of a command of ``agent``, and brings nothing that is to be kept but its state."""
+        names_it = report.id in self.nameless and report.action is not None
+        return self.agents.get(report.id) == agent.agent_id and not names_it and not waits(report)
 
 
 class ReportProjector:
@@ -81,6 +119,7 @@ class ReportProjector:
         self._partition = partition
         self._place = Place(database, REPORTS, identity, partition, PROJECTION)
         self._identities = Identities(database)
+        self._chance = Chance()
         self._next = 0
 
     async def run(self, back_off: BackOff) -> None:
@@ -164,8 +203,48 @@ class ReportProjector:
         """One transaction; ``lost`` are put into the dead letters, each with its reason."""
         speakers = [one.agent for one in (*told, *(one for one, _ in lost))]
         names: dict[AgentName, KnownAgent] = {name: await self._identities.agent(name) for name in speakers}
-        judged = await judge_all(self._database, told, names) if told else []
-        work = _Work(told=list(refused))
+        is_plain = not refused and not lost and 0 < len(told) <= AT_ONCE_MAX and all(one.report for one in told)
+        work = await self._taken_at_once(told, last, names) if is_plain and self._chance.is_good else None
+        if work is None:
+            work = await self._taken_under_lock(told, last, names, lost)
+            work.told += refused
+        self._next = last.offset + 1
+        book.tell(work.changes)
+        for event in (*work.told, ReportsTaken(work.reports, work.repeated, work.hellos)):
+            emit(event)
+
+    async def _taken_at_once(
+        self, told: Sequence[Told], last: LogRecord, names: Mapping[AgentName, KnownAgent]
+    ) -> _Work | None:
+        """Take reports in two round trips, as most of them come; ``None``: nothing was done, as it is not so easy."""
+        reports = [(names[one.agent], one.report) for one in told if one.report is not None]
+        async with self._database.session() as session:
+            known, heads = await _known(session, [report.id for _, report in reports])
+            if not all(known.has_all_of(agent, report) for agent, report in reports):
+                return None
+            verdicts = [judged(one, known.keys[names[one.agent].agent_id]) for one in told]
+            if any(one.problem or one.first_signed for one in verdicts):
+                return None
+            work = _Work()
+            for one in told:
+                work.reports += 1
+                await _report(session, work, known, names[one.agent], one)
+            if not work.changes:
+                return None
+            place = self._place.move_columns(self._next, last.offset + 1, last.time_ms)
+            more = (*place, *numbers.columns(work.numbers))
+            done = await at_once.write(session, self._chance, _TAKEN_AT_ONCE, heads, work.changes, *more)
+        return work if done else None
+
+    async def _taken_under_lock(
+        self,
+        told: Sequence[Told],
+        last: LogRecord,
+        names: Mapping[AgentName, KnownAgent],
+        lost: Sequence[tuple[Told, str]],
+    ) -> _Work:
+        verdicts = await judge_all(self._database, told, names) if told else []
+        work = _Work()
         following = last.offset + 1
         async with self._database.transaction() as session:
             tenants = {agent.tenant_id for agent in names.values()}
@@ -174,36 +253,34 @@ class ReportProjector:
                 about = f"what it says of commands cannot be stored: {reason}"
                 await keep_letter(session, names[letter.agent], letter, about)
             if told:
-                known = await _known(session, [one.report.id for one in told if one.report is not None])
-                await note_signing(session, heads, judged, names)
-                for one in judged:
+                known, _ = await _known(session, [one.report.id for one in told if one.report is not None])
+                await note_signing(session, heads, verdicts, names)
+                for one in verdicts:
                     await _take(session, heads, work, known, names[one.told.agent], one)
                 await book.write(session, heads, work.changes, work.numbers)
                 if work.hellos:
                     await book.wake(session)
-        self._next = following
-        book.tell(work.changes)
-        for event in (*work.told, ReportsTaken(work.reports, work.repeated, work.hellos)):
-            emit(event)
+        return work
 
 
 def _name(record: LogRecord) -> str:
     return record.key.decode("utf-8", "replace")[:200]
 
 
-async def _known(session: Session, commands: Sequence[str]) -> _Known:
-    rows: Sequence[Row] = await session.fetch(
-        "SELECT command_id, command.state, agent_id, action IS NULL AS nameless, command_state.journal, "
-        "command_state.step FROM command "
-        "LEFT JOIN command_state USING (command_id) WHERE command_id = ANY($1::text[])",
-        list(commands),
+async def _known(session: Session, commands: Sequence[str]) -> tuple[_Known, audit.Heads]:
+    """The ``commands``, and the heads of their tenants' audit logs, as they are now."""
+    asked = set(commands)
+    rows: Sequence[Row] = await (
+        session.fetch(_KNOWN_ONE, *asked) if len(asked) == 1 else session.fetch(_KNOWN, list(asked))
     )
-    return _Known(
+    known = _Known(
         {row["command_id"]: CommandState(row["state"]) for row in rows},
         {row["command_id"]: row["agent_id"] for row in rows},
         {(row["command_id"], row["journal"], row["step"]) for row in rows if row["journal"] is not None},
         {row["command_id"] for row in rows if row["nameless"]},
+        {row["agent_id"]: agent_key(row) for row in rows},
     )
+    return known, audit.heads_read(rows)
 
 
 async def _take(

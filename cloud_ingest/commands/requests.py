@@ -6,26 +6,26 @@ import hashlib
 import json
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Final, Literal
+from typing import Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field
 from ulid import ULID
 
 from cloud_ingest.access.refused import RequestRefused, Why
-from cloud_ingest.commands import audit, book, files
+from cloud_ingest.commands import at_once, audit, book, files
 from cloud_ingest.commands.approving import agree
+from cloud_ingest.commands.at_once import FIRST_FREE, UNCHANGED, Chance
 from cloud_ingest.commands.book import Change
+from cloud_ingest.commands.command_request import CommandRequest
 from cloud_ingest.commands.rules import Cancelling, cancelling, needs_approval
 from cloud_ingest.commands.values import fitted
 from connectors.commands.audit_chain import canonical
-from connectors.commands.envelope import TEXT_MAX, Action, AgentAction, ApplyDeviceFile, Ulid, WriteTag, told
+from connectors.commands.envelope import Action, AgentAction, ApplyDeviceFile, WriteTag, told
 from connectors.commands.expression import ExpressionInvalid, parse_expression
 from connectors.commands.states import CommandState
 from connectors.ports.clock import Clock
 from connectors.ports.database import Database, Row, Session
 from connectors.sparkplug.topics import id_problem
 
-EXPIRES_S_MAX: Final = 30 * 86_400
 OPEN_MAX: Final = 1000
 """So many commands of one agent may wait or be under way."""
 ACTION_BYTES_MAX: Final = 40 * 1024
@@ -37,64 +37,30 @@ Within = Callable[[Session, str], Awaitable[None]]
 NO_KEY: Final = "no command can be signed yet: 'cloud-ingest keys create' makes the key"
 
 
-class CommandRequest(BaseModel):
-    """A command as it is asked for. It is not done later than ``expires_s`` from now, whatever happens."""
+_IS_OPEN: Final = "state IN ('requested', 'approved', 'sent', 'received', 'executing')"
+_COLUMNS: Final = {
+    "command_id": "text", "tenant_id": "int", "agent_id": "int", "action": "text", "datatype": "smallint",
+    "correlation": "text", "stage": "text", "armed": "text", "precondition": "text", "issuer": "text",
+    "reason": "text", "needs_approval": "boolean", "is_plain": "boolean", "requested_ms": "bigint",
+    "changed_ms": "bigint", "expires_ms": "bigint", "idempotency_key": "text", "request_hash": "text",
+}  # fmt: skip
+"""Of a new command, with their types."""
 
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        strict=True,
-        allow_inf_nan=False,
-        json_schema_extra={
-            "examples": [
-                {
-                    "agent": "plant-7/line-3",
-                    "action": {"do": "write", "device": "press", "tag": "setpoint", "value": 120.5},
-                    "reason": "new recipe",
-                    "precondition": "press/state == idle",
-                    "expires_s": 60,
-                },
-                {"agent": "plant-7/line-3", "action": {"do": "restart"}, "reason": "new certificate"},
-                {"agent": "plant-7/line-3", "action": {"do": "rebirth"}},
-                {
-                    "agent": "plant-7/line-3",
-                    "action": {"do": "log_level", "level": "debug", "for_s": 600},
-                    "reason": "the oven is lost now and then",
-                },
-                {
-                    "agent": "plant-7/line-3",
-                    "action": {
-                        "do": "apply_file",
-                        "name": "devices/oven.yaml",
-                        "content": "devices:\n- name: oven\n  driver: modbus\n  endpoint: tcp://10.0.0.5:502\n  tags:\n"
-                        "  - {name: zone1, at: holding 100}\n",
-                        "replaces": "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
-                        "health_s": 60,
-                    },
-                    "reason": "the oven's new address",
-                    "expires_s": 3600,
-                },
-            ]
-        },
+
+def _insertion(first: int, condition: str) -> str:
+    """The statement that enters a command, whose columns are ``$first`` and those that follow, where ``condition``."""
+    given = ", ".join(f"${first + place}::{kind}" for place, kind in enumerate(_COLUMNS.values()))
+    return (
+        f"INSERT INTO command ({', '.join(_COLUMNS)}, origin, state) SELECT {given}, 'cloud', 'requested' {condition} "
+        "ON CONFLICT (tenant_id, issuer, idempotency_key) DO NOTHING"
     )
 
-    agent: Annotated[str, Field(pattern=r"^[^/]+/[^/]+$", max_length=511, description="group/name")]
-    action: Action
-    reason: Annotated[str, Field(max_length=TEXT_MAX)] = ""
-    correlation: Annotated[str, Field(max_length=255, description="An id of your own")] = ""
-    precondition: Annotated[
-        str, Field(max_length=TEXT_MAX, description="A condition on tags of the agent that has to hold")
-    ] = ""
-    stage: Annotated[
-        Literal["execute", "arm"], Field(description="arm: prepare it only; then execute it, with 'armed'")
-    ] = "execute"
-    armed: Annotated[Ulid | None, Field(description="The command that has armed this one")] = None
-    expires_s: Annotated[float, Field(ge=1, le=EXPIRES_S_MAX)] = 60.0
-    approval: Annotated[bool, Field(description="Wait for the approval of a second person in any case")] = False
-    plain: Annotated[
-        bool,
-        Field(description="For a node of another maker: sent once, unsigned; what became of it remains unknown"),
-    ] = False
+
+_INSERT: Final = _insertion(1, "")
+_ASKED_AT_ONCE: Final = at_once.statement(
+    first=f"new AS ({_insertion(FIRST_FREE, f'WHERE {UNCHANGED}')} RETURNING 1 AS yes), "  # noqa: S608
+    "may AS MATERIALIZED (SELECT yes FROM new)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +95,7 @@ class Requests:
         self._database = database
         self._clock = clock
         self._approve = tuple(approve)
+        self._chance = Chance()
 
     async def take(
         self, request: CommandRequest, *, tenant_id: int, issuer: str, key: str, within: Within | None = None
@@ -153,10 +120,20 @@ class Requests:
             raise
 
     async def _take(self, request: CommandRequest, asker: _Asker, within: Within | None) -> Taken:
-        async with self._database.session() as session:
+        is_easy = within is None and request.armed is None and not isinstance(request.action, ApplyDeviceFile)
+        is_new = False
+        # the first tenant, who has the keys and the lock of all, is at home there: its connections stay its own
+        async with self._database.session(audit.TENANT if asker.tenant_id == audit.TENANT else None) as session:
             target = await _target(session, request, asker.tenant_id)
-        action = _fitting(request, target)
-        needed = needs_approval(request.agent, action, request.approval, self._approve)
+            action = _fitting(request, target)
+            needed = needs_approval(request.agent, action, request.approval, self._approve)
+            if is_easy and self._chance.is_good and target["open_commands"] < OPEN_MAX:
+                new, columns = self._new(request, action, target, asker, needed=needed)
+                heads = audit.heads_read([target])
+                is_new = await at_once.write(session, self._chance, _ASKED_AT_ONCE, heads, [new], *columns)
+        if is_new:
+            self._tell([new])
+            return Taken(new.command, is_new=True)
         async with self._database.transaction() as session:
             heads = await audit.lock_heads(session, (asker.tenant_id,))
             await _check_room(session, target["agent_id"])
@@ -164,29 +141,33 @@ class Requests:
                 await _check_armed(session, request.armed, target["agent_id"], action)
             if isinstance(action, ApplyDeviceFile):
                 action = await files.numbered(session, target["agent_id"], action)
-            now_ms = self._now_ms()
-            command = str(ULID.from_timestamp(now_ms / 1000))
-            if not await _insert(session, command, request, action, target, now_ms, asker, needed):
+            new, columns = self._new(request, action, target, asker, needed=needed)
+            if not await session.execute(_INSERT, *columns):
                 earlier = await _earlier(session, asker)
                 assert earlier is not None  # noqa: S101  it was taken while we looked at the target
                 return earlier
             if isinstance(action, ApplyDeviceFile):
-                await files.note(session, asker.tenant_id, target["agent_id"], action, command)
+                await files.note(session, asker.tenant_id, target["agent_id"], action, new.command)
             if within is not None:
-                await within(session, command)
-            asked = {
-                "agent": request.agent,
-                "action": told(action),
-                "stage": request.stage,
-                "approval": needed,
-            }
-            new = Change(
-                asker.tenant_id, command, CommandState.REQUESTED, now_ms, asker.issuer, request.reason, details=asked
-            )
-            changes = [new]
-            await book.write(session, heads, changes)
-        self._tell(changes)
-        return Taken(command, is_new=True)
+                await within(session, new.command)
+            await book.write(session, heads, [new])
+        self._tell([new])
+        return Taken(new.command, is_new=True)
+
+    def _new(
+        self, request: CommandRequest, action: Action, target: Row, asker: _Asker, *, needed: bool
+    ) -> tuple[Change, list[Any]]:
+        """The first state of a new command, and its ``_COLUMNS``."""
+        now_ms = self._now_ms()
+        command = str(ULID.from_timestamp(now_ms / 1000))
+        asked = {"agent": request.agent, "action": told(action), "stage": request.stage, "approval": needed}
+        columns = [
+            command, asker.tenant_id, target["agent_id"], action.model_dump_json(), target["datatype"],
+            request.correlation, request.stage, request.armed, request.precondition, asker.issuer, request.reason,
+            needed, request.plain, now_ms, now_ms, now_ms + round(1000 * request.expires_s), asker.key, asker.digest,
+        ]  # fmt: skip
+        state = CommandState.REQUESTED
+        return Change(asker.tenant_id, command, state, now_ms, asker.issuer, request.reason, details=asked), columns
 
     async def approve(self, command: str, *, tenant_id: int, approver: str, reason: str = "") -> None:
         """Agree to a command of somebody else, also when its agent waits for that. Raises ``RequestRefused``."""
@@ -251,11 +232,13 @@ async def _target(session: Session, request: CommandRequest, tenant_id: int) -> 
     group, _, name = request.agent.partition("/")
     is_write = isinstance(request.action, WriteTag)
     rows = await session.fetch(
-        "SELECT agent.agent_id, acknowledges, tag.datatype, "
+        "SELECT agent.agent_id, acknowledges, tag.datatype, "  # noqa: S608  of our own
         "EXISTS (SELECT FROM signing_key WHERE retired IS NULL) AS has_key, "
         "(SELECT bool_and(retired_ms IS NOT NULL) FROM agent_key "
-        "    WHERE agent_key.agent = $1 || '/' || $2 AND agent_key.tenant_id = agent.tenant_id) AS is_revoked "
-        "FROM agent LEFT JOIN tag ON tag.agent_id = agent.agent_id AND tag.device = $3 AND tag.name = $4 "
+        "    WHERE agent_key.agent = $1 || '/' || $2 AND agent_key.tenant_id = agent.tenant_id) AS is_revoked, "
+        f"(SELECT count(*) FROM command WHERE command.agent_id = agent.agent_id AND {_IS_OPEN}) AS open_commands, "
+        f"{audit.READ} FROM agent {audit.JOIN.format('agent')} "
+        "LEFT JOIN tag ON tag.agent_id = agent.agent_id AND tag.device = $3 AND tag.name = $4 "
         "WHERE group_name = $1 AND agent.name = $2 AND agent.tenant_id = $5",
         group,
         name,
@@ -323,8 +306,7 @@ def _fitting(request: CommandRequest, target: Row) -> Action:
 
 async def _check_room(session: Session, agent_id: int) -> None:
     (row,) = await session.fetch(
-        "SELECT count(*) AS n FROM command WHERE agent_id = $1 "
-        "AND state IN ('requested', 'approved', 'sent', 'received', 'executing')",
+        f"SELECT count(*) AS n FROM command WHERE agent_id = $1 AND {_IS_OPEN}",  # noqa: S608  of our own
         agent_id,
     )
     if row["n"] >= OPEN_MAX:
@@ -343,43 +325,6 @@ async def _check_armed(session: Session, armed: str, agent_id: int, action: Acti
         raise RequestRefused(Why.CONFLICT, "not_armed", f"{armed} has armed something else")
     if rows[0]["state"] != CommandState.SUCCEEDED:
         raise RequestRefused(Why.CONFLICT, "not_armed", f"{armed} is {rows[0]['state']}: it has not armed it")
-
-
-async def _insert(
-    session: Session,
-    command: str,
-    request: CommandRequest,
-    action: Action,
-    target: Row,
-    now_ms: int,
-    asker: _Asker,
-    needed: bool,
-) -> int:
-    """How many were: none when the same issuer has used the key meanwhile."""
-    return await session.execute(
-        "INSERT INTO command (command_id, tenant_id, agent_id, origin, action, datatype, correlation, stage, armed, "
-        "precondition, issuer, reason, needs_approval, is_plain, requested_ms, expires_ms, idempotency_key, "
-        "request_hash, state, changed_ms) "
-        "VALUES ($1,$2,$3,'cloud',$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14::bigint,$15,$16,$17,'requested',$14::bigint) "
-        "ON CONFLICT (tenant_id, issuer, idempotency_key) DO NOTHING",
-        command,
-        asker.tenant_id,
-        target["agent_id"],
-        action.model_dump_json(),
-        target["datatype"],
-        request.correlation,
-        request.stage,
-        request.armed,
-        request.precondition,
-        asker.issuer,
-        request.reason,
-        needed,
-        request.plain,
-        now_ms,
-        now_ms + round(1000 * request.expires_s),
-        asker.key,
-        asker.digest,
-    )
 
 
 async def _command(session: Session, command: str, tenant_id: int) -> dict[str, Any]:

@@ -7,10 +7,19 @@ from typing import Any, Final
 from connectors.model.errors import OffsetMoved
 from connectors.ports.database import Database, Session
 
-MOVE: Final = (
-    "UPDATE projection SET next_offset=$6, last_ms=$7 "
-    "WHERE projection=$1 AND topic=$2 AND topic_identity=$3 AND partition=$4 AND next_offset=$5"
-)
+
+def is_at(first: int) -> str:
+    """The condition that a row of ``projection`` is a place as it was left; from ``$first`` on: ``move_columns``."""
+    columns = ("projection", "topic", "topic_identity", "partition", "next_offset")
+    return " AND ".join(f"{column}=${first + place}" for place, column in enumerate(columns))
+
+
+def moving(first: int) -> str:
+    """The statement that moves it on, with the same parameters."""
+    return f"UPDATE projection SET next_offset=${first + 5}, last_ms=${first + 6} WHERE {is_at(first)}"  # noqa: S608
+
+
+MOVE: Final = moving(1)
 
 
 class Place:

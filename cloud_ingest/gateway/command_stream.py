@@ -112,7 +112,7 @@ class CommandStream:
         cursor = await questions.newest_cursor(self._database) if since is None else since
         while True:
             news.clear()
-            async with self._database.session() as session:
+            async with self._database.session(sight.tenant_id) as session:
                 rows = await questions.states_after(session, cursor, PAGE)
             for row in rows:
                 if sight.sees(row["tenant_id"], row["agent"]):

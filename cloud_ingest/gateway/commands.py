@@ -16,7 +16,8 @@ from cloud_ingest.access.principal import Principal
 from cloud_ingest.access.sight import Sight, check_agent, sight_of
 from cloud_ingest.access.tenancy import TenantDatabase
 from cloud_ingest.commands import questions
-from cloud_ingest.commands.requests import CommandRequest, Requests
+from cloud_ingest.commands.command_request import CommandRequest
+from cloud_ingest.commands.requests import Requests
 from cloud_ingest.commands.rules import permission_of
 from cloud_ingest.gateway.command_answers import CommandedAgent, CommandPage, CommandWithStates, Decision
 from cloud_ingest.gateway.command_stream import CommandStream

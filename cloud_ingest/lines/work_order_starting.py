@@ -15,7 +15,8 @@ from typing import Final, assert_never
 from pydantic import ValidationError
 
 from cloud_ingest.access.refused import RequestRefused
-from cloud_ingest.commands.requests import CommandRequest, Requests
+from cloud_ingest.commands.command_request import CommandRequest
+from cloud_ingest.commands.requests import Requests
 from cloud_ingest.event_log.announcing import unit_of_work
 from cloud_ingest.lines.work_order_book import Act, change, lock_job, settle
 from cloud_ingest.lines.work_order_deeds import fail_start

@@ -18,7 +18,8 @@ from pydantic import ValidationError
 
 from cloud_ingest.access.refused import RequestRefused, Why
 from cloud_ingest.commands import audit
-from cloud_ingest.commands.requests import CommandRequest, Requests
+from cloud_ingest.commands.command_request import CommandRequest
+from cloud_ingest.commands.requests import Requests
 from cloud_ingest.observability.events import Fault, FaultOver
 from cloud_ingest.observability.obstacles import OBSTACLES, fault_of
 from cloud_ingest.observability.release_events import RolloutEnded, RolloutSent

@@ -8,8 +8,9 @@ from contextlib import asynccontextmanager
 from typing import Any, Final
 
 from cloud_ingest.commands import questions
+from cloud_ingest.commands.command_request import CommandRequest
 from cloud_ingest.commands.reports import ReportProjector
-from cloud_ingest.commands.requests import CommandRequest, Requests
+from cloud_ingest.commands.requests import Requests
 from cloud_ingest.event_log.topics import COMMANDS, REPORTS, raw_record, topic_specs
 from cloud_ingest.historian.identities import Identities, TagKey
 from cloud_ingest.store.migrate import migrate

@@ -23,6 +23,7 @@ from typer.testing import CliRunner
 from cloud_ingest.access.refused import RequestRefused, Why
 from cloud_ingest.cli.app import app as program
 from cloud_ingest.commands import agent_keys, audit, audit_heads, enrolment, files, keys, tokens
+from cloud_ingest.commands.at_once import Chance
 from cloud_ingest.commands.outgoing import due_commands, end_by_time, look
 from cloud_ingest.gateway.app import make_app
 from cloud_ingest.identity.people import By
@@ -135,7 +136,9 @@ async def test_each_tenant_s_own_commands_go_all_the_way_and_stand_in_its_own_au
         now_ms = here.clock.now_ns() // 1_000_000
         due = await look(here.database, now_ms)
         assert due.first == sorted([ours.command, theirs.command])
-        assert len((await due_commands(here.database, here.key, now_ms, due)).messages) == 2, "of both at once"
+        assert len((await due_commands(here.database, here.key, now_ms, due, Chance())).messages) == 2, (
+            "of both at once"
+        )
         for state in (CommandState.RECEIVED, CommandState.EXECUTING, CommandState.SUCCEEDED):
             await reading.take(
                 *(here.report(one.command, state, agent=agents[one.tenant_id]) for one in (ours, theirs))

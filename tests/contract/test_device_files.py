@@ -8,6 +8,7 @@ from typing import Any
 
 from cloud_ingest.access.refused import Why
 from cloud_ingest.commands import files, questions
+from cloud_ingest.commands.at_once import Chance
 from cloud_ingest.commands.messages import action_of
 from cloud_ingest.commands.outgoing import Due, due_commands
 from cloud_ingest.gateway import queries
@@ -69,6 +70,7 @@ async def test_the_content_is_signed_and_stands_in_no_list_and_no_audit_log(data
                 here.key,
                 here.clock.now_ms(),
                 Due(False, False, False, [command], [], frozenset({TENANT})),
+                Chance(),
             )
         ).messages
         topic = parse_topic(message.topic)
@@ -95,6 +97,7 @@ async def test_a_large_file_still_fits_into_an_envelope(database_dsn: str) -> No
                 here.key,
                 here.clock.now_ms(),
                 Due(False, False, False, [command], [], frozenset({TENANT})),
+                Chance(),
             )
         ).messages
         assert 30_000 < len(message.payload) < 64 * 1024

@@ -147,7 +147,25 @@ class _Session:
             return self._run_alone(sql, args)
         async with self._server.writing:
             self.check()
-            return self._run_alone(sql, args)
+            if _NOTIFIES not in sql:
+                return self._run_alone(sql, args)
+            if not self._process.touch("store"):
+                await dead()
+            answer = self._run_alone(sql, args)
+            self._server.trace.note("commits", _said(self._server.tables))
+            await self.committed([Said(self._server.now_s(), sql, args, answer)] if answer else [])
+            return answer
+
+    async def committed(self, said: Sequence[Said]) -> None:
+        """Wake who waits for what was ``said``, unless the process ends with it. The answer may be lost."""
+        server = self._server
+        if any(_NOTIFIES in each.sql for each in said):
+            for wakeup in server.wakeups:
+                wakeup.notified()
+        if not self._process.touch("store"):
+            await dead()
+        if server.faults.answer_lost and server.draw.random() < server.faults.answer_lost:
+            raise DatabaseUnavailable("the answer to a commit was lost")
 
     def _run_alone(self, sql: str, args: Sequence[Any]) -> Answer:
         now_s = self._server.now_s()
@@ -215,7 +233,7 @@ class SimulatedDatabase:
     @asynccontextmanager
     async def session(self, tenant_id: int | None = None) -> AsyncIterator[_Session]:
         """See ``Database``."""
-        assert tenant_id is None, "the simulation has one tenant"
+        assert tenant_id in (None, 1), "the simulation has one tenant"
         yield await self._connected(None)
 
     @asynccontextmanager
@@ -234,13 +252,7 @@ class SimulatedDatabase:
             server.tables = own
             server.heard(session.said)
             server.trace.note("commits", _said(own))
-            if any(_NOTIFIES in each.sql for each in session.said):
-                for wakeup in server.wakeups:
-                    wakeup.notified()
-            if not self._process.touch("store"):
-                await dead()
-            if server.faults.answer_lost and server.draw.random() < server.faults.answer_lost:
-                raise DatabaseUnavailable("the answer to a commit was lost")
+            await session.committed(session.said)
 
     @asynccontextmanager
     async def held_lock(self, name: str) -> AsyncIterator[_HeldLock]:

@@ -11,7 +11,8 @@ from typing import Final
 from cloud_ingest.access.refused import RequestRefused
 from cloud_ingest.commands import keys
 from cloud_ingest.commands.audit import TENANT
-from cloud_ingest.commands.requests import CommandRequest, Requests
+from cloud_ingest.commands.command_request import CommandRequest
+from cloud_ingest.commands.requests import Requests
 from connectors.commands.envelope import WriteTag
 from connectors.model.errors import DatabaseUnavailable
 from connectors.ports.clock import Clock

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from cloud_ingest.commands import numbers as numbers_seen
+from cloud_ingest.commands.at_once import FIRST_FREE
 from cloud_ingest.event_log.place import MOVE
 from connectors.commands.states import ENDED
 from tests.simulation.registry import Answer, row_of, run_statement, statement
@@ -59,6 +61,11 @@ def _move_and_lock(tables: Tables, sql: str, args: Sequence[Any], now_s: float) 
     return [{**head, "moved": moved} for head in _audit_heads(tables, sql, args[7:], now_s)]
 
 
+def _heads_read(tables: Tables, tenant_id: int) -> Row:
+    (head,) = _audit_heads(tables, "", [[tenant_id]], 0.0)
+    return {f"head_{name}": head[of] for name, of in (("tenant", "tenant_id"), ("number", "number"), ("hash", "hash"))}
+
+
 @statement("WITH written AS (INSERT INTO command_audit")
 def _append_audit(tables: Tables, sql: str, args: Sequence[Any], now_s: float) -> Answer:
     names = ("tenant_id", "number", "time_ms", "actor", "action", "subject", "details", "before", "hash")
@@ -88,6 +95,27 @@ def _write_states(tables: Tables, sql: str, args: Sequence[Any], now_s: float) -
     if numbers := args[28:]:
         run_statement(tables, numbers_seen.statement(1), numbers, now_s)
     return 1
+
+
+@statement("WITH held AS MATERIALIZED (SELECT tenant_id, number FROM command_audit_head")
+def _write_at_once(tables: Tables, sql: str, args: Sequence[Any], now_s: float) -> Answer:
+    """Reports have a place that has to be where it was, requests a new command, and what is sent an envelope."""
+    heads = {row["tenant_id"]: row["number"] for row in _audit_heads(tables, sql, [args[28]], now_s)}
+    if any(heads.get(tenant_id) != number for tenant_id, number in zip(args[29], args[30], strict=True)):
+        return 0
+    more = args[FIRST_FREE - 1 :]
+    if " place AS " in sql and not run_statement(tables, MOVE, more[:7], now_s):
+        return 0
+    if " new AS " in sql and not _insert(tables, sql, more, now_s):
+        return 0
+    _write_states(tables, sql, args[:28], now_s)
+    if " place AS " in sql:
+        run_statement(tables, numbers_seen.statement(1), more[7:], now_s)
+    elif " new AS " not in sql:
+        for command, envelope, sends, next_ms in zip(args[24], *more, strict=True):
+            about = {"envelope": envelope, "sends": sends, "next_send_ms": next_ms}
+            tables.commands[command] = {**tables.commands[command], **about}
+    return len(args[27])
 
 
 @statement("SELECT state_id FROM command_relay WHERE tenant_id")
@@ -133,27 +161,33 @@ def _target(tables: Tables, sql: str, args: Sequence[Any], now_s: float) -> Answ
             tag = tables.tags.get((row["agent_id"], args[2], args[3]))
             about = {name: row[name] for name in ("agent_id", "acknowledges")}
             datatype = None if tag is None else tag["datatype"]
-            found.append({**about, "datatype": datatype, "has_key": bool(tables.signing_keys), "is_revoked": None})
+            opened = {"open_commands": _open_commands(tables, row["agent_id"]), **_heads_read(tables, row["tenant_id"])}
+            has_key = bool(tables.signing_keys)
+            found.append({**about, **opened, "datatype": datatype, "has_key": has_key, "is_revoked": None})
     return found
 
 
 @statement("SELECT count(*) AS n FROM command WHERE agent_id")
 def _count_open(tables: Tables, sql: str, args: Sequence[Any], now_s: float) -> Answer:
-    return [{"n": sum(row["agent_id"] == args[0] and row["state"] in _OPEN_STATES for row in tables.commands.values())}]
+    return [{"n": _open_commands(tables, args[0])}]
 
 
-@statement("INSERT INTO command (command_id, tenant_id, agent_id, origin, action, datatype")
+def _open_commands(tables: Tables, agent_id: int) -> int:
+    return sum(row["agent_id"] == agent_id and row["state"] in _OPEN_STATES for row in tables.commands.values())
+
+
+@statement("INSERT INTO command (command_id, tenant_id, agent_id, action, datatype")
 def _insert(tables: Tables, sql: str, args: Sequence[Any], now_s: float) -> Answer:
     names = (
         "command_id", "tenant_id", "agent_id", "action", "datatype", "correlation", "stage", "armed", "precondition",
-        "issuer", "reason", "needs_approval", "is_plain", "requested_ms", "expires_ms", "idempotency_key",
-        "request_hash",
+        "issuer", "reason", "needs_approval", "is_plain", "requested_ms", "changed_ms", "expires_ms",
+        "idempotency_key", "request_hash",
     )  # fmt: skip
     row: Row = dict(zip(names, args, strict=True))
     if any(_key(row) == _key(one) for one in tables.commands.values()):
         return 0
     tables.commands[row["command_id"]] = {
-        **row, "origin": "cloud", "state": "requested", "changed_ms": row["requested_ms"], "approvers": (),
+        **row, "origin": "cloud", "state": "requested", "approvers": (),
         "envelope": None, "sends": 0, "next_send_ms": 0, "cancellation": None, "next_cancel_ms": 0, "cancels": 0,
         "source": None, "waits": False, "approval": None, "next_approval_ms": 0, "approvals": 0,
     }  # fmt: skip
@@ -184,7 +218,7 @@ def _ask_to_cancel(tables: Tables, sql: str, args: Sequence[Any], now_s: float) 
 # -- what is due -------------------------------------------------------------------------------------------------------
 
 
-@statement("SELECT command_id, tenant_id, state, times, cancellations, approvals FROM (")
+@statement("SELECT command_id, tenant_id, state, times, cancellations, approvals, ")
 def _due(tables: Tables, sql: str, args: Sequence[Any], now_s: float) -> Answer:
     now_ms, count_max, hello_s = args
     sent = [row for row in tables.commands.values() if row["state"] in ("sent", "received")]
@@ -201,9 +235,18 @@ def _due(tables: Tables, sql: str, args: Sequence[Any], now_s: float) -> Answer:
         for row in under_way[:_UNDER_WAY_MAX]:
             again = row["state"] == "sent" and row["next_send_ms"] <= now_ms and row["cancellation"] is None
             if row["expires_ms"] > now_ms and (row["state"] in ("requested", "approved") or again):
-                found.append({name: row[name] for name in ("command_id", "tenant_id", "state")} | asked)
+                found.append({**row, **_about_sending(tables, row), **_heads_read(tables, row["tenant_id"]), **asked})
     found.sort(key=lambda row: str(row["command_id"]))
-    return found[:count_max] or [{"command_id": None, "tenant_id": None, "state": None, **asked}]
+    nothing = {**dict.fromkeys(re.split(r", | FROM ", sql.removeprefix("SELECT "))), "number": 0, **asked}
+    return found[:count_max] or [nothing]
+
+
+def _about_sending(tables: Tables, row: Row) -> Row:
+    """What stands beside a command of the agent that it is sent to."""
+    agent = tables.agents[row["agent_id"]]
+    journal = tables.command_journals.get(row["agent_id"], {"journal": ""})["journal"]
+    names = {"group_name": agent["group_name"], "name": agent["name"], "agent": _name(tables, row["agent_id"])}
+    return {**names, "journal": journal, "number": highest(tables, row["agent_id"], journal)}
 
 
 def _may_go(tables: Tables, row: Row, now_s: float, hello_s: float) -> bool:
@@ -233,11 +276,7 @@ def _to_send(tables: Tables, sql: str, args: Sequence[Any], now_s: float) -> Ans
         first = row["state"] == "approved" or (row["state"] == "requested" and not row["needs_approval"])
         if row["command_id"] not in args[0] or not (row["state"] == "sent" if again else first):
             continue
-        agent = tables.agents[row["agent_id"]]
-        journal = tables.command_journals.get(row["agent_id"], {"journal": ""})["journal"]
-        number = highest(tables, row["agent_id"], journal)
-        names = {"group_name": agent["group_name"], "name": agent["name"], "agent": _name(tables, row["agent_id"])}
-        found.append({**row, **names, "journal": journal, "number": number})
+        found.append({**row, **_about_sending(tables, row)})
     return found
 
 
@@ -290,9 +329,12 @@ def _over(tables: Tables, sql: str, args: Sequence[Any], now_s: float) -> Answer
 @statement("SELECT command_id, command.state, agent_id, action IS NULL AS nameless")
 def _known(tables: Tables, sql: str, args: Sequence[Any], now_s: float) -> Answer:
     found: list[Row] = []
-    for command in set(args[0]) & tables.commands.keys():
+    asked = {args[0]} if isinstance(args[0], str) else set(args[0])
+    for command in asked & tables.commands.keys():
         row = tables.commands[command]
-        about = {name: row[name] for name in ("command_id", "state", "agent_id")} | {"nameless": row["action"] is None}
+        about = {name: row[name] for name in ("command_id", "state", "agent_id")}
+        about |= {"nameless": row["action"] is None, **_heads_read(tables, row["tenant_id"])}
+        about |= dict.fromkeys(("key_id", "public_key", "signs", "retired_ms"))  # none of its agents is enrolled
         states = [each for each in tables.command_states if each["command_id"] == command]
         steps = [{"journal": each["journal"], "step": each["step"]} for each in states]
         found += [{**about, **step} for step in steps or [{"journal": None, "step": None}]]

@@ -8,7 +8,7 @@ from typing import Any, Final
 from google.protobuf.message import Message
 
 from cloud_ingest.access.refused import RequestRefused, Why
-from cloud_ingest.commands.requests import CommandRequest
+from cloud_ingest.commands.command_request import CommandRequest
 from cloud_ingest.gateway.rpc.instants import ns_of
 from cloud_ingest.gateway.rpc.values import plain_value, value_message
 from connectors.commands.states import CommandState as State

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cloud_ingest.access.refused import RequestRefused, Why
-from cloud_ingest.commands.requests import CommandRequest
+from cloud_ingest.commands.command_request import CommandRequest
 from cloud_ingest.gateway.rpc.command_messages import ACTIONS, _action_message, request_of
 from cloud_ingest.gateway.rpc.instants import ns_of, time_of
 from cloud_ingest.gateway.rpc.method_table import METHODS, PACKAGE
