@@ -1,9 +1,10 @@
 """``cloud-ingest``, killing itself (kill -9) at a chosen step of a command: ``python -m tests.faults.killed_cloud WHERE
 run --roles …``.
 
-``WHERE``: ``state:STATE:WHEN``, at the transaction that makes a command so; ``append:TOPIC:WHEN``, when records of
-commands are appended there; ``sent``, when the message is on its way; ``relayed:WHEN``, when it is noted which states
-were published. ``WHEN``: ``before`` or ``after``.
+``WHERE``: ``state:STATE:WHEN``, at the commit that makes a command so; ``locked:STATE:WHEN``, the same where each is
+written under the lock, as when many write; ``append:TOPIC:WHEN``, when records of commands are appended there;
+``sent``, when the message is on its way; ``relayed:WHEN``, when it is noted which states were published. ``WHEN``:
+``before`` or ``after``.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from cloud_ingest.cli.app import main
-from cloud_ingest.commands import book
+from cloud_ingest.commands import at_once, book
+from cloud_ingest.commands.at_once import Chance
 from cloud_ingest.commands.dispatcher import Dispatcher
 from cloud_ingest.event_log.topics import COMMANDS
 from connectors.ports.event_log import Position, Record
@@ -30,8 +32,8 @@ def die() -> None:
 
 
 def die_at_state(state: str, *, after: bool) -> None:
-    """At the commit that makes a command so."""
-    write, transaction = book.write, PostgresDatabase.transaction
+    """At the commit that makes a command so: that of a transaction, or that of the one statement of ``at_once``."""
+    write, write_at_once, transaction = book.write, at_once.write, PostgresDatabase.transaction
     written: list[str] = []
 
     async def noted(session: Any, heads: Any, changes: Sequence[book.Change], numbers: Any = None) -> None:
@@ -47,8 +49,25 @@ def die_at_state(state: str, *, after: bool) -> None:
         if state in written:
             die()
 
+    async def dying_at_once(
+        session: Any, chance: Chance, sql: str, heads: Any, changes: Sequence[book.Change], *more: Any
+    ) -> bool:
+        is_it = any(change.state.value == state for change in changes)
+        if is_it and not after:
+            die()
+        is_written = await write_at_once(session, chance, sql, heads, changes, *more)
+        if is_it and is_written:
+            die()
+        return is_written
+
     book.write = noted
+    at_once.write = dying_at_once
     PostgresDatabase.transaction = dying  # type: ignore[method-assign]
+
+
+def never_at_once() -> None:
+    """Each state is written under the lock."""
+    Chance.is_good = property(lambda _: False)  # type: ignore[method-assign, assignment]
 
 
 def die_at_append(topic: str, *, after: bool) -> None:
@@ -98,7 +117,9 @@ def die_when_relayed(*, after: bool) -> None:
 if __name__ == "__main__":
     what, *more = sys.argv.pop(1).split(":")
     is_after = more[-1:] == ["after"]
-    if what == "state":
+    if what in ("state", "locked"):
+        if what == "locked":
+            never_at_once()
         die_at_state(more[0], after=is_after)
     elif what == "append":
         die_at_append(more[0], after=is_after)

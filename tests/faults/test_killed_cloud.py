@@ -41,10 +41,14 @@ DEVICES: Final = """
   tags: [{{name: setpoint, at: holding 1, writable: {{min: 0, max: 250}}}}]
 """
 MOMENTS: Final = {
-    "gateway": ["state:requested:before", "state:requested:after", "state:approved:before", "state:approved:after"],
+    "gateway": [
+        "state:requested:before", "state:requested:after", "state:approved:before", "state:approved:after",
+        "locked:requested:before",
+    ],
     "commands": [
         "state:sent:before", "state:sent:after", "sent", "state:received:before", "state:received:after",
-        "state:succeeded:before", "state:succeeded:after", f"append:{COMMANDS}:before", f"append:{COMMANDS}:after",
+        "state:succeeded:before", "state:succeeded:after", "locked:sent:before", "locked:received:before",
+        "locked:succeeded:before", f"append:{COMMANDS}:before", f"append:{COMMANDS}:after",
         "relayed:before", "relayed:after",
     ],
     "ingest": [
