@@ -14,7 +14,8 @@ from asyncua.ua.uaerrors import UaError
 from connectors.model.errors import DeviceUnavailable
 from connectors.opcua.endpoints import EndpointUnfit
 from connectors.opcua.one_request import plain_cancellation
-from connectors.opcua.securing import SessionUnsafe, create_session, open_channel, prepared, watch_trust
+from connectors.opcua.secure_channel import connect
+from connectors.opcua.securing import SessionUnsafe, create_session, prepared, watch_trust
 from connectors.opcua.server_trust import ServerUntrusted
 from connectors.opcua.settings import OpcUaDevice
 from connectors.opcua.status import connect_reason
@@ -57,9 +58,7 @@ async def _connected(device: OpcUaDevice) -> Client:
         try:
             client, chosen = await prepared(device, device.endpoint)
             undo.callback(client.disconnect_socket)
-            await client.connect_socket()
-            await client.send_hello()
-            await open_channel(client)
+            await connect(client)
             await create_session(client, device, device.endpoint, chosen)
         except _REFUSED_HERE as exc:
             raise DeviceUnavailable(f"{device.name}: {exc}") from exc

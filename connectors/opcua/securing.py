@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 from asyncua import ua
 from asyncua.client.client import Client
@@ -74,30 +74,6 @@ async def prepared(device: OpcUaDevice, endpoint: str) -> tuple[Client, ChosenEn
     client.security_policy = secured  # type: ignore[assignment]
     client.uaclient.set_security(secured)
     return client, chosen
-
-
-async def open_channel(client: Client) -> None:
-    """Open the secure channel of a connected client. Raises what asyncua raises, and as what the server refuses it.
-
-    (asyncua takes any answer for an OpenSecureChannelResponse, and fails at a ServiceFault without a word of it.)
-    """
-    protocol = client.uaclient.protocol
-    if protocol is None:
-        raise ConnectionError("the connection is closed")
-    send, sent = protocol._send_request, []  # noqa: SLF001
-
-    def kept(*args: Any, **named: Any) -> asyncio.Future[Any]:
-        sent.append(send(*args, **named))
-        return sent[-1]
-
-    protocol._send_request = kept  # type: ignore[method-assign]  # noqa: SLF001
-    try:
-        await client.open_secure_channel()
-    except AssertionError as exc:
-        protocol.check_answer(sent[-1].result(), " in response to OpenSecureChannelRequest")
-        raise ConnectionError("the connection was closed while the channel was opened") from exc
-    finally:
-        del protocol._send_request  # noqa: SLF001
 
 
 async def create_session(client: Client, device: OpcUaDevice, endpoint: str, chosen: ChosenEndpoint | None) -> None:
