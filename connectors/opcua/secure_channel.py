@@ -31,7 +31,7 @@ class TokenKeys(Cryptography):
     def use_prev_key(self) -> bool:
         """Whether the message in hand names the token before. Raises ``InvalidSignature`` when its keys are gone."""
         if self.names_old_token and self.Prev_Verifier is None:
-            raise uacrypto.InvalidSignature
+            raise uacrypto.InvalidSignature  # type: ignore[attr-defined]
         return self.names_old_token
 
     @use_prev_key.setter
