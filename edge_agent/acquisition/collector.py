@@ -1,4 +1,4 @@
-"""Samples of all devices, gathered and committed together: one transaction, one fsync, every commit interval."""
+"""Samples of all devices, gathered and committed together, in one transaction with one fsync; see ``CommitTimes``."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from connectors.model.tags import DefinitionHash, DeviceName
 from connectors.observability.events import emit
 from connectors.ports.clock import Clock
 from connectors.sparkplug.delivery import MESSAGE_OVERHEAD_BYTES_MAX
+from edge_agent.acquisition.commit_times import CommitTimes
 from edge_agent.buffer.feed import Feed
 from edge_agent.buffer.outbox import Commit
 from edge_agent.buffer.pieces import message_bytes_max, split
@@ -24,8 +25,6 @@ from edge_agent.buffer.writer import OutboxWriter
 from edge_agent.observability.outbox_events import Committed, OutboxBlocked, OutboxRecovered, SamplesGivenUp
 
 RETRY_S: Final = 1.0
-TIDY_S: Final = 1.0
-"""Rows that were acknowledged while no samples come are deleted this often."""
 
 GAP_TAGS_MAX: Final = 100
 """A gap of more tags than this is a gap of the device: its record stays far smaller than a message may be."""
@@ -68,7 +67,7 @@ class Collector:
         self._in_commit = self._bytes_in_commit = 0
         self._committing: list[Callable[[], None]] = []
         self._work = Commit()
-        self._something = asyncio.Event()
+        self._times = CommitTimes(settings.commit_interval_s, clock)
         self._room = asyncio.Event()
         self._room.set()
         self._stopping = False
@@ -110,6 +109,7 @@ class Collector:
         settings = self._settings
         while self.samples_pending >= settings.samples_pending_max or self.pending_bytes >= settings.pending_bytes_max:
             self._room.clear()
+            self._times.at_once()
             await self._room.wait()
         pending = self._pending
         pending.parts.setdefault((lane, device, definition, is_history), []).append(batch)
@@ -118,7 +118,7 @@ class Collector:
         pending.bytes += message_bytes_max(batch)
         if committed is not None:
             pending.committed.append(committed)
-        self._something.set()
+        self._times.samples_came()
 
     def after_commit(self, committed: Callable[[], None]) -> None:
         """Call ``committed`` when all samples that were taken over before are on disk; at once when they are."""
@@ -136,36 +136,36 @@ class Collector:
         """
         ended_ns = self._work.closed_gaps.pop(gap.device, None)
         self._work.opened_gaps.append(gap)
-        self._something.set()
+        self._times.samples_came()
         return ended_ns
 
     def close_gap(self, device: DeviceName, last_ns: int) -> None:
         """With the next commit: samples of the device are there again; does nothing when no gap is open."""
         self._work.closed_gaps[device] = max(last_ns, self._work.closed_gaps.get(device) or last_ns)
-        self._something.set()
+        self._times.to_be_tidied()
 
     def drop_gap(self, device: DeviceName) -> None:
         """With the next commit: the gap of the device that is open is none, as nothing is missing any more."""
         self._work.closed_gaps.setdefault(device, None)
-        self._something.set()
+        self._times.to_be_tidied()
 
     def declare_gap(self, gap: Gap) -> None:
         """With the next commit: samples are missing between two times; one record a device and reason each commit."""
         same = [before for before in self._work.declared_gaps if _is_like(before, gap)]
         others = [before for before in self._work.declared_gaps if not _is_like(before, gap)]
         self._work.declared_gaps = [*others, _as_one([*same, gap])]
-        self._something.set()
+        self._times.samples_came()
 
     def acknowledged(self, epoch: Epoch, first: int, last: int) -> None:
         """With the next commit: these rows are in the event log, and leave the disk."""
         self._work.acknowledged.setdefault(epoch, BatchRanges()).add(first, last)
-        self._something.set()
+        self._times.to_be_tidied()
         self.tracing.ended(epoch, first, last)
 
     def refused(self, epoch: Epoch, number: int, reason: str) -> None:
         """With the next commit: the cloud will never take this batch; it is set aside and a gap declared."""
         self._work.refused.append((epoch, number, reason))
-        self._something.set()
+        self._times.to_be_tidied()
         self.tracing.ended(epoch, number, number, reason)
 
     async def tell(self, records: Sequence[bytes]) -> None:
@@ -176,17 +176,18 @@ class Collector:
     async def run(self) -> None:
         """Commit until ``stop``; the last commit is made before this returns."""
         while True:
-            await self._something.wait()
-            if not self._stopping:
-                work = self._work
-                only_tidying = not self._pending.samples and not work.opened_gaps and not work.declared_gaps
-                await self._pause(TIDY_S if only_tidying else self._settings.commit_interval_s)
-            self._something.clear()
+            await self._times.wait()
+            self._times.begins()
             await self._commit_all()
-            if self._stopping and not self._pending.samples and not self._work:
-                return
-            if self._is_telling_owed:
-                self._something.set()
+            self._times.ends()
+            if self._stopping:
+                if not self._pending.samples and not self._work:
+                    return
+                self._times.at_once()
+            elif self._pending.samples or self._work.opened_gaps or self._work.declared_gaps:
+                self._times.samples_came()
+            elif self._work or self._is_telling_owed:
+                self._times.to_be_tidied()
 
     def limit_payload(self, broker_bytes_max: int) -> None:
         """The broker takes packets of at most so many bytes (0: it named no limit): batches from now on fit in."""
@@ -196,18 +197,7 @@ class Collector:
     def stop(self) -> None:
         """Commit what is pending and return from ``run``."""
         self._stopping = True
-        self._something.set()
-
-    async def _pause(self, longest_s: float) -> None:
-        """Wait for the next commit; a sample that comes during a longer wait shortens it."""
-        end_s = self._clock.monotonic_s() + longest_s
-        while not self._stopping:
-            left_s = end_s - self._clock.monotonic_s()
-            if left_s <= 0:
-                return
-            await asyncio.sleep(min(left_s, self._settings.commit_interval_s))
-            if self._pending.samples:
-                return
+        self._times.at_once()
 
     async def _commit_all(self) -> None:
         pending, self._pending = self._pending, _Pending()

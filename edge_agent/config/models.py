@@ -122,8 +122,9 @@ class OutboxSettings(Settings):
 
     path: Annotated[DataPath, Field(description="The database; relative to agent.data_dir")] = Path("outbox.db")
     commit_interval_s: Annotated[
-        Duration, Field(alias="commit_interval", ge=0.001, le=60, description="Between two commits to the disk")
-    ] = 0.1
+        Duration,
+        Field(alias="commit_interval", ge=0.001, le=60, description="Between two commits to the disk, at least"),
+    ] = 0.15
     durability: Annotated[
         Literal["full", "normal"],
         Field(description="full: a commit survives a power cut; normal: only a crash of the agent"),

@@ -20,6 +20,7 @@ from connectors.model.tags import DefinitionHash, DeviceName
 from connectors.sparkplug.bulk_encode import encoded_bytes_max
 from connectors.sparkplug.delivery import MESSAGE_OVERHEAD_BYTES_MAX, TICK_BYTES, data_message
 from edge_agent.acquisition.collector import GAP_TAGS_MAX, Collector, CollectorSettings
+from edge_agent.acquisition.commit_times import GATHER_S
 from edge_agent.buffer.feed import Feed
 from edge_agent.buffer.outbox import Commit
 from edge_agent.buffer.pieces import split
@@ -143,20 +144,58 @@ def test_a_sample_that_fits_no_message_stays_alone() -> None:
 
 
 @virtual_time
-async def test_samples_of_all_devices_are_committed_together_after_the_interval() -> None:
+async def test_samples_of_one_round_of_all_devices_are_committed_together_and_at_once() -> None:
     bench = Bench()
     async with running(bench):
         await bench.put(1.0)
         await bench.put(2.0, device=OVEN)
+        await asyncio.sleep(GATHER_S / 2)
         await bench.put(3.0)
         assert bench.collector.samples_pending == 3
-        await asyncio.sleep(INTERVAL_S / 2)
         assert bench.writer.commits == []
-        await asyncio.sleep(INTERVAL_S)
+        await asyncio.sleep(GATHER_S)
         assert bench.writer.values() == [[1.0, 3.0]]
         assert bench.writer.values(OVEN) == [[2.0]]
-        assert [round(time_s, 6) for time_s, _ in bench.writer.commits] == [INTERVAL_S]
+        assert [round(time_s, 6) for time_s, _ in bench.writer.commits] == [GATHER_S]
         assert (bench.collector.samples_pending, bench.collector.samples_committed) == (0, 3)
+
+
+@virtual_time
+async def test_a_round_that_comes_too_soon_waits_for_the_next_one_and_leaves_with_it_at_once() -> None:
+    bench = Bench()
+    every_s = INTERVAL_S * 0.7
+    async with running(bench):
+        for number in range(5):
+            await bench.put(float(number))
+            await asyncio.sleep(every_s)
+        assert bench.writer.values() == [[0.0], [1.0, 2.0], [3.0, 4.0]]
+        times = [round(time_s, 6) for time_s, _ in bench.writer.commits]
+        assert times == [round(number * every_s + GATHER_S, 6) for number in (0, 2, 4)]
+
+
+@virtual_time
+async def test_samples_after_which_none_come_wait_one_and_a_half_intervals_at_most() -> None:
+    bench = Bench()
+    async with running(bench):
+        await bench.put(1.0)
+        await asyncio.sleep(2 * GATHER_S)
+        await bench.put(2.0)
+        await asyncio.sleep(2 * INTERVAL_S)
+    assert bench.writer.values() == [[1.0], [2.0]]
+    assert round(bench.writer.commits[1][0] - GATHER_S, 6) == round(1.5 * INTERVAL_S, 6)
+
+
+@virtual_time
+async def test_samples_that_come_during_a_commit_wait_one_and_a_half_intervals_after_it_at_most() -> None:
+    bench = Bench()
+    bench.writer.duration_s = 3.0
+    async with running(bench):
+        await bench.put(1.0)
+        await asyncio.sleep(2.0)
+        await bench.put(2.0)
+        await asyncio.sleep(5.0)
+    assert bench.writer.values() == [[1.0], [2.0]]
+    assert round(bench.writer.commits[1][0] - bench.writer.commits[0][0] - 3.0, 6) == round(1.5 * INTERVAL_S, 6)
 
 
 @virtual_time
