@@ -22,7 +22,7 @@ TIDY_S: Final = 1.0
 
 
 class CommitTimes:
-    """Tells one committer when to commit; ``interval_s`` is the least time from one commit's end to the next one's begin.
+    """Tells when to commit; ``interval_s`` is the least time from one commit's end to the next one's begin.
 
     Samples that come after that are committed at once, but for a few milliseconds in which others may come; samples
     that came before wait for these, half an interval at most. So nothing waits longer than one and a half intervals.
