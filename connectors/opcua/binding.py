@@ -25,7 +25,7 @@ from connectors.opcua.attributes import read_attributes, read_namespaces
 from connectors.opcua.notification import DataChangeDecoder
 from connectors.opcua.operation_limits import OperationLimits
 from connectors.opcua.shape_finding import Unshaped, find_shapes, is_shaped
-from connectors.opcua.shapes import Shape
+from connectors.opcua.shapes import Form, Shape
 from connectors.opcua.status import tag_reason
 from connectors.opcua.tag_settings import OpcUaTag
 from connectors.opcua.values import shown_plain, value_of
@@ -55,7 +55,7 @@ class BoundTag:
     node: ua.NodeId
     raw: DataType
     type: TagType
-    form: WriteForm | None = None
+    form: Form | None = None
     shape: Shape | None = None
     is_led: bool = False
 
@@ -108,7 +108,7 @@ class BoundTag:
 @dataclass(frozen=True, slots=True)
 class _WireType:
     raw: DataType
-    form: WriteForm | None
+    form: Form | None
 
 
 @dataclass(slots=True)

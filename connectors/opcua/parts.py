@@ -27,6 +27,11 @@ def parse_part(text: str) -> Part:
     return tuple(steps)
 
 
+def part_text(part: Part) -> str:
+    """``part`` as it is written."""
+    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in part).removeprefix(".")
+
+
 def part_of(tree: Any, part: Part) -> Any:
     """The part of a value of structures (dictionaries) and arrays (lists); ``None`` where it is not there now."""
     for step in part:

@@ -34,6 +34,7 @@ from connectors.opcua.status import service_reason
 from connectors.opcua.tag_settings import OpcUaTag
 from connectors.opcua.values import shown_value
 from connectors.opcua.wire_types import one_to_ns
+from connectors.opcua.writes import Writes
 from connectors.ports.clock import Clock
 from connectors.ports.device import Reading, Value
 
@@ -51,6 +52,8 @@ class OpcUaSession:
         self._clock = clock
         self._binding = binding
         self._settings = tags
+        self._writes = Writes(tags, binding)
+        self._one_write = asyncio.Lock()
         self._methods: dict[str, Method] = {}  # as many as the commands of the device file name
         self._lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
@@ -59,22 +62,17 @@ class OpcUaSession:
         raise DeviceUnavailable(await asyncio.shield(self._lost), retry_after_s=0.0)
 
     async def write(self, index: int, value: Value) -> None:
-        """See ``DeviceDriver``. Only the value is written, without status and times, which many servers refuse."""
+        """See ``DeviceDriver``; one at a time, as a field of a structure is written with all of the structure."""
         settings, tag = self._settings[index], self._binding.bound.get(index)
         what = f"{self._device.name}: write of {settings.at}"
         if tag is None:
             raise DeviceUnavailable(f"{what}: {self._problem(index)[0]}; nothing was sent")
-        if tag.form is None:
-            raise ValueError(f"{what}: a structure, or a part of one, cannot be written")
-        variant = tag.form.variant(value, settings)
-        written = ua.WriteValue(
-            NodeId=tag.node, AttributeId=AttributeIds.Value, Value=ua.DataValue(variant, StatusCode=None)
-        )
-        written.IndexRange = tag.form.index_range
-        request = ua.WriteRequest()
-        request.Parameters.NodesToWrite = [written]
-        status = await self._result_of(request, ua.WriteResponse, what)
-        judge(int(status.value), what)
+        async with self._one_write:
+            request = ua.WriteRequest()
+            written = await self._writes.of(tag, value, what, lambda asked: self._read(asked, what))
+            request.Parameters.NodesToWrite = [written]
+            status = await self._result_of(request, ua.WriteResponse, what)
+            judge(int(status.value), what)
 
     async def read(self, index: int) -> Reading:
         """See ``DeviceDriver``."""
@@ -83,11 +81,8 @@ class OpcUaSession:
             return Reading(None, self._problem(index)[1], self._clock.now_ns())
         if settings.events is not None:  # its object has no value; what it tells comes by itself
             return Reading("", GOOD, self._clock.now_ns())
-        parameters = ua.ReadParameters(MaxAge=0.0, TimestampsToReturn=ua.TimestampsToReturn.Both)
-        parameters.NodesToRead = [ua.ReadValueId(NodeId=tag.node, AttributeId=AttributeIds.Value)]
-        (data,) = await self._asked(
-            lambda: self._client.uaclient.read(parameters), f"{self._device.name}: read of {settings.at}"
-        )
+        asked = ua.ReadValueId(NodeId=tag.node, AttributeId=AttributeIds.Value)
+        data = await self._read(asked, f"{self._device.name}: read of {settings.at}")
         when = data.SourceTimestamp or data.ServerTimestamp
         time_ns = self._clock.now_ns() if when is None else one_to_ns(when)
         quality = 0 if data.StatusCode is None else int(data.StatusCode.value) >> 16
@@ -100,6 +95,13 @@ class OpcUaSession:
         except (TypeError, ValueError, OverflowError):
             return Reading(None, BAD_TYPE_MISMATCH, time_ns)
         return Reading(value, quality, time_ns)
+
+    async def _read(self, asked: ua.ReadValueId, what: str) -> ua.DataValue:
+        """What the server has now, and not what it has kept of it."""
+        parameters = ua.ReadParameters(MaxAge=0.0, TimestampsToReturn=ua.TimestampsToReturn.Both)
+        parameters.NodesToRead = [asked]
+        (data,) = await self._asked(lambda: self._client.uaclient.read(parameters), what)
+        return data
 
     async def call(self, written: str, values: Sequence[Value]) -> tuple[Value, ...]:
         """See ``DeviceDriver``.

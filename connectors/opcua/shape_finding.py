@@ -12,14 +12,16 @@ from asyncua.client.client import Client
 
 from connectors.model.quality import BAD_NOT_SUPPORTED, BAD_WAITING_FOR_INITIAL_DATA
 from connectors.model.tags import TagName
+from connectors.opcua.component_nodes import Component, components
 from connectors.opcua.operation_limits import OperationLimits
 from connectors.opcua.parts import Part, parse_part
-from connectors.opcua.shapes import Output, Shape, datatype_of, type_of_part
+from connectors.opcua.shapes import Form, Output, Shape, datatype_of, type_of_part
 from connectors.opcua.status import tag_reason
+from connectors.opcua.structure_forms import encoding_of, form_of
 from connectors.opcua.structure_reading import DataTypes
 from connectors.opcua.structures import ValueType
 from connectors.opcua.tag_settings import OpcUaTag
-from connectors.opcua.write_forms import form_of_part
+from connectors.opcua.write_forms import WriteForm, form_of_part
 from connectors.ports.device import TagProblem
 
 
@@ -66,6 +68,7 @@ async def find_shapes(client: Client, tags: Sequence[Unshaped], limits: Operatio
     encodings = {encoding for each in tags for encoding in encodings_in(_plain(each.value))}
     declared = {each.declared for each in tags if each.declared is not None}
     await types.learn(client, declared, sorted(encodings, key=str), limits)
+    alone = await _components(client, tags, types, limits)
     found = FoundShapes()
     groups: dict[Any, list[tuple[Unshaped, Output]]] = {}
     for each in tags:
@@ -81,7 +84,7 @@ async def find_shapes(client: Client, tags: Sequence[Unshaped], limits: Operatio
             found.problems[each.index] = TagProblem(TagName(each.tag.name), reason, BAD_NOT_SUPPORTED)
             continue
         datatype = datatype_of(part_type, part_rank, has_names=names)
-        form = form_of_part(each.part, part_rank, part_type.built_in, part_type.names if names else None)
+        form = _form(each, types, (of, rank), (part_type, part_rank), alone.get(each.index))
         output = Output(each.index, each.part, datatype, names, form)
         asked = (each.node, each.tag.poll_s, each.tag.sampling_s, each.tag.queue_size)
         groups.setdefault(asked, []).append((each, output))
@@ -90,6 +93,39 @@ async def find_shapes(client: Client, tags: Sequence[Unshaped], limits: Operatio
         shape = Shape(types.structures, tuple(output for _, output in members), declared_of.names)
         found.shapes.append((shape, [each for each, _ in members]))
     return found
+
+
+async def _components(
+    client: Client, tags: Sequence[Unshaped], types: DataTypes, limits: OperationLimits
+) -> dict[int, Component]:
+    """By the index of a writable tag that is a field: the variable that the server has for this field alone."""
+    wanted = {
+        each.index: (each.node, [str(step) for step in each.part])
+        for each in tags
+        if each.tag.writable is not None and each.part and all(isinstance(step, str) for step in each.part)
+    }
+    found = await components(client, wanted, limits) if wanted else {}
+    await types.learn(client, {each.datatype for each in found.values()}, (), limits)
+    return found
+
+
+def _form(
+    each: Unshaped,
+    types: DataTypes,
+    whole: tuple[ValueType, int],
+    part: tuple[ValueType, int],
+    component: Component | None,
+) -> Form | None:
+    """How the part of a value is written that a tag is; ``whole`` and ``part``: types and dimensions."""
+    (of, rank), (part_type, part_rank) = whole, part
+    names = part_type.names if each.tag.enum_names else None
+    if of.structure is None and of.known is None:
+        return form_of_part(each.part, part_rank, part_type.built_in, names)
+    is_single = part_rank == 0 and part_type.built_in is not None
+    if is_single and component is not None and component.is_scalar and types.of(component.datatype) == part_type:
+        return WriteForm(part_type.built_in, names=names, node=component.node)
+    encoding = encoding_of(of, _plain(each.value))
+    return form_of(types.structures, of, rank, each.part, encoding=encoding, has_names=each.tag.enum_names)
 
 
 def _type(each: Unshaped, types: DataTypes) -> tuple[ValueType, int]:

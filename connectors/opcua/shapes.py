@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from connectors.model.datatypes import DataType
 from connectors.opcua.data_values import DECODING_ERRORS
 from connectors.opcua.parts import Part, part_of
+from connectors.opcua.structure_forms import StructureForm
 from connectors.opcua.structures import Enumerated, StructureTypes, ValueType, json_ready, structure_of
 from connectors.opcua.wire_types import WIRE_TYPES, json_text, plain
 from connectors.opcua.write_forms import WriteForm
+
+Form: TypeAlias = WriteForm | StructureForm
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +28,7 @@ class Output:
     part: Part
     datatype: DataType
     has_names: bool = False
-    form: WriteForm | None = None
+    form: Form | None = None
 
     def value_of(self, tree: Any) -> Any:
         """The value of the tag; ``None`` when it has none now. Raises what ``plain`` raises."""

@@ -34,6 +34,7 @@ class DataTypes:
         self.structures = StructureTypes()
         self._types: dict[ua.NodeId, ValueType] = {}
         self._definitions: dict[ua.NodeId, Any] = {}  # as the server has them; of others ``None``
+        self._names: dict[ua.NodeId, str] = {}  # their browse names, for people
         self._above: dict[ua.NodeId, ua.NodeId | None] = {}  # what those that are no structures are subtypes of
 
     def of(self, datatype: ua.NodeId | None) -> ValueType:
@@ -68,12 +69,15 @@ class DataTypes:
 
     async def _read(self, client: Client, datatypes: Sequence[ua.NodeId], limits: OperationLimits) -> set[ua.NodeId]:
         """Read the definitions of ``datatypes``; which others they name."""
-        values = await read_attributes(client, datatypes, [AttributeIds.DataTypeDefinition], limits.reads)
+        attributes = [AttributeIds.DataTypeDefinition, AttributeIds.BrowseName]
+        values = await read_attributes(client, datatypes, attributes, limits.reads)
+        said = [None if value.Value is None else value.Value.Value for value in values]
         named: set[ua.NodeId] = set()
         others: list[ua.NodeId] = []
-        for datatype, value in zip(datatypes, values, strict=True):
-            found = None if value.Value is None else value.Value.Value
+        for datatype, found, name in zip(datatypes, said[::2], said[1::2], strict=True):
             self._definitions[datatype] = found
+            if isinstance(name, ua.QualifiedName) and name.Name:
+                self._names[datatype] = name.Name
             if isinstance(found, ua.StructureDefinition):
                 named |= {each.DataType for each in found.Fields or ()}
             else:
@@ -92,7 +96,10 @@ class DataTypes:
             known = ua.extension_objects_by_typeid.get(found.DefaultEncodingId)
             if datatype.NamespaceIndex == 0 and known is not None:
                 return ValueType(known=known)
-            structure = Structure(str(datatype.Identifier), ua.StructureType(found.StructureType))
+            structure = Structure(
+                self._names.get(datatype, str(datatype.Identifier)), ua.StructureType(found.StructureType)
+            )
+            structure.encoding = None if found.DefaultEncodingId.is_null() else found.DefaultEncodingId
             made[datatype] = ValueType(structure=structure)  # before its fields: it may have itself among them
             for each in found.Fields or ():
                 rank = max(0, int(each.ValueRank)) if each.ValueRank is not None else 0

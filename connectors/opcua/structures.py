@@ -62,11 +62,15 @@ class Field:
 
 @dataclass(slots=True)
 class Structure:
-    """A structure or union; its fields are filled in when their own types are known."""
+    """A structure or union; its fields are filled in when their own types are known.
+
+    ``encoding``: the node id of its binary encoding, where the server says it.
+    """
 
     name: str
     kind: ua.StructureType = ua.StructureType.Structure
     fields: list[Field] = field(default_factory=list)
+    encoding: ua.NodeId | None = None
 
 
 class StructureTypes:
@@ -131,13 +135,25 @@ def _read_structure(types: StructureTypes, structure: Structure, data: Buffer, d
 
 
 def _read_field(types: StructureTypes, each: Field, data: Buffer, depth: int, kind: ua.StructureType) -> Any:
-    of = each.type
-    if kind in _WITH_SUBTYPES and each.is_optional:  # the value may be of a subtype, and says which (Part 3, 8.51)
-        of = ValueType(built_in=EXTENSION_OBJECT if of.built_in is None else VARIANT)
-    if each.rank == 0:
+    return read_field(types, type_in(kind, each), each.rank, data, depth)
+
+
+def type_in(kind: ua.StructureType, each: Field) -> ValueType:
+    """The type that a field has in the bytes of a structure of this kind.
+
+    A value that may be of a subtype says itself which one (Part 3, 8.51).
+    """
+    if kind in _WITH_SUBTYPES and each.is_optional:
+        return ValueType(built_in=EXTENSION_OBJECT if each.type.built_in is None else VARIANT)
+    return each.type
+
+
+def read_field(types: StructureTypes, of: ValueType, rank: int, data: Buffer, depth: int = 0) -> Any:
+    """Take a field of this type and so many dimensions from ``data``. Raises any of ``DECODING_ERRORS``."""
+    if rank == 0:
         return _read_value(types, of, data, depth)
     sizes = [_length(data)]
-    if each.rank > 1:
+    if rank > 1:
         sizes = [_length(data) for _ in range(max(0, sizes[0]))]
         if math.prod(max(0, size) for size in sizes) > len(data):  # of values without bytes there would be no end
             raise PayloadInvalid(f"an array of {sizes} values is longer than the structure that carries it")

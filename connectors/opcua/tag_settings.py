@@ -109,12 +109,8 @@ class OpcUaTag(TagSettings):
         return self
 
     @model_validator(mode="after")
-    def _written_whole(self) -> OpcUaTag:
-        if self.writable is None:
-            return self
-        if self.part and not all(isinstance(step, int) for step in parse_part(self.part)):
-            raise SettingInvalid("a field of a structure cannot be written.", "Remove it.", ("writable",))
-        if self.enum_names and self.writable.limits is not None:
+    def _names_have_no_limits(self) -> OpcUaTag:
+        if self.enum_names and self.writable is not None and self.writable.limits is not None:
             raise SettingInvalid("the names of an enumeration have no limits.", "Write true.", ("writable",))
         return self
 

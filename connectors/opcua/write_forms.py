@@ -23,20 +23,22 @@ class WriteForm:
     """``built_in``: the type of a single value, ``None`` of what cannot be written.
 
     ``rank``: the dimensions of the whole array that is written; ``index_range``: the one element that is (Part 4,
-    7.27); ``names``: of the numbers of an enumeration, for which a name is written.
+    7.27); ``names``: of the numbers of an enumeration, for which a name is written. ``node``: the component variable
+    that is the field of a structure, and is written in place of the whole structure.
     """
 
     built_in: int | None
     rank: int = 0
     index_range: str | None = None
     names: Mapping[int, str] | None = None
+    node: ua.NodeId | None = None
 
     def variant(self, value: Value, tag: OpcUaTag) -> ua.Variant:
         """``value`` as the server is sent it. Raises ``ValueError`` with a sentence when it cannot be."""
         if self.rank:
             return self._array(value, tag)
         if self.names is not None:
-            value = _number_of(value, self.names)
+            value = number_of(value, self.names)
         variant = variant_of(value, self.built_in, scale=tag.scale, offset=tag.scaling_offset)
         if self.index_range is None:
             return variant
@@ -87,7 +89,8 @@ def form_of_part(part: Part, rank: int, built_in: int | None, names: Mapping[int
     return WriteForm(built_in, 0, ",".join(map(str, part)) or None, names)
 
 
-def _number_of(value: Value, names: Mapping[int, str]) -> int:
+def number_of(value: Value, names: Mapping[int, str]) -> int:
+    """The number with the name ``value``. Raises ``ValueError`` with the names that there are."""
     for number, name in names.items():
         if name == value:
             return number

@@ -94,7 +94,7 @@ class TagSettings(Settings):
     writable: Annotated[
         WritableSettings | None,
         BeforeValidator(read_writable, json_schema_input_type=bool | WritableSettings | None),
-        Field(description="Commands may write it: {min: 0, max: 250}, or true for a truth value or a text"),
+        Field(description="Commands may write it: {min: 0, max: 250}, or true for a truth value, text or structure"),
     ] = None
     safety: Annotated[bool, Field(description="Part of a safety function: it can never be made writable")] = False
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from connectors.model.json_differences import NOTHING, differences, read_json
 from edge_agent.cli.app import (
     DEFAULT_CONFIG,
     EXIT_PROBLEM,
@@ -27,6 +29,8 @@ from edge_agent.cli.terminal import say
 from edge_agent.cli.words import clock_time, quality_text, value_text
 
 EXIT_USED_WRONGLY = 2
+CHANGES_SHOWN_MAX = 50
+PATH_COLUMNS = 30
 
 
 def add_to(app: typer.Typer) -> None:
@@ -64,7 +68,7 @@ def write(
     target: Annotated[
         str, typer.Argument(metavar="TAG", help="Such as press/speed, or speed alone", autocompletion=tag_names)
     ],
-    value: Annotated[str, typer.Argument(help="Read by the type of the tag: true or false, a number, or a text")],
+    value: Annotated[str, typer.Argument(help="Read by the type of the tag: true or false, a number, a text, or JSON")],
     reason: Annotated[str, typer.Option("--reason", "-r", help="Why; asked for at a terminal without it")] = "",
     yes: Annotated[
         bool, typer.Option("--yes", "-y", help="Do not ask whether to write; scripts are never asked")
@@ -134,6 +138,8 @@ def about_sentences(about: dict[str, Any], now: dict[str, Any], value: str) -> l
     if not now["error"] and now["quality"] != "Good":
         held += f" ({now['quality']})"
     lines = [f"{about['device']}/{about['tag']}: {held} → {value}{unit}"]
+    if (changed := changes(now["value"], value)) is not None:
+        lines = [f"{about['device']}/{about['tag']}: {'this changes' if changed else 'nothing changes'}", *changed]
     if about["description"]:
         lines.append(f"  {about['description']}")
     if about["limits"]:
@@ -154,6 +160,17 @@ def about_sentences(about: dict[str, Any], now: dict[str, Any], value: str) -> l
     if about["commissioning"]:
         lines.append("  COMMISSIONING: it will be refused, as nothing is written to any device")
     return lines
+
+
+def changes(held: Any, value: str) -> list[str] | None:
+    """Of an array or a structure each field that changes, old and new; ``None`` where one of the two is none."""
+    before, after = read_json(held), read_json(value)
+    if before is NOTHING or after is NOTHING or type(before) is not type(after):
+        return None
+    found = list(islice(differences(before, after), CHANGES_SHOWN_MAX + 1))
+    width = min(PATH_COLUMNS, max((len(one.path) for one in found), default=0))
+    lines = [f"  {one.path:<{width}}  {one.texts[0]} → {one.texts[1]}" for one in found[:CHANGES_SHOWN_MAX]]
+    return [*lines, "  and more"] if len(found) > CHANGES_SHOWN_MAX else lines
 
 
 def _show(socket: Path, about: dict[str, Any], value: str) -> None:

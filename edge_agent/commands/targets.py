@@ -13,6 +13,7 @@ import numpy as np
 from connectors.commands.envelope import Action, AgentAction, DeviceAction, Restart, WriteTag
 from connectors.commands.refusals import Refusal
 from connectors.model.datatypes import DataType, ValueFamily, dtype_of, family_of
+from connectors.model.json_differences import FLOAT32_PART, NOTHING, differences, read_json
 from connectors.ports.command_settings import ArgumentSettings, NamedCommandSettings, WritableSettings
 from connectors.ports.device import Value
 from connectors.ports.settings import DeviceSettings, TagSettings
@@ -21,8 +22,6 @@ AGENT_INTERVAL_S: Final = 2.0
 """Between two of the same that are for the agent itself."""
 RESTART_S: Final = 30.0
 """Whoever can ask for restarts must not be able to keep an agent from acquiring."""
-FLOAT32_PART: Final = 1e-6
-"""A 32-bit float holds no value more exactly than this part of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +163,9 @@ class Targets:
         settings = self._writable[device, tag]
         tolerance = settings.writable.readback if settings.writable is not None else 0.0
         if isinstance(wanted, str) and isinstance(seen, str):
-            return wanted == seen or _is_same_array(wanted, seen, tolerance)
+            first, second = read_json(wanted), read_json(seen)
+            is_known = first is not NOTHING and second is not NOTHING
+            return wanted == seen or (is_known and not any(differences(first, second, tolerance)))
         if isinstance(wanted, bool | str) or isinstance(seen, str):
             return wanted == seen
         if settings.is_scaled:
@@ -190,27 +191,8 @@ def _beyond(text: str, limits: tuple[float, float] | None) -> str | None:
     return None
 
 
-def _is_same_array(wanted: str, seen: str, tolerance: float) -> bool:
-    """Whether two texts are arrays in JSON with the same elements, however their numbers are written."""
-    if not (wanted.lstrip().startswith("[") and seen.lstrip().startswith("[")):
-        return False
-    try:
-        first, second = json.loads(wanted), json.loads(seen)
-    except ValueError:
-        return False
-    return len(first) == len(second) and all(
-        (one == other and isinstance(one, bool) is isinstance(other, bool))
-        or (_is_number(one) and _is_number(other) and _is_near(one, other, tolerance))
-        for one, other in zip(first, second, strict=True)
-    )
-
-
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _is_near(wanted: float, seen: float, tolerance: float) -> bool:
-    return abs(wanted - seen) <= max(tolerance, abs(wanted) * FLOAT32_PART)
 
 
 def type_problem(value: Value, datatype: DataType) -> str:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final
 
 from connectors.commands.states import CommandState
 from connectors.model.errors import DeviceUnavailable, WriteRefused, WriteUncertain
+from connectors.model.json_differences import NOTHING, differences, read_json
 from connectors.model.quality import is_good, name_of
 from connectors.model.tags import TagName
 from connectors.ports.clock import Clock
@@ -17,6 +19,7 @@ from connectors.ports.device import DeviceWriter, Reading, Value
 WRITE_S_MAX: Final = 30.0
 """A driver has time-outs of its own; this one only bounds what a defect in it can hold up."""
 READ_S_MAX: Final = 10.0
+DIFFERENCES_TOLD_MAX: Final = 5
 LOOK_FIRST_S: Final = 0.005
 LOOK_LONGEST_S: Final = 0.2
 
@@ -64,7 +67,7 @@ async def write_once(
     except (WriteUncertain, TimeoutError) as exc:
         said = str(exc) or f"no answer within {WRITE_S_MAX:g} s"
         return _uncertain(said, before, await read_now(writer, tag), holds)
-    return await _read_back(writer, tag, holds, within_s, clock)
+    return await _read_back(writer, tag, value, holds, within_s, clock)
 
 
 async def call_once(writer: DeviceWriter, method: str, arguments: Sequence[Value]) -> Outcome:
@@ -112,7 +115,9 @@ def _uncertain(reason: str, before: Value | None, seen: Reading | str, holds: Ho
     return Outcome(found.state, f"{reason}; {found.detail}", found.after)
 
 
-async def _read_back(writer: DeviceWriter, tag: TagName, holds: Holds, within_s: float, clock: Clock) -> Outcome:
+async def _read_back(
+    writer: DeviceWriter, tag: TagName, value: Value, holds: Holds, within_s: float, clock: Clock
+) -> Outcome:
     end_s, wait_s = clock.monotonic_s() + within_s, LOOK_FIRST_S
     while True:
         seen = await read_now(writer, tag)
@@ -126,4 +131,16 @@ async def _read_back(writer: DeviceWriter, tag: TagName, holds: Holds, within_s:
     if isinstance(seen, str):
         return Outcome(CommandState.UNKNOWN, f"it was written, and cannot be read back: {seen}")
     said = f"it was written, and the tag holds {seen.value!r} after {within_s:g} s"
+    if others := _differing(value, seen.value):
+        said = f"it was written, and differs after {within_s:g} s: {others}"
     return Outcome(CommandState.FAILED, said, seen.value)
+
+
+def _differing(wanted: Value, seen: Value | None) -> str:
+    """In which fields and elements a value in JSON is another than was wanted; empty for other values."""
+    first, second = read_json(wanted), read_json(seen)
+    if first is NOTHING or second is NOTHING:
+        return ""
+    found = list(islice(differences(first, second), DIFFERENCES_TOLD_MAX + 1))
+    told = [f"{one.path or 'it'} is {one.texts[1]} and not {one.texts[0]}" for one in found[:DIFFERENCES_TOLD_MAX]]
+    return ", ".join([*told, "and more"] if len(found) > DIFFERENCES_TOLD_MAX else told)

@@ -114,13 +114,6 @@ async def test_an_element_that_is_not_there_is_the_server_s_to_refuse(node_opcua
     assert node_opcua.get("ns=2;s=short")[1] == [1.0]
 
 
-@pytest.mark.parametrize(
-    ("more", "sentence"),
-    [
-        ({"part": "Origin.X", "writable": LIMITS}, "a field of a structure cannot be written"),
-        ({"enum_names": True, "writable": LIMITS}, "the names of an enumeration have no limits"),
-    ],
-)
-def test_what_no_server_is_asked_for_is_refused_in_the_file(more: dict[str, Any], sentence: str) -> None:
-    with pytest.raises(ValueError, match=sentence):
-        driver("opc.tcp://press", [{"at": "ns=1;s=x", **more}])
+def test_what_no_server_is_asked_for_is_refused_in_the_file() -> None:
+    with pytest.raises(ValueError, match="the names of an enumeration have no limits"):
+        driver("opc.tcp://press", [{"at": "ns=1;s=x", "enum_names": True, "writable": LIMITS}])

@@ -17,11 +17,12 @@ from tests import plain_http
 from tests.patience import WAIT_S_MAX
 from tests.servers.databases import Databases
 from tests.servers.modbus import ModbusServer
+from tests.servers.node_opcua import NodeOpcUaServer
 from tests.servers.opcua import OpcUaServer
 from tests.system.cloud_process import Cloud
 from tests.system.edge_agent_steps import AgentProcess
 
-TAGS = 5
+TAGS = 6
 DEVICES = """
 - name: oven
   driver: modbus
@@ -38,7 +39,14 @@ DEVICES = """
   tags:
   - {{name: speed, at: ns=1;s=speed, writable: {{min: 0, max: 100, readback: 0.01}}}}
   - {{name: state, at: ns=1;s=state}}
+- name: lathe
+  driver: opcua
+  endpoint: {lathe}
+  insecure: true
+  tags:
+  - {{name: origin, at: ns=2;s=Origin, writable: true}}
 """
+ORIGIN = {"type": "ns=2;i=3001", "fields": {"x": 1.5, "y": 2.5}}
 
 
 class Factory:
@@ -81,8 +89,9 @@ def built(tmp_path_factory: pytest.TempPathFactory, databases: Databases) -> Ite
     """One for all tests of this file."""
     folder = tmp_path_factory.mktemp("f")
     broker, press = MosquittoBroker(folder / "mosquitto"), OpcUaServer()
+    lathe = NodeOpcUaServer(nodesets=["press.NodeSet2.xml"])
     with ExitStack() as at_the_end:
-        for server, end in ((broker, broker.stop), (press, press.kill)):
+        for server, end in ((broker, broker.stop), (press, press.kill), (lathe, lathe.close)):
             server.start()
             at_the_end.callback(end)
         oven = at_the_end.enter_context(ModbusServer())
@@ -92,7 +101,9 @@ def built(tmp_path_factory: pytest.TempPathFactory, databases: Databases) -> Ite
         cloud.add("commands", {"signing_key": str(folder / "signing.jwk")})
         assert cloud.command("keys", "create").returncode == 0
         token = cloud.command("token", "create", "anna", "--role", "operator").stdout.strip()
-        agent = AgentProcess(folder / "agent", broker, DEVICES.format(oven=oven.endpoint, press=press.endpoint))
+        lathe.add("ns=2;s=Origin", "ExtensionObject", ORIGIN, datatype=ORIGIN["type"], writable=True)
+        devices = DEVICES.format(oven=oven.endpoint, press=press.endpoint, lathe=lathe.endpoint)
+        agent = AgentProcess(folder / "agent", broker, devices)
         keys = json.loads(cloud.command("keys", "export").stdout)["keys"]
         (agent.folder / "data").mkdir()
         write_pinned_keys(agent.folder / "data" / "trusted-keys.json", keys)
@@ -129,6 +140,17 @@ def test_a_command_reaches_the_machine_and_what_the_machine_holds_comes_back(fac
     assert factory.press.read("speed")[1] == 62.5
     assert factory.cloud.command("audit", "verify").returncode == 0
     assert factory.agent.command("audit", "verify").code == 0
+
+
+@pytest.mark.slow
+def test_a_structure_is_commanded_as_a_text_in_json_and_compared_field_by_field(factory: Factory) -> None:
+    found = factory.end_of(factory.send("lathe", "origin", '{"X": 7, "Y": -3.25}'))
+    assert found["state"] == "succeeded", found
+    assert (json.loads(found["before"]), json.loads(found["after"])) == ({"X": 1.5, "Y": 2.5}, {"X": 7.0, "Y": -3.25})
+    found = factory.end_of(factory.send("lathe", "origin", '{"X": 8}'))
+    assert found["state"] == "failed"
+    assert "Y: it is missing, and each Position has it" in found["detail"]
+    assert factory.post("lathe", "origin", {"X": 8, "Y": 9}).is_client_error, "a value is a text, a number or a truth"
 
 
 @pytest.mark.slow

@@ -134,6 +134,9 @@ function nodeCommands({ space }) {
             node = namespace.addVariable(variable);
         }
         give(node, command);
+        if (command.components) {
+            node.installExtensionObjectVariables();
+        }
         if (command.historized) {
             space.installHistoricalDataNode(node, { maxOnlineValues: 10000 });
         }
@@ -148,7 +151,7 @@ function nodeCommands({ space }) {
             void namespaceOf(command.node).addObject({ ...placed(command), ...(command.versioned ? { nodeVersion: "0" } : {}) }),
         // As object, with type, value (null: none yet), and perhaps status, time_ms, writable, historized, datatype (the
         // node id of a type that the value is said to have), rank, about (its description), and range [low, high] with unit
-        // for an AnalogItem.
+        // for an AnalogItem; and components: the fields of a structure are variables of their own, too.
         variable: addVariable,
         // Many variables at once: each as variable has it.
         variables: ({ each }) => each.forEach(addVariable),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from edge_agent.cli.single_tags import about_sentences, reading_sentence
+from edge_agent.cli.single_tags import about_sentences, changes, reading_sentence
 
 READ = {
     "device": "press", "tag": "speed", "type": "Double", "unit": "rpm", "value": 20.0, "quality": "Good",
@@ -44,3 +44,19 @@ def test_before_a_write_all_that_it_will_be_asked_for_is_said() -> None:
     ):  # fmt: skip
         assert part in said
     assert "limits" not in said
+
+
+def test_of_a_structure_each_field_that_changes_is_shown_old_and_new() -> None:
+    about = {**ABOUT, "tag": "recipe", "type": "String", "unit": "", "limits": None}
+    now = {**READ, "value": '{"Name": "A7", "Corners": [{"X": 1.0}], "Passes": 3}', "unit": ""}
+    assert about_sentences(about, now, '{"Name": "B", "Corners": [{"X": 2}], "Passes": 3}') == [
+        "press/recipe: this changes", '  Name          "A7" → "B"', "  Corners[0].X  1.0 → 2", "  type      String",
+    ]  # fmt: skip
+    assert about_sentences(about, now, str(now["value"]))[0] == "press/recipe: nothing changes"
+    assert about_sentences(about, {**now, "value": None}, "{}")[0].endswith("→ {}"), "what it holds is not known"
+
+
+def test_many_changes_are_shown_up_to_a_number_and_that_there_are_more() -> None:
+    found = changes("[" + "0, " * 99 + "0]", "[" + "1, " * 99 + "1]")
+    assert found is not None
+    assert (len(found), found[-1]) == (51, "  and more")

@@ -1,4 +1,4 @@
-"""Arrays, which are texts in JSON: what of them may be written, and when what is read back is what was written."""
+"""Arrays and structures, texts in JSON: what of them may be written, and when what is read back is what was written."""
 
 from __future__ import annotations
 
@@ -31,6 +31,10 @@ def targets(**writable: float) -> Targets:
         ("[1]", "[null]", False),
         ("[1]", "[1", False),
         ("1", "1.0", False),
+        ("[1000001]", "[1000002]", False),
+        ('{"A": [1], "B": {"C": "x"}}', '{"B": {"C": "x"}, "A": [1.0]}', True),
+        ('{"A": 1}', '{"A": 1, "B": 2}', False),
+        ('{"A": 1}', "[1]", False),
     ],
 )
 def test_an_array_is_held_whose_elements_are_those_that_were_written(wanted: str, seen: str, is_held: bool) -> None:
