@@ -20,9 +20,9 @@ from urllib.parse import quote, urlencode, urlsplit
 from lineside.servers.child_process import free_port
 
 from benchmarks.commanded_cloud import CommandedCloud
-from benchmarks.gateway_reads import percentile
 from benchmarks.plain_http import Pool
 from benchmarks.processes import Program, python
+from benchmarks.reads_beside_samples import percentile
 from benchmarks.report import Figure, report
 from cloud_ingest.historian.upkeep.periods import HOURS, MINUTES
 from connectors.postgres.database import open_database
