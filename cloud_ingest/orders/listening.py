@@ -43,7 +43,7 @@ _WAITING: Final = (
 
 _LACKING: Final = (
     "SELECT DISTINCT order_id FROM order_need JOIN customer_order USING (order_id) WHERE order_need.tenant_id = $1 "
-    "AND item = $2 AND missing_code = 'components_missing' ORDER BY order_id LIMIT $3"
+    "AND item = $2 AND in_plant AND missing_code = 'components_missing' ORDER BY order_id LIMIT $3"
 )
 
 
@@ -52,7 +52,7 @@ _TOUCHED: Final = (
     "AND product = ANY($2::text[]) AND shipped + packed + reserved + cancelled < quantity "
     "AND state IN ('released', 'in_production', 'packed') UNION "
     "SELECT order_id FROM order_need JOIN customer_order USING (order_id) WHERE order_need.tenant_id = $1 "
-    "AND item = ANY($2::text[]) AND missing_code = 'components_missing'"
+    "AND item = ANY($2::text[]) AND in_plant AND missing_code = 'components_missing'"
 )
 """Orders that look whether there is something for them."""
 _INVENTORY: Final = "lineside.inventory."

@@ -24,11 +24,11 @@ class Needs:
 
 
 _NEEDED: Final = (
-    "WITH open AS (SELECT order_id, line, item, product, order_need.quantity, pieces, "
-    "    greatest(0, order_line.quantity - cancelled - from_stock - produced) AS to_come "
-    "    FROM order_need JOIN order_line USING (order_id, line) JOIN customer_order USING (order_id) "
-    "    WHERE order_need.tenant_id = $1 AND item = ANY($2::text[]) AND order_id <> $3 "
-    "    AND state IN ('released', 'in_production', 'packed')) "
+    "WITH open AS (SELECT order_id, line, item, product, need.quantity, pieces, to_come FROM order_need AS need "
+    # one by one, by their key: PostgreSQL would rather read the lines of all orders there ever were
+    "    CROSS JOIN LATERAL (SELECT product, greatest(0, quantity - cancelled - from_stock - produced) AS to_come "
+    "        FROM order_line WHERE (order_id, line) = (need.order_id, need.line) LIMIT 1) AS wanted "
+    "    WHERE need.tenant_id = $1 AND item = ANY($2::text[]) AND order_id <> $3 AND in_plant) "
     "SELECT item, NULL AS work_order, NULL AS product, sum(quantity * least(1, to_come / pieces)) AS much, "
     "0 AS counted FROM open "
     "GROUP BY item UNION ALL "
@@ -42,9 +42,8 @@ _NEEDED: Final = (
 _CLAIMED: Final = (
     "SELECT item, order_need.quantity * least(1, greatest(0, order_line.quantity - cancelled - from_stock - produced) "
     "    / pieces) AS needed "
-    "FROM order_need JOIN order_line USING (order_id, line) JOIN customer_order USING (order_id) "
-    "WHERE order_need.tenant_id = $1 AND order_id = $2 AND line = $3 "
-    "AND state IN ('released', 'in_production', 'packed')"
+    "FROM order_need JOIN order_line USING (order_id, line) "
+    "WHERE order_need.tenant_id = $1 AND order_id = $2 AND line = $3 AND in_plant"
 )
 
 

@@ -25,7 +25,7 @@ from cloud_ingest.orders.case import (
     WorkOrder,
 )
 from cloud_ingest.orders.events import order_event
-from cloud_ingest.orders.rules import State, quantity_text
+from cloud_ingest.orders.rules import IN_THE_PLANT, State, quantity_text
 from connectors.ports.database import Row, Session
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -51,6 +51,12 @@ class _Table:
             f"INSERT INTO {self.name} ({', '.join(self.columns)}) VALUES ({places}) "  # noqa: S608  of our own
             f"ON CONFLICT ({', '.join(keys)}) DO UPDATE SET {changes}"
         )
+
+    @property
+    def delete(self) -> str:
+        """Delete a row by its key."""
+        keys = " AND ".join(f"{column} = ${number}" for number, column in enumerate(self.columns[: self.keys], 1))
+        return f"DELETE FROM {self.name} WHERE {keys}"  # noqa: S608  of our own
 
 
 _TABLES: Final = (
@@ -94,8 +100,10 @@ _TABLES: Final = (
     _Table(
         "order_need",
         3,
-        ("order_id", "line", "item", "tenant_id", "quantity", "pieces"),
-        lambda c: [(c.order, n.line, n.item, c.tenant_id, n.quantity, n.pieces) for n in c.needs],
+        ("order_id", "line", "item", "tenant_id", "quantity", "pieces", "in_plant"),
+        lambda c: [
+            (c.order, n.line, n.item, c.tenant_id, n.quantity, n.pieces, c.state in IN_THE_PLANT) for n in c.needs
+        ],
     ),
     _Table(
         "order_request",
@@ -189,6 +197,11 @@ async def save(work: UnitOfWork, loaded: Sequence[Loaded]) -> None:
         ]
         if rows:
             await work.session.execute_many(table.upsert, rows)
+        gone = [
+            key for one, snapshot in now for key in one.before.get(table.name, {}) if key not in snapshot[table.name]
+        ]
+        if gone:  # what is planned anew may need less
+            await work.session.execute_many(table.delete, gone)
     await work.session.execute_many(
         "INSERT INTO order_history (order_id, tenant_id, time, what, text, actor) VALUES ($1, $2, $3, $4, $5, $6)",
         [

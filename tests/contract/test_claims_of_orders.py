@@ -78,6 +78,25 @@ async def test_what_a_counted_piece_is_made_of_is_promised_to_nobody_before_stoc
         assert await missing(here, second) == 0
 
 
+async def test_what_an_order_needs_no_longer_is_promised_to_others(database_dsn: str) -> None:
+    async with shop(database_dsn) as here:
+        await made_of_steel(here, 10)
+        await here.sell("motor")
+        await here.sell("rotor", sold=False)
+        await here.stock.bom("rotor", ("steel", "1"))
+        await here.stock.bom("motor", ("rotor", "1"))
+        order = await here.place(("motor", 10))
+        await here.pump()
+        assert await missing(here, await paid(here, 1)) == 1, "all of it is for the rotors"
+        for work_order in await here.work_orders(order):
+            await here.cancel_work_order(work_order["work_order_id"])
+        await here.stock.receive("rotor", "10", "warehouse")
+        await here.pump()
+        await here.do(f"/orders/{order}/retry")
+        assert [row["product"] for row in await here.work_orders(order)] == ["rotor", "motor", "motor"]
+        assert await missing(here, await paid(here, 9)) == 0, "the rotors are there: no steel is taken for them"
+
+
 async def test_rejects_that_stock_has_not_booked_are_counted_when_they_are_made_again(
     database_dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
