@@ -8,7 +8,9 @@ asked again. A command is alone on the wire, and a request of it is never sent t
 
 Units that share the bus take turns. There a read that gets no answer closes the connection only when nobody has
 answered since the last such one: its reply is known by its transaction, and the other units do not wait for a new
-connection.
+connection. That a unit is silent which has never been asked before, or was silent while others answer, says nothing of
+the connection. Such units are asked when no other is due, one at a time, and after each request that got no answer all
+silent ones wait for so long that the others hardly notice.
 
 Replies in RTU frames have no transaction. There a unit that did not answer in time is asked nothing for as long again,
 and a read that nobody waits for any more keeps the line until its reply has come or its time is over.
@@ -21,8 +23,10 @@ from collections.abc import Mapping
 from typing import Final
 
 from connectors.configuration.setting_names import listed
+from connectors.modbus.breaker import Standing
 from connectors.modbus.bus_unit import BusUnit, Job
 from connectors.modbus.command import Command, CommandRequest
+from connectors.modbus.doubt import Doubt, intervals_s
 from connectors.modbus.endpoint import Route
 from connectors.modbus.link import ModbusLink, Request, connect
 from connectors.modbus.request_queue import Priority
@@ -69,6 +73,7 @@ class ModbusBus:
         self._deadline_s = 0.0
         self._late_before = 0
         self._unanswered_in_a_row = 0
+        self._doubt: Doubt[Request] = Doubt()
         self._timer: asyncio.TimerHandle | None = None
         self._pause: asyncio.TimerHandle | None = None
 
@@ -80,7 +85,7 @@ class ModbusBus:
     def join(self, unit: BusUnit) -> None:
         """Ask ``unit`` too, until it leaves."""
         self._units.append(unit)
-        self._turns.add(unit.queue)
+        self._turns.add(unit.queue, unit.standing)
         self._settle()
 
     async def leave(self, unit: BusUnit, reason: str) -> None:
@@ -125,6 +130,7 @@ class ModbusBus:
                 self._connect_failure = exc.reason
                 raise
             self._unanswered_in_a_row = 0
+            self._doubt.forget()
 
     def submit(self, unit: BusUnit, job: Job) -> None:
         """Queue ``job`` of ``unit``; its ``done`` is set when it has ended."""
@@ -176,8 +182,10 @@ class ModbusBus:
             self._finish(job)
         elif goes_on:
             unit.queue.add_first(job, job.priority)
-        if (code or unit.is_in_doubt) and (reason := unit.answer_came(code)):
-            self.give_up(unit, reason)
+        if code or unit.is_in_doubt:
+            if reason := unit.answer_came(code):
+                self.give_up(unit, reason)
+            self._stands(unit, request)
         if self._pause_s and self._pause is None:
             self._pause = self._loop.call_later(self._pause_s, self._end_pause)
 
@@ -196,7 +204,8 @@ class ModbusBus:
         if blamed is not None:
             self._blame(blamed, reason)
         self._drop(link)
-        self._judge(unit)
+        if unit is not None and blamed is not None:
+            self._judge(unit, blamed)
         self.send_waiting()
 
     def _drop(self, link: ModbusLink) -> None:
@@ -205,9 +214,17 @@ class ModbusBus:
         for request in reversed(list(link.in_flight.values())):
             self._ask_again(request)
 
-    def _judge(self, unit: BusUnit | None) -> None:
-        if unit is not None and (reason := unit.no_answer_came()):
+    def _judge(self, unit: BusUnit, request: Request) -> None:
+        if reason := unit.no_answer_came():
             self.give_up(unit, reason)
+        self._stands(unit, request)
+
+    def _stands(self, unit: BusUnit, request: Request) -> None:
+        """``request`` has shown how ``unit`` stands: one that is silent leaves the others their time."""
+        self._turns.judge(unit.queue, standing := unit.standing)
+        now_s = self._now_s()
+        for again_s in self._doubt.shown(request, standing, intervals_s(self._units), now_s):
+            self._loop.call_later(again_s - now_s, self.send_waiting)
 
     def send_waiting(self) -> None:
         """Send as many requests as may be on the wire, in one write."""
@@ -231,9 +248,15 @@ class ModbusBus:
         if in_flight and next(iter(in_flight.values())).job.priority is Priority.COMMAND:
             return requests
         busy = bool(in_flight)
-        while len(requests) < room and (turn := self._turns.next(busy=busy)) is not None:
+        up_to = Standing.ANSWERS
+        if self._turns.are_any_in_doubt:
+            up_to = self._doubt.may_ask(in_flight.values(), self._now_s(), self._units)
+        while len(requests) < room and (turn := self._turns.next(busy=busy, up_to=up_to)) is not None:
             queue, job = turn
             requests.append(job.unasked.popleft())
+            if up_to and self._turns.standing_of(queue):
+                self._doubt.sent(requests[-1], self._now_s())
+                up_to = Standing.ANSWERS
             self._unit_of[job].counters.requests += 1
             if not job.unasked:
                 queue.remove(job)
@@ -318,19 +341,28 @@ class ModbusBus:
         if self._is_rtu:
             self._turns.hold(unit.queue)
             self._loop.call_later(unit.timeout_s, self._release, unit)
-        may_stay = self.is_shared and self._unanswered_in_a_row < UNANSWERED_IN_A_ROW_MAX
-        if not may_stay or not isinstance(request, BlockRead):
+        if not self._may_stay(unit) or not isinstance(request, BlockRead):
             self._fail(link, reason, request)
             return
-        self._unanswered_in_a_row += 1
         self._blame(request, reason)
         link.forget(transaction)
         if request.job.has_ended:
             self._forget_requests(link, request.job)
         else:
             self._ask_again(request)
-        self._judge(unit)
+        self._judge(unit, request)
         self.send_waiting()
+
+    def _may_stay(self, unit: BusUnit) -> bool:
+        """Whether the connection may be kept, although ``unit`` has not answered in time."""
+        if not self.is_shared:
+            return False
+        if unit.standing is Standing.NEW:
+            return True
+        if unit.standing is Standing.SILENT and any(it.standing is Standing.ANSWERS for it in self._units):
+            return True
+        self._unanswered_in_a_row += 1
+        return self._unanswered_in_a_row <= UNANSWERED_IN_A_ROW_MAX
 
     def _release(self, unit: BusUnit) -> None:
         self._turns.release(unit.queue)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Protocol, TypeAlias
 
+from connectors.modbus.breaker import Standing
 from connectors.modbus.command import Command
 from connectors.modbus.counters import ModbusCounters
 from connectors.modbus.request_queue import RequestQueue
@@ -25,12 +26,19 @@ class BusUnit(Protocol):
     timeout_s: float
     pause_s: float
     in_flight_max: int
+    due_s: dict[float, float]
+    """When it is polled next, in seconds of the monotonic clock, by its poll intervals."""
     is_in_doubt: bool
     """Whether an answer is news: the unit has left a request unanswered, or has not been asked yet."""
 
     @property
     def has_answered(self) -> bool:
         """Whether anything was read of the unit, so that address, port and unit id are right."""
+        ...
+
+    @property
+    def standing(self) -> Standing:
+        """Whether it answers."""
         ...
 
     def answer_came(self, code: int) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-from connectors.modbus.breaker import UnitBreaker
+from connectors.modbus.breaker import Standing, UnitBreaker
 from connectors.modbus.bus import ModbusBus
 from connectors.modbus.bus_unit import Job
 from connectors.modbus.command import Command
@@ -43,6 +43,7 @@ class ModbusConnection:
         self.timeout_s = settings.timeout_s
         self.pause_s = max(settings.pause_s, settings.route.gap_s)
         self.in_flight_max = settings.in_flight_max
+        self.due_s: dict[float, float] = {}
         self.is_in_doubt = True
         self.name = f"{self.bus.place}, unit {settings.unit_id}"
         self._unit_id = settings.unit_id
@@ -56,6 +57,11 @@ class ModbusConnection:
     def has_answered(self) -> bool:
         """See ``BusUnit``."""
         return self._unit_answered
+
+    @property
+    def standing(self) -> Standing:
+        """See ``BusUnit``."""
+        return self._breaker.standing
 
     @property
     def is_shared(self) -> bool:
@@ -147,7 +153,7 @@ class ModbusConnection:
     def _left_alone(self) -> str:
         return (
             f"{self.name}: it does not answer, and other units share its bus; it is asked again in "
-            f"{self._breaker.wait_s:.0f} s; check unit_id, and the power and the bus cable of the unit"
+            f"{self._breaker.wait_s:.0f} s at the earliest; check unit_id, and the power and the bus cable of the unit"
         )
 
     def _look_who_answered(self, scan: Scan) -> None:

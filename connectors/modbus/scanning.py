@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from connectors.modbus.addresses import Table
+from connectors.modbus.breaker import Standing
 from connectors.modbus.bus import ModbusBus
 from connectors.modbus.bus_unit import Job
 from connectors.modbus.counters import ModbusCounters
@@ -41,6 +42,8 @@ class _Scanner:
         self.link_wanted = asyncio.Event()
         self.timeout_s, self.pause_s, self.in_flight_max = timeout_s, pause_s, 1
         self.has_answered = self.is_in_doubt = False
+        self.standing = Standing.ANSWERS
+        self.due_s: dict[float, float] = {}
         self._bus = bus
 
     def answer_came(self, code: int) -> str:  # noqa: ARG002  no unit is ever left alone

@@ -151,7 +151,9 @@ class ModbusSession:
         rate = FixedRate(scan_class.interval_s, self._clock.monotonic_s())
         waited_s = 0.0
         while True:
-            wait_s, missed = rate.advance(self._clock.monotonic_s())
+            now_s = self._clock.monotonic_s()
+            wait_s, missed = rate.advance(now_s)
+            self._connection.due_s[scan_class.interval_s] = now_s + wait_s
             self._counters.missed_cycles += missed
             await asyncio.sleep(wait_s)
             scan = scan_class.scan

@@ -16,6 +16,7 @@ from connectors.modbus.driver import ModbusDriver
 from connectors.model.errors import DeviceUnavailable, WriteUncertain
 from connectors.model.quality import BAD_TIMEOUT
 from connectors.ports.clock import SystemClock
+from connectors.stopping import Tasks
 from tests.contract.modbus_acquisition import Recorder, acquiring, device_settings, polls, until
 from tests.servers.modbus import ModbusServer
 
@@ -93,6 +94,40 @@ async def test_a_dead_unit_is_left_alone_and_takes_nothing_from_the_others(modbu
         assert modbus_unit.connections() == (1, 1)
     assert (len(bus.recorders[1].onlines), alive.counters.time_outs) == (1, 0)
     assert bus.recorders[1].late == []
+
+
+async def test_of_247_units_half_are_dead_and_the_others_are_polled_as_if_they_were_not_there(
+    modbus_unit: ModbusServer,
+) -> None:
+    bus = Bus(modbus_unit.endpoint)
+    dead, alive = range(1, 124), range(124, 248)
+    modbus_unit.command(f"lost {' '.join(map(str, dead))}")
+    drivers = {unit_id: bus.driver(unit_id, PLACES[:1], timeout="50ms", poll="250ms") for unit_id in (*dead, *alive)}
+    recorders = {unit_id: Recorder() for unit_id in drivers}
+
+    async def keep_acquiring(unit_id: int) -> None:
+        while True:
+            try:
+                await drivers[unit_id].acquire(recorders[unit_id])
+            except DeviceUnavailable as exc:
+                await asyncio.sleep(exc.retry_after_s or 0.2)
+
+    def requests_to_dead() -> int:
+        return sum(drivers[unit_id].counters.requests for unit_id in dead)
+
+    async with Tasks() as tasks:
+        working = [tasks.create_task(keep_acquiring(unit_id)) for unit_id in drivers]
+        await until(lambda: all(recorders[unit_id].onlines for unit_id in alive))
+        await until(lambda: all(drivers[unit_id].counters.requests for unit_id in dead))
+        before, polled = requests_to_dead(), {unit_id: len(recorders[unit_id].rows) for unit_id in alive}
+        await until(lambda: all(len(recorders[unit_id].rows) >= polled[unit_id] + 20 for unit_id in alive))
+        assert requests_to_dead() - before <= 20 * 250 / (11 * 50) + 2  # the bus is free of them for ten times as long
+        assert modbus_unit.connections() == (1, 1), "a dead unit is no reason to connect anew"
+        for task in working:
+            task.cancel()
+    assert all(recorders[unit_id].rows == [] for unit_id in dead)
+    assert sum(drivers[unit_id].counters.time_outs for unit_id in alive) == 0
+    assert all(recorders[unit_id].late == [] for unit_id in alive)
 
 
 async def test_a_unit_that_a_gateway_cannot_reach_is_left_alone(modbus_unit: ModbusServer) -> None:

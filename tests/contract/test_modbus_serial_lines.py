@@ -112,7 +112,7 @@ async def test_a_dead_unit_on_the_line_takes_nothing_from_the_other(wired: Abstr
     recorder, buses = Recorder(), ModbusBuses()
     async with wired as line:
         with ModbusRtuUnit(line.unit_port, 3):
-            alive, dead = driver(line, buses=buses), driver(line, unit_id=4, buses=buses)
+            alive, dead = driver(line, buses=buses), driver(line, unit_id=4, buses=buses, timeout="100ms")
             async with acquiring(alive, recorder) as task:
                 await until(lambda: recorder.onlines, task)
                 for _ in range(3):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from connectors.modbus.breaker import PAUSE_S_FIRST, PAUSE_S_MAX, UnitBreaker
+from connectors.modbus.breaker import PAUSE_S_FIRST, PAUSE_S_MAX, Standing, UnitBreaker
 
 
 class Time:
@@ -54,3 +54,19 @@ def test_an_answer_after_the_pause_closes_it_and_the_next_pause_is_short_again()
     breaker.answered()
     assert [breaker.unanswered() for _ in range(3)] == [False, False, True]
     assert breaker.wait_s == PAUSE_S_FIRST
+
+
+def test_a_unit_is_new_then_it_answers_or_is_silent_and_one_lost_reply_makes_it_neither() -> None:
+    breaker = UnitBreaker(0, Time())
+    assert breaker.standing is Standing.NEW
+    breaker.unanswered()
+    assert breaker.standing is Standing.SILENT
+    breaker.answered()
+    assert breaker.standing is Standing.ANSWERS
+    standings = []
+    for _ in range(3):
+        breaker.unanswered()
+        standings.append(breaker.standing)
+    assert standings == [Standing.ANSWERS, Standing.ANSWERS, Standing.SILENT]
+    breaker.answered()
+    assert breaker.standing is Standing.ANSWERS

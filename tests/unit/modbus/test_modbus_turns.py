@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from connectors.modbus.breaker import Standing
 from connectors.modbus.request_queue import Priority, RequestQueue
-from connectors.modbus.turns import Turns
+from connectors.modbus.turns import ROUNDS_PASSED_OVER_MAX, Turns
 
 
 def bus(**units: list[str]) -> tuple[Turns[str], dict[str, RequestQueue[str]]]:
@@ -67,3 +68,42 @@ def test_a_queue_that_was_removed_is_not_asked_any_more() -> None:
     assert drawn(turns, 2) == ["o1", "o1"]
     turns.remove(queues["oven"])
     assert drawn(turns, 1) == [None]
+
+
+def test_units_that_have_not_answered_come_after_those_that_do() -> None:
+    turns, queues = bus(press=["p1"], oven=["o1"], kiln=["k1"])
+    turns.judge(queues["press"], Standing.SILENT)
+    turns.judge(queues["oven"], Standing.NEW)
+    assert turns.are_any_in_doubt
+    assert drawn(turns, 2) == ["k1", "k1"]
+    queues["kiln"].remove("k1")
+    assert drawn(turns, 2) == ["o1", "o1"]
+    queues["oven"].remove("o1")
+    assert drawn(turns, 1) == ["p1"]
+
+
+def test_they_have_their_turn_on_a_bus_that_is_never_idle() -> None:
+    turns, queues = bus(press=["p1"], oven=["o1"], kiln=["k1"])
+    turns.judge(queues["press"], Standing.SILENT)
+    passed = ROUNDS_PASSED_OVER_MAX * 3
+    found = drawn(turns, 2 * passed + 2)
+    assert [at for at, job in enumerate(found) if job == "p1"] == [passed, 2 * passed + 1]
+
+
+def test_those_that_are_not_to_be_asked_now_are_passed_over_however_long_they_wait() -> None:
+    turns, queues = bus(press=["p1"], oven=["o1"], kiln=["k1"])
+    turns.judge(queues["press"], Standing.SILENT)
+    turns.judge(queues["oven"], Standing.NEW)
+    queues["kiln"].remove("k1")
+    assert turns.next(busy=False, up_to=Standing.ANSWERS) is None
+    assert turns.next(busy=False, up_to=Standing.NEW) == (queues["oven"], "o1")
+    queues["oven"].remove("o1")
+    assert turns.next(busy=False, up_to=Standing.NEW) is None
+    assert turns.next(busy=False) == (queues["press"], "p1")
+
+
+def test_the_only_unit_is_asked_however_it_stands() -> None:
+    turns, queues = bus(press=["p1"])
+    turns.judge(queues["press"], Standing.SILENT)
+    assert not turns.are_any_in_doubt
+    assert turns.next(busy=False, up_to=Standing.ANSWERS) == (queues["press"], "p1")
