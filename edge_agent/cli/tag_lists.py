@@ -12,7 +12,7 @@ from connectors.configuration.setting_names import counted
 from connectors.model.errors import ConfigInvalid
 from edge_agent.cli.app import DEFAULT_CONFIG, EXIT_PROBLEM, ConfigOption, JsonOption, fail, print_problems
 from edge_agent.cli.json_output import print_json
-from edge_agent.tag_lists.formats import Format, read_list
+from edge_agent.tag_lists.formats import BYTES_MAX, Format, read_list
 from edge_agent.tag_lists.imported import Imported, ListUnreadable, Refused, Row, Wanted
 
 EXIT_USAGE: Final = 2
@@ -62,7 +62,7 @@ def export_tags(
 
 
 def import_tags(
-    path: Annotated[Path, typer.Argument(metavar="FILE", help="CSV, XLSX, L5X, NodeSet2 XML, or .db of TIA Portal")],
+    path: Annotated[Path, typer.Argument(metavar="FILE", help="CSV, XLSX, L5X, NodeSet2 XML, XML or .db of TIA")],
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Device file; else standard output")] = None,
     format_: Annotated[Format | None, typer.Option("--format", help="Else recognised by what is in it")] = None,
     device: Annotated[str, typer.Option("--device", "-d", help="Its name, where the list has none")] = "device",
@@ -88,7 +88,9 @@ def import_tags(
         fail("write --endpoint opc.tcp://… or tcp://…, or --like AGENT.YAML with such a device", EXIT_USAGE)
     driver = _driver(endpoint) if endpoint else str(known.get(device, {}).get("driver", "opcua"))
     try:
-        kind, found = read_list(path.read_bytes(), format_, Wanted(driver, node, array_max))
+        with path.open("rb") as file:
+            data = file.read(BYTES_MAX + 1)
+        kind, found = read_list(data, format_, Wanted(driver, node, array_max))
     except OSError as exc:
         fail(f"{path} cannot be read: {exc.strerror}", EXIT_PROBLEM)
     except ListUnreadable as exc:

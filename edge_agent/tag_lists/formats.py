@@ -5,14 +5,14 @@ from __future__ import annotations
 from enum import Enum
 from typing import Final
 
-from edge_agent.tag_lists import kepware, own_columns, rockwell, tia, tia_blocks
+from edge_agent.tag_lists import kepware, own_columns, rockwell, tia, tia_blocks, tia_xml
 from edge_agent.tag_lists.imported import Imported, ListUnreadable, Reader, Wanted
 from edge_agent.tag_lists.nodeset import read_nodeset
 from edge_agent.tag_lists.tables import headings_of
 
 BYTES_MAX: Final = 200_000_000
-BLOCK_HEAD_BYTES: Final = 65_536
-"""A data block is named in so much of its source: types that it uses may stand before it."""
+HEAD_BYTES: Final = 65_536
+"""What a file is stands in so much of it: types, or a list of what made it, may stand before."""
 
 
 class Format(Enum):
@@ -22,6 +22,7 @@ class Format(Enum):
     KEPWARE = "kepware"
     TIA = "tia"
     TIA_BLOCKS = "tia-blocks"
+    TIA_XML = "tia-xml"
     L5X = "l5x"
     NODESET = "nodeset"
 
@@ -31,6 +32,7 @@ _READERS: Final[dict[Format, Reader]] = {
     Format.KEPWARE: kepware.read_kepware,
     Format.TIA: tia.read_tia,
     Format.TIA_BLOCKS: tia_blocks.read_blocks,
+    Format.TIA_XML: tia_xml.read_tia_xml,
     Format.L5X: rockwell.read_l5x,
     Format.NODESET: read_nodeset,
 }
@@ -38,13 +40,15 @@ _READERS: Final[dict[Format, Reader]] = {
 
 def recognised(data: bytes) -> Format:
     """The kind of a list, by what is in it. Raises ``ListUnreadable``."""
-    head = data[:4096].lstrip(b"\xef\xbb\xbf \t\r\n")
+    head = data[:HEAD_BYTES].lstrip(b"\xef\xbb\xbf \t\r\n")
     if head.startswith(b"<"):
         for format_, mark in ((Format.L5X, b"RSLogix5000Content"), (Format.NODESET, b"UANodeSet")):
             if mark in head:
                 return format_
-        raise ListUnreadable("this XML is neither an L5X export nor a NodeSet2 file")
-    if tia_blocks.MARK.search(data[:BLOCK_HEAD_BYTES]):
+        if tia_xml.MARK.search(head):
+            return Format.TIA_XML
+        raise ListUnreadable("this XML is neither an L5X export, a tag table of TIA Portal nor a NodeSet2 file")
+    if tia_blocks.MARK.search(head):
         return Format.TIA_BLOCKS
     for headings in headings_of(data):
         for format_, needed in (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from connectors.model.errors import LinesideError
 
@@ -52,6 +52,15 @@ class Wanted:
     node: str = ""
     array_max: int = 0
     """Elements of an array that become a tag each, at most; 0: arrays are refused."""
+
+
+DIGITS_MAX: Final = 9
+
+
+def whole_number(text: str, otherwise: int) -> int:
+    """The number that an attribute of an export is; ``otherwise`` when it is none, or absurdly long."""
+    plain = text.strip().removeprefix("-")
+    return int(text) if plain.isdecimal() and len(plain) <= DIGITS_MAX else otherwise
 
 
 Reader = Callable[[bytes, Wanted], Imported]

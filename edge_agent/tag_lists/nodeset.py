@@ -6,7 +6,7 @@ import xml.etree.ElementTree as ET
 from dataclasses import dataclass
 from typing import Final
 
-from edge_agent.tag_lists.imported import Imported, ListUnreadable, Row, Wanted
+from edge_agent.tag_lists.imported import Imported, ListUnreadable, Row, Wanted, whole_number
 
 _NS: Final = "{http://opcfoundation.org/UA/2011/03/UANodeSet.xsd}"
 _KINDS: Final = (
@@ -100,9 +100,9 @@ def _why_not(node: _Node, path: list[str], node_id: str, nodes: dict[str, _Node]
         if nodes[node_id].kind not in ("UAObject", "UAVariable"):
             return f"part of the {nodes[node_id].kind.removeprefix('UA')} {nodes[node_id].name!r}, and no instance"
         node_id = nodes[node_id].parent
-    if int(node.element.get("ValueRank", "-1")) >= 0:
+    if whole_number(node.element.get("ValueRank", ""), -1) >= 0:
         return "an array"
-    if not int(node.element.get("AccessLevel", "1")) & 1:
+    if not whole_number(node.element.get("AccessLevel", ""), 1) & 1:
         return "nobody can read it (AccessLevel)"
     return None
 
@@ -111,4 +111,5 @@ def _with_uri(node_id: str, uris: list[str]) -> str | None:
     if not node_id.startswith("ns="):
         return node_id
     index, _, rest = node_id.removeprefix("ns=").partition(";")
-    return f"nsu={uris[int(index) - 1]};{rest}" if index.isdecimal() and 1 <= int(index) <= len(uris) else None
+    number = whole_number(index, 0)
+    return f"nsu={uris[number - 1]};{rest}" if 1 <= number <= len(uris) else None

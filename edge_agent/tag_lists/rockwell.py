@@ -11,10 +11,13 @@ import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from typing import Final
 
-from edge_agent.tag_lists.imported import Imported, ListUnreadable, Row, Wanted
+from edge_agent.tag_lists.imported import Imported, ListUnreadable, Row, Wanted, whole_number
 
 NODE: Final = "ns=2;s={tag}"
 DEPTH_MAX: Final = 10
+DIMENSION_UNKNOWN: Final = 1_000_000_000
+VALUES_MAX: Final = 200_000
+"""Data types within data types make a file of some kilobytes as large as anybody likes."""
 _VALUES: Final = frozenset(
     ("BOOL", "BIT", "SINT", "INT", "DINT", "LINT", "USINT", "UINT", "UDINT", "ULINT", "REAL", "LREAL", "STRING")
 )
@@ -58,7 +61,7 @@ def _types(controller: ET.Element) -> Types:
             (
                 member.get("Name", ""),
                 member.get("DataType", ""),
-                _count(member.get("Dimension", "0")),
+                whole_number(member.get("Dimension", ""), 0),
                 _description(member),
             )
             for member in kind.iterfind("Members/Member")
@@ -80,8 +83,10 @@ def _take(tag: ET.Element, prefix: str, types: Types, wanted: Wanted, found: Imp
     if len(dimensions) > 1:
         found.refuse(name, name, f"an array of {len(dimensions)} dimensions")
         return
-    count = _count(dimensions[0]) if dimensions else 0
+    count = whole_number(dimensions[0], DIMENSION_UNKNOWN) if dimensions else 0
     for path, kind, description in _opened(name, tag.get("DataType", ""), count, _description(tag), types, wanted, 0):
+        if len(found.rows) + len(found.refused) >= VALUES_MAX:
+            raise ListUnreadable(f"its tags have more than {VALUES_MAX:,} values: export fewer of them")
         if kind not in _VALUES:
             found.refuse(name, path, kind)
             continue
@@ -113,10 +118,6 @@ def _opened(
             yield from _opened(f"{path}.{member}", inside, elements, said or description, types, wanted, depth + 1)
     else:
         yield path, f"the file does not say what the data type {kind!r} is made of", ""
-
-
-def _count(text: str) -> int:
-    return int(text) if text.isdecimal() else 0
 
 
 def _description(element: ET.Element) -> str:

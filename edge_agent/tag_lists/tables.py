@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
+import re
+import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -12,6 +14,11 @@ from edge_agent.tag_lists.imported import ListUnreadable
 
 NEEDS_OPENPYXL: Final = "XLSX needs the package openpyxl: pip install 'lineside[spreadsheet]', or save the table as CSV"
 ROWS_MAX: Final = 200_000
+UNPACKED_BYTES_MAX: Final = 300_000_000
+SEPARATORS: Final = ",;\t"
+_HEAD_LINES: Final = 5
+_HEAD_CHARACTERS: Final = 100_000
+_FORMULA: Final = re.compile(rb"<f[\s>/]")
 XLSX_MAGIC: Final = b"PK\x03\x04"
 
 
@@ -35,6 +42,8 @@ def read_table(data: bytes, needed: Sequence[str], sheets: Sequence[str] = ()) -
         if not headings:
             folded = [cell.strip().lower() for cell in cells]
             headings = folded if set(needed) <= set(folded) else []
+            if twice := next((head for head in headings if head and headings.count(head) > 1), ""):
+                raise ListUnreadable(f"two columns are called {twice!r}: leave one of them out")
             continue
         filled = {head: cell.strip() for head, cell in zip(headings, cells, strict=False) if head and cell.strip()}
         if filled:
@@ -47,13 +56,14 @@ def read_table(data: bytes, needed: Sequence[str], sheets: Sequence[str] = ()) -
 def headings_of(data: bytes) -> list[set[str]]:
     """The cells of the first rows, in lower case, by which a table is recognised."""
     rows = _xlsx(data, ()) if data.startswith(XLSX_MAGIC) else _csv(data)
-    return [{cell.strip().lower() for cell in cells} for _, (_, cells) in zip(range(5), rows, strict=False)]
+    return [{cell.strip().lower() for cell in cells} for _, (_, cells) in zip(range(_HEAD_LINES), rows, strict=False)]
 
 
 def _csv(data: bytes) -> Iterator[tuple[str, list[str]]]:
     text = decoded(data)
-    first = next((line for line in text.splitlines() if line.strip()), "")
-    separator = max(",;\t", key=first.count)
+    # A title may stand above the headings, and descriptions below, with commas in them: what is in most lines counts.
+    head = text[:_HEAD_CHARACTERS].splitlines()[:_HEAD_LINES]
+    separator = max(SEPARATORS, key=lambda each: (sum(each in line for line in head), "".join(head).count(each)))
     try:
         rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
         for cells in rows:
@@ -78,12 +88,39 @@ def _xlsx(data: bytes, sheets: Sequence[str]) -> Iterator[tuple[str, list[str]]]
     except ImportError as exc:
         raise ListUnreadable(NEEDS_OPENPYXL) from exc
     try:
+        has_formulas = _has_formulas(data)
         book = openpyxl.load_workbook(io.BytesIO(data), read_only=True, data_only=True)
+        name = next((name for name in sheets if name in book.sheetnames), book.worksheets[0].title)
+        rows: Iterable[tuple[object, ...]] = book[name].iter_rows(values_only=True)
+        if has_formulas:
+            written = openpyxl.load_workbook(io.BytesIO(data), read_only=True)[name].iter_rows(values_only=True)
+            rows = (_with_results(*pair) for pair in zip(rows, written, strict=True))
+        for number, cells in enumerate(rows, 1):
+            yield f"{name} row {number}", [_text(cell) for cell in cells]
+    except ListUnreadable:
+        raise
     except Exception as exc:  # whatever the library stumbles over in a file that is none
-        raise ListUnreadable(f"it is no XLSX file: {exc}") from exc
-    sheet = next((book[name] for name in sheets if name in book.sheetnames), book.worksheets[0])
-    for number, cells in enumerate(sheet.iter_rows(values_only=True), 1):
-        yield f"{sheet.title} row {number}", [_text(cell) for cell in cells]
+        raise ListUnreadable(f"it is no XLSX file that can be read: {' '.join(str(exc).split())}") from exc
+
+
+def _has_formulas(data: bytes) -> bool:
+    """Whether any cell is calculated. Raises ``ListUnreadable`` where the file is far larger unpacked."""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        if sum(part.file_size for part in archive.infolist()) > UNPACKED_BYTES_MAX:
+            raise ListUnreadable(f"it has more than {UNPACKED_BYTES_MAX // 1_000_000} MB unpacked")
+        return any(
+            _FORMULA.search(archive.read(part)) for part in archive.namelist() if part.startswith("xl/worksheets/")
+        )
+
+
+def _with_results(results: tuple[object, ...], written: tuple[object, ...]) -> tuple[object, ...]:
+    for result, cell in zip(results, written, strict=True):
+        if result is None and cell is not None:
+            raise ListUnreadable(
+                f"the result of the formula {str(cell)[:40]!r} is not in the file: open it in a spreadsheet program, "
+                "and save it"
+            )
+    return results
 
 
 def _text(cell: object) -> str:

@@ -132,6 +132,29 @@ def test_a_tag_table_of_tia_portal_becomes_tags_of_the_plc_s_own_server(tmp_path
     }
 
 
+def test_tag_tables_of_tia_portal_in_xml_become_tags_too() -> None:
+    format_, found = read("tia-tags.xml")
+    assert format_ is Format.TIA_XML
+    assert settings(found) == [
+        {"name": "Drives/Motor_Speed", "at": 'nsu=http://www.siemens.com/simatic-s7-opcua;s="Motor_Speed"',
+         "description": "Speed in rpm & more"},
+    ]  # fmt: skip
+    assert refused(found) == {
+        "Hidden": "not accessible from HMI and OPC UA: tick that in the tag table",
+        "T_Delay": "a Timer: no value that OPC UA has",
+    }
+    format_, found = read("tia-openness.xml")
+    assert format_ is Format.TIA_XML
+    assert settings(found) == [
+        {"name": "Ram Force", "at": 'nsu=http://www.siemens.com/simatic-s7-opcua;s="Ram Force"',
+         "description": "what it presses with"},
+    ]  # fmt: skip
+    assert refused(found) == {
+        "Secret": "not accessible from HMI and OPC UA: tick that in the tag table",
+        "Drive_1": "of the data type '\"typeDrive\"', whose parts the table does not name",
+    }
+
+
 def test_data_blocks_of_tia_portal_are_opened_down_to_their_values() -> None:
     format_, found = read("tia-block.db")
     assert format_ is Format.TIA_BLOCKS
@@ -163,7 +186,9 @@ def test_data_blocks_of_tia_portal_are_opened_down_to_their_values() -> None:
     [
         (b"", "it is not known what this is"),
         (b"a,b\n1,2\n", "it is not known what this is"),
-        (b"<html/>", "neither an L5X export nor a NodeSet2 file"),
+        (b"<html/>", "neither an L5X export, a tag table of TIA Portal nor a NodeSet2 file"),
+        (b"<Tagtable >", "it is no XML"),
+        (b"<a><!-- <Tagtable > --></a>", "it has no PLC tags of TIA Portal"),
         (b"<RSLogix5000Content>", "it is no XML"),
         (b"<RSLogix5000Content/>", "it is no L5X export of a controller"),
         (b"<UANodeSet/>", "it is no NodeSet2 file"),
