@@ -27,6 +27,13 @@ class OeeGroup(Answer):
     performance: Ratio
     quality: Ratio
     oee: Ratio
+    notice: Annotated[
+        str,
+        Field(
+            description="Why performance and OEE are not known, or are above what can be, and what to do; else empty",
+            examples=["performance is 116.0%: the ideal cycle time, 4.5 s a piece, is longer than the 3.88 s …"],
+        ),
+    ]
     planned_ms: Annotated[Milliseconds, Field(description="Planned busy time (PBT)")]
     running_ms: Annotated[Milliseconds, Field(description="Actual production time (APT)")]
     stopped_ms: Milliseconds

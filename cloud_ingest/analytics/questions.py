@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any, Final, Literal
 
 from cloud_ingest.analytics.charts import Proportion, limits_of, p_chart, signals
-from cloud_ingest.analytics.rules import CLASS_WIDTH, NAMES, Figures, class_begin_s, pareto, ratios
+from cloud_ingest.analytics.rules import CLASS_WIDTH, NAMES, Figures, class_begin_s, notice, pareto, ratios
 from cloud_ingest.lines.events import StopKind
 from connectors.ports.database import Row, Session
 
@@ -88,6 +88,7 @@ def told(figures: Figures) -> dict[str, Any]:
         found[name] = format(value.normalize(), "f") if isinstance(value, Decimal) else value
     of = ratios(figures)
     found |= {"availability": of.availability, "performance": of.performance, "quality": of.quality, "oee": of.oee}
+    found["notice"] = notice(figures)
     found["pieces_per_hour"] = float(figures.good * 3_600_000 / figures.planned_ms) if figures.planned_ms else None
     return found
 

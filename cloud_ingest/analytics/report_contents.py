@@ -68,7 +68,9 @@ HEADINGS: Final[Mapping[str, str]] = {
     "ms": "Lost h",
     "share": "Share",
     "cumulative": "Cumulative",
+    "notice": "Notice",
 }
+_OF_NOTICES: Final = ("site", "line", "product", "notice")
 
 
 async def contents(session: Session, title: str, choice: Choice) -> Contents:
@@ -80,6 +82,9 @@ async def contents(session: Session, title: str, choice: Choice) -> Contents:
         columns = (*names, *_FIGURES)
         rows = [[_shown(name, group[name], choice.zone) for name in columns] for group in groups]
         tables.append(Table(heading, [HEADINGS[name] for name in columns], rows))
+    _, groups = await questions.oee(session, choice, ("line", "product"))
+    if notices := [[group[name] for name in _OF_NOTICES] for group in groups if group["notice"]]:
+        tables.insert(0, Table("To look at", [HEADINGS[name] for name in _OF_NOTICES], notices))
     losses = (await questions.losses(session, choice))[:LOSSES_MAX]
     names = ("reason", "kind", "ms", "stops", "share", "cumulative")
     shown = [[_shown(name, loss[name], choice.zone) for name in names] for loss in losses]

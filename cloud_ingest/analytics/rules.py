@@ -20,6 +20,9 @@ from cloud_ingest.lines.events import LineState, StopKind
 T = TypeVar("T", bound=tuple[Any, ...])
 HOUR_NS: Final = 3_600_000_000_000
 ZERO: Final = Decimal(0)
+FEW_PIECES: Final = 20
+FEW_MS: Final = 600_000
+"""With less, a performance above 1 says nothing: a piece that was begun before is counted whole."""
 CLASS_WIDTH: Final = 1.05
 CLASS_MIN: Final = -142
 """About a millisecond."""
@@ -128,7 +131,7 @@ class Hour:
 class Ratios:
     """Fractions from 0 on; ``None`` where there is nothing to divide by, or a part of it is not known.
 
-    ``performance`` above 1 says that the ideal cycle time is too long, and is told as it is.
+    ``performance`` above 1 says that the ideal cycle time is too long, and is told as it is (see ``notice``).
     """
 
     availability: float | None
@@ -164,6 +167,30 @@ def ratios(figures: Figures) -> Ratios:
     if performance is None or quality is None:
         return Ratios(availability, performance, quality, None)
     return Ratios(availability, performance, quality, availability * performance * quality)
+
+
+def notice(figures: Figures) -> str:
+    """What an engineer has to know to read the performance, and what to do; empty where it can be read as it is."""
+    if figures.without_ideal > 0:
+        pieces = format(figures.without_ideal.normalize(), "f")
+        return (
+            f"the ideal cycle time of {pieces} pieces is not known, so performance and OEE are not: "
+            "they were made without a work order, or the routing of their product does not name this line"
+        )
+    performance = ratios(figures).performance
+    if performance is None or performance <= 1:
+        return ""
+    made = figures.good + figures.reject
+    if made < FEW_PIECES or figures.running_ms < FEW_MS:
+        return (
+            f"performance is {performance:.1%}, but of few pieces, and one that was begun before is counted whole: "
+            "look at a longer time"
+        )
+    return (
+        f"performance is {performance:.1%}: the ideal cycle time, {figures.ideal_ms / made / 1000:.3g} s a piece, is "
+        f"longer than the {figures.running_ms / made / 1000:.3g} s that a piece has taken; "
+        "say in the routing (ideal_cycle_s) what the line can do at its best"
+    )
 
 
 def hour_of(begin_ns: int, end_ns: int, told: Told, cycles_s: Mapping[str, Decimal]) -> Hour:

@@ -96,6 +96,7 @@ async def test_what_a_line_tells_becomes_its_oee(database_dsn: str) -> None:
         assert (total["stopped_ms"], total["running_ms"]) == (300_000, 900_000)
         assert total["availability"] == 0.75
         assert (total["performance"], total["oee"]) == (None, None), "nobody has said how long a piece takes"
+        assert total["notice"].startswith("the ideal cycle time of 76 pieces is not known")
         assert total["quality"] == 70 / 76
         async with here.database.session() as session:
             (loss,) = await questions.losses(session, Choice(1, HOUR, HOUR + LENGTH))
@@ -225,7 +226,7 @@ async def test_a_report_is_made_once_when_its_time_has_come_and_announced_with_w
                 found[kind] = answer.raise_for_status().content
         assert found["pdf"].startswith(b"%PDF")
         page = found["html"].decode()
-        assert all(text in page for text in ("<h1>=Every day</h1>", "jam", "92.1 %", "press-1"))
+        assert all(text in page for text in ("<h1>=Every day</h1>", "jam", "92.1 %", "press-1", "To look at"))
         book = openpyxl.load_workbook(io.BytesIO(found["xlsx"]))
         assert book["Report"]["A1"].value == "'=Every day", "a name that a spreadsheet would calculate is text"
         assert [cell.value for cell in book["By line"][2]][:2] == ["berlin", "press-1"]

@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+from lineside.machines.oven import BELT_FASTEST_M_PER_MIN, PART_PITCH_M
+
 SITE: Final = "demo-plant"
 PRESS_LINE: Final = "press"
 OVEN_LINE: Final = "oven"
@@ -18,6 +20,10 @@ STRIP: Final = "STEEL-STRIP"
 POWDER: Final = "POWDER-RAL5010"
 PIECES_PER_MIN: Final = 58
 """The recipe of brackets: strokes of the press a minute."""
+PRESS_CYCLE_S: Final = "0.8"
+"""At the 75 strokes a minute that the press is built for; its tool bears 60."""
+OVEN_CYCLE_S: Final = f"{60 * PART_PITCH_M / BELT_FASTEST_M_PER_MIN:.2f}"
+"""With the belt at its fastest."""
 CUSTOMER: Final = "acme"
 
 Who = Literal["planner", "engineer"]
@@ -82,9 +88,9 @@ def _stock() -> Sequence[Ask]:
 
 
 def _catalog() -> Sequence[Ask]:
-    pressed = {"site": SITE, "line": PRESS_LINE, "ideal_cycle_s": "1", "setup_s": "5",
+    pressed = {"site": SITE, "line": PRESS_LINE, "ideal_cycle_s": PRESS_CYCLE_S, "setup_s": "5",
                "recipe": {"speed": float(PIECES_PER_MIN)}}  # fmt: skip
-    baked = {"site": SITE, "line": OVEN_LINE, "ideal_cycle_s": "4.5", "setup_s": "5", "recipe": {}}
+    baked = {"site": SITE, "line": OVEN_LINE, "ideal_cycle_s": OVEN_CYCLE_S, "setup_s": "5", "recipe": {}}
     made = (
         (BRACKET, "Bracket 40", "Winkel 40", "3.20", "0.340", pressed),
         (COATED, "Bracket 40, coated", "Winkel 40, beschichtet", "4.90", "0.352", baked),

@@ -14,6 +14,7 @@ from connectors.model.errors import LinesideError
 from lineside.demo.factory import Who
 
 ANSWER_S_MAX: Final = 10.0
+SAYS_NOTHING_MS: Final = 4000
 
 
 class NotAnswered(LinesideError):
@@ -74,10 +75,12 @@ class Office:
     def effectiveness(self, site: str) -> dict[tuple[str, str], str]:
         """OEE and what it is made of, by line and product, in a few words; without those of which it is not known yet.
 
+        Nothing is told of the first ``SAYS_NOTHING_MS`` of running: a piece that was begun before is counted whole.
         Raises ``NotAnswered`` and ``Refused``.
         """
         groups = self.ask("planner", "GET", f"/analytics/oee?site={site}&by=line&by=product")["groups"]
-        return {(one["line"], one["product"]): _oee_text(one) for one in groups if one["oee"]}
+        return {(one["line"], one["product"]): _oee_text(one) for one in groups
+                if one["oee"] and one["running_ms"] >= SAYS_NOTHING_MS}  # fmt: skip
 
 
 def _oee_text(group: Mapping[str, Any]) -> str:

@@ -230,7 +230,7 @@ class OrderLife:
             self._effectiveness_due_s = 0.0
             self._look_at_lines(office)
             if self._effectiveness or time.monotonic() > deadline_s:
-                return
+                break
             self._stop.wait(4 * _POLL_S)
         for life in self._lives:
             if life.state == "cancelled":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -23,6 +24,7 @@ from cloud_ingest.analytics.rules import (
     class_begin_s,
     cycle_class,
     hour_of,
+    notice,
     pareto,
     ratios,
 )
@@ -146,6 +148,37 @@ def test_a_product_without_a_cycle_time_leaves_the_performance_unknown_and_not_w
     ]
     assert (ratios(figures).performance, ratios(figures).oee) == (None, None)
     assert figures.without_ideal == 5
+
+
+def made(pieces: int, running_s: int, ideal_s: str, **more: Any) -> Figures:
+    ideal_ms = Decimal(pieces) * Decimal(ideal_s) * 1000
+    return Figures(
+        planned_ms=running_s * 1000, running_ms=running_s * 1000, good=Decimal(pieces), ideal_ms=ideal_ms, **more
+    )
+
+
+def test_a_performance_above_what_can_be_is_told_as_it_is_with_what_to_do_about_it() -> None:
+    figures = made(200, 800, "4.5")
+    assert (ratios(figures).performance, ratios(figures).oee) == (1.125, 1.125)
+    assert notice(figures) == (
+        "performance is 112.5%: the ideal cycle time, 4.5 s a piece, is longer than the 4 s that a piece has taken; "
+        "say in the routing (ideal_cycle_s) what the line can do at its best"
+    )
+
+
+@pytest.mark.parametrize(("pieces", "running_s"), [(19, 600), (400, 599)])
+def test_of_few_pieces_and_of_little_time_no_cycle_time_is_called_wrong(pieces: int, running_s: int) -> None:
+    assert notice(made(pieces, running_s, "40")).endswith(
+        "but of few pieces, and one that was begun before is counted whole: look at a longer time"
+    )
+
+
+def test_a_performance_that_can_be_needs_no_notice_and_one_that_is_not_known_says_why() -> None:
+    assert notice(made(200, 900, "4.5")) == ""
+    assert notice(Figures()) == ""
+    assert notice(made(0, 900, "1", without_ideal=Decimal("12.50"))).startswith(
+        "the ideal cycle time of 12.5 pieces is not known, so performance and OEE are not: they were made without"
+    )
 
 
 def test_a_line_that_stood_all_the_time_has_an_oee_of_nothing_and_one_without_planned_time_has_none() -> None:

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from lineside.demo.factory import OVEN_CYCLE_S
+from lineside.demo.office import SAYS_NOTHING_MS
 from lineside.machines.oven import BELT_M_PER_MIN, SETPOINT_RANGE_C, SETPOINTS_C, ZONES, Oven, restored_oven
 from lineside.machines.retentive_memory import RetentiveMemory
 
@@ -74,6 +76,21 @@ def test_a_jammed_belt_stops_and_counts_nothing(hour: list[dict[str, Any]]) -> N
     assert stopped
     assert all(now["parts"] == before["parts"] for before, now in stopped)
     assert max(shown["belt/speed"] for shown in hour) == BELT_M_PER_MIN
+
+
+def test_nothing_leaves_the_oven_while_a_heater_is_off(hour: list[dict[str, Any]]) -> None:
+    heaters = [f"zone{zone}/heater_trip" for zone in range(1, ZONES + 1)]
+    off = [before["parts"] == now["parts"] for before, now in pairwise(hour) if any(before[one] for one in heaters)]
+    assert off.count(False) <= 0.01 * len(off), "but for one that the belt takes along until it stands"
+
+
+def test_the_oven_is_never_quicker_than_its_ideal_cycle_time(hour: list[dict[str, Any]]) -> None:
+    """Of any time that the demo tells of: a piece that was in the oven before is counted whole."""
+    steps = round(SAYS_NOTHING_MS / 1000 / STEP_S)
+    for begin in range(len(hour) - 2 * steps):
+        for end in range(begin + steps, begin + 2 * steps):
+            made = hour[end]["parts"] - hour[begin]["parts"]
+            assert made * float(OVEN_CYCLE_S) <= (end - begin) * STEP_S
 
 
 @given(st.floats(allow_nan=False))
