@@ -14,6 +14,8 @@ from edge_agent.tag_lists.imported import Imported, Refused, Row
 
 _PLAIN: Final = re.compile(r"[A-Za-z_][\w /.-]*(?<=[\w.])|[A-Za-z_]")
 _SAID: Final = {"extra_forbidden": "there is no such setting", "missing": "it is missing"}
+_NAMES_TAGS: Final = frozenset(("commands", "derived"))
+"""What of a device is about tags by their names: right or wrong with all of them, never with one alone."""
 _WORDS: Final = frozenset(("true", "false", "null", "yes", "no", "on", "off", "y", "n", "inf", "nan"))
 
 
@@ -21,13 +23,14 @@ def checked(rows: Sequence[Row], device: Mapping[str, Any], model: type[DeviceSe
     """Those of ``rows`` that are tags of a device; of the others ``found`` gets to know why they are none."""
     good: list[Row] = []
     names: dict[str, str] = {}
+    around = {key: value for key, value in device.items() if key not in _NAMES_TAGS}
     for row in rows:
         name = row.settings.get("name", "")
         if (first := names.setdefault(str(name).lower(), row.place)) != row.place:
             found.refused.append(Refused(row.place, name, f"another tag is called so, in {first}"))
             continue
         try:
-            model.model_validate({**device, "tags": (row.settings,)}, strict=True)
+            model.model_validate({**around, "tags": (row.settings,)}, strict=True)
         except ValidationError as exc:
             found.refused += [Refused(row.place, name, reason) for reason in _reasons(exc)[:1]]
             del names[str(name).lower()]

@@ -37,6 +37,8 @@ devices:
       - {template: zone, with: {n: 2}}
       - {name: setpoint, at: holding 50, writable: {min: 0, max: 250, readback: 0.5}, description: "=1+1, \\"so\\""}
       - {name: "on", at: coil 1, lane: alarms}
+    derived: [{name: over, value: zone1/temperature - zone2/temperature, unit: °C}]
+    commands: {cool: {steps: [{write: setpoint, value: 20}]}}
   - name: press
     driver: opcua
     endpoint: opc.tcp://10.0.0.4
