@@ -206,6 +206,8 @@ class Reloading:
         self._in_use.adopt(loaded, changes, asked.by)
         if self._running.files is not None:
             await asyncio.to_thread(self._running.files.adopt, changes.config.include, loaded.contents)
+        if (applying := self._running.parts.applying) is not None:
+            applying.look_soon()
         _let_go()
         return changes
 

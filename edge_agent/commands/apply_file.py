@@ -84,7 +84,8 @@ class ApplyFileWork:
         self.reload: Callable[[], Awaitable[str]] | None = None
         """Has the agent use its files as they are now, without a restart; empty, or why it could not."""
         self._is_decided = asyncio.Event()
-        self._in_place: asyncio.Queue[Trial] = asyncio.Queue(1)
+        self._in_place: asyncio.Queue[Trial | None] = asyncio.Queue(2)
+        """A trial, of which there is one at a time; ``None``: the files are to be looked at now."""
         self._ends = False
         self._checked: dict[str, str] = {}
         """The SHA-256 of the file that the command under way was checked against."""
@@ -96,11 +97,17 @@ class ApplyFileWork:
         """Another configuration runs, without a restart."""
         self._running = running
 
+    def look_soon(self) -> None:
+        """Other files are in use now: what was seen of them last is not true any more."""
+        if self._in_place.empty():
+            self._in_place.put_nowait(None)
+
     async def run(self) -> None:
         """Bring a trial to its end, whatever the journal is like; then try what comes, and look at the files."""
+        trial: Trial | None
         try:
             await self._look()
-            trial: Trial | None = (await self._in_thread(self._files.store.records)).running
+            trial = (await self._in_thread(self._files.store.records)).running
             if trial is not None and trial.ending:  # the start could not put it back, and runs with it
                 await self._put_back(trial, trial.reason)
             elif trial is not None:
@@ -117,7 +124,8 @@ class ApplyFileWork:
                     trial = await self._in_place.get()
             except TimeoutError:
                 continue
-            await self._try_in_place(trial)
+            if trial is not None:
+                await self._try_in_place(trial)
 
     # -- AgentWork -----------------------------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
+from weakref import WeakKeyDictionary
 
 from connectors.model.quality import code_of, name_of
 from connectors.ports.clock import Clock
@@ -91,13 +92,14 @@ class AgentView:
         self._clock = clock
         steps = int(RATE_SPAN_S / RATE_STEP_S) + 1
         self._certificates = CertificateWatch(clock)
-        self._history: deque[tuple[float, dict[str, int]]] = deque(maxlen=steps)
+        self._history: deque[tuple[float, WeakKeyDictionary[DeviceAcquisition, int]]] = deque(maxlen=steps)
         self._forecast = OutboxForecast()
 
     async def run(self) -> None:
         """Keep what rates and gauges are computed from."""
         while True:
-            self._history.append((self._clock.monotonic_s(), {device.name: device.samples for device in self._devices}))
+            counts = WeakKeyDictionary({device: device.samples for device in self._devices})
+            self._history.append((self._clock.monotonic_s(), counts))
             for device in list(self._devices):
                 device.measure_driver()
             status = await self._reader.status()
@@ -231,11 +233,12 @@ class AgentView:
         }
 
     def _rate(self, device: DeviceAcquisition) -> float:
-        if not self._history:
-            return 0.0
-        then_s, counts = self._history[0]
-        span_s = self._clock.monotonic_s() - then_s
-        return round((device.samples - counts.get(device.name, 0)) / span_s, 1) if span_s > 0 else 0.0
+        """Samples a second since the oldest look at this device, which a reload may have made anew."""
+        for then_s, counts in self._history:
+            if (before := counts.get(device)) is not None:
+                span_s = self._clock.monotonic_s() - then_s
+                return round((device.samples - before) / span_s, 1) if span_s > 0 else 0.0
+        return 0.0
 
     def _tags(self, device: DeviceAcquisition, search: str) -> list[dict[str, Any]]:
         problems = {str(problem.tag): problem for problem in device.problems}

@@ -216,3 +216,17 @@ async def test_a_file_that_is_changed_at_the_box_is_told_and_protected(tmp_path:
         start.ask(box.version(PRESS, 3, replaces=sha(by_hand)))
         await until(lambda: start.restarts)
     assert box.content == PRESS
+
+
+@virtual_time
+async def test_after_a_reload_no_file_is_said_to_need_one(tmp_path: Path) -> None:
+    box = Box(tmp_path)
+    async with living(box.start()) as start:
+        by_hand = PRESS + "# by hand\n"
+        box.file.write_text(by_hand)
+        await until(lambda: start.work.now and not start.work.now[0].loaded)
+        start.files.adopt(("devices/*.yaml",), {box.file.resolve(): sha(by_hand)})
+        start.work.look_soon()
+        start.work.look_soon()
+        await asyncio.sleep(0.5)
+        assert [(file.name, file.loaded) for file in start.work.now] == [(NAME, True)]

@@ -254,6 +254,23 @@ async def test_rates_are_those_of_the_last_seconds(bench: Bench) -> None:
     assert press.measured > 20
 
 
+@virtual_time
+async def test_the_rate_of_a_device_that_a_reload_has_made_anew_is_never_negative(bench: Bench) -> None:
+    keeping = asyncio.create_task(bench.view.run())
+    for _ in range(30):
+        await asyncio.sleep(1.0)
+        bench.devices[0].samples += 20
+    bench.devices[0] = made_anew = PlayedDevice("press")
+    seen: list[float] = []
+    for _ in range(20):
+        seen.append(bench.view._rate(cast(Any, made_anew)))
+        await asyncio.sleep(1.0)
+        made_anew.samples += 20
+    keeping.cancel()
+    assert min(seen) == 0.0
+    assert seen[-1] == pytest.approx(20.0, rel=0.2)
+
+
 async def test_the_gauges_say_what_the_status_says(bench: Bench) -> None:
     keeping = asyncio.create_task(bench.view.run())
     await asyncio.sleep(0.05)
