@@ -77,7 +77,7 @@ def _sections(found: list[tuple[str, Any]]) -> Iterator[str]:
 
 def _usage(argument: Any) -> str:
     name = argument.metavar or argument.name.upper()
-    return str(name if argument.required else f"[{name}]")
+    return str(name if argument.required or name.startswith("[") else f"[{name}]")
 
 
 def _name(each: Any) -> str:

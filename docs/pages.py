@@ -33,7 +33,14 @@ import edge_agent.observability.metrics as edge_metrics
 from cloud_ingest.orders.rules import diagram
 from connectors.observability.events import Event, event_name
 from docs import cli_page, conformance, permissions_page
-from edge_agent.observability import agent_events, device_events, outbox_events, release_events, uplink_events
+from edge_agent.observability import (
+    agent_events,
+    config_events,
+    device_events,
+    outbox_events,
+    release_events,
+    uplink_events,
+)
 
 DOCS: Final = Path(__file__).parent
 RESULTS: Final = DOCS.parent / "benchmarks" / "results"
@@ -44,7 +51,15 @@ ORDERS_PAGE: Final = DOCS / "reference" / "orders.md"
 PROGRAMS: Final[tuple[tuple[str, tuple[ModuleType, ...], CollectorRegistry], ...]] = (
     (
         "edge-agent",
-        (agent_events, device_events, outbox_events, uplink_events, edge_command_events, release_events),
+        (
+            agent_events,
+            config_events,
+            device_events,
+            outbox_events,
+            uplink_events,
+            edge_command_events,
+            release_events,
+        ),
         edge_metrics.REGISTRY,
     ),
     (

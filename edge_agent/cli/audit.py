@@ -13,6 +13,7 @@ import typer
 
 from edge_agent.cli.app import DEFAULT_CONFIG, EXIT_PROBLEM, ConfigOption, JsonOption, fail
 from edge_agent.cli.json_output import print_json
+from edge_agent.cli.terminal import say
 
 JournalOption = Annotated[
     Path | None, typer.Option("--journal", help="The command journal; otherwise taken from the agent's file")
@@ -34,10 +35,10 @@ def verify(config: ConfigOption = DEFAULT_CONFIG, journal: JournalOption = None,
         print_json({"valid": not problems, "problems": problems, "last": number, "hash": hash_})
     else:
         for problem in problems:
-            typer.echo(problem, err=True)
+            say(problem, err=True)
         if not problems:
-            typer.echo(f"the audit log is whole, up to entry {number} with the hash {hash_ or '-'}")
-            typer.echo("that nothing was cut off at its end, only the cloud can say: compare this hash with its own")
+            say(f"the audit log is whole, up to entry {number} with the hash {hash_ or '-'}")
+            say("that nothing was cut off at its end, only the cloud can say: compare this hash with its own")
     if problems:
         raise typer.Exit(EXIT_PROBLEM)
 

@@ -30,6 +30,7 @@ from edge_agent.cli.opened_outbox import (
     say_where_keys_come_from,
     sealing_of,
 )
+from edge_agent.cli.terminal import say
 
 if TYPE_CHECKING:
     from edge_agent.cli.export_lines import ExportWriter
@@ -131,12 +132,12 @@ def _say(exporter: Exporter, chosen: Format, output: Path | None) -> None:
     counts = exporter.counts
     gaps = counts["gaps"] + counts["open_gaps"]
     if output is None and chosen is Format.CSV and gaps:
-        typer.echo(f"{counted(gaps, 'gap is', 'gaps are')} left out: --output writes a second file for them", err=True)
+        say(f"{counted(gaps, 'gap is', 'gaps are')} left out: --output writes a second file for them", err=True)
     if output is not None:
         samples, batches = counted(counts["samples"], "sample"), counted(counts["batches"], "batch", "batches")
-        typer.echo(f"{output}: {samples} in {batches}, and {counted(gaps, 'gap')}", err=True)
+        say(f"{output}: {samples} in {batches}, and {counted(gaps, 'gap')}", err=True)
     for problem, count in exporter.problems.items():
-        typer.echo(f"{counted(count, 'batch', 'batches')} could not be read: {problem}", err=True)
+        say(f"{counted(count, 'batch', 'batches')} could not be read: {problem}", err=True)
     if exporter.problems:
         say_where_keys_come_from(exporter.problems)
 

@@ -66,7 +66,9 @@ def verify(
 
 
 def show(
-    number: Annotated[int, typer.Argument(help="The number of the batch, as 'edge-agent buffer list' says it")],
+    number: Annotated[
+        int, typer.Argument(metavar="NUMBER", help="The number of the batch, as 'edge-agent buffer list' says it")
+    ],
     config: ConfigOption = DEFAULT_CONFIG,
     outbox: PathOption = None,
     count: Annotated[int, typer.Option("--count", "-n", min=1, help="At most so many samples")] = 50,

@@ -26,6 +26,7 @@ from edge_agent.cli.opened_outbox import (
     sealing_of,
     while_the_agent_is_stopped,
 )
+from edge_agent.cli.terminal import say
 
 if TYPE_CHECKING:
     from edge_agent.buffer.resealing import Resealed
@@ -48,7 +49,7 @@ def compact(config: ConfigOption = DEFAULT_CONFIG, outbox: PathOption = None, as
     if as_json:
         print_json({"path": str(place.path), "before_bytes": before, "after_bytes": after})
     else:
-        typer.echo(f"{place.path}: {size(before)} before, {size(after)} now")
+        say(f"{place.path}: {size(before)} before, {size(after)} now")
 
 
 def reseal(
@@ -95,7 +96,7 @@ def new_key(as_json: JsonOption = False) -> None:
         return
     typer.echo(new_key())
     if sys.stderr.isatty():
-        typer.echo(HOW_TO_USE_A_KEY, err=True)
+        say(HOW_TO_USE_A_KEY, err=True)
 
 
 def _say_resealed(place: OutboxPlace, done: Resealed, key_id: str, others: list[str]) -> None:
@@ -103,15 +104,13 @@ def _say_resealed(place: OutboxPlace, done: Resealed, key_id: str, others: list[
 
     how = f"sealed with the key {key_id}" if key_id else "stored plain"
     if done.changed:
-        typer.echo(f"{place.path}: {counted(done.changed, 'row is', 'rows are')} {how} now")
+        say(f"{place.path}: {counted(done.changed, 'row is', 'rows are')} {how} now")
     elif not done.unreadable:
-        typer.echo(f"{place.path}: every row was {how} already")
+        say(f"{place.path}: every row was {how} already")
     for problem, count in done.unreadable.items():
-        typer.echo(f"{counted(count, 'row stays', 'rows stay')} as they were: {problem}", err=True)
+        say(f"{counted(count, 'row stays', 'rows stay')} as they were: {problem}", err=True)
     for name in others:
-        typer.echo(
-            f"{name} was set aside because of a damage, and is not changed: remove it if it may not be read", err=True
-        )
+        say(f"{name} was set aside because of a damage, and is not changed: remove it if it may not be read", err=True)
 
 
 @contextlib.contextmanager

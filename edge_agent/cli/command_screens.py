@@ -2,31 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from edge_agent.cli.terminal import Sentence
 from edge_agent.cli.words import clock_time, value_text
 
+WIDE_COLUMNS: Final = 120
+TIME_COLUMNS: Final = len("00:09:06.566")
+WHAT_COLUMNS_MAX: Final = 36
+"""An id of a command has 26."""
 COLOURS: Final = {"succeeded": "green", "received": "", "executing": "", "unknown": "bold red", "failed": "red"}
 
 
 def commands_table(commands: Sequence[dict[str, Any]]) -> RenderableType:
     """The answer to ``commands``."""
-    if not commands:
-        return Text("the journal has no commands")
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for heading in ("time (UTC)", "id", "target", "asked for", "by", "state"):
-        table.add_column(heading, no_wrap=heading == "id")
-    for command in commands:
+    return CommandsTable(commands) if commands else Text("the journal has no commands")
+
+
+class CommandsTable:
+    """One row a command; where there is no room for that, what was asked for stands below the id. Nothing is cut."""
+
+    def __init__(self, commands: Sequence[dict[str, Any]]) -> None:
+        self._commands = commands
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+        wide = options.max_width >= WIDE_COLUMNS
+        rows = [self._row(command, wide=wide) for command in self._commands]
+        table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+        longest = max(len(line) for row in rows for line in row[1].plain.splitlines())
+        table.add_column("time (UTC)", width=max(len(row[0]) for row in rows) if wide else TIME_COLUMNS)
+        table.add_column("id" if wide else "id, and what was asked for", width=min(longest, WHAT_COLUMNS_MAX))
+        for heading in ("target", "asked for", "by", "state") if wide else ("by", "state"):
+            table.add_column(heading, overflow="fold")
+        for row in rows:
+            table.add_row(*row)
+        yield table
+
+    def _row(self, command: dict[str, Any], *, wide: bool) -> list[Text]:
         state = Text(_state(command), COLOURS.get(command["state"], "yellow"))
-        time = clock_time(command["received_ms"] * 1_000_000)
-        table.add_row(time, command["id"], command["target"], asked(command), command["issuer"], state)
-    return table
+        time, id_ = clock_time(command["received_ms"] * 1_000_000), command["id"]
+        what = (command["target"], asked(command))
+        first = (time, id_, *what) if wide else (time, f"{id_}\n{' '.join(what).strip()}")
+        return [Text(cell, overflow="fold") for cell in (*first, command["issuer"])] + [state]
 
 
 def command_screen(command: dict[str, Any]) -> RenderableType:

@@ -25,12 +25,15 @@ from edge_agent.cli.app import (
     socket_of,
 )
 from edge_agent.cli.json_output import print_json
+from edge_agent.cli.terminal import say
 
 if TYPE_CHECKING:
     from edge_agent.config.device_files import DeviceFiles
 
 app = typer.Typer(help="Device files as versions: list, show, and back to the one before.", no_args_is_help=True)
-NameArgument = Annotated[str, typer.Argument(help="Path from the folder of the agent's file, as 'list' shows it")]
+NameArgument = Annotated[
+    str, typer.Argument(metavar="FILE", help="Path from the folder of the agent's file, as 'list' shows it")
+]
 ReasonOption = Annotated[str, typer.Option("--reason", "-r", help="Why, for whoever looks at it later")]
 
 
@@ -45,9 +48,9 @@ def list_(config: ConfigOption = DEFAULT_CONFIG, socket: SocketOption = None, as
     from edge_agent.cli.screens import file_sentence
 
     for file in answer:
-        typer.echo(file_sentence(file)[0])
+        say(file_sentence(file)[0])
     if not answer:
-        typer.echo("the agent's file includes no device files, so none comes as a version")
+        say("the agent's file includes no device files, so none comes as a version")
 
 
 @app.command()
@@ -68,11 +71,11 @@ def show(
     from edge_agent.cli.screens import file_sentence
 
     if answer["now"] is not None:
-        typer.echo(file_sentence(answer["now"])[0])
+        say(file_sentence(answer["now"])[0])
     for content in answer["before"]:
-        typer.echo(f"before: {_called(content)}")
+        say(f"before: {_called(content)}")
     if answer["failure"] is not None:
-        typer.echo(f"version {answer['failure']['version']} could not be used: {answer['failure']['message']}")
+        say(f"version {answer['failure']['version']} could not be used: {answer['failure']['message']}")
 
 
 @app.command()
@@ -91,15 +94,15 @@ def rollback(
     here = _here(config)
     if here is not None:
         _use(here, name, to)
-        typer.echo(f"{name} is as it was: the agent begins with it")
+        say(f"{name} is as it was: the agent begins with it")
         return
     answer = ask(socket_of(config, socket), "file_rollback", file=name, to=to, reason=reason, health_s=health)
     if as_json:
         print_json(answer)
     elif answer["state"] in ("executing", "succeeded"):
-        typer.echo(f"the agent begins anew with it; 'edge-agent commands show {answer['id']}' says what came of it")
+        say(f"the agent begins anew with it; 'edge-agent commands show {answer['id']}' says what came of it")
     else:
-        typer.echo(f"{name}: {answer['state']}. {answer['meaning']} {answer['detail']}")
+        say(f"{name}: {answer['state']}. {answer['meaning']} {answer['detail']}")
     if answer["state"] not in ("executing", "succeeded"):
         raise typer.Exit(EXIT_PROBLEM)
 

@@ -53,7 +53,8 @@ def _delivery(uplink: dict[str, Any], outbox: dict[str, Any]) -> Iterator[Findin
         waiting = f"{counted(outbox['samples'], 'sample')} waiting" if outbox["samples"] else "nothing is waiting"
         yield Finding("uplink", "ok", f"delivering to {uplink['broker']}, {waiting}")
     if outbox["blocked"]:
-        yield Finding("outbox", "wrong", f"the disk takes nothing: {outbox['blocked']}")
+        todo = "make room on that disk, or mend it; samples wait in memory, and the agent goes on by itself"
+        yield Finding("outbox", "wrong", f"the disk takes nothing: {outbox['blocked']}", todo)
     if outbox["refuses_samples"]:
         yield Finding("outbox", "wrong", "it is full, and new samples are given up", "raise size_max, or make room")
     for file in outbox["set_aside"]:

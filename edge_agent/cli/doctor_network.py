@@ -20,6 +20,8 @@ from edge_agent.cli.findings import Finding
 
 CONNECT_S_MAX: Final = 3.0
 AT_ONCE_MAX: Final = 20
+_OTHER_NAME: Final = (62, 64)
+"""What OpenSSL's x509_vfy.h calls X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_IP_ADDRESS_MISMATCH."""
 PORTS: Final = {"opc.tcp": 4840, "tcp": 502, "rtu+tcp": 502, "tls": 802, "mqtt": 1883, "mqtts": 8883}
 
 
@@ -59,7 +61,7 @@ async def _reach(target: Target, now_s: float) -> list[Finding]:
             name = None if target.tls is None else host
             _, writer = await asyncio.open_connection(host, port, ssl=target.tls, server_hostname=name)
     except (OSError, TimeoutError) as exc:
-        said, todo = _why(exc, host, port)
+        said, todo = _why(exc, host, port, is_tls=target.tls is not None)
         return [Finding("network", "wrong", f"{target.name}: {said}", todo)]
     certificate = writer.get_extra_info("peercert") or {}
     writer.close()
@@ -70,12 +72,15 @@ async def _reach(target: Target, now_s: float) -> list[Finding]:
     return found
 
 
-def _why(error: Exception, host: str, port: int) -> tuple[str, str]:
+def _why(error: Exception, host: str, port: int, *, is_tls: bool) -> tuple[str, str]:
     """What went wrong on the way, and what to look at."""
     place = f"{host}:{port}"
     match error:
         case ssl.SSLCertVerificationError():
-            return f"{place} shows a certificate that does not count: {error.verify_message}", "look at uplink.ca_file"
+            said = f"{place} shows a certificate that does not count: {error.verify_message.removesuffix('.')}"
+            if error.verify_code in _OTHER_NAME:
+                return said, "write the name that stands in it into uplink.brokers, or have one issued for this name"
+            return said, "look at uplink.ca_file"
         case ssl.SSLError():
             todo = "is it the port for TLS, and does it want a certificate of ours (cert_file)?"
             return f"{place} speaks no TLS with us: {error.reason or error}", todo
@@ -84,6 +89,9 @@ def _why(error: Exception, host: str, port: int) -> tuple[str, str]:
             return f"{place} has not answered within {CONNECT_S_MAX:g} s", todo
         case ConnectionRefusedError():
             return f"{place} refuses the connection", "is its server running, and is the port right?"
+        case ConnectionResetError() if is_tls:
+            todo = "is it the port for TLS? One without is written mqtt://"
+            return f"{place} closes the connection instead of speaking TLS", todo
         case socket.gaierror():
             return f"nobody knows the name {host!r}", "check its spelling, and the name server of this box"
         case _:

@@ -10,6 +10,7 @@ import typer
 
 from edge_agent.cli.app import DEFAULT_CONFIG, EXIT_PROBLEM, ConfigOption, JsonOption, fail, print_problems
 from edge_agent.cli.json_output import print_json
+from edge_agent.cli.terminal import say
 
 TOKEN_BYTES_MAX: Final = 10_000
 STDIN: Final = Path("-")
@@ -59,7 +60,7 @@ def enrol(
         return
     keys = " and ".join(enrolled.trusted)
     plural = "keys" if len(enrolled.trusted) > 1 else "key"
-    typer.echo(
+    say(
         f"{agent} is enrolled with its key {enrolled.key_id}, and does from now on what is signed with the cloud's "
         f"{plural} {keys}: compare with 'cloud-ingest keys list'"
     )
@@ -69,7 +70,7 @@ def _token(token: str | None, token_file: Path | None) -> str:
     if token is not None and token_file is not None:
         raise typer.BadParameter("name the token once: --token or --token-file")
     if token is not None:
-        typer.echo("the token could be read by others on this box; --token-file keeps it from them", err=True)
+        say("the token could be read by others on this box; --token-file keeps it from them", err=True)
         return token.strip()
     if token_file is None:
         if sys.stdin.isatty():

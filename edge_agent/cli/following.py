@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from connectors.configuration.setting_names import counted
 from connectors.ports.setting_model import parse_duration
 from edge_agent.cli.app import (
     DEFAULT_CONFIG,
@@ -29,7 +30,7 @@ from edge_agent.cli.event_words import is_wanted, words_of
 from edge_agent.cli.single_tags import EXIT_USED_WRONGLY, chosen_tags
 from edge_agent.cli.terminal import say
 from edge_agent.cli.words import clock_time, quality_text, value_text
-from edge_agent.local_api.protocol import stream
+from edge_agent.local_api.protocol import call, stream
 
 
 def add_to(app: typer.Typer) -> None:
@@ -64,19 +65,35 @@ def logs(
         else:
             say(f"{clock_time(event['time_ns'])} {event['level']:<7} {words_of(event)}", indent=21)
 
+    place = socket_of(config, socket)
+
     async def listen() -> None:
         is_first = True
-        answers = stream(socket_of(config, socket), "logs", follow=follow)
+        answers = stream(place, "logs", follow=follow)
         async with contextlib.aclosing(answers):
             async for events in answers:
                 wanted = [one for one in events if one["time_ns"] >= since_ns and is_wanted(one, level, device)]
                 for event in wanted[max(0, len(wanted) - count) :] if is_first else wanted:
                     show(event)
+                if is_first and not wanted:
+                    await _nothing_yet(place, device, len(events), as_json=as_json)
                 is_first = False
                 if not follow:
                     return
 
     _until_interrupted(listen())
+
+
+async def _nothing_yet(place: Path, device: str | None, looked_at: int, *, as_json: bool) -> None:
+    """Nothing is as it was asked for: say so, or that there is no such device, which ends the command."""
+    from edge_agent.commands.journal_rows import AGENT_LINE
+
+    if device is not None:
+        devices = sorted(await call(place, "names"))
+        if device not in (*devices, AGENT_LINE):
+            fail(f"no device {device!r}; there are {', '.join(devices)}", EXIT_PROBLEM)
+    if not as_json:
+        say(f"none of the newest {counted(looked_at, 'event')} is one of these", err=True)
 
 
 def trace(
@@ -172,10 +189,11 @@ def _detail(step: Mapping[str, Any]) -> str:
     match step["step"]:
         case "received" | "released":
             quality = "" if step["quality"] == "Good" else f" {quality_text(step['quality'], step['quality_code'])}"
-            others = f", with {step['with_others']} others" if step["with_others"] else ""
+            others = f", with {counted(step['with_others'], 'other')}" if step["with_others"] else ""
             return f"{value_text(step['value'])}{quality} of {clock_time(step['source_ns'])}{others}"
         case "committed":
-            return f"to disk in batch {step['batch']}, {step['samples']} sample(s), {step['bytes']} bytes"
+            held = f"{counted(step['samples'], 'sample')}, {counted(step['bytes'], 'byte')}"
+            return f"to disk in batch {step['batch']}, {held}"
         case "sent" | "sent again" | "acknowledged":
             return f"batch {step['batch']}"
         case "refused":

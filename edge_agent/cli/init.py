@@ -69,8 +69,8 @@ def init(
     if device is None and asks:
         devices = _asked_devices(insecure=insecure)
     _write(path, first_configuration(path.name, group, name, broker, devices, data_dir, plain=plain))
-    typer.echo(f"{path} is written and valid; {path.parent / SCHEMA_NAME} is for editors.")
-    typer.echo(f"Next: edge-agent check --online -c {path}")
+    say(f"{path} is written and valid; {path.parent / SCHEMA_NAME} is for editors.")
+    say(f"Next: edge-agent check --online -c {path}")
 
 
 def _asked(question: str, default: str, check: Callable[[str], str]) -> str:

@@ -20,6 +20,7 @@ from connectors.model.errors import AlreadyRunning, ConfigInvalid, LinesideError
 from edge_agent.buffer.contents import OutboxContents
 from edge_agent.buffer.folder_lock import is_held, only_one
 from edge_agent.buffer.sealing import PLAIN, Sealing
+from edge_agent.cli.terminal import say
 
 DEFAULT_CONFIG: Final = Path("/etc/lineside/agent.yaml")
 EXIT_PROBLEM: Final = 1
@@ -147,14 +148,12 @@ def named_problems(path: Path) -> Iterator[None]:
 def say_where_keys_come_from(problems: Iterable[str]) -> None:
     """What to do where a key is missing."""
     if any("which is not configured" in problem for problem in problems):
-        typer.echo(
-            "Keys are those that the agent's file names (--config), or the files named with --key-file.", err=True
-        )
+        say("Keys are those that the agent's file names (--config), or the files named with --key-file.", err=True)
 
 
 def fail(message: str, code: int = EXIT_PROBLEM) -> NoReturn:
     """Say what is wrong, and end the command."""
-    typer.echo(message, err=True)
+    say(message, err=True)
     raise typer.Exit(code)
 
 

@@ -21,12 +21,16 @@ from edge_agent.cli.app import (
 )
 from edge_agent.cli.completing import device_names
 from edge_agent.cli.json_output import print_json
+from edge_agent.cli.terminal import say
 
-LineArgument = Annotated[str, typer.Argument(help="A device, or 'agent' for all of them", autocompletion=device_names)]
+LineArgument = Annotated[
+    str,
+    typer.Argument(metavar="LINE", help="A device, or 'agent' for all of them", autocompletion=device_names),
+]
 ReasonOption = Annotated[str, typer.Option("--reason", "-r", help="Why, for whoever looks at it later")]
 ArmOption = Annotated[bool, typer.Option("--arm", help="Arm it only; then do it with --armed ID, while that holds")]
 ArmedOption = Annotated[str | None, typer.Option("--armed", metavar="ID", help="The command that has armed this one")]
-IdArgument = Annotated[str, typer.Argument(help="The id of a command; 'edge-agent commands list' shows them")]
+IdArgument = Annotated[str, typer.Argument(metavar="ID", help="Of a command; 'edge-agent commands list' shows them")]
 
 commands = typer.Typer(
     help="Commands of the cloud and of people here: list, show and approve them.", no_args_is_help=True
@@ -52,7 +56,7 @@ def lock(
     if as_json:
         print_json(answer)
     else:
-        typer.echo(f"{line} is locked by {answer['actor']}: {answer['reason']}")
+        say(f"{line} is locked by {answer['actor']}: {answer['reason']}")
 
 
 def unlock(
@@ -66,7 +70,7 @@ def unlock(
     if as_json:
         print_json(answer)
     else:
-        typer.echo(f"{line} is unlocked")
+        say(f"{line} is unlocked")
 
 
 def run_command(
@@ -149,7 +153,7 @@ def approve(
     if as_json:
         print_json(answer)
     else:
-        typer.echo(f"{answer['target']} is approved; 'edge-agent commands show {id_}' says what comes of it")
+        say(f"{answer['target']} is approved; 'edge-agent commands show {id_}' says what comes of it")
 
 
 def print_end(answer: dict[str, Any], as_json: bool) -> None:
@@ -159,6 +163,6 @@ def print_end(answer: dict[str, Any], as_json: bool) -> None:
     else:
         from edge_agent.cli.command_screens import end_sentence
 
-        typer.echo(end_sentence(answer))
+        say(end_sentence(answer))
     if answer["state"] != "succeeded":
         raise typer.Exit(EXIT_PROBLEM)

@@ -9,6 +9,7 @@ import typer
 
 from edge_agent.cli.app import DEFAULT_CONFIG, EXIT_PROBLEM, ConfigOption, JsonOption, print_problems
 from edge_agent.cli.json_output import print_json
+from edge_agent.cli.terminal import say
 
 
 def releases(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
@@ -26,15 +27,15 @@ def releases(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False)
     if as_json:
         print_json({**asdict(state), "runs": state.runs, "installed": installed})
         return
-    typer.echo(f"runs: {state.runs or 'the base installation'}{' (on trial)' if state.trial else ''}")
+    say(f"runs: {state.runs or 'the base installation'}{' (on trial)' if state.trial else ''}")
     if state.trial is not None:
-        typer.echo(f"counts until that has proved itself: {state.current or 'the base installation'}")
+        say(f"counts until that has proved itself: {state.current or 'the base installation'}")
     if state.previous:
-        typer.echo(f"before: {state.previous}")
+        say(f"before: {state.previous}")
     for name in installed:
-        typer.echo(f"  {name}")
+        say(f"  {name}")
     outcome = state.outcome
     if outcome is not None:
         when = datetime.fromtimestamp(outcome.time_ms / 1000, UTC).isoformat(timespec="seconds")
         said = "taken" if outcome.succeeded else f"left again: {outcome.reason}"
-        typer.echo(f"last order ({outcome.order}), {when}: {outcome.to} was {said}")
+        say(f"last order ({outcome.order}), {when}: {outcome.to} was {said}")

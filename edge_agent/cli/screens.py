@@ -72,7 +72,7 @@ def _uplink_lines(uplink: dict[str, Any]) -> Iterator[RenderableType]:
     yield state
     if uplink["reason"]:
         yield Sentence("         ", uplink["reason"], "red")
-    if uplink["unanswered"]:
+    if uplink["unanswered"] and born:
         yield Sentence("         ", UNANSWERED, "bold red")
     yield Sentence(
         "         ",
@@ -97,14 +97,16 @@ def _outbox_lines(outbox: dict[str, Any]) -> Iterator[RenderableType]:
         if outbox["oldest_s"] is not None:
             waiting += f", the oldest for {duration(outbox['oldest_s'])}"
     yield Sentence("outbox   ", waiting)
-    yield from _forecast_lines(outbox)
-    yield from _room_lines(outbox)
+    if outbox["blocked"]:
+        text = f"BLOCKED, {counted(outbox['samples_pending'], 'sample')} in memory: {outbox['blocked']}"
+        yield Sentence("         ", text, "bold red")
+    else:
+        yield from _forecast_lines(outbox)
+        yield from _room_lines(outbox)
     yield Sentence("         ", files_sentence(outbox["database_bytes"], outbox["wal_bytes"]), "dim")
     for file in outbox["set_aside"]:
         text = f"a damaged outbox is set aside as {file}; the log says what was lost: remove it when nobody needs it"
         yield Sentence("         ", text, "yellow")
-    if outbox["blocked"]:
-        yield Sentence("         ", f"BLOCKED: {outbox['blocked']}", "bold red")
 
 
 def _command_lines(commands: dict[str, Any] | None) -> Iterator[RenderableType]:
@@ -161,7 +163,7 @@ FULL_SOON_S: Final = 24 * 3600.0
 GIVES_WAY_PART: Final = 0.95
 LIMITS: Final = {
     "outbox_full": "outbox.size_max",
-    "disk_full": "the disk has no more than that to give",
+    "disk_full": "it grows no further, as the disk has less than outbox.free_disk_min left",
 }
 
 

@@ -68,7 +68,10 @@ def write(
     target: Annotated[
         str, typer.Argument(metavar="TAG", help="Such as press/speed, or speed alone", autocompletion=tag_names)
     ],
-    value: Annotated[str, typer.Argument(help="Read by the type of the tag: true or false, a number, a text, or JSON")],
+    value: Annotated[
+        str,
+        typer.Argument(metavar="VALUE", help="Read by the type of the tag: true or false, a number, a text, or JSON"),
+    ],
     reason: Annotated[str, typer.Option("--reason", "-r", help="Why; asked for at a terminal without it")] = "",
     yes: Annotated[
         bool, typer.Option("--yes", "-y", help="Do not ask whether to write; scripts are never asked")
@@ -144,7 +147,7 @@ def about_sentences(about: dict[str, Any], now: dict[str, Any], value: str) -> l
         lines.append(f"  {about['description']}")
     if about["limits"]:
         low, high = about["limits"]
-        lines.append(f"  limits    {low:g} to {high:g}{unit}")
+        lines.append(f"  limits    {low:g} to {high:g}{unit}{_beyond(value, low, high)}")
     lines.append(f"  type      {about['type'] or 'not known yet'}")
     if about["pulse"]:
         pulse = about["pulse"]
@@ -171,6 +174,14 @@ def changes(held: Any, value: str) -> list[str] | None:
     width = min(PATH_COLUMNS, max((len(one.path) for one in found), default=0))
     lines = [f"  {one.path:<{width}}  {one.texts[0]} → {one.texts[1]}" for one in found[:CHANGES_SHOWN_MAX]]
     return [*lines, "  and more"] if len(found) > CHANGES_SHOWN_MAX else lines
+
+
+def _beyond(value: str, low: float, high: float) -> str:
+    """What comes of a number outside of the limits; of what is no number, the agent says what is wrong with it."""
+    try:
+        return "" if low <= float(value) <= high else f": {value} WILL BE REFUSED"
+    except ValueError:
+        return ""
 
 
 def _show(socket: Path, about: dict[str, Any], value: str) -> None:

@@ -12,6 +12,7 @@ from connectors.configuration.setting_names import counted
 from connectors.model.errors import ConfigInvalid
 from edge_agent.cli.app import DEFAULT_CONFIG, EXIT_PROBLEM, ConfigOption, JsonOption, fail, print_problems
 from edge_agent.cli.json_output import print_json
+from edge_agent.cli.terminal import say
 from edge_agent.tag_lists.formats import BYTES_MAX, Format, read_list
 from edge_agent.tag_lists.imported import Imported, ListUnreadable, Refused, Row, Wanted
 
@@ -58,7 +59,7 @@ def export_tags(
         fail(str(exc), EXIT_PROBLEM)
     except OSError as exc:
         fail(f"{path} cannot be written: {exc.strerror}", EXIT_PROBLEM)
-    typer.echo(f"{path}: {counted(len(rows), 'tag')} of {counted(len(chosen), 'device')}")
+    say(f"{path}: {counted(len(rows), 'tag')} of {counted(len(chosen), 'device')}")
 
 
 def import_tags(
@@ -83,16 +84,17 @@ def import_tags(
     """
     if output is not None and output.exists() and not force:
         fail(f"{output} is there already, and may have been worked on; --force replaces it", EXIT_PROBLEM)
+    try:
+        with path.open("rb") as file:
+            data = file.read(BYTES_MAX + 1)
+    except OSError as exc:
+        fail(f"{path} cannot be read: {exc.strerror}", EXIT_PROBLEM)
     known = _known(like)
     if not endpoint and not known:
         fail("write --endpoint opc.tcp://… or tcp://…, or --like AGENT.YAML with such a device", EXIT_USAGE)
     driver = _driver(endpoint) if endpoint else str(known.get(device, {}).get("driver", "opcua"))
     try:
-        with path.open("rb") as file:
-            data = file.read(BYTES_MAX + 1)
         kind, found = read_list(data, format_, Wanted(driver, node, array_max))
-    except OSError as exc:
-        fail(f"{path} cannot be read: {exc.strerror}", EXIT_PROBLEM)
     except ListUnreadable as exc:
         fail(f"{path}: {exc}", EXIT_PROBLEM)
     new = {"driver": driver, "endpoint": endpoint} | ({"insecure": True} if insecure and driver == "opcua" else {})
@@ -182,9 +184,9 @@ def _write(
 
 def _say(path: Path, kind: Format, tags: int, found: Imported) -> None:
     for one in found.refused[:REFUSED_SHOWN_MAX]:
-        typer.echo(f"{path}, {one.place}: {one.name or 'a row'}: {one.reason}", err=True)
+        say(f"{path}, {one.place}: {one.name or 'a row'}: {one.reason}", err=True)
     if (more := len(found.refused) - REFUSED_SHOWN_MAX) > 0:
-        typer.echo(f"… and {more:,} more; --json lists all", err=True)
+        say(f"… and {more:,} more; --json lists all", err=True)
     for note in found.notes:
-        typer.echo(note, err=True)
-    typer.echo(f"{path} ({kind.value}): {counted(tags, 'tag')}, {len(found.refused):,} not imported", err=True)
+        say(note, err=True)
+    say(f"{path} ({kind.value}): {counted(tags, 'tag')}, {len(found.refused):,} not imported", err=True)

@@ -15,6 +15,7 @@ import typer
 
 from edge_agent.cli.app import DEFAULT_CONFIG, EXIT_PROBLEM, ConfigOption, JsonOption, fail, print_problems
 from edge_agent.cli.json_output import print_json
+from edge_agent.cli.terminal import say
 
 if TYPE_CHECKING:
     from connectors.trust.certificates import CertificateFacts
@@ -44,7 +45,7 @@ def list_certificates(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption
     for entry in entries:
         _print_entry(entry)
     if not entries:
-        typer.echo("no server has shown a certificate yet")
+        say("no server has shown a certificate yet")
     if own is not None:
         _print_facts("own", own)
 

@@ -19,7 +19,7 @@ _TABLES: Final = {"0": "coil", "1": "discrete", "3": "input", "4": "holding"}
 _ADDRESS: Final = re.compile(r"([0134])(\d{4,5})(?:\.(\d{1,2}))?")
 _LOW_WORD: Final = (
     "Kepware reads values of 32 bits with the low word first unless 'First Word Low' was switched off in the device: "
-    "if values are nonsense, change 'order: CDAB' of the device to ABCD."
+    "if values are nonsense, change 'order: CDAB' of the tags to ABCD."
 )
 
 

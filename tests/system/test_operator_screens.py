@@ -241,13 +241,17 @@ def test_scripts_are_never_asked_and_say_why(line: OperatorLine) -> None:
 def test_logs_tell_in_plain_words_what_happened(line: OperatorLine) -> None:
     said = line.agent.command("logs")
     assert said.code == 0
-    assert re.search(r"\d\d:\d\d:\d\d\.\d{3} info +press is connected: 5 tag\(s\) known, 1 with a problem", said.out)
+    assert re.search(r"\d\d:\d\d:\d\d\.\d{3} info +press is connected: 5 tags known, 1 with a problem", said.out)
     assert re.search(r"warning +robot is away, next attempt in [\d.]+ s: ", said.out)
     robot = line.agent.command("logs", "--device", "robot", "--level", "warning", "--json").out.splitlines()
     assert robot
     assert {(one["device"], one["event"]) for one in map(json.loads, robot)} == {("robot", "device_lost")}
     assert line.agent.command("logs", "-n", "1").out.count("\n") == 1
     assert line.agent.command("logs", "--since", "soon").code == 2
+    unknown = line.agent.command("logs", "--device", "kiln")
+    assert (unknown.code, unknown.err) == (1, "no device 'kiln'; there are oven, press, robot\n")
+    quiet = line.agent.command("logs", "--device", "oven", "--level", "error")
+    assert (quiet.code, quiet.out, "is one of these" in quiet.err) == (0, "", True)
 
 
 def test_logs_go_on_while_they_are_followed(line: OperatorLine) -> None:

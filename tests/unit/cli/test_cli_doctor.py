@@ -8,6 +8,7 @@ import json
 import os
 import socket
 import ssl
+import struct
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -215,6 +216,33 @@ async def test_a_server_by_tls_says_until_when_its_certificate_holds_and_one_tha
         assert "of broker expires in" in found[1].said
         (wrong,) = await network([Target("broker", url, tls=ssl.create_default_context())], NOW_S)
         assert (wrong.state, "ca_file" in wrong.todo) == ("wrong", True)
+
+
+async def test_a_broker_without_tls_or_with_another_name_is_said_with_what_to_write(tmp_path: Path) -> None:
+    authority = ThrowawayAuthority(tmp_path)
+    issued = authority.issue("broker", hosts=["broker.example"])
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(issued.certificate, issued.key)
+    known = ssl.create_default_context(cafile=authority.certificate)
+
+    async def found(served_by: ssl.SSLContext | None) -> Finding:
+        server = await asyncio.start_server(_reset, "127.0.0.1", 0, ssl=served_by)
+        async with server:
+            url = f"mqtts://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+            return one(await network([Target("broker", url, tls=known)], NOW_S))
+
+    other_name, plain = await found(context), await found(None)
+    assert "not valid for '127.0.0.1'" in other_name.said
+    assert "uplink.brokers" in other_name.todo
+    assert "closes the connection instead of speaking TLS" in plain.said
+    assert "mqtt://" in plain.todo
+
+
+async def _reset(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """End a connection as a server does that cannot read what comes."""
+    linger = struct.pack("ii", 1, 0)
+    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+    writer.transport.abort()
 
 
 def test_the_screen_says_what_to_do_and_sums_up() -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 import string
 from dataclasses import fields
 
 import pytest
 
+import cloud_ingest.observability
+import edge_agent.observability
 from connectors.observability.events import Event, event_name
 from docs import pages
 from edge_agent.cli.event_words import WORDS, is_wanted, words_of
@@ -31,6 +35,30 @@ def test_every_warning_and_error_is_in_the_words_of_a_person_or_names_its_fields
     event = {"event": "release_tried", "level": "warning", "number": 4, "time_ns": 5, "version": "1.2"}
     assert words_of(event) == "release tried (version: 1.2)"
     assert words_of({"event": "device_lost", "device": "oven"}) == "device lost (device: oven)"
+
+
+@pytest.mark.parametrize(("count", "said"), [(0, "0 tags"), (1, "1 tag"), (12, "12 tags")])
+def test_what_is_counted_is_said_as_a_person_says_it(count: int, said: str) -> None:
+    event = {"event": "device_connected", "device": "press", "tags": count, "problems": 0}
+    assert words_of(event) == f"press is connected: {said} known, 0 with a problem"
+
+
+def test_a_host_that_comes_and_goes_is_online_or_offline() -> None:
+    event = {"event": "host_state_changed", "host": "lineside"}
+    assert words_of(event | {"online": True}) == "the host lineside is online"
+    assert words_of(event | {"online": False}) == "the host lineside is offline"
+
+
+def test_every_event_of_both_programs_is_on_the_page_of_events() -> None:
+    documented = {event for _, modules, _ in pages.PROGRAMS for module in modules for event in pages.events_of(module)}
+    there = {
+        value
+        for package in (edge_agent.observability, cloud_ingest.observability)
+        for found in pkgutil.iter_modules(package.__path__, f"{package.__name__}.")
+        for value in vars(importlib.import_module(found.name)).values()
+        if isinstance(value, type) and issubclass(value, Event)
+    }
+    assert there - documented <= {Event}
 
 
 def test_what_came_of_a_command_is_said_with_its_reason() -> None:

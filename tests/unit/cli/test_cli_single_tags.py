@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from edge_agent.cli.single_tags import about_sentences, changes, reading_sentence
 
 READ = {
@@ -29,6 +31,20 @@ def test_before_a_write_the_old_value_and_the_limits_are_shown() -> None:
     assert about_sentences(ABOUT, READ, "25") == [
         "press/speed: 20 rpm → 25 rpm", "  limits    0 to 250 rpm", "  type      Double",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("value", "limits"),
+    [
+        ("250", "  limits    0 to 250 rpm"),
+        ("250.5", "  limits    0 to 250 rpm: 250.5 WILL BE REFUSED"),
+        ("-1", "  limits    0 to 250 rpm: -1 WILL BE REFUSED"),
+        ("nan", "  limits    0 to 250 rpm: nan WILL BE REFUSED"),
+        ("fast", "  limits    0 to 250 rpm"),
+    ],
+)
+def test_before_a_write_a_value_beyond_the_limits_is_said_to_be_refused(value: str, limits: str) -> None:
+    assert about_sentences(ABOUT, READ, value)[1] == limits
 
 
 def test_before_a_write_all_that_it_will_be_asked_for_is_said() -> None:

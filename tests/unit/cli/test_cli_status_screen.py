@@ -30,6 +30,7 @@ def status(*devices: dict[str, Any], insecure: list[str] | None = None, **outbox
         },
         "outbox": {
             "batches": 0, "samples": 0, "oldest_s": None, "blocked": "", "waiting_bytes": 0, "database_bytes": 8192,
+            "samples_pending": 0,
             "wal_bytes": 16_400_000, "used_bytes": 8192, "limit_bytes": 1_984_000_000, "limit_reason": "outbox_full",
             "free_disk_bytes": 5_000_000_000, "refuses_samples": False, "set_aside": [],
             "forecast": {"measured_s": 60.0, "full_s": None, "drained_s": 0.0}, **outbox,
@@ -98,7 +99,16 @@ def test_how_full_the_outbox_is_shows_when_it_matters() -> None:
     refuses = screen(status(used_bytes=1_940_000_000, refuses_samples=True), 120)
     assert "NO ROOM: samples that come now are given up (when_full: drop_newest)" in refuses
     disk = screen(status(limit_reason="disk_full", limit_bytes=50_000_000, free_disk_bytes=90_000_000), 120)
-    assert "(the disk has no more than that to give); the disk has 90.0 MB free" in disk
+    why = "it grows no further, as the disk has less than outbox.free_disk_min left"
+    assert f"0 % of 50.0 MB in use ({why}); the disk has 90.0 MB free" in " ".join(disk.split())
+
+
+def test_a_disk_that_takes_nothing_is_said_with_what_waits_in_memory_and_no_forecast() -> None:
+    why = "the outbox /data/outbox.db cannot be written: database or disk is full"
+    said = screen(status(blocked=why, batches=3, samples=9, samples_pending=2, limit_reason="disk_full"), 120)
+    assert f"BLOCKED, 2 samples in memory: {why}" in " ".join(said.split())
+    assert "at this rate" not in said
+    assert "in use" not in said
 
 
 def test_an_uplink_that_catches_up_says_how_far_behind_it_is() -> None:
@@ -186,6 +196,14 @@ def test_nothing_acknowledged_says_what_to_look_at() -> None:
     words = " ".join(screen(document).split())
     assert "NOTHING IS ACKNOWLEDGED: is cloud-ingest running, and on this broker?" in words
     assert "Does the broker let this agent publish?" in words
+
+
+def test_a_broker_that_cannot_be_reached_is_the_only_reason_that_is_said() -> None:
+    document = status()
+    document["uplink"] |= {"unanswered": True, "phase": "offline", "reason": "the broker mqtts://b cannot be reached"}
+    said = screen(document)
+    assert "the broker mqtts://b cannot be reached" in said
+    assert "cloud-ingest" not in said
 
 
 def test_an_agent_that_waits_for_its_disk_says_so_and_nothing_else() -> None:

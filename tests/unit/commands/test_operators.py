@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import getpass
+import io
 import json
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from connectors.commands.audit_chain import entry_of, problems
@@ -226,6 +228,22 @@ async def test_the_screens_say_what_was_asked_and_what_came_of_it(tmp_path: Path
         text = captured.get()
         for said in (done["id"], ":= 7", ":= 999", "refused (out_of_limits)", "carla (local): a test", "writing"):
             assert said in text
+
+
+@pytest.mark.parametrize("columns", [80, 140])
+def test_of_a_list_of_commands_nothing_is_cut_at_any_width(columns: int) -> None:
+    asked_for = {
+        "received_ms": 1_000, "id": "01M8MWHAQEF0K08PA29PW77QZQ", "target": "press/ram/setpoint", "state": "refused",
+        "code": "out_of_limits", "issuer": "anna.berg@plant-7.example", "action": {"do": "write", "value": 58.5},
+    }  # fmt: skip
+    out = io.StringIO()
+    Console(file=out, width=columns, highlight=False).print(commands_table([asked_for]))
+    lines = out.getvalue().splitlines()
+    assert max(map(len, lines)) <= columns
+    words = " ".join(out.getvalue().split())
+    for said in ("1970-01-01", "00:00:01.000", asked_for["id"], "press/ram/setpoint", ":= 58.5", "(out_of_limits)"):
+        assert said in words
+    assert "…" not in words
 
 
 def test_the_audit_log_is_verified_and_exported_and_a_changed_entry_is_found(tmp_path: Path) -> None:

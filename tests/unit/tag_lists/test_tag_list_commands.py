@@ -108,6 +108,7 @@ def test_each_tag_is_checked_as_in_a_device_file(tmp_path: Path) -> None:
     [
         (("import-tags", "tags.csv"), 2, "write --endpoint"),
         (("import-tags", "nowhere.csv", "--endpoint", "tcp://x"), 1, "cannot be read"),
+        (("import-tags", "nowhere.csv"), 1, "cannot be read"),
         (("import-tags", "tags.csv", "--endpoint", "ftp://x"), 2, "is no endpoint"),
         (("export-tags", "tags.ods"), 2, "a .csv or .xlsx file"),
         (("export-tags", "new.csv", "-c", "nowhere.yaml"), 1, "nowhere.yaml"),
