@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 import os
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Final, get_args
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
@@ -53,6 +53,8 @@ if TYPE_CHECKING:
     from cloud_ingest.config import Role
     from cloud_ingest.store.timescale import Timescale
     from connectors.ports.database import Database
+
+TAG_ID_MAX: Final = (1 << 31) - 1
 
 app = typer.Typer(
     name="cloud-ingest",
@@ -193,8 +195,9 @@ def tags(
 
 @app.command()
 def query(
-    tag_id: Annotated[
-        int, typer.Argument(min=1, max=(1 << 31) - 1, help="Id of the tag, as 'cloud-ingest tags' lists it")
+    tag: Annotated[
+        str,
+        typer.Argument(metavar="TAG", help="plant-7/line-3/press/force, or the id that 'cloud-ingest tags' lists"),
     ],
     config: ConfigOption = DEFAULT_CONFIG,
     begin: Annotated[
@@ -214,6 +217,7 @@ def query(
     from cloud_ingest.gateway import queries
     from cloud_ingest.historian import intervals
 
+    wanted = _named_tag(tag)
     try:
         start, stop = asked_span(_time(begin), _time(end))
         bucket_s = None if bucket is None else asked_bucket(bucket)
@@ -222,7 +226,7 @@ def query(
 
     async def answer(database: Database) -> tuple[list[dict[str, Any]], datetime | None]:
         try:
-            await queries.find_tag(database, tag_id=tag_id, agent=None, device="", name=None)
+            tag_id = int((await queries.find_tag(database, **wanted))["tag_id"])
         except queries.NotFound as exc:
             fail(f"{exc}; `cloud-ingest tags` lists the tags with their ids", EXIT_PROBLEM)
         if bucket_s is None:
@@ -238,6 +242,16 @@ def query(
         typer.echo(f"no samples from {exact_time(start)} to {exact_time(stop)}; --from and --to choose another time")
     if following is not None:  # where programs read standard output, it is not for them
         typer.echo(more_follow(len(rows), following, gathered=bucket is not None), err=as_json)
+
+
+def _named_tag(text: str) -> dict[str, Any]:
+    """How ``find_tag`` is asked for the tag that a person names: by its id, or by agent, device and name."""
+    if text.isascii() and text.isdigit() and int(text) <= TAG_ID_MAX:
+        return {"tag_id": int(text), "agent": None, "device": "", "name": None}
+    parts = text.split("/", 3)
+    if len(parts) < 4 or not parts[3]:
+        raise typer.BadParameter(f"{text!r} is no tag: write GROUP/AGENT/DEVICE/TAG, or its id", param_hint="TAG")
+    return {"tag_id": None, "agent": f"{parts[0]}/{parts[1]}", "device": parts[2], "name": parts[3]}
 
 
 def _roles(text: str) -> list[Role]:

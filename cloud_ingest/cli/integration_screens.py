@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from rich.table import Table
+from cloud_ingest.cli.listing import Listing
+from cloud_ingest.cli.screens import plain
 
 
-def status_screen(rows: Sequence[dict[str, Any]]) -> Table:
+def status_screen(rows: Sequence[dict[str, Any]]) -> Listing:
     """A row a vendor."""
-    table = Table("vendor", "waiting", "since", "watching", "given up", "left alone until", "why", box=None)
+    table = Listing("vendor", "waiting", "since", "watching", "given up", "left alone until", "why")
     for row in rows:
         table.add_row(
             row["port"],
@@ -19,14 +20,14 @@ def status_screen(rows: Sequence[dict[str, Any]]) -> Table:
             str(row["watching"]),
             str(row["dead"]),
             _time(row["open_until"]),
-            row["reason"],
+            plain(row["reason"]),
         )
     return table
 
 
-def calls_screen(rows: Sequence[dict[str, Any]]) -> Table:
+def calls_screen(rows: Sequence[dict[str, Any]]) -> Listing:
     """A row a call."""
-    table = Table("call", "vendor", "kind", "about", "state", "tries", "next try", "why", box=None)
+    table = Listing("call", "vendor", "kind", "about", "state", "tries", "next try", "why")
     for row in rows:
         waits = row["state"] == "waiting"
         table.add_row(
@@ -37,7 +38,7 @@ def calls_screen(rows: Sequence[dict[str, Any]]) -> Table:
             row["state"],
             str(row["tries"]),
             _time(row["next_try"]) if waits else "",
-            row["reason"],
+            plain(row["reason"]),
         )
     return table
 

@@ -10,6 +10,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from cloud_ingest.cli.listing import Listing
 from cloud_ingest.cli.screens import CLOCK_ERROR_S_MAX, duration, plain, table_of, time_text
 from connectors.configuration.setting_names import counted
 
@@ -140,7 +141,7 @@ def _seconds(seconds: float) -> str:
     return f"{seconds:,.3g} s" if abs(seconds) < 1000 else f"{seconds:,.0f} s"
 
 
-def _epochs(epochs: list[dict[str, Any]]) -> Table:
+def _epochs(epochs: list[dict[str, Any]]) -> Listing:
     table = table_of("epoch", "started (UTC)", "batches", "ends at", "missing", "samples")
     for epoch in epochs:
         table.add_row(

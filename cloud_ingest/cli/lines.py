@@ -83,14 +83,14 @@ def list_(config: ConfigOption = DEFAULT_CONFIG, tenant: TenantOption = "default
     if as_json:
         print_json(rows)
         return
-    from rich.table import Table
+    from cloud_ingest.cli.listing import Listing
 
-    table = Table("line", "state", "since", "good", "reject", "work order", box=None)
+    table = Listing("line", "state", "since (UTC)", "good", "reject", "work order")
     for row in rows:
         table.add_row(
             f"{row['site']}/{row['line']}",
             row["state"],
-            row["since"],
+            row["since"].removesuffix("Z"),
             row["good"],
             row["reject"],
             row["work_order"] or "",

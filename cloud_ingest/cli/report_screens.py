@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from rich.table import Table
+from cloud_ingest.cli.listing import Listing
+from cloud_ingest.cli.screens import plain
 
 
-def reports_screen(rows: Sequence[dict[str, Any]]) -> Table:
+def reports_screen(rows: Sequence[dict[str, Any]]) -> Listing:
     """A row a report."""
-    table = Table("report", "name", "of", "every", "at", "formats", "recipients", "", box=None)
+    table = Listing("report", "name", "of", "every", "at", "formats", "recipients", "")
     for row in rows:
         table.add_row(
             row["report_id"],
-            row["name"],
+            plain(row["name"]),
             "/".join(part for part in (row["site"], row["line"]) if part) or "all sites",
             row["period"],
             f"{row['at_minute'] // 60:02d}:{row['at_minute'] % 60:02d} {row['zone']}",
@@ -25,17 +26,17 @@ def reports_screen(rows: Sequence[dict[str, Any]]) -> Table:
     return table
 
 
-def made_screen(rows: Sequence[dict[str, Any]]) -> Table:
+def made_screen(rows: Sequence[dict[str, Any]]) -> Listing:
     """A row a period."""
-    table = Table("day", "made", "edition", "formats", box=None)
+    table = Listing("day", "made", "edition", "formats")
     for row in rows:
         table.add_row(row["day"].isoformat(), _time(row["made"]), str(row["edition"]), ", ".join(row["formats"]))
     return table
 
 
-def mails_screen(rows: Sequence[dict[str, Any]]) -> Table:
+def mails_screen(rows: Sequence[dict[str, Any]]) -> Listing:
     """A row a mail."""
-    table = Table("mail", "kind", "about", "to", "state", "tries", "next try", "why", box=None)
+    table = Listing("mail", "kind", "about", "to", "state", "tries", "next try", "why")
     for row in rows:
         waits = row["state"] == "waiting"
         table.add_row(
@@ -46,7 +47,7 @@ def mails_screen(rows: Sequence[dict[str, Any]]) -> Table:
             row["state"],
             str(row["tries"]),
             _time(row["due"]) if waits else "",
-            row["reason"],
+            plain(row["reason"]),
         )
     return table
 

@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
+from cloud_ingest.cli.listing import Listing
 from connectors.configuration.setting_names import counted
 
 CLOCK_ERROR_S_MAX = 2.0
@@ -100,9 +100,9 @@ def more_follow(shown: int, following: datetime, *, gathered: bool) -> str:
     )
 
 
-def table_of(*headings: str) -> Table:
-    """Names and values go in as ``Text``: in a plain string, ``[zone 1]`` would be taken for markup."""
-    return Table(*headings, box=None, pad_edge=False, header_style="dim")
+def table_of(*headings: str) -> Listing:
+    """See ``Listing``."""
+    return Listing(*headings)
 
 
 def plain(text: str) -> str:

@@ -235,6 +235,7 @@ def test_the_commands_answer(plant: Cloud) -> None:
         (["agents"], "plant/line-1"),
         (["tags"], "force"),
         (["query", str(tag["tag_id"]), "--from", BEGIN.isoformat()], "Good"),
+        (["query", f"plant/line-1/press/{tag['tag']}", "--from", BEGIN.isoformat()], "Good"),
         (["ledger"], "missing 0"),
         (["migrate"], "nothing to do"),
         (["check"], "valid"),
@@ -251,8 +252,9 @@ def test_the_commands_answer(plant: Cloud) -> None:
         (["query", "1", "--from", "2026-11-22T08:00"], 2, "has no time zone; write 2026-11-22T08:00:00Z"),
         (["query", "1", "--from", "2200-01-01T00:00:00Z"], 2, "'from' is later than 'to'"),
         (["query", "1", "--to", "0001-01-01T00:00:00Z"], 2, "'to' is too early"),
-        (["query", "force"], 2, "valid integer"),
-        (["query", "99999999999"], 2, "less than or equal"),
+        (["query", "force"], 2, "'force' is no tag: write GROUP/AGENT/DEVICE/TAG, or its id"),
+        (["query", "99999999999"], 2, "'99999999999' is no tag"),
+        (["query", "plant/line-1/press/forc"], 1, "there is no tag 'forc' of device 'press' of agent 'plant/line-1'"),
         (["run", "--roles", "ingest,historan"], 2, "unknown roles: historan"),
     ):
         done = plant.command(*arguments)
