@@ -69,26 +69,11 @@ def no_replay_check() -> AbstractContextManager[None]:
 def no_read_back() -> AbstractContextManager[None]:
     """What the device has taken counts as held."""
 
-    async def broken(writer: Any, tag: Any, holds: Any, within_s: float, clock: Any) -> Outcome:
+    async def broken(writer: Any, tag: Any, value: Any, holds: Any, within_s: float, clock: Any) -> Outcome:
         reading = await writing.read_now(writer, tag)
-        wanted = _wanted[-1]
-        return Outcome(CommandState.SUCCEEDED, "", wanted if not isinstance(reading, str) else None)
+        return Outcome(CommandState.SUCCEEDED, "", None if isinstance(reading, str) else value)
 
-    once = writing.write_once
-    _wanted: list[Any] = []
-
-    async def noted(writer: Any, tag: Any, value: Any, **more: Any) -> Outcome:
-        _wanted.append(value)
-        return await once(writer, tag, value, **more)
-
-    @contextmanager
-    def both() -> Iterator[None]:
-        from edge_agent.commands import work
-
-        with replaced(writing, "_read_back", broken), replaced(work, "write_once", noted):
-            yield
-
-    return both()
+    return replaced(writing, "_read_back", broken)
 
 
 def locks_are_not_looked_at() -> AbstractContextManager[None]:
