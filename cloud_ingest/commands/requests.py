@@ -17,7 +17,7 @@ from cloud_ingest.commands.at_once import FIRST_FREE, UNCHANGED, Chance
 from cloud_ingest.commands.book import Change
 from cloud_ingest.commands.command_request import CommandRequest
 from cloud_ingest.commands.rules import Cancelling, cancelling, needs_approval
-from cloud_ingest.commands.values import fitted
+from cloud_ingest.commands.values import LIMITS, beyond, fitted
 from connectors.commands.audit_chain import canonical
 from connectors.commands.envelope import Action, AgentAction, ApplyDeviceFile, WriteTag, told
 from connectors.commands.expression import ExpressionInvalid, parse_expression
@@ -228,11 +228,11 @@ async def _earlier(session: Session, asker: _Asker) -> Taken | None:
 
 
 async def _target(session: Session, request: CommandRequest, tenant_id: int) -> Row:
-    """The tenant's agent, and the type of the tag where there is one. Raises ``RequestRefused``."""
+    """The tenant's agent, and what is known of the tag where there is one. Raises ``RequestRefused``."""
     group, _, name = request.agent.partition("/")
     is_write = isinstance(request.action, WriteTag)
     rows = await session.fetch(
-        "SELECT agent.agent_id, acknowledges, tag.datatype, "  # noqa: S608  of our own
+        f"SELECT agent.agent_id, acknowledges, tag.datatype, {LIMITS}, "  # noqa: S608  of our own
         "EXISTS (SELECT FROM signing_key WHERE retired IS NULL) AS has_key, "
         "(SELECT bool_and(retired_ms IS NOT NULL) FROM agent_key "
         "    WHERE agent_key.agent = $1 || '/' || $2 AND agent_key.tenant_id = agent.tenant_id) AS is_revoked, "
@@ -279,7 +279,7 @@ async def _target(session: Session, request: CommandRequest, tenant_id: int) -> 
 
 
 def _fitting(request: CommandRequest, target: Row) -> Action:
-    """The action with its value as the tag's type has it. Raises ``RequestRefused``."""
+    """The action with its value as the tag's type has it, within the tag's limits. Raises ``RequestRefused``."""
     action = request.action
     if not isinstance(action, AgentAction) and (problem := id_problem(action.device)):
         raise RequestRefused(Why.INVALID, "malformed", f"{action.device[:40]!r} cannot be a device: {problem}")
@@ -299,9 +299,12 @@ def _fitting(request: CommandRequest, target: Row) -> Action:
     if not isinstance(action, WriteTag):
         return action
     try:
-        return action.model_copy(update={"value": fitted(action.value, int(target["datatype"]))})
+        action = action.model_copy(update={"value": fitted(action.value, int(target["datatype"]))})
     except ValueError as exc:
         raise RequestRefused(Why.INVALID, "wrong_type", f"{action.device}/{action.tag}: {exc}") from exc
+    if problem := beyond(action.value, target):
+        raise RequestRefused(Why.INVALID, "out_of_limits", f"{action.device}/{action.tag}: {problem}")
+    return action
 
 
 async def _check_room(session: Session, agent_id: int) -> None:

@@ -85,7 +85,12 @@ class TagAnswer(Answer):
     unit: str
     description: str
     properties: Annotated[
-        dict[str, Any], Field(default_factory=dict, description="What else a node of another maker has told of it")
+        dict[str, Any],
+        Field(
+            default_factory=dict,
+            description="What else its node has told of it; of an agent's writable number `engLow` and `engHigh`: "
+            "what its device file allows",
+        ),
     ]
     stale: Annotated[
         bool, Field(description="The newest sample may be out of date: node, device or host are not there")

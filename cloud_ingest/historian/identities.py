@@ -19,7 +19,8 @@ from connectors.model.delivery import AgentName
 from connectors.model.tags import DeviceDefinition
 from connectors.ports.database import Database, Session
 from connectors.sparkplug.bulk_decode import AliasTypes
-from connectors.sparkplug.definition import read_definition
+from connectors.sparkplug.definition import LIMIT_PROPERTIES, read_definition
+from connectors.sparkplug.structured_value import to_json
 
 DEFAULT_TENANT: Final = 1
 DEFINITIONS_A_DEVICE: Final = 8
@@ -172,9 +173,16 @@ class Identities:
 
 def _tag_keys(definition: DeviceDefinition) -> list[TagKey]:
     return [
-        TagKey(definition.device, metric.name, metric.datatype, metric.unit, metric.description)
+        TagKey(
+            definition.device, metric.name, metric.datatype, metric.unit, metric.description, _properties(metric.limits)
+        )
         for metric in definition.metrics
     ]
+
+
+def _properties(limits: tuple[float, float] | None) -> str:
+    """As a node of another maker tells them."""
+    return "" if limits is None else to_json(dict(zip(LIMIT_PROPERTIES, limits, strict=True)))
 
 
 async def _enter_agent(session: Session, name: AgentName) -> tuple[KnownAgent, bool]:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
 from cloud_ingest.access.refused import RequestRefused, Why
-from cloud_ingest.commands.values import fitted
+from cloud_ingest.commands.values import LIMITS, beyond, fitted
 from connectors.commands.envelope import TEXT_MAX
 from connectors.ports.database import Row, Session
 
@@ -45,7 +45,7 @@ class Parameter(BaseModel):
     value_min: Annotated[float | None, Field(description="The smallest number that a recipe may have here")] = None
     value_max: Annotated[
         float | None,
-        Field(description="The largest; beside both, the limits of the device file hold when it is written"),
+        Field(description="The largest; beside both, the limits of the device file hold"),
     ] = None
 
     @model_validator(mode="after")
@@ -86,14 +86,15 @@ async def check_values(
 ) -> None:
     """Raises ``RequestRefused`` when a value of the recipe cannot be written to its tag, as far as is known of that.
 
-    That is its type, and the range of the line's settings. What the agent allows is known at the machine alone.
+    That is its type, the limits of the device file as the agent has told them, and the range of the line's settings.
     """
     asked = {name: parameters[name] for name in recipe if name in parameters and parameters[name].value == "recipe"}
-    types = await _types(session, tenant_id, asked) if asked else {}
+    tags = await _tags(session, tenant_id, asked) if asked else {}
     for name, parameter in asked.items():
         try:
-            value = recipe[name] if name not in types else fitted(recipe[name], types[name])
-            if why := _outside(value, parameter):
+            tag = tags.get(name)
+            value = recipe[name] if tag is None else fitted(recipe[name], int(tag["datatype"]))
+            if why := _outside(value, parameter) or (tag is not None and beyond(value, tag)):
                 raise ValueError(why)
         except ValueError as exc:
             place = f"{parameter.agent}/{parameter.device}/{parameter.tag}"
@@ -113,10 +114,10 @@ def _outside(value: Value, parameter: Parameter) -> str:
     return f"{value:g} is outside of what the line's settings allow ({span})"
 
 
-async def _types(session: Session, tenant_id: int, parameters: Mapping[str, Parameter]) -> dict[str, int]:
-    """The Sparkplug types of the parameters' tags, of those that have been heard of."""
+async def _tags(session: Session, tenant_id: int, parameters: Mapping[str, Parameter]) -> dict[str, Row]:
+    """The parameters' tags, of those that have been heard of."""
     rows = await session.fetch(
-        "SELECT given.name, datatype FROM unnest($2::text[], $3::text[], $4::text[], $5::text[]) "
+        f"SELECT given.name, datatype, {LIMITS} FROM unnest($2::text[], $3::text[], $4::text[], $5::text[]) "  # noqa: S608  of our own
         "AS given (name, agent, device, tag) JOIN agent ON group_name || '/' || agent.name = given.agent "
         "JOIN tag ON tag.agent_id = agent.agent_id AND tag.device = given.device AND tag.name = given.tag "
         "WHERE agent.tenant_id = $1",
@@ -126,7 +127,7 @@ async def _types(session: Session, tenant_id: int, parameters: Mapping[str, Para
         [one.device for one in parameters.values()],
         [one.tag for one in parameters.values()],
     )
-    return {row["name"]: int(row["datatype"]) for row in rows}
+    return {row["name"]: row for row in rows}
 
 
 async def check_routing(session: Session, tenant_id: int, steps: Sequence[tuple[str, str, Mapping[str, Any]]]) -> None:

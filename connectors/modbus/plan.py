@@ -116,7 +116,9 @@ def _planned(index: int, tag: ModbusTag, settings: ModbusDevice) -> PlannedTag:
 def tag_types(settings: ModbusDevice) -> tuple[TagType, ...]:
     """What is told of every tag once the unit answers: a Modbus unit itself knows no names and no types."""
     return tuple(
-        TagType(index, TagName(tag.name), tag.reported_datatype(tag.raw_datatype), tag.unit, tag.description)
+        TagType(
+            index, TagName(tag.name), tag.reported_datatype(tag.raw_datatype), tag.unit, tag.description, tag.limits
+        )
         for index, tag in enumerate(settings.tags)
     )
 

@@ -16,7 +16,8 @@ DefinitionHash = NewType("DefinitionHash", str)
 class TagType:
     """What a driver knows of a tag once it has reached the device: its index, name, type and unit.
 
-    ``index`` is the position of the tag in the device file; ``unit`` an engineering unit as the file spells it.
+    ``index`` is the position of the tag in the device file; ``unit`` an engineering unit as the file spells it;
+    ``limits`` the smallest and the largest number that may be written, in that unit (``None``: the file names none).
     """
 
     index: int
@@ -24,6 +25,7 @@ class TagType:
     datatype: DataType
     unit: str = ""
     description: str = ""
+    limits: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,7 @@ class MetricDefinition:
     datatype: DataType
     unit: str = ""
     description: str = ""
+    limits: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -209,5 +209,5 @@ def _rank(variant: ua.Variant) -> int:
 
 def _bound(tag: OpcUaTag, index: int, node: ua.NodeId, wire: _WireType) -> BoundTag:
     reported = tag.reported_datatype(wire.raw)
-    tag_type = TagType(index, TagName(tag.name), reported, tag.unit, tag.description)
+    tag_type = TagType(index, TagName(tag.name), reported, tag.unit, tag.description, tag.limits)
     return BoundTag(index, tag, node, wire.raw, tag_type, wire.form)

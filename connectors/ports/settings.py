@@ -132,6 +132,11 @@ class TagSettings(Settings):
             )
         return self
 
+    @property
+    def limits(self) -> tuple[float, float] | None:
+        """The smallest and the largest number that commands may write; ``None`` where the file names none."""
+        return None if self.writable is None else self.writable.limits
+
     def rounding_of(self, value: float) -> float:  # noqa: ARG002  a driver that rounds looks at it
         """How far what a device holds of ``value`` may be off, where it keeps fewer digits than its data type has."""
         return 0.0

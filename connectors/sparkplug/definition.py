@@ -6,6 +6,7 @@ The body of a definition is written once, kept for ever under its hash, and lets
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterable
 from typing import Final
 
@@ -20,6 +21,7 @@ from connectors.sparkplug.metric_value import text_of
 DEVICE: Final = "Lineside/Device"
 UNIT_PROPERTY: Final = "engUnit"
 DESCRIPTION_PROPERTY: Final = "documentation"
+LIMIT_PROPERTIES: Final = ("engLow", "engHigh")
 ALIAS_MAX: Final = (1 << 31) - 1
 ALIAS_SPREAD_MAX: Final = 1 << 24
 """Samples keep an alias in 32 bits, and decoding looks aliases up in a table from the lowest to the highest."""
@@ -38,11 +40,17 @@ def make_definition(device: DeviceName, metrics: Iterable[MetricDefinition]) -> 
 
 
 def add_properties(entry: pb.Metric, metric: MetricDefinition) -> None:
-    """Unit and description as the properties ``engUnit`` and ``documentation`` that SCADA hosts show."""
+    """Unit, description and limits as the properties that SCADA hosts show (Sparkplug B 3.0, 6.4.14).
+
+    ``engUnit`` and ``documentation`` are texts, ``engLow`` and ``engHigh`` doubles; what there is none of is left out.
+    """
     for key, text in ((UNIT_PROPERTY, metric.unit), (DESCRIPTION_PROPERTY, metric.description)):
         if text:
             entry.properties.keys.append(key)
             entry.properties.values.add(type=DataType.STRING, string_value=text)
+    for key, limit in zip(LIMIT_PROPERTIES, metric.limits or (), strict=False):
+        entry.properties.keys.append(key)
+        entry.properties.values.add(type=DataType.DOUBLE, double_value=limit)
 
 
 def hash_of(body: bytes) -> DefinitionHash:
@@ -72,13 +80,19 @@ def _metric(entry: pb.Metric) -> MetricDefinition:
         datatype = DataType(entry.datatype)
     except ValueError as exc:
         raise PayloadInvalid(f"the definition has data type {entry.datatype} for {entry.name!r}") from exc
-    texts = {
-        key: value.string_value for key, value in zip(entry.properties.keys, entry.properties.values, strict=False)
-    }
+    told = dict(zip(entry.properties.keys, entry.properties.values, strict=False))
+    nothing = pb.PropertyValue()
     return MetricDefinition(
         entry.alias,
         TagName(text_of(entry.name)),
         datatype,
-        text_of(texts.get(UNIT_PROPERTY, "")),
-        text_of(texts.get(DESCRIPTION_PROPERTY, "")),
+        text_of(told.get(UNIT_PROPERTY, nothing).string_value),
+        text_of(told.get(DESCRIPTION_PROPERTY, nothing).string_value),
+        _limits(told),
     )
+
+
+def _limits(told: dict[str, pb.PropertyValue]) -> tuple[float, float] | None:
+    """Both of them, where they are numbers that can be limits."""
+    low, high = (told[key].double_value if key in told else math.nan for key in LIMIT_PROPERTIES)
+    return (low, high) if math.isfinite(low) and math.isfinite(high) and low <= high else None

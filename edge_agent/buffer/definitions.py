@@ -85,7 +85,8 @@ class Definitions:
             alias = known.get((tag.name, int(tag.datatype)))
             if alias is None:
                 alias = known[tag.name, int(tag.datatype)] = self._new_alias(device, tag)
-            metrics.append(MetricDefinition(alias, tag.name, DataType(tag.datatype), tag.unit, tag.description))
+            datatype = DataType(tag.datatype)
+            metrics.append(MetricDefinition(alias, tag.name, datatype, tag.unit, tag.description, tag.limits))
         return metrics
 
     def _aliases(self, device: DeviceName) -> dict[tuple[str, int], int]:

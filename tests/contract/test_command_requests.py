@@ -11,9 +11,13 @@ from cloud_ingest.access.refused import RequestRefused, Why
 from cloud_ingest.commands import audit, questions, requests
 from cloud_ingest.commands.requests import Requests
 from cloud_ingest.commands.rules import Cancelling
+from cloud_ingest.historian.identities import Identities
 from connectors.commands.states import FINAL, CommandState
+from connectors.model.datatypes import DataType
 from connectors.model.delivery import AgentName
-from tests.contract.command_steps import SETPOINT, TENANT, office
+from connectors.model.tags import DeviceName, MetricDefinition, TagName
+from connectors.sparkplug.definition import make_definition
+from tests.contract.command_steps import SETPOINT, TENANT, Office, office
 
 TARGET = "plant/line-1"
 
@@ -68,6 +72,27 @@ async def test_what_cannot_be_done_is_refused_and_leaves_nothing(
         assert await here.fetch("SELECT FROM command") == []
 
 
+@pytest.mark.parametrize("value", [4.9, 61])
+async def test_a_value_beyond_what_the_device_file_allows_is_refused_at_once(database_dsn: str, value: float) -> None:
+    async with office(database_dsn) as here:
+        await told_limits(here, here.agent.name)
+        with pytest.raises(RequestRefused) as caught:
+            await here.ask(action={**SETPOINT, "value": value})
+        said = f"press/setpoint: its device file allows 5 to 60 1/min, and not {value:g}"
+        assert (caught.value.why, caught.value.code, str(caught.value)) == (Why.INVALID, "out_of_limits", said)
+        assert await here.fetch("SELECT FROM command") == []
+        for fits in (5, 60):
+            assert await here.state(await here.ask(str(fits), action={**SETPOINT, "value": fits})) == "requested"
+
+
+async def told_limits(here: Office, name: AgentName) -> None:
+    """Have the node tell what of its set-point is allowed."""
+    identities = Identities(here.database)
+    known = await identities.agent(name)
+    setpoint = MetricDefinition(1, TagName("setpoint"), DataType.DOUBLE, "1/min", limits=(5.0, 60.0))
+    await identities.learn_definition(known, make_definition(DeviceName("press"), [setpoint]))
+
+
 async def test_without_a_key_to_sign_with_nothing_is_taken(database_dsn: str) -> None:
     async with office(database_dsn) as here:
         await here.fetch("UPDATE signing_key SET retired = now() RETURNING 1")
@@ -81,6 +106,10 @@ async def test_a_node_of_another_maker_is_commanded_plainly_and_only_where_that_
         armed = here.ask(agent="plant/other", plain=True, stage="arm")
         assert await refusal(armed) == (Why.INVALID, "malformed")
         assert await here.state(await here.ask(agent="plant/other", plain=True)) == "requested"
+        await told_limits(here, AgentName("plant", "other"))
+        beyond = {**SETPOINT, "value": 120.0}
+        command = await here.ask("beyond", agent="plant/other", plain=True, action=beyond)
+        assert await here.state(command) == "requested", "its range is that of a display"
 
 
 async def test_another_person_approves_once_and_in_time(database_dsn: str) -> None:

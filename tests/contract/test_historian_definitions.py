@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from connectors.model.datatypes import DataType
+from connectors.model.tags import DeviceName, MetricDefinition, TagName
+from connectors.sparkplug.definition import make_definition
 from tests.contract.historian_steps import Plant, RawLogOnPostgres, plant
 from tests.played_agent import NOW_MS, PlayedAgent, Sample, Wire
 
@@ -57,6 +59,20 @@ async def test_a_definition_that_is_told_late_overwrites_nothing_that_a_newer_bi
         await made.project(*backlog)
         assert await unit(made) == ("°F", DataType.DOUBLE)
         assert len(await made.rows(agent)) == 2
+
+
+async def test_what_may_be_written_is_known_and_goes_when_the_device_file_says_it_no_longer(database_dsn: str) -> None:
+    agent = PlayedAgent()
+    async with plant(RawLogOnPostgres(database_dsn), database_dsn) as made:
+        found = []
+        start = [agent.start()]
+        for limits in ((0.0, 250.0), (0.0, 200.0), None):
+            metric = MetricDefinition(1 << 14, TagName("t"), DataType.DOUBLE, limits=limits)
+            definition = agent.definition_of(make_definition(DeviceName("oven"), [metric]))
+            await made.project(*start, definition, agent.device_born("oven"), sample(agent, 1.0))
+            start = []
+            found += [row["properties"] for row in await made.fetch("SELECT properties FROM tag")]
+        assert found == ['{"engLow": 0.0, "engHigh": 250.0}', '{"engLow": 0.0, "engHigh": 200.0}', ""]
 
 
 async def test_a_birth_before_its_definition_decides_when_the_definition_comes(database_dsn: str) -> None:

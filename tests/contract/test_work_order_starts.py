@@ -25,10 +25,12 @@ PARAMETERS: dict[str, Any] = {
 }
 
 
-async def with_recipe(here: Floor, parameters: dict[str, Any] | None = None) -> str:
+async def with_recipe(here: Floor, parameters: dict[str, Any] | None = None, *, counted_max: bool = False) -> str:
     """A work order that is next, on a line with ``parameters`` and a recipe for ``speed``."""
     known = await Identities(here.database).agent(here.office.agent.name)
-    await Identities(here.database).tags(known, [TagKey("press", "count", DataType.INT32)])
+    limits = '{"engLow": 0.0, "engHigh": 35.0}' if counted_max else ""
+    count = TagKey("press", "count", DataType.INT32, "pcs", properties=limits)
+    await Identities(here.database).tags(known, [count])
     parameters = PARAMETERS if parameters is None else parameters
     await here.set_line(PRESS, parameters=json.dumps(parameters))
     recipe = {"speed": 32.5} if "speed" in parameters else {}
@@ -110,6 +112,7 @@ async def test_what_nobody_can_write_fails_with_its_reason_at_once(database_dsn:
         ("setpoint", 41, "41 is outside of what the line's settings allow (from 5 to 40)"),
         ("setpoint", "fast", "'fast' is no Double"),
         ("count", 3_000_000_000, "Int32 is from"),
+        ("count", 36, "its device file allows 0 to 35 pcs, and not 36"),
         ("nobody-knows", "fast", "'fast' is no number, and the line's settings give a range"),
     ],
 )
@@ -117,7 +120,7 @@ async def test_nothing_is_planned_with_a_value_that_the_machine_does_not_take(
     database_dsn: str, tag: str, value: Any, why: str
 ) -> None:
     async with floor(database_dsn) as here:
-        await with_recipe(here)
+        await with_recipe(here, counted_max=True)
         await here.set_line(
             PRESS, parameters=json.dumps({"speed": {**TARGET, "tag": tag, "value_min": 5, "value_max": 40}})
         )
@@ -125,7 +128,7 @@ async def test_nothing_is_planned_with_a_value_that_the_machine_does_not_take(
             await here.plan(40, routing=(RoutingLine(*PRESS, recipe={"speed": value}),))
         assert (refused.value.code, why in str(refused.value)) == ("value_unfit", True), str(refused.value)
         assert f"plant/line-1/press/{tag}" in str(refused.value)
-        for fits in (5, 40):
+        for fits in (5, 35 if tag == "count" else 40):
             assert await here.plan(40, routing=(RoutingLine(*PRESS, recipe={"speed": fits}),))
 
 

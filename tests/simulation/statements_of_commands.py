@@ -160,10 +160,12 @@ def _target(tables: Tables, sql: str, args: Sequence[Any], now_s: float) -> Answ
         if (row["group_name"], row["name"], row["tenant_id"]) == (*args[:2], args[4]):
             tag = tables.tags.get((row["agent_id"], args[2], args[3]))
             about = {name: row[name] for name in ("agent_id", "acknowledges")}
-            datatype = None if tag is None else tag["datatype"]
+            of_tag = ("datatype", "unit", "properties")
+            known = dict.fromkeys(of_tag) if tag is None else {name: tag[name] for name in of_tag}
+            known["properties"] = known["properties"] if row["acknowledges"] else ""
             opened = {"open_commands": _open_commands(tables, row["agent_id"]), **_heads_read(tables, row["tenant_id"])}
             has_key = bool(tables.signing_keys)
-            found.append({**about, **opened, "datatype": datatype, "has_key": has_key, "is_revoked": None})
+            found.append({**about, **opened, **known, "has_key": has_key, "is_revoked": None})
     return found
 
 

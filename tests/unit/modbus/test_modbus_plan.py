@@ -130,6 +130,15 @@ def test_a_unit_that_answers_nothing_longer_is_asked_for_each_place_alone() -> N
     ]
 
 
+def test_what_may_be_written_is_told_of_a_tag_and_of_others_nothing() -> None:
+    tags = [
+        {"at": "holding 1", "writable": {"min": 0, "max": 250}},
+        {"at": "holding 2"},
+        {"at": "coil 1", "writable": True},
+    ]
+    assert [tag.limits for tag in tag_types(device(tags))] == [(0.0, 250.0), None, None]
+
+
 @pytest.mark.parametrize("setting", ["max_hole", "max_block"])
 def test_limits_of_blocks_mean_nothing_where_there_are_none(setting: str) -> None:
     with pytest.raises(ValidationError, match="no two places are read together"):
