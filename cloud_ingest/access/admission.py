@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
@@ -60,17 +61,24 @@ class Entrance:
     admission: Admission
 
     async def let_in(
-        self, token: str | None, permission: Permission, address: str, notes: list[RateNote] | None
+        self,
+        token: str | None,
+        permission: Permission,
+        address: str,
+        notes: list[RateNote] | None,
+        known: Callable[[Principal], None] = lambda _principal: None,
     ) -> Principal:
         """Who shows ``token`` and asks from ``address``, if they may do ``permission`` somewhere.
 
         The request is counted, and how limits stand put into ``notes``; ``None``: it is no request, but a look whether
-        a token still holds. Raises ``RequestRefused`` when nobody is known by the token, when they may not, or when
-        they ask too much; and ``DatabaseUnavailable``.
+        a token still holds. ``known`` hears who it is before they may be refused, for the access log. Raises
+        ``RequestRefused`` when nobody is known by the token, when they may not, or when they ask too much; and
+        ``DatabaseUnavailable``.
         """
         if token is None and not (permission in OPEN and self.admission.lets_read(address)):
             raise RequestRefused(Why.NO_TOKEN, "no_token", NO_TOKEN)
         principal = await self.authenticator.principal(token)
+        known(principal)
         if notes is not None and self.admission.rates is not None and principal.kind != "nobody":
             self.admission.rates.take(principal, notes)
         if not principal.may_somewhere(permission):
@@ -87,9 +95,11 @@ async def who_asks(
     """
     entrance = entrance_of(connection.app.state)
     notes = connection.scope.setdefault("state", {}).setdefault("rate_notes", []) if counts else None
-    principal = await entrance.let_in(token, permission, address_of(connection.scope), notes)
-    connection.state.principal = principal
-    return principal
+
+    def known(principal: Principal) -> None:
+        connection.state.principal = principal
+
+    return await entrance.let_in(token, permission, address_of(connection.scope), notes, known)
 
 
 def entrance_of(state: Any) -> Entrance:

@@ -113,7 +113,7 @@ async def test_a_call_has_an_id_and_a_line_in_the_log(database_dsn: str) -> None
     assert (served_.tenant, served_.messages, served_.address) == (1, 1, "127.0.0.1")
     assert served_.bytes > 0
     assert lines["admin", "CANCELLED"].messages == 1
-    assert lines["", "PERMISSION_DENIED"].request_id != "mine-7"
+    assert lines["customer", "PERMISSION_DENIED"].request_id != "mine-7"
 
 
 async def test_who_asks_too_much_is_told_when_to_ask_again(database_dsn: str) -> None:

@@ -71,6 +71,10 @@ class _Progress:
     messages: int = 0
     size_bytes: int = 0
 
+    def known(self, principal: Principal) -> None:
+        """Who calls, whether or not they may."""
+        self.principal = principal
+
 
 class Calls:
     """See the module. ``stopping`` is set when this process stops: streams end then."""
@@ -148,8 +152,7 @@ class Calls:
                 if self._entrance.admission.rates is not None:
                     self._entrance.admission.rates.take_address(address, notes)
                 token = _bearer(str(metadata.get("authorization", "")))
-                principal = await self._entrance.let_in(token, method.permission, address, notes)
-                progress.principal = principal
+                principal = await self._entrance.let_in(token, method.permission, address, notes, progress.known)
                 yield progress, Call(request_id, address, token, principal, notes)
             except asyncio.CancelledError:
                 left_s = context.time_remaining()

@@ -70,6 +70,10 @@ def routes() -> APIRouter:
     async def read(principal: Annotated[Principal, Depends(Needs(Permission.LINES_READ))]) -> str:
         return principal.name
 
+    @api.get("/secrets")
+    async def secrets(principal: Annotated[Principal, Depends(Needs(Permission.IDENTITY_MANAGE))]) -> str:
+        return principal.name
+
     @api.post("/orders")
     async def order(order: Lines) -> str:
         return str(order)
@@ -139,6 +143,16 @@ async def test_the_log_says_who_has_asked() -> None:
             assert (await asking.get("/read", headers={"Authorization": "Bearer anna"})).status_code == 200
     (served,) = [event for event in events if isinstance(event, RequestServed)]
     assert (served.principal, served.tenant) == ("anna", 1)
+
+
+async def test_the_log_says_who_was_refused() -> None:
+    with heard() as events:
+        async with client() as asking:
+            assert (await asking.get("/secrets", headers={"Authorization": "Bearer anna"})).status_code == 403
+            assert (await asking.get("/read", headers={"Authorization": "Bearer stranger"})).status_code == 401
+    known, stranger = [event for event in events if isinstance(event, RequestServed)]
+    assert (known.status, known.principal, known.tenant) == (403, "anna", 1)
+    assert (stranger.status, stranger.principal, stranger.tenant) == (401, "", None)
 
 
 async def test_what_watches_the_gateway_is_not_in_its_log() -> None:
