@@ -32,12 +32,14 @@ class UnitBreaker:
     is larger than the attempts of one read: that alone is no reason to leave a unit alone.
     """
 
-    __slots__ = ("_count_max", "_has_answered", "_in_a_row", "_now_s", "_open_until_s", "_pause_s")
+    __slots__ = ("_count_max", "_has_answered", "_in_a_row", "_now_s", "_open_until_s", "_pause_s", "reason")
 
     def __init__(self, retries: int, now_s: Callable[[], float]) -> None:
         self._count_max = max(UNANSWERED_MAX, retries + 2)
         self._now_s = now_s
         self._has_answered = False
+        self.reason = ""
+        """Why the newest request got no answer."""
         self._in_a_row = 0
         self._pause_s = PAUSE_S_FIRST
         self._open_until_s = 0.0
@@ -62,8 +64,9 @@ class UnitBreaker:
             self._pause_s = PAUSE_S_FIRST
             self._open_until_s = 0.0
 
-    def unanswered(self) -> bool:
-        """A request got no answer. True when the unit is to be left alone from now on, for ``wait_s``."""
+    def unanswered(self, reason: str) -> bool:
+        """A request got no answer, for this reason. True when the unit is to be left alone now, for ``wait_s``."""
+        self.reason = reason
         self._in_a_row += 1
         if self._in_a_row < self._count_max:
             return False

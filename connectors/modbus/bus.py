@@ -196,16 +196,19 @@ class ModbusBus:
         blamed = blamed or next(iter(link.in_flight.values()), None)
         if blamed is not None and not self._has_answered(self._unit_of[blamed.job], link):
             reason = f"{reason}; {LINE_ADVICE if self._is_rtu else STRANGER_ADVICE}"
-        self._fail(link, reason, blamed)
+        self._fail(link, reason, blamed, is_of_unit=link.has_received)
 
-    def _fail(self, link: ModbusLink, reason: str, blamed: Request | None) -> None:
-        """Close the connection, and ask all but the one to blame again."""
+    def _fail(self, link: ModbusLink, reason: str, blamed: Request | None, *, is_of_unit: bool = True) -> None:
+        """Close the connection, and ask all but the one to blame again.
+
+        A connection that ends before anything came is no silence of the unit: who answers for it has none left for us.
+        """
         unit = None if blamed is None else self._unit_of[blamed.job]
         if blamed is not None:
             self._blame(blamed, reason)
         self._drop(link)
         if unit is not None and blamed is not None:
-            self._judge(unit, blamed)
+            self._judge(unit, blamed, reason if is_of_unit else "")
         self.send_waiting()
 
     def _drop(self, link: ModbusLink) -> None:
@@ -214,8 +217,9 @@ class ModbusBus:
         for request in reversed(list(link.in_flight.values())):
             self._ask_again(request)
 
-    def _judge(self, unit: BusUnit, request: Request) -> None:
-        if reason := unit.no_answer_came():
+    def _judge(self, unit: BusUnit, request: Request, why: str) -> None:
+        """``request`` got no answer; with a reason ``why`` where that is the unit's."""
+        if why and (reason := unit.no_answer_came(why)):
             self.give_up(unit, reason)
         self._stands(unit, request)
 
@@ -350,7 +354,7 @@ class ModbusBus:
             self._forget_requests(link, request.job)
         else:
             self._ask_again(request)
-        self._judge(unit, request)
+        self._judge(unit, request, reason)
         self.send_waiting()
 
     def _may_stay(self, unit: BusUnit) -> bool:

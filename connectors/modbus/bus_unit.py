@@ -48,6 +48,9 @@ class BusUnit(Protocol):
         """
         ...
 
-    def no_answer_came(self) -> str:
-        """A request was not answered. A sentence when the unit is to be left alone for a while, else empty."""
+    def no_answer_came(self, why: str) -> str:
+        """A request was not answered, for this reason.
+
+        A sentence when the unit is to be left alone for a while, else empty.
+        """
         ...

@@ -122,15 +122,15 @@ class ModbusConnection:
     def answer_came(self, code: int) -> str:
         """See ``BusUnit``; what a gateway says in the place of the unit is no answer of the unit."""
         if code in UNIT_ABSENT:
-            return self.no_answer_came()
+            return self.no_answer_came(absence_sentence(self.bus.place, self._unit_id, code))
         self._breaker.answered()
         self.is_in_doubt = False
         return ""
 
-    def no_answer_came(self) -> str:
+    def no_answer_came(self, why: str) -> str:
         """See ``BusUnit``; a unit that is alone on its bus holds up nobody."""
         self.is_in_doubt = True
-        if not self.is_shared or not self._breaker.unanswered():
+        if not self.is_shared or not self._breaker.unanswered(why):
             return ""
         return self._left_alone()
 
@@ -152,8 +152,9 @@ class ModbusConnection:
 
     def _left_alone(self) -> str:
         return (
-            f"{self.name}: it does not answer, and other units share its bus; it is asked again in "
-            f"{self._breaker.wait_s:.0f} s at the earliest; check unit_id, and the power and the bus cable of the unit"
+            f"{self.name}: it does not answer, and other units share its bus: it is asked again in "
+            f"{self._breaker.wait_s:.0f} s at the earliest; check unit_id, and the power and the bus cable of the unit "
+            f"(the last time: {self._breaker.reason})"
         )
 
     def _look_who_answered(self, scan: Scan) -> None:

@@ -62,7 +62,7 @@ class ModbusLink(asyncio.BufferedProtocol):
         self.in_flight: Mapping[int, Request] = self._reader.in_flight
         """The requests that wait for their replies, by transaction, the oldest first."""
         self._transport: asyncio.Transport | None = None
-        self._is_tls = self._has_received = False
+        self._is_tls = self.has_received = False
         self._closed = asyncio.get_running_loop().create_future()
 
     @property
@@ -88,7 +88,7 @@ class ModbusLink(asyncio.BufferedProtocol):
         if exc is not None:
             said = getattr(exc, "reason" if isinstance(exc, ssl.SSLError) else "strerror", None)
             reason = f"the connection broke ({said or exc})"
-        if self._is_tls and not self._has_received:  # a client is refused only after it has begun (RFC 8446, 4.4)
+        if self._is_tls and not self.has_received:  # a client is refused only after it has begun (RFC 8446, 4.4)
             reason += f"; check that it trusts {_CERTIFICATE}"
         self._owner.failed(self, reason)
 
@@ -98,7 +98,7 @@ class ModbusLink(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """See ``asyncio``."""
-        self._has_received = True
+        self.has_received = True
         try:
             for request, code in self._reader.received(nbytes):
                 self._owner.answered(request, code)

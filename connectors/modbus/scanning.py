@@ -50,7 +50,7 @@ class _Scanner:
         """See ``BusUnit``."""
         return ""
 
-    def no_answer_came(self) -> str:
+    def no_answer_came(self, why: str) -> str:  # noqa: ARG002  no unit is ever left alone
         """See ``BusUnit``."""
         return ""
 

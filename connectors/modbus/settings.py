@@ -182,6 +182,11 @@ class ModbusDevice(DeviceSettings):
         """See ``DeviceSettings``; those of authorities outlive what they have signed."""
         return () if self.tls is None or self.tls.cert_file is None else (self.tls.cert_file,)
 
+    @property
+    def shared_way(self) -> tuple[str, object]:
+        """See ``DeviceSettings``: the bus."""
+        return self.route.endpoint.place, self.route
+
     @cached_property
     def route(self) -> Route:
         """How the unit is reached."""

@@ -299,6 +299,11 @@ class DeviceSettings(Settings):
         """Where the device can be reached, as the file says it."""
         return (str(getattr(self, "endpoint", "")),)
 
+    @property
+    def shared_way(self) -> tuple[str, object] | None:
+        """Where one connection is shared by all devices of it, and how it is reached, which is the same for all."""
+        return None
+
     def placed(self, place: AgentPlace) -> DeviceSettings:
         """These settings, for a device of the agent at ``place``: where its driver keeps what is its own."""
         del place

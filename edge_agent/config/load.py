@@ -129,6 +129,8 @@ class _Loading:
     inclusion: Inclusion = field(init=False)
     documents: Sequence[Source] = ()
     _device_places: dict[str, tuple[Source, NodePath]] = field(default_factory=dict)
+    _ways: dict[str, tuple[object, str]] = field(default_factory=dict)
+    """By place that several devices may share: how the first of them reaches it, and the name of that device."""
     _tags: dict[str, set[str]] = field(default_factory=dict)
     _note: Callable[[Path, bytes], None] = field(init=False)
 
@@ -215,7 +217,9 @@ class _Loading:
             entry = {**entry, "driver": driver}
             while True:
                 try:
-                    yield model.model_validate(entry, strict=True, context=self._context)
+                    device = model.model_validate(entry, strict=True, context=self._context)
+                    self._check_way(document, path, device)
+                    yield device
                 except ValidationError as exc:
                     idle = list(_idle_defaults(exc, document, path))
                     if idle:
@@ -246,6 +250,19 @@ class _Loading:
         message = f"there is no driver {shown(named)} for {called(document, path)}."
         self.problems.append(problem_at(document, (*path, "driver"), message, suggestion))
         return meant
+
+    def _check_way(self, document: Source, path: NodePath, device: DeviceSettings) -> None:
+        """Devices that share a connection reach it in one way; else each way would be a connection of its own."""
+        if device.shared_way is None:
+            return
+        place, way = device.shared_way
+        first, name = self._ways.setdefault(place, (way, device.name))
+        if first != way:
+            message = (
+                f"{called(document, path)} reaches {place} in another way than device {shown(name)}, and both share it."
+            )
+            suggestion = "Write the same 'endpoint' at both, and what is set for the line or for TLS."
+            self.problems.append(problem_at(document, (*path, "endpoint"), message, suggestion))
 
     def _check_names(self, document: Source, path: NodePath, entry: dict[str, Any]) -> None:
         """What a model can only say when everything else is right: names that are there twice, and device ids."""

@@ -14,7 +14,17 @@ from connectors.model.errors import ConfigInvalid
 from edge_agent.config.load import load_config
 from edge_agent.drivers import built_in_drivers
 
+BUS = HEAD + "devices:\n" + "".join(f"  - {{name: {name}, driver: modbus, %s, tags: [{TAG}]}}\n" for name in ("a", "b"))
+SHARED = "Write the same 'endpoint' at both, and what is set for the line or for TLS."
 CASES: dict[str, Case] = {
+    "a line that is set in two ways": (
+        BUS % ("endpoint: serial:///dev/ttyS0, serial: {baud: 9600}", "unit_id: 2, endpoint: serial:///dev/ttyS0"),
+        [f"5:53: device 'b' reaches /dev/ttyS0 in another way than device 'a', and both share it. {SHARED}"],
+    ),
+    "a converter that is spoken to in two ways": (
+        BUS % ("endpoint: rtu+tcp://10.0.0.1:502", "endpoint: tcp://10.0.0.1"),
+        [f"5:41: device 'b' reaches 10.0.0.1:502 in another way than device 'a', and both share it. {SHARED}"],
+    ),
     "out of range, a number": (
         OVEN.replace("tags:", "unit_id: 300, tags:") % TAG,
         ["4:65: 'unit_id' of device 'oven' cannot be 300. Write at most 255."],
