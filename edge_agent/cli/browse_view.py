@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Sequence
+from itertools import takewhile
 from typing import Final
 
 from rich.cells import cell_len, set_cell_size
@@ -43,7 +45,8 @@ class BrowseView:
         pane = self._pane(tree, columns) if keys.has_pane and lines >= LINES_FOR_PANE else []
         keys.page = page = max(1, lines - 2 - len(foot) - len(pane))
         at = rows.index(tree.cursor) if tree.cursor in rows else 0
-        self._first = max(0, min(max(self._first, at - page + 1), at, len(rows) - page))
+        last = min(at + _shown_below(rows, at), at + page // 2)
+        self._first = max(0, min(max(self._first, last - page + 1), at, len(rows) - page))
         shown = [self._row(tree, row, columns) for row in rows[self._first : self._first + page]]
         if not rows:
             shown = [Text(line, "dim") for line in textwrap.wrap(self._why_empty(tree), columns)][:page]
@@ -125,6 +128,14 @@ class BrowseView:
             said = f"shown is what fits {keys.tree.pattern!r}, of what is loaded; Esc shows all"
         lines = textwrap.wrap(value_text(said), columns, break_on_hyphens=False)[:most] if said else [""]
         return [Text(line, "yellow" if keys.asks else "", no_wrap=True) for line in lines]
+
+
+def _shown_below(rows: Sequence[Branch], at: int) -> int:
+    """How many rows follow that are below the one at ``at``: who opens a folder is to see what is in it."""
+    if not rows or not rows[at].is_open:
+        return 0
+    depth = len(rows[at].path)
+    return len(list(takewhile(lambda row: len(row.path) > depth, rows[at + 1 :])))
 
 
 def _said_of(branch: Branch) -> str:

@@ -234,6 +234,19 @@ def test_the_screen_fits_whatever_is_in_it(columns: int, lines: int) -> None:
         assert "\x1b[2J" not in "".join(drawn)
 
 
+def test_what_is_in_a_folder_that_is_opened_at_the_bottom_of_the_screen_is_seen() -> None:
+    keys, view = BrowseKeys(BrowseTree(), "a.yaml"), BrowseView("p")
+    answer(keys.tree, *(folder(f"F{number}") for number in range(30)))
+    press(keys, *["down"] * 14)
+    at_the_bottom = shown(keys, view=view)[keys.page]
+    assert at_the_bottom.split() == [">", "▸", "F14"]
+    press(keys, "right")
+    answer(keys.tree, *(variable("F14", f"V{number}") for number in range(4)))
+    drawn = "\n".join(shown(keys, view=view))
+    assert all(f"V{number}" in drawn for number in range(4))
+    assert ">    ▾ F14" in drawn
+
+
 def test_the_pane_says_what_a_variable_is_and_what_may_be_done_with_it() -> None:
     keys = BrowseKeys(BrowseTree(), "a.yaml")
     answer(keys.tree, variable("A", unit="kN", is_writable=True, description="Force of the ram"), variable("B"))
