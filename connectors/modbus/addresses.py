@@ -12,8 +12,8 @@ from connectors.ports.settings import SettingInvalid
 Table = Literal["coil", "discrete", "input", "holding"]
 ADDRESS_MAX: Final = 65_535
 
-_PLACE: Final = re.compile(r"(coil|discrete|input|holding)\s+(\d{1,5})(?:\.(\d{1,2}))?")
-_CLASSIC: Final = re.compile(r"([0134])(\d{4,5})(?:\.(\d{1,2}))?")
+_PLACE: Final = re.compile(r"(coil|discrete|input|holding)\s+(\d{1,5})(?:\.(\d{1,2}))?", re.ASCII)
+_CLASSIC: Final = re.compile(r"([0134])(\d{4,5})(?:\.(\d{1,2}))?", re.ASCII)
 _CLASSIC_TABLES: Final[dict[str, Table]] = {"0": "coil", "1": "discrete", "3": "input", "4": "holding"}
 
 

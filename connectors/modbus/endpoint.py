@@ -16,7 +16,7 @@ _FORMS: Final = {
     "rtu+tcp": "rtu+tcp://host:4001",
     "serial": "serial:///dev/ttyUSB0",
 }
-_NETWORK: Final = re.compile(r"(tcp|tls|rtu\+tcp)://([^/\s:@\[\]]+|\[[0-9A-Fa-f:.]+(?:%\w+)?\])(?::(\d+))?/?")
+_NETWORK: Final = re.compile(r"(tcp|tls|rtu\+tcp)://([^/\s:@\[\]]+|\[[0-9A-Fa-f:.]+(?:%\w+)?\])(?::([0-9]+))?/?")
 _BITS_PER_CHARACTER: Final = 11
 _SERIAL: Final = re.compile(r"serial://(/[^\s?#]+)")
 

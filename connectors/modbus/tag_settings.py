@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final, Literal
 
+import numpy as np
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from connectors.configuration.setting_names import listed
 from connectors.modbus.addresses import ADDRESS_MAX, Place, Table, parse_place, read_place
 from connectors.modbus.orders import Order, OrderName, read_order
-from connectors.model.datatypes import DataType
+from connectors.model.datatypes import DataType, dtype_of
 from connectors.ports.settings import DataTypeReader, Duration, HasNoEffect, SettingInvalid, TagSettings
 
 BCD_TYPES: Final = frozenset({DataType.UINT16, DataType.UINT32, DataType.UINT64})
@@ -218,6 +219,10 @@ class ModbusTag(TagSettings):
             raise SettingInvalid(f"a {datatype.label} stands for no texts.", "Remove it.", ("enum",))
         if datatype is DataType.BOOLEAN and not set(self.texts) <= {0, 1}:
             raise SettingInvalid("a bit is 0 or 1.", "Leave the other numbers out.", ("enum",))
+        if (strange := self._no_number_of(datatype)) is not None:
+            raise SettingInvalid(
+                f"no {datatype.label} is {strange}.", "Leave it out, or write another type.", ("enum",)
+            )
         texts = list(self.texts.values())
         twice = next((text for text in texts if texts.count(text) > 1), None)
         if twice is not None and self.writable is not None:
@@ -226,6 +231,14 @@ class ModbusTag(TagSettings):
                 "Give each number a text of its own, or remove 'writable'.",
                 ("enum",),
             )
+
+    def _no_number_of(self, datatype: DataType) -> int | None:
+        """A number that has a text and that the tag can never be."""
+        if datatype is DataType.BOOLEAN:
+            return None
+        limits = np.iinfo(dtype_of(datatype))
+        highest = 10 ** (4 * REGISTERS[datatype]) - 1 if self.encoding == "bcd" else int(limits.max)
+        return next((number for number in self.texts or () if not limits.min <= number <= highest), None)
 
     @property
     def place(self) -> Place:
