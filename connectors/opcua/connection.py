@@ -119,7 +119,7 @@ class OpcUaConnection:
         if self._historized:
             self._missing = missing
         else:
-            await self._acquisition.restored(None)
+            await self._acquisition.restored(has_history=False)
 
     async def _fill_outage(self, missing: Missing) -> None:
         """Read history when each tag has said what it has now: that would come a second time otherwise."""

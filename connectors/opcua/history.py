@@ -38,26 +38,58 @@ VALUES_PER_NODE_MAX: Final = 1000
 ANSWER_S_MAX: Final = 30.0
 """A historian may have to look on a disk; one that takes longer is not asked again in this connection."""
 
+VALUES_PER_NODE_MIN: Final = 10
+"""A server that finds fewer values than this too much does not give its history."""
+FAILURES_MAX: Final = 3
+"""So often a server is asked for what may come a moment later, without anything new in between."""
+PAUSE_S: Final = 2.0
+
 _HISTORY_READ: Final = 0x04
 """Bit of AccessLevel (Part 3, 8.57)."""
 _GOOD_NO_DATA: Final = StatusCodes.GoodNoData
 _FULL: Final = (StatusCodes.BadNoContinuationPoints, StatusCodes.BadTooManyOperations)
+_TOO_LARGE: Final = (
+    StatusCodes.BadResponseTooLarge,
+    StatusCodes.BadEncodingLimitsExceeded,
+    StatusCodes.BadTcpMessageTooLarge,
+)
+_PASSING: Final = (
+    *_FULL,
+    StatusCodes.BadContinuationPointInvalid,
+    StatusCodes.BadDataUnavailable,
+    StatusCodes.BadInternalError,
+    StatusCodes.BadNoCommunication,
+    StatusCodes.BadOutOfMemory,
+    StatusCodes.BadRequestTimeout,
+    StatusCodes.BadResourceUnavailable,
+    StatusCodes.BadServerTooBusy,
+    StatusCodes.BadTcpServerTooBusy,
+    StatusCodes.BadUnexpectedError,
+)
+"""What a server may be out of for a moment: asked again, from where its history had come to."""
+
 _START_TIME: Final = ua.NodeId(ua.Int32(2257), ua.Int16(0))
 _CURRENT_TIME: Final = ua.NodeId(ua.Int32(2258), ua.Int16(0))
 _I32_SIZE: Final = 4
 
 
 class _Ended(Exception):
-    """The server gives no more history in this connection; the text says why."""
+    """The server gives no more history in this connection; the text says why. ``may_pass``: it may, a moment later."""
+
+    def __init__(self, reason: str, *, may_pass: bool = False) -> None:
+        super().__init__(reason)
+        self.may_pass = may_pass
 
 
 @dataclass(slots=True)
-class _Asked:
-    """One tag: up to where its history has come, and where the server goes on."""
+class _Reading:
+    """One tag: up to where its history has come, and how often it was asked for in vain since then."""
 
     tag: BoundTag
     reached_ns: int
-    continuation: bytes | None = None
+    failures: int = 0
+    was_asked: bool = False
+    is_done: bool = False
 
 
 async def historized(
@@ -89,8 +121,8 @@ class HistoryFill:
         self._limits = limits
         self._decoder = DataChangeDecoder(device.tags_max)
         self._scaling = Scaling(device.tags, device.tags_max)
-        self._unfilled: dict[tuple[int, int, str], list[int]] = {}
         self._first_ns = self._last_ns = 0
+        self._values_max = VALUES_PER_NODE_MAX
 
     async def run(self, missing: Missing, every: Sequence[int], asked: Sequence[BoundTag]) -> None:
         """Restore what the history of ``asked`` has since ``missing``; ``every``: the indices of all tags there are.
@@ -108,77 +140,104 @@ class HistoryFill:
         self._leave(every, missing.first_ns, min(started_ns, self._last_ns), "the server was not running")
         without = set(every) - {tag.index for tag in asked}
         self._leave(tuple(sorted(without)), missing.first_ns, self._last_ns, "the server keeps no history of them")
-        await self._fill_all(asked)
-        await self._acquisition.restored(
-            [Unfilled(tuple(each), *span_and_reason) for span_and_reason, each in self._unfilled.items()]
-        )
+        readings = []
+        for tag in asked:
+            known_ns = int(missing.newest_ns[tag.index]) if tag.index < len(missing.newest_ns) else 0
+            readings.append(_Reading(tag, min(max(self._first_ns, known_ns), self._last_ns)))
+        await self._fill_all(readings)
+        await self._acquisition.restored()
 
-    async def _fill_all(self, tags: Sequence[BoundTag]) -> None:
-        left = sorted(tags, key=lambda tag: (tag.raw, tag.index))  # alike values are decoded together
+    async def _fill_all(self, readings: Sequence[_Reading]) -> None:
+        # alike values are decoded together, and a request has one begin for all of its nodes
+        left = sorted(readings, key=lambda one: (one.tag.raw, one.reached_ns, one.tag.index))
+        failures = 0
         while left:
             part = left[: self._limits.histories.size]
             try:
-                again = await self._fill(part)
+                await self._fill(part)
+                failures = 0
             except _Ended as exc:
-                reason = str(exc)
-                self._leave([tag.index for tag in left], self._first_ns, self._last_ns, reason)
-                return
-            left = again + left[len(part) :]
+                failures += 1
+                if not exc.may_pass or failures >= FAILURES_MAX:
+                    for one in left:
+                        if not one.is_done:
+                            self._leave([one.tag.index], one.reached_ns, self._last_ns, str(exc))
+                    return
+                await asyncio.sleep(PAUSE_S)
+            left = [one for one in left if not one.is_done]
 
-    async def _fill(self, tags: Sequence[BoundTag]) -> list[BoundTag]:
-        """Restore the history of ``tags``; those for which the server wants to be asked in smaller numbers."""
-        has_before = await self._have_before(tags)
-        asked = [_Asked(tag, self._first_ns) for tag in tags]
-        again: list[BoundTag] = []
-        first = True
+    async def _fill(self, part: Sequence[_Reading]) -> None:
+        """Restore the history of ``part``, as far as the server gives it at once; what is done says so."""
+        first_ns = min(one.reached_ns for one in part)
+        new = [one for one in part if not one.was_asked]
+        has_before = await self._have_before([one.tag for one in new], first_ns) if new else set()
+        if len(new) < len(part):
+            self._acquisition.again([one.tag.index for one in part if one.was_asked])
+        later = {one.tag.index for one in new} - has_before  # of these the history begins after what is missing
+        asked: list[tuple[_Reading, bytes | None]] = [(one, None) for one in part]
+        is_first, is_full, may_pass = True, False, False
         while asked:
-            answers = await self._ask(
-                [(one.tag.node, one.continuation) for one in asked], self._first_ns, self._last_ns
-            )
-            going_on: list[_Asked] = []
-            bodies: list[tuple[BoundTag, NodeHistory]] = []
-            for one, answer in zip(asked, answers, strict=True):
-                if answer.status >> 30 == 2:
-                    if answer.status in _FULL and len(tags) > 1 and first:
-                        again.append(one.tag)
-                    else:
-                        self._leave([one.tag.index], one.reached_ns, self._last_ns, status_text(answer.status))
-                    continue
-                bodies.append((one.tag, answer))
-                if answer.continuation is not None:
-                    going_on.append(_Asked(one.tag, one.reached_ns, answer.continuation))
-            reached = await self._restore(bodies)
-            if first:
-                known = [tag for tag, _ in bodies if tag.index not in has_before]
-                for tag in known:
-                    until_ns = reached.get(tag.index, (self._last_ns, 0))[0]
-                    self._leave([tag.index], self._first_ns, until_ns, "the history of the server begins later")
-            for one in going_on:
-                one.reached_ns = reached.get(one.tag.index, (0, one.reached_ns))[1]
-            asked, first = going_on, False
-        if again:
-            self._limits.histories.size = max(1, len(tags) // 2)
-        return again
+            nodes = [(one.tag.node, continuation) for one, continuation in asked]
+            answers = await self._ask(nodes, first_ns, self._last_ns)
+            bodies: list[tuple[_Reading, NodeHistory]] = []
+            for (one, _), answer in zip(asked, answers, strict=True):
+                if answer.status >> 30 != 2:
+                    bodies.append((one, answer))
+                elif answer.status in _FULL and len(part) > 1 and is_first:
+                    is_full = True
+                else:
+                    may_pass |= self._failed(one, answer.status)
+            await self._restore(bodies, later)
+            asked = [(one, answer.continuation) for one, answer in bodies if answer.continuation is not None]
+            is_first = False
+        if is_full:
+            self._limits.histories.size = max(1, len(part) // 2)
+        if may_pass:
+            await asyncio.sleep(PAUSE_S)
 
-    async def _restore(self, bodies: Sequence[tuple[BoundTag, NodeHistory]]) -> dict[int, tuple[int, int]]:
-        """Hand the samples over; by tag the times of the first and the last of them."""
+    def _failed(self, one: _Reading, status: int) -> bool:
+        """The server has refused the history of a tag, or broken it off; whether it is asked for again."""
+        one.failures += 1
+        if status in _PASSING and one.failures < FAILURES_MAX:
+            return True
+        self._leave([one.tag.index], one.reached_ns, self._last_ns, status_text(status))
+        one.is_done = True
+        return False
+
+    async def _restore(self, bodies: Sequence[tuple[_Reading, NodeHistory]], later: set[int]) -> None:
+        """Hand the samples over; ``later``: the tags of which nothing is known before their first sample."""
         parts = [
-            with_handles(answer.data, _I32_SIZE, np.full(answer.count, tag.index, "<u4"))[_I32_SIZE:]
-            for tag, answer in bodies
+            with_handles(answer.data, _I32_SIZE, np.full(answer.count, one.tag.index, "<u4"))[_I32_SIZE:]
+            for one, answer in bodies
             if answer.count
         ]
         count = sum(answer.count for _, answer in bodies)
-        batches = self._decoder.decode(count.to_bytes(_I32_SIZE, "little") + b"".join(parts), self._last_ns)
+        try:
+            batches = list(self._decoder.decode(count.to_bytes(_I32_SIZE, "little") + b"".join(parts), self._last_ns))
+        except DECODING_ERRORS as exc:
+            raise _Ended(f"the server's history cannot be read: {exc}") from exc
         found: dict[int, tuple[int, int]] = {}
         for batch in batches:
             _note_times(found, batch)
+        for one, _ in bodies:
+            one.was_asked = True
+            if one.tag.index in later:
+                later.discard(one.tag.index)
+                until_ns = found.get(one.tag.index, (self._last_ns, 0))[0]
+                self._leave([one.tag.index], one.reached_ns, until_ns, "the history of the server begins later")
+        for batch in batches:
             for part in self._scaling.apply(batch):
                 await self._acquisition.restore(part)
-        return found
+        for one, answer in bodies:
+            last_ns = found.get(one.tag.index, (0, 0))[1]
+            if last_ns > one.reached_ns:
+                one.reached_ns, one.failures = last_ns, 0
+            one.is_done = answer.continuation is None
+        self._acquisition.filled([one.tag.index for one, _ in bodies if one.is_done], self._last_ns)
 
-    async def _have_before(self, tags: Sequence[BoundTag]) -> set[int]:
+    async def _have_before(self, tags: Sequence[BoundTag], first_ns: int) -> set[int]:
         """Of which tags the history has a value that is older than what is missing."""
-        answers = await self._ask([(tag.node, None) for tag in tags], None, self._first_ns, values_max=1)
+        answers = await self._ask([(tag.node, None) for tag in tags], None, first_ns, values_max=1)
         return {
             tag.index
             for tag, answer in zip(tags, answers, strict=True)
@@ -190,7 +249,7 @@ class HistoryFill:
         nodes: Sequence[tuple[ua.NodeId, bytes | None]],
         first_ns: int | None,
         last_ns: int,
-        values_max: int = VALUES_PER_NODE_MAX,
+        values_max: int | None = None,
     ) -> list[NodeHistory]:
         """Ask for ``nodes``, in one request or in smaller ones. Raises ``_Ended`` when the server does not give it."""
 
@@ -198,19 +257,23 @@ class HistoryFill:
             protocol = self._client.uaclient.protocol
             if protocol is None:
                 raise DeviceUnavailable(f"{self._device.name}: the connection is closed")
-            request: Any = history_request(part, first_ns, last_ns, values_max)
+            request: Any = history_request(part, first_ns, last_ns, values_max or self._values_max)
             return read_history_response(await protocol.send_request(request, timeout=ANSWER_S_MAX))
 
-        try:
-            return await self._limits.histories.ask(nodes, send)
-        except TimeoutError as exc:
-            raise _Ended(f"the server's history does not answer within {ANSWER_S_MAX:g} s") from exc
-        except UaError as exc:
-            if refusal_of(exc) is None:
-                raise
-            raise _Ended(service_reason(exc)) from exc
-        except DECODING_ERRORS as exc:
-            raise _Ended(f"the server's history cannot be read: {exc}") from exc
+        while True:
+            try:
+                return await self._limits.histories.ask(nodes, send)
+            except TimeoutError as exc:
+                raise _Ended(f"the server's history does not answer within {ANSWER_S_MAX:g} s") from exc
+            except UaError as exc:
+                code = refusal_of(exc)
+                if code is None:
+                    raise
+                if code not in _TOO_LARGE or values_max is not None or self._values_max <= VALUES_PER_NODE_MIN:
+                    raise _Ended(service_reason(exc), may_pass=code in _PASSING) from exc
+                self._values_max //= 4
+            except DECODING_ERRORS as exc:
+                raise _Ended(f"the server's history cannot be read: {exc}") from exc
 
     async def _server_times(self) -> tuple[int, int]:
         """When the server started, and what time it has; by the agent's clock where it does not say."""
@@ -221,7 +284,7 @@ class HistoryFill:
 
     def _leave(self, tags: Sequence[int], first_ns: int, last_ns: int, reason: str) -> None:
         if first_ns < last_ns and tags:
-            self._unfilled.setdefault((first_ns, last_ns, reason), []).extend(tags)
+            self._acquisition.unfilled(Unfilled(tuple(tags), first_ns, last_ns, reason))
 
 
 def _note_times(found: dict[int, tuple[int, int]], batch: SampleBatch) -> None:

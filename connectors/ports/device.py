@@ -123,7 +123,9 @@ class Acquisition(Protocol):
         """Since when samples are missing, for a driver that can ask the device for them; ``None``: none are.
 
         Called at most once a connection, after the first ``online`` and before the first ``put``. The absence is then
-        declared only by ``restored``, and only as far as that says. Drivers without history do not call it.
+        declared only as far as ``unfilled`` says, once ``restored`` is called. Where the connection is lost before,
+        what had not come is missing in the next connection, a few times; then it is declared. Drivers without history
+        do not call it.
         """
         ...
 
@@ -135,11 +137,25 @@ class Acquisition(Protocol):
         """
         ...
 
-    async def restored(self, unfilled: Sequence[Unfilled] | None) -> None:
-        """The history has given what it can: ``unfilled`` is declared; ``None`` where there is none: all of it is.
+    def again(self, tags: Sequence[int]) -> None:
+        """What follows of the past of the tags with these indices begins anew, at or before where it has come to.
 
-        Called once after ``missing``, in the same connection; waits as ``restore`` does, and not with ``None``. Where
-        the connection is lost before, all that is not known to have come is declared.
+        What came before is passed over, also of several samples with one time as many as there were.
+        """
+        ...
+
+    def filled(self, tags: Sequence[int], until_ns: int) -> None:
+        """The device has nothing more of the tags with these indices, up to this time of its clock."""
+        ...
+
+    def unfilled(self, part: Unfilled) -> None:
+        """This is what the device cannot give; said before ``restore`` of anything that follows it."""
+        ...
+
+    async def restored(self, *, has_history: bool = True) -> None:
+        """The history has given what it can; without ``has_history`` there is none, and all is declared.
+
+        Called once after ``missing``, in the same connection; waits as ``restore`` does, and not without history.
         """
         ...
 

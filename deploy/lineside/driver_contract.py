@@ -24,7 +24,7 @@ from connectors.model.quality import is_good
 from connectors.model.samples import Int32Array, Int64Array, SampleBatch
 from connectors.model.tags import TagType
 from connectors.ports.clock import SystemClock
-from connectors.ports.device import DeviceDriver, FoundTag, Missing, Reading, TagProblem, Unfilled
+from connectors.ports.device import DeviceDriver, FoundTag, Missing, Reading, TagProblem
 from connectors.ports.secrets import SOURCE_IN_CONTEXT, SecretSource
 from connectors.ports.settings import DeviceSettings, DriverType
 
@@ -94,13 +94,13 @@ class RecordingAcquisition:
     def reached(self, place: str) -> None:
         """See ``Acquisition``."""
 
-    async def restore(self, batch: SampleBatch) -> None:
-        """See ``Acquisition``."""
-        raise AssertionError(f"samples of the past were given, though none was missing: {batch}")
+    def unfilled(self, *said: object, **named: object) -> None:  # noqa: D102  as in ``Acquisition``
+        raise AssertionError(f"something of the past was given, though nothing was missing: {said} {named}")
 
-    async def restored(self, unfilled: Sequence[Unfilled] | None) -> None:
-        """See ``Acquisition``."""
+    async def restore(self, *said: object, **named: object) -> None:  # noqa: D102
+        self.unfilled(*said, **named)
 
+    again, filled, restored = unfilled, unfilled, restore
     polled_late = not_sent
 
     def _missing(self, tags: Int32Array, first_ns: int, last_ns: int, detail: str) -> None:

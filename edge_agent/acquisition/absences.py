@@ -6,20 +6,21 @@ a gap says more than is missing, never less.
 
 While the history of a device is read its gap stays open on disk: it goes when nothing is missing any more, and what
 the history could not give is declared for its tags. Until then a start of the agent finds it, and declares all of it up
-to the newest sample that was stored.
+to the newest sample that was stored. Where the connection is lost meanwhile, it stays open until the next one is read.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Final
 
 from connectors.model.tags import DeviceName
 from connectors.observability.events import emit
 from connectors.ports.clock import Clock
 from connectors.ports.device import Unfilled
-from edge_agent.acquisition.collector import Collector
+from edge_agent.acquisition.collector import GAP_TAGS_MAX, Collector
 from edge_agent.buffer.rows import Gap, GapReason, OpenGap
 from edge_agent.observability.device_events import ClockSet
 
@@ -27,12 +28,24 @@ MARGIN_S_MIN: Final = 1.0
 LAGS_PER_MARGIN: Final = 2
 """A gap begins so many of the device's longest lags before the newest sample: another tag may be as far behind."""
 
+GAPS_APART_MAX: Final = 50
+"""Records that one reading of history may leave, each with the tags and times of its own."""
+
 CLOCK_LOOK_S: Final = 5.0
 CLOCK_JUMP_S_MIN: Final = 1.0
 """A clock that is set ahead by less makes no gap: it stays within the margin of the others."""
 
 CLOCK_TRUST_S: Final = 600.0
 """When the clock is set so soon after the gap of a start was closed, it was wrong when the gap was closed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outage:
+    """From when on samples are missing, up to when those of any tag may be here already, and why they are missing."""
+
+    first_ns: int
+    known_ns: int
+    reason: str
 
 
 class _Fill:
@@ -60,6 +73,7 @@ class Absences:
         self._opened: tuple[str, int, int] | None = None
         self._fill: _Fill | None = None
         self._declare_until_ns: int | None = None  # up to here the open gap is declared, whatever is filled
+        self._fill_from_ns: int | None = None  # where that is what comes before the outage
         self._start_closed: tuple[float, int, int] | None = None  # monotonic; the end by the clock, and as declared
 
     def resume(
@@ -69,7 +83,7 @@ class Absences:
         self._to_close = True
         if newest_ns is not None and stored_ns is not None:
             self._newest_ns = min(newest_ns, stored_ns)
-            self._declare_until_ns = newest_ns  # of which tag that was is not known
+            self._declare_until_ns = self._fill_from_ns = newest_ns  # of which tag that was is not known
             # not by the clock of this start: on a box without a battery it may stand at 1970
             self._open(reason, detail, self._newest_ns)
 
@@ -93,8 +107,8 @@ class Absences:
         since_ns = online_since_ns if self._newest_ns is None else self._newest_ns
         since_ns = min(since_ns, self._clock.now_ns())
         fill, self._fill = self._fill, None
-        if fill is not None and fill.back.is_set():  # cut off: how far each tag has come is not known
-            self._declare_until_ns = max(fill.back_ns, since_ns)
+        if fill is not None and fill.back.is_set():  # cut off: what was missing before is known to who restores it
+            self._fill_from_ns = None
         self._open(GapReason.DEVICE_UNAVAILABLE, detail, since_ns)
 
     def samples_taken(self, newest_ns: int, behind_ns: int = 0) -> None:
@@ -113,18 +127,18 @@ class Absences:
             self._to_close = False
             self._close(max(newest_ns, now_ns))
 
-    def begin_fill(self) -> tuple[int, int] | None:
-        """History is about to be read: from when on, and up to when samples of any tag may be here already.
+    def begin_fill(self) -> Outage | None:
+        """History is about to be read of the newest outage.
 
         ``None``: nothing is missing. Otherwise the gap stays open until ``end_fill``.
         """
         if not self._to_close or self._opened is None or self._newest_ns is None:
             return None
-        _reason, newest_ns, first_ns = self._opened
+        reason, newest_ns, first_ns = self._opened
         self._fill = _Fill()
-        if self._declare_until_ns is not None:
-            return self._declare_until_ns, self._declare_until_ns
-        return min(first_ns, newest_ns - self._margin_ns()), 0
+        if self._fill_from_ns is not None:
+            return Outage(self._fill_from_ns, self._fill_from_ns, reason)
+        return Outage(min(first_ns, newest_ns - self._margin_ns()), 0, reason)
 
     @property
     def back_ns(self) -> int:
@@ -136,8 +150,19 @@ class Absences:
         if self._fill is not None:
             await self._fill.back.wait()
 
-    def end_fill(self, unfilled: Sequence[tuple[tuple[str, ...] | None, Unfilled]] | None) -> None:
-        """History has been read: what is left of the gap, with the names of the tags (``None``: of all).
+    def declare(self, unfilled: Iterable[tuple[str, tuple[str, ...] | None, Unfilled]]) -> None:
+        """This stays missing: each with its reason, and the names of the tags (``None``: all of them).
+
+        Where there are very many, one record says more than is missing.
+        """
+        parts = list(unfilled)
+        for reason, names, part in parts:
+            names = names if names is None or len(names) <= GAP_TAGS_MAX else None
+            gap = Gap(self.device, reason, part.first_ns, part.last_ns, tags=names, detail=part.reason)
+            self._collector.declare_gap(gap, apart=len(parts) <= GAPS_APART_MAX)
+
+    def end_fill(self, unfilled: Iterable[tuple[str, tuple[str, ...] | None, Unfilled]] | None) -> None:
+        """History has been read: what is left of the gap, as ``declare`` has it.
 
         ``unfilled`` is ``None`` where there was no history: all of it is left.
         """
@@ -152,12 +177,10 @@ class Absences:
         reason, newest_ns, _first_ns = self._opened
         until_ns = self._declare_until_ns
         self._to_close = False
-        for names, part in unfilled:
-            gap = Gap(self.device, reason, part.first_ns, part.last_ns, tags=names, detail=part.reason)
-            self._collector.declare_gap(gap)
+        self.declare(unfilled)
         if reason == GapReason.AGENT_NOT_RUNNING:
             self._start_closed = (self._clock.monotonic_s(), fill.back_ns, max(fill.back_ns, newest_ns))
-        self._opened = self._declare_until_ns = None
+        self._opened = self._declare_until_ns = self._fill_from_ns = None
         if until_ns is None:
             self._collector.drop_gap(self.device)
         else:
@@ -209,7 +232,7 @@ class Absences:
         first_ns = newest_ns - self._margin_ns()
         ended_ns = self._collector.open_gap(OpenGap(self.device, reason, first_ns, detail))
         if ended_ns is not None:
-            self._declare_until_ns = max(ended_ns, self._declare_until_ns or ended_ns)
+            self._declare_until_ns = self._fill_from_ns = max(ended_ns, self._declare_until_ns or ended_ns)
         self._opened = (reason, newest_ns, first_ns)
         self._to_close = True
 
@@ -222,7 +245,7 @@ class Absences:
             if reason == GapReason.AGENT_NOT_RUNNING:
                 self._start_closed = (self._clock.monotonic_s(), last_ns, max(last_ns, newest_ns))
             self._opened = None
-        self._declare_until_ns = None
+        self._declare_until_ns = self._fill_from_ns = None
         self._collector.close_gap(self.device, last_ns)
 
     def _margin_ns(self) -> int:

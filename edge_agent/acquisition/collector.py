@@ -149,8 +149,15 @@ class Collector:
         self._work.closed_gaps.setdefault(device, None)
         self._times.to_be_tidied()
 
-    def declare_gap(self, gap: Gap) -> None:
-        """With the next commit: samples are missing between two times; one record a device and reason each commit."""
+    def declare_gap(self, gap: Gap, *, apart: bool = False) -> None:
+        """With the next commit: samples are missing between two times; one record a device and reason each commit.
+
+        ``apart``: this one stands for itself, with its own tags and times.
+        """
+        if apart:
+            self._work.declared_gaps = [*self._work.declared_gaps, gap]
+            self._times.samples_came()
+            return
         same = [before for before in self._work.declared_gaps if _is_like(before, gap)]
         others = [before for before in self._work.declared_gaps if not _is_like(before, gap)]
         self._work.declared_gaps = [*others, _as_one([*same, gap])]

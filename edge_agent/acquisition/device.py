@@ -380,7 +380,7 @@ class DeviceAcquisition(MissingSamples):
     async def _went_offline(self, reason: str, retry_s: float) -> None:
         """Declare the absence; what was held back goes before it, and the first sample of each tag passes after it."""
         since_ns, self.online_since_ns = self.online_since_ns, None
-        self._restoring.is_reading = False
+        self._restoring.cut_off(self.tag_names, self._clock.now_ns())
         self.offline_reason = reason
         if self._derived is not None:
             self._derived.forget()

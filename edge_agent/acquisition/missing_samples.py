@@ -62,12 +62,25 @@ class MissingSamples:
         news = self._restoring.news(batch)
         if len(news):
             await self._store(news, is_history=True)
+        self._restoring.came(batch)
 
-    async def restored(self, unfilled: Sequence[Unfilled] | None) -> None:
+    def again(self, tags: Sequence[int]) -> None:
         """See ``Acquisition``."""
-        if unfilled is not None:
+        self._restoring.again(tags)
+
+    def filled(self, tags: Sequence[int], until_ns: int) -> None:
+        """See ``Acquisition``."""
+        self._restoring.filled(tags, until_ns)
+
+    def unfilled(self, part: Unfilled) -> None:
+        """See ``Acquisition``."""
+        self._restoring.unfilled(part)
+
+    async def restored(self, *, has_history: bool = True) -> None:
+        """See ``Acquisition``."""
+        if has_history:
             await self._absences.samples_are_there()
-        self._restoring.end(unfilled, self.tag_names)
+        self._restoring.end(self.tag_names, has_history=has_history)
 
     def _declare(self, reason: str, tags: Int32Array, first_ns: int, last_ns: int, detail: str = "") -> None:
         tags = tags if self._derived is None else self._derived.dependents(tags)

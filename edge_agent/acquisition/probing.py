@@ -140,7 +140,16 @@ class _Looking:
     def reached(self, place: str) -> None:
         """See ``Acquisition``."""
 
-    async def restored(self, unfilled: Sequence[Unfilled] | None) -> None:
+    def again(self, tags: Sequence[int]) -> None:
+        """See ``Acquisition``."""
+
+    def filled(self, tags: Sequence[int], until_ns: int) -> None:
+        """See ``Acquisition``."""
+
+    def unfilled(self, part: Unfilled) -> None:
+        """See ``Acquisition``."""
+
+    async def restored(self, *, has_history: bool = True) -> None:
         """See ``Acquisition``."""
 
     def awaited(self) -> list[int]:

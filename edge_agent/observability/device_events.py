@@ -148,6 +148,19 @@ class HistoryRead(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class HistoryCutOff(Event):
+    """The connection was lost while history was read, of which so many samples were news; ``outages`` are read on."""
+
+    device: str
+    samples: int
+    outages: int
+
+    def measure(self) -> None:
+        """See ``Event``."""
+        SAMPLES_RESTORED.labels(self.device).inc(self.samples)
+
+
+@dataclass(frozen=True, slots=True)
 class ClockSet(Event):
     """The agent's clock was set while the device was watched (seconds; positive: ahead); a gap record tells of it."""
 

@@ -37,7 +37,11 @@ class Recorder:
         self.places: list[str] = []
         self.missed: Missing | None = None
         self.history: list[tuple[int, int, Any, int]] = []
-        self.unfilled: list[Sequence[Unfilled] | None] = []
+        self.left: list[list[Unfilled] | None] = []
+        """What each ``restored`` leaves missing; ``None`` without a history."""
+        self.reread: list[int] = []
+        self.filled_until: dict[int, int] = {}
+        self._left: list[Unfilled] = []
 
     def tags_found(self, tags: Sequence[FoundTag]) -> None:
         self.found += tags
@@ -70,8 +74,17 @@ class Recorder:
     def reached(self, place: str) -> None:
         self.places.append(place)
 
-    async def restored(self, unfilled: Sequence[Unfilled] | None) -> None:
-        self.unfilled.append(unfilled)
+    def again(self, tags: Sequence[int]) -> None:
+        self.reread += tags
+
+    def filled(self, tags: Sequence[int], until_ns: int) -> None:
+        self.filled_until |= dict.fromkeys(tags, until_ns)
+
+    def unfilled(self, part: Unfilled) -> None:
+        self._left.append(part)
+
+    async def restored(self, *, has_history: bool = True) -> None:
+        self.left.append(_alike(self._left) if has_history else None)
 
     def polled_late(self, tags: Int32Array, first_ns: int, last_ns: int, detail: str) -> None:
         self.late.append((set(tags.tolist()), first_ns, last_ns, detail))
@@ -82,6 +95,14 @@ class Recorder:
 
     def last(self) -> dict[int, Any]:
         return {index: value for index, _time, value, _quality in self.rows}
+
+
+def _alike(parts: Sequence[Unfilled]) -> list[Unfilled]:
+    """Parts of one time and reason as one."""
+    found: dict[tuple[int, int, str], list[int]] = {}
+    for part in parts:
+        found.setdefault((part.first_ns, part.last_ns, part.reason), []).extend(part.tags)
+    return [Unfilled(tuple(tags), *span_and_reason) for span_and_reason, tags in found.items()]
 
 
 class DeviceMaker(Protocol):

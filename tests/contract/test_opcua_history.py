@@ -43,8 +43,8 @@ def away(now_ms: int, ago_s: float, tags: int) -> Recorder:
 
 async def filled(working: OpcUaDriver, recorder: Recorder) -> list[Unfilled] | None:
     async with acquiring(working, recorder) as task:
-        await until(lambda: recorder.unfilled, task)
-    (unfilled,) = recorder.unfilled
+        await until(lambda: recorder.left, task)
+    (unfilled,) = recorder.left
     return None if unfilled is None else list(unfilled)
 
 
@@ -128,8 +128,8 @@ async def test_without_history_all_stays_missing(begun: NodeOpcUaServer, use: st
     recorder = away(time.time_ns() // 1_000_000, 1.0, 1)
     working = driver(begun.endpoint, [{"at": f"ns=2;s=none.{use}"}], history=NO_WAIT | {"use": use})
     async with acquiring(working, recorder) as task:
-        await until(lambda: recorder.last() and (recorder.unfilled or use == "never"), task)
-    assert recorder.unfilled == ([None] if use == "auto" else [])
+        await until(lambda: recorder.last() and (recorder.left or use == "never"), task)
+    assert recorder.left == ([None] if use == "auto" else [])
     assert begun.requests("HistoryRead")[0] == 0
 
 
@@ -139,11 +139,11 @@ async def test_a_server_that_does_not_give_its_history_keeps_its_connection(begu
     begun.refuse("HistoryRead", BAD_SERVICE_UNSUPPORTED)
     recorder = away(now_ms, 1.0, 1)
     async with acquiring(driver(begun.endpoint, tags, history=NO_WAIT), recorder) as task:
-        await until(lambda: recorder.unfilled, task)
+        await until(lambda: recorder.left, task)
         begun.refuse("HistoryRead", None)
         begun.set("ns=2;s=refused.force", "Double", 7.0)
         await until(lambda: recorder.last() == {0: 7.0}, task)
-    (unfilled,) = recorder.unfilled
+    (unfilled,) = recorder.left
     assert unfilled is not None
     assert [(part.tags, part.reason) for part in unfilled] == [
         ((0,), "the server answered BadServiceUnsupported 0x800B0000")
@@ -187,7 +187,7 @@ async def test_history_waits_for_what_each_tag_has_now(begun: NodeOpcUaServer) -
     recorder = away(now_ms, 1.0, 2)
     begun.command("delay", service="Publish", delay_ms=700)
     async with acquiring(driver(begun.endpoint, tags, history=NO_WAIT), recorder) as task:
-        await until(lambda: recorder.history or recorder.unfilled, task)
+        await until(lambda: recorder.history or recorder.left, task)
         begun.command("heal", service="Publish")
         assert set(recorder.last()) == {0, 1}
-        await until(lambda: recorder.unfilled, task)
+        await until(lambda: recorder.left, task)

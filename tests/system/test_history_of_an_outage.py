@@ -74,3 +74,31 @@ def test_what_was_missed_comes_from_the_history_and_only_the_rest_is_declared(
         "a margin before the newest sample that was stored: see the reference"
     )
     assert {number for number in range(50) if times[number] > 1} <= {29, 49}, "the present value, at a connect"
+
+
+def test_history_that_is_cut_off_is_read_on_in_the_next_connection_and_nothing_is_declared(
+    folder: Path, mosquitto: MosquittoBroker, historian: NodeOpcUaServer
+) -> None:
+    device = (
+        f"  - name: press\n    driver: opcua\n    endpoint: {historian.endpoint}\n    insecure: true\n"
+        "    publishing: 50ms\n    sampling: 0s\n    timeout: 2s\n    history: {wait: 0ms}\n"
+        f"    tags:\n      - {{name: force, at: '{NODE}', queue_size: 1000}}\n"
+    )
+    host = PlayedHost(mosquitto.port)
+    agent = AgentProcess(folder, mosquitto, device)
+    with running(agent, host):
+        until(lambda: host.values("press", "force"))
+        count_up(historian, 0, 9)
+        until(lambda: 9 in host.values("press", "force"))
+        historian.command("delay", service="HistoryRead", delay_ms=60_000)
+        historian.command("drop")
+        count_up(historian, 10, 29)
+        historian.forget()
+        until(lambda: historian.requests("HistoryRead")[0])
+        historian.command("drop")
+        historian.command("heal", service="HistoryRead")
+        count_up(historian, 30, 39)
+        until(lambda: set(range(40)) <= set(host.values("press", "force")))
+        until(lambda: agent.events("history_read"))
+        assert [event["outages"] for event in agent.events("history_cut_off")] == [1]
+        assert gaps(host) == [], "nothing is missing after all"

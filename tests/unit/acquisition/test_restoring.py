@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,9 @@ from connectors.model.datatypes import DataType
 from connectors.model.errors import DeviceUnavailable
 from connectors.model.report_by_exception import ReportRule
 from connectors.model.samples import SampleBatch
-from connectors.ports.device import Acquisition, Unfilled
+from connectors.ports.device import Acquisition, Missing, Unfilled
 from connectors.ports.settings import DerivedTagSettings
+from edge_agent.acquisition.restoring import READINGS_MAX
 from edge_agent.buffer.rows import Kind
 from tests.unit.acquisition.device_at_work import TAGS, Bench, PlayedDriver, lost, now_ns, running, types
 from tests.virtual_time import START_NS, virtual_time
@@ -59,7 +61,7 @@ class Plant:
             missing = acquisition.missing()
             fill = None
             if missing is not None:
-                fill = asyncio.create_task(self._fill(acquisition, missing.first_ns))
+                fill = asyncio.create_task(self._fill(acquisition, missing))
             try:
                 async with asyncio.timeout(lasts_s):
                     await self._publish(acquisition)
@@ -84,20 +86,29 @@ class Plant:
             first = {tag: self.between(tag, since_ns, until_ns) for tag in (0, 1)}
             since_ns = until_ns
 
-    async def _fill(self, acquisition: Acquisition, first_ns: int) -> None:
+    async def _fill(self, acquisition: Acquisition, missing: Missing) -> None:
         await asyncio.sleep(self.random.uniform(0.0, 0.5))
-        unfilled, last_ns = [], now_ns()
+        last_ns = now_ns()
         for tag in (0, 1):
-            times_ns = self.between(tag, first_ns - 1, last_ns)
+            times_ns = self.between(tag, max(missing.first_ns - 1, int(missing.newest_ns[tag]) - 1), last_ns)
+            if self.unfilled_in_part and times_ns and self.random.random() < 0.3:  # its history begins later
+                at = self.random.randrange(len(times_ns))
+                acquisition.unfilled(Unfilled((tag,), missing.first_ns, times_ns[at], "it begins later"))
+                times_ns = times_ns[at:]
             while times_ns:
                 size = self.random.randint(1, 100)
                 await acquisition.restore(batch(tag, times_ns[:size], PAST))
-                times_ns = times_ns[size:]
+                times_ns = times_ns[size:] if times_ns[size:] or self.random.random() < 0.5 else []
                 await asyncio.sleep(self.random.choice((0.0, 0.3)))
+                if times_ns and self.random.random() < 0.1:  # from the last sample again, as if its place were lost
+                    acquisition.again([tag])
+                    times_ns = self.between(tag, times_ns[0] - 1 - self.random.choice((0, S)), last_ns)
                 if times_ns and self.unfilled_in_part and self.random.random() < 0.3:
-                    unfilled.append(Unfilled((tag,), times_ns[0] - 1, last_ns, "its disk is full"))
+                    acquisition.unfilled(Unfilled((tag,), times_ns[0] - 1, last_ns, "its disk is full"))
                     break
-        await acquisition.restored(unfilled)
+            else:
+                acquisition.filled([tag], last_ns)
+        await acquisition.restored()
 
 
 def delivered(bench: Bench) -> Counter[tuple[str, int, float]]:
@@ -118,7 +129,7 @@ def is_declared(gaps: Sequence[Mapping[str, Any]], name: str, time_ns: int) -> b
     )
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", range(60))
 def test_each_sample_is_there_once_or_declared_missing_through_outages_and_restarts(seed: int, tmp_path: Path) -> None:
     plant = Plant(seed)
     ends_s = sorted(plant.random.uniform(1.0, END_S) for _ in range(plant.random.randint(0, 3)))
@@ -172,7 +183,7 @@ async def test_what_history_gives_waits_for_the_first_sample_of_the_present(tmp_
         seen.append(len(bench.values))
         await acquisition.put(batch(0, [now_ns()], PRESENT))
         await restoring
-        await acquisition.restored([])
+        await acquisition.restored()
 
     bench = Bench(tmp_path, PlayedDriver(lost(PRESENT), back))
     async with running(bench):
@@ -186,12 +197,12 @@ def test_a_device_without_history_has_its_gap_as_before(is_early: bool, tmp_path
     async def early(acquisition: Acquisition) -> None:
         await acquisition.online(types("force", "speed"), [])
         assert acquisition.missing() is not None
-        await acquisition.restored(None)
+        await acquisition.restored(has_history=False)
         await acquisition.put(batch(0, [now_ns()], PRESENT))
 
     async def late(acquisition: Acquisition) -> None:
         await away_and_back(acquisition, now_ns())
-        await acquisition.restored(None)
+        await acquisition.restored(has_history=False)
 
     @virtual_time
     async def scene() -> None:
@@ -214,19 +225,103 @@ async def test_what_was_to_be_declared_is_declared_though_the_device_is_lost_at_
 
     async def filled_and_lost(acquisition: Acquisition) -> None:
         await away_and_back(acquisition, now_ns())
-        await acquisition.restored([])
+        acquisition.unfilled(Unfilled((1,), START_NS, now_ns(), "its disk is full"))
+        await acquisition.restored()
         raise DeviceUnavailable("press: the cable is out", 1.0)  # before the commit that would have declared it
 
     async def filled(acquisition: Acquisition) -> None:
         await away_and_back(acquisition, now_ns())
-        await acquisition.restored([])
+        await acquisition.restored()
 
     bench = Bench(tmp_path, PlayedDriver(lost(PRESENT), cut_off, filled_and_lost, filled))
     async with running(bench):
         await asyncio.sleep(20.0)
         ((first_s, last_s, tags),) = gap_spans(bench)
-        assert (first_s, tags) == (-1.0, None)
-        assert 1.0 < last_s < 8.0, "up to the samples of the connection that was cut off"
+        assert (first_s, tags) == (0.0, ["speed"])
+        assert 1.0 < last_s < 8.0, "up to the connection that has said it"
+
+
+def outage(*, cut_offs: int, filled: Callable[[Acquisition, Missing], Awaitable[None]]) -> list[Any]:
+    """Lost for a second, then again and again while history is read; ``filled`` reads it each time."""
+
+    async def once(acquisition: Acquisition, *, is_last: bool) -> None:
+        await acquisition.online(types("force", "speed"), [])
+        missing = acquisition.missing()
+        assert missing is not None
+        for tag in (0, 1):
+            await acquisition.put(batch(tag, [now_ns()], PRESENT))
+        await filled(acquisition, missing)
+        if is_last:
+            await acquisition.restored()
+        else:
+            raise DeviceUnavailable("press: the cable is out", 1.0)
+
+    async def both_lost(acquisition: Acquisition) -> None:
+        await acquisition.online(types("force", "speed"), [])
+        for tag in (0, 1):
+            await acquisition.put(batch(tag, [START_NS], PRESENT))
+        raise DeviceUnavailable("press: the cable is out", 1.0)
+
+    acts = [partial(once, is_last=number == cut_offs) for number in range(cut_offs + 1)]
+    return [both_lost, *acts]
+
+
+@virtual_time
+async def test_what_is_cut_off_goes_on_in_the_next_connection_and_nothing_is_declared(tmp_path: Path) -> None:
+    asked: list[list[float]] = []
+    times_ns = [START_NS + at * S // 10 for at in range(1, 10)]
+
+    async def filled(acquisition: Acquisition, missing: Missing) -> None:
+        asked.append([(int(each) - START_NS) / S for each in missing.newest_ns[:2]])
+        if len(asked) == 1:
+            await acquisition.restore(batch(0, times_ns[:4], PAST))
+            return
+        await acquisition.restore(batch(0, times_ns[3:], PAST))
+        await acquisition.restore(batch(1, times_ns, PAST))
+        acquisition.filled([0, 1], now_ns())
+
+    bench = Bench(tmp_path, PlayedDriver(*outage(cut_offs=1, filled=filled)))
+    async with running(bench):
+        await asyncio.sleep(20.0)
+        assert (bench.gaps, bench.outbox.open_gaps()) == ([], {})
+        found = delivered(bench)
+        assert [found["force", time_ns, PAST] for time_ns in times_ns] == [1] * 9
+        assert [found["speed", time_ns, PAST] for time_ns in times_ns] == [1] * 9
+    assert asked[0] == [0.0, 0.0]
+    assert asked[1] == pytest.approx([0.4, 0.0], abs=1e-8), "each tag from where its own history had come to"
+
+
+@virtual_time
+async def test_what_is_cut_off_too_often_is_declared_from_the_last_sample_of_each_tag(tmp_path: Path) -> None:
+    async def filled(acquisition: Acquisition, missing: Missing) -> None:
+        if missing.newest_ns[0] == START_NS:
+            await acquisition.restore(batch(0, [START_NS + S // 2], PAST))
+
+    bench = Bench(tmp_path, PlayedDriver(*outage(cut_offs=READINGS_MAX, filled=filled)))
+    async with running(bench):
+        await asyncio.sleep(60.0)
+        spans = {tags[0]: (first_s, last_s) for first_s, last_s, tags in gap_spans(bench)[:3]}
+        assert not any(gap["tags"] is None for gap in bench.gaps)
+    assert spans == {"speed": (-1.0, 1.0), "force": (0.5, 1.0), "state": (-1.0, 3.0)}, (
+        "up to the first sample afterwards"
+    )
+
+
+@virtual_time
+async def test_samples_of_one_time_are_neither_lost_nor_doubled_where_history_begins_anew(tmp_path: Path) -> None:
+    at_ns = START_NS + S // 2
+    reads = iter([[at_ns] * 2, [at_ns] * 3, [at_ns] * 5 + [at_ns + 100]])
+
+    async def filled(acquisition: Acquisition, _missing: Missing) -> None:
+        await acquisition.restore(batch(0, next(reads), PAST))
+        acquisition.again([0])
+        await acquisition.restore(batch(0, [at_ns] * 2, PAST))
+
+    bench = Bench(tmp_path, PlayedDriver(*outage(cut_offs=2, filled=filled)))
+    async with running(bench):
+        await asyncio.sleep(60.0)
+        found = delivered(bench)
+    assert (found["force", at_ns, PAST], found["force", at_ns + 100, PAST]) == (5, 1)
 
 
 @virtual_time
@@ -260,7 +355,7 @@ async def test_calculated_tags_stay_missing_and_intervals_are_of_the_present(tmp
     async def back(acquisition: Acquisition) -> None:
         await away_and_back(acquisition, now_ns())
         await acquisition.restore(batch(1, [START_NS + S, START_NS + S + 1000], PAST))
-        await acquisition.restored([])
+        await acquisition.restored()
 
     rules = {index: ReportRule(interval_s_min=5.0) for index in range(3)}
     derived = [DerivedTagSettings.model_validate({"name": "state", "value": "force > 1"})]
