@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -13,6 +14,13 @@ from rich.console import Console
 from rich.text import Text
 
 NAME_WIDTH: Final = 26
+_LABEL: Final = re.compile(r" *(\S+ ?\S* {2,})?")
+"""What a line begins with: a word or two before a gap, as in ``  order 2  All of it has left``."""
+
+
+def _label(line: str) -> str:
+    found = _LABEL.match(line)
+    return "" if found is None else found[0]
 
 
 class _Console(Console):
@@ -34,9 +42,22 @@ class Output:
         self.is_live = self.console.is_terminal and not self.console.is_dumb_terminal
 
     def line(self, text: str | Text = "") -> None:
-        """Write one line."""
+        """Write one line; on a terminal in as many as it takes there, the later ones below its words."""
         with self.unless_closed():
-            self.console.print(text, soft_wrap=True)
+            for each in self._lines(Text(text) if isinstance(text, str) else text):
+                self.console.print(each, soft_wrap=True)
+
+    def _lines(self, text: Text) -> Iterator[Text]:
+        if not self.is_live or text.cell_len <= self.console.width:
+            yield text
+            return
+        first = text.wrap(self.console, self.console.width)[0]
+        yield first
+        rest = text[len(first.plain) :]
+        rest = rest[len(rest.plain) - len(rest.plain.lstrip()) :]
+        indent = len(_label(text.plain))
+        for each in rest.wrap(self.console, max(20, self.console.width - indent)):
+            yield Text(" " * indent).append_text(each)
 
     @contextlib.contextmanager
     def step(self, name: str, place: str = "", *, since_s: float | None = None) -> Iterator[None]:
