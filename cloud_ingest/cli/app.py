@@ -281,4 +281,6 @@ def _time(text: str | None) -> datetime | None:
 
 def main() -> None:
     """Entry point of the console script."""
-    app()
+    from connectors.configuration.command_help import without_flag_types
+
+    without_flag_types(typer.main.get_command(app))()

@@ -281,4 +281,9 @@ def whole_app() -> typer.Typer:
 
 def main() -> None:
     """Entry point of the console script. An agent that runs for years has no screens in its memory."""
-    (app if sys.argv[1:2] in (["run"], ["launch"]) else whole_app())()
+    if sys.argv[1:2] in (["run"], ["launch"]) and "--help" not in sys.argv:
+        app()
+    else:
+        from connectors.configuration.command_help import without_flag_types
+
+        without_flag_types(typer.main.get_command(whole_app()))()

@@ -87,9 +87,11 @@ def _asked(question: str, default: str, check: Callable[[str], str]) -> str:
 def _asked_devices(*, insecure: bool) -> list[NewDevice]:
     found: list[NewDevice] = []
     question = "Device, such as opc.tcp://10.0.0.4:4840 or tcp://10.0.0.5:502 (empty: no more)"
-    while url := _asked(question, "", _check_endpoint):
+    while entry := _asked(question, "", lambda text: _check_entry(text, {device.name for device in found})):
         names = {device.name for device in found}
-        name = _asked("Its name", f"device-{len(found) + 1}", lambda name: _check_name(name, names))  # noqa: B023
+        name, url = _named(entry)
+        if not name:
+            name = _asked("Its name", f"device-{len(found) + 1}", lambda name: _check_name(name, names))  # noqa: B023
         driver = _SCHEMES[url.partition("://")[0]]
         plain = insecure
         if driver == "opcua" and not insecure:
@@ -112,6 +114,17 @@ def _check_agent(key: str, text: str) -> str:
 
 def _check_broker(url: str) -> str:
     return _wrong(_ANY_AGENT, url, [])
+
+
+def _named(entry: str) -> tuple[str, str]:
+    """The name, if one stands before the address as with --device, and the address."""
+    name, sign, url = entry.partition("=")
+    return (name, url) if sign and "://" not in name else ("", entry)
+
+
+def _check_entry(entry: str, others: Set[str]) -> str:
+    name, url = _named(entry)
+    return _check_endpoint(url) or (_check_name(name, others) if name else "")
 
 
 def _check_endpoint(url: str) -> str:

@@ -18,6 +18,13 @@ from edge_agent.cli import init
         (init._check_broker, "mqtt://localhost:1883", "broker:1883", "'broker:1883' is not the address of a broker"),
         (init._check_endpoint, "tcp://10.0.0.5:502", "10.0.0.5:502", "'10.0.0.5:502' is no address of a device"),
         (init._check_endpoint, "", "opc.tcp://10.0.0.5:99999", "99999"),
+        (
+            partial(init._check_entry, others=set()),
+            "oven=tcp://10.0.0.5:502",
+            "oven=10.0.0.5",
+            "'10.0.0.5' is no address",
+        ),
+        (partial(init._check_entry, others={"oven"}), "tcp://h", "oven=tcp://h", "another device is called 'oven'"),
         (partial(init._check_name, others={"oven"}), "press", "oven", "another device is called 'oven'"),
         (partial(init._check_name, others=set()), "press", "a/b", "'a/b'"),
     ],
@@ -39,3 +46,13 @@ def test_an_answer_that_cannot_be_is_asked_for_again(
     assert init._asked("Question", "", check) == good
     (sentence,) = told
     assert said in sentence
+
+
+def test_a_device_is_named_as_with_the_option_or_asked_for_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = iter(("press=opc.tcp://10.0.0.4:4840", "tcp://10.0.0.5:502", "oven", ""))
+    monkeypatch.setattr(typer, "prompt", lambda _question, *, value_proc, **_more: value_proc(next(answers)))
+    found = init._asked_devices(insecure=True)
+    assert [(device.name, device.endpoint) for device in found] == [
+        ("press", "opc.tcp://10.0.0.4:4840"),
+        ("oven", "tcp://10.0.0.5:502"),
+    ]
