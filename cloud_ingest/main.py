@@ -46,7 +46,7 @@ from connectors.observability.version import lineside_version
 from connectors.ports.clock import SystemClock
 from connectors.ports.database import Database
 from connectors.ports.event_log import EventLog, TopicSpec
-from connectors.stopping import Tasks, not_silently
+from connectors.stopping import GRACE, Tasks, not_silently
 
 if TYPE_CHECKING:
     from cloud_ingest.historian.upkeep.task import Upkeep
@@ -94,6 +94,7 @@ async def run_cloud(config: CloudConfig, roles: Sequence[Role]) -> None:
     stopping = asyncio.create_task(stop.wait(), name="stop")
     await asyncio.wait([starting, stopping], return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
+    GRACE.begin()
     starting.cancel()
     _, stuck = await asyncio.wait([starting], timeout=GOODBYE_S_MAX)
     if stuck:

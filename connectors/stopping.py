@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable, Coroutine
 from contextvars import Context
 from types import TracebackType
@@ -21,7 +23,35 @@ from connectors.model.errors import LinesideError
 THREADS_S_MAX: Final = 3.0
 """So long a program that has done everything waits for threads that are still looking up a name, and the like."""
 
+COURTESY_S_MAX: Final = 3.0
+COURTESY_S_MIN: Final = 0.1
+"""A server that answers needs less; one that does not costs no more when the grace is over."""
+
 _T = TypeVar("_T")
+
+
+class Grace:
+    """The time that a process which is to end has for courtesies, all together: what a server that hangs makes wait.
+
+    That is to close connections in an orderly way, roll back, give locks back, say that it leaves: nothing is lost
+    without it, as servers undo what belongs to a connection when that ends. Before the end begins, each has a time of
+    its own.
+    """
+
+    def __init__(self) -> None:
+        self._until_s = math.inf
+
+    def begin(self, longest_s: float = COURTESY_S_MAX) -> None:
+        """The process is to end: from now on, all courtesies together have so long."""
+        self._until_s = time.monotonic() + longest_s
+
+    def at_most(self, longest_s: float) -> float:
+        """How long a courtesy may take that otherwise may take ``longest_s``."""
+        return max(min(longest_s, self._until_s - time.monotonic()), min(longest_s, COURTESY_S_MIN))
+
+
+GRACE: Final = Grace()
+"""Of this process."""
 
 
 class CancelledByNobody(Exception):

@@ -48,7 +48,7 @@ from connectors.sparkplug.birth import rebirth_command
 from connectors.sparkplug.delivery import read_delivery
 from connectors.sparkplug.state import HostState, decode_state, encode_state
 from connectors.sparkplug.topics import NAMESPACE, Topic, Verb, parse_topic, state_topic
-from connectors.stopping import Tasks
+from connectors.stopping import GRACE, Tasks
 
 RETRY_FIRST_S: Final = 0.5
 RETRY_LONGEST_S: Final = 15.0
@@ -170,7 +170,7 @@ class Bridge:
                 await self._disconnect(is_host=lock.held)
                 if was_online:
                     with contextlib.suppress(DatabaseUnavailable, StatementRefused, TimeoutError):
-                        async with asyncio.timeout(LEAVE_S_MAX):
+                        async with asyncio.timeout(GRACE.at_most(LEAVE_S_MAX)):
                             await self._book.left(self._online_since_ms, self._clock.now_ns() // 1_000_000)
 
     async def _be_host(self, lock: HeldLock) -> None:

@@ -16,6 +16,7 @@ from typing import Any, Final
 from connectors.model.errors import DatabaseUnavailable, StatementRefused
 from connectors.observability.version import lineside_version
 from connectors.ports.database import Database
+from connectors.stopping import GRACE
 
 SAY_S: Final = 5.0
 SILENT_S: Final = 15.0
@@ -49,7 +50,7 @@ class ProcessBook:
     async def leave(self) -> None:
         """This process stops in an orderly way. Never raises."""
         with contextlib.suppress(DatabaseUnavailable, StatementRefused, TimeoutError):
-            async with asyncio.timeout(LEAVE_S_MAX), self._database.session() as session:
+            async with asyncio.timeout(GRACE.at_most(LEAVE_S_MAX)), self._database.session() as session:
                 await session.execute("DELETE FROM process WHERE process_id = $1::text::uuid", self._id)
 
     async def _say(self) -> None:

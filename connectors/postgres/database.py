@@ -17,6 +17,7 @@ from connectors.postgres.pooled_connection import PooledConnection, check, role_
 from connectors.postgres.session import PostgresRow, PostgresSession
 from connectors.postgres.standing_connection import StandingConnection
 from connectors.postgres.wakeup import PostgresWakeup, listening
+from connectors.stopping import GRACE
 
 CONNECT_TIMEOUT_S: Final = 5.0
 STATEMENT_TIMEOUT_S: Final = 60.0
@@ -157,7 +158,7 @@ class PostgresDatabase:
     async def close(self) -> None:
         """See ``Database``."""
         try:
-            async with asyncio.timeout(_CLOSE_TIMEOUT_S):
+            async with asyncio.timeout(GRACE.at_most(_CLOSE_TIMEOUT_S)):
                 await self._pool.close()
                 await self._planning_once.close()
         except CAUGHT:
@@ -189,7 +190,7 @@ class PostgresDatabase:
         if usable(connection):
             connection.idle_begins()
         try:
-            await pool.release(connection, timeout=_LET_GO_S)
+            await pool.release(connection, timeout=GRACE.at_most(_LET_GO_S))
         except CAUGHT:
             terminate(connection)
 
@@ -277,7 +278,7 @@ async def _roll_back(connection: Connection) -> None:
     if not usable(connection):
         return
     try:
-        await connection.execute("ROLLBACK", timeout=_LET_GO_S)
+        await connection.execute("ROLLBACK", timeout=GRACE.at_most(_LET_GO_S))
     except CAUGHT:
         terminate(connection)
     except asyncio.CancelledError:

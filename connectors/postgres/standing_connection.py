@@ -17,6 +17,7 @@ from typing import Any, Final
 from connectors.model.errors import DatabaseUnavailable, StatementRefused
 from connectors.postgres.driver import CAUGHT, Connection
 from connectors.postgres.errors import terminate, translated, usable
+from connectors.stopping import GRACE
 
 ANSWER_TIMEOUT_S: Final = 3.0
 HEARTBEAT_S: Final = 2.0
@@ -120,14 +121,14 @@ class SharedConnection:
     async def close(self) -> None:
         """Close it in an orderly way if the server answers, else at once. Raises only a cancellation."""
         try:
-            await self._connection.close(timeout=ANSWER_TIMEOUT_S)
+            await self._connection.close(timeout=GRACE.at_most(ANSWER_TIMEOUT_S))
         except CAUGHT:
             terminate(self._connection)
 
     async def _free(self) -> None:
         while self._to_free:
             key = next(iter(self._to_free))
-            await self._connection.execute(_FREE[len(key)], *key, timeout=ANSWER_TIMEOUT_S)
+            await self._connection.execute(_FREE[len(key)], *key, timeout=GRACE.at_most(ANSWER_TIMEOUT_S))
             self._to_free.discard(key)
             self._held.discard(key)
 

@@ -9,8 +9,10 @@ from contextlib import asynccontextmanager
 import pytest
 from lineside.servers.postgres import PostgresServer
 
-from connectors.postgres import pooled_connection
+from connectors.postgres import database as postgres_database
+from connectors.postgres import pooled_connection, standing_connection
 from connectors.postgres.database import STATEMENT_TIMEOUT_S, PostgresDatabase, open_database
+from connectors.stopping import Grace
 
 
 @asynccontextmanager
@@ -70,3 +72,37 @@ async def test_who_stops_while_an_idle_connection_is_asked_whether_it_lives_has_
             assert working.cancelled()
         finally:
             postgres_server.resume()
+
+
+async def test_a_process_that_ends_has_one_grace_for_all_that_a_server_that_hangs_keeps_waiting(
+    database_dsn: str, postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grace = Grace()
+    for module in (postgres_database, standing_connection):
+        monkeypatch.setattr(module, "GRACE", grace)
+    database = await open_database(database_dsn, connections_max=2, application_name="lineside-tests")
+    hangs = asyncio.Event()
+
+    async def hold() -> None:
+        async with database.held_lock("a lock") as lock, database.transaction() as session:
+            assert lock.held
+            postgres_server.pause()
+            hangs.set()
+            await session.execute("SELECT 1")
+
+    async def end() -> None:
+        holding.cancel()
+        await asyncio.wait([holding])
+        await database.close()
+
+    holding = asyncio.create_task(hold())
+    await hangs.wait()
+    await asyncio.sleep(0.1)
+    try:
+        grace.begin(0.2)
+        ending = asyncio.create_task(end())
+        _, waiting = await asyncio.wait([ending], timeout=standing_connection.ANSWER_TIMEOUT_S)
+        assert not waiting, "a transaction, a lock and a pool each wait for as long as they may alone"
+        assert holding.cancelled()
+    finally:
+        postgres_server.resume()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from connectors import stopping
 from connectors.model.errors import DatabaseUnavailable
 from connectors.stopping import CancelledByNobody, Tasks, not_silently
 from tests.virtual_time import virtual_time
@@ -146,3 +147,19 @@ def _groups_of_asyncio() -> Iterator[str]:
 
 def test_every_group_of_tasks_passes_a_stop_on() -> None:
     assert list(_groups_of_asyncio()) == []
+
+
+def test_courtesies_have_their_own_time_until_the_process_is_to_end_and_one_together_then(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now_s = 100.0
+    monkeypatch.setattr(stopping.time, "monotonic", lambda: now_s)
+    grace = stopping.Grace()
+    assert grace.at_most(2.0) == 2.0
+    grace.begin(3.0)
+    assert grace.at_most(2.0) == 2.0
+    now_s += 2.0
+    assert grace.at_most(2.0) == 1.0
+    now_s += 60.0
+    assert grace.at_most(2.0) == stopping.COURTESY_S_MIN, "a server that answers is still left in an orderly way"
+    assert grace.at_most(0.05) == 0.05
