@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn, TextIO, TypeV
 
 import typer
 
+from connectors.configuration.saying import say
 from connectors.model.errors import ConfigInvalid, DatabaseUnavailable, LinesideError, StatementRefused
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def load(path: Path, roles: Collection[Role] = ()) -> CloudConfig:
         return config
     except ConfigInvalid as exc:
         for problem in exc.problems:
-            typer.echo(str(problem), err=True)
+            say(str(problem), indent=2, err=True)
         raise typer.Exit(EXIT_PROBLEM) from exc
 
 
@@ -136,7 +137,7 @@ def as_text(value: Any) -> str:
 
 def fail(message: str, code: int) -> NoReturn:
     """Say what is wrong and end with exit code ``code``."""
-    typer.echo(message, err=True)
+    say(message, err=True)
     raise typer.Exit(code)
 
 

@@ -18,6 +18,7 @@ from cloud_ingest.cli.asking import (
     show,
     user,
 )
+from connectors.configuration.saying import say
 
 if TYPE_CHECKING:
     from cloud_ingest.lines.plant_file import Change, PlantFile
@@ -122,5 +123,5 @@ def _read(file: Path) -> PlantFile:
         return read_plant(file)
     except ConfigInvalid as exc:
         for problem in exc.problems:
-            typer.echo(str(problem), err=True)
+            say(str(problem), indent=2, err=True)
         raise typer.Exit(EXIT_PROBLEM) from exc

@@ -210,8 +210,8 @@ def socket_of(config: Path, socket: Path | None) -> Path:
 
 def print_problems(error: ConfigInvalid) -> None:
     """Say all that is wrong with a configuration, with how much that is."""
+    from connectors.configuration.saying import say
     from connectors.configuration.setting_names import counted
-    from edge_agent.cli.terminal import say
 
     for problem in error.problems:
         say(str(problem), indent=2, err=True)
@@ -230,7 +230,7 @@ def _where_else() -> str:
 
 def fail(message: str, code: int) -> NoReturn:
     """End the command with a sentence."""
-    from edge_agent.cli.terminal import say
+    from connectors.configuration.saying import say
 
     say(message, err=True)
     raise typer.Exit(code)

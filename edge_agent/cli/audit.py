@@ -11,9 +11,9 @@ from typing import Annotated
 
 import typer
 
+from connectors.configuration.saying import say
 from edge_agent.cli.app import DEFAULT_CONFIG, EXIT_PROBLEM, ConfigOption, JsonOption, fail
 from edge_agent.cli.json_output import print_json
-from edge_agent.cli.terminal import say
 
 JournalOption = Annotated[
     Path | None, typer.Option("--journal", help="The command journal; otherwise taken from the agent's file")

@@ -248,8 +248,8 @@ def _write(text: str, where: str | None, count: int) -> None:
     if where in (None, "-"):
         typer.echo(text, nl=False)
         return
+    from connectors.configuration.saying import say
     from edge_agent.cli.made_files import what_next, write_new
-    from edge_agent.cli.terminal import say
 
     path = Path(str(where))
     write_new(path, text)

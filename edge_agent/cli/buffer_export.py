@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Final, TextIO
 
 import typer
 
+from connectors.configuration.saying import say
 from edge_agent.cli.json_output import print_json
 from edge_agent.cli.opened_outbox import (
     DEFAULT_CONFIG,
@@ -30,7 +31,6 @@ from edge_agent.cli.opened_outbox import (
     say_where_keys_come_from,
     sealing_of,
 )
-from edge_agent.cli.terminal import say
 
 if TYPE_CHECKING:
     from edge_agent.cli.export_lines import ExportWriter

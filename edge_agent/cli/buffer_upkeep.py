@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import typer
 
+from connectors.configuration.saying import say
 from edge_agent.cli.buffer_export import progress
 from edge_agent.cli.json_output import print_json
 from edge_agent.cli.opened_outbox import (
@@ -26,7 +27,6 @@ from edge_agent.cli.opened_outbox import (
     sealing_of,
     while_the_agent_is_stopped,
 )
-from edge_agent.cli.terminal import say
 
 if TYPE_CHECKING:
     from edge_agent.buffer.resealing import Resealed

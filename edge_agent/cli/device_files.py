@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from connectors.configuration.saying import say
 from edge_agent.cli.app import (
     DEFAULT_CONFIG,
     EXIT_PROBLEM,
@@ -25,7 +26,6 @@ from edge_agent.cli.app import (
     socket_of,
 )
 from edge_agent.cli.json_output import print_json
-from edge_agent.cli.terminal import say
 
 if TYPE_CHECKING:
     from edge_agent.config.device_files import DeviceFiles

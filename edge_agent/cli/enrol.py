@@ -8,9 +8,9 @@ from typing import Annotated, Final
 
 import typer
 
+from connectors.configuration.saying import say
 from edge_agent.cli.app import DEFAULT_CONFIG, EXIT_PROBLEM, ConfigOption, JsonOption, fail, print_problems
 from edge_agent.cli.json_output import print_json
-from edge_agent.cli.terminal import say
 
 TOKEN_BYTES_MAX: Final = 10_000
 STDIN: Final = Path("-")

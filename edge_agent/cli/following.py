@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from connectors.configuration.saying import say
 from connectors.configuration.setting_names import counted
 from connectors.ports.setting_model import parse_duration
 from edge_agent.cli.app import (
@@ -28,7 +29,6 @@ from edge_agent.cli.app import (
 from edge_agent.cli.completing import tag_names
 from edge_agent.cli.event_words import is_wanted, words_of
 from edge_agent.cli.single_tags import EXIT_USED_WRONGLY, chosen_tags
-from edge_agent.cli.terminal import say
 from edge_agent.cli.words import clock_time, quality_text, value_text
 from edge_agent.local_api.protocol import call, stream
 

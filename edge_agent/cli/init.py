@@ -13,9 +13,9 @@ from typing import Annotated, Final, NamedTuple
 
 import typer
 
+from connectors.configuration.saying import say
 from connectors.model.errors import ConfigInvalid, Problem
 from edge_agent.cli.app import EXIT_PROBLEM, fail
-from edge_agent.cli.terminal import say
 
 SCHEMA_NAME: Final = "agent.schema.json"
 EXIT_USAGE: Final = 2

@@ -16,11 +16,11 @@ from typing import Annotated, Final, NoReturn
 
 import typer
 
+from connectors.configuration.saying import say
 from connectors.model.errors import AlreadyRunning, ConfigInvalid, LinesideError, OutboxUnavailable
 from edge_agent.buffer.contents import OutboxContents
 from edge_agent.buffer.folder_lock import is_held, only_one
 from edge_agent.buffer.sealing import PLAIN, Sealing
-from edge_agent.cli.terminal import say
 
 DEFAULT_CONFIG: Final = Path("/etc/lineside/agent.yaml")
 EXIT_PROBLEM: Final = 1

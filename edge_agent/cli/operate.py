@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from connectors.configuration.saying import say
 from edge_agent.cli.app import (
     DEFAULT_CONFIG,
     EXIT_PROBLEM,
@@ -21,7 +22,6 @@ from edge_agent.cli.app import (
 )
 from edge_agent.cli.completing import device_names
 from edge_agent.cli.json_output import print_json
-from edge_agent.cli.terminal import say
 
 LineArgument = Annotated[
     str,

@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 
 import typer
 
+from connectors.configuration.saying import say
 from edge_agent.cli.app import DEFAULT_CONFIG, EXIT_PROBLEM, ConfigOption, JsonOption, print_problems
 from edge_agent.cli.json_output import print_json
-from edge_agent.cli.terminal import say
 
 
 def releases(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from connectors.configuration.saying import say
 from connectors.configuration.setting_names import counted
 from edge_agent.cli.app import (
     DEFAULT_CONFIG,
@@ -17,7 +18,6 @@ from edge_agent.cli.app import (
     socket_of,
 )
 from edge_agent.cli.json_output import print_json
-from edge_agent.cli.terminal import say
 
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Only say what would change")]
 HOW = {

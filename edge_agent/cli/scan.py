@@ -192,7 +192,8 @@ def findings_screen(findings: ScanFindings, limits: ScanLimits) -> RenderableTyp
             table.add_row(str(unit.unit_id), each.table, str(each.first), str(each.last), values)
         lines += [Sentence(f"unit {unit.unit_id}: ", remark) for remark in _remarks(unit)]
     if findings.ignores_ids:
-        lines.append(Sentence("", "every unit id was answered: this is one device that does not look at it; write any"))
+        text = "every unit id was answered: this is one device that does not look at it; write any of them as unit_id"
+        lines.append(Sentence("", text))
     return Group(table, *lines)
 
 
@@ -242,8 +243,8 @@ def _write(text: str, where: str) -> None:
     if where == "-":
         typer.echo(text, nl=False)
         return
+    from connectors.configuration.saying import say
     from edge_agent.cli.made_files import what_next, write_new
-    from edge_agent.cli.terminal import say
 
     write_new(Path(where), text)
     say(f"{where} is written; take out what is not needed, {what_next(where)}", err=True)

@@ -13,9 +13,9 @@ from urllib.parse import urlsplit
 
 import typer
 
+from connectors.configuration.saying import say
 from edge_agent.cli.app import DEFAULT_CONFIG, EXIT_PROBLEM, ConfigOption, JsonOption, fail, print_problems
 from edge_agent.cli.json_output import print_json
-from edge_agent.cli.terminal import say
 
 if TYPE_CHECKING:
     from connectors.ports.settings import DeviceSettings

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from connectors.configuration.saying import say
 from connectors.model.json_differences import NOTHING, differences, read_json
 from edge_agent.cli.app import (
     DEFAULT_CONFIG,
@@ -25,7 +26,6 @@ from edge_agent.cli.completing import tag_names
 from edge_agent.cli.json_output import print_json
 from edge_agent.cli.operate import ArmedOption, ArmOption, print_end
 from edge_agent.cli.tag_names import UnknownTag, tags_named
-from edge_agent.cli.terminal import say
 from edge_agent.cli.words import clock_time, quality_text, value_text
 
 EXIT_USED_WRONGLY = 2

@@ -8,11 +8,11 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from connectors.configuration.saying import say
 from connectors.configuration.setting_names import counted
 from connectors.model.errors import ConfigInvalid
 from edge_agent.cli.app import DEFAULT_CONFIG, EXIT_PROBLEM, ConfigOption, JsonOption, fail, print_problems
 from edge_agent.cli.json_output import print_json
-from edge_agent.cli.terminal import say
 from edge_agent.tag_lists.formats import BYTES_MAX, Format, read_list
 from edge_agent.tag_lists.imported import Imported, ListUnreadable, Refused, Row, Wanted
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import shutil
 import sys
 import textwrap
 from collections.abc import Iterator
@@ -25,25 +24,6 @@ def console() -> Console:
 def print_screen(screen: RenderableType) -> None:
     """Show ``screen`` once."""
     console().print(screen)
-
-
-def say(text: str, *, indent: int = 0, err: bool = False) -> None:
-    """One line; on a terminal in as many as it takes there, the later ones ``indent`` to the right.
-
-    ``err``: on standard error.
-    """
-    stream = sys.stderr if err else sys.stdout
-    if stream.isatty() and len(text) > (columns := shutil.get_terminal_size().columns):
-        own = len(text) - len(text.lstrip(" "))
-        text = textwrap.fill(
-            text.strip(),
-            max(columns, indent + 10),
-            initial_indent=" " * own,
-            subsequent_indent=" " * indent,
-            break_long_words=False,
-            break_on_hyphens=False,
-        )
-    print(text, file=stream, flush=True)
 
 
 @contextlib.contextmanager
