@@ -31,17 +31,36 @@ from connectors.ports.clock import Clock
 from connectors.ports.device import Acquisition, TagProblem
 from connectors.stopping import Tasks
 
+RETRIES_PASSED_OVER_MAX: Final = 16
 SILENT_BLOCKS_MAX: Final = 2
 """So many blocks without an answer, one after the other, mean that the unit itself is silent."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class _SetAside:
-    """Tags that are not polled because of a problem; they are read again, together, from time to time."""
+    """Tags that are not polled because of a problem; they are read again, together, from time to time.
+
+    A read that gets no answer holds up all others for the whole time-out: it is tried again after twice as long.
+    """
 
     scan_class: ScanClass
     block: Block
     problems: tuple[TagProblem, ...]
+    every: int = 1
+    """Of so many times that refused tags are tried again, it is tried once."""
+    passed_over: int = 0
+
+    def is_due(self) -> bool:
+        """Whether this is a time to try it; to be asked once each time."""
+        self.passed_over += 1
+        if self.passed_over < self.every:
+            return False
+        self.passed_over = 0
+        return True
+
+    def was_silent(self) -> None:
+        """It got no answer."""
+        self.every = min(RETRIES_PASSED_OVER_MAX, 2 * self.every)
 
 
 class _SilentInSearch(Exception):
@@ -258,9 +277,12 @@ class ModbusSession:
         """Read once what was set aside; whatever the unit does not refuse any more is polled again."""
         recovered: list[_SetAside] = []
         for entry in self._set_aside:
+            if not entry.is_due():
+                continue
             scan = Scan([entry.block], self._unit_id)
             await self._connection.run(scan, Priority.PROBE, attempts_max=1)
             if scan.failure is not None:
+                entry.was_silent()
                 await self._greet_again()
             elif scan.codes[0] not in REFUSALS:
                 recovered.append(entry)

@@ -304,9 +304,8 @@ class DeviceSettings(Settings):
         """Where one connection is shared by all devices of it, and how it is reached, which is the same for all."""
         return None
 
-    def placed(self, place: AgentPlace) -> DeviceSettings:
+    def placed(self, place: AgentPlace) -> DeviceSettings:  # noqa: ARG002  for drivers that keep something
         """These settings, for a device of the agent at ``place``: where its driver keeps what is its own."""
-        del place
         return self
 
     def certificate_files(self) -> tuple[Path, ...]:
@@ -348,9 +347,7 @@ def _keep_what_is_said(tags: Iterable[TagSettings]) -> None:
     for tag in tags:
         said = sets.setdefault(frozenset(tag.model_fields_set), tag.model_fields_set)
         defaults = _defaults_at(type(tag))
-        kept = {
-            name: value for name, value in tag.__dict__.items() if name in said or defaults.get(name, tag) is not value
-        }
+        kept = {key: value for key, value in tag.__dict__.items() if key in said or defaults.get(key, tag) is not value}
         object.__setattr__(tag, "__dict__", kept)  # a frozen model: nobody changes it
         object.__setattr__(tag, "__pydantic_fields_set__", said)
 

@@ -83,3 +83,19 @@ async def test_what_is_ignored_later_costs_the_device_one_new_connection(
     async with acquiring(driver, recorder) as task:
         await until(lambda: set(recorder.last()) == {0, 1}, task)
         assert [problem.tag for problem in recorder.onlines[-1][1]] == ["t2"]
+
+
+async def test_what_stays_silent_is_tried_less_and_less_often_as_it_holds_up_the_others_each_time(
+    modbus_unit: ModbusServer, device: DeviceMaker
+) -> None:
+    modbus_unit.command("refuse holding 105 105 0")
+    recorder = Recorder()
+    settings = device(modbus_unit.endpoint, ONE_BLOCK, retry="20ms", timeout="100ms")
+    async with acquiring(ModbusDriver(settings, SystemClock()), recorder) as task:
+        await until(lambda: set(recorder.last()) == {0, 1}, task)
+        modbus_unit.command("reset")
+        await polls(recorder, 80, task)
+        tries = [request for request in modbus_unit.requests() if request[2] == 105]
+        assert 1 <= len(tries) <= 10, "twice as long each time, and then every 16th time"
+        modbus_unit.command("refuse clear")
+        await until(lambda: 2 in recorder.last(), task)
