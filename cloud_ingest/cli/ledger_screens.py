@@ -10,11 +10,12 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from cloud_ingest.cli.listing import Listing
+from cloud_ingest.cli.listing import Hanging, Listing
 from cloud_ingest.cli.screens import CLOCK_ERROR_S_MAX, duration, plain, table_of, time_text
 from connectors.configuration.setting_names import counted
 
 GAPS_SHOWN_MAX = 20
+LABEL_COLUMNS = len("  given up ")
 SILENT_S = 60.0
 """An agent that has sent nothing for so long is said to be silent; it may have nothing to tell."""
 BATCHES = ("batch", "batches")
@@ -35,6 +36,7 @@ def ledger_screen(agents: list[dict[str, Any]], unassigned_dead_letters: int, ev
         if letters := agent["dead_letters"]:
             lines.append(Text(f"  {counted(letters, 'message')} in the dead letters", "yellow"))
         lines.append(Text())
+    lines = [Hanging(line, LABEL_COLUMNS) if isinstance(line, Text) and line.plain else line for line in lines]
     if unassigned_dead_letters:
         lines.append(Text(f"{counted(unassigned_dead_letters, 'dead letter')} of no known agent", "yellow"))
     if event_letters:

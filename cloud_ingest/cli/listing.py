@@ -65,6 +65,22 @@ class Listing:
             yield line
 
 
+class Hanging:
+    """A line of text; where it takes several, those after the first stand ``indent`` to the right."""
+
+    def __init__(self, text: Text, indent: int) -> None:
+        self._text, self._indent = text, indent
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+        first, *more = self._text.wrap(console, options.max_width, overflow="fold")
+        yield first
+        if more:
+            rest = self._text[len(first.plain) :]
+            rest = rest[len(rest.plain) - len(rest.plain.lstrip()) :]
+            for line in rest.wrap(console, max(10, options.max_width - self._indent), overflow="fold"):
+                yield Text(" " * self._indent).append_text(line)
+
+
 def _widths(columns: Sequence[Sequence[Text]], columns_max: int) -> list[int] | None:
     """So wide is each of ``columns``; ``None`` where not every word has room."""
     narrowest = [max((_word(cell) for cell in column), default=0) for column in columns]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 from rich.text import Text
 
-from cloud_ingest.cli.listing import Listing
+from cloud_ingest.cli.listing import Hanging, Listing
 from cloud_ingest.cli.order_screens import orders_screen
 
 ID = "01M8MWG7KGWJTCDMMKHAPKQQBK"
@@ -63,6 +63,16 @@ def test_headings_that_say_nothing_take_no_line() -> None:
     facts = Listing("", "")
     facts.add_row("agent", "plant-7/line-3")
     assert shown(facts, 80).rstrip() == "agent  plant-7/line-3"
+
+
+def test_a_line_that_is_too_long_goes_on_below_its_words() -> None:
+    out = io.StringIO()
+    text = Text("  gap      oven: 2026-11-30 00:08:45 to 2026-11-30 00:08:59 UTC: agent_not_running", "yellow")
+    Console(file=out, width=60, highlight=False).print(Hanging(text, 11))
+    assert [line.rstrip() for line in out.getvalue().splitlines()] == [
+        "  gap      oven: 2026-11-30 00:08:45 to 2026-11-30 00:08:59",
+        "           UTC: agent_not_running",
+    ]
 
 
 WORDS = st.text(st.sampled_from("abcdefgh-/:0123456789"), min_size=1, max_size=30)
