@@ -118,7 +118,7 @@ class Collector:
         pending.bytes += message_bytes_max(batch)
         if committed is not None:
             pending.committed.append(committed)
-        self._times.samples_came()
+        self._times.samples_came(are_alarms=lane is Lane.ALARMS)
 
     def after_commit(self, committed: Callable[[], None]) -> None:
         """Call ``committed`` when all samples that were taken over before are on disk; at once when they are."""
@@ -192,7 +192,7 @@ class Collector:
                     return
                 self._times.at_once()
             elif self._pending.samples or self._work.opened_gaps or self._work.declared_gaps:
-                self._times.samples_came()
+                self._times.samples_came(are_alarms=any(lane is Lane.ALARMS for lane, *_ in self._pending.parts))
             elif self._work or self._is_telling_owed:
                 self._times.to_be_tidied()
 

@@ -124,7 +124,7 @@ class OutboxSettings(Settings):
     commit_interval_s: Annotated[
         Duration,
         Field(alias="commit_interval", ge=0.001, le=60, description="Between two commits to the disk, at least"),
-    ] = 0.15
+    ] = 0.2
     durability: Annotated[
         Literal["full", "normal"],
         Field(description="full: a commit survives a power cut; normal: only a crash of the agent"),

@@ -24,7 +24,7 @@ from edge_agent.acquisition.commit_times import GATHER_S
 from edge_agent.buffer.feed import Feed
 from edge_agent.buffer.outbox import Commit
 from edge_agent.buffer.pieces import split
-from edge_agent.buffer.rows import Gap, Kind, OpenGap, StoredBatch
+from edge_agent.buffer.rows import Gap, Kind, Lane, OpenGap, StoredBatch
 from edge_agent.buffer.writer import OutboxReader, OutboxWriter
 from edge_agent.uplink.messages import samples_message
 from tests.drawn_batches import batches, plain
@@ -196,6 +196,29 @@ async def test_samples_that_come_during_a_commit_wait_one_and_a_half_intervals_a
         await asyncio.sleep(5.0)
     assert bench.writer.values() == [[1.0], [2.0]]
     assert round(bench.writer.commits[1][0] - bench.writer.commits[0][0] - 3.0, 6) == round(1.5 * INTERVAL_S, 6)
+
+
+@virtual_time
+async def test_an_alarm_waits_for_a_quarter_of_the_interval_at_most_also_behind_samples_and_during_a_commit() -> None:
+    bench = Bench()
+    alarm = doubles(7.0)
+    async with running(bench):
+        await bench.put(1.0)
+        await asyncio.sleep(2 * GATHER_S)
+        await bench.put(2.0)
+        await bench.collector.put(PRESS, DEFINITION, alarm, None, Lane.ALARMS)
+        await asyncio.sleep(INTERVAL_S / 2)
+        await bench.collector.put(PRESS, DEFINITION, alarm, None, Lane.ALARMS)
+        await asyncio.sleep(2 * INTERVAL_S)
+        bench.writer.duration_s = 3.0
+        await bench.put(3.0)
+        await asyncio.sleep(1.0)
+        await bench.collector.put(PRESS, DEFINITION, alarm, None, Lane.ALARMS)
+        await asyncio.sleep(10.0)
+    assert bench.writer.values() == [[1.0], [2.0, 7.0], [7.0], [3.0], [7.0]]
+    times = [time_s for time_s, _ in bench.writer.commits]
+    assert [round(time_s / GATHER_S, 3) for time_s in times[:3]] == [1.0, 7.0, 13.0]
+    assert round(times[4] - times[3], 6) == round(3.0 + INTERVAL_S / 4 + GATHER_S, 6)
 
 
 @virtual_time

@@ -57,7 +57,7 @@ COMPLETE: dict[str, Any] = {
         "resend_after": "10s",
         "packet_max": "64KiB",
     },
-    "outbox": {"path": "o.db", "commit_interval": "150ms", "durability": "full"},
+    "outbox": {"path": "o.db", "commit_interval": "200ms", "durability": "full"},
     "local_api": {"socket": "s", "mode": "0660"},
     "observability": {"log_level": "info", "log_format": "json", "metrics": {"host": "::1", "port": 1}},
     "include": [],

@@ -49,7 +49,7 @@ def test_defaults(tmp_path: Path) -> None:
     assert config.uplink.window_batches_max == 256
     assert config.uplink.packet_bytes_max == 262_144
     assert config.outbox.path == Path("/var/lib/lineside/outbox.db")
-    assert config.outbox.commit_interval_s == 0.15
+    assert config.outbox.commit_interval_s == 0.2
     assert config.outbox.durability == "full"
     assert config.local_api.socket == Path("/var/lib/lineside/agent.sock")
     assert config.local_api.mode == 0o660

@@ -113,7 +113,7 @@ def test_quantities_are_shown_as_the_file_writes_them() -> None:
     uplink = schema["$defs"]["UplinkSettings"]["properties"]
     assert uplink["keep_alive"]["default"] == "30s"
     assert uplink["packet_max"]["default"] == "256KiB"
-    assert schema["$defs"]["OutboxSettings"]["properties"]["commit_interval"]["default"] == "150ms"
+    assert schema["$defs"]["OutboxSettings"]["properties"]["commit_interval"]["default"] == "200ms"
     assert schema["$defs"]["LocalApiSettings"]["properties"]["mode"]["default"] == "0660"
 
 
