@@ -49,7 +49,7 @@ _OF_THE_SESSION: Final = frozenset(
         StatusCodes.BadSubscriptionIdInvalid,
     }
 )
-_OF_THE_SERVICE: Final = frozenset(
+OF_THE_SERVICE: Final = frozenset(
     {StatusCodes.BadServiceUnsupported, StatusCodes.BadNotSupported, StatusCodes.BadNotImplemented}
 )
 """Refusals of a request whatever it asks for: smaller ones would be refused as well."""
@@ -126,7 +126,7 @@ class _Asking(Generic[T, R]):
         code, half = refusal_of(error), len(things) // 2
         if code is None or (self._refused is None and (code not in _TOO_MUCH or not half)):
             raise error
-        is_the_end = not half or code in _OF_THE_SERVICE or self._in_a_row >= REFUSED_IN_A_ROW_MAX
+        is_the_end = not half or code in OF_THE_SERVICE or self._in_a_row >= REFUSED_IN_A_ROW_MAX
         if self._refused is not None and is_the_end:
             self._refusals += len(things)
             self._in_a_row += len(things)

@@ -20,10 +20,10 @@ from asyncua.ua.uaerrors import UaError
 
 from connectors.model.errors import DeviceUnavailable
 from connectors.model.samples import SampleBatch
-from connectors.opcua.attributes import read_attributes, refusal_of
+from connectors.opcua.attributes import OF_THE_SERVICE, read_attributes, refusal_of
 from connectors.opcua.binding import BoundTag
 from connectors.opcua.data_values import DECODING_ERRORS
-from connectors.opcua.history_response import NodeHistory, history_request, read_history_response
+from connectors.opcua.history_response import NO_VALUES, NodeHistory, history_request, read_history_response
 from connectors.opcua.notification import DataChangeDecoder
 from connectors.opcua.operation_limits import OperationLimits
 from connectors.opcua.read_response import with_handles
@@ -42,6 +42,8 @@ VALUES_PER_NODE_MIN: Final = 10
 """A server that finds fewer values than this too much does not give its history."""
 FAILURES_MAX: Final = 3
 """So often a server is asked for what may come a moment later, without anything new in between."""
+REFUSED_IN_A_ROW_MAX: Final = 10
+"""So many requests refused, without an answer in between: it is the server, and not what it is asked for."""
 PAUSE_S: Final = 2.0
 
 _HISTORY_READ: Final = 0x04
@@ -123,6 +125,7 @@ class HistoryFill:
         self._scaling = Scaling(device.tags, device.tags_max)
         self._first_ns = self._last_ns = 0
         self._values_max = VALUES_PER_NODE_MAX
+        self._refused_in_a_row = 0
 
     async def run(self, missing: Missing, every: Sequence[int], asked: Sequence[BoundTag]) -> None:
         """Restore what the history of ``asked`` has since ``missing``; ``every``: the indices of all tags there are.
@@ -262,18 +265,28 @@ class HistoryFill:
 
         while True:
             try:
-                return await self._limits.histories.ask(nodes, send)
+                found = await self._limits.histories.ask(nodes, send)
+                self._refused_in_a_row = 0
+                return found
             except TimeoutError as exc:
                 raise _Ended(f"the server's history does not answer within {ANSWER_S_MAX:g} s") from exc
             except UaError as exc:
                 code = refusal_of(exc)
                 if code is None:
                     raise
-                if code not in _TOO_LARGE or values_max is not None or self._values_max <= VALUES_PER_NODE_MIN:
+                if code in _TOO_LARGE and values_max is None and self._values_max > VALUES_PER_NODE_MIN:
+                    self._values_max //= 4
+                    continue
+                self._refused_in_a_row += 1
+                if code in _PASSING or code in OF_THE_SERVICE or self._refused_in_a_row > REFUSED_IN_A_ROW_MAX:
                     raise _Ended(service_reason(exc), may_pass=code in _PASSING) from exc
-                self._values_max //= 4
             except DECODING_ERRORS as exc:
                 raise _Ended(f"the server's history cannot be read: {exc}") from exc
+            if len(nodes) == 1:
+                return [NodeHistory(code, None, NO_VALUES)]
+            half = len(nodes) // 2  # what is to blame is asked for alone
+            ends = (nodes[:half], nodes[half:])
+            return [each for part in ends for each in await self._ask(part, first_ns, last_ns, values_max)]
 
     async def _server_times(self) -> tuple[int, int]:
         """When the server started, and what time it has; by the agent's clock where it does not say."""

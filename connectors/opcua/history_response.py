@@ -22,7 +22,7 @@ from connectors.model.errors import PayloadInvalid
 _HISTORY_DATA: Final = ObjectIds.HistoryData_Encoding_DefaultBinary
 _I32: Final = struct.Struct("<i")
 _U32: Final = struct.Struct("<I")
-_NO_VALUES: Final = _I32.pack(0)
+NO_VALUES: Final = _I32.pack(0)
 _NO_TIME: Final = datetime(1601, 1, 1)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -89,7 +89,7 @@ def read_history_response(data: Buffer) -> list[NodeHistory]:
         else:
             raise PayloadInvalid(f"history of type {kind} is not encoded as bytes")
         is_data = kind.NamespaceIndex == 0 and kind.Identifier == _HISTORY_DATA
-        found.append(NodeHistory(status, continuation or None, body if body and is_data else _NO_VALUES))
+        found.append(NodeHistory(status, continuation or None, body if body and is_data else NO_VALUES))
     return found
 
 

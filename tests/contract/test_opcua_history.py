@@ -14,6 +14,9 @@ from tests.contract.opcua_acquisition import Recorder, acquiring, driver, until
 from tests.servers.node_opcua import NodeOpcUaServer
 
 BAD_SERVICE_UNSUPPORTED = 0x800B_0000
+BAD_HISTORY_OPERATION_INVALID = 0x8071_0000
+BAD_TOO_MANY_OPERATIONS = 0x8010_0000
+BAD_OUT_OF_MEMORY = 0x8003_0000
 NO_WAIT = {"wait": "0ms"}
 AGO_S = 3.0
 """The server of a test has run for at least so long when one begins: see ``begun``."""
@@ -191,3 +194,40 @@ async def test_history_waits_for_what_each_tag_has_now(begun: NodeOpcUaServer) -
         begun.command("heal", service="Publish")
         assert set(recorder.last()) == {0, 1}
         await until(lambda: recorder.left, task)
+
+
+async def test_a_node_for_which_the_server_refuses_the_whole_request_costs_no_other_its_history(
+    begun: NodeOpcUaServer,
+) -> None:
+    now_ms = time.time_ns() // 1_000_000
+    tags: list[dict[str, Any] | str] = [
+        variable(begun, f"ns=2;s=spoilt.{number}", [now_ms - 5000, now_ms - 500]) for number in range(8)
+    ]
+    begun.command("poison", service="HistoryRead", node="ns=2;s=spoilt.5", status=BAD_HISTORY_OPERATION_INVALID)
+    recorder = away(now_ms, 1.0, 8)
+    try:
+        unfilled = await filled(driver(begun.endpoint, tags, history=NO_WAIT), recorder)
+    finally:
+        begun.command("heal", service="HistoryRead")
+    assert sorted((row[0], row[2]) for row in recorder.history) == [(tag, 1.0) for tag in range(8) if tag != 5]
+    assert unfilled is not None
+    assert {part.tags for part in unfilled} == {(5,)}
+
+
+@pytest.mark.parametrize("status", [BAD_TOO_MANY_OPERATIONS, BAD_OUT_OF_MEMORY])
+async def test_a_server_that_is_out_of_something_for_a_while_is_asked_again(
+    begun: NodeOpcUaServer, status: int
+) -> None:
+    now_ms = time.time_ns() // 1_000_000
+    tags: list[dict[str, Any] | str] = [
+        variable(begun, f"ns=2;s=busy.{status}.{number}", [now_ms - 5000, now_ms - 500]) for number in range(2)
+    ]
+    begun.refuse("HistoryRead", status)
+    begun.forget()
+    recorder = away(now_ms, 1.0, 2)
+    async with acquiring(driver(begun.endpoint, tags, history=NO_WAIT), recorder) as task:
+        await until(lambda: begun.requests("HistoryRead")[0] > 0, task)
+        begun.refuse("HistoryRead", None)
+        await until(lambda: recorder.left, task)
+    assert recorder.left == [[]]
+    assert sorted((row[0], row[2]) for row in recorder.history) == [(0, 1.0), (1, 1.0)]
