@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from asyncua.client.client import Client
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from connectors.model.errors import DeviceUnavailable
 from connectors.opcua import opening, securing
@@ -23,7 +24,8 @@ from connectors.trust.certificates import der_of
 from connectors.trust.own import OwnCertificate, own_certificate
 from connectors.trust.store import TrustStore
 from tests.contract.opcua_acquisition import Recorder, acquiring, device, until
-from tests.servers.node_opcua import NodeOpcUaServer
+from tests.servers.node_opcua import URI, NodeOpcUaServer
+from tests.unit.trust.made_certificates import authority, issued, key, pem, revocations
 
 POLICIES = ("Basic256Sha256", "Aes128_Sha256_RsaOaep", "Aes256_Sha256_RsaPss")
 MODES = ("Sign", "SignAndEncrypt")
@@ -166,6 +168,36 @@ async def test_a_renewal_that_comes_late_ends_no_session(
         assert len(recorder.onlines) == 1
     finally:
         hasty.close()
+
+
+async def test_what_an_authority_has_issued_counts_without_being_accepted_until_it_is_revoked(tmp_path: Path) -> None:
+    long = (-2000, 2000)
+    plant = authority(days=long)
+    press = issued(issuer=plant, uri=URI, hosts=("127.0.0.1",), days=long)
+    files = {
+        "press.pem": pem(press), "plant.pem": pem(plant), "another.pem": pem(authority("another", days=long)),
+        "none.crl": pem(revocations(issuer=plant)), "press.crl": pem(revocations(press.serial_number, issuer=plant)),
+        "press.key": key("press").private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption()),
+    }  # fmt: skip
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    own = own_certificate(tmp_path / FOLDER, AGENT)
+    issued_by = NodeOpcUaServer(
+        policies=POLICIES, modes=MODES, own=[str(tmp_path / "press.pem"), str(tmp_path / "press.key")]
+    )
+    issued_by.start()
+    try:
+        issued_by.add("ns=2;s=force", "Double", 12.5)
+        trust(issued_by, own)
+
+        def trusting(*names: str) -> OpcUaDevice:
+            return secured(issued_by, tmp_path, trust={"issuers": [str(tmp_path / name) for name in names]})
+
+        await works(trusting("plant.pem", "none.crl"))
+        assert "revoked" in await refusal(trusting("plant.pem", "press.crl"))
+        assert "is not accepted yet" in await refusal(trusting("another.pem"))
+    finally:
+        issued_by.close()
 
 
 async def test_without_a_policy_it_is_the_strongest(

@@ -19,7 +19,8 @@ const { wireCommands, countRequests } = require("./wire.js");
 
 const URI = "urn:lineside:tests:node-opcua";
 
-// port: where it listens. pki: a folder for its certificates and those it trusts.
+// port: where it listens. pki: a folder for its certificates and those it trusts. own: [certificate, key], files in PEM that
+// it shows in place of a certificate that it makes itself.
 // policies, modes: names such as "Basic256Sha256" and "SignAndEncrypt". users: {name: password}. anonymous: whether allowed.
 // trusting: whether unknown client certificates are accepted. limits: of operations, such as {maxNodesPerRead: 5}.
 // capabilities: others, such as {maxSessions: 2}. namespaces: URIs, with indices from 2 on. nodesets: files to load.
@@ -43,6 +44,7 @@ async function start(options) {
         serverInfo: { applicationUri: URI, applicationName: { text: "Lineside tests" } },
         serverCertificateManager: certificates.server,
         userCertificateManager: certificates.users,
+        ...(options.own ? { certificateFile: options.own[0], privateKeyFile: options.own[1] } : {}),
         nodeset_filename: [opcua.nodesets.standard, ...nodesets],
         securityPolicies: (options.policies ?? ["None"]).map((name) => opcua.SecurityPolicy[name]),
         securityModes: (options.modes ?? ["None"]).map((name) => opcua.MessageSecurityMode[name]),
