@@ -62,6 +62,9 @@ class DataTypes:
         made: dict[ua.NodeId, ValueType] = {}
         for datatype in self._definitions:
             self._types[datatype] = self._type(datatype, made, 0)
+            structure = self._types[datatype].structure
+            if structure is not None and structure.encoding is not None:  # some servers have no node of the encoding
+                self.structures.by_encoding.setdefault(structure.encoding, structure)
         for encoding, owner in zip(unknown, owners, strict=True):
             structure = self.of(owner).structure
             if structure is not None:

@@ -1,4 +1,4 @@
-"""Structures are written to a server of node-opcua: as a whole from JSON, one field of them, and only what fits."""
+"""Structures are written to servers of node-opcua and open62541: whole from JSON, one field, and only what fits."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from tests.contract.opcua_acquisition import Recorder, acquiring, driver, until
 from tests.contract.test_opcua_structures import MEASURE, POSITION, RECIPE, REPORT, STATE, recipe, structure
 from tests.contract.watched_wire import opcua_wire
 from tests.servers.node_opcua import NodeOpcUaServer
+from tests.servers.opcua import OpcUaServer
 
 LIMITS = {"min": 0, "max": 300}
 OTHER: dict[str, Any] = {
@@ -276,3 +277,28 @@ async def test_nothing_is_put_back_that_the_server_calls_bad(node_opcua: NodeOpc
         node_opcua.set("ns=2;s=bad", "ExtensionObject", structure(ids, recipe()), status=0x40900000)
         with pytest.raises(Exception, match="quality UncertainLastUsableValue; nothing was sent"):
             await press.write(0, 5)
+
+
+async def test_a_server_of_open62541_gets_structures_and_fields_too(opcua_server: OpcUaServer) -> None:
+    """It has no node of the encoding of a structure, and says it in the definition of the type alone."""
+    opcua_server.add("recipe", "Recipe", {"name": "A7", "temperatures": [180.5, 190.0], "passes": 3}, writable=True)
+    opcua_server.add("report", "Report", {"code": 7, "note": None, "weight": 1.5}, writable=True)
+    tags: list[dict[str, Any] | str] = [
+        {"at": "ns=1;s=recipe", "writable": True},
+        {"at": "ns=1;s=recipe", "part": "Passes", "writable": {"min": -10, "max": 40_000}},
+        {"at": "ns=1;s=recipe", "part": "Temperatures[1]", "writable": LIMITS},
+        {"at": "ns=1;s=report", "writable": True},
+        {"at": "ns=1;s=report", "part": "Note", "writable": True},
+    ]
+    async with connected(opcua_server.endpoint, tags) as press:
+        await press.write(1, 5)
+        await press.write(2, 200.0)
+        assert opcua_server.read("recipe")[1] == {"name": "A7", "temperatures": [180.5, 200.0], "passes": 5}
+        await press.write(0, '{"Name": "B2", "Temperatures": [], "Passes": -4}')
+        assert json.loads(str((await press.read(0)).value)) == {"Name": "B2", "Temperatures": [], "Passes": -4}
+        with pytest.raises(ValueError, match="Passes: 32768 does not fit Int16"):
+            await press.write(1, 32768)
+        await press.write(4, "hot")
+        assert opcua_server.read("report")[1] == {"code": 7, "note": "hot", "weight": 1.5}
+        await press.write(3, '{"Code": 8}')
+        assert opcua_server.read("report")[1] == {"code": 8, "note": None, "weight": None}

@@ -3,8 +3,9 @@
 One dictionary a command, one answer each: ``{"ok": …}`` or ``{"error": SENTENCE}``. It ends when the pipe does, so that
 it never outlives the test that started it; o6 itself ends after ten minutes.
 
-* ``add``: identifier, type, value (a list: an array; ``None``: none yet), and perhaps ``writable`` and ``datatype``
-  (the node id of its declared type); the node id is ``ns=1;s=identifier``
+* ``add``: identifier, type (also one of ``opcua_types``), value (a list: an array; a dictionary: a structure; ``None``:
+  none yet), and perhaps ``writable`` and ``datatype`` (the node id of its declared type); the node id is
+  ``ns=1;s=identifier``
 * ``write``: identifier, type, value (``None``: none), and perhaps ``status`` (a code) and ``time_ns`` (source time)
 * ``read``: identifier; (type, value, source time) as the server has them, the time as text
 * ``object``: identifier
@@ -33,6 +34,8 @@ for _stream in (1, 2):
 import o6  # noqa: E402
 from o6.ns.ns0.datatypes import Argument  # noqa: E402
 
+from tests.servers import opcua_types  # noqa: E402
+
 EPOCH_TICKS: Final = 116_444_736_000_000_000
 NAMESPACE: Final = "urn:lineside:tests:press"
 _SCALARS: Final = {
@@ -55,6 +58,10 @@ _SCALARS: Final = {
     "ByteString": lambda text: o6.ByteString(base64.b64decode(text)),
     "DateTime": lambda time_ns: o6.DateTime(EPOCH_TICKS + time_ns // 100),
 }
+
+
+_FIELDS: Final = {"Recipe": ("name", "temperatures", "passes"), "Report": ("code", "note", "weight")}
+_STRUCTURES: Final = {"Recipe": opcua_types.Recipe, "Report": opcua_types.Report}
 
 
 class Doorkeeper(o6.AccessControl):
@@ -81,6 +88,8 @@ def value_of(kind: str, value: Any) -> Any:
     """A value of type ``kind`` as o6 takes it."""
     if value is None:
         return None
+    if kind in _STRUCTURES:
+        return _STRUCTURES[kind](**value)
     make = _SCALARS[kind]
     return [make(part) for part in value] if isinstance(value, list) else make(value)
 
@@ -89,6 +98,10 @@ def plain(value: Any) -> Any:
     """A value of o6 as any process can read it."""
     if hasattr(value, "item"):
         return value.item()
+    if type(value).__name__ in _STRUCTURES:
+        return {name: plain(getattr(value, name)) for name in _FIELDS[type(value).__name__]}
+    if isinstance(value, list):
+        return [plain(each) for each in value]
     return value if isinstance(value, (bool, int, float, str, bytes)) or value is None else str(value)
 
 
@@ -140,6 +153,8 @@ class CommandedServer:
     async def _obey(self, command: dict[str, Any]) -> Any:
         match command:
             case {"add": name, "type": kind, "value": value}:
+                if kind in _STRUCTURES:
+                    self._server.ns.append(opcua_types)  # once; a server without structures has no namespace for them
                 node = await self._server.addVariable(
                     name,
                     self._server.objectsNode,
