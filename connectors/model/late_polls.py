@@ -114,6 +114,11 @@ class PollTimes:
             return self.overdue(every, heard_s, heard_ns)
         return self.overdue(every, float(self._read_s[newest]), int(self._read_ns[newest]))
 
+    def told(self, late: LatePoll, heard_s: float = -math.inf) -> None:
+        """``late``, found by ``behind`` with this ``heard_s``, is told of: what is late next begins where it ends."""
+        self._read_s[late.tags] = max(heard_s, float(np.nanmax(self._read_s)))
+        self._read_ns[late.tags] = late.last_ns
+
     def forget(self, tags: Int32Array) -> None:
         """``tags`` are not polled any more: that they are not read is told otherwise."""
         self._settle()

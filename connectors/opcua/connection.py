@@ -1,4 +1,4 @@
-"""What goes on while one connection lasts: tags found, bound, subscribed to and polled, problems tried again."""
+"""What goes on while a session lasts: tags found, bound, subscribed to and polled, problems tried again."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from connectors.opcua.operation_limits import OperationLimits
 from connectors.opcua.polling import Polling
 from connectors.opcua.publishing import Publishing
 from connectors.opcua.redundancy import watch_service_level
-from connectors.opcua.server_state import watch_state
+from connectors.opcua.server_state import read_start, watch_state
 from connectors.opcua.session import OpcUaSession
 from connectors.opcua.settings import OpcUaDevice
 from connectors.opcua.subscriptions import Subscriptions
 from connectors.ports.clock import Clock
-from connectors.ports.device import Acquisition, FoundTag, Missing, TagProblem
+from connectors.ports.device import Acquisition, Continuation, FoundTag, Missing, TagProblem
 from connectors.stopping import Tasks
 
 MODEL_SETTLE_S: Final = 1.0
@@ -38,7 +38,10 @@ MODEL_CHANGES_S_MIN: Final = 10.0
 
 
 class OpcUaConnection:
-    """One connection to the server of ``device``; ``tags`` and ``conditions`` go on with the next one."""
+    """The work of one session with the server of ``device``; ``tags`` and ``conditions`` go on with the next one.
+
+    Where the connection is lost and the server has kept the subscriptions, ``go_on`` and ``run`` follow once more.
+    """
 
     def __init__(
         self,
@@ -53,7 +56,7 @@ class OpcUaConnection:
         self._client = client
         self._device = device
         self._tags = tags
-        self._acquisition = acquisition
+        self.acquisition = acquisition
         self._limits = limits
         self._binding = Binding()
         self._rule_problems: list[TagProblem] = []
@@ -61,7 +64,12 @@ class OpcUaConnection:
         self.publishing = Publishing(client, device, clock, acquisition, Events(conditions))
         self._clock = clock
         self._missing: Missing | None = None
+        self._polls_history = False
+        self.server_started: object = None
+        """When the server was started, by its own clock, where it says that."""
         self._historized: list[BoundTag] = []
+        self.is_going_on = False
+        """It goes on after a lost connection, and what the server has kept is not all here yet."""
         self._polling = Polling(client, device, clock, acquisition, limits, self.publishing.held())
         self.session = OpcUaSession(client, device, tags.all, clock, self._binding)
 
@@ -70,8 +78,15 @@ class OpcUaConnection:
         """How long a change may take until it is here, as the server has revised the intervals."""
         return self.subscriptions.lag_s_max
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether another connection could go on with it: all present values are here, and no history is wanted."""
+        has_all = self.is_going_on or self.publishing.have_all_spoken.is_set()
+        return self._missing is None and not self._polls_history and has_all
+
     async def begin(self) -> None:
         """Find and bind all tags, and say so. Raises what asyncua raises when the connection is lost."""
+        self.server_started = await read_start(self._client)
         if any(tag.events is not None for tag in self._device.tags):
             self.publishing.events.namespaces = await read_namespaces(self._client)
         chosen = list(self._tags.of_file)
@@ -85,8 +100,26 @@ class OpcUaConnection:
         if self._device.history.use != "never":
             await self._look_for_history()
 
+    async def go_on(self, how: Continuation, detail: str) -> None:
+        """The server has kept the subscriptions while there was no connection: hand over what was on its way then.
+
+        Raises what asyncua raises, and ``DeviceUnavailable``.
+        """
+        self.is_going_on = True
+        self.session.go_on()
+        self.publishing.go_on(self._are_better_read_from_history)
+        if how == "transferred":
+            self._polling.forget_registrations()
+        self.acquisition.continued(how, detail)
+        await self._report()
+        await self.publishing.take_missed()
+
+    def give_up(self) -> None:
+        """No other connection goes on with it."""
+        self.publishing.give_up()
+
     async def run(self) -> None:
-        """Hand samples over until cancelled.
+        """Hand samples over until cancelled, or the connection is lost. ``go_on`` or ``give_up`` follow.
 
         Raises ``DeviceUnavailable`` in groups, and what asyncua raises when the connection is lost.
         """
@@ -103,15 +136,35 @@ class OpcUaConnection:
                 tasks.create_task(self._retry_problems(), name=f"{name} retry")
                 if self._missing is not None:
                     tasks.create_task(self._fill_outage(self._missing), name=f"{name} history")
+                if self.is_going_on:
+                    tasks.create_task(self._catch_up(), name=f"{name} caught up")
                 if self._device.browse:
                     tasks.create_task(self._browse_again(), name=f"{name} browse")
                 tasks.create_task(keep_secure(self._client, self._device), name=f"{name} channel")
         finally:
             self._polling.tell_behind(*self.publishing.newest)
 
+    async def _catch_up(self) -> None:
+        await self.publishing.have_all_spoken.wait()
+        self.is_going_on = False
+        self._polling.tell_behind(self._clock.monotonic_s(), self._clock.now_ns())
+        self.acquisition.caught_up()
+
+    async def _are_better_read_from_history(self, tags: Sequence[int]) -> bool:
+        if self._device.history.use == "never":
+            return False
+        bound = [self._binding.bound[index] for index in dict.fromkeys(tags) if index in self._binding.bound]
+        alone = [tag.alone() for tag in bound if tag.settings.events is None]
+        return bool(await historized(self._client, self._device, alone, self._limits))
+
     async def _look_for_history(self) -> None:
-        """Whether something is missing that the server may have; asked before the first sample, which ends a gap."""
-        missing = self._acquisition.missing()
+        """Whether something is missing that the server may have; asked before the first sample, which ends a gap.
+
+        Polled tags that have a history are read from it after each outage: their polls are not kept for anybody.
+        """
+        if polled := [tag.alone() for tag in self._polling.tags]:
+            self._polls_history = bool(await historized(self._client, self._device, polled, self._limits))
+        missing = self.acquisition.missing()
         if missing is None:
             return
         bound = [tag.alone() for tag in self._binding.bound.values() if tag.settings.events is None]
@@ -119,14 +172,15 @@ class OpcUaConnection:
         if self._historized:
             self._missing = missing
         else:
-            await self._acquisition.restored(has_history=False)
+            await self.acquisition.restored(has_history=False)
 
     async def _fill_outage(self, missing: Missing) -> None:
         """Read history when each tag has said what it has now: that would come a second time otherwise."""
         chosen = [*self._tags.of_file, *sorted(self._tags.indices_in_use)]
         await self.publishing.have_all_spoken.wait()
-        filling = HistoryFill(self._client, self._device, self._clock, self._acquisition, self._limits)
+        filling = HistoryFill(self._client, self._device, self._clock, self.acquisition, self._limits)
         await filling.run(missing, chosen, self._historized)
+        self._missing = None
 
     async def _bind(self, chosen: Sequence[int]) -> list[BoundTag]:
         """Bind the tags at the indices ``chosen``; those that are."""
@@ -160,7 +214,7 @@ class OpcUaConnection:
         types = [tag.type for _, tag in sorted(self._binding.bound.items())]
         problems = [problem for _, problem in sorted(self._binding.problems.items())]
         absent = [_absent(tag.name, self._device.browse_again_s) for tag in self._tags.absent]
-        await self._acquisition.online(types, [*problems, *absent, *self._rule_problems])
+        await self.acquisition.online(types, [*problems, *absent, *self._rule_problems])
 
     async def _retry_problems(self) -> None:
         """Bind again, from time to time, what could not be bound, and what has changed its type."""
@@ -189,7 +243,7 @@ class OpcUaConnection:
                 "started, those counted that have gone again; raise 'max' of the rules"
             )
             self._rule_problems.append(TagProblem(TagName("browse"), reason, BAD_NOT_SUPPORTED))
-        self._acquisition.tags_found(
+        self.acquisition.tags_found(
             [FoundTag(TagName(tag.name), self._device.report_rule(tag), tag.lane == "alarms") for tag in new]
         )
 

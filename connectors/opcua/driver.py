@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from asyncua.client.client import Client
 from asyncua.ua.uaerrors import UaError
 
 from connectors.model.error_groups import expected
@@ -13,10 +12,12 @@ from connectors.model.errors import DeviceUnavailable
 from connectors.opcua.connection import OpcUaConnection
 from connectors.opcua.events import Conditions
 from connectors.opcua.known_tags import KnownTags
-from connectors.opcua.opening import unavailable
+from connectors.opcua.link_loss import LinkLost
+from connectors.opcua.opening import Opened, close_session, unavailable
 from connectors.opcua.operation_limits import read_limits
 from connectors.opcua.publishing import Publishing
 from connectors.opcua.redundancy import Redundancy
+from connectors.opcua.resuming import GoingOn, Resuming
 from connectors.opcua.session import OpcUaSession
 from connectors.opcua.settings import OpcUaDevice
 from connectors.opcua.status import loss_reason
@@ -32,6 +33,7 @@ class OpcUaDriver:
     def __init__(self, settings: OpcUaDevice, clock: Clock) -> None:
         self._device = settings
         self._servers = Redundancy(settings)
+        self._resuming = Resuming(settings, clock)
         self._tags = KnownTags(settings.tags, settings.tags_max, len(settings.derived))
         self._clock = clock
         self._conditions = Conditions()
@@ -59,21 +61,31 @@ class OpcUaDriver:
         }
 
     async def acquire(self, acquisition: Acquisition) -> None:
-        """See ``DeviceDriver``."""
-        async with self._servers.opened() as (client, device):
-            if device.backup:
-                acquisition.reached(device.endpoint)
-            try:
-                await self._subscribe_and_publish(client, device, acquisition)
-            except DeviceUnavailable:
+        """See ``DeviceDriver``; a session that was lost with its connection goes on, where the server lets it."""
+        going_on = await self._resuming.take_up(acquisition)
+        opened = await self._servers.open() if going_on is None else going_on.opened
+        connection = None if going_on is None else going_on.connection
+        begun_s, is_kept = self._clock.monotonic_s(), False
+        try:
+            if opened.device.backup:
+                acquisition.reached(opened.device.endpoint)
+            connection = await self._begun(opened, going_on, acquisition)
+            await connection.run()
+        except (ExceptionGroup, DeviceUnavailable, *_LOST) as exc:
+            if not (found := expected(exc, *_LOST, DeviceUnavailable)):
                 raise
-            except (ExceptionGroup, *_LOST) as exc:
-                if not (found := expected(exc, *_LOST, DeviceUnavailable)):
-                    raise
-                said = [one for one in found if isinstance(one, DeviceUnavailable)]  # that is not always the first
-                raise (said[0] if said else unavailable(device, loss_reason, found[0])) from exc
-            finally:
-                self._session = None
+            said = [one for one in found if isinstance(one, DeviceUnavailable)]  # that is not always the first
+            reason = said[0] if said else unavailable(opened.device, loss_reason, found[0])
+            lasted_s = self._clock.monotonic_s() - begun_s
+            retry_s = await self._resuming.keep(found, opened, connection, lasted_s) if connection else None
+            is_kept = retry_s is not None
+            raise (LinkLost(reason.reason, retry_s) if is_kept else reason) from exc
+        finally:
+            self._session = None
+            if not is_kept:
+                if connection is not None:
+                    connection.give_up()
+                await close_session(opened.client)
 
     async def write(self, tag: int, value: Value) -> None:
         """See ``DeviceDriver``."""
@@ -97,13 +109,21 @@ class OpcUaDriver:
             raise DeviceUnavailable(f"{self._device.name}: there is no session with the server")
         return self._session
 
-    async def _subscribe_and_publish(self, client: Client, device: OpcUaDevice, acquisition: Acquisition) -> None:
+    async def _begun(self, opened: Opened, going_on: GoingOn | None, acquisition: Acquisition) -> OpcUaConnection:
+        """A connection whose tags are known to ``acquisition``, made anew or gone on with."""
+        if going_on is not None and going_on.connection is not None:
+            self._session = going_on.connection.session
+            await going_on.connection.go_on(going_on.how, going_on.reason)
+            return going_on.connection
+        client, device = opened.client, opened.device
         limits = await read_limits(client, device.limits)
         connection = OpcUaConnection(client, device, self._tags, self._clock, acquisition, limits, self._conditions)
         self._lag_s = lambda: connection.lag_s_max
         before = self.counts()
         self._overflows_before, self._messages_lost_before = before["queue_overflows"], before["messages_lost"]
         self._publishing = connection.publishing
+        if reason := self._resuming.take_reason():
+            acquisition.continued("anew", reason)
         await connection.begin()
         self._session = connection.session
-        await connection.run()
+        return connection

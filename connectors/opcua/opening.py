@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlparse
 
@@ -12,7 +13,7 @@ from asyncua.client.client import Client
 from asyncua.ua.uaerrors import UaError
 
 from connectors.model.errors import DeviceUnavailable
-from connectors.opcua.endpoints import EndpointUnfit
+from connectors.opcua.endpoints import ChosenEndpoint, EndpointUnfit
 from connectors.opcua.one_request import plain_cancellation
 from connectors.opcua.secure_channel import connect
 from connectors.opcua.securing import SessionUnsafe, create_session, prepared, watch_trust
@@ -28,7 +29,17 @@ CHANNEL_RENEWAL: Final = 0.7
 CLOSE_S_MAX: Final = 2.0
 PORT_DEFAULT: Final = 4840
 
-_REFUSED_HERE: Final = (EndpointUnfit, ServerUntrusted, CertificateUnusable, SessionUnsafe)
+REFUSED_HERE: Final = (EndpointUnfit, ServerUntrusted, CertificateUnusable, SessionUnsafe)
+"""It is this side that does not go on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """An active session with the server at ``device.endpoint``; ``chosen``: by what, ``None`` without security."""
+
+    client: Client
+    device: OpcUaDevice
+    chosen: ChosenEndpoint | None
 
 
 @contextlib.asynccontextmanager
@@ -38,34 +49,45 @@ async def opened(device: OpcUaDevice) -> AsyncIterator[Client]:
     Raises ``DeviceUnavailable``, with what to check, when there is none. Whoever keeps it for longer than a few minutes
     runs ``keep_secure`` beside it.
     """
-    client = await _connected(device)
+    found = await open_session(device)
     try:
-        yield client
+        yield found.client
     finally:
-        try:
-            with contextlib.suppress(UaError, OSError, asyncio.TimeoutError):
-                async with asyncio.timeout(CLOSE_S_MAX):
-                    with plain_cancellation():
-                        await client.close_session()
-                        await client.close_secure_channel()
-        finally:
-            client.disconnect_socket()
+        await close_session(found.client)
 
 
-async def _connected(device: OpcUaDevice) -> Client:
-    """A client with an active session. Raises ``DeviceUnavailable``, and leaves no connection behind then."""
-    with contextlib.ExitStack() as undo:
-        try:
-            client, chosen = await prepared(device, device.endpoint)
-            undo.callback(client.disconnect_socket)
-            await connect(client)
-            await create_session(client, device, device.endpoint, chosen)
-        except _REFUSED_HERE as exc:
-            raise DeviceUnavailable(f"{device.name}: {exc}") from exc
-        except (TimeoutError, UaError, OSError) as exc:
-            raise unavailable(device, connect_reason, exc) from exc
+async def open_session(device: OpcUaDevice) -> Opened:
+    """An active session. Raises ``DeviceUnavailable``, and leaves no connection behind then."""
+    with contextlib.ExitStack() as undo, said_of_connecting(device):
+        client, chosen = await prepared(device, device.endpoint)
+        undo.callback(client.disconnect_socket)
+        await connect(client)
+        await create_session(client, device, device.endpoint, chosen)
         undo.pop_all()
-        return client
+        return Opened(client, device, chosen)
+
+
+async def close_session(client: Client) -> None:
+    """Close session and connection in good order, or within ``CLOSE_S_MAX`` without the server's word."""
+    try:
+        with contextlib.suppress(UaError, OSError, asyncio.TimeoutError):
+            async with asyncio.timeout(CLOSE_S_MAX):
+                with plain_cancellation():
+                    await client.close_session()
+                    await client.close_secure_channel()
+    finally:
+        client.disconnect_socket()
+
+
+@contextlib.contextmanager
+def said_of_connecting(device: OpcUaDevice) -> Iterator[None]:
+    """Say what goes wrong while a session is opened as ``DeviceUnavailable``, with what to check."""
+    try:
+        yield
+    except REFUSED_HERE as exc:
+        raise DeviceUnavailable(f"{device.name}: {exc}") from exc
+    except (TimeoutError, UaError, OSError) as exc:
+        raise unavailable(device, connect_reason, exc) from exc
 
 
 async def keep_secure(client: Client, device: OpcUaDevice) -> None:
@@ -87,7 +109,7 @@ async def _renew_channel(client: Client) -> None:
 async def _watch_trust(client: Client, device: OpcUaDevice) -> None:
     try:
         await watch_trust(client, device, device.endpoint)
-    except _REFUSED_HERE as exc:
+    except REFUSED_HERE as exc:
         raise DeviceUnavailable(f"{device.name}: {exc}") from exc
 
 

@@ -27,6 +27,7 @@ from connectors.model.samples import SampleBatch, batch_of_rows
 from connectors.opcua.attributes import refusal_of
 from connectors.opcua.binding import BoundTag
 from connectors.opcua.data_values import DECODING_ERRORS
+from connectors.opcua.link_loss import LinkLost
 from connectors.opcua.notification import DataChangeDecoder
 from connectors.opcua.operation_limits import OperationLimits
 from connectors.opcua.read_response import read_read_response
@@ -124,12 +125,25 @@ class Polling:
                 scan.asked.pop(index, None)
                 self._decoder.unbind(index)
 
+    @property
+    def tags(self) -> list[BoundTag]:
+        """All that are polled."""
+        return [tag for scan in self._classes.values() for tag in scan.tags]
+
+    def forget_registrations(self) -> None:
+        """The session is another one: it knows none of the nodes that were registered."""
+        for scan in self._classes.values():
+            scan.asked.clear()
+
     def tell_behind(self, pushed_s: float, pushed_ns: int) -> None:
         """The connection has ended, and its gap begins with the newest sample: tell of tags that were late before that.
 
         The newest one of the subscriptions came at ``pushed_s`` and ``pushed_ns``, by the agent's two clocks.
         """
-        self._declare(self._times.behind(pushed_s, pushed_ns))
+        late = self._times.behind(pushed_s, pushed_ns)
+        if late is not None:
+            self._declare(late)
+            self._times.told(late, pushed_s)
 
     async def run(self) -> None:
         """Poll until cancelled. Raises ``DeviceUnavailable``, and what asyncua raises when the connection is lost."""
@@ -194,7 +208,7 @@ class Polling:
         ]
         protocol = self._client.uaclient.protocol
         if protocol is None:
-            raise DeviceUnavailable(f"{self._device.name}: the connection is closed")
+            raise LinkLost(f"{self._device.name}: the connection is closed")
         data = await protocol.send_request(request)
         received_ns, received_s = self._clock.now_ns(), self._clock.monotonic_s()
         handles = np.array([tag.index for tag in tags], "<u4")
@@ -213,10 +227,10 @@ class Polling:
     async def _hand_over(self, tags: Sequence[BoundTag], batches: Decoded, at_s: float) -> None:
         index = np.array([tag.index for tag in tags], np.int32)
         at_ns = np.full(len(index), self._clock.now_ns(), np.int64)
-        self._declare(self._times.read(index, np.full(len(index), at_s), at_ns))
         for batch in batches:
             for part in self._scaling.apply(batch):
                 await self._acquisition.put(part)
+        self._declare(self._times.read(index, np.full(len(index), at_s), at_ns))  # what was not taken was not read
 
     def _declare(self, late: LatePoll | None) -> None:
         if late is not None:

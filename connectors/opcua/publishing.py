@@ -1,10 +1,15 @@
-"""The publish loop: keep requests outstanding, hand samples over, acknowledge to the server what is on disk."""
+"""The publish loop: keep requests outstanding, hand samples over, acknowledge to the server what is on disk.
+
+It can go on with another connection, where the server has kept the subscriptions: then nothing is handed over twice,
+and nothing left out that had come or was on its way.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -17,11 +22,12 @@ from connectors.model.samples import SampleBatch
 from connectors.opcua.binding import BoundTag
 from connectors.opcua.data_values import DECODING_ERRORS
 from connectors.opcua.events import Conditions, Events
+from connectors.opcua.link_loss import LinkLost, Silent, is_of_the_link
 from connectors.opcua.notification import DataChangeDecoder
 from connectors.opcua.notification_message import Notification, read_publish_response
 from connectors.opcua.republishing import sent_again
 from connectors.opcua.scaling import Scaling
-from connectors.opcua.sequence_numbers import SequenceNumbers
+from connectors.opcua.sequence_numbers import ASKED_MAX, SequenceNumbers
 from connectors.opcua.settings import OpcUaDevice
 from connectors.opcua.status import service_reason, status_text
 from connectors.opcua.subscriptions import Subscriptions
@@ -40,8 +46,18 @@ DELAY_S_MAX: Final = 0.5
 """A response that took longer than this to hand over has kept the ones behind it waiting."""
 
 
+@dataclass(slots=True)
+class _InHand:
+    """A message that is being handed over: what is left of it."""
+
+    numbers: SequenceNumbers
+    number: int
+    batches: list[SampleBatch]
+    ack: ua.SubscriptionAcknowledgement
+
+
 class Publishing:
-    """The publish loop of one connection."""
+    """The publish loop of one connection, and of those that go on with its subscriptions."""
 
     def __init__(
         self, client: Client, device: OpcUaDevice, clock: Clock, acquisition: Acquisition, events: Events | None = None
@@ -62,8 +78,12 @@ class Publishing:
         self._published_ns: dict[int, int] = {}  # by subscription: when its last message was sent, by the server
         self._begun_ns = clock.now_ns()
         self._subscriptions: Subscriptions | None = None
+        self._in_hand: _InHand | None = None
+        self._spoken: set[int] = set()
+        self._to_read: set[int] = set()  # subscriptions of which present values are wanted
+        self._gives_way: Callable[[Sequence[int]], Awaitable[bool]] | None = None
         self.have_all_spoken = asyncio.Event()
-        """Set when each subscription has sent a first message, with what its tags have now, and it was taken."""
+        """Set when each subscription has sent all that it had at first, which is what its tags have now."""
         self.newest = -math.inf, 0
         """When the newest samples were handed over, by the monotonic clock and by the agent's own."""
         self.messages_lost = 0
@@ -100,7 +120,7 @@ class Publishing:
         Raises ``DeviceUnavailable`` when a subscription is silent for too long, or is ended by the server, or what it
         sends cannot be decoded; what asyncua raises when the connection is lost.
         """
-        self._subscriptions = subscriptions
+        self._subscriptions, self._requesting = subscriptions, 0
         if not subscriptions.count:  # before, a server refuses to publish (Part 4, 5.14.5: BadNoSubscription)
             self.have_all_spoken.set()
             await subscriptions.exist.wait()
@@ -129,9 +149,8 @@ class Publishing:
             if silent_s >= limit_s:
                 newest_s = now_s - max(heard_s, default=since_s)
                 which = "nothing has come" if newest_s >= limit_s else "one subscription has sent nothing"
-                raise DeviceUnavailable(
-                    f"{self._device.name}: connected, but {which} for {silent_s:.0f} s, not even a keep-alive"
-                )
+                said = Silent if newest_s >= limit_s else DeviceUnavailable  # the connection is there for the others
+                raise said(f"{self._device.name}: connected, but {which} for {silent_s:.0f} s, not even a keep-alive")
             await asyncio.sleep(limit_s - silent_s)
 
     async def _publish(self) -> None:
@@ -140,11 +159,8 @@ class Publishing:
             request = ua.PublishRequest()
             acks, self._acks = self._acks, []
             request.Parameters.SubscriptionAcknowledgements = acks
-            protocol = self._client.uaclient.protocol
-            if protocol is None:
-                raise DeviceUnavailable(f"{self._device.name}: the connection is closed")
             try:
-                data = await protocol.send_request(request, timeout=0)
+                data = await self._answer_to(request, acks)
                 received_ns = self._clock.now_ns()
                 begun_s = self._clock.monotonic_s()
                 async with self._in_order:  # held, too, while polled samples are handed over, and while tags change
@@ -152,13 +168,24 @@ class Publishing:
                     if self._clock.monotonic_s() - begun_s > DELAY_S_MAX:  # other responses have waited behind it
                         self._listening_s = self._clock.monotonic_s()
             except BadTooManyPublishRequests:
-                self._acks[:0] = acks
                 if self._requesting > 1:
                     self._requesting -= 1
                     return
                 await asyncio.sleep(REQUEST_RETRY_S)
             except UaError as exc:
-                raise DeviceUnavailable(f"{self._device.name}: {service_reason(exc)}") from exc
+                said = LinkLost if is_of_the_link(exc) else DeviceUnavailable
+                raise said(f"{self._device.name}: {service_reason(exc)}") from exc
+
+    async def _answer_to(self, request: Any, acks: list[ua.SubscriptionAcknowledgement]) -> Any:
+        """The answer to a Publish request; without one nobody knows whether the server has got ``acks``."""
+        protocol = self._client.uaclient.protocol
+        try:
+            if protocol is None:
+                raise LinkLost(f"{self._device.name}: the connection is closed")
+            return await protocol.send_request(request, timeout=0)
+        except BaseException:
+            self._acks[:0] = acks
+            raise
 
     def _read(self, data: Any) -> Notification:
         """What a response says.
@@ -196,18 +223,78 @@ class Publishing:
             if again is not None:
                 found += 1
                 numbers.take_out_of_turn(before)
-                await self._hand_over(again, received_ns)
+                await self._hand_over(again, numbers, received_ns)
         if found < missing:
+            await self._give_way([index for tag in self._tags_of(subscription) for index in tag.indices])
             self._declare_lost(notification, missing - found, received_ns)
-        await self._hand_over(notification, received_ns)
+            self._to_read.add(subscription)
+        await self._hand_over(notification, numbers, received_ns)
+        numbers.settle()
         self._published_ns[subscription] = notification.published_ns or received_ns
-        if not self.have_all_spoken.is_set() and self._published_ns.keys() >= set(self._subscribed()):
-            self.have_all_spoken.set()
-        if found < missing:
+        if self._to_read:
             await self._read_present(subscription)
+        if not (self.have_all_spoken.is_set() or notification.more or numbers.is_doubtful):
+            self._spoken.add(subscription)
+            if self._spoken >= set(self._subscribed()):
+                self.have_all_spoken.set()
+                self._gives_way = None
+
+    # -- another connection ------------------------------------------------------------------------------------------
+
+    def go_on(self, gives_way: Callable[[Sequence[int]], Awaitable[bool]]) -> None:
+        """The subscriptions go on with another connection; ``take_missed`` is called before ``run``.
+
+        ``have_all_spoken`` is a new event. ``gives_way`` is asked when samples of tags turn out to be lost before it
+        is set: whether the tags at these indices are better read from a history, with everything made anew.
+        """
+        self._gives_way = gives_way
+        self._spoken.clear()
+        self.have_all_spoken = asyncio.Event()
+        for subscription in self._subscribed():
+            self._numbers.setdefault(subscription, SequenceNumbers()).go_on()
+
+    async def take_missed(self) -> None:
+        """Hand over what was in hand when the connection was lost, and what the server sends again.
+
+        What it has not sent before comes by ``run``. Raises what asyncua raises, and ``DeviceUnavailable``.
+        """
+        async with self._in_order:
+            await self._finish()
+            for subscription in self._subscribed():
+                numbers = self._numbers[subscription]
+                for _ in range(ASKED_MAX):
+                    number = numbers.untaken
+                    again = await self._again(subscription, number)
+                    if again is None:
+                        break
+                    numbers.missing(number, is_keep_alive=False)
+                    numbers.take_out_of_turn(number)
+                    await self._hand_over(again, numbers, self._clock.now_ns())
+                numbers.go_on()
+                if subscription in self._to_read:
+                    await self._read_present(subscription)
+
+    def give_up(self) -> None:
+        """No other connection goes on with this: what was in hand is lost with it."""
+        if self._in_hand is not None:
+            self._in_hand = None
+            self.events.not_handed_over()
+
+    async def _give_way(self, tags: Sequence[int]) -> None:
+        if self._gives_way is not None and await self._gives_way(tags):
+            raise DeviceUnavailable(
+                f"{self._device.name}: the server could not keep all values while there was no connection; its history "
+                "is read",
+                retry_after_s=0.0,
+            )
+
+    # ----------------------------------------------------------------------------------------------------------------
 
     def _subscribed(self) -> list[int]:
         return [] if self._subscriptions is None else self._subscriptions.numbers
+
+    def _tags_of(self, subscription: int) -> list[BoundTag]:
+        return [] if self._subscriptions is None else self._subscriptions.tags_of(subscription)
 
     async def _again(self, subscription: int, number: int) -> Notification | None:
         try:
@@ -221,11 +308,7 @@ class Publishing:
         """Say of which tags and between which times messages are lost, by the server's clock where it tells it."""
         self.messages_lost += count
         subscriptions, subscription = self._subscriptions, notification.subscription_id
-        tags = (
-            []
-            if subscriptions is None
-            else [index for tag in subscriptions.tags_of(subscription) for index in tag.indices]
-        )
+        tags = [index for tag in self._tags_of(subscription) for index in tag.indices]
         if subscriptions is None or not tags:
             return
         since_ns = self._published_ns.get(subscription, self._begun_ns)
@@ -251,11 +334,12 @@ class Publishing:
         for batch in batches:
             for part in self._scaling.apply(batch):
                 await self._acquisition.put(part)
+        self._to_read.discard(subscription)
 
     def _decoded(self, bodies: Iterable[bytes], received_ns: int) -> list[SampleBatch]:
         return [batch for body in bodies for batch in self._decoder.decode(body, received_ns)]
 
-    async def _hand_over(self, notification: Notification, received_ns: int) -> None:
+    async def _hand_over(self, notification: Notification, numbers: SequenceNumbers, received_ns: int) -> None:
         overflowed: list[tuple[int, int]] = []
         try:
             batches = self._decoded(notification.data_changes, received_ns)
@@ -268,6 +352,11 @@ class Publishing:
         overflowed += self._decoder.take_overflowed()
         if overflowed:
             tags, times_ns = zip(*overflowed, strict=True)
+            try:
+                await self._give_way(tags)
+            except BaseException:
+                self.events.not_handed_over()
+                raise
             self._acquisition.lost(np.array(tags, np.int32), np.array(times_ns, np.int64))
         if not notification.data_changes and not notification.events:
             return
@@ -276,17 +365,24 @@ class Publishing:
             SequenceNumber=ua.UInt32(notification.sequence_number),
         )
         scaled = [part for batch in batches for part in self._scaling.apply(batch)]
-        try:
-            for batch in scaled[:-1]:
-                await self._acquisition.put(batch)
-            if scaled:
-                await self._acquisition.put(scaled[-1], lambda: self._acks.append(ack))
-                self.newest = self._clock.monotonic_s(), self._clock.now_ns()
-            else:
-                self._acks.append(ack)
-        except BaseException:
-            self.events.not_handed_over()
-            raise
+        if not scaled:
+            self._acks.append(ack)
+        self._in_hand = _InHand(numbers, notification.sequence_number, scaled, ack)
+        await self._finish()
+
+    async def _finish(self) -> None:
+        """Hand over what is left of the message in hand; of a batch that was not taken to its end nothing was."""
+        message = self._in_hand
+        if message is None:
+            return
+        left = message.batches
+        while left:
+            committed = (lambda: self._acks.append(message.ack)) if len(left) == 1 else None
+            await self._acquisition.put(left[0], committed)
+            self.newest = self._clock.monotonic_s(), self._clock.now_ns()
+            del left[0]
+        self._in_hand = None
+        message.numbers.take(message.number)
         self.events.handed_over()
         if self.events.is_refresh_required and self._subscriptions is not None:
             self.events.is_refresh_required = False

@@ -7,8 +7,6 @@ whether it has data.) A session stays where it is for as long as it works: going
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator
 from typing import Final
 
 from asyncua import ua
@@ -17,7 +15,7 @@ from asyncua.ua.attribute_ids import AttributeIds
 from asyncua.ua.uaerrors import UaError
 
 from connectors.model.errors import DeviceUnavailable
-from connectors.opcua.opening import opened, unavailable
+from connectors.opcua.opening import Opened, close_session, open_session, unavailable
 from connectors.opcua.server_state import check_state
 from connectors.opcua.settings import OpcUaDevice
 from connectors.opcua.status import loss_reason
@@ -37,40 +35,40 @@ class Redundancy:
         self._device = device
         self._next = 0
 
-    @contextlib.asynccontextmanager
-    async def opened(self) -> AsyncIterator[tuple[Client, OpcUaDevice]]:
-        """A session with the first server that has data, beginning with the one after that which was lost last.
+    async def open(self) -> Opened:
+        """A session with the first server that has data, beginning with the one after that which was used last.
 
-        With it the settings as they are for this server. Raises ``DeviceUnavailable`` when there is none, with what is
-        wrong with each.
+        Raises ``DeviceUnavailable`` when there is none, with what is wrong with each.
         """
         endpoints, reasons = self._device.endpoints, []
         for turn in range(len(endpoints)):
             at = (self._next + turn) % len(endpoints)
             device = self._device.at(endpoints[at])
-            async with contextlib.AsyncExitStack() as stack:
-                try:
-                    client = await self._usable(stack, device)
-                except DeviceUnavailable as exc:
-                    if len(endpoints) == 1:
-                        raise
-                    reasons.append(f"{endpoints[at]}: {exc.reason.removeprefix(f'{device.name}: ')}")
-                    continue
-                try:
-                    yield client, device
-                finally:
-                    self._next = (at + 1) % len(endpoints)
-                return
+            try:
+                opened = await open_session(device)
+                await check_usable(opened)
+            except DeviceUnavailable as exc:
+                if len(endpoints) == 1:
+                    raise
+                reasons.append(f"{endpoints[at]}: {exc.reason.removeprefix(f'{device.name}: ')}")
+                continue
+            self._next = (at + 1) % len(endpoints)
+            return opened
         raise DeviceUnavailable(f"{self._device.name}: none of its servers can be used: {'; '.join(reasons)}")
 
-    async def _usable(self, stack: contextlib.AsyncExitStack, device: OpcUaDevice) -> Client:
-        try:
-            client = await stack.enter_async_context(opened(device))
-            await check_state(client, device, device.timeout_s)
-            await check_service_level(client, device)
-        except (TimeoutError, UaError, OSError) as exc:
-            raise unavailable(device, loss_reason, exc) from exc
-        return client
+
+async def check_usable(opened: Opened) -> None:
+    """Raise ``DeviceUnavailable``, with the session closed, when a server that was just connected to has no data."""
+    client, device = opened.client, opened.device
+    try:
+        await check_state(client, device, device.timeout_s)
+        await check_service_level(client, device)
+    except (TimeoutError, UaError, OSError) as exc:
+        await close_session(client)
+        raise unavailable(device, loss_reason, exc) from exc
+    except BaseException:
+        await close_session(client)
+        raise
 
 
 async def check_service_level(client: Client, device: OpcUaDevice) -> None:

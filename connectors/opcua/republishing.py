@@ -38,6 +38,7 @@ async def sent_again(client: Client, subscription: int, number: int) -> Notifica
     request.Parameters.SubscriptionId = ua.UInt32(subscription)
     request.Parameters.RetransmitSequenceNumber = ua.UInt32(number)
     try:
-        return read_republish_response(await protocol.send_request(request), subscription)
+        found = read_republish_response(await protocol.send_request(request), subscription)
     except _NOT_THERE:
         return None
+    return found if found.sequence_number == number else None

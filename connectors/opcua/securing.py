@@ -34,9 +34,6 @@ from connectors.trust.own import PRODUCT_URI, OwnCertificate, load_pair, own_cer
 TRUST_CHECK_S: Final = 15.0
 """A session with a certificate that is not trusted any more ends within this time."""
 
-SESSION_TIMEOUT_MS: Final = 60_000
-"""A session that a killed agent left behind holds a place on the server for this long."""
-
 _CLASSES: Final[dict[Policy, type[security_policies.SecurityPolicy]]] = {
     "Basic256Sha256": security_policies.SecurityPolicyBasic256Sha256,
     "Aes128_Sha256_RsaOaep": security_policies.SecurityPolicyAes128Sha256RsaOaep,
@@ -98,23 +95,45 @@ async def create_session(client: Client, device: OpcUaDevice, endpoint: str, cho
         data, uri = answer.ServerCertificate or b"", _application_uri(offered)
         await asyncio.to_thread(checked_server, device, endpoint, data, uri, time.time())
     client._policy_ids = [token]  # noqa: SLF001  it has no other way to say which
-    await _activate(client, device)
+    await activate(client, device)
+
+
+async def activate(client: Client, device: OpcUaDevice) -> None:
+    """Activate the session of a connected client as the user of ``device``, the first time or on another channel.
+
+    It is signed over what the server has said last (Part 4, 5.6.3). Raises ``CertificateUnusable``, and what asyncua
+    raises.
+    """
+    security = device.security
+    if security.user_certificate is not None and security.user_key is not None:
+        user = await asyncio.to_thread(load_pair, security.user_certificate, security.user_key)
+        client.user_certificate, client.user_private_key = user.certificate, user.key
+        client.user_certificate_chain = list(user.issuers)
+        await client.activate_session(certificate=user.certificate)
+        return
+    password = None if security.password is None else security.password.get_secret_value()
+    await client.activate_session(security.user, password)
+
+
+async def check_trust(client: Client, device: OpcUaDevice, endpoint: str) -> None:
+    """Raise ``ServerUntrusted`` when the certificate that a session was opened with is not trusted any more."""
+    data = client.security_policy.peer_certificate
+    if data is not None and client.security_policy.Mode != ua.MessageSecurityMode.None_:
+        await asyncio.to_thread(still_trusted, device, endpoint, data, time.time())
 
 
 async def watch_trust(client: Client, device: OpcUaDevice, endpoint: str) -> None:
     """Wait until the certificate of an open session is not trusted any more. Raises ``ServerUntrusted`` then."""
-    data = client.security_policy.peer_certificate
     while True:
         await asyncio.sleep(TRUST_CHECK_S)
-        if data is not None and client.security_policy.Mode != ua.MessageSecurityMode.None_:
-            await asyncio.to_thread(still_trusted, device, endpoint, data, time.time())
+        await check_trust(client, device, endpoint)
 
 
 def _client(device: OpcUaDevice, endpoint: str) -> Client:
     client = Client(endpoint, timeout=device.timeout_s)
     client.name = client.description = "Lineside edge agent"
     client.application_uri = client.product_uri = PRODUCT_URI
-    client.session_timeout = SESSION_TIMEOUT_MS
+    client.session_timeout = round(device.session_s * 1000)
     return client
 
 
@@ -149,15 +168,3 @@ def _application_uri(endpoint: ua.EndpointDescription) -> str:
 
 def _is_encrypted_password(token: ua.UserTokenPolicy) -> bool:
     return bool(token.TokenType == ua.UserTokenType.UserName) and token.SecurityPolicyUri != POLICY_PREFIX + "None"
-
-
-async def _activate(client: Client, device: OpcUaDevice) -> None:
-    security = device.security
-    if security.user_certificate is not None and security.user_key is not None:
-        user = await asyncio.to_thread(load_pair, security.user_certificate, security.user_key)
-        client.user_certificate, client.user_private_key = user.certificate, user.key
-        client.user_certificate_chain = list(user.issuers)
-        await client.activate_session(certificate=user.certificate)
-        return
-    password = None if security.password is None else security.password.get_secret_value()
-    await client.activate_session(security.user, password)

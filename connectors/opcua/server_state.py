@@ -16,6 +16,7 @@ from asyncua.ua.uaerrors import UaError
 
 from connectors.model.errors import DeviceUnavailable
 from connectors.opcua.attributes import refusal_of
+from connectors.opcua.link_loss import LinkLost
 from connectors.opcua.settings import OpcUaDevice
 
 ASKED_EVERY_S_MAX: Final = 20.0
@@ -29,6 +30,7 @@ STILL_MAX: Final = 3
 
 _SERVER_STATE: Final = ua.NodeId(ua.Int32(2259), ua.Int16(0))
 _CURRENT_TIME: Final = ua.NodeId(ua.Int32(2258), ua.Int16(0))
+_START_TIME: Final = ua.NodeId(ua.Int32(2257), ua.Int16(0))
 _WITHOUT_VALUES: Final = {
     1: "it has failed; look at the server's own diagnostics",
     2: "it has no configuration; load the project into it",
@@ -61,7 +63,7 @@ async def check_state(client: Client, device: OpcUaDevice, answer_s_max: float) 
     try:
         data = await protocol.send_request(request, timeout=answer_s_max)
     except TimeoutError as exc:
-        raise DeviceUnavailable(
+        raise LinkLost(
             f"{device.name}: connected, but the server has not said its state for {answer_s_max:g} s; the connection "
             "is made anew"
         ) from exc
@@ -76,6 +78,19 @@ async def check_state(client: Client, device: OpcUaDevice, answer_s_max: float) 
     if trouble is not None:
         raise DeviceUnavailable(f"{device.name}: the server is there, but {trouble}")
     return values[1] if len(values) > 1 else None
+
+
+async def read_start(client: Client) -> object:
+    """When the server was started, by its own clock; ``None`` where it does not say. Raises what asyncua raises."""
+    parameters = ua.ReadParameters(TimestampsToReturn=ua.TimestampsToReturn.Neither)
+    parameters.NodesToRead = [ua.ReadValueId(NodeId=_START_TIME, AttributeId=AttributeIds.Value)]
+    try:
+        (data,) = await client.uaclient.read(parameters)
+    except UaError as exc:
+        if refusal_of(exc) is None:
+            raise
+        return None
+    return None if data.Value is None else data.Value.Value
 
 
 async def watch_state(client: Client, device: OpcUaDevice) -> None:

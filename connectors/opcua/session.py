@@ -26,6 +26,7 @@ from connectors.model.quality import (
 )
 from connectors.opcua.attributes import read_namespaces
 from connectors.opcua.binding import Binding, PartAbsent
+from connectors.opcua.link_loss import LinkLost
 from connectors.opcua.method_names import OF_CONDITIONS
 from connectors.opcua.methods import Method, arguments_of, condition_call, find_method
 from connectors.opcua.one_request import NoAnswer, judge, plain_cancellation, result_of
@@ -57,9 +58,13 @@ class OpcUaSession:
         self._methods: dict[str, Method] = {}  # as many as the commands of the device file name
         self._lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
+    def go_on(self) -> None:
+        """The connection has been made anew: an answer that did not come is forgotten with it."""
+        self._lost = asyncio.get_running_loop().create_future()
+
     async def watch(self) -> None:
-        """Wait until a request has got no answer. Raises ``DeviceUnavailable``: the connection is to be made anew."""
-        raise DeviceUnavailable(await asyncio.shield(self._lost), retry_after_s=0.0)
+        """Wait until a request has got no answer. Raises ``LinkLost``: the connection is to be made anew."""
+        raise LinkLost(await asyncio.shield(self._lost), retry_after_s=0.0)
 
     async def write(self, index: int, value: Value) -> None:
         """See ``DeviceDriver``; one at a time, as a field of a structure is written with all of the structure."""

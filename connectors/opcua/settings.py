@@ -29,6 +29,13 @@ FOUND_MAX: Final = 100_000
 """So many variables may the browse rules of one device find: each has its place in columns from the start."""
 
 
+KEEP_S_MAX: Final = 3600.0
+"""A session that nobody comes back to holds a place on the server for as long."""
+
+SESSION_S_MIN: Final = 60.0
+"""Also without subscriptions something is asked of the server well within this time."""
+
+
 class OpcUaLimits(Settings):
     """What the server takes, where it does not say so itself; small controllers often do not."""
 
@@ -88,6 +95,15 @@ class OpcUaDevice(DeviceSettings):
         Duration,
         Field(alias="silence", gt=0, description="Without any publish response for this long: reconnect"),
     ] = 15.0
+    keep_s: Annotated[
+        Duration,
+        Field(
+            alias="keep",
+            ge=0,
+            le=KEEP_S_MAX,
+            description="How long the server is asked to keep the session without a connection; 0: it is not resumed",
+        ),
+    ] = 60.0
     retry_s: Annotated[
         Duration, Field(alias="retry", gt=0, description="How often tags that the server refused are tried again")
     ] = 30.0
@@ -125,6 +141,11 @@ class OpcUaDevice(DeviceSettings):
     def tags_max(self) -> int:
         """How many tags the device can have, those that are derived and those that browse rules may find included."""
         return len(self.tags) + len(self.derived) + sum(rule.variables_max for rule in self.browse)
+
+    @property
+    def session_s(self) -> float:
+        """The timeout to ask for: the last request may be as old as ``silence`` when the connection is lost."""
+        return max(SESSION_S_MIN, self.keep_s + self.silence_s_max)
 
     def report_rule(self, tag: OpcUaTag) -> ReportRule:
         """When samples of a tag that a browse rule has found are reported."""

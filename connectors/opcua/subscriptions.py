@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final
 
@@ -29,6 +30,11 @@ from connectors.ports.device import TagProblem
 NOTIFICATIONS_PER_PUBLISH_MAX: Final = 50_000
 LIFETIME_KEEP_ALIVES: Final = 10
 """A subscription whose client takes nothing lives on for so many keep-alive intervals (Part 4, 5.14.2: at least 3)."""
+
+LIFETIME_MARGIN_S: Final = 10.0
+"""A subscription outlives its session, so that another one can take it over."""
+
+LIFETIME_MAX: Final = (1 << 32) - 1
 
 _FILTER_REFUSALS: Final = {
     StatusCodes.BadMonitoredItemFilterUnsupported,
@@ -69,6 +75,8 @@ class Subscriptions:
         self.exist = asyncio.Event()
         """Set when the first of them has been created."""
         self._sampling_s_max = 0.0
+        self.lifetime_s = math.inf
+        """For so long the server keeps one of which it hears nothing, as it has revised that."""
         self.keep_alive_s = 0.0  # the longest that a living server lets pass without a response
         self._publishing_s = 0.0
 
@@ -217,7 +225,7 @@ class Subscriptions:
         request = ua.CreateSubscriptionRequest()
         request.Parameters = ua.CreateSubscriptionParameters(
             RequestedPublishingInterval=device.publishing_s * 1000.0,
-            RequestedLifetimeCount=ua.UInt32(keep_alives * LIFETIME_KEEP_ALIVES),
+            RequestedLifetimeCount=ua.UInt32(self._lifetime(keep_alives, device.publishing_s)),
             RequestedMaxKeepAliveCount=ua.UInt32(keep_alives),
             MaxNotificationsPerPublish=ua.UInt32(NOTIFICATIONS_PER_PUBLISH_MAX),
             PublishingEnabled=True,
@@ -231,6 +239,7 @@ class Subscriptions:
         publishing_s = revised.RevisedPublishingInterval / 1000.0
         self._publishing_s = max(self._publishing_s, publishing_s)
         self.keep_alive_s = max(self.keep_alive_s, publishing_s * revised.RevisedMaxKeepAliveCount)
+        self.lifetime_s = min(self.lifetime_s, publishing_s * revised.RevisedLifetimeCount)
         return int(response.Parameters.SubscriptionId)
 
     async def _with_fewer_keep_alives(self, created: ua.CreateSubscriptionResult) -> Any:
@@ -240,7 +249,7 @@ class Subscriptions:
         request.Parameters = ua.ModifySubscriptionParameters(
             SubscriptionId=created.SubscriptionId,
             RequestedPublishingInterval=created.RevisedPublishingInterval,
-            RequestedLifetimeCount=ua.UInt32(keep_alives * LIFETIME_KEEP_ALIVES),
+            RequestedLifetimeCount=ua.UInt32(self._lifetime(keep_alives, created.RevisedPublishingInterval / 1000.0)),
             RequestedMaxKeepAliveCount=ua.UInt32(keep_alives),
             MaxNotificationsPerPublish=ua.UInt32(NOTIFICATIONS_PER_PUBLISH_MAX),
             Priority=ua.Byte(0),
@@ -251,6 +260,11 @@ class Subscriptions:
     def _keep_alives(self, publishing_s: float) -> int:
         """After how many publishing intervals without a change the server says that it lives."""
         return max(1, int(self._device.silence_s_max / 3 / max(publishing_s, 0.001)))
+
+    def _lifetime(self, keep_alives: int, publishing_s: float) -> int:
+        """After how many publishing intervals without a request the server ends it: not before the session ends."""
+        intervals = math.ceil((self._device.session_s + LIFETIME_MARGIN_S) / max(publishing_s, 0.001))
+        return min(LIFETIME_MAX, max(keep_alives * LIFETIME_KEEP_ALIVES, intervals))
 
     async def _send(self, request: Any) -> Any:
         protocol = self._client.uaclient.protocol

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import Literal, Protocol, TypeAlias
 
 from connectors.model.report_by_exception import ReportRule
 from connectors.model.samples import Int32Array, Int64Array, SampleBatch
 from connectors.model.tags import TagName, TagType
+
+Continuation: TypeAlias = Literal["resumed", "transferred", "anew"]
+"""How a device is read again after its connection was lost, where it can keep what happens meanwhile.
+
+``resumed``: it has kept all of it for the same session; ``transferred``: for another session; ``anew``: it has kept
+nothing of it, or nobody knows.
+"""
 
 Value: TypeAlias = bool | int | float | str
 """One value of a tag or an argument. Of a DateTime the milliseconds since 1970, UTC; of Bytes the base64 text."""
@@ -84,6 +91,24 @@ class Acquisition(Protocol):
 
     def reached(self, place: str) -> None:
         """The device is reached at ``place``, for a driver that knows several; called before ``online``."""
+        ...
+
+    def continued(self, how: Continuation, detail: str) -> None:
+        """How the device goes on after a lost connection, of which it could have kept something; before ``online``.
+
+        Called by drivers that try to go on, once in such a connection. ``detail`` says why it goes on ``anew``. Unless
+        it does, what comes now is what followed on what came last, in order, and the absence is declared only when
+        this connection is lost before ``caught_up``. Until then the newest sample of a tag may come once more, as it
+        was: it is passed over.
+        """
+        ...
+
+    def caught_up(self) -> None:
+        """All that the device has kept since the connection was lost is here: nothing of that time is missing.
+
+        What it could not keep was said by ``lost`` or ``not_sent`` before. Called after ``continued``, in the same
+        connection.
+        """
         ...
 
     async def online(self, types: Sequence[TagType], problems: Sequence[TagProblem]) -> None:

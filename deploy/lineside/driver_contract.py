@@ -24,7 +24,7 @@ from connectors.model.quality import is_good
 from connectors.model.samples import Int32Array, Int64Array, SampleBatch
 from connectors.model.tags import TagType
 from connectors.ports.clock import SystemClock
-from connectors.ports.device import DeviceDriver, FoundTag, Missing, Reading, TagProblem
+from connectors.ports.device import Continuation, DeviceDriver, FoundTag, Missing, Reading, TagProblem
 from connectors.ports.secrets import SOURCE_IN_CONTEXT, SecretSource
 from connectors.ports.settings import DeviceSettings, DriverType
 
@@ -83,15 +83,19 @@ class RecordingAcquisition:
         """See ``Acquisition``."""
         assert len(tags) == len(time_ns), "each tag that has lost samples has the time of the one that follows"
 
-    def not_sent(self, tags: Int32Array, first_ns: int, last_ns: int, detail: str) -> None:
-        """See ``Acquisition``."""
-        self._missing(tags, first_ns, last_ns, detail)
+    def not_sent(self, tags: Int32Array, first_ns: int, last_ns: int, detail: str) -> None:  # noqa: D102
+        assert first_ns <= last_ns, "what is missing ends before it begins"
+        assert detail, "nobody says why samples are missing"
+        assert len(np.unique(tags)) == len(tags), "a tag is named twice"
+
+    def continued(self, how: Continuation, detail: str) -> None:  # noqa: D102  as in ``Acquisition``
+        assert how != "anew" or detail, "nobody says why a device is read anew"
 
     def missing(self) -> Missing | None:
         """See ``Acquisition``: nothing is."""
         return None
 
-    def reached(self, place: str) -> None:
+    def reached(self, place: str = "") -> None:
         """See ``Acquisition``."""
 
     def unfilled(self, *said: object, **named: object) -> None:  # noqa: D102  as in ``Acquisition``
@@ -100,13 +104,9 @@ class RecordingAcquisition:
     async def restore(self, *said: object, **named: object) -> None:  # noqa: D102
         self.unfilled(*said, **named)
 
+    caught_up = reached
     again, filled, restored = unfilled, unfilled, restore
     polled_late = not_sent
-
-    def _missing(self, tags: Int32Array, first_ns: int, last_ns: int, detail: str) -> None:
-        assert first_ns <= last_ns, "what is missing ends before it begins"
-        assert detail, "nobody says why samples are missing"
-        assert len(np.unique(tags)) == len(tags), "a tag is named twice"
 
     def values(self, name: str) -> list[Any]:
         """The values of a tag, without those that repeat the one before."""

@@ -72,6 +72,8 @@ class Absences:
         self._to_close = False
         self._opened: tuple[str, int, int] | None = None
         self._fill: _Fill | None = None
+        self._is_continued = False  # what comes now follows on what came before the gap that is open
+        self._can_continue = False  # nothing was missing before that gap
         self._declare_until_ns: int | None = None  # up to here the open gap is declared, whatever is filled
         self._fill_from_ns: int | None = None  # where that is what comes before the outage
         self._start_closed: tuple[float, int, int] | None = None  # monotonic; the end by the clock, and as declared
@@ -106,6 +108,10 @@ class Absences:
         """The device was online and is not any more."""
         since_ns = online_since_ns if self._newest_ns is None else self._newest_ns
         since_ns = min(since_ns, self._clock.now_ns())
+        if self._is_continued:  # cut off: the gap goes on as it was opened
+            self._is_continued = False
+            return
+        self._can_continue = not self._to_close
         fill, self._fill = self._fill, None
         if fill is not None and fill.back.is_set():  # cut off: what was missing before is known to who restores it
             self._fill_from_ns = None
@@ -120,12 +126,31 @@ class Absences:
         now_ns = self._clock.now_ns()
         seen_ns = min(newest_ns, now_ns) - behind_ns
         self._newest_ns = seen_ns if self._newest_ns is None else max(self._newest_ns, seen_ns)
+        if self._is_continued:
+            return
         if self._fill is not None:
             self._fill.back_ns = self._fill.back_ns or max(newest_ns, now_ns)
             self._fill.back.set()
         elif self._to_close:
             self._to_close = False
             self._close(max(newest_ns, now_ns))
+
+    def begin_continuing(self) -> None:
+        """The device has kept what came since it was lost: the gap stays open until ``end_continuing``."""
+        self._is_continued = self._to_close and self._can_continue and self._opened is not None
+
+    @property
+    def is_continued(self) -> bool:
+        """Whether what comes now follows on what came before the device was lost."""
+        return self._is_continued
+
+    def end_continuing(self) -> None:
+        """All of that is here: there is no gap."""
+        if not self._is_continued:
+            return
+        self._is_continued = self._to_close = False
+        self._opened = None
+        self._collector.drop_gap(self.device)
 
     def begin_fill(self) -> Outage | None:
         """History is about to be read of the newest outage.

@@ -71,7 +71,7 @@ class CurrentValues:
 
     def update(self, batch: SampleBatch) -> None:
         """Take over ``batch`` (``tag`` holds indices); of several samples of a tag, the last one counts."""
-        if batch.datatype not in self._values:
+        if batch.datatype not in self._values or not len(batch):
             return
         before, count = self._newest.get(batch.datatype, (None, 0))
         if before is not None and not have_same_tags(before, batch):

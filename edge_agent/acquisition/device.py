@@ -247,6 +247,8 @@ class DeviceAcquisition(MissingSamples):
         """See ``Acquisition``."""
         self._refuse_after_end()
         if self._derived is not None:
+            if not (self.is_online or self._absences.is_continued):
+                self._derived.forget()
             types, problems = self._derived.bind(types, problems)
         definition = await self._define(types)
         await self._part_with_tags(types, problems)
@@ -269,20 +271,21 @@ class DeviceAcquisition(MissingSamples):
     async def put(self, batch: SampleBatch, committed: Callable[[], None] | None = None) -> None:
         """See ``Acquisition``."""
         self._refuse_after_end()
-        derived = () if self._derived is None else self._derived.derive(batch)
-        self.current.update(batch)
+        given = [batch] if self._derived is None else [*self._derived.derive(batch), batch]
+        if self._absences.is_continued:
+            given = [self._restoring.without_repeats(one, self.current) for one in given]
+        for one in given:
+            self.current.update(one)
         self.taken_s = self._clock.monotonic_s()
         if self._restoring.is_reading:
             self._restoring.saw(batch)
-        for one in derived:
-            self.current.update(one)
-        for one in derived:
+        for one in given[:-1]:
             await self._report(one)
-        await self._report(batch, committed)
+        await self._report(given[-1], committed)
 
     async def _report(self, batch: SampleBatch, committed: Callable[[], None] | None = None) -> None:
         begun_s = self._clock.monotonic_s()
-        reported = self._reporting.select(batch, begun_s)
+        reported = self._reporting.select(batch, begun_s) if len(batch) else batch
         self._collector.tracing.received(self.name, batch, reported)
         if len(reported):
             behind_ns = round(self._waiting.behind_s(begun_s) * 1e9)
@@ -296,8 +299,6 @@ class DeviceAcquisition(MissingSamples):
                 self._absences.samples_taken(int(reported.time_ns.max()), behind_ns)
         elif committed is not None:
             self._collector.after_commit(committed)  # earlier samples of the same response may be on their way
-
-    # ----------------------------------------------------------------------------------------------------------------
 
     def _refuse_after_end(self) -> None:
         if self._has_ended:  # by a driver that has not, and gives its samples beside the one in its place
@@ -382,8 +383,6 @@ class DeviceAcquisition(MissingSamples):
         since_ns, self.online_since_ns = self.online_since_ns, None
         self._restoring.cut_off(self.tag_names, self._clock.now_ns())
         self.offline_reason = reason
-        if self._derived is not None:
-            self._derived.forget()
         emit(DeviceLost(self.name, reason, round(retry_s, 1)))
         if since_ns is None:
             return

@@ -9,14 +9,16 @@ import numpy as np
 
 from connectors.model.samples import Int32Array, Int64Array, SampleBatch
 from connectors.model.tags import DeviceName
+from connectors.observability.events import emit
 from connectors.ports.clock import Clock
-from connectors.ports.device import Missing, Unfilled
+from connectors.ports.device import Continuation, Missing, Unfilled
 from edge_agent.acquisition.absences import Absences
 from edge_agent.acquisition.collector import Collector
 from edge_agent.acquisition.current_values import CurrentValues
 from edge_agent.acquisition.reporting import Reporting
 from edge_agent.acquisition.restoring import Restoring
 from edge_agent.buffer.rows import Gap, GapReason
+from edge_agent.observability.device_events import DeviceSession
 
 if TYPE_CHECKING:
     from edge_agent.acquisition.derived import DerivedTags
@@ -50,6 +52,17 @@ class MissingSamples:
     def polled_late(self, tags: Int32Array, first_ns: int, last_ns: int, detail: str) -> None:
         """See ``Acquisition``."""
         self._declare(GapReason.POLLED_LATE, tags, first_ns, last_ns, detail)
+
+    def continued(self, how: Continuation, detail: str) -> None:
+        """See ``Acquisition``."""
+        emit(DeviceSession(self.name, how, detail))
+        if how != "anew":
+            self._absences.begin_continuing()
+            self._restoring.begin_continuing()
+
+    def caught_up(self) -> None:
+        """See ``Acquisition``."""
+        self._absences.end_continuing()
 
     def missing(self) -> Missing | None:
         """See ``Acquisition``."""

@@ -19,7 +19,7 @@ from connectors.model.quality import BAD_WAITING_FOR_INITIAL_DATA
 from connectors.model.samples import Int32Array, Int64Array, SampleBatch
 from connectors.model.tags import TagType
 from connectors.ports.clock import Clock
-from connectors.ports.device import DeviceDriver, FoundTag, Reading, TagProblem, Unfilled
+from connectors.ports.device import Continuation, DeviceDriver, FoundTag, Reading, TagProblem, Unfilled
 from connectors.ports.settings import DeviceSettings
 from connectors.stopping import Tasks
 
@@ -129,6 +129,12 @@ class _Looking:
         """See ``Acquisition``."""
 
     def polled_late(self, tags: Int32Array, first_ns: int, last_ns: int, detail: str) -> None:
+        """See ``Acquisition``."""
+
+    def continued(self, how: Continuation, detail: str) -> None:
+        """See ``Acquisition``: it is looked at once."""
+
+    def caught_up(self) -> None:
         """See ``Acquisition``."""
 
     def missing(self) -> None:

@@ -14,7 +14,9 @@ from connectors.model.report_by_exception import ReportFilter
 from connectors.model.samples import Int64Array, SampleBatch
 from connectors.observability.events import emit
 from connectors.ports.device import Missing, Unfilled
+from connectors.sparkplug.birth import CurrentValue
 from edge_agent.acquisition.absences import Absences, Outage
+from edge_agent.acquisition.current_values import CurrentValues
 from edge_agent.observability.device_events import HistoryCutOff, HistoryRead
 
 NOT_TAKEN_MAX: Final = 64
@@ -86,6 +88,7 @@ class Restoring:
         self._passed_over = np.zeros(0, np.int64)
         self._left: dict[tuple[int, int, str], list[int]] = {}
         self._tags_left: set[int] = set()
+        self._given_again: tuple[SampleBatch, ...] = ()
         self._filter: ReportFilter | None = None
         self._samples = 0
 
@@ -168,6 +171,28 @@ class Restoring:
         self._at_begun[which] = np.where(is_still_there, np.maximum(came, self._at_begun[which]), came)
         self._begun_ns[which] = self._settled_ns[which]
         self._at_settled[which] = self._passed_over[which] = 0
+
+    def begin_continuing(self) -> None:
+        """The device goes on as it was: what was not stored as its connection ended is given again."""
+        self._given_again = tuple(self._not_taken)
+        self._not_taken.clear()
+
+    def without_repeats(self, batch: SampleBatch, current: CurrentValues) -> SampleBatch:
+        """``batch`` without what is the ``current`` sample of its tag already: a device may say again what it has.
+
+        What was ``not_taken`` before is no repetition, though it is known as the current one.
+        """
+        is_same = batch.time_ns == current.times_ns(batch.tag)
+        for before in self._given_again:
+            first_ns = np.full(int(max(before.tag.max(), batch.tag.max(initial=0))) + 1, _LATEST_NS, np.int64)
+            np.minimum.at(first_ns, before.tag, before.time_ns)
+            is_same &= batch.time_ns < first_ns[batch.tag]
+        if not is_same.any():
+            return batch
+        is_news = np.ones(len(batch), np.bool_)
+        rows = batch.select(is_same).rows()
+        is_news[is_same] = [not _is_repeated(current.of(tag), value, quality) for tag, _time, value, quality in rows]
+        return batch.select(is_news)
 
     def news(self, batch: SampleBatch) -> SampleBatch:
         """Which of ``batch``, samples of the past, are neither here already nor to be passed over by the rules."""
@@ -284,6 +309,12 @@ class Restoring:
             span = (window.outage.first_ns, window.back_ns)
             if len(self._derived) and span[0] < span[1]:
                 yield window.outage.reason, Unfilled(tuple(self._derived.tolist()), *span, _CALCULATED)
+
+
+def _is_repeated(known: CurrentValue | None, value: object, quality: int) -> bool:
+    if known is None or known.quality != quality:
+        return False
+    return known.value == value or (known.value != known.value and value != value)
 
 
 def _named(

@@ -13,6 +13,7 @@ from edge_agent.observability.metrics import (
     DEVICE_CONNECTS,
     DEVICE_FAILURES,
     DEVICE_ONLINE,
+    DEVICE_SESSIONS,
     DRIVER_EVENTS,
     SAMPLES_ACQUIRED,
     SAMPLES_RESTORED,
@@ -55,6 +56,19 @@ class DeviceLost(Event):
         """See ``Event``."""
         DEVICE_ONLINE.labels(self.device).set(0)
         DEVICE_FAILURES.labels(self.device).inc()
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceSession(Event):
+    """A device is there again: session ``resumed``, subscriptions ``transferred`` to another, or ``anew``, and why."""
+
+    device: str
+    how: str
+    detail: str
+
+    def measure(self) -> None:
+        """See ``Event``."""
+        DEVICE_SESSIONS.labels(self.device, self.how).inc()
 
 
 @dataclass(frozen=True, slots=True)

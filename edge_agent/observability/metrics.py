@@ -53,6 +53,11 @@ DEVICE_CONNECTS: Final = Counter(
 DEVICE_FAILURES: Final = Counter(
     "lineside_device_failures_total", "Lost or refused connections of a device", ["device"], registry=REGISTRY
 )
+DEVICE_SESSIONS: Final = Counter(
+    "lineside_device_sessions_total",
+    "Sessions of a device after its connection was lost: resumed, transferred (its subscriptions), or made anew",
+    ["device", "how"], registry=REGISTRY,
+)  # fmt: skip
 TAG_PROBLEMS: Final = Gauge(
     "lineside_tag_problems", "Tags of a device that give no values", ["device"], registry=REGISTRY
 )

@@ -17,7 +17,7 @@ from connectors.model.datatypes import DataType
 from connectors.model.errors import DeviceUnavailable
 from connectors.model.samples import Int32Array, Int64Array, SampleBatch
 from connectors.model.tags import TagType
-from connectors.ports.device import FoundTag, Missing, TagProblem, Unfilled
+from connectors.ports.device import Continuation, FoundTag, Missing, TagProblem, Unfilled
 from tests.patience import WAIT_S_MAX
 
 IN_FLIGHT: Final = [pytest.param(1, id="1-in-flight"), pytest.param(8, id="8-in-flight")]
@@ -36,6 +36,8 @@ class Recorder:
         self.found: list[FoundTag] = []
         self.places: list[str] = []
         self.missed: Missing | None = None
+        self.continuations: list[tuple[Continuation, str]] = []
+        self.catches_up = 0
         self.history: list[tuple[int, int, Any, int]] = []
         self.left: list[list[Unfilled] | None] = []
         """What each ``restored`` leaves missing; ``None`` without a history."""
@@ -64,6 +66,12 @@ class Recorder:
 
     def not_sent(self, tags: Int32Array, first_ns: int, last_ns: int, detail: str) -> None:
         self.unsent.append((set(tags.tolist()), first_ns, last_ns, detail))
+
+    def continued(self, how: Continuation, detail: str) -> None:
+        self.continuations.append((how, detail))
+
+    def caught_up(self) -> None:
+        self.catches_up += 1
 
     def missing(self) -> Missing | None:
         return self.missed

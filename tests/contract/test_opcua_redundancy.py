@@ -54,13 +54,37 @@ async def test_when_one_server_is_lost_the_other_is_asked_and_stays(servers: lis
     task = running(working, recorder)
     await until(lambda: recorder.last() == {0: 1.0}, task)
     assert recorder.places == [first.endpoint, second.endpoint]
+    assert [how for how, _ in recorder.continuations] == ["anew"]
+    assert "another server is asked" in recorder.continuations[0][1]
     first.resume()
-    second.command("drop")
+    second.pause()
     await ended(task)
     task = running(working, recorder)
     await until(lambda: recorder.last() == {0: 0.0}, task)
     assert recorder.places == [first.endpoint, second.endpoint, first.endpoint]
+    second.resume()
     task.cancel()
+
+
+async def test_a_session_is_resumed_where_it_was_when_the_server_still_answers(servers: list[NodeOpcUaServer]) -> None:
+    first, second = servers
+    working, recorder = redundant(servers), Recorder()
+    task = running(working, recorder)
+    await until(lambda: recorder.last() == {0: 0.0}, task)
+    first.command("drop")
+    await ended(task)
+    task = running(working, recorder)
+    await until(lambda: recorder.catches_up, task)
+    assert recorder.places == [first.endpoint, first.endpoint]
+    assert recorder.continuations == [("resumed", "")]
+    first.kill()
+    await ended(task)
+    task = running(working, recorder)
+    await until(lambda: recorder.last() == {0: 1.0}, task)
+    assert recorder.places[-1] == second.endpoint
+    task.cancel()
+    first.start()
+    first.add("ns=2;s=who", "Double", 0.0)
 
 
 async def test_a_server_that_stands_by_is_passed_over_and_left(

@@ -48,7 +48,7 @@ def test_what_was_missed_comes_from_the_history_and_only_the_rest_is_declared(
 ) -> None:
     device = (
         f"  - name: press\n    driver: opcua\n    endpoint: {historian.endpoint}\n    insecure: true\n"
-        "    publishing: 50ms\n    sampling: 0s\n    timeout: 2s\n    history: {wait: 200ms}\n"
+        "    publishing: 50ms\n    sampling: 0s\n    timeout: 2s\n    keep: 0s\n    history: {wait: 200ms}\n"
         f"    tags:\n      - {{name: force, at: '{NODE}', queue_size: 1000}}\n"
     )
     host = PlayedHost(mosquitto.port)
@@ -76,12 +76,36 @@ def test_what_was_missed_comes_from_the_history_and_only_the_rest_is_declared(
     assert {number for number in range(50) if times[number] > 1} <= {29, 49}, "the present value, at a connect"
 
 
-def test_history_that_is_cut_off_is_read_on_in_the_next_connection_and_nothing_is_declared(
+def test_what_came_during_a_cut_comes_by_the_session_that_goes_on_and_nothing_is_declared(
     folder: Path, mosquitto: MosquittoBroker, historian: NodeOpcUaServer
 ) -> None:
     device = (
         f"  - name: press\n    driver: opcua\n    endpoint: {historian.endpoint}\n    insecure: true\n"
         "    publishing: 50ms\n    sampling: 0s\n    timeout: 2s\n    history: {wait: 0ms}\n"
+        f"    tags:\n      - {{name: force, at: '{NODE}', queue_size: 1000}}\n"
+    )
+    host = PlayedHost(mosquitto.port)
+    agent = AgentProcess(folder, mosquitto, device)
+    with running(agent, host):
+        until(lambda: host.values("press", "force"))
+        for first in (0, 20, 40):
+            count_up(historian, first, first + 9)
+            historian.command("drop")
+            count_up(historian, first + 10, first + 19)
+        until(lambda: set(range(60)) <= set(host.values("press", "force")))
+        until(lambda: agent.events("device_session"))
+        times = Counter(host.values("press", "force"))
+        assert {event["how"] for event in agent.events("device_session")} == {"resumed"}
+        assert (gaps(host), agent.events("history_read")) == ([], [])
+    assert {number for number in range(60) if times[number] > 1} == set()
+
+
+def test_history_that_is_cut_off_is_read_on_in_the_next_connection_and_nothing_is_declared(
+    folder: Path, mosquitto: MosquittoBroker, historian: NodeOpcUaServer
+) -> None:
+    device = (
+        f"  - name: press\n    driver: opcua\n    endpoint: {historian.endpoint}\n    insecure: true\n"
+        "    publishing: 50ms\n    sampling: 0s\n    timeout: 2s\n    keep: 0s\n    history: {wait: 0ms}\n"
         f"    tags:\n      - {{name: force, at: '{NODE}', queue_size: 1000}}\n"
     )
     host = PlayedHost(mosquitto.port)

@@ -16,7 +16,8 @@ from connectors.model.errors import DeviceUnavailable
 from connectors.model.report_by_exception import ReportRule
 from connectors.model.samples import SampleBatch
 from connectors.model.tags import DefinitionHash, DeviceDefinition, DeviceName, TagName, TagType
-from connectors.ports.device import Acquisition, Reading, Value
+from connectors.ports.clock import Clock
+from connectors.ports.device import Acquisition, DeviceDriver, Reading, Value
 from connectors.ports.settings import DerivedTagSettings
 from edge_agent.acquisition.collector import Collector, CollectorSettings
 from edge_agent.acquisition.device import DeviceAcquisition
@@ -90,11 +91,14 @@ class Bench:
     def __init__(
         self,
         folder: Path,
-        driver: PlayedDriver,
+        driver: DeviceDriver,
         rules: Mapping[int, ReportRule] = ALWAYS,
         derived: Sequence[DerivedTagSettings] = (),
+        *,
+        tags: Sequence[str] = TAGS,
+        clock: Clock | None = None,
     ) -> None:
-        self.clock = VirtualClock()
+        self.clock = VirtualClock() if clock is None else clock
         self.writer = InlineWriter(folder)
         self.outbox = self.writer.outbox
         self.feed = Feed(cast(OutboxReader, None))
@@ -105,7 +109,7 @@ class Bench:
         self.listener = Listener()
         self.device = DeviceAcquisition(
             PRESS,
-            TAGS,
+            tags,
             driver,
             rules,
             writer=cast(OutboxWriter, self.writer),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -38,10 +39,10 @@ class Client:
 
 
 def connects_to(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def connected(_device: Any) -> Client:
-        return client
+    async def open_session(_device: Any) -> Any:
+        return SimpleNamespace(client=client)
 
-    monkeypatch.setattr(opening, "_connected", connected)
+    monkeypatch.setattr(opening, "open_session", open_session)
 
 
 @virtual_time
