@@ -18,6 +18,9 @@ UNPACKED_BYTES_MAX: Final = 300_000_000
 SEPARATORS: Final = ",;\t"
 _HEAD_LINES: Final = 5
 _HEAD_CHARACTERS: Final = 100_000
+_BEGINS_FORMULA: Final = re.compile(r"[=+\-@\t\r']")
+_NUMBER: Final = re.compile(r"[+-]?\d+(?:[.,]\d+)?(?:[eE][+-]?\d+)?")
+_MARKED: Final = re.compile(r"^'(?=[=+\-@\t\r'])")
 _FORMULA: Final = re.compile(rb"<f[\s>/]")
 XLSX_MAGIC: Final = b"PK\x03\x04"
 
@@ -67,7 +70,7 @@ def _csv(data: bytes) -> Iterator[tuple[str, list[str]]]:
     try:
         rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
         for cells in rows:
-            yield f"line {rows.line_num}", cells
+            yield f"line {rows.line_num}", [_MARKED.sub("", cell) for cell in cells]
     except csv.Error as exc:
         raise ListUnreadable(f"it is no CSV: {exc}, in line {rows.line_num}") from exc
 
@@ -139,7 +142,12 @@ def write_table(path: Path, headings: Sequence[str], rows: Iterable[Sequence[str
     with path.open("w", encoding="utf-8-sig", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(headings)
-        writer.writerows(rows)
+        writer.writerows([_as_text(cell) for cell in row] for row in rows)
+
+
+def _as_text(cell: str) -> str:
+    """``cell`` with the mark of a text, where a spreadsheet would take it for a formula: names come from devices."""
+    return f"'{cell}" if _BEGINS_FORMULA.match(cell) and not _NUMBER.fullmatch(cell) else cell
 
 
 def _write_xlsx(path: Path, headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

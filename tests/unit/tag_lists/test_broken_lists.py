@@ -194,6 +194,16 @@ def test_two_columns_of_one_name_are_refused() -> None:
         read_list(b"name,at,Name\nzone,holding 1,door\n", None, MODBUS)
 
 
+@pytest.mark.parametrize("name", ["=1+1", "@sum", "-x", "+1-800", "'=quoted", "''", "'plain"])
+def test_no_spreadsheet_takes_a_name_for_a_formula_and_it_comes_back_as_it_was(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "tags.csv"
+    write_table(path, ["name", "at", "scale"], [[name, "holding 1", "-0.5"]])
+    _, row = path.read_text("utf-8-sig").splitlines()
+    assert row == f"'{name},holding 1,-0.5"
+    _, found = read_list(path.read_bytes(), None, MODBUS)
+    assert [row.settings for row in found.rows] == [{"name": name, "at": "holding 1", "scale": -0.5}]
+
+
 @pytest.mark.parametrize(("ending", "count"), [("csv", 100_000), ("xlsx", 10_000)])
 def test_large_tables_are_read(tmp_path: Path, ending: str, count: int) -> None:
     path = tmp_path / f"tags.{ending}"
