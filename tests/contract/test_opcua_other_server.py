@@ -17,6 +17,7 @@ from tests.contract.opcua_acquisition import Recorder, acquiring, driver, until
 from tests.servers.node_opcua import NodeOpcUaServer
 
 NOON_MS = 1_790_000_000_123
+BAD_INTERNAL_ERROR = 0x80020000
 GUID = "72962b91-fa75-4ae6-8d28-b404dc7daf63"
 
 SCALARS: list[tuple[str, Any, Any, DataType]] = [
@@ -167,3 +168,24 @@ async def test_a_deadband_that_the_server_refuses_for_a_node_costs_it_nothing_el
     assert [value for value, _ in recorder.of(0)] == [1.0, 2.0, 10.0], "the agent keeps this deadband itself"
     assert [value for value, _ in recorder.of(1)] == [1.0, 10.0], "the server keeps this one"
     assert [value for value, _ in recorder.of(2)] == [1.0, 2.0, 10.0], "per cent are those of the last value reported"
+
+
+@pytest.mark.parametrize("service", ["CreateMonitoredItems", "Read"])
+async def test_a_node_for_which_the_server_refuses_whole_requests_costs_no_other_its_subscription(
+    node_opcua: NodeOpcUaServer, service: str
+) -> None:
+    nodes = [f"ns=2;s=refused.{service}.{number}" for number in range(12)]
+    for number, node in enumerate(nodes):
+        node_opcua.add(node, "Double", float(number))
+    node_opcua.command("poison", service=service, node=nodes[5], status=BAD_INTERNAL_ERROR)
+    recorder = Recorder()
+    try:
+        async with acquiring(driver(node_opcua.endpoint, [{"at": node} for node in nodes]), recorder) as task:
+            others = {number: float(number) for number in range(12) if number != 5}
+            await until(lambda: recorder.last() == others, task)
+            (problem,) = recorder.onlines[-1][1]
+            assert (problem.tag, "BadInternalError" in problem.reason) == ("t5", True)
+            node_opcua.command("heal", service=service)
+            await until(lambda: recorder.last() == others | {5: 5.0}, task)
+    finally:
+        node_opcua.command("heal", service=service)
