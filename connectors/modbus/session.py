@@ -279,10 +279,12 @@ class ModbusSession:
         for entry in self._set_aside:
             if not entry.is_due():
                 continue
+            time_outs = self._counters.time_outs
             scan = Scan([entry.block], self._unit_id)
             await self._connection.run(scan, Priority.PROBE, attempts_max=1)
             if scan.failure is not None:
-                entry.was_silent()
+                if self._counters.time_outs > time_outs:  # a connection that ends holds up nobody for long
+                    entry.was_silent()
                 await self._greet_again()
             elif scan.codes[0] not in REFUSALS:
                 recovered.append(entry)

@@ -56,6 +56,29 @@ async def test_a_unit_on_a_serial_line_is_read_and_written(wired: AbstractAsyncC
     assert all(frame[0] == 3 for frame in line.sent)
 
 
+async def test_all_tables_are_read_and_written_on_a_line(wired: AbstractAsyncContextManager[Line]) -> None:
+    limits = {"min": 0, "max": 1e6}
+    written: list[tuple[dict[str, Any], Any]] = [
+        ({"at": "holding 0", "writable": limits}, 77),
+        ({"at": "holding 2", "type": "float", "order": "CDAB", "writable": limits}, 2.5),
+        ({"at": "holding 5.3", "writable": True}, True),
+        ({"at": "coil 1207", "writable": True}, True),
+    ]
+    recorder = Recorder()
+    async with wired as line:
+        with ModbusRtuUnit(line.unit_port, 3) as unit:
+            it = driver(line, [*(tag for tag, _ in written), {"at": "discrete 9"}, {"at": "input 4"}])
+            async with acquiring(it, recorder) as task:
+                await polls(recorder, 1, task)
+                for tag, (_, value) in enumerate(written):
+                    await asyncio.wait_for(it.write(tag, value), 5)
+                wanted = [*(value for _, value in written), False, 0]
+                await until(lambda: [recorder.last().get(tag) for tag in range(6)] == wanted, task)
+                assert [unit.command(f"get {at}") for at in (0, 2, 3, 5)] == ["77", "0", str(0x4020), "8"]
+    assert {frame[1] for frame in line.sent} == {1, 2, 3, 4, 5, 6, 16, 22}
+    assert (it.counters.time_outs, it.counters.invalid_replies) == (0, 0)
+
+
 async def test_stray_bytes_before_a_reply_do_no_harm(wired: AbstractAsyncContextManager[Line]) -> None:
     recorder = Recorder()
     async with wired as line:
