@@ -38,10 +38,11 @@ def status(
 ) -> None:
     """Show devices, uplink and outbox. Exit code 1 when one is not connected, or nothing is acknowledged."""
     if watch and not as_json:
-        from edge_agent.cli.watching import watch_status
+        from edge_agent.cli.screens import status_screen
+        from edge_agent.cli.watching import watch_answer
 
         try:
-            run_until_done(watch_status(socket_of(config, socket), interval))
+            run_until_done(watch_answer(socket_of(config, socket), "status", status_screen, interval))
         except KeyboardInterrupt:
             raise typer.Exit from None
         return

@@ -5,7 +5,7 @@ Who it was, the agent learns from the Unix socket.
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -18,11 +18,13 @@ from edge_agent.cli.app import (
     SocketOption,
     ask,
     fail,
+    run_until_done,
     socket_of,
 )
 from edge_agent.cli.completing import device_names
 from edge_agent.cli.json_output import print_json
 
+WATCH_S: Final = 1.0
 LineArgument = Annotated[
     str,
     typer.Argument(metavar="LINE", help="A device, or 'agent' for all of them", autocompletion=device_names),
@@ -108,16 +110,27 @@ def run_command(
 @commands.command("list")
 def list_commands(
     count: Annotated[int, typer.Option("--count", "-n", min=1, max=1000, help="How many, newest first")] = 20,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Go on showing them, until q or Ctrl-C")] = False,
     config: ConfigOption = DEFAULT_CONFIG,
     socket: SocketOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """List the newest commands: what was asked for, by whom, and what came of it."""
-    answer = ask(socket_of(config, socket), "commands", count=count)
+    from edge_agent.cli.command_screens import commands_table
+
+    place = socket_of(config, socket)
+    if watch and not as_json:
+        from edge_agent.cli.watching import watch_answer
+
+        try:
+            run_until_done(watch_answer(place, "commands", commands_table, WATCH_S, count=count))
+        except KeyboardInterrupt:
+            raise typer.Exit from None
+        return
+    answer = ask(place, "commands", count=count)
     if as_json:
         print_json(answer)
     else:
-        from edge_agent.cli.command_screens import commands_table
         from edge_agent.cli.terminal import print_screen
 
         print_screen(commands_table(answer))

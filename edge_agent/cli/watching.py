@@ -1,4 +1,4 @@
-"""``edge-agent watch`` and ``status --watch``: what changes, as it changes."""
+"""``edge-agent watch``, ``status --watch`` and ``commands list --watch``: what changes, as it changes."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ import contextlib
 import json
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
+
+from rich.console import RenderableType
 
 from edge_agent.local_api.protocol import call, stream
 
@@ -82,20 +84,21 @@ async def _live(answers: AsyncIterator[Any], interval_s: float, sort: str, only_
                 await listening
 
 
-async def watch_status(socket: Path, interval_s: float) -> None:
-    """The status screen again and again, until somebody leaves. Raises ``AgentNotRunning``."""
+async def watch_answer(
+    socket: Path, name: str, screen_of: Callable[[Any], RenderableType], interval_s: float, **args: Any
+) -> None:
+    """The screen of an answer again and again, until somebody leaves. Raises ``AgentNotRunning``."""
     from edge_agent.cli.live_terminal import LiveTerminal, changed_within, is_interactive
-    from edge_agent.cli.screens import status_screen
     from edge_agent.cli.terminal import print_screen
 
     if not is_interactive():
         while True:
-            print_screen(status_screen(await call(socket, "status")))
+            print_screen(screen_of(await call(socket, name, **args)))
             print(flush=True)
             await asyncio.sleep(interval_s)
     with LiveTerminal() as terminal:
         while True:
-            terminal.draw(status_screen(await call(socket, "status")))
+            terminal.draw(screen_of(await call(socket, name, **args)))
             end_s = time.monotonic() + interval_s
             while (left_s := end_s - time.monotonic()) > 0:
                 await changed_within(terminal, left_s)

@@ -264,6 +264,15 @@ def test_logs_go_on_while_they_are_followed(line: OperatorLine) -> None:
         assert terminal.end() == 0
 
 
+def test_commands_are_shown_as_they_come_until_somebody_leaves(line: OperatorLine) -> None:
+    with line.terminal("commands", "list", "--watch") as terminal:
+        terminal.shows("id, and what was asked for")
+        line.agent.command("write", "oven/setpoint", "205", "--reason", "a test")
+        terminal.shows("oven/setpoint := 205", "succeeded")
+        terminal.type("q")
+        assert terminal.end() == 0
+
+
 def test_trace_follows_a_sample_from_the_wire_to_the_acknowledgement(line: OperatorLine) -> None:
     with line.terminal("trace", "press/force") as terminal:
         terminal.shows("press/force: nsu=", "every value is reported")
