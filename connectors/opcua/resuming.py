@@ -67,7 +67,7 @@ class Resuming:
         self._clock = clock
         self._kept: tuple[Opened, OpcUaConnection] | None = None
         self._until_s = 0.0
-        self._tries = 0
+        self._tries = -1  # the first connection that is lost is not looked at
         self._reason = ""
 
     async def keep(

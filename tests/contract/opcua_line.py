@@ -41,18 +41,24 @@ class Line:
         self.set_ns: dict[str, dict[float, int]] = {name: {0.0: 0} for name in names}
         self.continuations: list[tuple[Continuation, str]] = []
         self.catches_up = 0
+        self.has_history = False
         self.bench: Bench
         self.driver: OpcUaDriver
 
     @asynccontextmanager
-    async def read(self, queue_size: int = 100, **more: Any) -> AsyncIterator[None]:
-        """The device at work, as the agent has it, through the wire; the first values are here."""
+    async def read(self, queue_size: int = 100, poll: dict[str, str] | None = None, **more: Any) -> AsyncIterator[None]:
+        """The device at work, as the agent has it, through the wire; the first values are here.
+
+        ``poll``: the variables that are polled, each with its interval.
+        """
         self.add()
         async with self.wire:
             if "security" in more:
                 await self._accept()
+            polled = poll or {}
             tags: list[dict[str, Any] | str] = [
-                {"at": self.node(name), "queue_size": queue_size} for name in self.names
+                {"at": self.node(name)} | ({"poll": polled[name]} if name in polled else {"queue_size": queue_size})
+                for name in self.names
             ]
             made = self._placed(device(self.wire.endpoint, tags, **{"silence": "3s", **more}))
             self.driver = OpcUaDriver(made, SystemClock())
@@ -73,7 +79,7 @@ class Line:
         """Add the variables to the server, with the value 0."""
         for name in self.names:
             if isinstance(self.server, NodeOpcUaServer):
-                self.server.add(self.node(name), "Double", 0.0)
+                self.server.add(self.node(name), "Double", 0.0, **({"historized": True} if self.has_history else {}))
             else:
                 self.server.add(name, "Double", 0.0)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -294,3 +295,46 @@ async def test_where_a_lost_session_holds_the_last_place_it_is_said_and_waited_f
             await line.has(3.0)
     finally:
         full.kill()
+
+
+async def test_what_the_queue_could_not_keep_comes_from_the_history_where_the_server_has_one(
+    server: AnyServer, data_dir: Path
+) -> None:
+    line = Line(server, data_dir)
+    line.has_history = True
+    await asyncio.sleep(2.0)  # a gap begins a margin before the first value, and the server has to have been there
+    async with line.read(queue_size=5, history={"wait": "0s"}):
+        await line.count(1, 5)
+        await line.has(5.0)
+        await line.wire.cut()
+        await line.count(6, 30)
+        await line.wire.mend()
+        await until(lambda: {value for _, value in line.samples()} >= set(map(float, range(31))))
+        await until(lambda: line.bench.outbox.open_gaps() == {})
+    assert line.how == ["resumed", "anew"]
+    assert sorted(value for _, value in line.stored if value < 30.0) == [float(value) for value in range(30)]
+    assert line.gaps == []
+
+
+async def test_polled_tags_are_late_for_as_long_as_the_cut_and_the_others_miss_nothing(
+    server: AnyServer, data_dir: Path
+) -> None:
+    line, node = Line(server, data_dir, ("force", "speed")), as_node(server)
+    async with line.read(poll={"speed": "100ms"}):
+        await line.count(1, 5)
+        await line.has(0.0, "speed")
+        await line.wire.cut()
+        cut_ns = time.time_ns()
+        await line.count(6, 25)
+        mended_ns = time.time_ns()
+        line.set(1.0, "speed")
+        await line.wire.mend()
+        await line.has(25.0)
+        await line.has(1.0, "speed")
+        await until(lambda: line.catches_up == 1 and line.bench.gaps)
+        assert node.sessions == 1
+    assert line.how == ["resumed"]
+    assert [value for _, value in line.stored] == [float(value) for value in range(26)]
+    assert {(gap["reason"], *gap["tags"]) for gap in line.gaps} == {("polled_late", "t1")}
+    assert min(gap["first_ns"] for gap in line.gaps) <= cut_ns
+    assert max(gap["last_ns"] for gap in line.gaps) >= mended_ns

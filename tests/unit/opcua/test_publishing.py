@@ -87,6 +87,7 @@ class PlayedServer:
         """One response; without values a keep-alive."""
         response = ua.PublishResponse()
         response.Parameters.SubscriptionId = ua.UInt32(subscription)
+        response.Parameters.MoreNotifications = False
         response.Parameters.NotificationMessage.SequenceNumber = ua.UInt32(number)
         if values:
             response.Parameters.NotificationMessage.NotificationData = [changes(values, kind, status)]
