@@ -359,14 +359,12 @@ class ModbusBus:
 
     def _may_stay(self, unit: BusUnit) -> bool:
         """Whether the connection may be kept, although ``unit`` has not answered in time."""
-        if not self.is_shared:
-            return False
-        if unit.standing is Standing.NEW:
+        if self.is_shared and unit.standing is Standing.NEW:
             return True
         if unit.standing is Standing.SILENT and any(it.standing is Standing.ANSWERS for it in self._units):
             return True
         self._unanswered_in_a_row += 1
-        return self._unanswered_in_a_row <= UNANSWERED_IN_A_ROW_MAX
+        return self._unanswered_in_a_row <= max(unit.unanswered_max, UNANSWERED_IN_A_ROW_MAX if self.is_shared else 0)
 
     def _release(self, unit: BusUnit) -> None:
         self._turns.release(unit.queue)

@@ -26,6 +26,8 @@ class BusUnit(Protocol):
     timeout_s: float
     pause_s: float
     in_flight_max: int
+    unanswered_max: int
+    """So many of its reads may get no answer, one after the other, before the connection is opened anew."""
     due_s: dict[float, float]
     """When it is polled next, in seconds of the monotonic clock, by its poll intervals."""
     is_in_doubt: bool

@@ -43,6 +43,7 @@ class ModbusConnection:
         self.timeout_s = settings.timeout_s
         self.pause_s = max(settings.pause_s, settings.route.gap_s)
         self.in_flight_max = settings.in_flight_max
+        self.unanswered_max = 0
         self.due_s: dict[float, float] = {}
         self.is_in_doubt = True
         self.name = f"{self.bus.place}, unit {settings.unit_id}"

@@ -24,6 +24,8 @@ from connectors.ports.unit_scan import FoundUnit, ReadableRange, ScanFindings, S
 REGISTERS_MAX: Final = 125
 SHOWN_MAX: Final = 8
 IDS_FOR_A_VERDICT: Final = 3
+UNANSWERED_MAX: Final = 32
+"""Most ids are of no unit: that they are silent is no reason to connect anew, where a gateway may take none so soon."""
 BUSY: Final = 6
 BUSY_S: Final = 0.2
 TABLES: Final[tuple[Table, ...]] = ("holding", "input", "coil", "discrete")
@@ -42,7 +44,7 @@ class _Scanner:
         self.link_wanted = asyncio.Event()
         self.timeout_s, self.pause_s, self.in_flight_max = timeout_s, pause_s, 1
         self.has_answered = self.is_in_doubt = False
-        self.standing = Standing.ANSWERS
+        self.standing, self.unanswered_max = Standing.ANSWERS, UNANSWERED_MAX
         self.due_s: dict[float, float] = {}
         self._bus = bus
 

@@ -97,6 +97,14 @@ def test_a_unit_that_gives_no_answer_for_what_it_has_not_costs_little_and_says_s
     assert "what follows was not looked at: the unit gives no answer" in unit["remarks"][0]
 
 
+def test_ids_that_nobody_has_cost_a_gateway_no_connection_each(modbus_unit: ModbusServer) -> None:
+    modbus_unit.command(f"lost {' '.join(str(unit) for unit in range(1, 248) if unit not in (20, 30))}")
+    options = ["--units", "1-40", "--addresses", "0-9", "--timeout", "0.05"]
+    found = json.loads(run("modbus://" + modbus_unit.endpoint.removeprefix("tcp://"), *options, "--json"))
+    assert [unit["unit_id"] for unit in found["units"]] == [20, 30]
+    assert modbus_unit.connections()[1] == 1
+
+
 def test_a_single_device_that_looks_at_no_id_is_looked_into_once(modbus_unit: ModbusServer) -> None:
     said = run(place(modbus_unit), "--units", "1-5", "--tables", "coil", *QUICK)
     assert "every unit id was answered: this is one device that does not look at it" in said
