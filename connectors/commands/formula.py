@@ -86,7 +86,9 @@ def parse_formula(text: str, tags: Collection[str]) -> Formula:
         if node.data in ("tag", "quoted_tag") or (node.data == "word" and _name(node) in names)
     }
     if not found:
-        raise ExpressionInvalid("it depends on no tag")
+        words = sorted({_name(node) for node in tree.iter_subtrees() if node.data == "word"})
+        called = f": there is none called {' or '.join(map(repr, words[:3]))}" if words else ""
+        raise ExpressionInvalid(f"it depends on no tag{called}")
     return Formula(text, frozenset(found), tree, names)
 
 

@@ -78,7 +78,7 @@ def explain(error: ValidationError, document: Source, base: NodePath, model: typ
         if kind == "missing" and mistake.path not in misspelt:
             problems.append(missing_key(document, mistake.path, mistake.setting))
         elif kind not in ("missing", "extra_forbidden"):
-            problems.append(_wrong_value(kind, mistake))
+            problems += _wrong_values(kind, mistake)
     return problems
 
 
@@ -141,18 +141,20 @@ def duplicate_tag(document: Source, device: NodePath, name: str, first: int, sec
     return problem_at(document, (*device, "tags", second, "name"), message, "Give one of them another name.")
 
 
-def _wrong_value(kind: str, mistake: _Mistake) -> Problem:
+def _wrong_values(kind: str, mistake: _Mistake) -> list[Problem]:
     error = mistake.context.get("error")
     if isinstance(error, DuplicateTag):
-        return duplicate_tag(mistake.document, mistake.path, error.name, error.first, error.second)
+        return [duplicate_tag(mistake.document, mistake.path, error.name, error.first, error.second)]
     if isinstance(error, SettingInvalid):
-        path = (*mistake.path, *error.path)
-        return problem_at(
-            mistake.document, path, f"{called(mistake.document, path)}: {error.message}", error.suggestion
-        )
+        return [_does_not_fit(mistake, each) for each in (error, *error.others)]
     if mistake.raw is None and mistake.document.has(mistake.path):
-        return problem_at(mistake.document, mistake.path, *_empty(mistake), at_key=True)
-    return problem_at(mistake.document, mistake.path, *SENTENCES.get(kind, _unusable)(mistake))
+        return [problem_at(mistake.document, mistake.path, *_empty(mistake), at_key=True)]
+    return [problem_at(mistake.document, mistake.path, *SENTENCES.get(kind, _unusable)(mistake))]
+
+
+def _does_not_fit(mistake: _Mistake, error: SettingInvalid) -> Problem:
+    path = (*mistake.path, *error.path)
+    return problem_at(mistake.document, path, f"{called(mistake.document, path)}: {error.message}", error.suggestion)
 
 
 def _empty(mistake: _Mistake) -> _Sentence:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
@@ -54,11 +55,27 @@ class Settings(BaseModel):
 
 
 class SettingInvalid(ValueError):
-    """A setting that does not fit another one: a sentence, what to do, and where below the model it is."""
+    """A setting that does not fit another one: a sentence, what to do, and where below the model it is.
 
-    def __init__(self, message: str, suggestion: str, path: tuple[str | int, ...] = ()) -> None:
+    ``others`` are further ones of the same model, which can raise only one.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        suggestion: str,
+        path: tuple[str | int, ...] = (),
+        others: tuple[SettingInvalid, ...] = (),
+    ) -> None:
         super().__init__(f"{message} {suggestion}")
-        self.message, self.suggestion, self.path = message, suggestion, path
+        self.message, self.suggestion, self.path, self.others = message, suggestion, path, others
+
+
+def refuse_all(found: Sequence[SettingInvalid]) -> None:
+    """Raise all of ``found`` as one ``SettingInvalid``, where there is any."""
+    if found:
+        first, *others = found
+        raise SettingInvalid(first.message, first.suggestion, first.path, tuple(others))
 
 
 class HasNoEffect(SettingInvalid):

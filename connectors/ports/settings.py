@@ -6,7 +6,7 @@ aliases, names in the code carry the unit.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -29,6 +29,7 @@ from connectors.ports.setting_model import (
     Size,
     parse_duration,
     parse_size,
+    refuse_all,
 )
 
 __all__ = [
@@ -262,27 +263,25 @@ class DeviceSettings(Settings):
         return self
 
     @model_validator(mode="after")
-    def _commands_fit(self) -> DeviceSettings:
+    def _names_fit(self) -> DeviceSettings:
+        refuse_all([*self._wrong_commands(), *(self._wrong_derived() if self.derived else ())])
+        return self
+
+    def _wrong_commands(self) -> Iterator[SettingInvalid]:
         writable = {tag.name: tag.writable for tag in self.tags}
         for name, command in self.commands.items():
             if (problem := command.problem(writable)) is not None:
-                raise SettingInvalid(problem.message, problem.suggestion, ("commands", name, *problem.path))
-        return self
+                yield SettingInvalid(problem.message, problem.suggestion, ("commands", name, *problem.path))
 
-    @model_validator(mode="after")
-    def _derived_fit(self) -> DeviceSettings:
-        if not self.derived:
-            return self
+    def _wrong_derived(self) -> Iterator[SettingInvalid]:
         folded = {tag.name.lower() for tag in self.tags}
         for at, tag in enumerate(self.derived):
             if tag.name.lower() in folded:
-                raise SettingInvalid(
-                    f"the device has another tag {tag.name!r} already.", "Use another name.", ("derived", at, "name")
-                )
+                said = f"the device has another tag {tag.name!r} already."
+                yield SettingInvalid(said, "Use another name.", ("derived", at, "name"))
             folded.add(tag.name.lower())
         for at, key, problem in formula_problems(self.derived, [tag.name for tag in self.tags]):
-            raise SettingInvalid(problem.message, problem.suggestion, ("derived", at, key))
-        return self
+            yield SettingInvalid(problem.message, problem.suggestion, ("derived", at, key))
 
     @property
     def is_insecure(self) -> bool:

@@ -100,6 +100,8 @@ def test_a_word_is_a_tag_where_there_is_one_and_a_name_with_signs_is_quoted() ->
         ("", "breaks off"),
         ("a +", "breaks off"),
         ("1 + 2", "it depends on no tag"),
+        ("forse * 2", "it depends on no tag: there is none called 'forse'"),
+        ("if(on, yes, no)", "it depends on no tag: there is none called 'no' or 'on' or 'yes'"),
         ("bit(a)", "'bit' takes 2 values, not 1"),
         ("sqrt(a, a)", "'sqrt' takes 1 value, not 2"),
         ("__import__('os')", ""),

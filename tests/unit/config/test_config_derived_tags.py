@@ -39,6 +39,21 @@ def said_of(folder: Path, *derived: str) -> list[str]:
     return [str(problem).removeprefix(f"{folder}/agent.yaml:") for problem in caught.value.problems]
 
 
+def test_all_that_does_not_fit_the_tags_of_a_device_is_told_at_once(tmp_path: Path) -> None:
+    commands = "    commands: {go: {steps: [{write: valve, value: 1}]}}\n"
+    path = tmp_path / "agent.yaml"
+    formulas = ("{name: a, value: power/l1 +}", "{name: b, value: power/l9}", "{name: power/l2, value: power/l1}")
+    path.write_text(HEAD + "".join(f"      - {line}\n" for line in formulas) + commands)
+    with pytest.raises(ConfigInvalid) as caught:
+        load_config(path, built_in_drivers(), environ={})
+    assert sorted((problem.line, problem.message.split(": ")[1]) for problem in caught.value.problems) == [
+        (11, "it is no formula"),
+        (12, "the device has no tag 'power/l9'."),
+        (13, "the device has another tag 'power/l2' already."),
+        (14, "the tag 'valve' is none of this device."),
+    ]
+
+
 def test_derived_tags_follow_those_of_the_device(tmp_path: Path) -> None:
     device = load(
         tmp_path,
