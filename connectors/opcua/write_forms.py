@@ -52,7 +52,7 @@ class WriteForm:
             raise ValueError("a matrix cannot be written as a whole; name its elements, with a part such as [1][0]")
         try:
             elements = json.loads(str(value)) if isinstance(value, str) else None
-        except ValueError:
+        except (ValueError, RecursionError):
             elements = None
         if not isinstance(elements, list):
             raise ValueError(f"{value!r} is no array; write it as JSON, such as [1.5, 2, 3]")

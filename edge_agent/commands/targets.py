@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -178,10 +177,7 @@ class Targets:
 
 def _beyond(text: str, limits: tuple[float, float] | None) -> str | None:
     """Which number of an array in JSON is outside of ``limits``, which texts that are no arrays do not have."""
-    try:
-        elements = json.loads(text) if limits is not None else ()
-    except ValueError:
-        return None  # the driver says what it has to be
+    elements = read_json(text)  # of what is none the driver says what it has to be
     if limits is None or not isinstance(elements, list):
         return None
     low, high = limits

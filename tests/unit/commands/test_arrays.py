@@ -52,4 +52,5 @@ def test_each_number_has_to_be_within_the_limits() -> None:
 
     assert judged("[0, 300]") is None
     assert judged("no array") is None, "the driver says what it has to be"
+    assert judged("[" * 60_000) is None
     assert judged("[0, 301]") == Refused(Refusal.OUT_OF_LIMITS, "press/zones: element 1 takes 0 to 300, and not 301")
