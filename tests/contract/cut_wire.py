@@ -70,6 +70,12 @@ class CutWire:
         assert task is not None
         self._serving.add(task)
         self.connections += 1
+        with contextlib.suppress(OSError, asyncio.CancelledError):
+            await self._pass_on(reader, writer, task)
+
+    async def _pass_on(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, task: asyncio.Task[None]
+    ) -> None:
         begun = self._cut
         far_reader, far_writer = await asyncio.open_connection(LOOPBACK, self._target)
         self._writers |= {writer, far_writer}

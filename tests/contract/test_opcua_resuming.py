@@ -36,7 +36,8 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def server(request: pytest.FixtureRequest, data_dir: Path) -> Iterator[AnyServer]:
     found: AnyServer
     if getattr(request, "param", "node-opcua") == "open62541":
-        found = OpcUaServer()
+        own = own_certificate(data_dir / "server", "press")
+        found = OpcUaServer((data_dir / "server" / "own.der", data_dir / "server" / "own.key", own.application_uri))
     else:
         policies, modes = ("None", "Basic256Sha256"), ("None", "SignAndEncrypt")
         found = NodeOpcUaServer(policies=policies, modes=modes, users={"operator": "open sesame"})
@@ -75,12 +76,15 @@ async def test_a_cut_of_a_second_loses_nothing_and_doubles_nothing(server: AnySe
     assert server.sessions == 0
 
 
+@BOTH
 async def test_a_secured_session_of_a_user_is_resumed(server: AnyServer, data_dir: Path) -> None:
+    if isinstance(server, OpcUaServer):
+        server.command(user="operator", password="open sesame")  # nobody else from now on
     await cut_for_a_second(Line(server, data_dir), **SECURED)
 
 
 async def test_a_session_of_a_user_without_security_is_resumed(server: AnyServer, data_dir: Path) -> None:
-    await cut_for_a_second(Line(server, data_dir), security=USER)
+    await cut_for_a_second(Line(server, data_dir), security=USER)  # its password is encrypted all the same
 
 
 @BOTH

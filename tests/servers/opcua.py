@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import signal
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any, Final
 
 from lineside.servers.child_process import free_port
@@ -28,8 +29,10 @@ class OpcUaServer:
     ``opcua_server.py``.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, own: tuple[Path, Path, str] | None = None) -> None:
+        """``own``: certificate, key and application URI, with which it offers secured sessions, to everybody."""
         self.port = free_port()
+        self._own = own
         self.namespace = ""
         self._process: Any = None
         self._commands: Connection | None = None
@@ -42,7 +45,7 @@ class OpcUaServer:
     def start(self) -> None:
         """Start it, and wait until it listens."""
         self._commands, other_end = _FORKS.Pipe()
-        self._process = _FORKS.Process(target=_serve, args=(self.port, other_end), daemon=True)
+        self._process = _FORKS.Process(target=_serve, args=(self.port, other_end, self._own), daemon=True)
         self._process.start()
         other_end.close()
         self.namespace = self._answer()
@@ -103,7 +106,7 @@ class OpcUaServer:
         return answer["ok"]
 
 
-def _serve(port: int, commands: Connection) -> None:
+def _serve(port: int, commands: Connection, own: tuple[Path, Path, str] | None) -> None:
     from tests.servers.opcua_server import serve
 
-    serve(port, commands)
+    serve(port, commands, own)

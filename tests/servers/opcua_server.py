@@ -26,6 +26,7 @@ import base64
 import os
 from collections.abc import Callable
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any, Final
 
 for _stream in (1, 2):
@@ -113,12 +114,19 @@ def arguments(described: Any) -> list[Any]:
 class CommandedServer:
     """The server and what it can be told."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, own: tuple[Path, Path, str] | None) -> None:
         self._calls: list[tuple[Any, ...]] = []
         self._door = Doorkeeper()
-        self._server = o6.Server(
-            port=port, applicationUri=NAMESPACE, accessControl=self._door, allowNonePolicyPassword=True
-        )
+        secured: dict[str, Any] = {"applicationUri": NAMESPACE}
+        if own is not None:
+            certificate, key, uri = own
+            secured = {
+                "certificate": certificate,
+                "privateKey": key,
+                "applicationUri": uri,
+                "acceptAllCertificates": True,
+            }
+        self._server = o6.Server(port=port, accessControl=self._door, allowNonePolicyPassword=True, **secured)
 
     async def run(self, commands: Connection) -> None:
         """Obey until the pipe ends."""
@@ -198,11 +206,11 @@ class CommandedServer:
         return None
 
 
-def serve(port: int, commands: Connection) -> None:
+def serve(port: int, commands: Connection, own: tuple[Path, Path, str] | None) -> None:
     """Serve on ``port`` of the loopback interface until the other end of ``commands`` is closed."""
 
     async def main() -> None:  # the server belongs to the event loop in which it is made
-        await CommandedServer(port).run(commands)
+        await CommandedServer(port, own).run(commands)
 
     asyncio.run(main())
     os._exit(0)
