@@ -108,12 +108,10 @@ class ModbusTag(TagSettings):
     ] = "ABCD"
     length: Annotated[int, Field(ge=1, le=STRING_REGISTERS_MAX * 2, description="Bytes of a string")] = 2
     texts: Annotated[
-        dict[int, str] | None,
+        Annotated[dict[int, str], Field(min_length=1, max_length=TEXTS_MAX)] | None,
         BeforeValidator(_read_texts),
         Field(
             alias="enum",
-            min_length=1,
-            max_length=TEXTS_MAX,
             description="Texts that the numbers stand for: {0: stopped, 1: running}; the text is reported",
         ),
     ] = None

@@ -236,3 +236,8 @@ def test_a_text_for_what_is_no_number_is_refused_in_its_line(tmp_path: Path) -> 
     path.write_text(FILE.replace("0x10", "ten"))
     with pytest.raises(ConfigInvalid, match=r"agent\.yaml:16:\d+: 'enum' of tag 'state': 'ten' is no whole number"):
         load_config(path, built_in_drivers())
+
+
+def test_texts_that_are_said_to_be_none_are_none() -> None:
+    (tag,) = planned({"enum": None})
+    assert tag.texts is None
