@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from asyncua import ua
 from asyncua.common.utils import Buffer
@@ -23,6 +23,9 @@ from connectors.opcua.tag_settings import OpcUaTag
 from connectors.opcua.values import NUMBERS, variant_of
 from connectors.opcua.write_forms import number_of
 from connectors.ports.device import Value
+
+
+_NO_LIMITS: Final = "a structure has no 'min' and 'max'; remove them, and write them to tags of its fields"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +71,7 @@ class StructureForm:
         if self.fields:
             made: Any = self._rewritten(value, tag, encoder, None if present is None else present.Value)
         elif tag.writable is not None and tag.writable.limits is not None:
-            raise ValueError("a structure has no 'min' and 'max'; remove them, and write them to tags of its fields")
+            raise ValueError(_NO_LIMITS)
         elif self.rank and not self.part:
             return self._array(value, encoder)
         else:
@@ -118,8 +121,11 @@ class StructureForm:
         return _extension_object(found.TypeId, body)
 
     def _field(self, of: ValueType, rank: int, value: Value, tag: OpcUaTag, encoder: Encoder) -> bytes:
+        limits = None if tag.writable is None else tag.writable.limits
         if rank or plain_structure(of) is not None:
-            if rank and of.built_in in NUMBERS and (tag.writable is None or tag.writable.limits is None):
+            if plain_structure(of) is not None and limits is not None:
+                raise wrong(self.part, _NO_LIMITS)
+            if rank and of.built_in in NUMBERS and limits is None:
                 raise wrong(self.part, "numbers are written within limits only: writable: {min: …, max: …}")
             return encoder.encoded(of, rank, json_value(value, "array" if rank else "structure"), self.part)
         try:

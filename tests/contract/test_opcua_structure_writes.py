@@ -242,6 +242,7 @@ async def test_what_does_not_fit_the_type_is_never_sent(
         ({"part": "Temperatures", "writable": LIMITS}, "[301]", r"Temperatures\[0\]: it takes 0 to 300"),
         ({"part": "Passes", "writable": LIMITS}, 1.5, "Passes: 1.5 is not a whole number"),
         ({"writable": LIMITS}, json.dumps(OTHER), "a structure has no 'min' and 'max'"),
+        ({"part": "Origin", "writable": LIMITS}, '{"X": 1, "Y": 2}', "Origin: a structure has no 'min' and 'max'"),
     ],
 )
 async def test_a_part_that_cannot_be_written_now_says_why(
@@ -302,3 +303,23 @@ async def test_a_server_of_open62541_gets_structures_and_fields_too(opcua_server
         assert opcua_server.read("report")[1] == {"code": 7, "note": "hot", "weight": 1.5}
         await press.write(3, '{"Code": 8}')
         assert opcua_server.read("report")[1] == {"code": 8, "note": None, "weight": None}
+
+
+async def test_elements_of_an_array_of_structures_are_written_alone_to_a_server_of_open62541_too(
+    opcua_server: OpcUaServer,
+) -> None:
+    first, second = ({"name": name, "temperatures": [180.5], "passes": 3} for name in ("A7", "B2"))
+    opcua_server.add("recipes", "Recipe", [first, second], writable=True)
+    tags: list[dict[str, Any] | str] = [
+        {"at": "ns=1;s=recipes", "part": "[1].Passes", "writable": LIMITS},
+        {"at": "ns=1;s=recipes", "part": "[0]", "writable": True},
+        {"at": "ns=1;s=recipes", "writable": True},
+    ]
+    async with connected(opcua_server.endpoint, tags) as press:
+        await press.write(0, 5)
+        assert opcua_server.read("recipes")[1] == [first, second | {"passes": 5}]
+        await press.write(1, '{"Name": "C", "Temperatures": [], "Passes": 1}')
+        one = {"name": "C", "temperatures": [], "passes": 1}
+        assert opcua_server.read("recipes")[1] == [one, second | {"passes": 5}]
+        await press.write(2, '[{"Name": "C", "Temperatures": [], "Passes": 1}]')
+        assert opcua_server.read("recipes")[1] == [one]

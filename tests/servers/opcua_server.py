@@ -90,19 +90,20 @@ def value_of(kind: str, value: Any) -> Any:
     if value is None:
         return None
     if kind in _STRUCTURES:
-        return _STRUCTURES[kind](**value)
+        make_one = _STRUCTURES[kind]
+        return [make_one(**each) for each in value] if isinstance(value, list) else make_one(**value)
     make = _SCALARS[kind]
     return [make(part) for part in value] if isinstance(value, list) else make(value)
 
 
 def plain(value: Any) -> Any:
     """A value of o6 as any process can read it."""
+    if isinstance(value, list) or getattr(value, "ndim", 0):
+        return [plain(each) for each in value]
     if hasattr(value, "item"):
         return value.item()
     if type(value).__name__ in _STRUCTURES:
         return {name: plain(getattr(value, name)) for name in _FIELDS[type(value).__name__]}
-    if isinstance(value, list):
-        return [plain(each) for each in value]
     return value if isinstance(value, (bool, int, float, str, bytes)) or value is None else str(value)
 
 
