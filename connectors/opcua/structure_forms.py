@@ -24,7 +24,6 @@ from connectors.opcua.values import NUMBERS, variant_of
 from connectors.opcua.write_forms import number_of
 from connectors.ports.device import Value
 
-
 _NO_LIMITS: Final = "a structure has no 'min' and 'max'; remove them, and write them to tags of its fields"
 
 
