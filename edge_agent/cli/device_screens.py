@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
+from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -18,7 +19,7 @@ PROBLEMS_MAX: Final = 10
 WIDE_COLUMNS: Final = 110
 """From this width on endpoints have a column; below they stand under their devices, while those are few."""
 ENDPOINTS_NARROW_MAX: Final = 8
-NAME_COLUMNS_MAX: Final = 28
+NAME_COLUMNS_MIN: Final = 8
 ENDPOINT_COLUMNS_MAX: Final = 44
 
 
@@ -30,20 +31,31 @@ class DevicesTable:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
         wide = options.max_width >= WIDE_COLUMNS
-        table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
-        table.add_column("device", overflow="fold")
-        for heading, justify in _COLUMNS:
-            table.add_column(heading, justify=justify, no_wrap=True)  # type: ignore[arg-type]
-        if wide:
-            table.add_column("endpoint", max_width=ENDPOINT_COLUMNS_MAX, no_wrap=True)
-        below = not wide and len(self._devices) <= ENDPOINTS_NARROW_MAX
-        for device in self._devices:
-            name = Text(f"{device['device']} ({device['driver']})")
-            endpoint = str(device.get("endpoint", ""))
-            last = [Text(shortened(endpoint, ENDPOINT_COLUMNS_MAX), "dim")] if wide else []
-            first = Text.assemble(name, (f"\n  {endpoint}", "dim")) if below and endpoint else name
-            table.add_row(first, *_cells(device), *last)
-        yield table
+        rows = [(Text(f"{one['device']} ({one['driver']})"), *_cells(one, wide=wide)) for one in self._devices]
+        headings = ["device", *(heading for heading, _ in _COLUMNS), *(["endpoint"] if wide else [])]
+        columns = zip(headings, *([cell.plain for cell in row] for row in rows), strict=True)
+        widths = [max(map(cell_len, column)) for column in columns]
+        widths[0] = max(NAME_COLUMNS_MIN, min(widths[0], options.max_width - sum(widths[1:]) - 2 * (len(widths) - 1)))
+        head = [Text(heading, "dim") for heading in headings]
+        if wide or len(self._devices) > ENDPOINTS_NARROW_MAX:
+            yield _table(widths, [head, *rows])
+            return
+        yield _table(widths, [head])
+        for device, row in zip(self._devices, rows, strict=True):
+            yield _table(widths, [row])
+            if device.get("endpoint"):
+                yield Text(f"  {device['endpoint']}", "dim", overflow="fold")
+
+
+def _table(widths: Sequence[int], rows: Sequence[Sequence[Text]]) -> Table:
+    """Rows under others of the same ``widths``: what stands between two tables is as wide as the screen."""
+    table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
+    justified = ("left", *(justify for _, justify in _COLUMNS), "left")
+    for width, justify in zip(widths, justified, strict=False):
+        table.add_column(width=width, justify=justify, overflow="fold")  # type: ignore[arg-type]
+    for row in rows:
+        table.add_row(*row)
+    return table
 
 
 _COLUMNS: Final = (
@@ -57,8 +69,8 @@ _COLUMNS: Final = (
 """``last``: how old the newest sample is; ``back``: how often it has come back since the start of the agent."""
 
 
-def _cells(device: dict[str, Any]) -> list[Text]:
-    """What stands under ``_COLUMNS``."""
+def _cells(device: dict[str, Any], *, wide: bool) -> list[Text]:
+    """What stands under ``_COLUMNS``, and where there is room for it the endpoint."""
     online, bad, last_s = device["online"], device["bad"], device.get("last_sample_s")
     state = Text("online", "green") if online else Text("offline", "bold red")
     if online and device.get("online_s") is not None:
@@ -71,6 +83,7 @@ def _cells(device: dict[str, Any]) -> list[Text]:
         Text(f"{device['samples_per_s']:,.1f}"),
         Text("-" if last_s is None else _age(last_s), "" if online else "dim"),
         Text(str(reconnects) if reconnects else "-", "yellow" if reconnects else "dim"),
+        *([Text(shortened(str(device.get("endpoint", "")), ENDPOINT_COLUMNS_MAX), "dim")] if wide else []),
     ]
 
 

@@ -77,6 +77,15 @@ def test_a_device_shows_where_it_is_for_how_long_and_how_fresh_it_is() -> None:
     assert "tcp://" not in many, "endpoints of many devices would push the rest off the screen"
 
 
+def test_an_endpoint_has_a_line_of_its_own_and_is_whole_at_80_columns() -> None:
+    endpoint = "opc.tcp://press.hall-1.plant-7.example:4840/ua/server"
+    lines = [line.rstrip() for line in screen(status(device("press", "opcua", endpoint=endpoint))).splitlines()]
+    assert f"  {endpoint}" in lines
+    assert max(map(len, lines)) <= 80
+    many = screen(status(*(device(f"press-{number}", endpoint=endpoint) for number in range(9))))
+    assert endpoint not in many, "of many devices each has one line"
+
+
 def test_tags_without_any_value_are_counted_and_the_first_named() -> None:
     empty = {"tags": 4, "names": ["a", "b", "c"]}
     assert "oven: 4 tags without any value so far: a, b, c and more; edge-agent tags -d oven\n" in screen(
