@@ -141,6 +141,7 @@ async def cut_until_the_session_is_gone(line: Line, is_gone: Callable[[], bool] 
         assert line.server.sessions == 1
 
 
+@BOTH
 async def test_where_the_session_is_gone_another_takes_its_subscriptions_over(
     server: AnyServer, data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -166,6 +167,15 @@ async def test_subscriptions_of_nobody_in_particular_are_made_anew_when_the_sess
 ) -> None:
     line = Line(server, data_dir)
     await cut_until_the_session_is_gone(line, **short_sessions(monkeypatch, 30.0))
+    assert_made_anew(line)
+
+
+async def test_where_subscriptions_cannot_be_taken_over_all_is_made_anew(
+    server: AnyServer, data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = Line(server, data_dir)
+    as_node(server).refuse("TransferSubscriptions", 0x800B0000)
+    await cut_until_the_session_is_gone(line, **SECURED, **short_sessions(monkeypatch, 30.0))
     assert_made_anew(line)
 
 
