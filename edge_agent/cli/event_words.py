@@ -28,6 +28,7 @@ WORDS: Final = {
     "tag_refused": "{device}/{tag} gives no values: {reason}",
     "clock_set": "the clock of this box was set by {seconds} s",
     "history_read": "{device}: its history has given {samples} sample(s) of the outage",
+    "history_cut_off": "{device}: its history was cut off after {samples} sample(s); the next connection reads on",
     "outbox_blocked": "THE DISK TAKES NOTHING, {samples_waiting} sample(s) in memory: {reason}",
     "outbox_recovered": "the disk takes samples again",
     "outbox_not_opened": "the outbox cannot be opened, next attempt in {retry_s} s: {reason}",
