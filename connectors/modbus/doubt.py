@@ -47,7 +47,8 @@ def intervals_s(units: Iterable[Polled]) -> set[float]:
 
 def is_quiet(units: Collection[Polled], now_s: float) -> bool:
     """Whether no poll of ``units`` falls due while one that is silent takes its whole time."""
-    end_s = now_s + max(unit.timeout_s for unit in units)
+    silent = (unit.timeout_s for unit in units if unit.standing is not Standing.ANSWERS)
+    end_s = now_s + max(silent, default=0.0)
     dues_s = (
         due_s if due_s > now_s else due_s + interval_s  # the answer to that poll may have come just now
         for unit in units

@@ -94,13 +94,16 @@ async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -
         writer.write(data)
 
 
+def transaction(reply: bytes, shift: int) -> bytes:
+    """That of ``reply``, shifted so far that no request in flight has it."""
+    return ((int.from_bytes(reply[:2], "big") + shift) % 65_536).to_bytes(2, "big")
+
+
 DISTURBANCES = {
     "nothing": lambda reply, drawn: [],
     "twice": lambda reply, drawn: [reply, reply],
-    "another transaction": lambda reply, drawn: [drawn.randbytes(2) + reply[2:]],
-    "the transaction before": lambda reply, drawn: [
-        ((reply[0] * 256 + reply[1] - 1) % 65536).to_bytes(2, "big") + reply[2:]
-    ],
+    "an old transaction": lambda reply, drawn: [transaction(reply, -drawn.randint(100, 1000)) + reply[2:]],
+    "a transaction to come": lambda reply, drawn: [transaction(reply, drawn.randint(100, 1000)) + reply[2:]],
     "another unit": lambda reply, drawn: [reply[:6] + bytes((reply[6] ^ drawn.randint(1, 255),)) + reply[7:]],
     "another function": lambda reply, drawn: [reply[:7] + b"\4" + reply[8:]],
     "longer than asked": lambda reply, drawn: [reply[:5] + b"\7" + reply[6:8] + b"\4" + reply[9:] + b"\0\1"],

@@ -67,6 +67,8 @@ def test_after_a_silence_silent_units_wait_until_nothing_is_due_and_new_ones_do_
     assert doubt.may_ask([], 5.6, [Unit({1.0: 9.0, 0.1: 5.7}), dead]) is Standing.NEW
     assert doubt.may_ask([], 5.6, [Unit({1.0: 6.2}), dead]) is Standing.SILENT
     assert doubt.may_ask([], 5.6, [Unit({1.0: 5.5}), dead]) is Standing.SILENT, "it was answered just now"
+    slow = Unit({1.0: 6.2}, timeout_s=5.0)
+    assert doubt.may_ask([], 5.6, [slow, dead]) is Standing.SILENT, "how long one that answers may take is its own"
     assert doubt.may_ask([], 40.6, [Unit({1.0: 40.7}), dead]) is Standing.SILENT
 
 
