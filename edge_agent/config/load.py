@@ -158,7 +158,8 @@ class _Loading:
         try:
             return AgentConfig.model_validate(sections, strict=True, context=self._context)
         except ValidationError as exc:
-            self.problems += explain(exc, main, (), AgentConfig)
+            is_part = bool(main.value) and main.value.keys() <= {*EXPANDED_SECTIONS, "include"}
+            self.problems += [_only_a_part(main)] if is_part else explain(exc, main, (), AgentConfig)
         return None
 
     def _expanded(self, documents: Sequence[Document]) -> list[Source]:
@@ -279,6 +280,12 @@ class _Loading:
             tag_name = tag.get("name") if isinstance(tag, dict) else None
             if isinstance(tag_name, str) and seen.setdefault(tag_name.lower(), at) != at:
                 self.problems.append(duplicate_tag(document, path, tag_name, seen[tag_name.lower()], at))
+
+
+def _only_a_part(main: Document) -> Problem:
+    """Of a file that an agent's file includes, or of one that is only begun."""
+    message = "the file has neither 'agent' nor 'uplink': it is a part, which an agent's file includes."
+    return problem_at(main, (), message, "Check the agent's file, which names it under 'include', or add both.")
 
 
 def _not_a_config(main: Document) -> Problem:

@@ -100,6 +100,13 @@ CASES: dict[str, Case] = {
         "agent: {group: plant-7, name: line-3}\n",
         ["1:1: the file needs 'uplink'. Add 'uplink': {brokers: [mqtts://host:8883]}."],
     ),
+    "a device file by itself": (
+        "devices:\n  - {name: oven, driver: modbus, endpoint: tcp://h, tags: [{name: x, at: coil 1}]}\n",
+        [
+            "1:1: the file has neither 'agent' nor 'uplink': it is a part, which an agent's file includes. Check the "
+            "agent's file, which names it under 'include', or add both."
+        ],
+    ),
     "missing key without a description": (
         HEAD + "observability:\n  metrics: {host: 127.0.0.1}\n",
         ["4:3: 'metrics' of 'observability' needs 'port'. Add 'port'."],
