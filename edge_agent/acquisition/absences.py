@@ -139,6 +139,10 @@ class Absences:
         """The device has kept what came since it was lost: the gap stays open until ``end_continuing``."""
         self._is_continued = self._to_close and self._can_continue and self._opened is not None
 
+    def not_continued(self) -> None:
+        """The connection was lost before the device was online with it."""
+        self._is_continued = False
+
     @property
     def is_continued(self) -> bool:
         """Whether what comes now follows on what came before the device was lost."""

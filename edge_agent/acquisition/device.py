@@ -385,6 +385,7 @@ class DeviceAcquisition(MissingSamples):
         self.offline_reason = reason
         emit(DeviceLost(self.name, reason, round(retry_s, 1)))
         if since_ns is None:
+            self._absences.not_continued()
             return
         self._listener.device_offline(self.name)
         self._absences.device_lost(since_ns, reason)

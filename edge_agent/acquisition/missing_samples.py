@@ -63,6 +63,7 @@ class MissingSamples:
     def caught_up(self) -> None:
         """See ``Acquisition``."""
         self._absences.end_continuing()
+        self._restoring.end_continuing()
 
     def missing(self) -> Missing | None:
         """See ``Acquisition``."""

@@ -177,6 +177,10 @@ class Restoring:
         self._given_again = tuple(self._not_taken)
         self._not_taken.clear()
 
+    def end_continuing(self) -> None:
+        """It has been."""
+        self._given_again = ()
+
     def without_repeats(self, batch: SampleBatch, current: CurrentValues) -> SampleBatch:
         """``batch`` without what is the ``current`` sample of its tag already: a device may say again what it has.
 

@@ -100,6 +100,19 @@ async def test_what_was_missing_before_is_declared_all_the_same(tmp_path: Path) 
 
 
 @virtual_time
+async def test_one_that_is_lost_before_the_device_was_online_changes_nothing(tmp_path: Path) -> None:
+    async def hardly(acquisition: Acquisition) -> None:
+        acquisition.continued("resumed", "")
+        raise DeviceUnavailable("press: the cable is out")
+
+    bench = Bench(tmp_path, PlayedDriver(lost(1.0), hardly, connected(2.0)))
+    async with running(bench):
+        await asyncio.sleep(20.0)
+        assert [gap["reason"] for gap in bench.gaps] == ["device_unavailable"]
+        assert bench.outbox.open_gaps() == {}
+
+
+@virtual_time
 async def test_anew_is_as_a_first_connect(tmp_path: Path) -> None:
     bench = Bench(tmp_path, PlayedDriver(lost(1.0), going_on((5.0, 2.0), how="anew", catches_up=False)))
     async with running(bench):
