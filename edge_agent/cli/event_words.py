@@ -22,6 +22,7 @@ WORDS: Final = {
     "fault": "a defect in {task}, which is started again: {error}",
     "device_connected": "{device} is connected: {tags} tag(s) known, {problems} with a problem",
     "device_lost": "{device} is away, next attempt in {retry_s} s: {reason}",
+    "device_session": "{device}: after the lost connection its session is {how}{detail}",
     "device_ended": "{device} is not read any more as it was: the configuration has changed",
     "device_reached": "{device} is reached at {endpoint}",
     "certificate_ending": "{reason}",
@@ -60,6 +61,11 @@ WORDS: Final = {
 _COUNTED: Final = re.compile(r"(\{(\w+)\} \w+)\((e?s)\)")
 """What is counted: without its ending where there is one of it."""
 _REASONS: Final = {"code": " ({})", "detail": ": {}"}
+_SESSIONS: Final = {
+    "resumed": "resumed",
+    "transferred": "another, with its subscriptions taken over",
+    "anew": "made anew",
+}
 _HEAD: Final = frozenset({"event", "level", "timestamp", "number", "time_ns", "traceback"})
 
 
@@ -67,7 +73,9 @@ def words_of(event: Mapping[str, Any]) -> str:
     """``event`` (a log line, or what the agent answers) as a sentence in one line."""
     template = WORDS.get(str(event.get("event")))
     values = {name: value_text(value) for name, value in event.items() if name not in _HEAD}
-    if event.get("event") == "command_ended":  # most of them have neither
+    if event.get("event") == "device_session":
+        values["how"] = _SESSIONS.get(values.get("how", ""), values.get("how", ""))
+    if event.get("event") in ("command_ended", "device_session"):  # most of them have neither
         values |= {name: form.format(values[name]) for name, form in _REASONS.items() if values.get(name)}
     if event.get("event") == "host_state_changed":
         values["online"] = "online" if event.get("online") is True else "offline"

@@ -49,6 +49,13 @@ def test_a_host_that_comes_and_goes_is_online_or_offline() -> None:
     assert words_of(event | {"online": False}) == "the host lineside is offline"
 
 
+def test_how_a_device_goes_on_is_said_with_the_reason_where_it_is_read_anew() -> None:
+    event = {"event": "device_session", "device": "press", "how": "resumed", "detail": ""}
+    assert words_of(event) == "press: after the lost connection its session is resumed"
+    event |= {"how": "anew", "detail": "the session is gone"}
+    assert words_of(event) == "press: after the lost connection its session is made anew: the session is gone"
+
+
 def test_every_event_of_both_programs_is_on_the_page_of_events() -> None:
     documented = {event for _, modules, _ in pages.PROGRAMS for module in modules for event in pages.events_of(module)}
     there = {
