@@ -1,5 +1,6 @@
 """OPC UA by asyncua: subscriptions, decoded in columns."""
 
-from connectors.opcua.lean_asyncua import leave_server_out
+from connectors.opcua.lean_asyncua import leave_names_out, leave_server_out
 
 leave_server_out()
+leave_names_out()
