@@ -84,5 +84,5 @@ def leave_names_out() -> None:
         return
     ids = module_from_spec(spec)
     spec.loader.exec_module(ids)
-    ids.ObjectIdNames = Names(ids.ObjectIds)
+    vars(ids)["ObjectIdNames"] = Names(ids.ObjectIds)
     sys.modules[_IDS] = ids

@@ -17,7 +17,8 @@ from connectors.opcua.lean_asyncua import Names
 @pytest.fixture(scope="module")
 def ids() -> Any:
     spec = spec_from_file_location("ids_as_they_are", object_ids.__file__)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -33,7 +34,7 @@ def ids() -> Any:
         lambda names: names.get(99_999_999, "none"),
         lambda names: 85 in names.keys(),  # noqa: SIM118  asyncua asks so
         len,
-        lambda names: sorted(names),
+        sorted,
         lambda names: sorted(names.items()),
         lambda names: sorted(names.values()),
     ],
