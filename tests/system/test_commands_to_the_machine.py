@@ -22,7 +22,7 @@ from tests.servers.opcua import OpcUaServer
 from tests.system.cloud_process import Cloud
 from tests.system.edge_agent_steps import AgentProcess
 
-TAGS = 6
+TAGS = 5
 DEVICES = """
 - name: oven
   driver: modbus
@@ -39,6 +39,8 @@ DEVICES = """
   tags:
   - {{name: speed, at: ns=1;s=speed, writable: {{min: 0, max: 100, readback: 0.01}}}}
   - {{name: state, at: ns=1;s=state}}
+"""
+LATHE = """
 - name: lathe
   driver: opcua
   endpoint: {lathe}
@@ -102,7 +104,7 @@ def built(tmp_path_factory: pytest.TempPathFactory, databases: Databases) -> Ite
         assert cloud.command("keys", "create").returncode == 0
         token = cloud.command("token", "create", "anna", "--role", "operator").stdout.strip()
         lathe.add("ns=2;s=Origin", "ExtensionObject", ORIGIN, datatype=ORIGIN["type"], writable=True)
-        devices = DEVICES.format(oven=oven.endpoint, press=press.endpoint, lathe=lathe.endpoint)
+        devices = (DEVICES.strip() + LATHE).format(oven=oven.endpoint, press=press.endpoint, lathe=lathe.endpoint)
         agent = AgentProcess(folder / "agent", broker, devices)
         keys = json.loads(cloud.command("keys", "export").stdout)["keys"]
         (agent.folder / "data").mkdir()
@@ -113,7 +115,7 @@ def built(tmp_path_factory: pytest.TempPathFactory, databases: Databases) -> Ite
         at_the_end.callback(agent.stop)
         agent.start()
         deadline_s = time.monotonic() + WAIT_S_MAX
-        while len(cloud.get("/api/v1/tags").json()["tags"]) < TAGS:
+        while len(cloud.get("/api/v1/tags").json()["tags"]) < TAGS + 1:
             assert time.monotonic() < deadline_s, agent.process.log_tail()
             time.sleep(0.1)
         yield Factory(cloud, agent, oven, press, token)
