@@ -33,11 +33,12 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def server(request: pytest.FixtureRequest, data_dir: Path) -> Iterator[AnyServer]:
+def server(request: pytest.FixtureRequest, data_dir: Path, tmp_path: Path) -> Iterator[AnyServer]:
+    """Nobody has accepted its certificate."""
     found: AnyServer
     if getattr(request, "param", "node-opcua") == "open62541":
-        own = own_certificate(data_dir / "server", "press")
-        found = OpcUaServer((data_dir / "server" / "own.der", data_dir / "server" / "own.key", own.application_uri))
+        own = own_certificate(tmp_path, "press")
+        found = OpcUaServer((tmp_path / "own.der", tmp_path / "own.key", own.application_uri))
     else:
         policies, modes = ("None", "Basic256Sha256"), ("None", "SignAndEncrypt")
         found = NodeOpcUaServer(policies=policies, modes=modes, users={"operator": "open sesame"})
