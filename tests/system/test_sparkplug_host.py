@@ -91,7 +91,7 @@ async def lived(
             await eventually(lambda: any(REBIRTH.encode() in packet.payload for packet in recorder.of(PUBLISH)))
             connection.send(*messages[:3])
             await connection.deliver(agent, agent.start(), first=1)
-            await eventually(lambda: len(tags(cloud)) > 30)
+            await eventually(lambda: is_stored_with_data(cloud))
             stale["born"] = {tag["tag"]: tag["stale"] for tag in tags(cloud)}
             samples = {tag["tag"]: values(cloud, tag["tag_id"]) for tag in tags(cloud)}
             late = HostState(False, now_ms - 60_000)
@@ -110,6 +110,11 @@ async def lived(
 def tags(cloud: Cloud) -> list[dict[str, Any]]:
     answer = cloud.get("/api/v1/tags", agent=str(STRANGER), limit=1000)
     return list(answer.json()["tags"]) if answer.status_code == 200 else []
+
+
+def is_stored_with_data(cloud: Cloud) -> bool:
+    """Whether the births and the data are stored. Tags are entered before: they may be seen a moment sooner."""
+    return any(tag["tag"] == "Int8" and len(values(cloud, tag["tag_id"])) == 2 for tag in tags(cloud))
 
 
 def values(cloud: Cloud, tag_id: int) -> list[Any]:
