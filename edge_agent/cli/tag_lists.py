@@ -72,7 +72,10 @@ def import_tags(
         Path | None, typer.Option(metavar="AGENT.YAML", help="All else of a device of that name is taken from there")
     ] = None,
     node: Annotated[str, typer.Option(help="How node ids are made, such as 'ns=2;s=[PLC]{tag}'")] = "",
-    array_max: Annotated[int, typer.Option(min=0, max=10_000, help="L5X: arrays up to so many elements")] = 0,
+    array_max: Annotated[
+        int,
+        typer.Option(min=0, max=10_000, help="Elements of an array that become a tag each (L5X, structures in .db)"),
+    ] = 0,
     insecure: Annotated[bool, typer.Option("--insecure", help="OPC UA neither signed nor encrypted")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there")] = False,
     as_json: JsonOption = False,

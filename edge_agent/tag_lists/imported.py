@@ -55,6 +55,8 @@ class Wanted:
 
 
 DIGITS_MAX: Final = 9
+VALUES_MAX: Final = 200_000
+"""Types within types make a file of some kilobytes as large as anybody likes."""
 
 
 def whole_number(text: str, otherwise: int) -> int:

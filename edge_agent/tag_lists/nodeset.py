@@ -100,8 +100,6 @@ def _why_not(node: _Node, path: list[str], node_id: str, nodes: dict[str, _Node]
         if nodes[node_id].kind not in ("UAObject", "UAVariable"):
             return f"part of the {nodes[node_id].kind.removeprefix('UA')} {nodes[node_id].name!r}, and no instance"
         node_id = nodes[node_id].parent
-    if whole_number(node.element.get("ValueRank", ""), -1) >= 0:
-        return "an array"
     if not whole_number(node.element.get("AccessLevel", ""), 1) & 1:
         return "nobody can read it (AccessLevel)"
     return None

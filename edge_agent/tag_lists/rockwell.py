@@ -1,7 +1,8 @@
 """Tags of a Rockwell Logix program (L5X of Studio 5000), read by way of an OPC UA server for it.
 
-Structures are opened down to values: the data types of the program, timers, counters. Everything is named as the
-controller names it, ``Program:Main.Press.Force``; the node id is made of that by a pattern, as servers differ.
+Structures are opened down to values: the data types and add-on instructions of the program, timers, counters.
+Everything is named as the controller names it, ``Program:Main.Press.Force``; the node id is made of that by a pattern,
+as servers differ.
 """
 
 from __future__ import annotations
@@ -9,15 +10,13 @@ from __future__ import annotations
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, NamedTuple
 
-from edge_agent.tag_lists.imported import Imported, ListUnreadable, Row, Wanted, whole_number
+from edge_agent.tag_lists.imported import VALUES_MAX, Imported, ListUnreadable, Row, Wanted, whole_number
 
 NODE: Final = "ns=2;s={tag}"
 DEPTH_MAX: Final = 10
 DIMENSION_UNKNOWN: Final = 1_000_000_000
-VALUES_MAX: Final = 200_000
-"""Data types within data types make a file of some kilobytes as large as anybody likes."""
 _VALUES: Final = frozenset(
     ("BOOL", "BIT", "SINT", "INT", "DINT", "LINT", "USINT", "UINT", "UDINT", "ULINT", "REAL", "LREAL", "STRING")
 )
@@ -26,8 +25,22 @@ _BUILT_IN: Final = {
     "COUNTER": ("PRE", "ACC", "CU", "CD", "DN", "OV", "UN"),
     "CONTROL": ("LEN", "POS", "EN", "EU", "DN", "EM", "ER", "UL", "IN", "FD"),
 }
-Types = dict[str, list[tuple[str, str, int, str]]]
-"""By data type its members: name, data type, elements (0: no array), description."""
+_POINT_OF_MODULE: Final = re.compile(r"[^.]+:[^.]*\..+")
+"""What of a module's data is one value, such as ``Local:1:I.Data.3``: the file has no tag of it but its alias."""
+_NOT_READ: Final = "its external access is None: no server can read it"
+
+
+class _Member(NamedTuple):
+    name: str
+    """Empty: the structure is one value, such as a text of a length of its own."""
+    kind: str
+    elements: int
+    """0: no array."""
+    description: str
+    is_readable: bool
+
+
+Types = dict[str, list[_Member]]
 
 
 def read_l5x(data: bytes, wanted: Wanted) -> Imported:
@@ -58,37 +71,58 @@ def _types(controller: ET.Element) -> Types:
     types: Types = {}
     for kind in controller.iterfind("DataTypes/DataType"):
         members = [
-            (
-                member.get("Name", ""),
-                member.get("DataType", ""),
-                whole_number(member.get("Dimension", ""), 0),
-                _description(member),
-            )
-            for member in kind.iterfind("Members/Member")
-            if member.get("Hidden") != "true"
+            _member(each, "Dimension")
+            for each in kind.iterfind("Members/Member")
+            if each.get("Hidden") != "true" and each.get("Name")
         ]
-        types[kind.get("Name", "")] = [member for member in members if member[0]]
+        is_text = kind.get("Family") == "StringFamily"
+        types[kind.get("Name", "")] = [_Member("", "STRING", 0, "", True)] if is_text else members
+    for instruction in controller.iterfind("AddOnInstructionDefinitions/*"):
+        types[instruction.get("Name", "")] = [
+            _member(each, "Dimensions")
+            for each in (*instruction.iterfind("Parameters/Parameter"), *instruction.iterfind("LocalTags/LocalTag"))
+            if each.get("Name") and each.get("Usage") != "InOut" and _is_seen(each)
+        ]
     return types
+
+
+def _member(element: ET.Element, dimensions: str) -> _Member:
+    return _Member(
+        element.get("Name", ""),
+        element.get("DataType", "") if element.get("TagType") != "Alias" else "BOOL",
+        whole_number(element.get(dimensions, ""), DIMENSION_UNKNOWN if " " in element.get(dimensions, "") else 0),
+        _description(element),
+        element.get("ExternalAccess") != "None",
+    )
+
+
+def _is_seen(element: ET.Element) -> bool:
+    """Local tags of an instruction are its own business unless somebody says otherwise."""
+    return element.tag != "LocalTag" or element.get("ExternalAccess", "None") != "None"
 
 
 def _take(tag: ET.Element, prefix: str, types: Types, wanted: Wanted, found: Imported) -> None:
     name = prefix + tag.get("Name", "")
+    kind = tag.get("DataType", "")
     if tag.get("TagType") == "Alias":
-        found.refuse(name, name, f"an alias of {tag.get('AliasFor', '?')}: import that")
-        return
+        if not _POINT_OF_MODULE.fullmatch(target := tag.get("AliasFor", "?")):
+            how = "edge-agent browse finds its parts" if ":" in target else "import that"
+            found.refuse(name, name, f"an alias of {target}: {how}")
+            return
+        kind = "BOOL"  # or a number: OPC UA says which
     if tag.get("ExternalAccess") == "None":
-        found.refuse(name, name, "its external access is None: no server can read it")
+        found.refuse(name, name, _NOT_READ)
         return
     dimensions = tag.get("Dimensions", "").split()
     if len(dimensions) > 1:
         found.refuse(name, name, f"an array of {len(dimensions)} dimensions")
         return
     count = whole_number(dimensions[0], DIMENSION_UNKNOWN) if dimensions else 0
-    for path, kind, description in _opened(name, tag.get("DataType", ""), count, _description(tag), types, wanted, 0):
+    for path, of_type, description in _opened(name, kind, count, _description(tag), types, wanted, 0):
         if len(found.rows) + len(found.refused) >= VALUES_MAX:
             raise ListUnreadable(f"its tags have more than {VALUES_MAX:,} values: export fewer of them")
-        if kind not in _VALUES:
-            found.refuse(name, path, kind)
+        if of_type not in _VALUES:
+            found.refuse(name, path, of_type)
             continue
         plain = re.sub(r"\[(\d+)\]", r"/\1", path.removeprefix("Program:"))
         settings = {"name": plain.replace(".", "/"), "at": (wanted.node or NODE).replace("{tag}", path)}
@@ -113,9 +147,14 @@ def _opened(
         yield path, kind, description
     elif kind in _BUILT_IN:
         yield from ((f"{path}.{member}", "DINT", description) for member in _BUILT_IN[kind])
-    elif kind in types:
-        for member, inside, elements, said in types[kind]:
-            yield from _opened(f"{path}.{member}", inside, elements, said or description, types, wanted, depth + 1)
+    elif types.get(kind):
+        for member in types[kind]:
+            below = f"{path}.{member.name}" if member.name else path
+            if not member.is_readable:
+                yield below, _NOT_READ, ""
+                continue
+            said = member.description or description
+            yield from _opened(below, member.kind, member.elements, said, types, wanted, depth + 1)
     else:
         yield path, f"the file does not say what the data type {kind!r} is made of", ""
 

@@ -31,11 +31,12 @@ def test_what_is_imported_of_a_model_is_read_from_a_server_that_has_loaded_it(tm
         config = tmp_path / "agent.yaml"
         config.write_text(HEAD + "include: [press.yaml]\n")
         done = edge_agent_import(model, server.endpoint, made)
-        assert done == 1, "properties and arrays are refused"
+        assert done == 1, "properties are refused"
         answer = edge_agent(config, "check", "--online", "--json")
         (device,) = answer.json["devices"]
         assert [(tag["tag"], tag["value"], tag["quality"]) for tag in device["tags"]] == [
-            ("Press/Ram/Force", 12.5, "Good")
+            ("Press/Ram/Force", 12.5, "Good"),
+            ("Press/Ram/Curve", "[1.0, 2.5]", "Good"),
         ]
     finally:
         server.close()

@@ -23,6 +23,7 @@ EXPORTS = [
     "press.NodeSet2.xml",
     "tia-tags.csv",
     "tia-block.db",
+    "tia-blocks-with-types.db",
     "tia-tags.xml",
     "tia-openness.xml",
 ]

@@ -40,11 +40,11 @@ def test_kepware_of_a_modbus_device_keeps_address_type_scaling_unit_and_descript
         {"name": "Oven/Energy", "at": "holding 200", "type": "uint32", "order": "CDAB", "unit": "kWh"},
         {"name": "Oven/Door", "at": "discrete 3", "description": "Door is open"},
         {"name": "Oven/Fault", "at": "holding 109.3"},
+        {"name": "Oven/Recipe", "at": "holding 299", "type": "string", "length": 20},
     ]  # fmt: skip
     assert refused(found) == {
         "Oven.Flow": "its scaling is 'Square Root'; Lineside has value = raw * scale + offset",
-        "Oven.Recipe": "the address '400300.20H' is none of Modbus, such as 400101 or 40101",
-        "Oven.Profile": "the address '400400 [10]' is none of Modbus, such as 400101 or 40101",
+        "Oven.Profile": "an array: a tag of a Modbus unit has one value; write a tag for each element",
         "Press.Force": "the address 'DB10,REAL4' is none of Modbus, such as 400101 or 40101",
     }
     assert found.refused[0].place == "line 7"
@@ -55,7 +55,30 @@ def test_kepware_by_its_opc_ua_server_takes_any_device() -> None:
     _, found = read("kepware.csv", driver="opcua", node="nsu=KEPServerEX;s=Line3.PLC.{tag}")
     at = {row["name"]: row["at"] for row in settings(found)}
     assert at["Press/Force"] == "nsu=KEPServerEX;s=Line3.PLC.Press.Force"
-    assert refused(found) == {"Oven.Profile": "an array: Lineside's tags have one value"}
+    assert at["Oven/Profile"] == "nsu=KEPServerEX;s=Line3.PLC.Oven.Profile"
+    assert not refused(found)
+    assert not found.notes
+    _, found = read("kepware.csv", driver="opcua")
+    assert "the file does not say which channel and device its tags are of" in found.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("row", "made"),
+    [
+        ('"a","400011",Short,1,R/W,100,Linear,0,1000,0,100,Double,0,0,"","",1', {"type": "int16", "scale": -0.1}),
+        ('"a","400011",Word,1,R/W,100,Linear,0,100,10,110,Double,0,0,"","",1',
+         {"type": "uint16", "scale": -1.0, "offset": -10.0}),
+        ('"a","400011",BCD,1,R/W,100,,,,,,,,,"","",', {"type": "uint16", "encoding": "bcd"}),
+        ('"a","400011",LBCD,1,R/W,100,,,,,,,,,"","",', {"type": "uint32", "order": "CDAB", "encoding": "bcd"}),
+        ('"a","400011",Default,1,R/W,100,,,,,,,,,"","",', {"type": "uint16"}),
+        ('"a","400011.12L",String,1,R/W,100,,,,,,,,,"","",', {"type": "string", "length": 12, "order": "BADC"}),
+        ('"a","400011",Double,1,R/W,100,,,,,,,,,"","",', {"type": "double", "order": "CDAB"}),
+    ],
+)  # fmt: skip
+def test_a_value_of_kepware_means_the_same_here(row: str, made: dict[str, Any]) -> None:
+    heading = (FIXTURES / "kepware.csv").read_text().splitlines()[0]
+    _, found = read_list(f"{heading}\n{row}\n".encode(), None, Wanted(driver="modbus"))
+    assert settings(found) == [{"name": "a", "at": "holding 10"} | made]
 
 
 def test_a_logix_program_is_opened_down_to_its_values() -> None:
@@ -81,6 +104,49 @@ def test_a_logix_program_is_opened_down_to_its_values() -> None:
     }
 
 
+L5X = (
+    '<RSLogix5000Content><Controller Use="Target" Name="Press"><DataTypes>'
+    '<DataType Name="STRING_20" Family="StringFamily" Class="User"><Members>'
+    '<Member Name="LEN" DataType="DINT" Dimension="0" Hidden="false"/>'
+    '<Member Name="DATA" DataType="SINT" Dimension="20" Hidden="false"/></Members></DataType>'
+    '<DataType Name="Batch" Family="NoFamily" Class="User"><Members>'
+    '<Member Name="Recipe" DataType="STRING_20" Dimension="0" Hidden="false" ExternalAccess="Read Only"/>'
+    '<Member Name="Key" DataType="DINT" Dimension="0" Hidden="false" ExternalAccess="None"/></Members></DataType>'
+    "</DataTypes><AddOnInstructionDefinitions>"
+    '<AddOnInstructionDefinition Name="Valve"><Parameters>'
+    '<Parameter Name="EnableIn" TagType="Base" DataType="BOOL" Usage="Input" ExternalAccess="Read Only"/>'
+    '<Parameter Name="Position" TagType="Base" DataType="REAL" Usage="Output" ExternalAccess="Read Only">'
+    "<Description><![CDATA[how far it is open]]></Description></Parameter>"
+    '<Parameter Name="Axis" TagType="Base" DataType="AXIS_CIP_DRIVE" Usage="InOut"/></Parameters>'
+    '<LocalTags><LocalTag Name="Step" DataType="DINT" ExternalAccess="None"/>'
+    '<LocalTag Name="Strokes" DataType="DINT" ExternalAccess="Read Only"/></LocalTags></AddOnInstructionDefinition>'
+    '<EncodedData EncodedType="AddOnInstructionDefinition" Name="Locked"><Parameters>'
+    '<Parameter Name="Count" TagType="Base" DataType="DINT" Usage="Output"/></Parameters>zX9</EncodedData>'
+    '</AddOnInstructionDefinitions><Tags><Tag Name="Now" TagType="Base" DataType="Batch"/>'
+    '<Tag Name="Inlet" TagType="Base" DataType="Valve"/><Tag Name="Secret" TagType="Base" DataType="Locked"/>'
+    '<Tag Name="StartButton" TagType="Alias" AliasFor="Local:1:I.Data.3"/>'
+    '<Tag Name="Slot1" TagType="Alias" AliasFor="Local:1:I"/>'
+    "</Tags></Controller></RSLogix5000Content>"
+)
+
+
+def test_add_on_instructions_texts_and_points_of_modules_in_a_logix_program_become_tags() -> None:
+    _, found = read_list(L5X.encode(), None, Wanted(node="ns=2;s={tag}"))
+    assert [(row["name"], row["at"].removeprefix("ns=2;s=")) for row in settings(found)] == [
+        ("Now/Recipe", "Now.Recipe"),
+        ("Inlet/EnableIn", "Inlet.EnableIn"),
+        ("Inlet/Position", "Inlet.Position"),
+        ("Inlet/Strokes", "Inlet.Strokes"),
+        ("Secret/Count", "Secret.Count"),
+        ("StartButton", "StartButton"),
+    ]
+    assert settings(found)[2]["description"] == "how far it is open"
+    assert refused(found) == {
+        "Now.Key": "its external access is None: no server can read it",
+        "Slot1": "an alias of Local:1:I: edge-agent browse finds its parts",
+    }
+
+
 def test_arrays_of_a_logix_program_are_refused_unless_asked_for() -> None:
     _, found = read("press.L5X")
     assert refused(found)["Speeds"] == "an array of 3 elements; --array-max 3 makes a tag of each"
@@ -100,12 +166,12 @@ def test_a_model_gives_its_instances_by_namespace_uri() -> None:
     format_, found = read("press.NodeSet2.xml")
     assert format_ is Format.NODESET
     assert settings(found) == [
-        {"name": "Press/Ram/Force", "at": "nsu=http://acme.example/press;i=6001", "description": "Force at the ram"}
+        {"name": "Press/Ram/Force", "at": "nsu=http://acme.example/press;i=6001", "description": "Force at the ram"},
+        {"name": "Press/Ram/Curve", "at": "nsu=http://acme.example/press;i=6003"},
     ]
     assert refused(found) == {
         "RamType/Force": "part of the ObjectType 'RamType', and no instance",
         "Press/Ram/Force/EURange": "a property: what the server says of something, seldom a value that changes",
-        "Press/Ram/Curve": "an array",
         "Press/Ram/Password": "nobody can read it (AccessLevel)",
         "Odd": "its namespace is none of the file",
     }
@@ -172,13 +238,45 @@ def test_data_blocks_of_tia_portal_are_opened_down_to_their_values() -> None:
         "description": "it moves",
     }  # fmt: skip
     assert refused(found) == {
-        "Press/Drives": "an array of structures: edge-agent browse finds its parts",
-        "Press/Recipe": 'of the data type "Recipe_Type", whose parts the source does not name: edge-agent browse finds '
-        "them",
+        "Press/Drives": "an array [0..1] of structures: --array-max makes tags of each, edge-agent browse, too",
+        "Press/Recipe": 'of the data type "Recipe_Type", whose parts the source does not name: generate it with all '
+        "dependent objects, or let edge-agent browse find them",
         "Press/Secret": "not accessible from HMI and OPC UA: tick that in the data block",
     }
     with pytest.raises(ListUnreadable, match="it has no DATA_BLOCK"):
         read_list(b"name,at\n", Format.TIA_BLOCKS, Wanted())
+
+
+def test_data_blocks_are_opened_by_the_types_and_function_blocks_of_their_source() -> None:
+    format_, found = read("tia-blocks-with-types.db", array_max=2)
+    assert format_ is Format.TIA_BLOCKS
+    ids = [(row.place, row.settings["name"], row.settings["at"].partition(";s=")[2]) for row in found.rows]
+    drives = [
+        ("line 57", f"Line/Drives/{number}/{name}", f'"Line"."Drives"[{number}].{node}')
+        for number in (1, 2)
+        for name, node in (("Type", '"Type"'), ("Speed", '"Speed"'), ("Limits/Low", '"Limits"."Low"'))
+    ]
+    assert ids == [
+        ("line 53", "Line/Url", '"Line"."Url"'),
+        ("line 54", "Line/Motor/Type", '"Line"."Motor"."Type"'),
+        ("line 54", "Line/Motor/Speed", '"Line"."Motor"."Speed"'),
+        ("line 54", "Line/Motor/Limits/Low", '"Line"."Motor"."Limits"."Low"'),
+        *drives,
+        ("line 59", "Line/Level", '"Line"."Level"'),
+        ("line 66", "Press_DB/Start", '"Press_DB"."Start"'),
+        ("line 66", "Press_DB/Main/Type", '"Press_DB"."Main"."Type"'),
+        ("line 66", "Press_DB/Main/Speed", '"Press_DB"."Main"."Speed"'),
+        ("line 66", "Press_DB/Main/Limits/Low", '"Press_DB"."Main"."Limits"."Low"'),
+    ]
+    said = {row.settings["name"]: row.settings.get("description") for row in found.rows}
+    assert said["Line/Url"] == "where it is"
+    assert said["Line/Motor/Speed"] == "rpm"
+    how = "whose parts the source does not name: generate it with all dependent objects, or let edge-agent browse find"
+    assert refused(found) == {
+        "Line/Sizes": 'an array [0.."COUNT"] of structures: --array-max makes tags of each, edge-agent browse, too',
+        "Press_DB/Delay": f"of the data type TON_TIME, {how} them",
+        "Oven_DB": f"one of 'FB_Oven', {how} them",
+    }
 
 
 @pytest.mark.parametrize(
