@@ -19,7 +19,9 @@ from edge_agent.cli.app import EXIT_PROBLEM, fail
 
 SCHEMA_NAME: Final = "agent.schema.json"
 EXIT_USAGE: Final = 2
-_SCHEMES: Final = {"opc.tcp": "opcua", "tcp": "modbus", "rtu+tcp": "modbus", "serial": "modbus"}
+DRIVER_OF: Final = {"opc.tcp": "opcua", "tcp": "modbus", "tls": "modbus", "rtu+tcp": "modbus", "serial": "modbus"}
+"""The driver for an address, by its scheme."""
+FORMS: Final = "opc.tcp://host:4840, tcp://host:502, tls://host, rtu+tcp://host:4001 or serial:///dev/ttyUSB0"
 
 
 class NewDevice(NamedTuple):
@@ -92,7 +94,7 @@ def _asked_devices(*, insecure: bool) -> list[NewDevice]:
         name, url = _named(entry)
         if not name:
             name = _asked("Its name", f"device-{len(found) + 1}", lambda name: _check_name(name, names))  # noqa: B023
-        driver = _SCHEMES[url.partition("://")[0]]
+        driver = DRIVER_OF[url.partition("://")[0]]
         plain = insecure
         if driver == "opcua" and not insecure:
             plain = not typer.confirm("Is its session to be signed and encrypted? (no: it offers none)", default=True)
@@ -102,9 +104,9 @@ def _asked_devices(*, insecure: bool) -> list[NewDevice]:
 
 def _device(entry: str, *, insecure: bool) -> NewDevice:
     name, _, url = entry.partition("=")
-    driver = _SCHEMES.get(url.partition("://")[0])
+    driver = DRIVER_OF.get(url.partition("://")[0])
     if not name or driver is None:
-        fail(f"{entry!r} is no device: write NAME=opc.tcp://host:4840 or NAME=tcp://host:502", EXIT_USAGE)
+        fail(f"{entry!r} is no device: write NAME=ADDRESS, and for that {FORMS}", EXIT_USAGE)
     return NewDevice(name, driver, url, insecure)
 
 
@@ -128,9 +130,9 @@ def _check_entry(entry: str, others: Set[str]) -> str:
 
 
 def _check_endpoint(url: str) -> str:
-    driver = _SCHEMES.get(url.partition("://")[0])
+    driver = DRIVER_OF.get(url.partition("://")[0])
     if url and driver is None:
-        return f"{url!r} is no address of a device: write opc.tcp://host:4840 or tcp://host:502, or nothing to go on"
+        return f"{url!r} is no address of a device: write {FORMS}, or nothing to go on"
     return _wrong(_ANY_AGENT, "mqtts://host", [NewDevice("device", str(driver), url, True)] if url else [])
 
 

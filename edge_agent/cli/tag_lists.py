@@ -12,13 +12,13 @@ from connectors.configuration.saying import say
 from connectors.configuration.setting_names import counted
 from connectors.model.errors import ConfigInvalid
 from edge_agent.cli.app import DEFAULT_CONFIG, EXIT_PROBLEM, ConfigOption, JsonOption, fail, print_problems
+from edge_agent.cli.init import DRIVER_OF, FORMS
 from edge_agent.cli.json_output import print_json
 from edge_agent.tag_lists.formats import BYTES_MAX, Format, read_list
 from edge_agent.tag_lists.imported import Imported, ListUnreadable, Refused, Row, Wanted
 
 EXIT_USAGE: Final = 2
 REFUSED_SHOWN_MAX: Final = 1000
-_DRIVER_OF: Final = {"opc.tcp": "opcua", "tcp": "modbus", "rtu": "modbus", "tls": "modbus"}
 
 
 def add_to(app: typer.Typer) -> None:
@@ -130,9 +130,9 @@ def _known(like: Path | None) -> dict[str, dict[str, Any]]:
 
 
 def _driver(endpoint: str) -> str:
-    driver = _DRIVER_OF.get(endpoint.partition("://")[0])
+    driver = DRIVER_OF.get(endpoint.partition("://")[0])
     if driver is None:
-        fail(f"{endpoint!r} is no endpoint: write opc.tcp://host:4840 or tcp://host:502", EXIT_USAGE)
+        fail(f"{endpoint!r} is no endpoint: write {FORMS}", EXIT_USAGE)
     return driver
 
 

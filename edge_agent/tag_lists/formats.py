@@ -41,6 +41,8 @@ _READERS: Final[dict[Format, Reader]] = {
 def recognised(data: bytes) -> Format:
     """The kind of a list, by what is in it. Raises ``ListUnreadable``."""
     head = data[:HEAD_BYTES].lstrip(b"\xef\xbb\xbf \t\r\n")
+    if not head:
+        raise ListUnreadable("it is empty")
     if head.startswith(b"<"):
         for format_, mark in ((Format.L5X, b"RSLogix5000Content"), (Format.NODESET, b"UANodeSet")):
             if mark in head:

@@ -50,7 +50,7 @@ def test_without_devices_it_is_valid_too(tmp_path: Path) -> None:
     [
         (("--name", "line-3"), 2, "nobody can be asked here: write --group, --broker"),
         ((*OPTIONS, "--device", "press=opc.tcp://x:70000"), 1, "70000"),
-        ((*OPTIONS, "--device", "press=http://x"), 2, "is no device: write NAME=opc.tcp://host:4840"),
+        ((*OPTIONS, "--device", "press=http://x"), 2, "is no device: write NAME=ADDRESS, and for that opc.tcp://"),
         ((*OPTIONS[:4], "--broker", "mqtt://broker"), 1, "'mqtt://broker' is not encrypted"),
         ((*OPTIONS[2:], "--group", "a/b"), 1, "'a/b'"),
         (("/proc/nowhere/agent.yaml", *OPTIONS), 1, "cannot be written"),

@@ -282,7 +282,7 @@ def test_data_blocks_are_opened_by_the_types_and_function_blocks_of_their_source
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        (b"", "it is not known what this is"),
+        (b"", "it is empty"),
         (b"a,b\n1,2\n", "it is not known what this is"),
         (b"<html/>", "neither an L5X export, a tag table of TIA Portal nor a NodeSet2 file"),
         (b"<Tagtable >", "it is no XML"),

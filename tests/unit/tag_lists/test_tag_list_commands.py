@@ -77,10 +77,10 @@ def test_what_cannot_be_imported_is_listed_and_the_rest_is_written(tmp_path: Pat
     done = edge_agent(*words, "-o", made)
     assert done.exit_code == 1
     assert "kepware.csv, line 7: Oven.Flow: its scaling is 'Square Root'" in done.stderr
-    assert done.stderr.endswith("kepware.csv (kepware): 5 tags, 4 not imported\n")
+    assert done.stderr.endswith("kepware.csv (kepware): 6 tags, 3 not imported\n")
     config = tmp_path / "agent.yaml"
     config.write_text(HEAD + "include: [devices.yaml]\n")
-    assert len(devices(config)["oven"]["tags"]) == 5
+    assert len(devices(config)["oven"]["tags"]) == 6
     again = edge_agent(*words, "-o", made)
     assert (again.exit_code, "--force replaces it" in again.stderr) == (1, True)
 
@@ -123,6 +123,15 @@ def test_a_wrong_use_is_said(
     Path("agent.yaml").write_text(AGENT)
     done = edge_agent(*words)
     assert (done.exit_code, said in done.stderr) == (code, True), done.stderr
+
+
+@pytest.mark.parametrize("endpoint", ["tcp://x", "tls://x", "rtu+tcp://x:4001", "serial:///dev/ttyUSB0"])
+def test_a_list_is_imported_for_a_modbus_unit_wherever_it_is(tmp_path: Path, endpoint: str) -> None:
+    path = tmp_path / "tags.csv"
+    path.write_text("name,at\na,holding 1\n")
+    done = edge_agent("import-tags", path, "--endpoint", endpoint, "--json")
+    (device,) = json.loads(done.stdout)["devices"]
+    assert (done.exit_code, device["driver"], device["endpoint"]) == (0, "modbus", endpoint)
 
 
 def test_a_server_is_made_without_security_only_where_that_is_asked_for(tmp_path: Path) -> None:
