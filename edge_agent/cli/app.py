@@ -23,12 +23,13 @@ from edge_agent.cli.json_output import print_json
 T = TypeVar("T")
 
 EXIT_PROBLEM: Final = 1
+EXIT_USAGE: Final = 2
 EXIT_NOT_RUNNING: Final = 3
 EXIT_CANNOT_START: Final = 4
 EXIT_CODES: Final = {
     0: "done, and nothing is wrong",
     EXIT_PROBLEM: "something is wrong or was not done: an invalid file, a device that is away, a refused write",
-    2: "the command was used wrongly",
+    EXIT_USAGE: "the command was used wrongly",
     EXIT_NOT_RUNNING: "no agent answers",
     EXIT_CANNOT_START: "another agent runs already, or a newer version has written its outbox",
 }
@@ -145,6 +146,8 @@ def check(
 
     With --online each device is reached, too, and each tag read once. Exit code 1 when anything is wrong with one.
     """
+    if not online and (device is not None or anyway):
+        fail("--device and --anyway go with --online: files are checked as a whole", EXIT_USAGE)
     gc.disable()  # half of the time of ten thousand tags, none of which is garbage before the end
     from connectors.configuration.setting_names import counted
     from edge_agent.config.load import load_config

@@ -62,9 +62,17 @@ def _opened(config: Path, journal: Path | None) -> Iterator[sqlite3.Connection]:
 
     try:
         path = journal_path(config) if journal is None else journal
-        with contextlib.closing(open_journal_reader(path)) as connection:
-            yield connection
     except ConfigInvalid as exc:
         fail(str(exc), EXIT_PROBLEM)
+    try:
+        path.open("rb").close()
+    except FileNotFoundError:
+        fail(f"there is no command journal at {path}; has the agent ever run?", EXIT_PROBLEM)
+    except OSError as exc:
+        who = "run the command as the agent's user, or as root"
+        fail(f"the command journal {path} cannot be read: {exc.strerror}; {who}", EXIT_PROBLEM)
+    try:
+        with contextlib.closing(open_journal_reader(path)) as connection:
+            yield connection
     except sqlite3.Error as exc:
         fail(f"the command journal {path} cannot be read: {exc}", EXIT_PROBLEM)

@@ -121,6 +121,8 @@ def _here(config: Path) -> DeviceFiles | None:
         raise typer.Exit(EXIT_PROBLEM) from exc
     if is_held(folder):
         return None
+    if not folder.exists():
+        fail(f"there is no {folder}: the agent has never run, or its data_dir is another", EXIT_PROBLEM)
     if not os.access(folder, os.R_OK | os.X_OK):
         fail(f"no agent runs, and you may not look into {folder}", EXIT_PROBLEM)
     return DeviceFiles(config, folder, {})

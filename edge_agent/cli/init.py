@@ -15,10 +15,9 @@ import typer
 
 from connectors.configuration.saying import say
 from connectors.model.errors import ConfigInvalid, Problem
-from edge_agent.cli.app import EXIT_PROBLEM, fail
+from edge_agent.cli.app import EXIT_PROBLEM, EXIT_USAGE, fail
 
 SCHEMA_NAME: Final = "agent.schema.json"
-EXIT_USAGE: Final = 2
 DRIVER_OF: Final = {"opc.tcp": "opcua", "tcp": "modbus", "tls": "modbus", "rtu+tcp": "modbus", "serial": "modbus"}
 """The driver for an address, by its scheme."""
 FORMS: Final = "opc.tcp://host:4840, tcp://host:502, tls://host, rtu+tcp://host:4001 or serial:///dev/ttyUSB0"

@@ -11,13 +11,12 @@ import typer
 from connectors.configuration.saying import say
 from connectors.configuration.setting_names import counted
 from connectors.model.errors import ConfigInvalid
-from edge_agent.cli.app import DEFAULT_CONFIG, EXIT_PROBLEM, ConfigOption, JsonOption, fail, print_problems
+from edge_agent.cli.app import DEFAULT_CONFIG, EXIT_PROBLEM, EXIT_USAGE, ConfigOption, JsonOption, fail, print_problems
 from edge_agent.cli.init import DRIVER_OF, FORMS
 from edge_agent.cli.json_output import print_json
 from edge_agent.tag_lists.formats import BYTES_MAX, Format, read_list
 from edge_agent.tag_lists.imported import Imported, ListUnreadable, Refused, Row, Wanted
 
-EXIT_USAGE: Final = 2
 REFUSED_SHOWN_MAX: Final = 1000
 
 

@@ -56,6 +56,28 @@ def test_where_no_file_is_named_and_none_is_in_its_usual_place_it_says_how_to_go
 
 
 @pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("buffer", "status"), "there is no outbox at {data}/outbox.db; has the agent ever run?"),
+        (("audit", "verify"), "there is no command journal at {data}/commands.db; has the agent ever run?"),
+        (("audit", "export"), "there is no command journal at {data}/commands.db; has the agent ever run?"),
+        (("config", "list"), "there is no {data}: the agent has never run, or its data_dir is another"),
+    ],
+)
+def test_where_no_agent_has_ever_run_that_is_said(tmp_path: Path, words: tuple[str, ...], said: str) -> None:
+    config, data = tmp_path / "agent.yaml", tmp_path / "data"
+    config.write_text(f"agent: {{group: plant, name: line, data_dir: {data}}}\nuplink: {{brokers: ['mqtts://x']}}\n")
+    done = RUNNER.invoke(agent.whole_app(), [*words, "-c", str(config)])
+    assert (done.exit_code, " ".join(done.stderr.split())) == (1, said.format(data=data))
+
+
+@pytest.mark.parametrize("words", [("--device", "press"), ("--anyway",)])
+def test_what_is_about_devices_is_not_passed_over_where_only_files_are_checked(words: tuple[str, ...]) -> None:
+    done = RUNNER.invoke(agent.whole_app(), ["check", *words])
+    assert (done.exit_code, "go with --online" in done.stderr) == (2, True), done.stderr
+
+
+@pytest.mark.parametrize(
     ("app", "words"),
     [
         (agent.whole_app(), ["check", "-c"]),
