@@ -28,6 +28,7 @@ from cloud_ingest.cli.asking import (
     show,
     user,
 )
+from connectors.configuration.negative_numbers import TakesNegativeNumbers
 
 if TYPE_CHECKING:
     from cloud_ingest.commands.command_request import CommandRequest
@@ -40,14 +41,12 @@ CommandArgument = Annotated[str, typer.Argument(help="Id of the command")]
 WhyOption = Annotated[str, typer.Option("--reason", help="Why; kept for ever")]
 
 
-@app.command()
+@app.command(cls=TakesNegativeNumbers)
 def send(
     agent: Annotated[str, typer.Argument(help="group/name")],
     device: Annotated[str, typer.Argument(help="Its device")],
     name: Annotated[str, typer.Argument(help="The tag to write, or with --run the named command")],
-    value: Annotated[
-        str | None, typer.Argument(help="For the tag: a number, true, false, or a text (-- before one below zero)")
-    ] = None,
+    value: Annotated[str | None, typer.Argument(help="For the tag: a number, true, false, or a text")] = None,
     config: ConfigOption = DEFAULT_CONFIG,
     run: Annotated[bool, typer.Option("--run", help="NAME is a named command of the device")] = False,
     argument: Annotated[

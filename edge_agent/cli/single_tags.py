@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from connectors.configuration.negative_numbers import TakesNegativeNumbers
 from connectors.configuration.saying import say
 from connectors.model.json_differences import NOTHING, differences, read_json
 from edge_agent.cli.app import (
@@ -35,8 +36,8 @@ PATH_COLUMNS = 30
 
 def add_to(app: typer.Typer) -> None:
     """Make these commands part of ``edge-agent``."""
-    for command in (read, write):
-        app.command()(command)
+    app.command()(read)
+    app.command(cls=TakesNegativeNumbers)(write)
 
 
 def read(
