@@ -147,6 +147,7 @@ class FollowedSamples:
         self._ended: set[int] = set()
         self._last: dict[int, str] = {}
         self._reported: set[int] = set()
+        self._why_none = "; does the value change? 'edge-agent read' asks the device now"
 
     @property
     def is_done(self) -> bool:
@@ -157,6 +158,10 @@ class FollowedSamples:
         """Whether the step belongs to one of them, or is none at all; those that are not reported are shown too."""
         number = step.get("sample")
         if number is None:
+            if not step.get("online", True):
+                self._why_none = f", as {step['device']} is away"
+            elif step.get("problem"):
+                self._why_none = ", as the tag has a problem"
             return True
         if number not in self._begun_ns:
             if len(self._reported) >= self._count:
@@ -177,7 +182,7 @@ class FollowedSamples:
     def missing(self) -> str:
         """How far it came, for whoever waits in vain."""
         if not self._begun_ns:
-            return "no sample came; does the value change? 'edge-agent read' asks the device now"
+            return f"no sample came{self._why_none}"
         if not self._reported:
             return "samples came, and none was reported: none moved enough (deadband, min_interval)"
         return (
@@ -205,7 +210,8 @@ def _detail(step: Mapping[str, Any]) -> str:
 def about_lines(about: Mapping[str, Any]) -> list[str]:
     """What is known of the tag before a sample comes."""
     unit = f" {about['unit']}" if about["unit"] else ""
-    known = f"type {about['type'] or 'not known yet'}{unit}, alias {about['alias']}, lane {about['lane']}"
+    alias = f", alias {about['alias']}" if about["alias"] >= 0 else ""
+    known = f"type {about['type'] or 'not known yet'}{unit}{alias}, lane {about['lane']}"
     where = f"= {about['at']}, by" if about["derived"] else f"{about['at']} of"
     lines = [
         f"{about['device']}/{about['tag']}: {where} {about['endpoint']} ({about['driver']})",

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from connectors.configuration.saying import say
 from edge_agent.cli.app import (
     DEFAULT_CONFIG,
     EXIT_PROBLEM,
@@ -77,6 +78,8 @@ def tags(
     answer = ask(socket_of(config, socket), "tags", device=device, search=search)
     if as_json:
         print_json(answer)
+    elif not answer and search:
+        say(f"no tag has {search!r} in its name")
     else:
         from edge_agent.cli.tags_table import TagsTable
         from edge_agent.cli.terminal import print_screen
