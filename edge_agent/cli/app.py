@@ -289,4 +289,10 @@ def main() -> None:
     else:
         from connectors.configuration.command_help import without_flag_types
 
-        without_flag_types(typer.main.get_command(whole_app()))()
+        try:
+            without_flag_types(typer.main.get_command(whole_app()))()
+        except PermissionError as exc:  # of a file that belongs to the agent's user, wherever a command looks
+            from connectors.configuration.saying import say
+
+            say(f"{exc.filename}: {exc.strerror}; run the command as the agent's user, or as root", err=True)
+            sys.exit(EXIT_PROBLEM)

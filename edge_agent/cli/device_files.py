@@ -121,7 +121,11 @@ def _here(config: Path) -> DeviceFiles | None:
         raise typer.Exit(EXIT_PROBLEM) from exc
     if is_held(folder):
         return None
-    if not folder.exists():
+    try:
+        is_there = folder.exists()
+    except PermissionError:
+        is_there = True
+    if not is_there:
         fail(f"there is no {folder}: the agent has never run, or its data_dir is another", EXIT_PROBLEM)
     if not os.access(folder, os.R_OK | os.X_OK):
         fail(f"no agent runs, and you may not look into {folder}", EXIT_PROBLEM)

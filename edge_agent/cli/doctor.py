@@ -52,37 +52,41 @@ def _findings(config: Path, socket: Path) -> Iterator[Finding]:
     from edge_agent.config.places import data_dir, outbox_path
 
     now_s = time.time()
-    status, why = _status(socket)
+    status, why, is_out_of_reach = _status(socket)
     settings, found = _settings(config)
     yield from doctor_box.versions(status)
     yield from found
-    yield from doctor_agent.agent(status, socket, why)
+    yield from doctor_agent.agent(status, socket, why, is_out_of_reach=is_out_of_reach)
     yield from asyncio.run(doctor_network.network(_targets(settings, status), now_s))
     folder = data_dir(config)
     yield from doctor_certificates.certificate_files(_certificates(settings), now_s)
-    yield from doctor_certificates.trust_list(folder / FOLDER, now_s)
+    is_closed = doctor_box.is_closed(folder)
+    if not is_closed:
+        yield from doctor_certificates.trust_list(folder / FOLDER, now_s)
     yield from doctor_box.clock(status, now_s, doctor_box.kernel_clock_state)
     outbox = OutboxSettings() if settings is None else settings.outbox
     yield from doctor_box.disk(
         outbox_path(config).parent,
         bytes_max=outbox.bytes_max,
         free_bytes_min=outbox.free_disk_bytes_min,
-        used_bytes=sum(file.stat().st_size for file in outbox_path(config).parent.glob(outbox_path(config).name + "*")),
+        used_bytes=_used_bytes(outbox_path(config)),
         mounts=_text(Path("/proc/self/mounts")),
     )
     yield from doctor_box.commits(folder)
     keys = [] if settings is None or settings.uplink.key_file is None else [settings.uplink.key_file]
-    yield from doctor_box.permissions(config, folder, [*keys, folder / FOLDER / KEY_FILE], os.geteuid())
+    own_key = [] if is_closed else [folder / FOLDER / KEY_FILE]
+    yield from doctor_box.permissions(config, folder, [*keys, *own_key], os.geteuid())
 
 
-def _status(socket: Path) -> tuple[dict[str, Any] | None, str]:
+def _status(socket: Path) -> tuple[dict[str, Any] | None, str, bool]:
+    """What the agent says, or why it says nothing, and whether that is for want of permission."""
     from connectors.model.errors import LinesideError
-    from edge_agent.local_api.protocol import call
+    from edge_agent.local_api.protocol import AgentOutOfReach, call
 
     try:
-        return asyncio.run(call(socket, "status")), ""
+        return asyncio.run(call(socket, "status")), "", False
     except LinesideError as exc:
-        return None, str(exc)
+        return None, str(exc), isinstance(exc, AgentOutOfReach)
 
 
 def _settings(config: Path) -> tuple[AgentConfig | None, list[Finding]]:
@@ -131,6 +135,13 @@ def _certificates(settings: AgentConfig | None) -> dict[str, Path]:
     uplink = settings.uplink
     named = {"ca_file of the uplink": uplink.ca_file, "cert_file of the uplink": uplink.cert_file}
     return {name: path for name, path in named.items() if path is not None}
+
+
+def _used_bytes(outbox: Path) -> int:
+    try:
+        return sum(file.stat().st_size for file in outbox.parent.glob(f"{outbox.name}*"))
+    except OSError:
+        return 0
 
 
 def _text(path: Path) -> str:

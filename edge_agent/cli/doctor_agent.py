@@ -10,8 +10,14 @@ from connectors.configuration.setting_names import counted
 from edge_agent.cli.findings import Finding
 
 
-def agent(status: dict[str, Any] | None, socket: Path, why: str) -> Iterator[Finding]:
-    """Whether it runs, and what it says of itself; ``why``: the reason where it does not answer."""
+def agent(status: dict[str, Any] | None, socket: Path, why: str, *, is_out_of_reach: bool = False) -> Iterator[Finding]:
+    """Whether it runs, and what it says of itself; ``why``: the reason where it does not answer.
+
+    ``is_out_of_reach``: whoever calls may not ask it, so that nobody knows whether it runs.
+    """
+    if status is None and is_out_of_reach:
+        yield Finding("agent", "look", why, "or call it as the agent's user: whether it runs is not known")
+        return
     if status is None:
         todo = "start it: systemctl start edge-agent, or edge-agent run; if it does not stay: journalctl -u edge-agent"
         yield Finding("agent", "wrong", why or f"no agent answers at {socket}", todo)

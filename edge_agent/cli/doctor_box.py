@@ -126,15 +126,27 @@ def permissions(config: Path, folder: Path, secret_files: Sequence[Path], user: 
         yield Finding("permissions", "ok", f"{folder} can be written, and secrets are read by their owner alone")
 
 
+def is_closed(folder: Path) -> bool:
+    """Whether whoever calls this may not look into ``folder``, or not even know whether it is there."""
+    return not os.access(_existing(folder), os.R_OK | os.X_OK)
+
+
 def _folder(folder: Path, user: int) -> Iterator[Finding]:
-    if not folder.is_dir():
-        yield Finding("permissions", "look", f"{folder} does not exist", "it is made by the first start of the agent")
+    if not os.path.isdir(folder):
+        place = _existing(folder)
+        if os.access(place, os.X_OK):
+            todo = "it is made by the first start of the agent"
+            yield Finding("permissions", "look", f"{folder} does not exist", todo)
+        else:
+            todo = f"call it as its user: sudo -u {_user(place.stat().st_uid)} edge-agent doctor"
+            yield Finding("permissions", "look", f"{_user(user)} may not look into {place}", todo)
         return
     owner = folder.stat().st_uid
     if owner != user and user != 0:
         name, me = _user(owner), _user(user)
         todo = f"call it as its user: sudo -u {name} edge-agent doctor"
-        yield Finding("permissions", "look", f"{folder} belongs to {name}, and you are {me}", todo)
+        closed = "; what is in it was not looked at" if is_closed(folder) else ""
+        yield Finding("permissions", "look", f"{folder} belongs to {name}, and you are {me}{closed}", todo)
     elif not os.access(folder, os.W_OK | os.X_OK):
         todo = f"chmod u+rwx {folder}"
         yield Finding("permissions", "wrong", f"{folder} cannot be written by {_user(user)}", todo)
@@ -143,10 +155,10 @@ def _folder(folder: Path, user: int) -> Iterator[Finding]:
 
 
 def _files(config: Path, secret_files: Sequence[Path]) -> Iterator[Finding]:
-    if config.exists() and config.stat().st_mode & stat.S_IWOTH:
+    if os.path.exists(config) and config.stat().st_mode & stat.S_IWOTH:
         yield Finding("permissions", "wrong", f"everybody may change {config}", f"chmod o-w {config}")
     for path in secret_files:
-        if path.exists() and path.stat().st_mode & (stat.S_IRWXO | stat.S_IWGRP):
+        if os.path.exists(path) and path.stat().st_mode & (stat.S_IRWXO | stat.S_IWGRP):
             yield Finding("permissions", "wrong", f"others may read or change the key {path}", f"chmod 600 {path}")
 
 
@@ -159,7 +171,7 @@ def _user(number: int) -> str:
 
 def _existing(folder: Path) -> Path:
     folder = folder.absolute()
-    return next(place for place in (folder, *folder.parents) if place.is_dir())
+    return next(place for place in (folder, *folder.parents) if os.path.isdir(place))
 
 
 def _kind_of(place: Path, mounts: str) -> str:

@@ -120,6 +120,9 @@ def _store(config: Path) -> Iterator[tuple[TrustStore, str]]:
         raise typer.Exit(EXIT_PROBLEM) from exc
     except CertificateUnusable as exc:
         fail(str(exc), EXIT_PROBLEM)
+    except PermissionError as exc:
+        who = "run the command as the agent's user, or as root"
+        fail(f"the trust list {data_dir(config) / FOLDER} cannot be read: {exc.strerror}; {who}", EXIT_PROBLEM)
 
 
 def _own_facts(store: TrustStore) -> CertificateFacts | None:

@@ -25,6 +25,10 @@ class AgentNotRunning(LinesideError):
     """Nobody answers at the socket: the caller says so, and how to start the agent."""
 
 
+class AgentOutOfReach(AgentNotRunning):
+    """Whoever calls may not open the socket; whether somebody would answer is not known."""
+
+
 class CallFailed(LinesideError):
     """The agent answered that it cannot do what was asked, and why."""
 
@@ -49,7 +53,7 @@ async def stream(socket: Path, name: str, **args: Any) -> AsyncGenerator[Any]:
         async with asyncio.timeout(CONNECT_S_MAX):
             reader, writer = await asyncio.open_unix_connection(str(socket), limit=LINE_BYTES_MAX)
     except PermissionError as exc:
-        raise AgentNotRunning(f"you may not open {socket}; ask for membership of the group that owns it") from exc
+        raise AgentOutOfReach(f"you may not open {socket}; ask for membership of the group that owns it") from exc
     except (OSError, TimeoutError) as exc:
         raise AgentNotRunning(f"no agent answers at {socket}; is it running? (edge-agent run)") from exc
     try:

@@ -85,6 +85,12 @@ def test_what_the_agent_says_of_itself_is_found(changes: dict[str, Any], area: s
     assert said in found[0].said
 
 
+def test_an_agent_that_may_not_be_asked_is_not_said_to_be_down() -> None:
+    found = one(doctor_agent.agent(None, Path("agent.sock"), "you may not open agent.sock", is_out_of_reach=True))
+    assert (found.state, found.said) == ("look", "you may not open agent.sock")
+    assert "start it" not in found.todo
+
+
 def test_an_agent_that_does_not_run_is_wrong_and_how_to_start_it_is_said() -> None:
     found = one(doctor_agent.agent(None, Path("agent.sock"), ""))
     assert (found.state, "systemctl start" in found.todo, "agent.sock" in found.said) == ("wrong", True, True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -93,3 +94,59 @@ def test_a_file_that_may_not_be_read_is_one_sentence(app: typer.Typer, words: li
     first = said.stderr.splitlines()[0]
     assert str(forbidden) in first
     assert "cannot be read: Permission denied" in first
+
+
+@pytest.fixture
+def closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The file of an agent whose data folder belongs to somebody else, who lets nobody look into it."""
+    config, data = tmp_path / "agent.yaml", tmp_path / "data"
+    data.mkdir()
+    config.write_text(f"agent: {{group: plant, name: line, data_dir: {data}}}\nuplink: {{brokers: ['mqtts://x']}}\n")
+    really_access = os.access
+
+    def unless_inside(really: Any, *, itself: bool) -> Any:
+        def asked(name: Any, *args: Any, **more: Any) -> Any:
+            if str(name).startswith(f"{data}/") or (itself and str(name) == str(data)):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(name))
+            return really(name, *args, **more)
+
+        return asked
+
+    monkeypatch.setattr(os, "stat", unless_inside(os.stat, itself=False))
+    for name in ("open", "scandir", "listdir"):
+        monkeypatch.setattr(os, name, unless_inside(getattr(os, name), itself=True))
+    monkeypatch.setattr(io, "open", unless_inside(io.open, itself=True))
+    monkeypatch.setattr(os, "access", lambda name, mode: str(name) != str(data) and really_access(name, mode))
+    owner = data.stat().st_uid
+    monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
+    return config
+
+
+def test_doctor_says_to_whoever_may_not_look_into_the_data_folder_what_to_do(closed: Path) -> None:
+    done = RUNNER.invoke(agent.whole_app(), ["doctor", "--json", "-c", str(closed)])
+    assert done.exit_code == 1
+    (said,) = [one for one in json.loads(done.stdout) if one["area"] == "permissions"]
+    assert "belongs to" in said["said"]
+    assert said["said"].endswith("; what is in it was not looked at")
+    assert said["todo"].startswith("call it as its user: sudo -u ")
+
+
+@pytest.mark.parametrize("words", [("trust", "list"), ("trust", "accept", "abcdef")])
+def test_a_trust_list_that_may_not_be_read_is_one_sentence(closed: Path, words: tuple[str, ...]) -> None:
+    done = RUNNER.invoke(agent.whole_app(), [*words, "-c", str(closed)])
+    assert (done.exit_code, "run the command as the agent's user, or as root" in " ".join(done.stderr.split())) == (
+        1,
+        True,
+    ), done.output
+
+
+def test_wherever_a_command_comes_to_what_it_may_not_read_it_says_as_whom_to_call_it(
+    closed: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (closed.parent / "data" / "releases").mkdir()
+    monkeypatch.setattr("sys.argv", ["edge-agent", "releases", "-c", str(closed)])
+    with pytest.raises(SystemExit) as ended:
+        agent.main()
+    said = " ".join(capsys.readouterr().err.split())
+    assert ended.value.code == 1
+    assert said.endswith("Permission denied; run the command as the agent's user, or as root")
