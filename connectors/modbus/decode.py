@@ -21,9 +21,13 @@ from connectors.modbus.plan import Block, PlannedTag
 from connectors.model.datatypes import DataType, dtype_of
 from connectors.model.quality import BAD, BAD_DECODING_ERROR, GOOD, UNCERTAIN
 from connectors.model.samples import SampleBatch, UInt16Array, rows_of
+from connectors.model.scaling import ratio_of
 
 NOT_READ: Final = -1
 """What became of a block in a scan: 0 when it was answered, the exception code of the unit, or this."""
+
+_FACTOR_MAX: Final = 1e280
+"""A whole number of 64 bits, times less than this, is far from an overflow."""
 
 Area = NDArray[np.uint8]
 IndexArray = NDArray[np.intp]
@@ -171,24 +175,43 @@ class _Numbers(_Part):
         self._sent_dtype = sent.newbyteorder("<" if places[0].swaps_bytes else ">")
         self._area = area.view(np.uint16)
         self._words = rows_of(np.array([place.words() for place in places], np.intp).reshape(-1))
-        self._scale: NDArray[np.float64] | None = None
+        self._ratio: _RatioColumns | None = None
         if tags[0].is_scaled:
-            self._scale = np.array([tag.scale for tag in tags])
-            self._offset = np.array([tag.scaling_offset for tag in tags])
+            self._ratio = _RatioColumns(tags, is_whole=self._dtype.kind in "iu")
 
     def values(self) -> NDArray[Any]:
         raw = self._raw()
-        if self._scale is None:
-            return raw
-        # A register may hold any bits: an infinity, a signalling NaN or an overflow is a value, not a mistake of ours.
-        with np.errstate(invalid="ignore", over="ignore"):
-            scaled: NDArray[Any] = raw * self._scale + self._offset
-        return scaled
+        return raw if self._ratio is None else self._ratio.scaled(raw)
 
     def _raw(self) -> NDArray[Any]:
         words = np.ascontiguousarray(self._area[self._words])
         raw: NDArray[Any] = words.view(self._sent_dtype).astype(self._dtype)  # a copy: the next poll fills the area
         return raw
+
+
+class _RatioColumns:
+    """Scale and offset of several numbers of one data type; see ``connectors.model.scaling``."""
+
+    def __init__(self, tags: Sequence[PlannedTag], *, is_whole: bool) -> None:
+        ratios = [ratio_of(tag.scale, tag.scaling_offset) for tag in tags]
+        self._factor = np.array([ratio.factor for ratio in ratios])
+        self._addend = np.array([ratio.addend for ratio in ratios])
+        self._divisor = np.array([ratio.divisor for ratio in ratios])
+        self._has_end = is_whole and bool((np.abs(self._factor) < _FACTOR_MAX).all())
+
+    def scaled(self, raw: NDArray[Any]) -> NDArray[np.float64]:
+        """``raw`` in engineering units."""
+        if self._has_end:
+            return self._computed(raw)
+        # A register may hold any bits: an infinity, a signalling NaN or an overflow is a value, not a mistake of ours.
+        with np.errstate(invalid="ignore", over="ignore"):
+            return self._computed(raw)
+
+    def _computed(self, raw: NDArray[Any]) -> NDArray[np.float64]:
+        scaled: NDArray[np.float64] = raw * self._factor
+        scaled += self._addend
+        scaled /= self._divisor
+        return scaled
 
 
 class _Decimals(_Numbers):

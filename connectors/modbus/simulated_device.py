@@ -10,6 +10,7 @@ from connectors.modbus.settings import ModbusDevice
 from connectors.modbus.simulated_server import SimulatedModbusUnit
 from connectors.modbus.tag_settings import ModbusTag
 from connectors.model.datatypes import DataType
+from connectors.model.scaling import ratio_of
 from connectors.ports.simulated_device import wave
 
 
@@ -37,7 +38,7 @@ def _value(number: int, tag: ModbusTag, at_s: float) -> Any:
     raw = wave(number, tag.raw_datatype, at_s)
     if isinstance(raw, str):
         return raw[: tag.length]
-    return raw * tag.scale + tag.scaling_offset if tag.is_scaled else raw
+    return ratio_of(tag.scale, tag.scaling_offset).scaled(raw) if tag.is_scaled else raw
 
 
 @asynccontextmanager

@@ -21,6 +21,7 @@ from connectors.modbus.orders import BYTES_SWAPPED, arranged, swapped
 from connectors.modbus.plan import READ_FUNCTIONS
 from connectors.modbus.settings import ModbusTag
 from connectors.model.datatypes import DataType
+from connectors.model.scaling import ratio_of
 
 _FORMATS: Final = {
     DataType.INT16: ">h",
@@ -123,7 +124,7 @@ def _words(tag: ModbusTag, value: Any) -> list[int]:
         if len(data) > tag.length:
             raise ValueError(f"{tag.name}: {value!r} is longer than {tag.length} bytes")
         return _in_order(tag, data.ljust(2 * tag.register_count, b"\0"))
-    raw = (value - tag.scaling_offset) / tag.scale if tag.is_scaled else _number_for(tag, value)
+    raw = float(ratio_of(tag.scale, tag.scaling_offset).raw_of(value)) if tag.is_scaled else _number_for(tag, value)
     if tag.encoding == "bcd":
         raw = int(str(round(raw)), 16)
     try:
@@ -152,7 +153,7 @@ def _value(tag: ModbusTag, words: list[int]) -> Any:
     (raw,) = struct.unpack(_format(tag), data)
     if tag.encoding == "bcd":
         raw = int(f"{raw:x}")
-    return raw * tag.scale + tag.scaling_offset if tag.is_scaled else _text_for(tag, raw)
+    return ratio_of(tag.scale, tag.scaling_offset).scaled(raw) if tag.is_scaled else _text_for(tag, raw)
 
 
 def _number_for(tag: ModbusTag, value: Any) -> Any:

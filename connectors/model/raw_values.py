@@ -1,6 +1,7 @@
 """From what a person or the cloud writes to the number that a device takes: scale and offset undone, and checked.
 
-Exact: it is computed in fractions, so that the nearest whole number is the nearest one, however large it is.
+Exact: it is computed in fractions of the decimal numbers that were written, so that the nearest whole number is the
+nearest one, however large it is.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Final
 import numpy as np
 
 from connectors.model.datatypes import DataType, ValueFamily, dtype_of, family_of
+from connectors.model.scaling import ratio_of
 
 _FLOAT_FORMATS: Final = {DataType.FLOAT: "<f", DataType.DOUBLE: "<d"}
 
@@ -30,7 +32,7 @@ def raw_number(
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"{value!r} is not a number that a device can be given")
     is_scaled = scale != 1.0 or offset != 0.0
-    raw = (Fraction(value) - Fraction(offset)) / Fraction(scale) if is_scaled else Fraction(value)
+    raw = ratio_of(scale, offset).raw_of(value) if is_scaled else Fraction(value)
     if family_of(datatype) is ValueFamily.FLOAT:
         return _real(value, raw if is_scaled else value, datatype)
     if not is_scaled and raw.denominator != 1:

@@ -26,6 +26,9 @@ from connectors.model.samples import BoolArray, Int64Array, Rows, SampleBatch, h
 INTERVAL_SLACK: Final = 0.05
 """An interval counts as passed this part of it earlier, so that a poll that is a little early is not a poll lost."""
 
+DEADBAND_SLACK: Final = 1e-9
+"""A deadband of fractions is this part wider: 2.9 - 2.8 is a little more than 0.1, and has not moved by more."""
+
 _NEVER: Final = -1
 _NULL_STATUS: Final = 1 << 16
 _FLOAT_MAX: Final = float(np.finfo(np.float64).max)
@@ -82,7 +85,7 @@ class ReportFilter:
     def extend(self, rules: Sequence[ReportRule]) -> None:
         """Tags with these rules follow on those that there are."""
         more = ReportFilter(len(rules), dict(enumerate(rules)))
-        for column in ("_always", "_absolute", "_fraction", "_min_s", "_max_s", "_changes_only", "_row"):
+        for column in (*_RULE_COLUMNS, "_row"):
             setattr(self, column, np.concatenate([getattr(self, column), getattr(more, column)]))
         self._note_uses()
         for reported in self._reported.values():
@@ -91,6 +94,8 @@ class ReportFilter:
     def _set_columns(self, every: Sequence[ReportRule]) -> None:
         self._always = np.array([rule.always for rule in every], np.bool_)
         self._absolute = np.array([rule.deadband_absolute for rule in every], np.float64)
+        wider = 1 + DEADBAND_SLACK
+        self._absolute_real = np.array([rule.deadband_absolute * wider for rule in every], np.float64)
         self._fraction = np.array([rule.deadband_percent / 100 for rule in every], np.float64)
         kept = 1 - INTERVAL_SLACK
         self._min_s = np.array([rule.interval_s_min * kept for rule in every], np.float64)
@@ -228,12 +233,13 @@ class ReportFilter:
             return _equal(value, last)
         # Registers and nodes may hold anything: an infinity or a signalling not-a-number is no mistake of ours.
         with np.errstate(invalid="ignore", over="ignore"):
-            threshold = self._absolute[rows]
+            is_real = value.dtype.kind == "f"
+            threshold = (self._absolute_real if is_real else self._absolute)[rows]
             if self._has_percent:
                 # fmax and fmin pass over the not-a-number that 0 % of infinity is.
                 of_last = self._fraction[rows] * np.abs(last.astype(np.float64))
                 threshold = np.fmin(np.fmax(threshold, of_last), _FLOAT_MAX)
-            if value.dtype.kind == "f":
+            if is_real:
                 within: BoolArray = np.abs(value.astype(np.float64) - last) <= threshold
             else:
                 within = _distance(value, last) <= np.minimum(threshold, _UINT64_FLOAT_MAX).astype(np.uint64)
@@ -242,6 +248,7 @@ class ReportFilter:
 
 
 _ON_CHANGE: Final = ReportRule()
+_RULE_COLUMNS: Final = ("_always", "_absolute", "_absolute_real", "_fraction", "_min_s", "_max_s", "_changes_only")
 
 
 class _Samples:

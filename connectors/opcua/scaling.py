@@ -8,6 +8,7 @@ import numpy as np
 
 from connectors.model.datatypes import DataType
 from connectors.model.samples import SampleBatch
+from connectors.model.scaling import ratio_of
 from connectors.opcua.tag_settings import OpcUaTag
 
 
@@ -17,8 +18,10 @@ class Scaling:
     def __init__(self, tags: Sequence[OpcUaTag], tags_max: int) -> None:
         """``tags`` come first among those with indices below ``tags_max``; the others are not scaled."""
         others = tags_max - len(tags)
-        self._scale = np.array([tag.scale for tag in tags] + [1.0] * others, np.float64)
-        self._offset = np.array([tag.scaling_offset for tag in tags] + [0.0] * others, np.float64)
+        ratios = [ratio_of(tag.scale, tag.scaling_offset) for tag in tags] + [ratio_of(1.0, 0.0)] * others
+        self._factor = np.array([ratio.factor for ratio in ratios], np.float64)
+        self._addend = np.array([ratio.addend for ratio in ratios], np.float64)
+        self._divisor = np.array([ratio.divisor for ratio in ratios], np.float64)
         self._is_scaled = np.array([tag.is_scaled for tag in tags] + [False] * others, np.bool_)
         self._scales_any = bool(self._is_scaled.any())
 
@@ -34,5 +37,8 @@ class Scaling:
         return [batch.select(~scaled), self._scale_all(batch.select(scaled))]
 
     def _scale_all(self, batch: SampleBatch) -> SampleBatch:
-        value = batch.value.astype(np.float64) * self._scale[batch.tag] + self._offset[batch.tag]
+        value = batch.value.astype(np.float64)
+        value *= self._factor.take(batch.tag)
+        value += self._addend.take(batch.tag)
+        value /= self._divisor.take(batch.tag)
         return SampleBatch(DataType.DOUBLE, batch.tag, batch.time_ns, value, batch.quality, batch.null)

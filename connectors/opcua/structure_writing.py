@@ -21,6 +21,7 @@ from asyncua.ua.ua_binary import pack_uatype
 from asyncua.ua.uaerrors import UaError
 
 from connectors.configuration.setting_names import listed
+from connectors.model.scaling import ratio_of
 from connectors.opcua.parts import Part, part_text
 from connectors.opcua.structures import DEPTH_MAX, Structure, ValueType, structure_of, type_in
 from connectors.opcua.tag_settings import OpcUaTag
@@ -171,7 +172,7 @@ class Encoder:
     def _keep_limits(self, number: float, at: Part) -> None:
         tag, shown = self.rules.get(at), number
         if tag is not None:
-            shown = number * tag.scale + tag.scaling_offset if tag.is_scaled else number
+            shown = ratio_of(tag.scale, tag.scaling_offset).scaled(number) if tag.is_scaled else number
         elif at and isinstance(at[-1], int):  # an array whose numbers have limits
             tag = self.rules.get(at[:-1])
         limits = None if tag is None or tag.writable is None else tag.writable.limits

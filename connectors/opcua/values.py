@@ -13,6 +13,7 @@ from asyncua import ua
 
 from connectors.model.datatypes import DataType
 from connectors.model.raw_values import raw_number
+from connectors.model.scaling import ratio_of
 from connectors.model.texts import storable
 from connectors.opcua.wire_types import TICKS_FROM_EPOCH_MAX, WIRE_TYPES, plain_value
 from connectors.ports.device import Value
@@ -53,7 +54,7 @@ def shown_plain(plain: Any, datatype: DataType, *, scale: float = 1.0, offset: f
     if isinstance(plain, bytes):
         return base64.b64encode(plain).decode()
     if (scale != 1.0 or offset != 0.0) and isinstance(plain, int | float) and datatype is not DataType.DATETIME:
-        return float(plain) * scale + offset
+        return ratio_of(scale, offset).scaled(plain)
     return plain  # type: ignore[no-any-return]
 
 

@@ -19,6 +19,8 @@ from connectors.ports.settings import DeviceSettings, TagSettings
 
 AGENT_INTERVAL_S: Final = 2.0
 """Between two of the same that are for the agent itself."""
+HALF_STEP: Final = 0.5 * (1 + 1e-9)
+"""The values on both sides are rounded, in their last digits: 0.35 and 0.4 are half a tenth apart."""
 RESTART_S: Final = 30.0
 """Whoever can ask for restarts must not be able to keep an agent from acquiring."""
 
@@ -168,7 +170,7 @@ class Targets:
         if isinstance(wanted, bool | str) or isinstance(seen, str):
             return wanted == seen
         if settings.is_scaled:
-            tolerance = max(tolerance, abs(settings.scale) / 2)  # a raw value is a whole number of these steps
+            tolerance = max(tolerance, abs(settings.scale) * HALF_STEP)  # a raw value is a whole number of steps
         if datatype is DataType.FLOAT or (settings.is_scaled and not math.isinf(wanted)):
             tolerance = max(tolerance, abs(wanted) * FLOAT32_PART)
         tolerance = max(tolerance, settings.rounding_of(wanted))

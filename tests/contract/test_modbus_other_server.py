@@ -53,7 +53,7 @@ def driver(unit: NodeModbusServer, tags: list[dict[str, Any]] = TAGS, **more: An
 
 async def test_what_is_written_is_there_as_it_is_meant_and_is_read_back(unit: NodeModbusServer) -> None:
     unit.command("set discrete 20 1")
-    unit.command("set input 5 215")
+    unit.command("set input 5 28")
     recorder = Recorder()
     it = driver(unit)
     async with acquiring(it, recorder) as task:
@@ -63,7 +63,7 @@ async def test_what_is_written_is_there_as_it_is_meant_and_is_read_back(unit: No
             table, address = place.split()
             assert unit.get(table, int(address), len(cells)) == cells, place
             assert (await it.read(tag)).value == value
-        wanted = {tag: value for tag, value, _, _ in WRITTEN} | {8: True, 9: 21.5}
+        wanted = {tag: value for tag, value, _, _ in WRITTEN} | {8: True, 9: 2.8}
         await until(lambda: recorder.last() == wanted, task)
     assert (it.counters.connects, it.counters.time_outs, it.counters.invalid_replies) == (1, 0, 0)
 

@@ -37,14 +37,19 @@ def values(count: int) -> dict[int, Any]:
 async def test_polled_tags_are_read_beside_those_that_are_subscribed_to(node_opcua: NodeOpcUaServer) -> None:
     node_opcua.add("ns=2;s=beside.polled", "Double", 1.0, time_ms=NOON_MS)
     node_opcua.add("ns=2;s=beside.pushed", "Double", 2.0)
+    for name in ("raw_polled", "raw_pushed"):
+        node_opcua.add(f"ns=2;s=beside.{name}", "Int16", 28)
     tags: list[dict[str, Any] | str] = [
         {"at": "ns=2;s=beside.polled", "poll": "50ms", "scale": 10},
         {"at": "ns=2;s=beside.pushed"},
+        {"at": "ns=2;s=beside.raw_polled", "poll": "50ms", "scale": 0.1},
+        {"at": "ns=2;s=beside.raw_pushed", "scale": 0.1, "offset": -40},
     ]
-    recorder = Recorder()
-    async with acquiring(driver(node_opcua.endpoint, tags), recorder) as task:
-        await until(lambda: recorder.last() == {0: 10.0, 1: 2.0}, task)
-        assert node_opcua.command("monitored") == 1
+    recorder, working = Recorder(), driver(node_opcua.endpoint, tags)
+    async with acquiring(working, recorder) as task:
+        await until(lambda: recorder.last() == {0: 10.0, 1: 2.0, 2: 2.8, 3: -37.2}, task)
+        assert (await working.read(3)).value == -37.2
+        assert node_opcua.command("monitored") == 2
         node_opcua.set("ns=2;s=beside.polled", "Double", 1.5, time_ms=NOON_MS + 1)
         await until(lambda: recorder.last()[0] == 15.0, task)
         await until(lambda: len(recorder.of(0)) >= 5, task)

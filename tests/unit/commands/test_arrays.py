@@ -10,10 +10,12 @@ from connectors.opcua.settings import OpcUaDevice
 from edge_agent.commands.targets import Refused, Targets
 
 
-def targets(**writable: float) -> Targets:
+def targets(scale: float = 1, **writable: float) -> Targets:
     entry = {
         "name": "press", "driver": "opcua", "endpoint": "opc.tcp://press", "insecure": True,
-        "tags": [{"name": "zones", "at": "ns=2;s=Zones", "writable": {"min": 0, "max": 300, **writable}}],
+        "tags": [
+            {"name": "zones", "at": "ns=2;s=Zones", "scale": scale, "writable": {"min": 0, "max": 300, **writable}}
+        ],
     }  # fmt: skip
     return Targets([OpcUaDevice.model_validate(entry)])
 
@@ -39,6 +41,14 @@ def targets(**writable: float) -> Targets:
 )
 def test_an_array_is_held_whose_elements_are_those_that_were_written(wanted: str, seen: str, is_held: bool) -> None:
     assert targets().is_held("press", "zones", wanted, seen, DataType.STRING) is is_held
+
+
+@pytest.mark.parametrize(("wanted", "seen"), [(0.35, 0.4), (0.25, 0.2), (2.85, 2.8), (-0.35, -0.4), (28, 28.0)])
+def test_a_scaled_number_is_held_within_half_a_step(wanted: float, seen: float) -> None:
+    found = targets(scale=0.1)
+    assert found.is_held("press", "zones", wanted, seen, DataType.DOUBLE)
+    assert not found.is_held("press", "zones", wanted, seen + 0.2, DataType.DOUBLE)
+    assert not found.is_held("press", "zones", wanted, seen - 0.2, DataType.DOUBLE)
 
 
 def test_the_tolerance_is_that_of_each_element() -> None:

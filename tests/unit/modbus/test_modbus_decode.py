@@ -15,6 +15,7 @@ from connectors.modbus.plan import Block, PlannedTag, coalesce, planned_tags
 from connectors.modbus.settings import ModbusDevice
 from connectors.model.datatypes import DataType, dtype_of
 from connectors.model.quality import BAD_DEVICE_FAILURE, BAD_NO_COMMUNICATION
+from connectors.model.scaling import ratio_of
 
 CELLS = 320
 FORMATS = {
@@ -63,7 +64,7 @@ def slow_value(tag: PlannedTag, image: Image) -> Any:
     if tag.order in ("CDAB", "DCBA"):
         registers.reverse()
     raw = struct.unpack(FORMATS[tag.datatype], b"".join(registers))[0]
-    return float(raw) * tag.scale + tag.scaling_offset if tag.is_scaled else raw
+    return ratio_of(tag.scale, tag.scaling_offset).scaled(raw) if tag.is_scaled else raw
 
 
 def filled(plan: DecodePlan, blocks: tuple[Block, ...], image: Image) -> DecodePlan:
@@ -79,7 +80,7 @@ NUMBERS = st.fixed_dictionaries(
         "type": st.sampled_from([datatype.label for datatype in FORMATS]),
         "order": st.sampled_from(ORDERS),
     },
-    optional={"scale": st.sampled_from([0.1, -2.0, 1e300]), "offset": st.sampled_from([-40.0, 0.5])},
+    optional={"scale": st.sampled_from([0.1, -2.0, 0.00125, 1 / 3, 1e300]), "offset": st.sampled_from([-40.0, 0.5])},
 )
 BITS = st.one_of(
     st.builds(lambda table, at: {"at": f"{table} {at}"}, st.sampled_from(["coil", "discrete"]), st.integers(0, 319)),

@@ -101,7 +101,7 @@ def test_a_register_gets_the_nearest_whole_number(
 ) -> None:
     assume(scale != 1.0 or offset != 0.0)
     tag = planned(type=datatype.label, scale=scale, offset=offset)
-    exact = (Fraction(value) - Fraction(offset)) / Fraction(scale)
+    exact = (Fraction(str(value)) - Fraction(str(offset))) / Fraction(str(scale))  # as they were written
     lowest, highest = limits(datatype)
     if not lowest <= round(exact) <= highest:
         with pytest.raises(

@@ -258,6 +258,13 @@ def test_large_integers_that_differ_by_one_are_different(datatype: DataType) -> 
         assert sum(len(rule.select(batch_of_rows(datatype, [row]), 0.0)) for row in rows) == expected
 
 
+def test_a_move_of_exactly_the_deadband_is_not_reported_whatever_the_last_digits_are() -> None:
+    for tenths in range(1000):
+        rule = ReportFilter(1, {0: ReportRule(deadband_absolute=0.1)})
+        steps = [tenths / 10, (tenths + 1) / 10, (tenths - 1) / 10, (tenths + 2) / 10]
+        assert reported(rule.select(doubles(*steps), 0.0)) == [tenths / 10, (tenths + 2) / 10]
+
+
 def test_a_signalling_not_a_number_raises_no_warning() -> None:
     rule = ReportFilter(1, {0: ReportRule(deadband_absolute=1)})
     value = np.array([0x7F800001], np.uint32).view(np.float32)
