@@ -21,7 +21,8 @@ _CLASSIC_TABLES: Final[dict[str, Table]] = {"0": "coil", "1": "discrete", "3": "
 class Place:
     """A table of the unit, the number in it as it was written, and the bit where one is named.
 
-    Numbers count from 0, as on the wire, unless ``is_classic``: what manuals call 40001 counts from 1.
+    Numbers count from 0, as on the wire, unless ``is_classic``: what manuals call 40001 counts from 1. Without it the
+    ``base`` of tag or device decides, so that the last one is 65535 or 65536.
     """
 
     table: Table
@@ -61,8 +62,10 @@ def parse_place(at: str) -> Place:
     if found is not None:
         table: Any = found[1]
         place = Place(table, int(found[2]), None if found[3] is None else int(found[3]))
-        if place.number > ADDRESS_MAX:
-            raise ValueError(f"{at!r}: addresses go from 0 to {ADDRESS_MAX}")
+        if place.number > ADDRESS_MAX + 1:
+            raise ValueError(
+                f"{at!r}: addresses go from 0 to {ADDRESS_MAX}, or with 'base: 1' from 1 to {ADDRESS_MAX + 1}"
+            )
     else:
         classic = _classic(text)
         if classic is None:

@@ -20,6 +20,8 @@ from connectors.ports.settings import DeviceSettings, Duration, SettingInvalid, 
 __all__ = ["IN_FLIGHT_MAX", "ModbusDevice", "ModbusTag"]
 
 IN_FLIGHT_MAX: Final = 16
+NEAR_THE_END: Final = "65"
+"""It is in the numbers from which a value may reach beyond a table, 65412 to 65536: others need no look."""
 
 
 class ModbusDevice(DeviceSettings):
@@ -131,8 +133,10 @@ class ModbusDevice(DeviceSettings):
     def _tags_take_over(self) -> ModbusDevice:
         """Tags that say nothing else count and order as the device says."""
         for index, tag in enumerate(self.tags):
-            if self.base and "base" not in tag.model_fields_set and not tag.place.is_classic:
-                object.__setattr__(tag, "base", self.base)  # a frozen model, which nobody has seen yet
+            is_near_end = NEAR_THE_END in tag.at
+            if (self.base or is_near_end) and "base" not in tag.model_fields_set and not tag.place.is_classic:
+                if self.base:
+                    object.__setattr__(tag, "base", self.base)  # a frozen model, which nobody has seen yet
                 try:
                     tag.refuse_places_outside()
                 except SettingInvalid as exc:

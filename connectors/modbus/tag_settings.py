@@ -153,7 +153,8 @@ class ModbusTag(TagSettings):
             raise SettingInvalid(
                 f"a register cannot hold the type {datatype.label}.", f"Write {listed([*known, 'string'])}.", ("type",)
             )
-        self.refuse_places_outside()
+        if "base" in self.model_fields_set or self.place.is_classic:  # else the device says it
+            self.refuse_places_outside()
         return self
 
     def refuse_places_outside(self) -> None:
@@ -164,10 +165,14 @@ class ModbusTag(TagSettings):
                 "Look up in the manual whether it counts from 0, and remove 'base' if it does.",
                 ("at",),
             )
-        if self.address + self.register_count > ADDRESS_MAX + 1:
+        beyond = self.address + self.register_count - (ADDRESS_MAX + 1)
+        if beyond > 0:
+            last = ADDRESS_MAX + self.base
+            kind = "bit" if self.table in ("coil", "discrete") else "register"
+            others = ", or 'base: 1' if the manual counts from 1" if beyond == 1 and not self.base else ""
             raise SettingInvalid(
-                f"a {self.raw_datatype.label} at {self.at!r} reaches beyond the last register, {ADDRESS_MAX}.",
-                f"Write an address up to {self.table} {ADDRESS_MAX + 1 - self.register_count}.",
+                f"a {self.raw_datatype.label} at {self.at!r} reaches beyond the last {kind}, {last}.",
+                f"Write an address up to {self.table} {last + 1 - self.register_count}{others}.",
                 ("at",),
             )
 

@@ -68,6 +68,17 @@ async def test_what_is_written_is_there_as_it_is_meant_and_is_read_back(unit: No
     assert (it.counters.connects, it.counters.time_outs, it.counters.invalid_replies) == (1, 0, 0)
 
 
+async def test_where_counting_begins_with_one_the_last_register_is_written_and_read(unit: NodeModbusServer) -> None:
+    tags = [{"at": "holding 65536", "writable": LIMITS}, {"at": "holding 65535"}]
+    recorder = Recorder()
+    it = driver(unit, tags, base=1)
+    async with acquiring(it, recorder) as task:
+        await polls(recorder, 1, task)
+        await asyncio.wait_for(it.write(0, 4711), 5)
+        await until(lambda: recorder.last() == {0: 4711, 1: 0}, task)
+    assert unit.get("holding", 65_535, 1) == [4711]
+
+
 async def test_registers_that_cannot_mean_what_they_should_say_so(unit: NodeModbusServer) -> None:
     unit.command("set holding 8 0 10")
     unit.command("set holding 10 9")

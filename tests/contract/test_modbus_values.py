@@ -136,6 +136,20 @@ async def test_all_ways_to_count_name_the_same_place(modbus_unit: ModbusServer, 
     assert recorder.onlines[0][1] == []
 
 
+async def test_the_last_places_of_a_table_are_read_together_where_counting_begins_with_one(
+    modbus_unit: ModbusServer, device: DeviceMaker
+) -> None:
+    modbus_unit.set("holding", 65_533, 1, 2, 79)
+    modbus_unit.set("coil", 65_535, 1)
+    places = [{"at": "holding 65536"}, {"at": "holding 65534", "type": "uint32"}, {"at": "coil 65536"}]
+    recorder = Recorder()
+    it = ModbusDriver(device(modbus_unit.endpoint, places, base=1), SystemClock())
+    async with acquiring(it, recorder) as task:
+        await until(lambda: recorder.last() == {0: 79, 1: 0x1_0002, 2: True}, task)
+    assert recorder.onlines[0][1] == []
+    assert {asked[1:] for asked in modbus_unit.requests()} >= {(3, 65_533, 3), (1, 65_535, 1)}
+
+
 @pytest.mark.parametrize(("code", "quality"), [(1, BAD_NOT_SUPPORTED), (2, BAD_NODE_ID_UNKNOWN), (3, BAD_OUT_OF_RANGE)])
 async def test_a_refusal_is_a_problem_with_the_quality_of_its_code(
     modbus_unit: ModbusServer, code: int, quality: int, device: DeviceMaker

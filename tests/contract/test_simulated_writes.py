@@ -82,8 +82,9 @@ async def test_a_simulated_unit_takes_every_kind_of_write() -> None:
         {"name": "stop", "at": "holding 4.8"},
         {"name": "recipe", "at": "holding 6", "type": "string", "length": 7, "order": "BADC"},
         {"name": "target", "at": "holding 10", "type": "int64", "order": "DCBA"},
+        {"name": "last", "at": "holding 65536", "base": 1, "scale": 0.1},
     ]
-    values: list[Any] = [True, True, False, "Öl 12", -(1 << 40)]
+    values: list[Any] = [True, True, False, "Öl 12", -(1 << 40), 2.8]
     async with SimulatedModbusUnit([ModbusTag.model_validate(tag) for tag in described], port=port) as unit:
         await unit.set({"stop": True})
         driver = ModbusDriver(device_settings(f"tcp://127.0.0.1:{port}", described), SystemClock())

@@ -64,7 +64,14 @@ CASES: dict[str, Case] = {
         OVEN % "{name: x, at: holding 65535, type: float}",
         [
             "4:77: 'at' of tag 'x': a Float at 'holding 65535' reaches beyond the last register, 65535. Write an "
-            "address up to holding 65534."
+            "address up to holding 65534, or 'base: 1' if the manual counts from 1."
+        ],
+    ),
+    "the last one of a table that is counted from 1": (
+        OVEN % "{name: x, at: holding 65536}",
+        [
+            "4:77: 'at' of tag 'x': a UInt16 at 'holding 65536' reaches beyond the last register, 65535. Write an "
+            "address up to holding 65535, or 'base: 1' if the manual counts from 1."
         ],
     ),
     "intervals that exclude each other": (

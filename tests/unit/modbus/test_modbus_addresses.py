@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from connectors.modbus.plan import PlannedTag, planned_tags
+from connectors.modbus.plan import PlannedTag, coalesce, planned_tags
 from connectors.modbus.settings import ModbusDevice
 
 
@@ -46,8 +46,31 @@ def test_a_unit_whose_manual_counts_from_one_is_read_where_that_means() -> None:
     assert [tag.address for tag in (first, bit, classic, other)] == [0, 15, 0, 1]
     assert first.place == "holding 0 (written as holding 1)"
     assert other.place == "holding 1"
-    (last,) = planned({"at": "holding 65535", "type": "uint32", "base": 1})
-    assert last.address == 65_534
+
+
+@pytest.mark.parametrize("entry", [{"base": 1}, {}])
+def test_where_counting_begins_with_one_the_last_place_is_65536(entry: dict[str, Any]) -> None:
+    device = {} if entry else {"base": 1}
+    tags = planned(
+        {"at": "holding 65536", **entry},
+        {"at": "holding 65535", "type": "uint32", **entry},
+        {"at": "input 65412", "type": "string", "length": 250, **entry},
+        {"at": "coil 65536", **entry},
+        **device,
+    )
+    assert [tag.address for tag in tags] == [65_535, 65_534, 65_411, 65_535]
+    assert tags[0].place == "holding 65535 (written as holding 65536)"
+
+
+def test_the_last_places_are_read_together_and_nothing_beyond_them() -> None:
+    tags = planned(
+        *({"at": f"{table} {at}"} for table in ("holding", "coil") for at in (65_530, 65_535, 65_536)), base=1
+    )
+    blocks = coalesce(tags, 8, 125)
+    assert [(block.table, block.address, block.count) for block in blocks] == [
+        ("coil", 65_529, 7),
+        ("holding", 65_529, 7),
+    ]
 
 
 def test_an_address_as_on_the_wire_is_shown_as_it_is() -> None:
@@ -69,7 +92,18 @@ def test_an_address_as_on_the_wire_is_shown_as_it_is() -> None:
         ({"at": 40001, "base": 1}, {}, "40001' counts from 1, as all such numbers do"),
         ({"at": "holding 0", "base": 1}, {}, "'holding 0' is before the first one"),
         ({"at": "holding 0"}, {"base": 1}, "'holding 0' is before the first one"),
-        ({"at": "holding 65535", "type": "uint32"}, {}, "reaches beyond the last register"),
+        ({"at": "holding 65535", "type": "uint32"}, {}, "reaches beyond the last register, 65535"),
+        ({"at": "holding 65536"}, {}, "up to holding 65535, or 'base: 1' if the manual counts from 1"),
+        ({"at": "holding 65536", "base": 0}, {"base": 1}, "beyond the last register, 65535"),
+        ({"at": "coil 65536"}, {}, "beyond the last bit, 65535"),
+        ({"at": "holding 65537"}, {}, "from 0 to 65535, or with 'base: 1' from 1 to 65536"),
+        (
+            {"at": "holding 65536", "type": "uint32"},
+            {"base": 1},
+            "last register, 65536. Write an address up to holding 65535",
+        ),
+        ({"at": "holding 65412", "type": "string", "length": 250}, {}, "up to holding 65411, or 'base: 1'"),
+        ({"at": "holding 65413", "type": "string", "length": 250}, {"base": 1}, "beyond the last register, 65536"),
     ],
 )
 def test_an_address_that_could_mean_two_things_is_refused(
