@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -56,8 +57,12 @@ def _findings(config: Path, socket: Path) -> Iterator[Finding]:
     settings, found = _settings(config)
     yield from doctor_box.versions(status)
     yield from found
-    yield from doctor_agent.agent(status, socket, why, is_out_of_reach=is_out_of_reach)
-    yield from asyncio.run(doctor_network.network(_targets(settings, status), now_s))
+    brokers, devices = _brokers(settings), _devices(settings, status)
+    reached = asyncio.run(doctor_network.network([*brokers, *devices], now_s))
+    away = doctor_network.unreachable(devices, reached[len(brokers) :])
+    yield from doctor_agent.agent(status, socket, why, away, is_out_of_reach=is_out_of_reach)
+    yield from chain.from_iterable(reached)
+    yield from asyncio.run(doctor_network.one_place(_shared_places(settings)))
     folder = data_dir(config)
     yield from doctor_certificates.certificate_files(_certificates(settings), now_s)
     is_closed = doctor_box.is_closed(folder)
@@ -109,7 +114,7 @@ def _settings(config: Path) -> tuple[AgentConfig | None, list[Finding]]:
     return settings, [Finding("config", "ok", said)]
 
 
-def _targets(settings: AgentConfig | None, status: dict[str, Any] | None) -> list[Target]:
+def _brokers(settings: AgentConfig | None) -> list[Target]:
     from connectors.configuration.tls_files import TlsFileUnusable, client_context
     from edge_agent.cli.doctor_network import Target
 
@@ -119,14 +124,33 @@ def _targets(settings: AgentConfig | None, status: dict[str, Any] | None) -> lis
     if any(url.startswith("mqtts") for url in uplink.brokers):
         with contextlib.suppress(TlsFileUnusable):  # 'check' and the certificates say so
             tls = client_context(uplink.ca_file, uplink.cert_file, uplink.key_file)
-    brokers = [Target("broker", url, tls=tls if url.startswith("mqtts") else None) for url in uplink.brokers]
+    return [Target(("broker",), url, tls=tls if url.startswith("mqtts") else None) for url in uplink.brokers]
+
+
+def _devices(settings: AgentConfig | None, status: dict[str, Any] | None) -> list[Target]:
+    """All places where devices are, each once: many units are behind one gateway, which may take one connection."""
+    from edge_agent.cli.doctor_network import Target
+
+    devices = () if settings is None else settings.devices
     online = set() if status is None else {device["device"] for device in status["devices"] if device["online"]}
-    devices = [
-        Target(device.name, str(endpoint), is_connected=device.name in online)
-        for device in settings.devices
-        for endpoint in getattr(device, "endpoints", (getattr(device, "endpoint", ""),))
+    found: dict[str, tuple[str, list[str]]] = {}
+    for device in devices:
+        for endpoint in device.endpoints:
+            place = device.shared_way[0] if device.shared_way is not None else endpoint
+            found.setdefault(place, (endpoint, []))[1].append(device.name)
+    return [
+        Target(tuple(names), endpoint, tuple(name for name in names if name in online))
+        for endpoint, names in found.values()
     ]
-    return [*brokers, *devices]
+
+
+def _shared_places(settings: AgentConfig | None) -> dict[str, list[str]]:
+    """The devices that share connections, by their places as they are written."""
+    found: dict[str, list[str]] = {}
+    for device in () if settings is None else settings.devices:
+        if device.shared_way is not None:
+            found.setdefault(device.shared_way[0], []).append(device.name)
+    return found
 
 
 def _certificates(settings: AgentConfig | None) -> dict[str, Path]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +10,17 @@ from connectors.configuration.setting_names import counted
 from edge_agent.cli.findings import Finding
 
 
-def agent(status: dict[str, Any] | None, socket: Path, why: str, *, is_out_of_reach: bool = False) -> Iterator[Finding]:
+def agent(
+    status: dict[str, Any] | None,
+    socket: Path,
+    why: str,
+    away: Collection[str] = frozenset(),
+    *,
+    is_out_of_reach: bool = False,
+) -> Iterator[Finding]:
     """Whether it runs, and what it says of itself; ``why``: the reason where it does not answer.
 
+    Of devices that are ``away``, as the network says, it says nothing more when it has no connection either.
     ``is_out_of_reach``: whoever calls may not ask it, so that nobody knows whether it runs.
     """
     if status is None and is_out_of_reach:
@@ -30,7 +38,8 @@ def agent(status: dict[str, Any] | None, socket: Path, why: str, *, is_out_of_re
     online = sum(device["online"] for device in devices)
     yield Finding("agent", "ok", f"{status['agent']} runs, {online} of {counted(len(devices), 'device')} connected")
     for device in devices:
-        yield from _device(device)
+        if device["online"] or device["device"] not in away:
+            yield from _device(device)
     yield from _delivery(status["uplink"], status["outbox"])
     yield from _commands(status.get("commands"), status.get("configuration"))
 

@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 from connectors.observability.version import lineside_version
 from edge_agent.cli import doctor_agent, doctor_box, doctor_certificates
 from edge_agent.cli.app import whole_app
-from edge_agent.cli.doctor_network import Target, network
+from edge_agent.cli.doctor_network import Target, network, one_place, unreachable
 from edge_agent.cli.findings import Finding, finding_lines
 
 NOW_S = 1_790_000_000.0
@@ -89,6 +89,19 @@ def test_an_agent_that_may_not_be_asked_is_not_said_to_be_down() -> None:
     found = one(doctor_agent.agent(None, Path("agent.sock"), "you may not open agent.sock", is_out_of_reach=True))
     assert (found.state, found.said) == ("look", "you may not open agent.sock")
     assert "start it" not in found.todo
+
+
+def test_a_device_that_cannot_be_reached_is_named_once() -> None:
+    robot, mill = (
+        {**PRESS, "device": name, "online": False, "reason": f"{name}: refused"} for name in ("robot", "mill")
+    )
+    here = Target(("press",), "tcp://press"), Target(("robot",), "tcp://robot"), Target(("mill",), "tcp://mill")
+    also = Target(("mill",), "tcp://mill-2")
+    wrong, ok = [Finding("network", "wrong", "refuses")], [Finding("network", "ok", "can be reached")]
+    away = unreachable([*here, also], [ok, wrong, wrong, ok])
+    assert away == {"robot"}
+    found = doctor_agent.agent(status(devices=[PRESS, robot, mill]), Path("s"), "", away)
+    assert [one.said for one in found if one.area == "devices"] == ["mill: refused"]
 
 
 def test_an_agent_that_does_not_run_is_wrong_and_how_to_start_it_is_said() -> None:
@@ -192,18 +205,44 @@ async def test_what_cannot_be_reached_says_why_and_what_is_connected_is_left_alo
         port = listening.getsockname()[1]
         found = await network(
             [
-                Target("press", f"opc.tcp://127.0.0.1:{port}"),
-                Target("oven", f"tcp://127.0.0.1:{free_port()}"),
-                Target("robot", f"tcp://127.0.0.1:{free_port()}", is_connected=True),
-                Target("mill", "opc.tcp://no-such-host.invalid:4840"),
-                Target("line", f"serial://{tmp_path}/ttyUSB9"),
+                Target(("press",), f"opc.tcp://127.0.0.1:{port}"),
+                Target(("oven", "kiln", "dryer", "mixer", "hood"), f"tcp://127.0.0.1:{free_port()}"),
+                Target(("robot", "cell"), f"tcp://127.0.0.1:{free_port()}", connected=("cell",)),
+                Target(("mill",), "opc.tcp://no-such-host.invalid:4840"),
+                Target(("line",), f"serial://{tmp_path}/ttyUSB9"),
             ],
             NOW_S,
         )
+    found = [one(findings) for findings in found]
     assert [one.state for one in found] == ["ok", "wrong", "ok", "wrong", "wrong"]
+    assert "oven, kiln and 3 other devices: 127.0.0.1:" in found[1].said
     assert "refuses the connection" in found[1].said
+    assert found[2].said.startswith("cell is connected: tcp://127.0.0.1:")
     assert "no-such-host.invalid" in found[3].said
     assert "plugged in" in found[4].todo
+
+
+async def test_places_that_are_one_are_found_whatever_they_are_called(tmp_path: Path) -> None:
+    port, adapter = tmp_path / "ttyUSB0", tmp_path / "by-id"
+    port.touch()
+    adapter.symlink_to(port)
+    said = await one_place(
+        {
+            "localhost:502": ["oven", "kiln"],
+            "10.0.0.5:502": ["press"],
+            str(adapter): ["meter"],
+            "127.0.0.1:502": ["mixer"],
+            "127.0.0.1:503": ["other"],
+            "no-such-host.invalid:502": ["nobody"],
+            str(port): ["pump"],
+        }
+    )
+    assert [(found.area, found.state) for found in said] == [("network", "look")] * 2
+    first = "localhost:502 and 127.0.0.1:502 are one place (127.0.0.1:502), to which oven, kiln and mixer have 2"
+    assert said[0].said == f"{first} connections"
+    assert said[1].said.startswith(f"{adapter} and {port} are one place ({port}), to which meter and pump have")
+    assert "write the same 'endpoint'" in said[0].todo
+    assert await one_place({"localhost:502": ["oven", "kiln"]}) == []
 
 
 async def test_a_server_by_tls_says_until_when_its_certificate_holds_and_one_that_does_not_count_is_wrong(
@@ -217,10 +256,10 @@ async def test_a_server_by_tls_says_until_when_its_certificate_holds_and_one_tha
     async with server:
         url = f"mqtts://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         known = ssl.create_default_context(cafile=authority.certificate)
-        found = await network([Target("broker", url, tls=known)], issued.certificate.stat().st_mtime)
+        (found,) = await network([Target(("broker",), url, tls=known)], issued.certificate.stat().st_mtime)
         assert [one.state for one in found] == ["ok", "look"]
         assert "of broker expires in" in found[1].said
-        (wrong,) = await network([Target("broker", url, tls=ssl.create_default_context())], NOW_S)
+        ((wrong,),) = await network([Target(("broker",), url, tls=ssl.create_default_context())], NOW_S)
         assert (wrong.state, "ca_file" in wrong.todo) == ("wrong", True)
 
 
@@ -235,7 +274,7 @@ async def test_a_broker_without_tls_or_with_another_name_is_said_with_what_to_wr
         server = await asyncio.start_server(_reset, "127.0.0.1", 0, ssl=served_by)
         async with server:
             url = f"mqtts://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-            return one(await network([Target("broker", url, tls=known)], NOW_S))
+            return one(one(await network([Target(("broker",), url, tls=known)], NOW_S)))
 
     other_name, plain = await found(context), await found(None)
     assert "not valid for '127.0.0.1'" in other_name.said
@@ -280,7 +319,14 @@ def test_without_an_agent_the_whole_look_is_made_and_an_invalid_file_is_part_of_
     assert said.exit_code == 1
     assert {"versions", "config", "agent", "network", "clock", "disk", "permissions"} <= set(found)
     assert (found["config"]["state"], found["agent"]["state"], found["network"]["state"]) == ("ok", "wrong", "wrong")
+    port = free_port()
+    units = [f"{{name: u{at}, driver: modbus, endpoint: 'tcp://127.0.0.1:{port}', unit_id: {at}" for at in (1, 2)]
+    tags = ", tags: [{name: t, at: holding 0}]}"
+    config.write_text(config.read_text() + "devices:\n" + "".join(f"  - {unit}{tags}\n" for unit in units))
+    said = CliRunner().invoke(whole_app(), ["doctor", "--json", "-c", str(config)])
+    network_said = [one["said"] for one in json.loads(said.stdout) if one["area"] == "network"][1:]
+    assert network_said == [f"u1 and u2: 127.0.0.1:{port} refuses the connection"]
     config.write_text(config.read_text() + "outbocks: {}\n")
     said = CliRunner().invoke(whole_app(), ["doctor", "-c", str(config)])
     assert said.exit_code == 1
-    assert "agent.yaml:3:1: unknown key 'outbocks'" in said.stdout
+    assert "agent.yaml:6:1: unknown key 'outbocks'" in said.stdout
