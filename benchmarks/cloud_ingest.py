@@ -12,8 +12,6 @@ share them with the broker, the agents and Kafka.
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
 import tempfile
 import time
 from dataclasses import dataclass
@@ -24,6 +22,7 @@ import numpy as np
 from lineside.servers.mosquitto import MosquittoBroker
 from lineside.servers.postgres import PostgresServer
 
+from benchmarks.delivering_fleet import DeliveringFleet
 from benchmarks.processes import BIN, Program
 from benchmarks.report import Figure, report
 from cloud_ingest.historian.sample_rows import COLUMNS, SampleRows, copy_data
@@ -109,22 +108,12 @@ class Bench:
         )
         try:
             cloud.wait_for("host_online")
-            agents = subprocess.Popen(
-                [sys.executable, "-m", "benchmarks.delivering_agents", self.broker.url, str(AGENTS), str(messages),
-                 str(samples_per_message)],
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)  # fmt: skip
-            with agents, Ledger(dsn) as ledger:
-                assert agents.stdin is not None
-                assert agents.stdout is not None
-                try:
-                    agents.stdout.readline()
-                    cpu_s, started_s = cloud.cpu_s(), time.monotonic()
-                    agents.stdin.write("go\n")
-                    agents.stdin.flush()
-                    cloud.wait_until(lambda: ledger.samples() >= wanted, f"store {wanted} samples", 180.0)
-                    return Run(wanted, cloud.cpu_s() - cpu_s, time.monotonic() - started_s)
-                finally:
-                    agents.kill()
+            fleet = DeliveringFleet(self.broker.url, AGENTS, messages, samples_per_message)
+            with fleet as agents, Ledger(dsn) as ledger:
+                cpu_s, started_s = cloud.cpu_s(), time.monotonic()
+                agents.begin()
+                cloud.wait_until(lambda: ledger.samples() >= wanted, f"store {wanted} samples", 180.0)
+                return Run(wanted, cloud.cpu_s() - cpu_s, time.monotonic() - started_s)
         finally:
             cloud.stop()
 

@@ -13,8 +13,9 @@ from urllib.parse import quote, urlencode, urlsplit
 
 import uvloop
 
+from benchmarks.delivering_fleet import TAGS
 from benchmarks.plain_http import Pool
-from benchmarks.reads_beside_samples import AGENTS, TAGS, LoadedPlant, Round, figures, loaded_plant, read_rounds
+from benchmarks.reads_beside_samples import AGENTS, LoadedPlant, Round, figures, loaded_plant, read_rounds
 from benchmarks.report import report
 
 

@@ -16,7 +16,8 @@ from typing import Final
 import grpc
 from lineside.servers.child_process import free_port
 
-from benchmarks.reads_beside_samples import AGENTS, ROUNDS, TAGS, LoadedPlant, figures, loaded_plant, read_rounds
+from benchmarks.delivering_fleet import TAGS
+from benchmarks.reads_beside_samples import AGENTS, ROUNDS, LoadedPlant, figures, loaded_plant, read_rounds
 from benchmarks.report import Figure, report
 from connectors.lineside_api.v1.data_pb2 import (
     ReadIntervalsRequest,

@@ -17,8 +17,6 @@ import asyncio
 import json
 import random
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from contextlib import ExitStack
@@ -31,6 +29,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from benchmarks.cloud_ingest import Ledger
 from benchmarks.command_latency import Plant, quantile
 from benchmarks.commanded_cloud import CommandedCloud
+from benchmarks.delivering_fleet import TAGS, delivering
 from benchmarks.live_clients import connected
 from benchmarks.report import Figure, report
 from connectors.mqtt.session import MqttOptions, MqttSession
@@ -40,7 +39,6 @@ from connectors.sparkplug import sparkplug_b_pb2 as pb
 CLIENTS: Final = 1000
 TAGS_A_CLIENT: Final = 20
 AGENTS: Final = 2
-TAGS: Final = 1000
 SAMPLES_A_MESSAGE: Final = 500
 UPDATES_PER_S: Final = 2
 WARM_UP_S: Final = 15.0
@@ -106,22 +104,15 @@ async def thousand(cloud: CommandedCloud, ledger: Ledger) -> list[Figure]:
 
 def clients(cloud: CommandedCloud) -> list[Figure]:
     """Values come from agents that play; what a thousand clients get of them."""
-    rate = AGENTS * TAGS * UPDATES_PER_S
-    messages = int((WARM_UP_S + MEASURED_S + 60) * rate / SAMPLES_A_MESSAGE / AGENTS)
-    words = [cloud.broker.url, str(AGENTS), str(messages), str(SAMPLES_A_MESSAGE), str(rate)]
-    command = [sys.executable, "-m", "benchmarks.delivering_agents", *words]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as agents:
-        assert agents.stdin is not None
-        assert agents.stdout is not None
-        try:
-            agents.stdout.readline()
-            agents.stdin.write("go\n")
-            agents.stdin.flush()
-            cloud.wait_for_tags(AGENTS * TAGS)
-            with Ledger(cloud.dsn) as ledger:
-                return asyncio.run(thousand(cloud, ledger))
-        finally:
-            agents.kill()
+    playing = delivering(
+        cloud,
+        agents=AGENTS,
+        samples_a_message=SAMPLES_A_MESSAGE,
+        samples_per_s=AGENTS * TAGS * UPDATES_PER_S,
+        seconds=WARM_UP_S + MEASURED_S + 60,
+    )
+    with playing, Ledger(cloud.dsn) as ledger:
+        return asyncio.run(thousand(cloud, ledger))
 
 
 class Broker:

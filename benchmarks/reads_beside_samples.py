@@ -12,8 +12,6 @@ from __future__ import annotations
 import asyncio
 import random
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
@@ -25,6 +23,7 @@ from typing import Final
 from lineside.servers.child_process import free_port
 
 from benchmarks.commanded_cloud import CommandedCloud
+from benchmarks.delivering_fleet import DeliveringFleet, delivering
 from benchmarks.plain_http import Pool
 from benchmarks.processes import Program, cpu_s_of, cpu_s_with_children, python
 from benchmarks.report import Figure
@@ -38,8 +37,6 @@ ECHOES_PER_S: Final = 40.0
 SAMPLES_PER_S: Final = 50_000
 SAMPLES_A_MESSAGE: Final = 500
 AGENTS: Final = 8
-TAGS: Final = 1000
-"""Of each agent, by the names ``t0`` to ``t999``, all of the device ``press``."""
 WARM_UP_S: Final = 10.0
 GOAL_MS: Final = 50.0
 STORE: Final = "ingest,historian"
@@ -57,12 +54,11 @@ class LoadedPlant:
 
     cloud: CommandedCloud
     echo_port: int
-    agents: subprocess.Popen[str]
-    """All of them are one process."""
+    agents: DeliveringFleet
 
     def silence(self) -> None:
         """End what the agents deliver."""
-        self.agents.kill()
+        self.agents.end()
 
     def spent_s(self) -> Mapping[str, float]:
         """CPU time so far, in seconds, by process."""
@@ -97,33 +93,19 @@ def loaded_plant(*, grpc_port: int | None = None) -> Iterator[LoadedPlant]:
             port = free_port()
             echo = python("benchmarks.plain_http", str(port), log=Path(name) / "echo.log")
             echo.wait_for("ready")
-            with _delivering(cloud) as agents:
+            with delivering(
+                cloud,
+                agents=AGENTS,
+                samples_a_message=SAMPLES_A_MESSAGE,
+                samples_per_s=SAMPLES_PER_S,
+                seconds=WARM_UP_S + ROUNDS * (ROUND_S + 5) + 30,
+            ) as agents:
                 time.sleep(WARM_UP_S)
                 yield LoadedPlant(cloud, port, agents)
         finally:
             if echo is not None:
                 echo.stop()
             cloud.stop()
-
-
-@contextmanager
-def _delivering(cloud: CommandedCloud) -> Iterator[subprocess.Popen[str]]:
-    """The agents, as soon as all of their tags are known."""
-    seconds = WARM_UP_S + ROUNDS * (ROUND_S + 5) + 30
-    messages = int(seconds * SAMPLES_PER_S / SAMPLES_A_MESSAGE / AGENTS)
-    words = [cloud.broker.url, str(AGENTS), str(messages), str(SAMPLES_A_MESSAGE), str(SAMPLES_PER_S)]
-    command = [sys.executable, "-m", "benchmarks.delivering_agents", *words]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as agents:
-        assert agents.stdin is not None
-        assert agents.stdout is not None
-        try:
-            agents.stdout.readline()
-            agents.stdin.write("go\n")
-            agents.stdin.flush()
-            cloud.wait_for_tags(AGENTS * TAGS)
-            yield agents
-        finally:
-            agents.kill()
 
 
 async def read_rounds(plant: LoadedPlant, timed: Timed, draw: Callable[[], str]) -> list[Round]:

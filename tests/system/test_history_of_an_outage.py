@@ -33,6 +33,16 @@ def historian() -> Iterator[NodeOpcUaServer]:
     server.close()
 
 
+def press(server: NodeOpcUaServer, more: str) -> str:
+    """The device of ``server`` with that variable, for an agent's file; ``more``: settings of it, in one line."""
+    tag = f"{{name: force, at: '{NODE}', queue_size: 1000}}"
+    fast = "publishing: 50ms, sampling: 0s, timeout: 2s"
+    return (
+        f"  - {{name: press, driver: opcua, endpoint: '{server.endpoint}', insecure: true, {fast}, {more},\n"
+        f"     tags: [{tag}]}}\n"
+    )
+
+
 def count_up(server: NodeOpcUaServer, first: int, last: int) -> None:
     for number in range(first, last + 1):
         server.set(NODE, "Int32", number)
@@ -46,11 +56,7 @@ def gaps(host: PlayedHost) -> list[dict[str, Any]]:
 def test_what_was_missed_comes_from_the_history_and_only_the_rest_is_declared(
     folder: Path, mosquitto: MosquittoBroker, historian: NodeOpcUaServer
 ) -> None:
-    device = (
-        f"  - name: press\n    driver: opcua\n    endpoint: {historian.endpoint}\n    insecure: true\n"
-        "    publishing: 50ms\n    sampling: 0s\n    timeout: 2s\n    keep: 0s\n    history: {wait: 200ms}\n"
-        f"    tags:\n      - {{name: force, at: '{NODE}', queue_size: 1000}}\n"
-    )
+    device = press(historian, "keep: 0s, history: {wait: 200ms}")
     host = PlayedHost(mosquitto.port)
     agent = AgentProcess(folder, mosquitto, device)
     with running(agent, host):
@@ -79,11 +85,7 @@ def test_what_was_missed_comes_from_the_history_and_only_the_rest_is_declared(
 def test_what_came_during_a_cut_comes_by_the_session_that_goes_on_and_nothing_is_declared(
     folder: Path, mosquitto: MosquittoBroker, historian: NodeOpcUaServer
 ) -> None:
-    device = (
-        f"  - name: press\n    driver: opcua\n    endpoint: {historian.endpoint}\n    insecure: true\n"
-        "    publishing: 50ms\n    sampling: 0s\n    timeout: 2s\n    history: {wait: 0ms}\n"
-        f"    tags:\n      - {{name: force, at: '{NODE}', queue_size: 1000}}\n"
-    )
+    device = press(historian, "history: {wait: 0ms}")
     host = PlayedHost(mosquitto.port)
     agent = AgentProcess(folder, mosquitto, device)
     with running(agent, host):
@@ -103,11 +105,7 @@ def test_what_came_during_a_cut_comes_by_the_session_that_goes_on_and_nothing_is
 def test_history_that_is_cut_off_is_read_on_in_the_next_connection_and_nothing_is_declared(
     folder: Path, mosquitto: MosquittoBroker, historian: NodeOpcUaServer
 ) -> None:
-    device = (
-        f"  - name: press\n    driver: opcua\n    endpoint: {historian.endpoint}\n    insecure: true\n"
-        "    publishing: 50ms\n    sampling: 0s\n    timeout: 2s\n    keep: 0s\n    history: {wait: 0ms}\n"
-        f"    tags:\n      - {{name: force, at: '{NODE}', queue_size: 1000}}\n"
-    )
+    device = press(historian, "keep: 0s, history: {wait: 0ms}")
     host = PlayedHost(mosquitto.port)
     agent = AgentProcess(folder, mosquitto, device)
     with running(agent, host):
