@@ -10,11 +10,11 @@ import asyncio
 import math
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-from asyncua import ua
 from asyncua.client.client import Client
+from asyncua.common.utils import Buffer
 from asyncua.ua.uaerrors import BadTooManyPublishRequests, UaError
 
 from connectors.model.errors import DeviceUnavailable
@@ -25,6 +25,7 @@ from connectors.opcua.events import Conditions, Events
 from connectors.opcua.link_loss import LinkLost, Silent, is_of_the_link
 from connectors.opcua.notification import DataChangeDecoder
 from connectors.opcua.notification_message import Notification, read_publish_response
+from connectors.opcua.publish_request import Ack, publish
 from connectors.opcua.republishing import sent_again
 from connectors.opcua.scaling import Scaling
 from connectors.opcua.sequence_numbers import ASKED_MAX, SequenceNumbers
@@ -53,7 +54,7 @@ class _InHand:
     numbers: SequenceNumbers
     number: int
     batches: list[SampleBatch]
-    ack: ua.SubscriptionAcknowledgement
+    ack: Ack
 
 
 class Publishing:
@@ -69,7 +70,7 @@ class Publishing:
         self._decoder = DataChangeDecoder(device.tags_max)
         self._scaling = Scaling(device.tags, device.tags_max)
         self.events = Events(Conditions()) if events is None else events
-        self._acks: list[ua.SubscriptionAcknowledgement] = []
+        self._acks: list[Ack] = []
         self._in_order = asyncio.Lock()
         self._heard_s: dict[int, float] = {}  # by subscription: when its last response came
         self._listening_s = 0.0  # responses were taken without delay since then
@@ -156,11 +157,8 @@ class Publishing:
     async def _publish(self) -> None:
         """Keep one request with the server, or end when it holds fewer than that (Part 4, 5.14.5)."""
         while True:
-            request = ua.PublishRequest()
-            acks, self._acks = self._acks, []
-            request.Parameters.SubscriptionAcknowledgements = acks
             try:
-                data = await self._answer_to(request, acks)
+                data = await self._answer()
                 received_ns = self._clock.now_ns()
                 begun_s = self._clock.monotonic_s()
                 async with self._in_order:  # held, too, while polled samples are handed over, and while tags change
@@ -176,18 +174,19 @@ class Publishing:
                 said = LinkLost if is_of_the_link(exc) else DeviceUnavailable
                 raise said(f"{self._device.name}: {service_reason(exc)}") from exc
 
-    async def _answer_to(self, request: Any, acks: list[ua.SubscriptionAcknowledgement]) -> Any:
-        """The answer to a Publish request; without one nobody knows whether the server has got ``acks``."""
+    async def _answer(self) -> Buffer:
+        """The answer to a request; without one nobody knows whether the server has got the acknowledgements."""
         protocol = self._client.uaclient.protocol
+        acks, self._acks = self._acks, []
         try:
             if protocol is None:
                 raise LinkLost(f"{self._device.name}: the connection is closed")
-            return await protocol.send_request(request, timeout=0)
+            return await publish(protocol, acks)
         except BaseException:
             self._acks[:0] = acks
             raise
 
-    def _read(self, data: Any) -> Notification:
+    def _read(self, data: Buffer) -> Notification:
         """What a response says.
 
         Raises ``UaError`` for a bad service result, ``DeviceUnavailable`` for what is no response, or ends a
@@ -209,7 +208,7 @@ class Publishing:
     def _unreadable(self, error: Exception) -> DeviceUnavailable:
         return DeviceUnavailable(f"{self._device.name}: a response cannot be read: {error}")
 
-    async def _handle(self, data: Any, received_ns: int) -> None:
+    async def _handle(self, data: Buffer, received_ns: int) -> None:
         """Hand over what a response brings; what is missing before it is asked for again, and comes first."""
         notification = self._read(data)
         subscription, number = notification.subscription_id, notification.sequence_number
@@ -360,10 +359,7 @@ class Publishing:
             self._acquisition.lost(np.array(tags, np.int32), np.array(times_ns, np.int64))
         if not notification.data_changes and not notification.events:
             return
-        ack = ua.SubscriptionAcknowledgement(
-            SubscriptionId=ua.UInt32(notification.subscription_id),
-            SequenceNumber=ua.UInt32(notification.sequence_number),
-        )
+        ack = Ack(notification.subscription_id, notification.sequence_number)
         scaled = [part for batch in batches for part in self._scaling.apply(batch)]
         if not scaled:
             self._acks.append(ack)

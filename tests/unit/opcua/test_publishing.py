@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any, cast
@@ -10,8 +11,9 @@ from typing import Any, cast
 import pytest
 from asyncua import ua
 from asyncua.client.client import Client
+from asyncua.client.ua_client import UASocketProtocol, UASocketState
 from asyncua.common.utils import Buffer
-from asyncua.ua.ua_binary import struct_to_binary
+from asyncua.ua.ua_binary import struct_from_binary, struct_to_binary
 from asyncua.ua.uaerrors import (
     BadMessageNotAvailable,
     BadServiceUnsupported,
@@ -46,9 +48,21 @@ def changes(values: Sequence[Any], kind: Any = ua.VariantType.Double, status: in
 
 
 class PlayedServer:
-    """Answers publish requests with what the test gives; keeps the acknowledgements that come with them."""
+    """Answers publish requests with what the test gives; keeps the acknowledgements that come with them.
+
+    To the agent it is the protocol of a connection without security.
+    """
+
+    state = UASocketState.OPEN
+    pre_request_hook = None
+    authentication_token = ua.NodeId(b"\x01" * 32, 0, ua.NodeIdType.ByteString)
+    logger = logging.getLogger("played")
+    check_answer = UASocketProtocol.check_answer
 
     def __init__(self) -> None:
+        self.transport, self._connection = self, self
+        self._request_id = self._request_handle = 0
+        self._callbackmap: dict[int, asyncio.Future[Buffer]] = {}
         self.answers: asyncio.Queue[bytes] = asyncio.Queue()
         self.acknowledged: list[int] = []
         self.requests = 0
@@ -59,16 +73,35 @@ class PlayedServer:
         self.asked_again: list[int] = []
         self.refuses_with: type[UaError] = BadMessageNotAvailable
 
-    async def send_request(self, request: Any, timeout: float = 0) -> Buffer:
-        if isinstance(request, ua.RepublishRequest):
-            return self._sent_again(request.Parameters.RetransmitSequenceNumber)
+    async def send_request(self, request: ua.RepublishRequest) -> Buffer:
+        return self._sent_again(request.Parameters.RetransmitSequenceNumber)
+
+    def revolve_security_token(self) -> None:
+        """There is none."""
+
+    def message_to_binary(self, message: bytes, request_id: int) -> bytes:
+        """A message in the clear; the agent has entered nothing for its answer yet."""
+        assert request_id not in self._callbackmap
+        return message
+
+    def write(self, message: bytes) -> None:
+        """What the agent sends."""
+        request = struct_from_binary(ua.PublishRequest, Buffer(message))
+        answer = self._callbackmap[request.RequestHeader.RequestHandle]
+        task = asyncio.ensure_future(self._answer(request, answer))
+        answer.add_done_callback(lambda _answer: task.cancel())
+
+    async def _answer(self, request: ua.PublishRequest, answer: asyncio.Future[Buffer]) -> None:
         self.requests += 1
         if self.holds_max is not None and self.held >= self.holds_max:
-            raise BadTooManyPublishRequests()
+            fault = ua.ServiceFault()
+            fault.ResponseHeader.ServiceResult = ua.StatusCode(ua.UInt32(BadTooManyPublishRequests.code))
+            answer.set_result(Buffer(struct_to_binary(fault)))
+            return
         self.acknowledged += [ack.SequenceNumber for ack in request.Parameters.SubscriptionAcknowledgements]
         self.held += 1
         try:
-            return Buffer(await self.answers.get())
+            answer.set_result(Buffer(await self.answers.get()))
         finally:
             self.held -= 1
 
