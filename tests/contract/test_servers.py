@@ -283,3 +283,25 @@ def test_free_ports_are_free_and_outside_of_the_range_for_outgoing_connections()
         assert port < lowest
         with socket.socket() as probe:
             probe.bind((LOOPBACK, port))
+
+
+_ASKER = """
+from lineside.servers.child_process import free_port
+
+print(*(free_port() for _ in range(150)), flush=True)
+input()
+"""
+
+
+def test_a_port_is_given_to_one_process_alone_before_its_server_listens_too() -> None:
+    asked = [
+        subprocess.Popen([sys.executable, "-c", _ASKER], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        for _ in range(3)
+    ]
+    given = [free_port() for _ in range(150)]
+    for process in asked:
+        assert process.stdout is not None
+        given += map(int, process.stdout.readline().split())
+    for process in asked:
+        process.communicate(b"\n")
+    assert len(given) == len(set(given)) == 600

@@ -20,6 +20,8 @@ LOOPBACK: Final = "127.0.0.1"
 _PORTS: Final = range(10_000, 32_000)
 """Below the range from which Linux takes the ports of outgoing connections: nothing else takes a port of ours while
 its server is down, and a client that tries again and again cannot connect to itself."""
+_BLOCK: Final = 100
+_TRIES_MAX: Final = 1000
 _POLL_S: Final = 0.01
 _LOG_TAIL_LINES: Final = 15
 
@@ -41,9 +43,48 @@ def find_program(name: str, how_to_install: str) -> str:
     return found
 
 
+class _OwnPorts:
+    """Ports that this process gives out and no other: also before their servers listen, and while they are down.
+
+    A block of them is held by the name of an abstract Unix socket (unix(7)), which ends with the process.
+    """
+
+    def __init__(self) -> None:
+        self._process_id = 0
+        self._held: list[int] = []
+        self._left: list[int] = []
+
+    def next(self) -> int:
+        """One that was not given out yet, as long as there is such a one."""
+        if self._process_id != os.getpid():  # what a fork was born with is its parent's
+            self._process_id, self._held, self._left = os.getpid(), [], []
+        if not self._left:
+            self._left = self._next_block() or self._held[:] or list(_PORTS)
+            random.shuffle(self._left)
+        return self._left.pop()
+
+    def _next_block(self) -> list[int]:
+        starts = _PORTS[::_BLOCK]
+        for start in random.sample(starts, len(starts)):
+            with socket.socket(socket.AF_UNIX) as holder:
+                try:
+                    holder.bind(f"\0lineside-ports-{start}")
+                except OSError:
+                    continue
+                holder.detach()
+            block = list(range(start, start + _BLOCK))
+            self._held += block
+            return block
+        return []
+
+
+_own_ports: Final = _OwnPorts()
+
+
 def free_port() -> int:
-    """A TCP port of the loopback interface on which nothing listens now."""
-    for port in random.sample(_PORTS, 200):
+    """A TCP port of the loopback interface on which nothing listens now, and that no other process is given here."""
+    for _ in range(_TRIES_MAX):
+        port = _own_ports.next()
         with socket.socket() as probe:
             try:
                 probe.bind((LOOPBACK, port))
