@@ -87,6 +87,7 @@ class Plant:
         self.topics = topic_specs(PARTITIONS, 7 * DAY_S)
         self.identity = ""
         self._raw_log, self._dsn = raw_log, dsn
+        self._projectors: dict[int, Projector] = {}
 
     async def append(self, *wires: Wire, received_ms: int | None = None) -> None:
         """Messages, as the bridge writes them."""
@@ -100,7 +101,7 @@ class Plant:
 
     @asynccontextmanager
     async def projecting(
-        self, *, publish_samples: bool = False, own_connections: bool = False
+        self, *, publish_samples: bool = False, own_connections: bool = False, reorder_ms: int = 2000
     ) -> AsyncIterator[list[int]]:
         """Projectors of all partitions, without the membership in a group that finds them.
 
@@ -113,7 +114,7 @@ class Plant:
         partitions = Partitions(used, self.clock, RETENTION_DAYS)
         await partitions.prepare()
         samples = SamplesTopic(self.log) if publish_samples else None
-        stores = Stores(used, self.log, partitions, samples, self.clock)
+        stores = Stores(used, self.log, partitions, samples, self.clock, reorder_ms=reorder_ms)
         taken_over: list[int] = []
         async with tasks_of(self._project(stores, number, taken_over) for number in range(PARTITIONS)):
             yield taken_over
@@ -122,8 +123,9 @@ class Plant:
 
     async def _project(self, stores: Stores, number: int, taken_over: list[int]) -> None:
         while True:
+            projector = self._projectors[number] = Projector(stores, self.identity, number)
             try:
-                await Projector(stores, self.identity, number).run(BackOff(0.05, 0.2))
+                await projector.run(BackOff(0.05, 0.2))
             except OffsetMoved:
                 taken_over.append(number)
 
@@ -155,10 +157,17 @@ class Plant:
                 await asyncio.sleep(0.01)
 
     async def project(self, *wires: Wire, **options: Any) -> None:
-        """Append ``wires`` and have them stored by a historian that is started for it and stopped afterwards."""
+        """Append ``wires`` and have them stored by a historian that is started for it and stopped afterwards.
+
+        It has heard of its commit, too: what it counts follows then.
+        """
         await self.append(*wires)
         async with self.projecting(**options):
             await self.caught_up()
+            ends = await self.log.end_offsets(RAW)
+            async with asyncio.timeout(WAIT_S_MAX):
+                while any(one.next_offset < ends[number] for number, one in self._projectors.items()):  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
 
     async def places(self) -> dict[int, int]:
         rows = await self.fetch(

@@ -17,6 +17,7 @@ from connectors.model.delivery import Epoch
 from connectors.model.errors import DatabaseUnavailable
 from connectors.sparkplug.topics import Verb
 from tests.contract.historian_steps import Counted, Plant, RawLog, eventually, expected_rows, in_order, plant
+from tests.patience import WAIT_S_MAX
 from tests.played_agent import NOW_MS, PlayedAgent, Sample, Wire
 
 NOW_NS = time.time_ns()
@@ -280,7 +281,7 @@ async def published(made: Plant) -> list[samples_pb2.SampleBatch]:
         async with made.log.reader(SAMPLES, number, 0) as reader:
             at = 0
             while at < end:
-                records = await reader.read(1.0, 1_000_000)
+                records = await reader.read(WAIT_S_MAX, 1_000_000)
                 found += [samples_pb2.SampleBatch.FromString(record.value) for record in records]
                 at = records[-1].offset + 1
     return found

@@ -25,6 +25,7 @@ from tests.contract.historian_steps import (
     in_order,
     plant,
 )
+from tests.patience import WAIT_S_MAX
 from tests.played_agent import PlayedAgent, Sample, Wire
 
 NOW_NS = time.time_ns()
@@ -196,11 +197,11 @@ async def test_a_zombie_that_wakes_up_stores_nothing(
         stores = Stores(made.database, made.log, partitions, None, made.clock)
         number = made.log.partition_of("lineside.raw.v1", b"plant/line-1")
         zombie = asyncio.create_task(Projector(stores, made.identity, number).run(BackOff(0.01, 0.1)))
-        await asyncio.wait_for(stalled.wait(), 10)
+        await asyncio.wait_for(stalled.wait(), WAIT_S_MAX)
         await made.project(batch())
         wakes.set()
         with pytest.raises(OffsetMoved, match="taken over"):
-            await asyncio.wait_for(zombie, 10)
+            await asyncio.wait_for(zombie, WAIT_S_MAX)
         assert in_order(await made.rows(agent)) == in_order(expected_rows([agent]))
         epoch = await made.epoch(agent)
     assert (epoch["arrived"], epoch["samples"], epoch["duplicates"]) == ([(1, 4)], 3, 0)

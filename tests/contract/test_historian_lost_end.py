@@ -156,7 +156,7 @@ async def test_after_a_power_loss_of_a_single_kafka_broker_new_records_are_store
             with pytest.raises(EventLogUnavailable, match="out of order sequence number"):
                 await take(made, lost := batch(agent))
             await take(made, lost, batch(agent))
-            await eventually(lambda: stored(made, agent, 10), within_s=30)
+            await eventually(lambda: stored(made, agent, 10))
         epoch = await made.epoch(agent)
     assert (epoch["arrived"], epoch["missing"]) == ([(1, 12)], [])
 
@@ -189,5 +189,5 @@ async def test_a_topic_that_is_made_anew_is_read_from_its_beginning(database_dsn
             await made.fetch(f"DROP TABLE {table}")
             made.identity = (await made.log.ensure(made.topics[RAW])).identity
             await made.append(batch(agent))
-            await eventually(lambda: stored(made, agent, 9), within_s=20)
+            await eventually(lambda: stored(made, agent, 9))
         assert (await made.epoch(agent))["arrived"] == [(1, 11)]

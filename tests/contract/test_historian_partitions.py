@@ -16,13 +16,13 @@ TODAY: Final = time.time_ns() // DAY_NS
 
 
 class MovedClock:
-    """The time of some days later."""
+    """Noon of today, or of some days later: the day stays what it is also while midnight passes."""
 
     def __init__(self) -> None:
         self.days = 0
 
     def now_ns(self) -> int:
-        return time.time_ns() + self.days * DAY_NS
+        return (TODAY + self.days) * DAY_NS + DAY_NS // 2
 
     def monotonic_s(self) -> float:
         return time.monotonic()
@@ -38,7 +38,7 @@ async def test_samples_of_any_time_are_stored_where_they_belong(database_dsn: st
         50_000 * DAY_NS,
         9_223_372_036_853 * 1_000_000,
     ]
-    async with plant(RawLogOnPostgres(database_dsn), database_dsn) as made:
+    async with plant(RawLogOnPostgres(database_dsn), database_dsn, clock=MovedClock()) as made:
         times_ns = [day * DAY_NS + at for day in own for at in (0, DAY_NS - 1_000)] + odd_ns
         samples = [Sample("force", at_ns, float(number)) for number, at_ns in enumerate(times_ns)]
         await made.project(agent.define("press", {"force": DataType.DOUBLE}), agent.samples("press", samples))
@@ -63,7 +63,7 @@ async def test_what_came_too_early_moves_into_the_partition_of_its_day(database_
 async def test_a_partition_that_was_dropped_by_hand_is_made_again(database_dsn: str) -> None:
     agent = PlayedAgent()
     times_ns = [TODAY * DAY_NS, (TODAY - 3) * DAY_NS]
-    async with plant(RawLogOnPostgres(database_dsn), database_dsn) as made:
+    async with plant(RawLogOnPostgres(database_dsn), database_dsn, clock=MovedClock()) as made:
         await made.append(agent.define("press", {"force": DataType.DOUBLE}))
         async with made.projecting():
             await made.append(agent.samples("press", [Sample("force", at_ns, 1.0) for at_ns in times_ns]))
@@ -79,7 +79,7 @@ async def test_a_partition_that_was_dropped_by_hand_is_made_again(database_dsn: 
 async def test_two_processes_make_the_partition_of_one_day_once(database_dsn: str) -> None:
     """One of them does not know yet that the other has made it: its rows are refused, and stored after another look."""
     agents = [PlayedAgent(f"line-{number}") for number in range(4)]
-    async with plant(RawLogOnPostgres(database_dsn), database_dsn) as made:
+    async with plant(RawLogOnPostgres(database_dsn), database_dsn, clock=MovedClock()) as made:
         await made.append(*(agent.define("press", {"force": DataType.DOUBLE}) for agent in agents))
         async with made.projecting(own_connections=True):
             await made.caught_up()

@@ -158,7 +158,7 @@ async def test_what_is_counted_first_and_last_is_by_time(database_dsn: str) -> N
 
 async def test_a_minute_that_has_not_ended_waits_and_is_counted_all_the_same(database_dsn: str) -> None:
     agent = PlayedAgent()
-    now_ns = time.time_ns()
+    now_ns = time.time_ns() + 60 * 10**9  # a minute that has a minute left at least
     async with plant(RawLogOnPostgres(database_dsn), database_dsn) as made:
         await made.project(
             agent.define("press", {"force": DataType.DOUBLE}), agent.samples("press", [Sample("force", now_ns, 5.0)])
