@@ -87,9 +87,9 @@ async def test_messages_arrive_whole_and_in_order(mosquitto: MosquittoBroker, ve
 
 
 async def test_a_retained_message_is_known_by_its_flag(mosquitto: MosquittoBroker) -> None:
-    async with connected(mosquitto.url, "host") as host:
+    async with connected(mosquitto.url, "host", "STATE/host") as host:
         host.session.publish(Message("STATE/host", b"online", qos=1, retain=True))
-        await asyncio.sleep(0.1)
+        await until(lambda: host.received)  # the broker has it: who comes before is sent it as a new one
         async with connected(mosquitto.url, "node", "STATE/host") as node:
             await until(lambda: node.received)
             assert node.received == [Message("STATE/host", b"online", 1, retain=True)]
@@ -106,7 +106,7 @@ async def test_the_will_is_sent_when_the_connection_breaks_and_not_at_a_goodbye(
         assert raw is not None
         raw.shutdown(socket.SHUT_RDWR)
         with pytest.raises(BrokerUnavailable, match="was lost"):
-            await asyncio.wait_for(node.session.closed(), 5.0)
+            await asyncio.wait_for(node.session.closed(), WAIT_S_MAX)
         await until(lambda: host.received)
         assert [(message.topic, message.payload) for message in host.received] == [("will/2", b"broken")]
 
@@ -206,7 +206,6 @@ async def test_tls_holds_only_with_the_right_authority_name_and_certificate(
 async def test_a_port_without_tls_or_with_it_is_not_taken_for_the_other(
     mosquitto: MosquittoBroker, tmp_path: Path
 ) -> None:
-    begin_s = time.monotonic()
     encrypted = mosquitto.url.replace("mqtt://", "mqtts://")
     said = await refusal(encrypted)
     assert said.startswith(f"the broker {encrypted} cannot be reached: ")
@@ -221,12 +220,9 @@ async def test_a_port_without_tls_or_with_it_is_not_taken_for_the_other(
         )
     finally:
         secured.stop()
-    assert time.monotonic() - begin_s < 8.0
 
 
 async def test_something_else_at_the_port_is_no_broker(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("connectors.mqtt.session.CONNECT_S_MAX", 0.5)
-
     def web(request: bytes) -> bytes:
         return b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"
 
@@ -242,7 +238,10 @@ async def test_something_else_at_the_port_is_no_broker(monkeypatch: pytest.Monke
 
         async with listening(serve) as endpoint:
             url = endpoint.replace("tcp://", "mqtt://")
-            reason = await refusal(url)
+            with monkeypatch.context() as patched:
+                if not closes:
+                    patched.setattr("connectors.mqtt.session.CONNECT_S_MAX", 0.5)
+                reason = await refusal(url)
         assert reason.startswith(f"the broker {url} ")
         assert said in reason
         assert "that an MQTT broker listens at this port" in reason
@@ -277,7 +276,7 @@ async def test_a_broker_that_dies_ends_the_session_and_the_next_connect_is_like_
         await until(lambda: client.payloads() == [b"before"])
         mosquitto.kill()
         with pytest.raises(BrokerUnavailable, match="was lost"):
-            await asyncio.wait_for(client.session.closed(), 5.0)
+            await asyncio.wait_for(client.session.closed(), WAIT_S_MAX)
         with pytest.raises(BrokerUnavailable, match="was lost"):
             client.session.publish(Message("a", b"during"))
         with pytest.raises(BrokerUnavailable):
@@ -290,15 +289,13 @@ async def test_a_broker_that_dies_ends_the_session_and_the_next_connect_is_like_
 
 
 async def test_a_broker_that_falls_silent_is_noticed_by_the_keep_alive(mosquitto: MosquittoBroker) -> None:
-    async with connected(mosquitto.url, "line", keep_alive_s=1.0) as client:
-        await asyncio.sleep(2.5)
+    async with connected(mosquitto.url, "line", keep_alive_s=2.0) as client:
+        await asyncio.sleep(5.0)
         assert client.session._connection is not None
         assert not client.session._connection.closed.done(), "an idle connection lives on its pings"
         mosquitto.pause()
-        begin_s = time.monotonic()
-        with pytest.raises(BrokerUnavailable, match="has not answered for 1 s"):
-            await asyncio.wait_for(client.session.closed(), 8.0)
-        assert time.monotonic() - begin_s < 5.0
+        with pytest.raises(BrokerUnavailable, match="has not answered for 2 s"):
+            await asyncio.wait_for(client.session.closed(), WAIT_S_MAX)
         mosquitto.resume()
 
 
@@ -344,7 +341,7 @@ async def test_whoever_waits_for_the_socket_hears_that_the_connection_is_lost(mo
         mosquitto.resume()
         mosquitto.kill()
         with pytest.raises(BrokerUnavailable):
-            await asyncio.wait_for(waiting, 5.0)
+            await asyncio.wait_for(waiting, WAIT_S_MAX)
 
 
 async def test_the_broker_s_limit_is_told(tmp_path: Path) -> None:
@@ -361,7 +358,7 @@ async def test_the_broker_s_limit_is_told(tmp_path: Path) -> None:
 async def test_a_session_that_is_taken_over_ends(mosquitto: MosquittoBroker) -> None:
     async with connected(mosquitto.url, "line") as first, connected(mosquitto.url, "line"):
         with pytest.raises(BrokerUnavailable, match="was lost"):
-            await asyncio.wait_for(first.session.closed(), 5.0)
+            await asyncio.wait_for(first.session.closed(), WAIT_S_MAX)
 
 
 async def test_a_defect_of_a_message_handler_ends_the_session_with_it(mosquitto: MosquittoBroker) -> None:
@@ -373,7 +370,7 @@ async def test_a_defect_of_a_message_handler_ends_the_session_with_it(mosquitto:
     await session.subscribe([("a", 0)])
     session.publish(Message("a", b""))
     with pytest.raises(RuntimeError, match="a defect"):
-        await asyncio.wait_for(session.closed(), 5.0)
+        await asyncio.wait_for(session.closed(), WAIT_S_MAX)
     await session.disconnect()
 
 
@@ -388,5 +385,5 @@ async def test_what_a_broker_says_at_the_end_is_repeated_with_what_to_do() -> No
         session = MqttSession(MqttOptions("line"))
         await session.connect(endpoint.replace("tcp://", "mqtt://"), None, lambda message: None)
         with pytest.raises(BrokerUnavailable, match="was lost: Session taken over; another client came with the same"):
-            await asyncio.wait_for(session.closed(), 5.0)
+            await asyncio.wait_for(session.closed(), WAIT_S_MAX)
         await session.disconnect()
