@@ -133,7 +133,7 @@ async def test_records_of_other_clients_are_read(kafka_server: KafkaServer) -> N
         await client.send(topic, b"compressed" * 1_000, timestamp_ms=6, headers=[("h", b"1")])
     await client.stop()
     async with opened(kafka_server) as log, log.reader(topic, 0, 0) as reader:
-        found = await reader.read(3.0, 1 << 20)
+        found = await reader.read(WAIT_S_MAX, 1 << 20)
         assert [(one.offset, one.key, one.value, one.time_ms) for one in found] == [
             (0, b"deleted", b"", 5),
             (1, b"", b"compressed" * 1_000, 6),
@@ -143,7 +143,7 @@ async def test_records_of_other_clients_are_read(kafka_server: KafkaServer) -> N
             await asyncio.sleep(0.05)
         (position,) = await log.append(topic, [Record(b"k", b"after the commit marker", 1)])
         assert position.next_offset == 4
-        assert [one.offset for one in await reader.read(3.0, 1 << 20)] == [3]
+        assert [one.offset for one in await reader.read(WAIT_S_MAX, 1 << 20)] == [3]
 
 
 async def test_other_clients_read_our_records(kafka_server: KafkaServer) -> None:
@@ -224,8 +224,8 @@ async def test_a_reader_beyond_the_end_is_told(kafka_server: KafkaServer) -> Non
 
 async def test_no_broker_at_all_is_said_at_once(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.CRITICAL)
-    settings = kafka_settings("127.0.0.1:1")
-    async with asyncio.timeout(2):
+    settings = kafka_settings("127.0.0.1:1", timeout="10m")
+    async with asyncio.timeout(WAIT_S_MAX):
         with pytest.raises(EventLogUnavailable, match=r"no broker of Kafka can be reached.* 127\.0\.0\.1:1: nothing"):
             await open_event_log(settings, name="tests")
 

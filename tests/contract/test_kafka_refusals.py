@@ -182,7 +182,7 @@ async def test_a_topic_that_is_not_allowed_is_allowed_as_the_message_says(guarde
         await log.ensure(topic)
         await log.append(topic.name, [Record(b"k", b"v", 1)])
         async with log.reader(topic.name, 0, 0) as reader:
-            assert [record.value for record in await reader.read(3.0, 1000)] == [b"v"]
+            assert [record.value for record in await reader.read(WAIT_S_MAX, 1000)] == [b"v"]
         assert await log.end_offsets(topic.name) == {0: 1}
 
 
