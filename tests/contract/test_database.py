@@ -19,6 +19,7 @@ from connectors.ports.database import Database, HeldLock
 from connectors.postgres import database as postgres_database
 from connectors.postgres import pooled_connection
 from connectors.postgres.database import PostgresDatabase, open_database
+from tests.patience import WAIT_S_MAX
 
 
 @asynccontextmanager
@@ -77,9 +78,12 @@ async def test_a_cancelled_transaction_is_rolled_back_and_its_connection_is_used
         async def endless() -> None:
             async with database.transaction() as session:
                 await session.execute("INSERT INTO t VALUES (1)")
+                under_way.set()
                 await session.execute("SELECT pg_sleep(60)")
 
+        under_way = asyncio.Event()
         task = asyncio.create_task(endless())
+        await under_way.wait()
         await asyncio.sleep(0.2)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -242,7 +246,8 @@ async def test_more_callers_than_connections_wait_for_their_turn(database_dsn: s
         assert await numbers(database) == list(range(50))
         async with database.session() as session:
             (row,) = await session.fetch(
-                "SELECT count(*) AS n FROM pg_stat_activity WHERE application_name = 'lineside-tests'"
+                "SELECT count(*) AS n FROM pg_stat_activity WHERE application_name = 'lineside-tests' "
+                "AND datname = current_database()"
             )
         assert row["n"] == 2
 
@@ -269,7 +274,7 @@ async def test_a_lock_has_one_holder_at_a_time(database_dsn: str) -> None:
             async with other.held_lock("host") as second, other.held_lock("another") as third:
                 assert not is_held(second)
                 assert third.held
-                await asyncio.wait_for(second.lost(), 1.0)
+                await asyncio.wait_for(second.lost(), WAIT_S_MAX)
         assert not is_held(first)
         async with other.held_lock("host") as second:
             assert is_held(second)
@@ -284,7 +289,7 @@ async def test_the_loss_of_a_lock_is_noticed_and_another_takes_it(
         assert not lost.done()
         postgres_server.kill()
         postgres_server.start()
-        await asyncio.wait_for(lost, 1.0)
+        await asyncio.wait_for(lost, WAIT_S_MAX)
         assert not is_held(first)
         async with other.held_lock("host") as second:
             assert is_held(second)
@@ -294,7 +299,7 @@ async def test_a_lock_is_given_up_when_the_server_hangs(database_dsn: str, postg
     async with opened(database_dsn) as database, database.held_lock("host") as lock:
         postgres_server.pause()
         try:
-            await asyncio.wait_for(lock.lost(), 10.0)
+            await asyncio.wait_for(lock.lost(), WAIT_S_MAX)
             assert not lock.held
         finally:
             postgres_server.resume()
@@ -326,7 +331,7 @@ async def test_the_lock_of_a_killed_process_is_free_at_once(database_dsn: str) -
                 assert not lock.held
             holder.kill()
             await holder.wait()
-            deadline_s = time.monotonic() + 2.0
+            deadline_s = time.monotonic() + WAIT_S_MAX
             taken = False
             while not taken and time.monotonic() < deadline_s:
                 async with database.held_lock("host") as lock:
@@ -344,9 +349,12 @@ async def test_close_does_not_wait_for_sessions_for_ever(database_dsn: str, monk
 
     async def sleeps() -> None:
         async with database.session() as session:
+            has_one.set()
             await session.execute("SELECT pg_sleep(60)")
 
+    has_one = asyncio.Event()
     sleeper = asyncio.create_task(sleeps())
+    await has_one.wait()
     await asyncio.sleep(0.1)
     await database.close()
     with pytest.raises(DatabaseUnavailable):
@@ -358,17 +366,17 @@ async def test_who_waits_on_a_channel_is_woken_by_what_is_committed_on_it(databa
     async with opened(database_dsn) as one, opened(database_dsn) as other, one.notified("news") as woken:
         async with other.transaction() as session:
             await session.execute("SELECT pg_notify('news', '')")
-            waiting = asyncio.create_task(woken.wait(30.0))
+            waiting = asyncio.create_task(woken.wait(10 * WAIT_S_MAX))
             await asyncio.sleep(0.1)
             assert not waiting.done()  # it is not committed
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(WAIT_S_MAX):
             await waiting
         async with other.transaction() as session:  # so that both come at once
             await session.execute("SELECT pg_notify('news', '')")
             await session.execute("SELECT pg_notify('news', 'b')")
             await session.execute("SELECT pg_notify('else', '')")
-        async with asyncio.timeout(20):
-            await woken.wait(30.0)  # both of them: nobody was waiting meanwhile
+        async with asyncio.timeout(WAIT_S_MAX):
+            await woken.wait(10 * WAIT_S_MAX)  # both of them: nobody was waiting meanwhile
         started_s = time.monotonic()
         await woken.wait(0.2)
         assert time.monotonic() - started_s >= 0.2
@@ -376,13 +384,13 @@ async def test_who_waits_on_a_channel_is_woken_by_what_is_committed_on_it(databa
 
 async def test_who_waits_on_a_channel_hears_that_the_connection_is_lost(database_dsn: str) -> None:
     async with opened(database_dsn) as one, opened(database_dsn) as other, one.notified("news") as woken:
-        waiting = asyncio.create_task(woken.wait(30.0))
+        waiting = asyncio.create_task(woken.wait(10 * WAIT_S_MAX))
         async with other.session() as session:
             await session.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() "
                 "AND pid <> pg_backend_pid()"
             )
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(WAIT_S_MAX):
             with pytest.raises(DatabaseUnavailable):
                 await waiting
         with pytest.raises(DatabaseUnavailable):
