@@ -120,8 +120,12 @@ class DeviceMaker(Protocol):
 
 
 def device_settings(endpoint: str, tags: list[dict[str, Any]], **more: Any) -> ModbusDevice:
+    """Of a unit that always answers; where it does not, a test says how long that is waited for.
+
+    Not too short a time where other replies have to be in time: a machine may stand still for tenths of a second.
+    """
     numbered = [{"name": f"t{index}"} | tag for index, tag in enumerate(tags)]
-    defaults = {"name": "unit", "driver": "modbus", "poll": "20ms", "timeout": "200ms", "retries": 0}
+    defaults = {"name": "unit", "driver": "modbus", "poll": "20ms", "timeout": "5s", "retries": 0}
     return ModbusDevice.model_validate({**defaults, "endpoint": endpoint, "tags": numbered, **more})
 
 

@@ -19,6 +19,7 @@ from connectors.model.quality import BAD_TIMEOUT
 from connectors.ports.clock import SystemClock
 from connectors.stopping import Tasks
 from tests.contract.modbus_acquisition import Recorder, acquiring, device_settings, polls, until
+from tests.patience import WAIT_S_MAX
 from tests.servers.modbus import ModbusServer
 
 PLACES = [{"at": f"holding {200 * block}", "writable": {"min": 0, "max": 65_535}} for block in range(4)]
@@ -33,9 +34,7 @@ class Bus:
         self.recorders: dict[int, Recorder] = {}
 
     def driver(self, unit_id: int, tags: list[dict[str, Any]] = PLACES, **more: Any) -> ModbusDriver:
-        settings = device_settings(
-            self._endpoint, tags, **{"unit_id": unit_id, "name": f"unit{unit_id}", "timeout": "100ms", **more}
-        )
+        settings = device_settings(self._endpoint, tags, **{"unit_id": unit_id, "name": f"unit{unit_id}", **more})
         return ModbusDriver(settings, SystemClock(), self._buses)
 
     @asynccontextmanager
@@ -78,18 +77,18 @@ async def test_a_unit_leaves_the_others_their_connection_and_the_last_one_closes
 
 async def test_a_dead_unit_is_left_alone_and_takes_nothing_from_the_others(modbus_unit: ModbusServer) -> None:
     bus = Bus(modbus_unit.endpoint)
-    alive, dying = bus.driver(1), bus.driver(2, retries=1)
+    alive, dying = bus.driver(1), bus.driver(2, retries=1, timeout="200ms")
     async with bus.reading(alive, 1) as task, bus.reading(dying, 2) as ending:
         modbus_unit.command("lost 2")
         with pytest.raises(DeviceUnavailable, match="unit 2: no answer within"):
-            await asyncio.wait_for(ending, 5)
+            await asyncio.wait_for(ending, WAIT_S_MAX)
         with pytest.raises(DeviceUnavailable, match="unit 2: it does not answer, and other units share its bus") as why:
-            await asyncio.wait_for(dying.acquire(Recorder()), 5)
+            await asyncio.wait_for(dying.acquire(Recorder()), WAIT_S_MAX)
         assert why.value.retry_after_s is not None
         assert PAUSE_S_FIRST - 2 < why.value.retry_after_s <= PAUSE_S_FIRST
         modbus_unit.command("reset")
         with pytest.raises(DeviceUnavailable, match="other units share its bus"):
-            await asyncio.wait_for(dying.acquire(Recorder()), 5)
+            await asyncio.wait_for(dying.acquire(Recorder()), WAIT_S_MAX)
         await polls(bus.recorders[1], 3, task)
         assert {unit for unit, *_ in modbus_unit.requests()} == {1}
         assert modbus_unit.connections() == (1, 1)
@@ -140,7 +139,7 @@ async def test_a_unit_that_a_gateway_cannot_reach_is_left_alone(modbus_unit: Mod
     async with bus.reading(bus.driver(1), 1) as task:
         for _ in range(3):
             with pytest.raises(DeviceUnavailable, match=r"unit 2 cannot be reached \(exception 11") as why:
-                await asyncio.wait_for(absent.acquire(Recorder()), 5)
+                await asyncio.wait_for(absent.acquire(Recorder()), WAIT_S_MAX)
         assert why.value.retry_after_s == pytest.approx(PAUSE_S_FIRST, abs=1)
         await polls(bus.recorders[1], 2, task)
 
@@ -148,10 +147,10 @@ async def test_a_unit_that_a_gateway_cannot_reach_is_left_alone(modbus_unit: Mod
 async def test_a_unit_that_is_alone_is_never_left_alone(modbus_unit: ModbusServer) -> None:
     bus = Bus(modbus_unit.endpoint)
     modbus_unit.command("lost 2")
-    driver = bus.driver(2)
+    driver = bus.driver(2, timeout="100ms")
     for _ in range(3):
         with pytest.raises(DeviceUnavailable, match="unit 2: no answer within") as why:
-            await asyncio.wait_for(driver.acquire(Recorder()), 5)
+            await asyncio.wait_for(driver.acquire(Recorder()), WAIT_S_MAX)
         assert why.value.retry_after_s is None
 
 
@@ -159,7 +158,7 @@ async def test_a_silent_address_does_not_make_its_unit_a_dead_one(modbus_unit: M
     bus = Bus(modbus_unit.endpoint)
     tags = [{"at": f"holding {at}"} for at in range(8)]
     modbus_unit.command("refuse holding 6 6 0")
-    async with bus.reading(bus.driver(1), 1), bus.reading(bus.driver(2, tags), 2) as task:
+    async with bus.reading(bus.driver(1), 1), bus.reading(bus.driver(2, tags, timeout="300ms"), 2) as task:
         await polls(bus.recorders[2], 2, task)
     (online,) = bus.recorders[2].onlines
     assert [(problem.tag, problem.quality) for problem in online[1]] == [("t6", BAD_TIMEOUT)]
@@ -172,7 +171,7 @@ async def test_a_write_to_one_unit_goes_before_the_polls_of_all(modbus_unit: Mod
         modbus_unit.command("delay 50 -1")
         modbus_unit.command("reset")
         await until(lambda: len(modbus_unit.requests()) > 0)
-        await asyncio.wait_for(second.write(0, 4711), 5)
+        await asyncio.wait_for(second.write(0, 4711), WAIT_S_MAX)
         seen = modbus_unit.requests()
         assert next(at for at, (unit, function, *_) in enumerate(seen) if (unit, function) == (2, 6)) <= 2
     assert modbus_unit.get("holding", 0) == [4711]
@@ -182,11 +181,11 @@ async def test_after_a_write_without_an_answer_the_others_go_on_over_a_new_conne
     modbus_unit: ModbusServer,
 ) -> None:
     bus = Bus(modbus_unit.endpoint)
-    first, second = bus.driver(1), bus.driver(2, poll="10s")
+    first, second = bus.driver(1), bus.driver(2, poll="10s", timeout="500ms")
     async with bus.reading(first, 1) as task, bus.reading(second, 2):
         modbus_unit.command("lost 2")
         with pytest.raises(WriteUncertain, match="unit 2: no answer within"):
-            await asyncio.wait_for(second.write(0, 1), 5)
+            await asyncio.wait_for(second.write(0, 1), WAIT_S_MAX)
         await polls(bus.recorders[1], 3, task)
         assert modbus_unit.connections() == (1, 2)
     assert len(bus.recorders[1].onlines) == 1

@@ -34,6 +34,7 @@ from tests.contract.modbus_acquisition import (
     polls,
     until,
 )
+from tests.patience import WAIT_S_MAX
 from tests.servers.modbus import ModbusServer
 
 
@@ -66,7 +67,7 @@ def whole_reply(request: bytes, value: int = 77) -> bytes:
 async def test_a_pause_that_is_longer_than_the_timeout_is_no_silence(modbus_unit: ModbusServer) -> None:
     recorder = Recorder()
     tags = [{"at": "holding 0"}, {"at": "holding 500"}]
-    driver = ModbusDriver(device_settings(modbus_unit.endpoint, tags, pause="150ms", timeout="50ms"), SystemClock())
+    driver = ModbusDriver(device_settings(modbus_unit.endpoint, tags, pause="600ms", timeout="500ms"), SystemClock())
     async with acquiring(driver, recorder) as task:
         await polls(recorder, 2, task, tag=1)
     assert (driver.counters.time_outs, driver.counters.connects) == (0, 1)
@@ -74,7 +75,8 @@ async def test_a_pause_that_is_longer_than_the_timeout_is_no_silence(modbus_unit
 
 async def test_one_lost_reply_is_asked_for_again(modbus_unit: ModbusServer, device: DeviceMaker) -> None:
     recorder = Recorder()
-    driver = ModbusDriver(device(modbus_unit.endpoint, [{"at": "holding 0"}], retries=1), SystemClock())
+    settings = device(modbus_unit.endpoint, [{"at": "holding 0"}], retries=1, timeout="500ms")
+    driver = ModbusDriver(settings, SystemClock())
     async with acquiring(driver, recorder) as task:
         await polls(recorder, 2, task)
         modbus_unit.command("silent 1")
@@ -94,7 +96,7 @@ async def test_every_request_has_all_its_attempts() -> None:
     recorder = Recorder()
     tags = [{"at": f"holding {at}"} for at in (0, 200, 400)]
     async with raw_unit(answer) as endpoint:
-        settings = device_settings(endpoint, tags, timeout="50ms", retries=1)
+        settings = device_settings(endpoint, tags, timeout="200ms", retries=1)
         async with acquiring(ModbusDriver(settings, SystemClock()), recorder) as task:
             await polls(recorder, 3, task)
     assert (len(recorder.onlines), recorder.onlines[0][1]) == (1, [])
@@ -125,7 +127,7 @@ async def test_an_error_of_the_acquisition_ends_the_driver_as_it_is(
 
     driver = ModbusDriver(device(modbus_unit.endpoint, [{"at": "holding 0"}]), SystemClock())
     with pytest.raises(OutboxUnavailable, match="disk is full"):
-        await asyncio.wait_for(driver.acquire(Full()), 5)
+        await asyncio.wait_for(driver.acquire(Full()), WAIT_S_MAX)
 
 
 async def test_a_name_with_two_addresses_that_both_refuse_is_a_refusal(device: DeviceMaker) -> None:
@@ -159,30 +161,29 @@ async def test_a_host_that_does_not_answer_says_what_to_check(device: DeviceMake
         with socket.create_connection(("127.0.0.1", port)):
             driver = ModbusDriver(device(f"tcp://127.0.0.1:{port}", [{"at": "holding 0"}]), SystemClock())
             with pytest.raises(DeviceUnavailable, match=r"gives no answer within 2 s: check that the device is"):
-                await asyncio.wait_for(driver.acquire(Recorder()), 5)
+                await asyncio.wait_for(driver.acquire(Recorder()), WAIT_S_MAX)
 
 
 async def test_a_cancelled_run_leaves_the_connection_to_the_others(
     modbus_unit: ModbusServer, device: DeviceMaker
 ) -> None:
-    settings = device(modbus_unit.endpoint, [{"at": "holding 0"}, {"at": "input 0"}], timeout="2s")
+    settings = device(modbus_unit.endpoint, [{"at": "holding 0"}, {"at": "input 0"}], timeout="60s")
     modbus_unit.set("input", 0, 9)
     counters = ModbusCounters()
     connection = ModbusConnection(settings, SystemClock(), counters)
     await connection.open()
     first, second = (Scan([block], 1) for block in coalesce(planned_tags(settings), 8, 125))
-    modbus_unit.command("delay 100 1")
+    modbus_unit.command("delay 500 1")
     cancelled = asyncio.create_task(connection.run(first, Priority.POLL))
     queued = asyncio.create_task(connection.run(second, Priority.POLL))
-    await asyncio.sleep(0.02)
+    await until(lambda: counters.requests >= 1)
     cancelled.cancel()
     with pytest.raises(asyncio.CancelledError):
         await cancelled
-    await asyncio.wait_for(queued, 1)
+    await asyncio.wait_for(queued, 30)
     assert [batch.value.tolist() for batch in second.batches()] == [[9]]
-    await asyncio.sleep(0.15)
+    await until(lambda: counters.late_replies == 1)
     await connection.close()
-    assert counters.late_replies == 1
     assert modbus_unit.requests() == [(1, 3, 0, 1), (1, 4, 0, 1)]
 
 
@@ -207,7 +208,7 @@ async def test_a_cancellation_in_the_middle_of_a_request_closes_the_connection(
         await until(modbus_unit.requests, task)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
-            await asyncio.wait_for(task, 2)
+            await asyncio.wait_for(task, 30)
     await until(lambda: modbus_unit.connections()[0] == 0)
 
 
@@ -248,7 +249,7 @@ async def test_a_distorted_reply_is_refused(
     async with raw_unit(lambda request: [distort(whole_reply(request))]) as endpoint:
         driver = ModbusDriver(device(endpoint, [{"at": "holding 0"}], timeout="1s"), SystemClock())
         with pytest.raises(DeviceUnavailable, match=reason):
-            await asyncio.wait_for(driver.acquire(recorder), 5)
+            await asyncio.wait_for(driver.acquire(recorder), WAIT_S_MAX)
     assert recorder.rows == []
 
 
@@ -259,9 +260,9 @@ async def test_a_unit_that_floods_the_line_is_given_up_in_time(device: DeviceMak
         return [(b"\xee\xee" + whole_reply(request)[2:]) * 50] * 1000
 
     async with raw_unit(answer) as endpoint:
-        driver = ModbusDriver(device(endpoint, [{"at": "holding 0"}]), SystemClock())
+        driver = ModbusDriver(device(endpoint, [{"at": "holding 0"}], timeout="500ms"), SystemClock())
         with pytest.raises(DeviceUnavailable, match="replies to requests that nobody made"):
-            await asyncio.wait_for(driver.acquire(Recorder()), 5)
+            await asyncio.wait_for(driver.acquire(Recorder()), WAIT_S_MAX)
     assert driver.counters.late_replies > 50
 
 

@@ -26,6 +26,7 @@ from tests.contract.modbus_acquisition import (
     polls,
     until,
 )
+from tests.patience import WAIT_S_MAX
 from tests.servers.modbus import ModbusServer
 
 STRANGER = (
@@ -44,7 +45,7 @@ async def reason_of(device: DeviceMaker, endpoint: str, **more: Any) -> str:
     recorder = Recorder()
     settings = device(endpoint, [{"at": "holding 0"}], **more)
     with pytest.raises(DeviceUnavailable) as caught:
-        await asyncio.wait_for(ModbusDriver(settings, SystemClock()).acquire(recorder), 5)
+        await asyncio.wait_for(ModbusDriver(settings, SystemClock()).acquire(recorder), WAIT_S_MAX)
     assert recorder.onlines == []
     return caught.value.reason.replace(endpoint.removeprefix("tcp://"), "HERE")
 
@@ -57,7 +58,7 @@ async def test_a_unit_that_its_gateway_cannot_reach_is_not_online_and_named(
     recorder = Recorder()
     settings = device(modbus_unit.endpoint, tags, name="dryer", unit_id=6)
     with pytest.raises(DeviceUnavailable) as caught:
-        await asyncio.wait_for(ModbusDriver(settings, SystemClock()).acquire(recorder), 5)
+        await asyncio.wait_for(ModbusDriver(settings, SystemClock()).acquire(recorder), WAIT_S_MAX)
     place = modbus_unit.endpoint.removeprefix("tcp://")
     assert caught.value.reason == (
         f"dryer: {place} answers that unit 6 cannot be reached (exception 11, gateway target device failed to "
@@ -85,21 +86,21 @@ async def test_a_unit_that_never_answers_is_named_with_its_unit_id(
     modbus_unit: ModbusServer, device: DeviceMaker
 ) -> None:
     modbus_unit.command("silent -1")
-    said = await reason_of(device, modbus_unit.endpoint, unit_id=7, retries=1)
+    said = await reason_of(device, modbus_unit.endpoint, unit_id=7, retries=1, timeout="200ms")
     assert said.startswith("dryer: HERE, unit 7: no answer within 0.2 s; check unit_id, that the unit is switched on")
     assert " and that " in said
     assert said.endswith("(read of holding 0, tried 2 times)")
 
 
 async def test_what_falls_silent_later_has_the_right_unit_id(modbus_unit: ModbusServer, device: DeviceMaker) -> None:
-    settings = device(modbus_unit.endpoint, [{"at": "holding 0"}])
+    settings = device(modbus_unit.endpoint, [{"at": "holding 0"}], timeout="500ms")
     recorder = Recorder()
     async with acquiring(ModbusDriver(settings, SystemClock()), recorder) as task:
         await polls(recorder, 2, task)
         modbus_unit.command("silent -1")
         with pytest.raises(DeviceUnavailable) as caught:
-            await asyncio.wait_for(task, 5)
-    assert "no answer within 0.2 s; check that no other program keeps it busy" in caught.value.reason
+            await asyncio.wait_for(task, WAIT_S_MAX)
+    assert "no answer within 0.5 s; check that no other program keeps it busy" in caught.value.reason
     assert "unit_id" not in caught.value.reason
 
 

@@ -210,9 +210,8 @@ async def test_a_gateway_that_takes_one_connection_serves_the_first_and_then_the
 
         def drivers() -> list[ModbusDriver]:
             buses = ModbusBuses()
-            more = {"timeout": "500ms"}
             return [
-                ModbusDriver(device_settings(wire.endpoint, TAGS[:1], unit_id=unit, **more), SystemClock(), buses)
+                ModbusDriver(device_settings(wire.endpoint, TAGS[:1], unit_id=unit), SystemClock(), buses)
                 for unit in (1, 2)
             ]
 

@@ -15,6 +15,7 @@ from connectors.model.errors import DeviceUnavailable
 from connectors.ports.clock import SystemClock
 from tests.contract.modbus_acquisition import Recorder, acquiring, device_settings, polls, until
 from tests.contract.modbus_serial_line import Line, converter, serial_line
+from tests.patience import WAIT_S_MAX
 from tests.servers.modbus import ModbusRtuUnit
 
 TAGS = [
@@ -29,7 +30,7 @@ def driver(
 ) -> ModbusDriver:
     if line.endpoint.startswith("serial"):
         more = {"serial": {"parity": "none"}, **more}  # a pseudo-terminal knows no parity
-    settings = device_settings(line.endpoint, tags, **{"unit_id": unit_id, "timeout": "300ms", **more})
+    settings = device_settings(line.endpoint, tags, **{"unit_id": unit_id, "timeout": "1s", **more})
     return ModbusDriver(settings, SystemClock(), buses)
 
 
@@ -48,7 +49,7 @@ async def test_a_unit_on_a_serial_line_is_read_and_written(wired: AbstractAsyncC
             it = driver(line)
             async with acquiring(it, recorder) as task:
                 await polls(recorder, 3, task)
-                await asyncio.wait_for(it.write(0, 4711), 5)
+                await asyncio.wait_for(it.write(0, 4711), WAIT_S_MAX)
                 assert unit.command("get 0") == "4711"
                 await until(lambda: recorder.last()[0] == 4711, task)
     assert recorder.last() == {0: 4711, 1: 0x1_0002, 2: 9}
@@ -71,7 +72,7 @@ async def test_all_tables_are_read_and_written_on_a_line(wired: AbstractAsyncCon
             async with acquiring(it, recorder) as task:
                 await polls(recorder, 1, task)
                 for tag, (_, value) in enumerate(written):
-                    await asyncio.wait_for(it.write(tag, value), 5)
+                    await asyncio.wait_for(it.write(tag, value), WAIT_S_MAX)
                 wanted = [*(value for _, value in written), False, 0]
                 await until(lambda: [recorder.last().get(tag) for tag in range(6)] == wanted, task)
                 assert [unit.command(f"get {at}") for at in (0, 2, 3, 5)] == ["77", "0", str(0x4020), "8"]
@@ -112,7 +113,7 @@ async def test_a_line_that_garbles_everything_is_described(wired: AbstractAsyncC
             unit.command("damage 1000")
             expected = r"unit 3: no answer within 0\.1 s, but bytes that are no reply to it \(03 03 .*check the speed"
             with pytest.raises(DeviceUnavailable, match=expected):
-                await asyncio.wait_for(driver(line, timeout="100ms").acquire(Recorder()), 10)
+                await asyncio.wait_for(driver(line, timeout="100ms").acquire(Recorder()), WAIT_S_MAX)
 
 
 async def test_a_late_reply_is_never_taken_for_the_next_one(wired: AbstractAsyncContextManager[Line]) -> None:
@@ -124,7 +125,7 @@ async def test_a_late_reply_is_never_taken_for_the_next_one(wired: AbstractAsync
             it = driver(line, [TAGS[0], TAGS[2]], retries=2)
             async with acquiring(it, recorder) as task:
                 await polls(recorder, 1, task)
-                line.delays_s = [0.4, 0.15, 0.15]  # with a retry at once, holding 200 would get the reply to that
+                line.delays_s = [1.3, 0.15, 0.15]  # with a retry at once, holding 200 would get the reply to that
                 await polls(recorder, 5, task)
     assert {value for value, _ in recorder.of(0)} == {7}
     assert {value for value, _ in recorder.of(1)} == {9}
@@ -140,9 +141,9 @@ async def test_a_dead_unit_on_the_line_takes_nothing_from_the_other(wired: Abstr
                 await until(lambda: recorder.onlines, task)
                 for _ in range(3):
                     with pytest.raises(DeviceUnavailable, match="unit 4"):
-                        await asyncio.wait_for(dead.acquire(Recorder()), 10)
+                        await asyncio.wait_for(dead.acquire(Recorder()), WAIT_S_MAX)
                 with pytest.raises(DeviceUnavailable, match="other units share its bus"):
-                    await asyncio.wait_for(dead.acquire(Recorder()), 10)
+                    await asyncio.wait_for(dead.acquire(Recorder()), WAIT_S_MAX)
                 await polls(recorder, 3, task)
     assert (len(recorder.onlines), alive.counters.time_outs, alive.counters.connects) == (1, 0, 1)
 
@@ -156,7 +157,7 @@ async def test_the_echo_of_a_converter_is_taken_off(wired: AbstractAsyncContextM
             it = driver(line, serial={"echo": True, **parity})
             async with acquiring(it, recorder) as task:
                 await polls(recorder, 3, task)
-                await asyncio.wait_for(it.write(0, 5), 5)
+                await asyncio.wait_for(it.write(0, 5), WAIT_S_MAX)
     assert (it.counters.time_outs, it.counters.invalid_replies) == (0, 0)
 
 
@@ -168,7 +169,7 @@ async def test_a_serial_port_that_is_unplugged_ends_the_session() -> None:
                 await polls(recorder, 2, task)
                 line.unplug()
                 with pytest.raises(DeviceUnavailable):
-                    await asyncio.wait_for(task, 5)
+                    await asyncio.wait_for(task, WAIT_S_MAX)
 
 
 async def test_a_serial_port_belongs_to_one_program_at_a_time() -> None:

@@ -17,6 +17,7 @@ from connectors.modbus.driver import ModbusDriver
 from connectors.model.errors import DeviceUnavailable
 from connectors.ports.clock import SystemClock
 from tests.contract.modbus_acquisition import Recorder, acquiring, device_settings, polls
+from tests.patience import WAIT_S_MAX
 from tests.servers.modbus import ModbusServer
 
 TAGS = [{"at": "holding 0", "writable": {"min": 0, "max": 65_535}}]
@@ -73,12 +74,12 @@ def plant(tmp_path_factory: pytest.TempPathFactory) -> Plant:
 
 
 def driver(endpoint: str, tls: dict[str, str], **more: Any) -> ModbusDriver:
-    return ModbusDriver(device_settings(endpoint, TAGS, tls=tls, timeout="1s", **more), SystemClock())
+    return ModbusDriver(device_settings(endpoint, TAGS, tls=tls, **{"timeout": "10s", **more}), SystemClock())
 
 
 async def reason_of(endpoint: str, tls: dict[str, str]) -> str:
     with pytest.raises(DeviceUnavailable) as why:
-        await asyncio.wait_for(driver(endpoint, tls).acquire(Recorder()), 10)
+        await asyncio.wait_for(driver(endpoint, tls).acquire(Recorder()), WAIT_S_MAX)
     return why.value.reason
 
 
@@ -92,7 +93,7 @@ async def test_a_unit_is_read_and_written_over_tls(
         it = driver(endpoint, plant.files())
         async with acquiring(it, recorder) as task:
             await polls(recorder, 3, task)
-            await asyncio.wait_for(it.write(0, 8), 5)
+            await asyncio.wait_for(it.write(0, 8), WAIT_S_MAX)
     assert modbus_unit.get("holding", 0) == [8]
     assert recorder.of(0)[0] == (7, 0)
     assert (it.counters.connects, it.counters.time_outs) == (1, 0)
@@ -118,7 +119,8 @@ async def test_a_unit_or_an_agent_that_is_not_proven_is_refused(
 async def test_a_unit_without_tls_is_not_spoken_to(modbus_unit: ModbusServer, plant: Plant) -> None:
     with pytest.raises(DeviceUnavailable):
         await asyncio.wait_for(
-            driver(modbus_unit.endpoint.replace("tcp", "tls"), plant.files()).acquire(Recorder()), 10
+            driver(modbus_unit.endpoint.replace("tcp", "tls"), plant.files(), timeout="1s").acquire(Recorder()),
+            WAIT_S_MAX,
         )
 
 

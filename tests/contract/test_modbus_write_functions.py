@@ -12,6 +12,7 @@ from connectors.model.errors import WriteUncertain
 from connectors.ports.clock import SystemClock
 from tests.contract.modbus_acquisition import Recorder, acquiring, device_settings, polls
 from tests.contract.modbus_serial_line import serial_line
+from tests.patience import WAIT_S_MAX
 from tests.servers.modbus import ModbusRtuUnit, ModbusServer
 
 LIMITS = {"min": 0, "max": 1e9}
@@ -24,7 +25,7 @@ TAGS: list[dict[str, Any]] = [
 
 
 def driver(endpoint: str, function: int, **more: Any) -> ModbusDriver:
-    settings = device_settings(endpoint, TAGS, write_function=function, timeout="300ms", **more)
+    settings = device_settings(endpoint, TAGS, write_function=function, timeout="1s", **more)
     return ModbusDriver(settings, SystemClock())
 
 
@@ -38,7 +39,7 @@ async def test_registers_are_written_by_the_function_that_is_said_and_by_no_othe
         await polls(recorder, 1, task)
         modbus_unit.command("reset")
         for tag, value in ((0, 5), (1, 0x1_0002), (2, True), (3, True)):
-            await asyncio.wait_for(it.write(tag, value), 5)
+            await asyncio.wait_for(it.write(tag, value), WAIT_S_MAX)
     assert modbus_unit.get("holding", 7, 3) == [5, 1, 2]
     assert (modbus_unit.get("coil", 2), modbus_unit.get("holding", 20)) == ([1], [16])
     written = [sent for _, sent, _, _ in modbus_unit.requests() if sent > 4]
@@ -52,9 +53,9 @@ async def test_a_reply_to_function_23_that_is_none_leaves_the_write_uncertain(mo
         await polls(recorder, 1, task)
         modbus_unit.command("mute 1")
         with pytest.raises(WriteUncertain, match="it may have been done or not"):
-            await asyncio.wait_for(it.write(0, 6), 5)
+            await asyncio.wait_for(it.write(0, 6), WAIT_S_MAX)
         modbus_unit.command("reset")
-        await asyncio.wait_for(it.write(1, 7), 5)
+        await asyncio.wait_for(it.write(1, 7), WAIT_S_MAX)
     assert [sent for _, sent, _, _ in modbus_unit.requests()] == [23]
 
 
@@ -65,6 +66,6 @@ async def test_function_23_is_known_on_a_serial_line_too() -> None:
             it = driver(line.endpoint, 23, unit_id=3, serial={"parity": "none"})
             async with acquiring(it, recorder) as task:
                 await polls(recorder, 1, task)
-                await asyncio.wait_for(it.write(1, 0x1_0002), 5)
+                await asyncio.wait_for(it.write(1, 0x1_0002), WAIT_S_MAX)
                 assert (unit.command("get 8"), unit.command("get 9")) == ("1", "2")
     assert it.counters.time_outs == 0

@@ -15,6 +15,7 @@ from connectors.model.errors import DeviceUnavailable, WriteUncertain
 from connectors.ports.clock import SystemClock
 from tests.contract.modbus_acquisition import Recorder, acquiring, device_settings, listening, polls, until
 from tests.contract.test_modbus_writes import driver_of, writes
+from tests.patience import WAIT_S_MAX
 from tests.servers.modbus import ModbusServer
 
 
@@ -68,7 +69,7 @@ async def test_a_driver_that_stops_says_of_each_command_whether_it_was_sent(modb
     assert writes(modbus_unit) == [(6, 4, 1)]
     command = Command(write_steps(planned_tags(driver._settings)[0], 7, 1))
     with pytest.raises(DeviceUnavailable, match="the connection was closed; nothing was written"):
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(WAIT_S_MAX):
             await connection.execute(command)
 
 

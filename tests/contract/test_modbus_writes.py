@@ -40,7 +40,7 @@ WRITES = (5, 6, 15, 16, 22)
 
 
 def driver_of(server: ModbusServer, *tags: dict[str, Any], **more: Any) -> ModbusDriver:
-    settings = {"timeout": "500ms"} | more
+    settings = {"timeout": "1s"} | more
     return ModbusDriver(device_settings(server.endpoint, list(tags), **settings), SystemClock())
 
 

@@ -18,6 +18,7 @@ from edge_agent.config.load import load_config
 from edge_agent.drivers import built_in_drivers, scan_modbus
 from tests.contract.modbus_serial_line import converter, serial_line
 from tests.contract.on_a_terminal import shown_on_terminal
+from tests.patience import WAIT_S_MAX
 from tests.servers.modbus import ModbusRtuUnit, ModbusServer
 
 AGENT = "agent: {group: a, name: b}\nuplink: {brokers: [mqtts://b]}\ninclude: [found.yaml]\n"
@@ -125,7 +126,7 @@ async def test_units_on_a_serial_line_are_found(wired: type) -> None:
             limits = ScanLimits((2, 3), tables=("holding",), last=199)
             heard: list[str] = []
             found = await asyncio.wait_for(
-                scan_modbus({"endpoint": line.endpoint, **serial}, limits, heard.append, 0.1, 0.0), 30
+                scan_modbus({"endpoint": line.endpoint, **serial}, limits, heard.append, 0.1, 0.0), WAIT_S_MAX
             )
     (one,) = found.units
     assert (one.unit_id, found.ignores_ids) == (3, False)

@@ -25,7 +25,7 @@ LOCKED: Final = len(KINDS)
 """The index of a number that can be read, and not written; the tags before are of ``KINDS``."""
 SCALED: Final = LOCKED + 1
 """The index of an Int16 with a scale of 0.1 and an offset of -40."""
-TIMEOUT: Final = "1s"
+TIMEOUT: Final = "2s"
 
 
 class WritingBench(ABC):

@@ -14,6 +14,8 @@ from typing import IO
 
 from lineside.servers.child_process import ProgramMissing, find_program, free_port
 
+from tests.patience import WAIT_S_MAX
+
 SOURCE = Path(__file__).with_name("modbus_server.c")
 RTU_SOURCE = Path(__file__).with_name("modbus_rtu_server.c")
 FOLDER = Path(__file__).parents[2] / ".servers"
@@ -135,7 +137,7 @@ class ModbusServer:
             process.kill()
         for pipe in pipes:
             pipe.close()
-        process.wait(10)
+        process.wait(WAIT_S_MAX)
         self._process = None
 
 
@@ -161,7 +163,7 @@ class ModbusRtuUnit:
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
                 pipe.close()
-        self._process.wait(10)
+        self._process.wait(WAIT_S_MAX)
 
     def command(self, line: str) -> str:
         """Send one command; what it answers after ``ok``. Raises ``ServerRefused``."""

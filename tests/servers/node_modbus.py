@@ -14,6 +14,7 @@ from typing import IO, Final
 
 from lineside.servers.child_process import find_program, free_port
 
+from tests.patience import WAIT_S_MAX
 from tests.servers.modbus import ServerRefused
 from tests.servers.sparkplug_peers import PACKAGE_FILES, fetch_packages, made_once
 
@@ -56,7 +57,7 @@ class NodeModbusServer:
         for pipe in self._pipes():
             pipe.close()
         try:
-            process.wait(10)
+            process.wait(WAIT_S_MAX)
         finally:
             process.kill()  # does nothing when it has ended
 
