@@ -28,7 +28,7 @@ def device(endpoint: str, tags: list[dict[str, Any] | str], **more: Any) -> OpcU
         "insecure": True,
         "publishing": "20ms",
         "sampling": "10ms",
-        "timeout": "2s",
+        "timeout": "10s",
         "retry": "200ms",
     }
     context = {SOURCE_IN_CONTEXT: SecretSource({"GUESS": "guess", "PRESS": "open sesame"}, Path())}

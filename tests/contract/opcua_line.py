@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -86,20 +85,19 @@ class Line:
     def node(self, name: str) -> str:
         return f"ns={2 if isinstance(self.server, NodeOpcUaServer) else 1};s={name}"
 
-    def set(self, value: float, name: str = "force") -> None:
-        """Give a variable a value, of now."""
+    async def set(self, value: float, name: str = "force", held_s: float = 0.0) -> None:
+        """Give a variable a value, of now, for so long at least: so that it is sampled."""
         time_ns = time.time_ns() // 1_000_000 * 1_000_000
-        if isinstance(self.server, NodeOpcUaServer):
-            self.server.set(self.node(name), "Double", value, time_ms=time_ns // 1_000_000)
-        else:
-            self.server.write(name, "Double", value, time_ns=time_ns)
         self.set_ns[name][value] = time_ns
+        if isinstance(self.server, NodeOpcUaServer):
+            await self.server.set_for(self.node(name), "Double", value, held_s, time_ms=time_ns // 1_000_000)
+        else:
+            await self.server.write_for(name, "Double", value, held_s, time_ns=time_ns)
 
     async def count(self, first: int, last: int, pause_s: float = 0.1, name: str = "force") -> None:
         """Give a variable one value after the other."""
         for value in range(first, last + 1):
-            self.set(float(value), name)
-            await asyncio.sleep(pause_s)
+            await self.set(float(value), name, pause_s)
 
     async def has(self, value: float, name: str = "force") -> None:
         """Wait until this is the newest value that is stored."""

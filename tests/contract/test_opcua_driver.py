@@ -120,8 +120,7 @@ async def test_a_deadband_is_kept_by_the_server_in_units_of_the_scaled_value(opc
         await until(lambda: len(recorder.last()) == 2, task)
         for plain, scaled in ((10.4, 1040), (10.6, 1060), (10.3, 1030), (9.9, 990)):
             opcua_server.write("plain", "Double", plain)
-            opcua_server.write("scaled", "Int32", scaled)
-            await asyncio.sleep(0.12)
+            await opcua_server.write_for("scaled", "Int32", scaled, 0.12)
         await until(lambda: len(recorder.rows) >= 6, task)
     assert recorder.of(0) == [(10.0, GOOD), (10.6, GOOD), (9.9, GOOD)]
     assert [value for value, _ in recorder.of(1)] == pytest.approx([13.0, 13.6, 12.9])
@@ -139,8 +138,7 @@ async def test_the_queue_keeps_what_happens_between_two_publishes(opcua_server: 
     async with acquiring(driver(opcua_server.endpoint, tags, publishing="1s"), recorder) as task:
         await until(lambda: len(recorder.last()) == 3, task)
         for number in range(1, 6):
-            opcua_server.write("force", "Double", float(number))
-            await asyncio.sleep(0.12)
+            await opcua_server.write_for("force", "Double", float(number), 0.12)
         await until(lambda: recorder.last()[0] == recorder.last()[1] == 5.0, task)
     assert [value for value, _ in recorder.of(0)] == [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]
     assert len(recorder.of(1)) < 5
@@ -159,8 +157,7 @@ async def test_what_the_server_s_queue_has_lost_is_said_with_the_sample_that_fol
     async with acquiring(opcua, recorder) as task:
         await until(lambda: len(recorder.last()) == 2, task)
         for number in range(1, 8):
-            opcua_server.write("force", "Double", float(number))
-            await asyncio.sleep(0.06)
+            await opcua_server.write_for("force", "Double", float(number), 0.06)
         await until(lambda: recorder.last()[0] == recorder.last()[1] == 7.0, task)
     assert len(recorder.of(0)) < len(recorder.of(1)) == 8
     times = {time_ns for tag, time_ns, _, _ in recorder.rows if tag == 0}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 
 from connectors.model.errors import DeviceUnavailable
@@ -20,8 +18,7 @@ async def test_messages_that_did_not_come_are_sent_again_in_their_order(node_opc
         node_opcua.forget()
         node_opcua.command("lose", count=2)
         for number in range(1, 4):
-            node_opcua.set("ns=2;s=again.force", "Double", float(number))
-            await asyncio.sleep(0.1)
+            await node_opcua.set_for("ns=2;s=again.force", "Double", float(number), 0.1)
         await until(lambda: recorder.last() == {0: 3.0}, task)
     assert [value for value, _ in recorder.of(0)] == [0.0, 1.0, 2.0, 3.0]
     assert node_opcua.requests("Republish")[0] == 2
@@ -47,8 +44,7 @@ async def test_what_cannot_be_sent_again_is_declared_and_its_tags_are_read(node_
     async with acquiring(working, recorder) as task:
         await until(lambda: recorder.last() == {0: 0.0, 1: 0.0}, task)
         node_opcua.command("lose", count=1, forgotten=True)
-        node_opcua.set("ns=2;s=gone.force", "Double", 1.0)
-        await asyncio.sleep(0.1)
+        await node_opcua.set_for("ns=2;s=gone.force", "Double", 1.0, 0.1)
         node_opcua.set("ns=2;s=gone.stroke", "Double", 2.0)
         await until(lambda: recorder.last() == {0: 1.0, 1: 2.0}, task)  # the lost change of force by a read
     ((tags, first_ns, last_ns, detail),) = recorder.unsent

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 from typing import Any
 
@@ -60,12 +59,11 @@ async def test_samples_that_the_queue_of_another_server_has_lost_are_counted_and
     node_opcua.add("ns=2;s=lost.force", "Double", 0.0)
     recorder = Recorder()
     tags: list[dict[str, Any] | str] = [{"at": "ns=2;s=lost.force", "queue_size": 2}]
-    working = driver(node_opcua.endpoint, tags, publishing="1s")
+    working = driver(node_opcua.endpoint, tags, publishing="3s")  # all of them come between two messages
     async with acquiring(working, recorder) as task:
         await until(lambda: recorder.last() == {0: 0.0}, task)
         for number in range(1, 9):
-            node_opcua.set("ns=2;s=lost.force", "Double", float(number))
-            await asyncio.sleep(0.03)
+            await node_opcua.set_for("ns=2;s=lost.force", "Double", float(number), 0.03)
         await until(lambda: recorder.last() == {0: 8.0}, task)
     assert working.counts() == {"queue_overflows": 1, "messages_lost": 0}
     assert [tag for tag, _time in recorder.losses] == [0]

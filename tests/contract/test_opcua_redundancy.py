@@ -11,6 +11,7 @@ from connectors.model.errors import DeviceUnavailable
 from connectors.opcua import redundancy
 from connectors.opcua.driver import OpcUaDriver
 from tests.contract.opcua_acquisition import Recorder, driver, until
+from tests.patience import WAIT_S_MAX
 from tests.servers.node_opcua import NodeOpcUaServer
 
 
@@ -40,7 +41,7 @@ def running(working: OpcUaDriver, recorder: Recorder) -> asyncio.Task[None]:
 
 async def ended(task: asyncio.Task[None]) -> str:
     with pytest.raises(DeviceUnavailable) as caught:
-        await asyncio.wait_for(task, 20)
+        await asyncio.wait_for(task, WAIT_S_MAX)
     return caught.value.reason
 
 
@@ -110,7 +111,7 @@ async def test_where_none_can_be_used_each_is_said_with_what_is_wrong(servers: l
     first, second = servers
     first.command("service_level", level=1)
     nobody = "opc.tcp://127.0.0.1:9"
-    device = driver(first.endpoint, [{"at": "ns=2;s=who"}], backup=[nobody], timeout="1s")
+    device = driver(first.endpoint, [{"at": "ns=2;s=who"}], backup=[nobody])
     reason = await ended(running(device, Recorder()))
     assert reason.startswith("press: none of its servers can be used: ")
     assert f"{first.endpoint}: the server is there, but it stands by and has no data (ServiceLevel 1)" in reason

@@ -24,6 +24,7 @@ from connectors.trust.certificates import der_of
 from connectors.trust.own import OwnCertificate, own_certificate
 from connectors.trust.store import TrustStore
 from tests.contract.opcua_acquisition import Recorder, acquiring, device, until
+from tests.patience import WAIT_S_MAX
 from tests.servers.node_opcua import URI, NodeOpcUaServer
 from tests.unit.trust.made_certificates import authority, issued, key, pem, revocations
 
@@ -221,7 +222,7 @@ async def test_a_session_ends_when_its_certificate_is_rejected(
     store.reject(accepted)
     try:
         with pytest.raises(DeviceUnavailable, match=f"edge-agent trust accept {accepted}"):
-            await asyncio.wait_for(working, 10)
+            await asyncio.wait_for(working, WAIT_S_MAX)
     finally:
         store.accept(accepted)
 

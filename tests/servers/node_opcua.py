@@ -6,6 +6,7 @@ browse trees of any shape, requests that are counted, refused or late, connectio
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import select
@@ -19,6 +20,7 @@ from typing import Any, Final
 
 from lineside.servers.child_process import ServerNotStarted, find_program, free_port
 
+from tests.patience import WAIT_S_MAX
 from tests.servers.sparkplug_peers import PACKAGE_FILES, fetch_packages, made_once
 
 _CHECKOUT: Final = Path(__file__).resolve().parents[2]
@@ -90,7 +92,7 @@ class NodeOpcUaServer:
         if self._process is None:
             return
         self._process.kill()
-        self._process.wait(10)
+        self._process.wait(WAIT_S_MAX)
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
                 pipe.close()
@@ -127,6 +129,14 @@ class NodeOpcUaServer:
     def set(self, node: str, kind: str, value: Any, **more: Any) -> None:
         """Give a variable a value; ``status`` is its status code, ``time_ms`` the source time."""
         self.command("set", node=node, type=kind, value=value, **more)
+
+    async def set_for(self, node: str, kind: str, value: Any, held_s: float, **more: Any) -> None:
+        """Give a variable a value, which it has for so long by the clock of the server's own event loop.
+
+        So the value is sampled, also where the server stands still meanwhile: its timers come before its answer.
+        """
+        more |= {"type": kind, "value": value, "held_ms": round(held_s * 1000)}
+        await asyncio.to_thread(self.command, "set", node=node, **more)
 
     def get(self, node: str) -> tuple[str, Any, int]:
         """What the server has in a variable: type, value and status code."""

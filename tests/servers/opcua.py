@@ -5,6 +5,7 @@ o6 takes two seconds to import: one process does it for the whole run, and each 
 
 from __future__ import annotations
 
+import asyncio
 import multiprocessing
 import os
 import signal
@@ -13,6 +14,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from lineside.servers.child_process import free_port
+
+from tests.patience import WAIT_S_MAX
 
 _FORKS: Final = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(["tests.servers.opcua_server"])
@@ -55,7 +58,7 @@ class OpcUaServer:
         if self._process is None or self._commands is None:
             return
         self._process.kill()
-        self._process.join(10)
+        self._process.join(WAIT_S_MAX)
         self._process = None
         self._commands.close()
 
@@ -74,6 +77,13 @@ class OpcUaServer:
     def write(self, name: str, kind: str, value: Any, **more: int) -> None:
         """Give a variable a value; ``status`` is its status code, ``time_ns`` the source time."""
         self.command(write=name, type=kind, value=value, **more)
+
+    async def write_for(self, name: str, kind: str, value: Any, held_s: float, **more: int) -> None:
+        """Give a variable a value, which it has for so long by the clock of the server's own event loop.
+
+        So the value is sampled, also where the server stands still meanwhile: its timers come before its answer.
+        """
+        await asyncio.to_thread(self.command, write=name, type=kind, value=value, held_s=held_s, **more)
 
     def read(self, name: str) -> tuple[str, Any, str]:
         """What the server has in a variable: the type by o6's name, the value, and its source time as text."""
@@ -98,7 +108,9 @@ class OpcUaServer:
     def _answer(self) -> Any:
         assert self._commands is not None
         try:
-            answer = self._commands.recv() if self._commands.poll(30.0) else {"error": "the server does not answer"}
+            answer = (
+                self._commands.recv() if self._commands.poll(WAIT_S_MAX) else {"error": "the server does not answer"}
+            )
         except (EOFError, ConnectionError) as exc:
             raise ServerRefused("the server has ended") from exc
         if "error" in answer:

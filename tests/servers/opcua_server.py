@@ -6,7 +6,8 @@ it never outlives the test that started it; o6 itself ends after ten minutes.
 * ``add``: identifier, type (also one of ``opcua_types``), value (a list: an array; a dictionary: a structure; ``None``:
   none yet), and perhaps ``writable`` and ``datatype`` (the node id of its declared type); the node id is
   ``ns=1;s=identifier``
-* ``write``: identifier, type, value (``None``: none), and perhaps ``status`` (a code) and ``time_ns`` (source time)
+* ``write``: identifier, type, value (``None``: none), and perhaps ``status`` (a code), ``time_ns`` (source time) and
+  ``held_s`` (for how long nothing else is obeyed)
 * ``read``: identifier; (type, value, source time) as the server has them, the time as text
 * ``object``: identifier
 * ``method``: identifier, object (its identifier), inputs (name, type id and value rank of each), and perhaps
@@ -180,6 +181,7 @@ class CommandedServer:
                 if "time_ns" in command:
                     data.sourceTimestamp = o6.DateTime(EPOCH_TICKS + command["time_ns"] // 100)
                 (await self._server.write(f"ns=1;s={name}", data)).check()
+                await asyncio.sleep(command.get("held_s", 0.0))
             case {"read": name}:
                 data = await self._server.read(f"ns=1;s={name}", valueOnly=False)
                 return type(data.value).__name__, plain(data.value), str(data.sourceTimestamp)

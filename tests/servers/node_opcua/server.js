@@ -2,7 +2,8 @@
 //
 // The first line is the server's options (see ``start``). Then each line is {"do": NAME, …}; the answer is {"ok": …} or
 // {"error": SENTENCE}. What each command takes is said where it stands: commands on nodes in nodes.js, on what goes over
-// the wire in wire.js, on alarms in alarms.js, on certificates here. It ends when its standard input does, so that it never outlives its test.
+// the wire in wire.js, on alarms in alarms.js, on certificates here; each takes "held_ms", for how long no other is obeyed.
+// It ends when its standard input does, so that it never outlives its test.
 "use strict";
 
 const path = require("node:path");
@@ -99,6 +100,9 @@ async function main() {
                 throw new Error(`no such command: ${command.do}`);
             }
             said = { ok: (await commands[command.do](command)) ?? null };
+            if (command.held_ms) {
+                await new Promise((over) => setTimeout(over, command.held_ms));
+            }
         } catch (error) {
             said = { error: String(error.stack ?? error) };
         }
