@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from enum import Enum
-from types import TracebackType
+from typing import Any
 
-from lineside.servers.child_process import LOOPBACK, free_port
-
-CHUNK_BYTES = 1 << 16
+from tests.contract.relayed_wire import CHUNK_BYTES, End, RelayedWire
 
 
 class AfterWrite(Enum):
@@ -24,7 +22,7 @@ class AfterWrite(Enum):
     """The device gets the write, and the connection breaks before it can answer."""
 
 
-class WatchedWire:
+class WatchedWire(RelayedWire):
     """Listens on ``port`` and passes on to ``target``: ``async with WatchedWire(…) as wire``.
 
     ``frame_bytes`` says how long the frame is that begins with these bytes, or 0 when there are too few to know it;
@@ -34,62 +32,27 @@ class WatchedWire:
     def __init__(
         self, target: int, frame_bytes: Callable[[bytes], int], is_write: Callable[[bytes], bool], name: str
     ) -> None:
+        super().__init__(target)
         self.name = name
-        self.port = free_port()
         self.after_write = AfterWrite.PASS
         self.writes: list[bytes] = []
         self.frames = 0
         """Whole frames of the client, writes included."""
-        self.connections = 0
-        self._target = target
         self._frame_bytes = frame_bytes
         self._is_write = is_write
         self._released = asyncio.Event()
-        self._serving: set[asyncio.Task[None]] = set()
-
-    async def __aenter__(self) -> WatchedWire:
-        self._server = await asyncio.start_server(self._connected, LOOPBACK, self.port)
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._server.close()
-        for task in self._serving:
-            task.cancel()
-        await asyncio.gather(*self._serving, return_exceptions=True)
 
     def release(self) -> None:
         """Let the answers go that are late."""
         self._released.set()
 
-    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._serving.add(task)
-        self.connections += 1
-        try:
-            await self._pass(reader, writer)
-        except (OSError, asyncio.CancelledError):
-            pass
-        finally:
-            writer.transport.abort()
-            self._serving.discard(task)
-
-    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        far_reader, far_writer = await asyncio.open_connection(LOOPBACK, self._target)
+    def _ways(self, client: End, device: End) -> tuple[Coroutine[Any, Any, None], Coroutine[Any, Any, None]]:
         fate = _Fate()
-        passing = [
-            asyncio.ensure_future(self._requests(reader, far_writer, fate)),
-            asyncio.ensure_future(self._answers(far_reader, writer, fate)),
-        ]
-        try:
-            await asyncio.wait(passing, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for each in passing:
-                each.cancel()
-            await asyncio.gather(*passing, return_exceptions=True)
-            far_writer.close()  # in order: what was passed on arrives
+        return self._requests(client.reader, device.writer, fate), self._answers(device.reader, client.writer, fate)
+
+    def _over(self, client: End, device: End) -> None:
+        device.writer.close()  # in order: what was passed on arrives
+        client.writer.transport.abort()
 
     async def _requests(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, fate: _Fate) -> None:
         buffer = b""
