@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -34,6 +35,14 @@ class Ears:
             return condition()
 
         await eventually(holds, within_s)
+
+    async def falls_silent(self) -> None:
+        """Wait until nothing has come for half a second: what was on its way has come."""
+        async with asyncio.timeout(WAIT_S_MAX):
+            count = -1
+            while count != len(self.messages):
+                count = len(self.messages)
+                await asyncio.sleep(0.5)
 
 
 @asynccontextmanager

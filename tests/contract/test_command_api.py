@@ -17,7 +17,7 @@ from pydantic import TypeAdapter
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-from cloud_ingest.commands import tokens
+from cloud_ingest.commands import questions, tokens
 from cloud_ingest.gateway import command_stream
 from cloud_ingest.gateway.answers import AgentAnswer
 from cloud_ingest.gateway.app import make_app
@@ -26,6 +26,7 @@ from cloud_ingest.gateway.server import serve
 from cloud_ingest.observability.obstacles import Obstacles
 from connectors.commands.states import CommandState
 from connectors.model.delivery import AgentName
+from connectors.ports.database import Database
 from tests.contract.command_steps import SETPOINT, TENANT, Office, Reading, office
 from tests.patience import WAIT_S_MAX
 
@@ -239,11 +240,24 @@ async def received(connection: ClientConnection, count: int) -> list[dict[str, A
         return [json.loads(await connection.recv()) for _ in range(count)]
 
 
-async def test_states_come_as_they_are_written_and_from_a_cursor_on_once_more(database_dsn: str) -> None:
+async def test_states_come_as_they_are_written_and_from_a_cursor_on_once_more(
+    database_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with desk(database_dsn) as here:
         first = await here.here.ask("one")
+        begun = asyncio.Semaphore(0)
+        newest_cursor = questions.newest_cursor
+
+        async def begin(database: Database) -> int:
+            cursor = await newest_cursor(database)
+            begun.release()
+            return cursor
+
+        monkeypatch.setattr(questions, "newest_cursor", begin)
         async with here.stream() as live, here.stream() as other:
-            await asyncio.sleep(0.3)  # both are listening
+            async with asyncio.timeout(WAIT_S_MAX):
+                await begun.acquire()
+                await begun.acquire()  # each of them is told what comes from now on
             second = await here.here.ask("two")
             await here.here.requests.cancel(second, tenant_id=TENANT, actor="berta", reason="no")
             told = await received(live, 2)
@@ -321,7 +335,7 @@ async def test_a_stream_ends_soon_after_its_token_was_revoked_and_others_go_on(
     monkeypatch.setattr(command_stream, "TOKEN_S", 0.2)
     async with desk(database_dsn) as here, here.stream("anna", since=0) as revoked, here.stream(since=0) as other:
         await tokens.revoke(here.here.database, here.here.clock, TENANT, "anna", by="test")
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(WAIT_S_MAX):
             assert await closed(revoked) == (1008, "this token is none, or was revoked")
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.6):

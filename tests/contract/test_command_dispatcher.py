@@ -179,7 +179,7 @@ async def test_it_is_sent_again_the_same_until_the_agent_has_it(
             assert len({one.command for _, one in heard.heard()}) == 1
             await sender.say(here.report(command, WAY[0]))
             await eventually(is_in(here, command, "received"))
-            await asyncio.sleep(0.5)  # what was on its way has come
+            await heard.falls_silent()
             count = len(heard.ids())
             await asyncio.sleep(0.5)
             assert len(heard.ids()) == count
@@ -209,7 +209,7 @@ async def test_what_is_to_be_taken_back_is_not_sent_again_and_its_cancellation_i
         assert about == {"agent": "plant/line-1", "id": command, "issuer": "berta", "reason": "wrong press"}
         await sender.say(here.report(command, CommandState.CANCELLED))
         await eventually(is_in(here, command, "cancelled"))
-        await asyncio.sleep(0.3)  # what was on its way has come
+        await heard.falls_silent()
         heard.messages.clear()
         await asyncio.sleep(0.5)
         assert heard.heard() == []
@@ -319,7 +319,7 @@ async def test_of_many_commands_to_many_agents_none_is_lost_and_none_is_doubled(
             await here.prepare(name)
         async with sender.running():
             asked = [await here.ask(f"{name} {number}", agent=str(name)) for name in names for number in range(20)]
-            await heard.hear(lambda: len(heard.ids()) >= len(asked), 30.0)
+            await heard.hear(lambda: len(heard.ids()) >= len(asked))
             assert sorted(heard.ids()) == sorted(asked)
             assert {await here.state(command) for command in asked} == {"sent"}
 
@@ -374,10 +374,10 @@ async def test_a_database_that_is_killed_and_comes_again_costs_no_command_and_no
             except DatabaseUnavailable:
                 return None
 
-        await eventually(asked, 20.0)
+        await eventually(asked)
         second = await here.ask("two")
-        await heard.hear(lambda: second in heard.ids(), 30.0)
+        await heard.hear(lambda: second in heard.ids())
         await sender.say(here.report(first, WAY[2]), here.report(second, WAY[2]))
-        await eventually(is_in(here, second, "succeeded"), 30.0)
+        await eventually(is_in(here, second, "succeeded"))
         assert await here.states(first) == ["requested", "sent", "succeeded"]
         assert (await audit.verify(here.database))[1] == []

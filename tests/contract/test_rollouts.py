@@ -35,6 +35,7 @@ from connectors.ports.database import Session
 from connectors.releases.package import file_sha256
 from edge_agent.releases.download import DownloadFailed, Gateway, download
 from tests.contract.command_steps import TENANT, Office, office
+from tests.patience import WAIT_S_MAX
 from tests.unit.releases import packages as made
 
 AGENTS = ["plant/line-1", "plant/line-2", "plant/line-3"]
@@ -361,7 +362,7 @@ async def test_commands_are_taken_while_a_package_is(
 
         async def add_slowly(session: Session, tenant_id: int, sha256: str, path: Path) -> None:
             await add_pieces(session, tenant_id, sha256, path)
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(WAIT_S_MAX):
                 await here.ask()
 
         monkeypatch.setattr(packages, "_add_pieces", add_slowly)
