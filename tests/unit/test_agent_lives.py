@@ -26,6 +26,7 @@ from edge_agent.config.models import AgentConfig
 from edge_agent.local_api.protocol import AgentNotRunning, CallFailed, call
 from edge_agent.main import Agent
 from edge_agent.observability.metrics import OUTBOX_BLOCKED, OUTBOX_SALVAGES
+from tests.patience import WAIT_S_MAX
 
 Begun = list[Agent]
 
@@ -65,13 +66,13 @@ async def running(folder: Path, **more: Any) -> AsyncIterator[asyncio.Task[None]
         yield task
     finally:
         os.kill(os.getpid(), signal.SIGTERM)
-        await asyncio.wait([task], timeout=10.0)
+        await asyncio.wait([task], timeout=WAIT_S_MAX)
     await task
 
 
 async def status(folder: Path, *, waits: bool = False) -> Any:
     """What ``edge-agent status`` is told, by an agent that waits for its disk or by one that does not."""
-    async with asyncio.timeout(10.0):
+    async with asyncio.timeout(WAIT_S_MAX):
         while True:
             with contextlib.suppress(AgentNotRunning, CallFailed):
                 found = await call(folder / "data" / "agent.sock", "status")
@@ -81,7 +82,7 @@ async def status(folder: Path, *, waits: bool = False) -> Any:
 
 
 async def until(condition: Callable[[], Any]) -> None:
-    async with asyncio.timeout(10.0):
+    async with asyncio.timeout(WAIT_S_MAX):
         while not condition():  # noqa: ASYNC110  what it waits for is no event
             await asyncio.sleep(0.01)
 
@@ -178,7 +179,7 @@ async def test_a_suspicion_that_proves_wrong_costs_no_salvage(folder: Path, begu
 async def test_a_second_agent_on_the_same_folder_ends_with_a_sentence(folder: Path) -> None:
     with only_one(folder / "data"), pytest.raises(AlreadyRunning, match="another agent uses the data folder"):
         async with running(folder) as task:
-            await asyncio.wait([task], timeout=10.0)
+            await asyncio.wait([task], timeout=WAIT_S_MAX)
 
 
 async def test_an_outbox_of_a_newer_version_ends_it_with_a_sentence(folder: Path) -> None:
@@ -191,7 +192,7 @@ async def test_an_outbox_of_a_newer_version_ends_it_with_a_sentence(folder: Path
     connection.close()
     with pytest.raises(OutboxTooNew, match="newer Lineside"):
         async with running(folder) as task:
-            await asyncio.wait([task], timeout=10.0)
+            await asyncio.wait([task], timeout=WAIT_S_MAX)
 
 
 async def test_an_end_that_was_asked_for_while_it_waited_for_its_disk_is_no_crash_in_the_trial_of_a_device_file(

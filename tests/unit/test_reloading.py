@@ -31,6 +31,7 @@ from edge_agent.config.in_use import ConfigInUse
 from edge_agent.config.load import load_with_origins
 from edge_agent.local_api.protocol import AgentNotRunning, CallFailed, call
 from edge_agent.main import Agent
+from tests.patience import WAIT_S_MAX
 from tests.unit.rising_driver import PlayedDriver
 
 LET_GO = reloading._let_go
@@ -82,7 +83,7 @@ class Line:
         return dict((await self.call("status"))["configuration"])
 
     async def until_sync(self, state: str) -> dict[str, Any]:
-        async with asyncio.timeout(20.0):
+        async with asyncio.timeout(WAIT_S_MAX):
             while (found := await self.sync())["state"] != state:  # noqa: ASYNC110  what it waits for is no event
                 await asyncio.sleep(0.02)
         return found
@@ -100,7 +101,7 @@ class Line:
 
 
 async def until(condition: Callable[[], Any]) -> None:
-    async with asyncio.timeout(20.0):
+    async with asyncio.timeout(WAIT_S_MAX):
         while not condition():  # noqa: ASYNC110  what it waits for is no event
             await asyncio.sleep(0.005)
 
@@ -118,14 +119,14 @@ async def running(line: Line) -> AsyncIterator[None]:
     in_use = ConfigInUse(line.file, line.drivers, loaded, clock)
     task = asyncio.create_task(lives.run_agent(loaded.config, line.drivers, clock, None, in_use))
     try:
-        async with asyncio.timeout(20.0):
+        async with asyncio.timeout(WAIT_S_MAX):
             while not await answers(line):  # noqa: ASYNC110  what it waits for is no event
                 await asyncio.sleep(0.01)
         await until(lambda: all(driver.given for driver in line.made))
         yield
     finally:
         os.kill(os.getpid(), signal.SIGTERM)
-        await asyncio.wait([task], timeout=20.0)
+        await asyncio.wait([task], timeout=WAIT_S_MAX)
     await task
 
 
@@ -384,7 +385,7 @@ async def test_who_waits_for_a_reload_that_cannot_be_answered_hears_so(monkeypat
     monkeypatch.setattr(reloading.Reloading, "_answer", fail)
     waited_for = reloading.Reloading(None, None, SystemClock())  # type: ignore[arg-type]
     running = asyncio.create_task(waited_for.run())
-    async with asyncio.timeout(10.0):
+    async with asyncio.timeout(WAIT_S_MAX):
         with pytest.raises(reloading.NotReloaded, match="in the middle of it"):
             await waited_for.reload("somebody")
         with pytest.raises(OSError, match="the disk"):

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from edge_agent.buffer.own_thread import OwnThread
+from tests.patience import WAIT_S_MAX
 
 
 @pytest.fixture
@@ -76,7 +77,7 @@ def test_a_loop_that_was_closed_meanwhile_does_not_end_the_thread(thread: OwnThr
 
     asyncio.run(leave())
     go_on.set()
-    assert asyncio.run(asyncio.wait_for(_seven(thread), 30.0)) == 7
+    assert asyncio.run(asyncio.wait_for(_seven(thread), WAIT_S_MAX)) == 7
 
 
 async def _seven(thread: OwnThread) -> int:

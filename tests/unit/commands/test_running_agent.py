@@ -19,6 +19,7 @@ from edge_agent.config.load import load_config
 from edge_agent.drivers import built_in_drivers
 from edge_agent.lives import run_agent
 from edge_agent.local_api.protocol import AgentNotRunning, CallFailed, call
+from tests.patience import WAIT_S_MAX
 
 CONFIG = """
 agent: {{group: plant, name: line, data_dir: {folder}}}
@@ -54,7 +55,7 @@ async def running(folder: Path) -> AsyncIterator[Path]:
 
 async def status_of(socket: Path) -> dict[str, Any]:
     """When its journal is open."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(WAIT_S_MAX):
         while True:
             with contextlib.suppress(AgentNotRunning):
                 status: dict[str, Any] = await call(socket, "status")

@@ -12,6 +12,7 @@ from structlog.testing import capture_logs
 
 from cloud_ingest.gateway import listening
 from cloud_ingest.gateway.listening import PortUnavailable, listen
+from tests.patience import WAIT_S_MAX
 
 LOOPBACK = "127.0.0.1"
 
@@ -42,13 +43,13 @@ async def test_a_port_that_stays_taken_ends_the_start_with_a_sentence(taken: soc
 async def test_a_port_that_an_earlier_process_gives_back_is_taken(
     taken: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(listening, "TAKEN_S_MAX", 10.0)
+    monkeypatch.setattr(listening, "TAKEN_S_MAX", 2 * WAIT_S_MAX)
     waiting = asyncio.create_task(listen("gateway", LOOPBACK, taken.getsockname()[1]))
     await asyncio.sleep(0.03)
     assert not waiting.done()
     port = taken.getsockname()[1]
     taken.close()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(WAIT_S_MAX):
         own = await waiting
     assert own.getsockname() == (LOOPBACK, port)
     own.close()

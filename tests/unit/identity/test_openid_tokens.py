@@ -22,6 +22,7 @@ from cloud_ingest.identity.openid import OpenIdTokens, claim, grants_of, holds
 from cloud_ingest.identity.openid_keys import ProviderKeys
 from cloud_ingest.settings.identity import IdentitySettings, OpenIdSettings
 from connectors.ports.settings import SettingInvalid
+from tests.patience import WAIT_S_MAX
 
 ISSUER = "https://login.plant.example/realms/plant"
 NOW_S = 1_790_000_000
@@ -179,7 +180,7 @@ async def test_while_the_provider_takes_its_time_keys_that_are_known_hold() -> N
     here.provider.answer = slow
     here.clock.now_s += openid_keys.FRESH_S + 1
     waiting = asyncio.create_task(here.tokens.principal(signed(body())))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(WAIT_S_MAX):
         await asked.wait()
         assert (await here.tokens.principal(signed(body()))).name == "anna", "one asks, and the others go on"
         answers.set()

@@ -20,6 +20,7 @@ from connectors.ports.clock import SystemClock
 from connectors.ports.event_log import LogRecord, Position, Record, TopicSpec, TopicState
 from connectors.ports.memory_event_log import MemoryEventLog
 from connectors.sparkplug.state import HostState, decode_state
+from tests.patience import WAIT_S_MAX
 from tests.played_agent import Wire, acknowledged
 
 STATE_TOPIC: Final = "spBv1.0/STATE/lineside"
@@ -267,7 +268,7 @@ class Stage:
             assert not ended, "the bridge ended by itself"
 
 
-async def eventually(condition: Callable[[], object], within_s: float = 5.0) -> None:
+async def eventually(condition: Callable[[], object], within_s: float = WAIT_S_MAX) -> None:
     """Wait until ``condition`` holds."""
     async with asyncio.timeout(within_s):
         while not condition():  # noqa: ASYNC110 # it is about what another task did

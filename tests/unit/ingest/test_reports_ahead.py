@@ -15,6 +15,7 @@ from connectors.commands.reports import CommandReport
 from connectors.commands.states import CommandState
 from connectors.model.errors import EventLogUnavailable
 from connectors.ports.event_log import Position, Record
+from tests.patience import WAIT_S_MAX
 from tests.played_agent import NOW_MS, PlayedAgent
 
 
@@ -172,5 +173,5 @@ async def test_a_message_without_report_waits_for_none() -> None:
         log.go.clear()
         ahead.add(one)
         await settle()
-        async with asyncio.timeout(1.0):
+        async with asyncio.timeout(WAIT_S_MAX):
             await ahead.appended([born])

@@ -20,6 +20,7 @@ from connectors.model.errors import AlreadyRunning, OutboxUnavailable
 from edge_agent.local_api.protocol import REQUEST_BYTES_MAX, AgentNotRunning, CallFailed, call, stream
 from edge_agent.local_api.server import CLIENTS_MAX, LocalApi
 from edge_agent.observability.metrics import FAULTS
+from tests.patience import WAIT_S_MAX
 
 MODE = 0o620
 
@@ -97,7 +98,7 @@ async def said_to(path: Path, *lines: bytes) -> list[dict[str, Any]]:
     answers = []
     for line in lines:
         writer.write(line)
-        answers.append(json.loads(await asyncio.wait_for(reader.readline(), 5.0)))
+        answers.append(json.loads(await asyncio.wait_for(reader.readline(), WAIT_S_MAX)))
     writer.close()
     await writer.wait_closed()
     return answers
@@ -113,10 +114,9 @@ async def test_a_stream_goes_on_until_its_caller_leaves(path: Path) -> None:
     async with serving(path, handlers):
         async with contextlib.aclosing(stream(path, "count")) as answers:
             assert [await anext(answers) for _ in range(5)] == [0, 1, 2, 3, 4]
-        for _ in range(2000):
-            if handlers.ended:
-                break
-            await asyncio.sleep(0.005)
+        async with asyncio.timeout(WAIT_S_MAX):
+            while not handlers.ended:  # noqa: ASYNC110  what it waits for is no event
+                await asyncio.sleep(0.005)
         assert handlers.ended == ["count"]
         assert await call(path, "echo") == {}
 
@@ -168,7 +168,7 @@ async def test_a_request_without_end_is_cut_off(path: Path) -> None:
             writer.write(b"x" * (REQUEST_BYTES_MAX * 4))
             await writer.drain()
         with contextlib.suppress(ConnectionError):
-            assert await asyncio.wait_for(reader.read(), 5.0) == b""
+            assert await asyncio.wait_for(reader.read(), WAIT_S_MAX) == b""
         writer.close()
         with contextlib.suppress(ConnectionError):
             await writer.wait_closed()

@@ -15,6 +15,7 @@ from typing import Any
 
 from edge_agent.releases.layout import ReleaseFolder
 from edge_agent.releases.switching import Order, State
+from tests.patience import WAIT_S_MAX
 
 LOGS = """
 import os, sys, time, signal, json
@@ -132,7 +133,7 @@ class Box:
         path.chmod(0o755)
 
 
-def until(true: Callable[[], Any], within_s: float = 30.0) -> None:
+def until(true: Callable[[], Any], within_s: float = WAIT_S_MAX) -> None:
     deadline_s = time.monotonic() + within_s
     while not true():
         assert time.monotonic() < deadline_s

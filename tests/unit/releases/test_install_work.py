@@ -34,6 +34,7 @@ from edge_agent.releases.installation import Box, clear
 from edge_agent.releases.layout import ENV_FOLDER, ENV_RELEASE, ENV_TRIAL, ReleaseFolder
 from edge_agent.releases.switching import Order, State, given_up, ordered, proved
 from edge_agent.releases.trial import Releases, missing_of
+from tests.patience import WAIT_S_MAX
 from tests.unit.releases import packages as made
 from tests.unit.releases.test_download import Server, serving
 
@@ -100,7 +101,7 @@ async def test_a_good_release_is_installed_and_the_launcher_gets_its_order(
     asked = command(sha256=sha256)
     assert await agent.work.refused(asked) is None
     doing = asyncio.create_task(agent.work.do(asked, agent.begin))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(WAIT_S_MAX):
         while agent.folder.order() is None:  # noqa: ASYNC110  a file
             await asyncio.sleep(0.01)
     name = f"1.1.0-{sha256[:12]}"
@@ -121,7 +122,7 @@ async def test_a_launcher_that_does_not_come_keeps_no_command_to_a_device_waitin
     monkeypatch.setattr(release_work, "LAUNCHER_S_MAX", 0.05)
     agent = Agent(tmp_path, url)
     doing = asyncio.create_task(agent.work.do(command(sha256=sha256), agent.begin))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(WAIT_S_MAX):
         while agent.folder.order() is None or agent.held:  # noqa: ASYNC110  a file
             await asyncio.sleep(0.01)
     assert not doing.done(), "the launcher may come still"
@@ -206,7 +207,7 @@ async def test_the_next_start_says_what_became_of_it(tmp_path: Path) -> None:
 
     async def said(state: State) -> Outcome | None:
         agent.folder.keep(state)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(WAIT_S_MAX):
             return await agent.work.recovered(command())
 
     done = await said(proved(trial, ID, 2))
@@ -250,7 +251,7 @@ async def test_the_agent_says_that_it_is_healthy_only_in_its_own_trial_and_when_
         asked.append(before)
         return "" if len(asked) in (2, 4, 5) else "not yet"
 
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(WAIT_S_MAX):
         await Releases({**environ, ENV_TRIAL: ID}).prove(missing)
     assert folder.healthy() == ID
     assert (len(asked), asked[0]) == (5, frozenset({"oven"})), "twice in a row"
