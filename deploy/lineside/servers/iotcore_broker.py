@@ -19,7 +19,7 @@ from lineside.servers.child_process import (
     require_free,
 )
 
-_START_TIMEOUT_S: Final = 15.0
+_START_TIMEOUT_S: Final = 60.0
 PACKET_BYTES_MAX: Final = 1_048_576
 
 _CONFIGURATION: Final = """\

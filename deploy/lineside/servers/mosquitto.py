@@ -17,7 +17,7 @@ from lineside.servers.child_process import (
 )
 from lineside.servers.throwaway_authority import ThrowawayAuthority
 
-_START_TIMEOUT_S: Final = 15.0
+_START_TIMEOUT_S: Final = 60.0
 
 
 class MosquittoBroker:
