@@ -152,8 +152,8 @@ async def test_a_session_outlives_the_tokens_of_its_secure_channel(
 async def test_a_renewal_that_comes_late_ends_no_session(
     data_dir: Path, own: OwnCertificate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(opening, "CHANNEL_RENEWAL", 1.05)  # of a token that has expired
-    hasty = NodeOpcUaServer(policies=POLICIES, modes=MODES, channel_ms=4000)
+    monkeypatch.setattr(opening, "CHANNEL_RENEWAL", 1.01)  # of a token that has expired; the server waits until 1.25
+    hasty = NodeOpcUaServer(policies=POLICIES, modes=MODES, channel_ms=6000)
     hasty.start()
     recorder = Recorder()
     try:
@@ -161,11 +161,11 @@ async def test_a_renewal_that_comes_late_ends_no_session(
         trust(hasty, own)
         await accept(hasty, data_dir)
         async with acquiring(OpcUaDriver(secured(hasty, data_dir), SystemClock()), recorder) as task:
-            for value in range(1, 201):
+            for value in range(1, 261):  # two renewals
                 await asyncio.sleep(0.05)
                 hasty.set("ns=2;s=force", "Double", value)
                 assert not task.done(), task.exception()
-            await until(lambda: recorder.last() == {0: 200}, task)
+            await until(lambda: recorder.last() == {0: 260}, task)
         assert len(recorder.onlines) == 1
     finally:
         hasty.close()
