@@ -159,7 +159,8 @@ async def test_a_host_that_does_not_answer_says_what_to_check(device: DeviceMake
         listener.listen(0)
         port = listener.getsockname()[1]
         with socket.create_connection(("127.0.0.1", port)):
-            driver = ModbusDriver(device(f"tcp://127.0.0.1:{port}", [{"at": "holding 0"}]), SystemClock())
+            settings = device(f"tcp://127.0.0.1:{port}", [{"at": "holding 0"}], timeout="200ms")
+            driver = ModbusDriver(settings, SystemClock())
             with pytest.raises(DeviceUnavailable, match=r"gives no answer within 2 s: check that the device is"):
                 await asyncio.wait_for(driver.acquire(Recorder()), WAIT_S_MAX)
 
