@@ -9,6 +9,8 @@ from pathlib import Path
 
 from lineside.servers.child_process import ChildProcess, ServerNotStarted
 
+from tests.patience import WAIT_S_MAX
+
 _MOUNT = 'mount -t tmpfs -o size="$1" small "$0" && echo mounted && exec setpriv --pdeathsig KILL -- sleep infinity'
 
 
@@ -26,7 +28,7 @@ class SmallDisk:
             self._holder.start(
                 ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", _MOUNT, str(folder), str(size_bytes)],
                 lambda: "mounted" in self._holder.log(),
-                timeout_s=10.0,
+                timeout_s=WAIT_S_MAX,
             )
         except ServerNotStarted as exc:
             raise ServerNotStarted(
@@ -58,7 +60,7 @@ class SmallDisk:
     def remount(self, *, read_only: bool) -> None:
         """Let nothing be written, or let it."""
         option = "remount,ro" if read_only else "remount,rw"
-        subprocess.run([*self.wrapper, "mount", "-o", option, str(self._folder)], check=True, timeout=10)
+        subprocess.run([*self.wrapper, "mount", "-o", option, str(self._folder)], check=True, timeout=WAIT_S_MAX)
 
     def close(self) -> None:
         """It is gone, with all that is on it."""

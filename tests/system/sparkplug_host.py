@@ -76,7 +76,7 @@ class PlayedHost:
         self._client.on_message = self._received
         self._client.connect("127.0.0.1", port)
         self._client.loop_start()
-        assert self._subscribed.wait(10.0)
+        assert self._subscribed.wait(WAIT_S_MAX)
 
     def close(self) -> None:
         """Go without a word."""
@@ -106,7 +106,9 @@ class PlayedHost:
     def state(self, host: str, *, online: bool) -> None:
         """Publish the STATE of ``host``."""
         document = {"online": online, "timestamp": int(time.time() * 1000)}
-        self._client.publish(f"spBv1.0/STATE/{host}", json.dumps(document), qos=1, retain=True).wait_for_publish(5.0)
+        self._client.publish(f"spBv1.0/STATE/{host}", json.dumps(document), qos=1, retain=True).wait_for_publish(
+            WAIT_S_MAX
+        )
 
     def command(self, name: str, **value: Any) -> None:
         """Send an NCMD with one metric."""
