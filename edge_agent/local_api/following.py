@@ -69,9 +69,9 @@ class Following:
             came.set()
 
         trace = TagTrace(device.name, index, lambda: device.alias_of(index), tell)
-        yield self._about(device, index)
-        self._collector.tracing.begin(trace)
+        self._collector.tracing.begin(trace)  # first: whoever reads the answer may make a sample come at once
         try:
+            yield self._about(device, index)
             while True:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(LOOK_S):
