@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -39,27 +41,46 @@ def edge_agent(config: Path, *words: str, within_s: float = WAIT_S_MAX) -> Said:
     return Said(done.returncode, done.stdout, done.stderr)
 
 
+def runs(place: Path) -> bool:
+    """Whether an agent answers at its socket and has all its parts: first a slow start says there what it waits for."""
+    with contextlib.suppress(OSError, ValueError), socket.socket(socket.AF_UNIX) as asking:
+        asking.settimeout(WAIT_S_MAX)
+        asking.connect(str(place))
+        asking.sendall(b'{"call": "names"}\n')
+        with asking.makefile("rb") as answers:
+            return "result" in json.loads(answers.readline())
+    return False
+
+
 class AgentProcess:
     """One agent with its files in ``folder``; started again, it goes on with its outbox."""
 
     def __init__(
-        self, folder: Path, broker: MosquittoBroker, devices: str, *, uplink: str = "", within: str = ""
+        self,
+        folder: Path,
+        broker: MosquittoBroker,
+        devices: str,
+        *,
+        uplink: str = "",
+        within: str = "",
+        resend_after: str = "1s",
     ) -> None:
+        """``resend_after``: longer than any test lasts where each message is to come once."""
         self.config = folder / "agent.yaml"
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         self.config.write_text(
             "agent: {group: plant, name: line, data_dir: data}\n"
-            f"uplink: {{brokers: ['{broker.url}'], insecure: true, resend_after: 1s{uplink}}}\n"
+            f"uplink: {{brokers: ['{broker.url}'], insecure: true, resend_after: {resend_after}{uplink}}}\n"
             "outbox: {commit_interval: 50ms}\n"
             f"{within}" + (f"devices:\n{devices}" if devices else "")
         )
         self.process = ChildProcess("edge-agent", folder / "agent.log")
 
     def start(self) -> None:
-        """Start it, and wait until it answers its operator."""
-        socket = self.folder / "data" / "agent.sock"
-        self.process.start([EDGE_AGENT, "run", "-c", str(self.config)], socket.exists, timeout_s=WAIT_S_MAX)
+        """Start it, and wait until it runs, and answers its operator."""
+        place = self.folder / "data" / "agent.sock"
+        self.process.start([EDGE_AGENT, "run", "-c", str(self.config)], lambda: runs(place), timeout_s=WAIT_S_MAX)
 
     def stop(self) -> int:
         """Ask it to end (SIGTERM); its exit code. Does nothing when it has ended."""
@@ -87,25 +108,26 @@ class AgentProcess:
 
     def events(self, name: str) -> list[dict[str, Any]]:
         """What its log says of one kind of event since the last start."""
-        lines = [json.loads(line) for line in self.process.log().splitlines() if line.startswith("{")]
+        lines = [json.loads(line) for line in self.process.log_lines() if line.startswith("{")]
         return [line for line in lines if line["event"] == name]
 
 
 def press(server: OpcUaServer, *tags: str, more: str = "") -> str:
     """A device entry for an OPC UA server; a tag is its identifier, which becomes its name.
 
-    With a sampling interval of 0 open62541 reports every single write, up to 100 between two publishes.
+    With a sampling interval of 0 open62541 reports every single write, up to 100 between two publishes. One that is
+    killed is noticed at once, however long ``timeout`` is: it ends no session where the machine stands still.
     """
     lines = [f"      - {{name: {tag}, at: 'nsu={NAMESPACE};s={tag}', queue_size: 1000}}" for tag in tags]
     return (
         f"  - name: press\n    driver: opcua\n    endpoint: {server.endpoint}\n    insecure: true\n"
-        f"    publishing: 50ms\n    sampling: 0s\n    timeout: 2s\n{more}    tags:\n" + "\n".join(lines) + "\n"
+        f"    publishing: 50ms\n    sampling: 0s\n    timeout: 20s\n{more}    tags:\n" + "\n".join(lines) + "\n"
     )
 
 
 def oven(unit: ModbusServer) -> str:
-    """A device entry for a Modbus unit with one register."""
+    """A device entry for a Modbus unit with one register; one that is killed is noticed at once."""
     return (
-        f"  - name: oven\n    driver: modbus\n    endpoint: {unit.endpoint}\n    poll: 50ms\n    timeout: 1s\n"
+        f"  - name: oven\n    driver: modbus\n    endpoint: {unit.endpoint}\n    poll: 50ms\n    timeout: 20s\n"
         "    tags:\n      - {name: zone, at: holding 0, scale: 0.1, unit: °C}\n"
     )

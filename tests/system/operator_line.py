@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from lineside.servers.child_process import free_port
 from lineside.servers.mosquitto import MosquittoBroker
@@ -23,7 +23,7 @@ DEVICES = """
     insecure: true
     publishing: 50ms
     sampling: 0s
-    timeout: 2s
+    timeout: 20s
     tags:
       - {{name: force, at: 'nsu={namespace};s=force', unit: kN}}
       - {{name: forec, at: 'nsu={namespace};s=forec'}}
@@ -39,13 +39,15 @@ DEVICES = """
     driver: modbus
     endpoint: {oven}
     poll: 50ms
-    timeout: 1s
+    timeout: 20s
     tags:
       - {{name: zone, at: holding 0, scale: 0.1, unit: °C}}
       - {{name: setpoint, at: holding 1, writable: {{min: 0, max: 250}}}}
   - {{name: robot, driver: modbus, endpoint: 'tcp://127.0.0.1:{nobody}', tags: [{{name: x, at: coil 1}}]}}
 """
 BAD_SENSOR = 0x808C0000  # BadSensorFailure, OPC UA part 6, annex A
+WITHOUT_VALUE = ("forec", "sensor", "x")
+REASONS = ("the server has no such node", "BadSensorFailure", "refused the connection")
 
 
 class OperatorLine(NamedTuple):
@@ -61,6 +63,15 @@ class OperatorLine(NamedTuple):
     ) -> Terminal:
         """An ``edge-agent`` command on a terminal."""
         return Terminal(EDGE_AGENT, *words, "-c", str(self.agent.config), columns=columns, lines=lines, env=env)
+
+    def wait_until_seen(self) -> None:
+        """Wait until each device has been tried, and each tag read: what is good has a value, and the rest a reason."""
+        until(lambda: all(self._has_come(tag) for tag in self.agent.command("tags", "--json").json))
+        until(lambda: all(reason in self.agent.command("status", "--json").out for reason in REASONS))
+
+    @staticmethod
+    def _has_come(tag: dict[str, Any]) -> bool:
+        return tag["value"] is not None or tag["tag"] in WITHOUT_VALUE
 
 
 @contextmanager
@@ -81,8 +92,10 @@ def operator_line(folder: Path) -> Iterator[OperatorLine]:
     agent = AgentProcess(folder, broker, devices)
     agent.start()
     try:
-        until(lambda: host.values("oven", "zone") and host.values("press", "state"))
-        yield OperatorLine(agent, host, press, oven)
+        line = OperatorLine(agent, host, press, oven)
+        line.wait_until_seen()
+        until(lambda: all(host.values(*tag) for tag in (("oven", "zone"), ("press", "force"), ("press", "state"))))
+        yield line
     finally:
         agent.stop()
         host.close()

@@ -34,7 +34,7 @@ def beginning(agent: PlayedAgent) -> list[Wire]:
 
 def reasons(process: ChildProcess, event: str) -> list[str]:
     """Why a process has waited, as its log says it."""
-    logged = [json.loads(line) for line in process.log().splitlines() if f'"{event}"' in line]
+    logged = [json.loads(line) for line in process.log_lines() if f'"{event}"' in line]
     return [entry["reason"] for entry in logged]
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from lineside.servers.child_process import ChildProcess
 from lineside.servers.mosquitto import MosquittoBroker
 
 from tests.patience import WAIT_S_MAX
@@ -26,6 +27,11 @@ def change(cloud: Cloud, section: str, **settings: Any) -> None:
     cloud.config.write_text(json.dumps(document))
 
 
+def logged(process: ChildProcess, event: str) -> list[dict[str, Any]]:
+    """What a process has said of one kind of event."""
+    return [line for line in map(json.loads, process.log_lines()) if line["event"] == event]
+
+
 def test_a_database_that_is_missing_is_named_wherever_somebody_looks(cloud: Cloud) -> None:
     change(cloud, "database", name="nowhere")
     for command in (["migrate"], ["ledger"], ["query", "1"]):
@@ -36,8 +42,8 @@ def test_a_database_that_is_missing_is_named_wherever_somebody_looks(cloud: Clou
         )
     process = cloud.process()
     try:
-        process.wait_until(lambda: "store_waiting" in process.log(), timeout_s=WAIT_S_MAX)
-        waiting = next(line for line in map(json.loads, process.log().splitlines()) if line["event"] == "store_waiting")
+        process.wait_until(lambda: bool(logged(process, "store_waiting")), timeout_s=WAIT_S_MAX)
+        waiting = logged(process, "store_waiting")[0]
         assert (waiting["task"], waiting["level"]) == ("start", "warning")
         assert waiting["reason"] == done.stderr.strip()
         answer = cloud.get("/readyz")
@@ -50,8 +56,8 @@ def test_a_broker_that_is_away_is_named_in_the_log_and_the_api_answers(cloud: Cl
     change(cloud, "ingest", brokers=["mqtt://127.0.0.1:1"])
     process = cloud.process()
     try:
-        process.wait_until(lambda: "host_lost" in process.log(), timeout_s=WAIT_S_MAX)
-        lost = next(line for line in map(json.loads, process.log().splitlines()) if line["event"] == "host_lost")
+        process.wait_until(lambda: bool(logged(process, "host_lost")), timeout_s=WAIT_S_MAX)
+        lost = logged(process, "host_lost")[0]
         assert lost["broker"] == "mqtt://127.0.0.1:1"
         assert "mqtt://127.0.0.1:1 cannot be reached" in lost["reason"]
         answer = cloud.get("/readyz")

@@ -13,6 +13,7 @@ import pytest
 from lineside.servers.child_process import free_port
 from lineside.servers.mosquitto import MosquittoBroker
 
+from tests.patience import WAIT_S_MAX
 from tests.servers.modbus import ModbusServer
 from tests.servers.opcua import OpcUaServer
 from tests.system.edge_agent_steps import AgentProcess, edge_agent, oven, press
@@ -45,7 +46,8 @@ def line(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Line]:
     agent = AgentProcess(folder, broker, press(server, "force", "state", "forec") + oven(unit) + robot)
     agent.start()
     try:
-        until(lambda: host.values("oven", "zone") and host.values("press", "state"))
+        until(lambda: all(host.values(*tag) for tag in (("oven", "zone"), ("press", "force"), ("press", "state"))))
+        until(lambda: "refused the connection" in agent.command("status", "--json").out)
         yield Line(agent, host, server, unit)
     finally:
         agent.stop()
@@ -132,7 +134,7 @@ def test_watch_gives_one_line_a_change_until_it_is_interrupted(line: Line) -> No
     changed = json.loads(watching.stdout.readline())
     assert (changed["tag"], changed["value"]) == ("state", "stopped")
     os.kill(watching.pid, signal.SIGINT)
-    _out, err = watching.communicate(timeout=10)
+    _out, err = watching.communicate(timeout=WAIT_S_MAX)
     assert (watching.returncode, err) == (0, "")
 
 
@@ -174,7 +176,7 @@ def test_without_an_agent_every_command_says_so_and_the_outbox_is_still_readable
         socket = folder / "data" / "agent.sock"
         assert said.err.strip() == f"no agent answers at {socket}; is it running? (edge-agent run)"
     agent.start()
-    until(lambda: "zone" in agent.command("tags").out)
+    until(lambda: "samples" in [row["kind"] for row in agent.command("buffer", "list", "--json").json])
     assert agent.stop() == 0
     assert agent.command("status").code == 3
     kinds = [row["kind"] for row in agent.command("buffer", "list", "--json").json]

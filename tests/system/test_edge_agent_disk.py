@@ -19,6 +19,7 @@ from tests.servers.opcua import OpcUaServer
 from tests.system.edge_agent_steps import EDGE_AGENT, AgentProcess, Said, press
 from tests.system.small_disk import SmallDisk, small_disk
 from tests.system.sparkplug_host import PlayedHost, until
+from tests.system.test_edge_agent import samples_on_disk
 
 MEGABYTE = 1_000_000
 
@@ -103,12 +104,12 @@ def test_a_disk_that_another_file_fills_stops_nothing_and_is_said_until_there_is
 
         said = until(fill_more)
         assert "disk is full" in words_of(said)
-        assert agent.events("outbox_blocked")
+        until(lambda: agent.events("outbox_blocked"))
         disk.free()
         until(lambda: agent.events("outbox_recovered"))
         last = count_up(20)
         until(lambda: host.values("press", "force")[-1:] == [last])
-        assert agent.command("status").code == 0
+        until(lambda: agent.command("status").code == 0)
         assert agent.process.pid == pid
         arrived = host.values("press", "force")
         assert arrived == sorted(set(arrived))
@@ -163,11 +164,10 @@ def stopped_with_a_backlog(agent: AgentProcess, host: PlayedHost, server: OpcUaS
     for number in range(1, 31):
         server.write("force", "Int32", number)
         time.sleep(0.02)
-    until(
-        lambda: sum(row["sample_count"] for row in agent.command("buffer", "list", "--json", "-n", "1000").json) >= 30
-    )
+    path = agent.folder / "data" / "outbox.db"
+    until(lambda: 30 in samples_on_disk(path))
     agent.kill()
-    return agent.folder / "data" / "outbox.db"
+    return path
 
 
 def goes_on(agent: AgentProcess, host: PlayedHost, server: OpcUaServer) -> None:

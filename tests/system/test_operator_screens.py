@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from edge_agent.cli.live_terminal import ENTER, LEAVE
+from tests.patience import WAIT_S_MAX
 from tests.system.operator_line import BAD_SENSOR, OperatorLine, operator_line
 from tests.system.sparkplug_host import until
 from tests.system.terminal import Terminal
@@ -26,6 +27,11 @@ def line(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OperatorLine]:
 def rows(terminal: Terminal) -> list[str]:
     """The first words of the lines that are tags."""
     return [line.split()[0] for line in terminal.screen if re.match(r"(press|oven|robot)/", line)]
+
+
+def row(terminal: Terminal, tag: str) -> str:
+    """The line of a tag; empty while the screen is being drawn."""
+    return next((line for line in terminal.screen if tag in line), "")
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -82,11 +88,8 @@ def test_watch_shows_values_as_they_change_with_their_course(line: OperatorLine)
         terminal.shows("press/force", "oven/zone", "robot/x", "tags by name")
         for value in (10.0, 50.0, 99.5):
             line.press.write("force", "Double", value)
-            terminal.until(
-                lambda value=value: f"{value:g}" in next(one for one in terminal.screen if "press/force" in one)
-            )
-        course = next(one for one in terminal.screen if "press/force" in one).split()[-1]
-        assert course.endswith("▁▄█")
+            terminal.until(lambda value=value: f"{value:g}" in row(terminal, "press/force"))
+        terminal.until(lambda: row(terminal, "press/force").endswith("▁▄█"))
         terminal.type("q")
         assert terminal.end() == 0
 
@@ -146,7 +149,7 @@ def test_watch_says_that_the_agent_has_stopped_and_gives_the_terminal_back(line:
         assert terminal.modes == terminal.modes_before
         assert "has it stopped?" in terminal.raw.decode()
     line.agent.start()
-    until(lambda: line.agent.command("tags", "--json", "--search", "force").json[0]["value"] is not None)
+    line.wait_until_seen()
 
 
 def test_a_terminal_that_cannot_place_its_cursor_gets_lines(line: OperatorLine) -> None:
@@ -299,11 +302,11 @@ def test_trace_says_how_far_a_sample_came(line: OperatorLine) -> None:
     assert (none.code, "no sample came" in none.err) == (1, True)
     line.host.acknowledges = False
     try:
-        tracing = line.agent.watch("trace", "press/state", "--within", "5s", "--json")
+        tracing = line.agent.watch("trace", "press/state", "--within", "15s", "--json")
         assert tracing.stdout is not None
         assert json.loads(tracing.stdout.readline())["tag"] == "state"
         line.press.write("state", "String", "nobody answers")
-        out, err = tracing.communicate(timeout=60)
+        out, err = tracing.communicate(timeout=WAIT_S_MAX)
         assert [json.loads(one)["step"] for one in out.splitlines()][:4] == [
             "received",
             "reported",

@@ -25,7 +25,7 @@ from tests.faults.commanding_cloud import CommandingCloud
 from tests.faults.test_killed_commands import WRITES
 from tests.patience import WAIT_S_MAX
 from tests.servers.modbus import ModbusServer
-from tests.system.edge_agent_steps import EDGE_AGENT, AgentProcess
+from tests.system.edge_agent_steps import EDGE_AGENT, AgentProcess, runs
 from tests.system.small_disk import SmallDisk, small_disk
 
 HELD: Final = [180, 175]
@@ -91,9 +91,9 @@ class JournalElsewhere(AgentProcess):
 
     def start(self) -> None:
         """See ``AgentProcess``; it runs where the disk is."""
-        socket = self.folder / "data" / "agent.sock"
+        place = self.folder / "data" / "agent.sock"
         command = [EDGE_AGENT, "run", "-c", str(self.config)]
-        self.process.start(command, socket.exists, timeout_s=WAIT_S_MAX, wrapper=self._disk.wrapper)
+        self.process.start(command, lambda: runs(place), timeout_s=WAIT_S_MAX, wrapper=self._disk.wrapper)
 
 
 def _write(value: Any, tag: str = "setpoint") -> WriteTag:

@@ -223,6 +223,10 @@ class ChildProcess:
             log.seek(self._log_start_bytes)
             return log.read().decode(errors="replace")
 
+    def log_lines(self) -> list[str]:
+        """The lines that the process has written since then, without one that is half written."""
+        return self.log().split("\n")[:-1]
+
     def log_tail(self) -> str:
         """The last lines that the process has written since it was last started."""
         return "\n".join(self.log().splitlines()[-_LOG_TAIL_LINES:])
