@@ -113,7 +113,7 @@ async def test_delivered_samples_are_stored_and_can_be_asked_for(
         await deliver_some(connection, agents, 20)
         await is_complete(cloud, agents)
     for process in processes:
-        process.stop(timeout_s=30)
+        process.stop(timeout_s=WAIT_S_MAX)
         assert process._process is not None
         assert process._process.returncode == 0, process.log_tail()
         assert "cloud_stopped" in process.log()
@@ -271,7 +271,7 @@ async def test_sigterm_while_samples_come_in_loses_nothing(
         for pause_s in (0.05, 0.15, 0.3):
             delivering = asyncio.create_task(deliver_some(connection, [agent], 40))
             await asyncio.sleep(pause_s)
-            process.stop(signal.SIGTERM, timeout_s=30)
+            process.stop(signal.SIGTERM, timeout_s=WAIT_S_MAX)
             assert process._process is not None
             assert process._process.returncode == 0, process.log_tail()
             process = start(STORING)

@@ -61,7 +61,7 @@ class Factory:
     def ask(self, method: str, path: str, body: Any = None, key: str = "") -> httpx.Response:
         headers = {"Authorization": f"Bearer {self._token}"} | ({"Idempotency-Key": key} if key else {})
         url = f"http://127.0.0.1:{self.cloud.port}/api/v1/commands{path}"
-        return plain_http.ask(method, url, headers=headers, json=body, timeout_s=40.0)
+        return plain_http.ask(method, url, headers=headers, json=body)
 
     def post(self, device: str, tag: str, value: Any, **more: Any) -> httpx.Response:
         """Ask for a write."""

@@ -13,7 +13,7 @@ from lineside.servers.mosquitto import MosquittoBroker
 from cloud_ingest.config import ROLES
 from connectors.postgres.database import open_database
 from tests.patience import WAIT_S_MAX
-from tests.system.cloud_process import Cloud
+from tests.system.cloud_process import Cloud, eventually
 
 ASKING = 40
 
@@ -50,6 +50,6 @@ def test_a_process_with_every_role_has_no_more_connections_than_it_may(
         cloud.wait_ready(process)
         counts = asyncio.run(most_connections(database_dsn, cloud, 10))
         assert max(counts) <= connections_max, counts
-        assert cloud.get("/readyz").json()["status"] == "ok"
+        asyncio.run(eventually(lambda: cloud.get("/readyz").json()["status"] == "ok"))
     finally:
         process.kill()

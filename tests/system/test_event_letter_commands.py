@@ -14,6 +14,7 @@ from lineside.servers.mosquitto import MosquittoBroker
 from cloud_ingest.event_log.announcing import unit_of_work
 from cloud_ingest.lines.events import Counted, LineKey, counted
 from connectors.postgres.database import open_database
+from tests.patience import WAIT_S_MAX
 from tests.system.cloud_process import Cloud, eventually
 
 RULE = "ALTER TABLE stock_movement ADD CONSTRAINT sensible CHECK (quantity < 100)"
@@ -27,6 +28,8 @@ async def test_a_count_that_stock_could_not_take_is_booked_after_a_fix_exactly_o
     process = cloud.process("gateway,inventory,orders")
 
     def said(*words: str, code: int = 0) -> str:
+        if "retry" in words and "--wait" not in words:
+            words += ("--wait", str(WAIT_S_MAX / 2))  # the command itself may last so long as a test waits
         done = cloud.command(*words)
         assert done.returncode == code, done.stdout + done.stderr
         return done.stdout + done.stderr

@@ -43,7 +43,7 @@ class Plant:
 
     def launch(self) -> None:
         socket = self.agent.folder / "data" / "agent.sock"
-        self.launcher.start([EDGE_AGENT, "launch", "-c", str(self.agent.config)], socket.exists, timeout_s=30.0)
+        self.launcher.start([EDGE_AGENT, "launch", "-c", str(self.agent.config)], socket.exists, timeout_s=WAIT_S_MAX)
 
     def until(self, true: Callable[[], Any], what: str, *, every_s: float = 0.2) -> None:
         deadline_s = time.monotonic() + WAIT_S_MAX
@@ -93,6 +93,8 @@ def plant(folder: Path, mosquitto: MosquittoBroker, database_dsn: str, modbus_un
         plant.launch()
         plant.other.start()
         plant.until(lambda: len(cloud.get("/api/v1/agents").json()) == 2, "both agents are known")
+        plant.until(lambda: plant.version() and plant.version("plant/second"), "both agents are born")
+        plant.until(lambda: cloud.get("/api/v1/ledger", agent="plant/line").json(), "something of it is stored")
         yield plant
     finally:
         plant.launcher.stop(timeout_s=45.0)
@@ -114,7 +116,7 @@ def test_a_new_version_takes_over_and_nothing_is_lost(plant: Plant) -> None:
     count = plant.sample_count()
     found = plant.roll_out("0.1.1", "--group", "plant/line", "--soak", "1s", "--health", "2m")
     assert (found["state"], found["reason"]) == ("done", "1 of 1 agents run it"), (found, plant.launcher.log()[-6000:])
-    assert plant.version() == "0.1.1"
+    plant.until(lambda: plant.version() == "0.1.1", "its birth is stored")
     assert plant.version("plant/second") == before
     assert plant.releases.state().current.startswith("0.1.1-")
     plant.until(lambda: plant.sample_count() > count, "it reads the machine")

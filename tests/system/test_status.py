@@ -64,8 +64,7 @@ async def test_a_stage_that_stands_still_is_named_until_it_goes_on(
                 lambda: any(
                     one["records"] and one["historian"] is None
                     for one in json.loads(cloud.command("status", "--json").stdout)["partitions"]
-                ),
-                within_s=30,
+                )
             )
             assert [one["silent"] for one in document["processes"] if one["roles"] == ["historian"]] == [True]
             historian.resume()
