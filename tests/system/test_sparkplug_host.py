@@ -29,6 +29,8 @@ from tests.system.cloud_process import Cloud, eventually, line
 
 STATE = "spBv1.0/STATE/lineside"
 STRANGER = AgentName("plant", "tahu")
+NOW_MS_MAX = 60_000
+"""So far from each other are two times of now at most: what is sent may be read late."""
 REBIRTH = "Node Control/Rebirth"
 
 
@@ -104,6 +106,7 @@ async def lived(
         stale["host came back"] = {tag["tag"]: tag["stale"] for tag in tags(cloud)}
     finally:
         process.stop(timeout_s=WAIT_S_MAX)
+    await eventually(lambda: len(recorder.of(DISCONNECT)) == len(recorder.of(CONNECT)))  # its threads may read late
     return samples, stale
 
 
@@ -157,7 +160,7 @@ def test_the_will_says_offline_since_the_connect(reign: Reign) -> None:
         assert (connect.will.topic, connect.will.qos, connect.will.retain) == (STATE, 1, True)
         state = decode_state(connect.will.payload)
         assert json.loads(connect.will.payload) == {"online": False, "timestamp": state.timestamp_ms}
-        assert abs(state.timestamp_ms - connect.at_ms) < 10_000
+        assert abs(state.timestamp_ms - connect.at_ms) < NOW_MS_MAX
 
 
 @pytest.mark.sparkplug(
@@ -218,7 +221,7 @@ def test_the_host_says_that_it_is_offline_before_it_leaves(reign: Reign) -> None
         death, goodbye = reign.of(number, PUBLISH, DISCONNECT)[-2:]
         assert (death.topic, death.qos, death.retain) == (STATE, 1, True)
         state = decode_state(death.payload)
-        assert (state.online, abs(state.timestamp_ms - death.at_ms) < 10_000) == (False, True)
+        assert (state.online, abs(state.timestamp_ms - death.at_ms) < NOW_MS_MAX) == (False, True)
         assert (goodbye.kind, goodbye.reason) == (DISCONNECT, 0 if reign.version == "5" else None)
 
 
@@ -247,7 +250,7 @@ def test_commands_are_as_nodes_expect_them(reign: Reign) -> None:
     assert asked["spBv1.0/plant/NCMD/line-1"].name in (REBIRTH, "Lineside/Ack")
     for packet, payload in reign.commands:
         assert (packet.qos, packet.retain, payload.HasField("seq")) == (0, False, False)
-        assert abs(payload.timestamp - packet.at_ms) < 10_000
+        assert abs(payload.timestamp - packet.at_ms) < NOW_MS_MAX
         assert len(payload.metrics) == 1
 
 
