@@ -30,8 +30,9 @@ BrokerKind = Literal["mosquitto", "iotcore"]
 DATABASE: Final = "lineside"
 READY_S_MAX: Final = 60.0
 ASK_EVERY_S: Final = 0.05
-SETTLE_S_MAX: Final = 8.0
-STOP_S_MAX: Final = 12.0
+SETTLE_S_MAX: Final = 30.0
+STOP_S_MAX: Final = 30.0
+"""On a machine that is slow or stands still; usually a second."""
 _POLL_S: Final = 0.02
 
 

@@ -34,6 +34,8 @@ EXIT_CANNOT_START: Final = 4
 EXIT_INTERRUPTED: Final = 130
 LOOK_EVERY_S: Final = 0.5
 PLAIN_EVERY_S: Final = 5.0
+LAST_ASKED_MAX: Final = 5
+"""So often the agent is asked at the end, when it has not answered in time: its counts are in the summary."""
 _STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _POLL_S: Final = 0.05
 
@@ -222,7 +224,7 @@ class DemoRun:
         step = self._output.step
         with step("machines stand still"):
             self._plant.settle(self._questions)
-        status = self._questions.status()
+        status = next(filter(None, (self._questions.status() for _ in range(LAST_ASKED_MAX))), None)
         with step("edge-agent stopped"):
             self._plant.stop_agent()
         if self._signals.count > 1:
