@@ -31,9 +31,10 @@ class Plant:
         self.agent = AgentProcess(folder / "agent", broker, "".join(map(self._device, self.names, units)))
 
     def _device(self, name: str, unit: ModbusServer) -> str:
+        timeout = "500ms" if unit is self.units[0] else "20s"  # the others lose no poll where the machine stands still
         return (
             f"  - name: {name}\n    driver: modbus\n    endpoint: {unit.endpoint}\n    poll: 100ms\n"
-            "    timeout: 500ms\n    tags:\n      - {name: reads, at: holding 0}\n"
+            f"    timeout: {timeout}\n    tags:\n      - {{name: reads, at: holding 0}}\n"
         )
 
     def reads(self, name: str) -> list[int]:

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tests.patience import WAIT_S_MAX
 from tests.system.small_disk import SmallDisk, small_disk
 
 MEGABYTE = 1_000_000
@@ -24,7 +25,7 @@ def start(disk: SmallDisk, folder: Path, commits: int = 0) -> dict[str, Any]:
         str(folder / "outbox.db"),
         str(commits),
     ]
-    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=WAIT_S_MAX)
     found: dict[str, Any] = json.loads(done.stdout)
     return found
 

@@ -12,7 +12,7 @@ from tests.system.cloud_process import eventually
 from tests.system.edge_agent_steps import AgentProcess
 
 DEVICES = (
-    "  - name: press\n    driver: opcua\n    endpoint: %s\n    backup: [%s]\n    insecure: true\n    timeout: 2s\n"
+    "  - name: press\n    driver: opcua\n    endpoint: %s\n    backup: [%s]\n    insecure: true\n    timeout: 20s\n"
     "    tags: [{name: who, at: ns=2;s=who}]\n"
 )
 

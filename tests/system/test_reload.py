@@ -14,16 +14,17 @@ from tests.servers.modbus import ModbusServer
 from tests.servers.opcua import OpcUaServer
 from tests.system.edge_agent_steps import AgentProcess, oven, press
 from tests.system.sparkplug_host import PlayedHost, Seen, until
+from tests.system.test_edge_agent import QUEUED_MAX
 
 WRITE_S = 0.005
 
 
 class Ramp:
-    """Writes 1, 2, 3 … to a variable until it is stopped."""
+    """Writes 1, 2, 3 … to a variable until it is stopped; what has not come yet is no more than the server keeps."""
 
-    def __init__(self, server: OpcUaServer) -> None:
+    def __init__(self, server: OpcUaServer, host: PlayedHost) -> None:
         self.last = 0.0
-        self._server = server
+        self._server, self._host = server, host
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._write)
         self._thread.start()
@@ -36,6 +37,9 @@ class Ramp:
         while not self._stop.wait(WRITE_S):
             self.last += 1
             self._server.write("force", "Double", self.last)
+            while self.last % QUEUED_MAX == 0 and self._host.values("press", "force")[-1:] != [self.last]:
+                if self._stop.wait(WRITE_S):
+                    return
 
 
 class Plant:
@@ -80,7 +84,7 @@ def test_the_press_goes_on_while_the_oven_gets_a_tag_and_a_kiln_comes_and_goes(p
     agent, host = plant.agent, plant.host
     more_tags = plant.oven + "      - {name: door, at: holding 1}\n"
     kiln = plant.oven.replace("name: oven", "name: kiln")
-    ramp = Ramp(plant.server)
+    ramp = Ramp(plant.server, host)
     try:
         until(lambda: ramp.last > 50)
         before = len(host.seen)

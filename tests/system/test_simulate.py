@@ -14,6 +14,7 @@ import pytest
 from lineside.servers.child_process import free_port
 from lineside.servers.mosquitto import MosquittoBroker
 
+from tests.patience import WAIT_S_MAX
 from tests.system.edge_agent_steps import EDGE_AGENT, AgentProcess, edge_agent
 from tests.system.sparkplug_host import until
 
@@ -59,7 +60,7 @@ def played(agent: AgentProcess) -> Iterator[list[Any]]:
         pytest.fail(simulating.communicate()[1])
     yield json.loads(said)
     os.kill(simulating.pid, signal.SIGINT)
-    _out, err = simulating.communicate(timeout=60)
+    _out, err = simulating.communicate(timeout=WAIT_S_MAX)
     assert (simulating.returncode, err) == (0, "")
 
 
@@ -99,5 +100,5 @@ def test_a_port_can_be_chosen_and_the_end_is_clean(agent: AgentProcess, tmp_path
     assert simulating.stdout is not None
     assert simulating.stdout.readline() == f"oven: tcp://127.0.0.1:{port}, 5 tags\n"
     simulating.send_signal(signal.SIGTERM)
-    assert simulating.wait(60) == 0
+    assert simulating.wait(WAIT_S_MAX) == 0
     simulating.stdout.close()

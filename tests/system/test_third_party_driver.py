@@ -78,7 +78,7 @@ def test_an_agent_reads_a_device_by_it_and_without_it_the_check_says_what_is_mis
         server.shutdown()
         server.server_close()
         until(lambda: host.of("DDEATH", device="oven"))
-        assert "cannot be reached" in agent.command("status").out
+        until(lambda: "cannot be reached" in agent.command("status").out)
     finally:
         agent.stop()
         host.close()
