@@ -190,7 +190,8 @@ def test_a_command_for_an_agent_that_is_off_waits_for_it_and_one_whose_time_is_u
 ) -> None:
     factory.end_of(factory.send("oven", "setpoint", 190))
     factory.agent.stop()
-    waiting, short = factory.send("oven", "setpoint", 220), factory.send("oven", "setpoint", 230, expires_s=1)
+    waiting = factory.send("oven", "setpoint", 220, expires_s=300)
+    short = factory.send("oven", "setpoint", 230, expires_s=1)
     assert factory.end_of(short)["state"] == "expired"
     assert factory.oven.get("holding", 1) == [190]
     factory.agent.start()
