@@ -30,6 +30,7 @@ from connectors.sparkplug.delivery import (
     encode_acknowledgement,
     read_delivery,
 )
+from tests.patience import WAIT_S_MAX
 
 GROUP, AGENT = "plant", "line"
 NCMD: Final = f"spBv1.0/{GROUP}/NCMD/{AGENT}"
@@ -64,7 +65,7 @@ class CommandingCloud:
         self._client.disconnect()
         self._client.loop_stop()
 
-    def envelope(self, action: Action, lasts_s: float = 60.0, **more: Any) -> Envelope:
+    def envelope(self, action: Action, lasts_s: float = 600.0, **more: Any) -> Envelope:
         """A command that expires after so long; ``more`` is what its document has besides, or instead."""
         now_ms = time.time_ns() // 1_000_000
         known: dict[str, Any] = {
@@ -87,7 +88,7 @@ class CommandingCloud:
         payload.metrics.add(name=tag, datatype=DataType.DOUBLE, double_value=value)
         self._client.publish(f"spBv1.0/{GROUP}/DCMD/{AGENT}/{device}", payload.SerializeToString())
 
-    def end_of(self, envelope: Envelope, longest_s: float = 60.0) -> CommandReport:
+    def end_of(self, envelope: Envelope, longest_s: float = WAIT_S_MAX) -> CommandReport:
         """Send it again and again until its end is told; that end."""
         until_s = time.monotonic() + longest_s
         while time.monotonic() < until_s:
@@ -97,7 +98,7 @@ class CommandingCloud:
                     return self._ends(envelope.id)[-1]
         raise AssertionError(f"no end of {envelope.id}: {self.reports}")
 
-    def wait_for(self, condition: Callable[[], object], longest_s: float = 60.0) -> None:
+    def wait_for(self, condition: Callable[[], object], longest_s: float = WAIT_S_MAX) -> None:
         """Wait until something holds of what was heard."""
         with self._heard:
             assert self._heard.wait_for(condition, longest_s), f"it was not heard: {self.reports[-5:]}"

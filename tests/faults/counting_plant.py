@@ -26,6 +26,7 @@ from lineside.servers.postgres import PostgresServer
 from connectors.model.errors import DatabaseUnavailable
 from connectors.postgres.database import open_database
 from tests.faults.accounting import DeclaredGap
+from tests.patience import WAIT_S_MAX
 from tests.servers.kafka import KafkaServer
 from tests.servers.modbus import ModbusServer
 
@@ -81,7 +82,7 @@ class CountingMachine:
         self._input.close()
         self._output.close()
         self._process.terminate()
-        self._process.wait(10)
+        self._process.wait(WAIT_S_MAX)
 
 
 class CountingPlant:

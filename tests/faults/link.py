@@ -11,6 +11,8 @@ from typing import Any, Final
 
 from lineside.servers.child_process import LOOPBACK, free_port
 
+from tests.patience import WAIT_S_MAX
+
 CHUNK_BYTES: Final = 16 * 1024
 SLOW_BYTES_PER_S: Final = 60_000
 SLOW_DELAY_S: Final = 0.2
@@ -47,7 +49,7 @@ class Link:
     def __exit__(self, *_: object) -> None:
         self._run(self._close())
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(5)
+        self._thread.join(WAIT_S_MAX)
         self._loop.close()
 
     def become(self, mode: Mode) -> None:
@@ -55,7 +57,7 @@ class Link:
         self._run(self._become(mode))
 
     def _run(self, work: Coroutine[Any, Any, None]) -> None:
-        asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
+        asyncio.run_coroutine_threadsafe(work, self._loop).result(WAIT_S_MAX)
 
     async def _listen(self) -> None:
         self._good.set()

@@ -19,6 +19,7 @@ from connectors.commands.envelope import Envelope, WriteTag
 from connectors.commands.states import CommandState
 from edge_agent.commands.pinned_keys import write_pinned_keys
 from tests.faults.commanding_cloud import CommandingCloud
+from tests.patience import WAIT_S_MAX
 from tests.servers.modbus import ModbusServer
 
 WRITES = (5, 6, 15, 16, 22)
@@ -109,7 +110,7 @@ def test_kill_9_at_a_step_of_a_command(scene: Scene, moment: str) -> None:
         assert scene.press.get("holding", 1) == [78]
     finally:
         again.terminate()
-        again.wait(20)
+        again.wait(WAIT_S_MAX)
 
 
 @pytest.mark.slow
@@ -126,4 +127,4 @@ def test_kill_9_in_a_pulse_leaves_no_button_pressed(scene: Scene) -> None:
         assert (scene.press.get("coil", 1), scene.writes()) == ([0], 2), "pressed once, and released"
     finally:
         again.terminate()
-        again.wait(20)
+        again.wait(WAIT_S_MAX)

@@ -45,9 +45,12 @@ class Plant:
         self.alive.pop(name).kill()
 
     def host(self) -> str:
-        """The ingest that is the host now."""
-        (name,) = [name for name, process in self.alive.items() if "host_online" in process.log()]
+        """The ingest that is the host now; one that a busy machine has held up may have been it before."""
+        (name,) = [name for name, process in self.alive.items() if is_host(process)]
         return name
+
+    def has_host(self) -> bool:
+        return any(map(is_host, self.alive.values()))
 
     def ingests(self) -> list[ChildProcess]:
         return [process for name, process in self.alive.items() if name.startswith("ingest")]
@@ -61,6 +64,11 @@ def plant(tmp_path: Path, mosquitto: MosquittoBroker, database_dsn: str, kafka_s
     )
     with ExitStack() as cleanup:
         yield Plant(cloud, cleanup)
+
+
+def is_host(process: ChildProcess) -> bool:
+    said = process.log()
+    return said.rfind("host_online") > said.rfind("host_offline")
 
 
 class OrdinaryNode:
@@ -164,7 +172,7 @@ async def test_processes_that_are_killed_and_added_under_load_lose_and_double_no
         plant.start(f"historian-{number}", "historian")
     for process in plant.ingests():
         process.wait_until(lambda process=process: "sharing_online" in process.log(), timeout_s=WAIT_S_MAX)
-    await eventually(lambda: any("host_online" in process.log() for process in plant.ingests()))
+    await eventually(plant.has_host)
 
     async with line(plant.cloud.broker) as connection:
         node = OrdinaryNode(connection)
@@ -176,11 +184,12 @@ async def test_processes_that_are_killed_and_added_under_load_lose_and_double_no
             await asyncio.sleep(1)
             plant.start("ingest-3", "ingest")
             plant.kill("historian-0")
-            await eventually(lambda: any("host_online" in process.log() for process in plant.ingests()))
+            await eventually(plant.has_host)
             before = node.sent
             await asyncio.sleep(2)
             plant.kill(next(name for name in plant.alive if name.startswith("ingest") and name != plant.host()))
             plant.start("historian-2", "historian")
+            await eventually(lambda: "sharing_online" in plant.alive["ingest-3"].log())
             await asyncio.sleep(2)
         counting.cancel()
 
