@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,33 +23,54 @@ from tests.servers.opcua import OpcUaServer
 
 USER: dict[str, Any] = {"user": "operator", "password": "${env:PRESS}"}
 SECURED: dict[str, Any] = {"insecure": False, "security": USER}
+VARIABLES = ("force", "speed")
 BOTH = pytest.mark.parametrize("server", ["node-opcua", "open62541"], indirect=True)
 
 
 @pytest.fixture(scope="module")
-def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("data")
-    own_certificate(folder / FOLDER, AGENT)
+def own_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """With the key and the certificate of the agent."""
+    folder = tmp_path_factory.mktemp("own")
+    own_certificate(folder, AGENT)
     return folder
 
 
 @pytest.fixture
-def server(request: pytest.FixtureRequest, data_dir: Path, tmp_path: Path) -> Iterator[AnyServer]:
-    """Nobody has accepted its certificate."""
-    found: AnyServer
+def data_dir(own_dir: Path, tmp_path: Path) -> Path:
+    """Of an agent that has accepted the certificate of no server."""
+    shutil.copytree(own_dir, tmp_path / "data" / FOLDER)
+    return tmp_path / "data"
+
+
+@pytest.fixture(scope="module")
+def node_server(own_dir: Path) -> Iterator[NodeOpcUaServer]:
+    policies, modes = ("None", "Basic256Sha256"), ("None", "SignAndEncrypt")
+    found = NodeOpcUaServer(policies=policies, modes=modes, users={"operator": "open sesame"})
+    found.start()
+    try:
+        trust(found, own_certificate(own_dir, AGENT))
+        yield found
+    finally:
+        found.close()
+
+
+@pytest.fixture
+def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[AnyServer]:
+    """Without variables, sessions and subscriptions."""
     if getattr(request, "param", "node-opcua") == "open62541":
         own = own_certificate(tmp_path, "press")
         found = OpcUaServer((tmp_path / "own.der", tmp_path / "own.key", own.application_uri))
-    else:
-        policies, modes = ("None", "Basic256Sha256"), ("None", "SignAndEncrypt")
-        found = NodeOpcUaServer(policies=policies, modes=modes, users={"operator": "open sesame"})
-    found.start()
-    try:
-        if isinstance(found, NodeOpcUaServer):
-            trust(found, own_certificate(data_dir / FOLDER, AGENT))
-        yield found
-    finally:
-        found.kill()
+        found.start()
+        try:
+            yield found
+        finally:
+            found.kill()
+        return
+    shared: NodeOpcUaServer = request.getfixturevalue("node_server")
+    yield shared
+    shared.command("clear")
+    for name in VARIABLES:
+        shared.command("remove", node=f"ns=2;s={name}", if_there=True)
 
 
 def as_node(server: AnyServer) -> NodeOpcUaServer:
@@ -88,15 +110,16 @@ async def test_a_session_of_a_user_without_security_is_resumed(server: AnyServer
     await cut_for_a_second(Line(server, data_dir), security=USER)  # its password is encrypted all the same
 
 
+@pytest.mark.slow
 @BOTH
 async def test_many_cuts_lose_nothing_and_double_nothing(server: AnyServer, data_dir: Path) -> None:
     line, pauses = Line(server, data_dir), random.Random(7)
     async with line.read():
-        counting = asyncio.create_task(line.count(1, 150))
+        counting = asyncio.create_task(line.count(1, 150, pause_s=0.06))
         while not counting.done():
-            await asyncio.sleep(pauses.choice((0.01, 0.05, 0.2, 0.6)))
+            await asyncio.sleep(pauses.choice((0.01, 0.03, 0.12, 0.36)))
             await line.wire.cut()
-            await asyncio.sleep(pauses.choice((0.0, 0.02, 0.3)))
+            await asyncio.sleep(pauses.choice((0.0, 0.02, 0.18)))
             await line.wire.mend()
         await counting
         await line.has(150.0)
@@ -258,7 +281,7 @@ async def test_where_the_session_lives_and_its_subscriptions_do_not_all_is_made_
 async def test_what_the_queue_of_a_variable_could_not_keep_is_declared_for_its_tag_alone(
     server: AnyServer, data_dir: Path
 ) -> None:
-    line = Line(server, data_dir, ("force", "speed"))
+    line = Line(server, data_dir, VARIABLES)
     async with line.read(queue_size=5):
         await line.count(1, 5)
         await line.has(5.0)
@@ -334,7 +357,7 @@ async def test_what_the_queue_could_not_keep_comes_from_the_history_where_the_se
 async def test_polled_tags_are_late_for_as_long_as_the_cut_and_the_others_miss_nothing(
     server: AnyServer, data_dir: Path
 ) -> None:
-    line, node = Line(server, data_dir, ("force", "speed")), as_node(server)
+    line, node = Line(server, data_dir, VARIABLES), as_node(server)
     async with line.read(poll={"speed": "100ms"}):
         await line.count(1, 5)
         await line.has(0.0, "speed")

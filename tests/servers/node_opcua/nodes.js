@@ -169,7 +169,12 @@ function nodeCommands({ space }) {
             const get = () => new Variant({ dataType: DataType.Byte, value: level });
             find("i=2267").bindVariable({ get }, true);
         },
-        remove: ({ node }) => space.deleteNode(opcua.resolveNodeId(node)),
+        remove: ({ node, if_there: ifThere }) => {
+            const id = opcua.resolveNodeId(node);
+            if (!ifThere || space.findNode(id)) {
+                space.deleteNode(id);
+            }
+        },
         // A reference from one node to another, of a type such as "Organizes".
         reference: ({ from, to, type }) => void find(from).addReference({ referenceType: type, nodeId: find(to).nodeId }),
         // An enumeration {node, name, values: {NAME: NUMBER}}, a type of data.

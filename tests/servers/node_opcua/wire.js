@@ -95,6 +95,14 @@ function wireCommands(running) {
         // End all sessions: their connections go on without them.
         end_sessions: () =>
             sessions().forEach((session) => server.engine.closeSession(session.authenticationToken, true, "Terminated")),
+        // Leave no session and no subscription of before, also none whose session is gone; requests are answered as at the start.
+        clear: () => {
+            sessions().forEach((session) => server.engine.closeSession(session.authenticationToken, true, "Terminated"));
+            [...(server.engine._orphanPublishEngine?.subscriptions ?? [])].forEach((each) => each.terminate());
+            Object.keys(originals).forEach((name) => {
+                server[name] = originals[name];
+            });
+        },
         // Messages with data that do not come, of each subscription the next ``count``; ``forgotten``: nor can they be sent
         // again. The requests that they would have answered stay with the server.
         lose: ({ count, forgotten }) =>
