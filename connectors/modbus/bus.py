@@ -13,7 +13,8 @@ the connection. Such units are asked when no other is due, one at a time, and af
 silent ones wait for so long that the others hardly notice.
 
 Replies in RTU frames have no transaction. There a unit that did not answer in time is asked nothing for as long again,
-and a read that nobody waits for any more keeps the line until its reply has come or its time is over.
+one that is new is waited for shortly and asked again after the other new ones, and a read that nobody waits for any
+more keeps the line until its reply has come or its time is over.
 """
 
 from __future__ import annotations
@@ -22,7 +23,6 @@ import asyncio
 from collections.abc import Mapping
 from typing import Final
 
-from connectors.configuration.setting_names import listed
 from connectors.modbus.breaker import Standing
 from connectors.modbus.bus_unit import BusUnit, Job
 from connectors.modbus.command import Command, CommandRequest
@@ -31,6 +31,7 @@ from connectors.modbus.endpoint import Route
 from connectors.modbus.link import ModbusLink, Request, connect
 from connectors.modbus.request_queue import Priority
 from connectors.modbus.scan import BlockRead
+from connectors.modbus.silence_words import silence
 from connectors.modbus.turns import Turns
 from connectors.model.errors import DeviceUnavailable
 from connectors.ports.clock import Clock
@@ -71,6 +72,8 @@ class ModbusBus:
         self._loop = asyncio.get_running_loop()
         self._oldest: int | None = None
         self._deadline_s = 0.0
+        self._is_greeting = False
+        """Whether the oldest request has only so long as a new unit has at first."""
         self._late_before = 0
         self._unanswered_in_a_row = 0
         self._doubt: Doubt[Request] = Doubt()
@@ -316,7 +319,12 @@ class ModbusBus:
         if oldest is None:
             return
         self._late_before = link.late_count
-        self._deadline_s = self._loop.time() + self._unit_of[link.in_flight[oldest].job].timeout_s
+        request = link.in_flight[oldest]
+        unit = self._unit_of[request.job]
+        is_line = self._is_rtu and self.is_shared and isinstance(request, BlockRead)
+        greeting_s = self._doubt.greeting_s(request, unit) if is_line else None
+        self._is_greeting = greeting_s is not None
+        self._deadline_s = self._loop.time() + (greeting_s or unit.timeout_s)
         # One timer serves many requests: it looks at the deadline of the day when it fires.
         if self._timer is not None and self._timer.when() > self._deadline_s:
             self._timer.cancel()
@@ -340,11 +348,17 @@ class ModbusBus:
 
     def _time_out(self, link: ModbusLink, transaction: int, request: Request) -> None:
         unit = self._unit_of[request.job]
-        unit.counters.time_outs += 1
-        reason = self._silence(unit, link)
         if self._is_rtu:
             self._turns.hold(unit.queue)
             self._loop.call_later(unit.timeout_s, self._release, unit)
+        if self._is_greeting:
+            unit.is_passed_over = True
+            link.forget(transaction)
+            self._ask_again(request)
+            self.send_waiting()
+            return
+        unit.counters.time_outs += 1
+        reason = self._silence(unit, link)
         if not self._may_stay(unit) or not isinstance(request, BlockRead):
             self._fail(link, reason, request)
             return
@@ -371,19 +385,13 @@ class ModbusBus:
         self.send_waiting()
 
     def _silence(self, unit: BusUnit, link: ModbusLink) -> str:
-        reason = f"no answer within {unit.timeout_s:g} s"
-        if link.late_count > self._late_before:
-            return f"{reason}, but replies to requests that nobody made"
-        if strange := link.strange_bytes():
-            return (
-                f"{reason}, but bytes that are no reply to it ({strange}); check the speed, the parity and the ends of "
-                "the line, and that there is no other master on it"
-            )
-        checks = [] if self._has_answered(unit, link) else ["unit_id", "that the unit is switched on"]
-        checks.append("that no other program keeps it busy")
-        if self._in_flight_max > 1:
-            checks.append(f"that it takes {self._in_flight_max} requests at once")
-        return f"{reason}; check {listed(checks, 'and')}"
+        return silence(
+            unit,
+            came_late=link.late_count > self._late_before,
+            strange=link.strange_bytes(),
+            has_answered=self._has_answered(unit, link),
+            in_flight_max=self._in_flight_max,
+        )
 
     def _has_answered(self, unit: BusUnit, link: ModbusLink) -> bool:
         """Whether anything was read of the unit, so that address, port and unit id are right."""

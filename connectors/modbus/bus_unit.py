@@ -30,6 +30,8 @@ class BusUnit(Protocol):
     """So many of its reads may get no answer, one after the other, before the connection is opened anew."""
     due_s: dict[float, float]
     """When it is polled next, in seconds of the monotonic clock, by its poll intervals."""
+    is_passed_over: bool
+    """Whether it has not answered soon, before anything was known of it: others were asked first, and it is again."""
     is_in_doubt: bool
     """Whether an answer is news: the unit has left a request unanswered, or has not been asked yet."""
 

@@ -45,6 +45,7 @@ class ModbusConnection:
         self.in_flight_max = settings.in_flight_max
         self.unanswered_max = 0
         self.due_s: dict[float, float] = {}
+        self.is_passed_over = False
         self.is_in_doubt = True
         self.name = f"{self.bus.place}, unit {settings.unit_id}"
         self._unit_id = settings.unit_id

@@ -12,6 +12,11 @@ from connectors.modbus.breaker import Standing
 
 LATE_POLLS_PART: Final = 0.01
 LATE_PART: Final = 0.1
+GREETING_S: Final = 0.5
+"""So long a unit of a serial line has for its first answer, at first: twice what one takes at 1,200 baud."""
+GREETING_S_MIN: Final = 0.2
+GREETING_ANSWERS: Final = 5.0
+"""So many times the slowest first answer of the line so far, once there was one."""
 QUIET_PAUSES: Final = 10.0
 """A command comes at any moment: for so many times what a silent unit has taken the bus is free of it."""
 
@@ -33,6 +38,7 @@ class Polled(Protocol):
 
     timeout_s: float
     due_s: dict[float, float]
+    is_passed_over: bool
 
     @property
     def standing(self) -> Standing:
@@ -65,13 +71,15 @@ class Doubt(Generic[Request]):
     meanwhile, or until it has been so long that others hardly notice.
     """
 
-    __slots__ = ("_anyway_s", "_asked", "_quiet_s", "_sent_s")
+    __slots__ = ("_answer_s_max", "_anyway_s", "_asked", "_quiet_s", "_sent_s")
 
     def __init__(self) -> None:
         self._asked: Request | None = None
         self._sent_s = 0.0
         self._quiet_s = 0.0
         self._anyway_s = 0.0
+        self._answer_s_max = 0.0
+        """How long the slowest answer of a unit that was in doubt has taken."""
 
     def forget(self) -> None:
         """The connection is another one: what got no answer on the one before says little."""
@@ -90,6 +98,17 @@ class Doubt(Generic[Request]):
         """``request`` goes to a unit that is new or silent."""
         self._asked, self._sent_s = request, now_s
 
+    def greeting_s(self, request: Request, unit: Polled) -> float | None:
+        """How long ``request`` is waited for, where it is the first one to a new unit of a serial line.
+
+        There each unit that is not there would hold up the first values of all others for its whole time. One that has
+        not answered by then is asked again after the other new ones, and for as long as it may take: then ``None``.
+        """
+        if request is not self._asked or unit.standing is not Standing.NEW or unit.is_passed_over:
+            return None
+        learned_s = max(GREETING_S_MIN, GREETING_ANSWERS * self._answer_s_max) if self._answer_s_max else GREETING_S
+        return learned_s if learned_s < unit.timeout_s else None
+
     def shown(self, request: Request, standing: Standing, polled_s: Collection[float], now_s: float) -> list[float]:
         """What came of ``request`` shows how its unit stands; others that answer are polled at ``polled_s``.
 
@@ -98,9 +117,11 @@ class Doubt(Generic[Request]):
         if request is not self._asked:
             return []
         self._asked = None
+        held_s = now_s - self._sent_s
+        if standing is Standing.ANSWERS:
+            self._answer_s_max = max(self._answer_s_max, held_s)
         if standing is not Standing.SILENT or not polled_s:
             return []
-        held_s = now_s - self._sent_s
         self._quiet_s = now_s + QUIET_PAUSES * held_s
         self._anyway_s = max(self._quiet_s, now_s + pause_after_s(held_s, polled_s))
         return [self._quiet_s, self._anyway_s]

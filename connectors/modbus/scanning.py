@@ -43,7 +43,7 @@ class _Scanner:
         self.counters = ModbusCounters()
         self.link_wanted = asyncio.Event()
         self.timeout_s, self.pause_s, self.in_flight_max = timeout_s, pause_s, 1
-        self.has_answered = self.is_in_doubt = False
+        self.has_answered = self.is_in_doubt = self.is_passed_over = False
         self.standing, self.unanswered_max = Standing.ANSWERS, UNANSWERED_MAX
         self.due_s: dict[float, float] = {}
         self._bus = bus

@@ -9,14 +9,17 @@ from typing import Any
 import pytest
 from lineside.servers.child_process import free_port
 
+from connectors.modbus import doubt
 from connectors.modbus.buses import ModbusBuses
 from connectors.modbus.driver import ModbusDriver
 from connectors.model.errors import DeviceUnavailable
 from connectors.ports.clock import SystemClock
+from connectors.stopping import Tasks
 from tests.contract.modbus_acquisition import Recorder, acquiring, device_settings, polls, until
+from tests.contract.modbus_rtu_gateway import rtu_gateway
 from tests.contract.modbus_serial_line import Line, converter, serial_line
 from tests.patience import WAIT_S_MAX
-from tests.servers.modbus import ModbusRtuUnit
+from tests.servers.modbus import ModbusRtuUnit, ModbusServer
 
 TAGS = [
     {"at": "holding 0", "writable": {"min": 0, "max": 65_535}},
@@ -195,3 +198,53 @@ async def test_a_converter_that_refuses_says_what_to_check() -> None:
     settings = device_settings(f"rtu+tcp://127.0.0.1:{free_port()}", TAGS)
     with pytest.raises(DeviceUnavailable, match="that the converter passes raw bytes on"):
         await ModbusDriver(settings, SystemClock()).acquire(Recorder())
+
+
+async def test_units_that_are_not_there_hold_up_no_first_value_for_their_whole_time(
+    modbus_unit: ModbusServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doubt, "GREETING_S", 1.5)
+    monkeypatch.setattr(doubt, "GREETING_S_MIN", 1.5)  # a machine that is busy with other tests answers by then
+    modbus_unit.command("lost 1 2")
+    buses, recorders = ModbusBuses(), {unit_id: Recorder() for unit_id in range(1, 6)}
+    async with rtu_gateway(modbus_unit) as endpoint, Tasks() as tasks:
+        drivers = {
+            unit_id: ModbusDriver(
+                device_settings(endpoint, TAGS[:1], unit_id=unit_id, name=f"unit{unit_id}", timeout="30s"),
+                SystemClock(),
+                buses,
+            )
+            for unit_id in recorders
+        }
+        working = [tasks.create_task(it.acquire(recorders[unit_id])) for unit_id, it in drivers.items()]
+        await until(lambda: all(recorders[unit_id].rows for unit_id in (3, 4, 5)), working[2])
+        for task in working:
+            task.cancel()
+    assert [drivers[unit_id].counters.requests for unit_id in (1, 2)] == [1, 1]
+    assert [drivers[unit_id].counters.time_outs for unit_id in recorders] == [0] * 5
+
+
+async def test_a_unit_that_was_passed_over_is_asked_again_for_as_long_as_it_may_take(
+    modbus_unit: ModbusServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doubt, "GREETING_S", 0.1)
+    modbus_unit.command("delay 300 1")
+    buses, recorders = ModbusBuses(), {unit_id: Recorder() for unit_id in (1, 2)}
+    async with rtu_gateway(modbus_unit) as endpoint, Tasks() as tasks:
+        drivers = [
+            ModbusDriver(
+                device_settings(endpoint, TAGS[:1], unit_id=unit_id, name=f"unit{unit_id}", timeout="3s"),
+                SystemClock(),
+                buses,
+            )
+            for unit_id in recorders
+        ]
+        working = [
+            tasks.create_task(it.acquire(recorder)) for it, recorder in zip(drivers, recorders.values(), strict=True)
+        ]
+        await until(lambda: all(recorder.rows for recorder in recorders.values()), working[0])
+        for task in working:
+            task.cancel()
+    assert [unit_id for unit_id, *_ in modbus_unit.requests()][:2] == [1, 2]
+    assert [it.counters.time_outs for it in drivers] == [0, 0]
+    assert [it.counters.connects for it in drivers] == [1, 0]

@@ -7,7 +7,16 @@ from dataclasses import dataclass, field
 import pytest
 
 from connectors.modbus.breaker import Standing
-from connectors.modbus.doubt import LATE_PART, LATE_POLLS_PART, Doubt, intervals_s, pause_after_s
+from connectors.modbus.doubt import (
+    GREETING_ANSWERS,
+    GREETING_S,
+    GREETING_S_MIN,
+    LATE_PART,
+    LATE_POLLS_PART,
+    Doubt,
+    intervals_s,
+    pause_after_s,
+)
 
 
 @pytest.mark.parametrize(
@@ -47,6 +56,7 @@ class Unit:
     due_s: dict[float, float] = field(default_factory=dict)
     standing: Standing = Standing.ANSWERS
     timeout_s: float = 0.5
+    is_passed_over: bool = False
 
 
 def test_one_request_at_a_time_is_under_way() -> None:
@@ -99,3 +109,29 @@ def test_on_another_connection_all_are_asked_at_once() -> None:
     doubt.shown("dead", Standing.SILENT, {1.0}, 0.5)
     doubt.forget()
     assert doubt.may_ask([], 0.6, [Unit({1.0: 0.7})]) is Standing.SILENT
+
+
+def test_a_new_unit_has_a_short_time_for_its_first_answer_once_and_then_its_own() -> None:
+    doubt: Doubt[str] = Doubt()
+    new, silent, quick = Unit(standing=Standing.NEW, timeout_s=2.0), Unit(standing=Standing.SILENT), Unit(timeout_s=0.3)
+    doubt.sent("greeting", 0.0)
+    assert doubt.greeting_s("greeting", new) == GREETING_S
+    assert doubt.greeting_s("greeting", silent) is None
+    quick.standing = Standing.NEW
+    assert doubt.greeting_s("greeting", quick) is None, "its own is shorter"
+    assert doubt.greeting_s("poll of another", new) is None
+    new.is_passed_over = True
+    assert doubt.greeting_s("greeting", new) is None
+
+
+@pytest.mark.parametrize(
+    ("answer_s", "greeting_s"), [(0.01, GREETING_S_MIN), (0.1, GREETING_ANSWERS * 0.1), (0.5, None)]
+)
+def test_how_long_first_answers_take_is_learned(answer_s: float, greeting_s: float | None) -> None:
+    doubt: Doubt[str] = Doubt()
+    for answer in (answer_s, 0.001):
+        doubt.sent("there", 0.0)
+        assert doubt.shown("there", Standing.ANSWERS, set(), answer) == []
+    doubt.forget()
+    doubt.sent("next", 1.0)
+    assert doubt.greeting_s("next", Unit(standing=Standing.NEW, timeout_s=2.0)) == greeting_s
