@@ -160,4 +160,7 @@ def _opened(
 
 
 def _description(element: ET.Element) -> str:
-    return " ".join((element.findtext("Description") or "").split())[:1000]
+    """The first one that is not empty: a project of several languages has one for each."""
+    said = element.find("Description")
+    texts = () if said is None else said.itertext()
+    return next((words for text in texts if (words := " ".join(text.split()))), "")[:1000]

@@ -119,7 +119,9 @@ L5X = (
     "<Description><![CDATA[how far it is open]]></Description></Parameter>"
     '<Parameter Name="Axis" TagType="Base" DataType="AXIS_CIP_DRIVE" Usage="InOut"/></Parameters>'
     '<LocalTags><LocalTag Name="Step" DataType="DINT" ExternalAccess="None"/>'
-    '<LocalTag Name="Strokes" DataType="DINT" ExternalAccess="Read Only"/></LocalTags></AddOnInstructionDefinition>'
+    '<LocalTag Name="Strokes" DataType="DINT" ExternalAccess="Read Only"><Description>\n'
+    '<LocalizedDescription Lang="en-US"/><LocalizedDescription Lang="de-DE"><![CDATA[Hübe]]></LocalizedDescription>'
+    "</Description></LocalTag></LocalTags></AddOnInstructionDefinition>"
     '<EncodedData EncodedType="AddOnInstructionDefinition" Name="Locked"><Parameters>'
     '<Parameter Name="Count" TagType="Base" DataType="DINT" Usage="Output"/></Parameters>zX9</EncodedData>'
     '</AddOnInstructionDefinitions><Tags><Tag Name="Now" TagType="Base" DataType="Batch"/>'
@@ -140,7 +142,7 @@ def test_add_on_instructions_texts_and_points_of_modules_in_a_logix_program_beco
         ("Secret/Count", "Secret.Count"),
         ("StartButton", "StartButton"),
     ]
-    assert settings(found)[2]["description"] == "how far it is open"
+    assert [row.get("description") for row in settings(found)[2:4]] == ["how far it is open", "Hübe"]
     assert refused(found) == {
         "Now.Key": "its external access is None: no server can read it",
         "Slot1": "an alias of Local:1:I: edge-agent browse finds its parts",
