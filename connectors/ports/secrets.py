@@ -25,16 +25,23 @@ _REFERENCE: Final = re.compile(r"\$\{(env|file|credential):([^{}\x00-\x1f]+)\}")
 _HOW: Final = "write a reference to it: ${credential:NAME}, ${file:/path} or ${env:NAME}"
 
 
+class UnseenSecret(SecretStr):
+    """Stands for a credential of the service where a file is only looked at; nothing can be checked by it."""
+
+
 @dataclass(frozen=True, slots=True)
 class SecretSource:
     """Where references lead: the environment of a process, and the folder that relative file names start from.
 
-    ``read`` is called with each file that a reference leads to, and with what it holds.
+    ``read`` is called with each file that a reference leads to, and with what it holds. ``unseen`` is called with the
+    name of a credential where this process has none at all, and an ``UnseenSecret`` stands for it; without ``unseen``
+    such a reference leads to nothing.
     """
 
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
     folder: Path = field(default_factory=Path)
     read: Callable[[Path, bytes], None] = lambda _path, _content: None
+    unseen: Callable[[str], None] | None = None
 
     def resolve(self, reference: str) -> SecretStr:
         """The secret behind ``reference``; one line break at the end of a file does not count.
@@ -53,6 +60,9 @@ class SecretSource:
         if kind == "file":
             return _read(self.folder / name, self.read)
         folder = self.environ.get("CREDENTIALS_DIRECTORY", "")
+        if not folder and self.unseen is not None:
+            self.unseen(name)
+            return UnseenSecret("")
         if not folder:
             raise ValueError(
                 f"this process has no credentials, so none is called {name!r}; write LoadCredential={name}:/path into "

@@ -7,7 +7,7 @@ import functools
 import gc
 import os
 import sys
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 from pathlib import Path
 from typing import Annotated, Any, Final, NoReturn, TypeVar
 
@@ -153,9 +153,10 @@ def check(
     from edge_agent.config.load import load_config
     from edge_agent.drivers import known_drivers
 
-    drivers = known_drivers()
+    drivers, unseen = known_drivers(), set[str]()
+    note = None if online else unseen.add
     try:
-        settings = load_config(config, drivers, files_checked=True)
+        settings = load_config(config, drivers, files_checked=True, unseen=note)
     except ConfigInvalid as exc:
         if as_json:
             problems = [
@@ -174,9 +175,20 @@ def check(
         return
     tags = sum(len(device.tags) + len(device.derived) for device in settings.devices)
     if as_json:
-        print_json({"valid": True, "problems": [], "devices": len(settings.devices), "tags": tags})
+        found = {"valid": True, "problems": [], "devices": len(settings.devices), "tags": tags}
+        print_json({**found, "unseen_credentials": sorted(unseen)})
     else:
         typer.echo(f"{config}: valid, {counted(len(settings.devices), 'device')} with {counted(tags, 'tag')}")
+        if unseen:
+            say_unseen(sorted(unseen))
+
+
+def say_unseen(names: Iterable[str]) -> None:
+    """Say which credentials were not looked at, as systemd gives them to the service alone."""
+    from connectors.configuration.saying import say
+    from connectors.configuration.setting_names import listed
+
+    say(f"not looked at, as systemd gives them to the service alone: {listed(map(repr, names), 'and')}")
 
 
 def ask(socket: Path, name: str, **args: Any) -> Any:

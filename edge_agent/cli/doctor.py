@@ -95,14 +95,15 @@ def _status(socket: Path) -> tuple[dict[str, Any] | None, str, bool]:
 
 
 def _settings(config: Path) -> tuple[AgentConfig | None, list[Finding]]:
-    from connectors.configuration.setting_names import counted
+    from connectors.configuration.setting_names import counted, listed
     from connectors.model.errors import ConfigInvalid
     from edge_agent.cli.findings import Finding
     from edge_agent.config.load import load_config
     from edge_agent.drivers import known_drivers
 
+    unseen: set[str] = set()
     try:
-        settings = load_config(config, known_drivers(), files_checked=True)
+        settings = load_config(config, known_drivers(), files_checked=True, unseen=unseen.add)
     except ConfigInvalid as exc:
         shown = [Finding("config", "wrong", str(problem)) for problem in exc.problems[:PROBLEMS_SHOWN_MAX]]
         more = len(exc.problems) - len(shown)
@@ -111,6 +112,8 @@ def _settings(config: Path) -> tuple[AgentConfig | None, list[Finding]]:
         return None, shown
     tags = sum(len(device.tags) + len(device.derived) for device in settings.devices)
     said = f"{config} is valid: {counted(len(settings.devices), 'device')} with {counted(tags, 'tag')}"
+    if unseen:
+        said += f"; not looked at, as the service alone has them: {listed(map(repr, sorted(unseen)), 'and')}"
     return settings, [Finding("config", "ok", said)]
 
 

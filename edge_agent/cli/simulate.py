@@ -50,7 +50,9 @@ def _chosen(config: Path, names: list[str]) -> list[DeviceSettings]:
     from edge_agent.drivers import known_drivers
 
     try:
-        known = {device.name: device for device in load_config(config, known_drivers()).devices}
+        known = {
+            device.name: device for device in load_config(config, known_drivers(), unseen=lambda _name: None).devices
+        }
     except ConfigInvalid as exc:
         print_problems(exc)
         raise typer.Exit(EXIT_PROBLEM) from exc

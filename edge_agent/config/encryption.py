@@ -8,7 +8,7 @@ from typing import Annotated, Final
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
-from connectors.ports.secrets import Secret
+from connectors.ports.secrets import Secret, UnseenSecret
 from connectors.ports.settings import SettingInvalid, Settings
 
 KEY_BYTES: Final = 32
@@ -27,6 +27,8 @@ def parse_key(text: str) -> bytes:
 
 
 def _checked(secret: SecretStr) -> SecretStr:
+    if isinstance(secret, UnseenSecret):
+        return secret
     try:
         parse_key(secret.get_secret_value())
     except ValueError as exc:

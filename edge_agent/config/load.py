@@ -44,13 +44,18 @@ def load_config(
     environ: Mapping[str, str] | None = None,
     files_checked: bool = False,
     instead: Mapping[Path, bytes] | None = None,
+    unseen: Callable[[str], None] | None = None,
 ) -> AgentConfig:
     """The configuration in the file ``path`` and in the files that it includes, secrets resolved.
 
-    See ``load_with_origins``, which tells more.
+    ``unseen``: see ``SecretSource``; for who looks at the file of a service. See ``load_with_origins`` for the rest.
     """
-    loaded = load_with_origins(path, drivers, environ=environ, files_checked=files_checked, instead=instead)
-    return loaded.config
+    environ = os.environ if environ is None else environ
+    loading = _Loading(path, drivers, environ, {}, files_checked, instead or {}, unseen=unseen)
+    config = loading.load()
+    if loading.problems or config is None:
+        raise ConfigInvalid(loading.sorted_problems())
+    return config
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +107,9 @@ def load_with_origins(
 def load_entries(path: Path, drivers: Mapping[str, DriverType]) -> list[dict[str, Any]]:
     """The devices of a valid configuration as they are written, after templates and defaults; secrets as references.
 
-    Raises ``ConfigInvalid`` as ``load_with_origins`` does.
+    Credentials that the service alone has are not looked at. Raises ``ConfigInvalid`` as ``load_with_origins`` does.
     """
-    loading = _Loading(path, drivers, os.environ, {})
+    loading = _Loading(path, drivers, os.environ, {}, unseen=lambda _name: None)
     loading.load()
     if loading.problems:
         raise ConfigInvalid(loading.sorted_problems())
@@ -124,6 +129,7 @@ class _Loading:
     files_checked: bool = False
     instead: Mapping[Path, bytes] = field(default_factory=dict)
     main: ReadFile | None = None
+    unseen: Callable[[str], None] | None = None
     problems: list[Problem] = field(default_factory=list)
     secrets: dict[str, dict[str, str]] = field(default_factory=dict)
     inclusion: Inclusion = field(init=False)
@@ -191,7 +197,7 @@ class _Loading:
     def _context(self) -> dict[str, Any]:
         folder = self.path.parent
         return {
-            SOURCE_IN_CONTEXT: SecretSource(self.environ, folder, self._note),
+            SOURCE_IN_CONTEXT: SecretSource(self.environ, folder, self._note, self.unseen),
             FOLDER_IN_CONTEXT: folder,
             FILES_CHECKED_IN_CONTEXT: self.files_checked,
         }
