@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -264,9 +264,12 @@ class CloudConfig(Settings):
         return self
 
 
-def load_cloud_config(path: Path) -> CloudConfig:
-    """The configuration in the file ``path``. Raises ``ConfigInvalid`` with all problems."""
-    return load_settings(path, CloudConfig)
+def load_cloud_config(path: Path, *, unseen: Callable[[str], None] | None = None) -> CloudConfig:
+    """The configuration in the file ``path``. Raises ``ConfigInvalid`` with all problems.
+
+    ``unseen`` is called with each credential that systemd gives to the service alone, where the file is only looked at.
+    """
+    return load_settings(path, CloudConfig, unseen=unseen)
 
 
 def check_files(path: Path, config: CloudConfig, roles: Collection[Role]) -> None:

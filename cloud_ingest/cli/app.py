@@ -121,9 +121,15 @@ def run(
 def check(config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Check the configuration and say everything that is wrong with it."""
     from cloud_ingest.config import ROLES
+    from connectors.configuration.saying import say
+    from connectors.configuration.setting_names import listed
 
-    load(config, ROLES)
+    unseen: set[str] = set()
+    load(config, ROLES, unseen=unseen.add)
     typer.echo(f"{config}: valid")
+    if unseen:
+        names = listed(map(repr, sorted(unseen)), "and")
+        say(f"not looked at, as systemd gives them to the service alone: {names}")
 
 
 @app.command()

@@ -49,12 +49,12 @@ TenantOption = Annotated[str, typer.Option("--tenant", help="Of which tenant")]
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why it is lost; kept for ever")]
 
 
-def load(path: Path, roles: Collection[Role] = ()) -> CloudConfig:
-    """The configuration, with the files that ``roles`` and every command need."""
+def load(path: Path, roles: Collection[Role] = (), *, unseen: Callable[[str], None] | None = None) -> CloudConfig:
+    """The configuration, with the files that ``roles`` and every command need; ``unseen``: ``load_cloud_config``."""
     from cloud_ingest.config import check_files, load_cloud_config
 
     try:
-        config = load_cloud_config(path)
+        config = load_cloud_config(path, unseen=unseen)
         check_files(path, config, roles)
         return config
     except ConfigInvalid as exc:

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
-from connectors.ports.secrets import Secret
+from connectors.ports.secrets import Secret, UnseenSecret
 from connectors.ports.settings import Duration, SettingInvalid, Settings
 
 SECRET_CHARS_MIN: Final = 32
@@ -109,7 +109,8 @@ class IdentitySettings(Settings):
         if (self.issuer is None) != (self.secret is None):
             missing = "secret" if self.secret is None else "issuer"
             raise SettingInvalid(f"our own logins need {missing!r}, too.", "Write both 'issuer' and 'secret'.")
-        if self.secret is not None and len(self.secret.get_secret_value()) < SECRET_CHARS_MIN:
+        secret = None if isinstance(self.secret, UnseenSecret) else self.secret
+        if secret is not None and len(secret.get_secret_value()) < SECRET_CHARS_MIN:
             raise SettingInvalid(
                 f"the secret has fewer than {SECRET_CHARS_MIN} characters: it could be guessed.",
                 "Make one with: openssl rand -base64 32",

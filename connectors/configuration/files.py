@@ -48,8 +48,17 @@ def read_file(path: Path) -> ReadFile:
     return ReadFile(content, read_yaml(decode_yaml(content, str(path)), str(path)))
 
 
-def load_settings(path: Path, model: type[Model], *, environ: Mapping[str, str] | None = None) -> Model:
-    """The file ``path`` as a ``model``, secrets resolved. Raises ``ConfigInvalid`` with all problems, by line."""
+def load_settings(
+    path: Path,
+    model: type[Model],
+    *,
+    environ: Mapping[str, str] | None = None,
+    unseen: Callable[[str], None] | None = None,
+) -> Model:
+    """The file ``path`` as a ``model``, secrets resolved. Raises ``ConfigInvalid`` with all problems, by line.
+
+    ``unseen``: see ``SecretSource``; for who looks at the file of a service.
+    """
     try:
         document = read_document(path, str(path))
     except OSError as exc:
@@ -58,7 +67,7 @@ def load_settings(path: Path, model: type[Model], *, environ: Mapping[str, str] 
     problems = list(document.problems)
     if not isinstance(document.value, dict):
         raise ConfigInvalid([*problems, wrong_type(document, (), "group")])
-    source = SecretSource(os.environ if environ is None else environ, path.parent)
+    source = SecretSource(os.environ if environ is None else environ, path.parent, unseen=unseen)
     try:
         settings = model.model_validate(
             document.value, strict=True, context={SOURCE_IN_CONTEXT: source, FOLDER_IN_CONTEXT: path.parent}

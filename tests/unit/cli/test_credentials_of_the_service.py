@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
+from cloud_ingest.cli.app import app as cloud_app
 from edge_agent.cli.app import whole_app
 
 FILE = """\
@@ -75,3 +76,19 @@ def test_doctor_and_the_table_of_tags_need_none(config: Path) -> None:
 def test_who_connects_needs_them_and_is_told_which(config: Path) -> None:
     done = edge_agent("check", "--online", "-c", config)
     assert (done.exit_code, "none is called 'press'" in " ".join(done.stderr.split())) == (1, True)
+
+
+def test_a_file_of_the_cloud_side_is_checked_by_hand_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
+    path = tmp_path / "cloud.yaml"
+    path.write_text("""\
+ingest: {brokers: [mqtts://127.0.0.1:1], user: lineside, password: "${credential:broker}"}
+database: {host: db.example, tls: verify-full, name: lineside, user: lineside, password: "${credential:database}"}
+identity: {issuer: https://lineside.example, secret: "${credential:logins}"}
+""")
+    done = CliRunner().invoke(cloud_app, ["check", "-c", str(path)])
+    assert done.exit_code == 0, done.output
+    said = " ".join(done.stdout.split())
+    assert said.endswith("systemd gives them to the service alone: 'broker', 'database' and 'logins'")
+    migrating = CliRunner().invoke(cloud_app, ["migrate", "-c", str(path)])
+    assert (migrating.exit_code, "none is called 'database'" in " ".join(migrating.stderr.split())) == (1, True)
