@@ -15,7 +15,8 @@ import typer
 
 from connectors.configuration.saying import say
 from connectors.model.errors import ConfigInvalid, Problem
-from edge_agent.cli.app import EXIT_PROBLEM, EXIT_USAGE, fail
+from edge_agent.cli.app import EXIT_PROBLEM, EXIT_USAGE, JsonOption, fail
+from edge_agent.cli.json_output import print_json
 
 SCHEMA_NAME: Final = "agent.schema.json"
 DRIVER_OF: Final = {"opc.tcp": "opcua", "tcp": "modbus", "tls": "modbus", "rtu+tcp": "modbus", "serial": "modbus"}
@@ -49,6 +50,7 @@ def init(
     ),
     insecure: Annotated[bool, typer.Option("--insecure", help="Allow what is not encrypted, for a first try")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Write a first configuration, with comments, and its JSON Schema for editors beside it.
 
@@ -56,7 +58,7 @@ def init(
     """
     if path.exists() and not force:
         fail(f"{path} is there already; --force replaces it, another name keeps it", EXIT_PROBLEM)
-    asks = sys.stdin.isatty()
+    asks = sys.stdin.isatty() and not as_json
     missing = [option for option, value in (("--group", group), ("--name", name), ("--broker", broker)) if not value]
     if missing and not asks:
         fail(f"nobody can be asked here: write {', '.join(missing)}", EXIT_USAGE)
@@ -70,6 +72,11 @@ def init(
     if device is None and asks:
         devices = _asked_devices(insecure=insecure)
     _write(path, first_configuration(path.name, group, name, broker, devices, data_dir, plain=plain))
+    if as_json:
+        print_json(
+            {"file": str(path), "schema": str(path.parent / SCHEMA_NAME), "devices": [one.name for one in devices]}
+        )
+        return
     say(f"{path} is written and valid; {path.parent / SCHEMA_NAME} is for editors.")
     say(f"Next: edge-agent check --online -c {path}")
 

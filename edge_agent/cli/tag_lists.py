@@ -31,6 +31,7 @@ def export_tags(
     config: ConfigOption = DEFAULT_CONFIG,
     device: Annotated[list[str] | None, typer.Option("--device", "-d", help="Only these devices")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Write the tags of the configuration to a table, one column a setting, as templates and defaults make them."""
     from edge_agent.config.load import load_entries
@@ -58,7 +59,10 @@ def export_tags(
         fail(str(exc), EXIT_PROBLEM)
     except OSError as exc:
         fail(f"{path} cannot be written: {exc.strerror}", EXIT_PROBLEM)
-    say(f"{path}: {counted(len(rows), 'tag')} of {counted(len(chosen), 'device')}")
+    if as_json:
+        print_json({"file": str(path), "devices": [entry["name"] for entry in chosen], "tags": len(rows)})
+    else:
+        say(f"{path}: {counted(len(rows), 'tag')} of {counted(len(chosen), 'device')}")
 
 
 def import_tags(

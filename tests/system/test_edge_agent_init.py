@@ -40,6 +40,12 @@ def test_options_make_a_valid_file_that_its_schema_takes_and_that_begins_read_on
     assert sorted(os.listdir(tmp_path)) == ["agent.schema.json", "agent.yaml"]
 
 
+def test_a_program_is_told_what_was_written(tmp_path: Path) -> None:
+    made = init(tmp_path, "line.yaml", *OPTIONS, "--device", "oven=tls://10.0.0.5", "--json")
+    assert json.loads(made.stdout) == {"file": "line.yaml", "schema": "agent.schema.json", "devices": ["oven"]}
+    assert checked(tmp_path / "line.yaml").returncode == 0
+
+
 def test_without_devices_it_is_valid_too(tmp_path: Path) -> None:
     assert init(tmp_path, "line.yaml", *OPTIONS).returncode == 0
     assert checked(tmp_path / "line.yaml").returncode == 0

@@ -125,6 +125,15 @@ def test_a_wrong_use_is_said(
     assert (done.exit_code, said in done.stderr) == (code, True), done.stderr
 
 
+def test_a_program_is_told_what_was_exported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("agent.yaml").write_text(AGENT)
+    done = edge_agent("export-tags", "tags.csv", "-c", "agent.yaml", "--device", "oven", "--json")
+    told = json.loads(done.stdout)
+    rows = len(Path("tags.csv").read_text().splitlines()) - 1
+    assert told == {"file": "tags.csv", "devices": ["oven"], "tags": rows}
+
+
 @pytest.mark.parametrize("endpoint", ["tcp://x", "tls://x", "rtu+tcp://x:4001", "serial:///dev/ttyUSB0"])
 def test_a_list_is_imported_for_a_modbus_unit_wherever_it_is(tmp_path: Path, endpoint: str) -> None:
     path = tmp_path / "tags.csv"
