@@ -145,7 +145,8 @@ def _unfit(endpoints: Sequence[ua.EndpointDescription], policy: Policy | None, m
     ]
     shown = ", ".join(dict.fromkeys(name if name == "None" else f"{name} {mode}" for name, mode in offers))
     wanted = f"{policy or 'a safe policy'} with {mode}" if policy != "None" else "a session without security"
-    usable = next(((name, mode) for name, mode in offers if name in SECURE_POLICIES and mode in _MODES), None)
+    ranked = [(name, each) for each in ("SignAndEncrypt", "Sign") for name in SECURE_POLICIES]
+    usable = next((offer for offer in ranked if offer in offers), None)
     sentence = f"the server does not offer {wanted}; it offers {shown or 'nothing'}"
     if usable is not None:
         return f"{sentence}. Write 'security: {{policy: {usable[0]}, mode: {usable[1]}}}'"

@@ -66,7 +66,8 @@ def test_the_policy_that_is_named_is_taken_or_the_strongest_of_the_mode(
     ("offers", "policy", "said"),
     [
         (OFFERS, "Aes256_Sha256_RsaPss", "it offers None, Basic128Rsa15 SignAndEncrypt, Basic256Sha256 Sign, "),
-        (OFFERS, "Aes256_Sha256_RsaPss", "Write 'security: {policy: Basic256Sha256, mode: Sign}'"),
+        (OFFERS, "Aes256_Sha256_RsaPss", "Write 'security: {policy: Basic256Sha256, mode: SignAndEncrypt}'"),
+        (OFFERS[2:3] + OFFERS[4:], None, "Write 'security: {policy: Aes256_Sha256_RsaPss, mode: Sign}'"),
         (OFFERS[:2], None, "Turn on a security policy there, such as Basic256Sha256, or allow a session that anybody"),
         (OFFERS[1:2], None, "the server does not offer a safe policy with SignAndEncrypt"),
         (OFFERS[1:], "None", "the server does not offer a session without security"),
