@@ -13,10 +13,13 @@ def say(text: str, *, indent: int = 0, err: bool = False) -> None:
     ``err``: on standard error.
     """
     stream = sys.stderr if err else sys.stdout
-    if stream.isatty():
-        columns = shutil.get_terminal_size().columns
-        text = "\n".join(_wrapped(line, columns, indent) for line in text.split("\n"))
-    print(text, file=stream, flush=True)
+    print(broken(text, indent=indent) if stream.isatty() else text, file=stream, flush=True)
+
+
+def broken(text: str, *, indent: int = 0) -> str:
+    """``text`` in lines that the terminal has room for, as ``say`` breaks it."""
+    columns = shutil.get_terminal_size().columns
+    return "\n".join(_wrapped(line, columns, indent) for line in text.split("\n"))
 
 
 def _wrapped(line: str, columns: int, indent: int) -> str:

@@ -13,7 +13,7 @@ from typing import Annotated, Final, NamedTuple
 
 import typer
 
-from connectors.configuration.saying import say
+from connectors.configuration.saying import broken, say
 from connectors.model.errors import ConfigInvalid, Problem
 from edge_agent.cli.app import EXIT_PROBLEM, EXIT_USAGE, JsonOption, fail
 from edge_agent.cli.json_output import print_json
@@ -21,6 +21,8 @@ from edge_agent.cli.json_output import print_json
 SCHEMA_NAME: Final = "agent.schema.json"
 DRIVER_OF: Final = {"opc.tcp": "opcua", "tcp": "modbus", "tls": "modbus", "rtu+tcp": "modbus", "serial": "modbus"}
 """The driver for an address, by its scheme."""
+_ERROR: Final = "Error: "
+"""What Typer writes before what is wrong with an answer."""
 FORMS: Final = "opc.tcp://host:4840, tcp://host:502, tls://host, rtu+tcp://host:4001 or serial:///dev/ttyUSB0"
 
 
@@ -86,7 +88,7 @@ def _asked(question: str, default: str, check: Callable[[str], str]) -> str:
 
     def checked(answer: str) -> str:
         if wrong := check(answer):
-            raise typer.BadParameter(wrong)
+            raise typer.BadParameter(broken(f"{_ERROR}{wrong}").removeprefix(_ERROR))
         return answer
 
     return str(typer.prompt(question, default=default, value_proc=checked, show_default=bool(default)))
