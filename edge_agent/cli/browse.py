@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 OBJECTS: Final = "/Objects"
 SERVER: Final = "Server"
 """What every server has below Objects: its own state, in hundreds of variables."""
+_OF_TAGS: Final = frozenset(("tags", "browse", "derived", "commands"))
 PASSWORD_VARIABLE: Final = "LINESIDE_PASSWORD"  # noqa: S105  its name
 DEPTH: Final = 20
 VARIABLES_MAX: Final = 5000
@@ -98,11 +99,12 @@ def browse(
     words: dict[str, Any] = {"under": under, "match": tuple(match or ["**"]), "properties": properties}
     words |= {"depth": depth or DEPTH, "max": most or VARIABLES_MAX}
     words["exclude"] = tuple(exclude or ([SERVER] if under == OBJECTS else []))
-    device, rule = _settings(place, user, name, words, config, secure=user is not None if secure is None else secure)
+    secured = user is not None if secure is None else secure
+    device, rule, connects = _settings(place, user, name, words, config, secure=secured)
     is_narrowed = any((match, exclude, depth, most))
     try:
         if not (as_tree or as_json or yaml or is_narrowed) and is_interactive():
-            asyncio.run(_look(device, rule))
+            asyncio.run(_look(device, rule, connects))
             return
         with without_logs():
             survey = asyncio.run(survey_opcua(device, rule))
@@ -118,25 +120,32 @@ def browse(
         heading = f"{len(survey.variables)} variables below {under}, as edge-agent browse found them at {_now()}"
         rules = [_rule_text(words)] if as_rule else []
         listed = replace(survey, variables=(), left_out=0) if as_rule else survey
-        _write(device_file(listed, heading, entry_lines(device), rules), yaml, len(survey.variables))
+        _write(device_file(listed, heading, connects, rules), yaml, len(survey.variables))
 
 
-async def _look(device: OpcUaDevice, rule: OpcUaBrowse) -> None:
+async def _look(device: OpcUaDevice, rule: OpcUaBrowse, connects: Sequence[str]) -> None:
     """The tree at a terminal, until somebody leaves. Raises ``DeviceUnavailable``."""
     from edge_agent.cli.browse_live import browse_live
     from edge_agent.drivers import live_survey_opcua
 
     def text(variables: Sequence[SurveyedVariable], folders: Sequence[SurveyedNode]) -> str:
-        return marked_file(device, rule, variables, folders)
+        return marked_file(device, rule, variables, folders, connects)
 
     place = f"{device.endpoint}  {rule.under}"
     await browse_live(live_survey_opcua(device, rule), place, f"{device.name.replace('/', '-')}.yaml", text)
 
 
 def marked_file(
-    device: OpcUaDevice, rule: OpcUaBrowse, variables: Sequence[SurveyedVariable], folders: Sequence[SurveyedNode]
+    device: OpcUaDevice,
+    rule: OpcUaBrowse,
+    variables: Sequence[SurveyedVariable],
+    folders: Sequence[SurveyedNode],
+    connects: Sequence[str],
 ) -> str:
-    """A device file with a tag for each variable, and a browse rule for each folder, whose tags are named alike."""
+    """A device file with a tag for each variable, and a browse rule for each folder, whose tags are named alike.
+
+    ``connects`` are its lines that say how to connect.
+    """
     from connectors.ports.survey import Survey
     from edge_agent.cli.browse_screen import device_file, quoted
 
@@ -146,7 +155,7 @@ def marked_file(
         parts = [f"under: {quoted(folder.at)}", f"name: {quoted(name if len(name) <= _NAME_MAX else '{path}')}"]
         rules.append(f"{{{', '.join([*parts, *(['properties: true'] if rule.properties else [])])}}}")
     heading = f"Marked below {rule.under} in edge-agent browse at {_now()}"
-    return device_file(Survey(device.endpoint, rule.under, tuple(variables)), heading, entry_lines(device), rules)
+    return device_file(Survey(device.endpoint, rule.under, tuple(variables)), heading, connects, rules)
 
 
 def _now() -> str:
@@ -155,8 +164,8 @@ def _now() -> str:
 
 def _settings(
     place: str, user: str | None, name: str, rule: dict[str, Any], config: Path, *, secure: bool
-) -> tuple[OpcUaDevice, OpcUaBrowse]:
-    """How to connect, and what to look for; ends the command with what is wrong."""
+) -> tuple[OpcUaDevice, OpcUaBrowse, list[str]]:
+    """How to connect, what to look for, and how a device file says the first; ends the command with what is wrong."""
     from pydantic import ValidationError
 
     from connectors.ports.secrets import SOURCE_IN_CONTEXT, SecretSource
@@ -167,14 +176,15 @@ def _settings(
         if _LIKE_AN_ADDRESS.fullmatch(place):
             fail(f"{place!r} is no device and no server; write opc.tcp://{place}", _USED_WRONGLY)
         if "://" not in place:
-            return _named_device(place, config), browse_rule
+            device = _named_device(place, config)
+            return device, browse_rule, written_lines(config, place)
         security: dict[str, Any] = {}
         if user is not None:
             security = {"user": user, "password": f"${{env:{PASSWORD_VARIABLE}}}"}
         entry = {"name": name, "driver": "opcua", "endpoint": place, "insecure": not secure, "security": security}
         context = {SOURCE_IN_CONTEXT: SecretSource({PASSWORD_VARIABLE: _password(user)} if user else {}, Path())}
         device = OpcUaDevice.model_validate({**entry, "browse": [rule]}, context=context)
-        return _placed(device, config), browse_rule
+        return _placed(device, config), browse_rule, entry_lines(device)
     except ValidationError as exc:
         reason = str(exc.errors(include_url=False, include_input=False)[0]["msg"]).removeprefix("Value error, ")
         fail(reason, _USED_WRONGLY)
@@ -229,6 +239,16 @@ def entry_lines(device: OpcUaDevice) -> list[str]:
     if device.security.user is not None:
         lines.append(f'security: {{user: {quoted(device.security.user)}, password: "${{env:{PASSWORD_VARIABLE}}}"}}')
     return lines
+
+
+def written_lines(config: Path, name: str) -> list[str]:
+    """All that a device of the agent's file, which is valid, says but for its tags: secrets by reference."""
+    from edge_agent.config.load import load_entries
+    from edge_agent.drivers import known_drivers
+    from edge_agent.tag_lists.device_entries import flow
+
+    entry = next(entry for entry in load_entries(config, known_drivers()) if entry["name"] == name)
+    return [f"{key}: {flow(value)}" for key, value in entry.items() if key not in _OF_TAGS]
 
 
 def _rule_text(words: dict[str, Any]) -> str:

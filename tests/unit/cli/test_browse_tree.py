@@ -11,7 +11,7 @@ from rich.console import Console
 
 from connectors.opcua.settings import OpcUaDevice
 from connectors.ports.survey import SurveyedNode, SurveyedVariable
-from edge_agent.cli.browse import marked_file
+from edge_agent.cli.browse import entry_lines, marked_file
 from edge_agent.cli.browse_keys import BrowseKeys, Writing
 from edge_agent.cli.browse_tree import LEVELS_MAX, Branch, BrowseTree
 from edge_agent.cli.browse_view import BrowseView
@@ -73,7 +73,7 @@ def file_of(variables: Sequence[SurveyedNode], folders: Sequence[SurveyedNode]) 
     }
     device = OpcUaDevice.model_validate(entry)
     read = [node.variable for node in variables if node.variable is not None]
-    text = marked_file(device, OpcUaBrowse(under="/Objects"), read, folders)
+    text = marked_file(device, OpcUaBrowse(under="/Objects"), read, folders, entry_lines(device))
     (made,) = yaml.safe_load(text)["devices"]
     assert OpcUaDevice.model_validate(made)
     return dict(made)

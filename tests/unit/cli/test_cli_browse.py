@@ -13,7 +13,7 @@ from rich.console import Console
 from connectors.opcua.settings import OpcUaDevice
 from connectors.ports.secrets import SOURCE_IN_CONTEXT, SecretSource
 from connectors.ports.survey import Survey, SurveyedVariable
-from edge_agent.cli.browse import entry_lines
+from edge_agent.cli.browse import entry_lines, written_lines
 from edge_agent.cli.browse_screen import SurveyTree, device_file, quoted, survey_json
 
 
@@ -81,3 +81,26 @@ def test_a_device_file_says_how_to_connect_and_no_secret() -> None:
 def test_json_has_no_numbers_that_json_has_not() -> None:
     endless = SurveyedVariable(("a",), "a", "ns=2;s=a", "Double", float("inf"))
     assert survey_json(Survey("opc.tcp://p", "/Objects", (endless,)))["variables"][0]["value"] == "inf"
+
+
+def test_a_device_of_the_agent_s_file_is_written_as_it_stands_there_but_for_its_tags(tmp_path: Path) -> None:
+    (tmp_path / "password").write_text("open sesame")
+    security = {"policy": "Basic256Sha256", "mode": "Sign", "user": "engineer", "password": "${file:password}"}
+    config = tmp_path / "agent.yaml"
+    config.write_text(f"""\
+agent: {{group: plant, name: line}}
+uplink: {{brokers: [mqtts://localhost]}}
+templates:
+  press: {{device: {{driver: opcua, timeout: 5s, tags: [{{name: x, at: i=1}}]}}}}
+devices:
+  - {{name: press 1, template: press, endpoint: "opc.tcp://p:1", security: {security}}}
+""")
+    (made,) = yaml.safe_load(
+        device_file(
+            Survey("opc.tcp://p", "/Objects", (variable("a"),)), "heading", written_lines(config, "press 1"), ()
+        )
+    )["devices"]
+    assert made == {
+        "name": "press 1", "driver": "opcua", "timeout": "5s", "endpoint": "opc.tcp://p:1", "security": security,
+        "tags": [{"name": "a", "at": "ns=2;s=a"}],
+    }  # fmt: skip
