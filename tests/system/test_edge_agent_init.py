@@ -110,18 +110,6 @@ def test_on_a_terminal_it_asks(tmp_path: Path) -> None:
     assert content["devices"][0]["endpoint"] == "tcp://10.0.0.5:502"
 
 
-def test_what_is_wrong_with_an_answer_is_told_in_whole_words(tmp_path: Path) -> None:
-    text = asked(
-        tmp_path,
-        [(GROUP, "a/b"), (GROUP, ""), (NAME, ""), (BROKER, "broker"), (BROKER, ""), (DEVICE, "oven"), (DEVICE, "")],
-    )
-    lines = text.splitlines()
-    told = [at for at, line in enumerate(lines) if line.startswith("Error: ")]
-    assert len(told) == 3
-    assert max(len(line) for at in told for line in lines[at : at + 2]) <= 80
-    assert "Error: 'group' of 'agent': 'a/b' cannot be used as a Sparkplug id: it contains" in lines
-
-
 def test_what_options_say_is_not_asked_for_and_what_they_leave_open_is(tmp_path: Path) -> None:
     options = "--group plant-9 --name line-1 --broker mqtt://localhost --device oven=tcp://10.0.0.5:502"
     asked(tmp_path, [("[y/N]:", "y")], options)

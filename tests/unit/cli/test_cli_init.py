@@ -45,7 +45,7 @@ def test_an_answer_that_cannot_be_is_asked_for_again(
     monkeypatch.setattr(typer, "prompt", prompt)
     assert init._asked("Question", "", check) == good
     (sentence,) = told
-    assert said in sentence
+    assert said in " ".join(sentence.split())
 
 
 def test_a_device_is_named_as_with_the_option_or_asked_for_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -55,4 +55,15 @@ def test_a_device_is_named_as_with_the_option_or_asked_for_its_name(monkeypatch:
     assert [(device.name, device.endpoint) for device in found] == [
         ("press", "opc.tcp://10.0.0.4:4840"),
         ("oven", "tcp://10.0.0.5:502"),
+    ]
+
+
+def test_what_is_wrong_with_an_answer_is_told_in_whole_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr(typer, "prompt", lambda *_args, value_proc, **_more: value_proc("a/b"))
+    with pytest.raises(typer.BadParameter) as caught:
+        init._asked("Group", "plant-7", partial(init._check_agent, "group"))
+    assert f"Error: {caught.value.message}".splitlines() == [
+        "Error: 'group' of 'agent': 'a/b' cannot be used as a Sparkplug id: it contains",
+        "'/', which Sparkplug keeps for itself.",
     ]
