@@ -10,8 +10,9 @@ from asyncua import ua
 from asyncua.client.client import Client
 from asyncua.ua.status_codes import StatusCodes
 
-from connectors.opcua.addresses import HIERARCHICAL_REFERENCES, plain_node_id
+from connectors.opcua.addresses import plain_node_id
 from connectors.opcua.operation_limits import OperationLimits
+from connectors.opcua.references import References
 from connectors.opcua.status import status_text
 
 VISITED_MAX: Final = 200_000
@@ -21,6 +22,15 @@ REFERENCES_MAX: Final = 1000
 
 CONTINUATIONS_MAX: Final = 10_000
 HAS_PROPERTY: Final = ua.NodeId(ua.Int32(46), ua.Int16(0))
+_SAID: Final = ua.BrowseResultMask
+_BELOW: Final = References(
+    33,
+    ua.BrowseDirection.Forward,
+    int(ua.NodeClass.Object) | int(ua.NodeClass.Variable),
+    int(_SAID.ReferenceTypeId) | int(_SAID.NodeClass) | int(_SAID.BrowseName),
+)
+"""HierarchicalReferences, to what may have variables below it."""
+
 _LASTING: Final = frozenset(
     {
         StatusCodes.BadNodeIdUnknown,
@@ -142,21 +152,7 @@ async def browse_nodes(client: Client, nodes: Sequence[ua.NodeId], references_ma
 
     Raises what asyncua raises.
     """
-    mask = ua.BrowseResultMask
-    parameters = ua.BrowseParameters()
-    parameters.RequestedMaxReferencesPerNode = ua.UInt32(references_max)
-    parameters.NodesToBrowse = [
-        ua.BrowseDescription(
-            NodeId=node,
-            BrowseDirection=ua.BrowseDirection.Forward,
-            ReferenceTypeId=HIERARCHICAL_REFERENCES,
-            IncludeSubtypes=True,
-            NodeClassMask=ua.UInt32(int(ua.NodeClass.Object) | int(ua.NodeClass.Variable)),
-            ResultMask=ua.UInt32(int(mask.ReferenceTypeId) | int(mask.NodeClass) | int(mask.BrowseName)),
-        )
-        for node in nodes
-    ]
-    return list(await client.uaclient.browse(parameters))
+    return await _BELOW.of(client, nodes, references_max)
 
 
 async def _to_the_end(client: Client, results: Sequence[Any]) -> list[list[Any]]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from asyncua import ua
 from asyncua.client.client import Client
@@ -16,8 +16,13 @@ from asyncua.ua.attribute_ids import AttributeIds
 from connectors.opcua.addresses import plain_node_id
 from connectors.opcua.attributes import read_attributes
 from connectors.opcua.operation_limits import OperationLimits
+from connectors.opcua.references import References
 
-_HAS_COMPONENT: Final = 47
+_COMPONENTS: Final = References(
+    47, ua.BrowseDirection.Forward, int(ua.NodeClass.Variable), int(ua.BrowseResultMask.BrowseName)
+)
+"""HasComponent, to variables."""
+
 _CURRENT_WRITE: Final = 0x02
 """Bit of AccessLevel (Part 3, 8.57)."""
 
@@ -62,26 +67,7 @@ async def _named(
     client: Client, wanted: Sequence[tuple[ua.NodeId, str]], limits: OperationLimits
 ) -> list[ua.NodeId | None]:
     """Of each node the one component with this name."""
-
-    async def send(part: Sequence[tuple[ua.NodeId, str]]) -> list[Any]:
-        parameters = ua.BrowseParameters()
-        parameters.NodesToBrowse = [
-            ua.BrowseDescription(
-                NodeId=node,
-                BrowseDirection=ua.BrowseDirection.Forward,
-                ReferenceTypeId=ua.NodeId(ua.Int32(_HAS_COMPONENT), ua.Int16(0)),
-                IncludeSubtypes=True,
-                NodeClassMask=ua.UInt32(int(ua.NodeClass.Variable)),
-                ResultMask=ua.UInt32(int(ua.BrowseResultMask.BrowseName)),
-            )
-            for node, _ in part
-        ]
-        return list(await client.uaclient.browse(parameters))
-
-    def refused(code: int) -> Any:
-        return ua.BrowseResult(StatusCode=ua.StatusCode(ua.UInt32(code)))
-
-    results = await limits.browses.ask(wanted, send, refused)
+    results = await _COMPONENTS.of_many(client, [node for node, _ in wanted], limits)
     found: list[ua.NodeId | None] = []
     for (_, name), result in zip(wanted, results, strict=True):
         same = [plain_node_id(each.NodeId) for each in result.References or () if each.BrowseName.Name == name]

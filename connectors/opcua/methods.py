@@ -17,6 +17,7 @@ from connectors.opcua.browse_paths import is_path, parse_path, path_of
 from connectors.opcua.method_names import OF_CONDITIONS
 from connectors.opcua.node_ids import split_method
 from connectors.opcua.operation_limits import OperationLimits
+from connectors.opcua.references import References
 from connectors.opcua.values import variant_of
 from connectors.opcua.wire_types import declared_type
 from connectors.ports.device import Value
@@ -151,18 +152,8 @@ async def _references(
     client: Client, node: ua.NodeId, kind: int, direction: ua.BrowseDirection, node_class: ua.NodeClass
 ) -> list[Any]:
     """References of ``node`` to nodes of this server. Raises ``ValueError`` when the server has no such node."""
-    parameters = ua.BrowseParameters()
-    parameters.NodesToBrowse = [
-        ua.BrowseDescription(
-            NodeId=node,
-            BrowseDirection=direction,
-            ReferenceTypeId=ua.NodeId(ua.Int32(kind), ua.Int16(0)),
-            IncludeSubtypes=True,
-            NodeClassMask=ua.UInt32(int(node_class)),
-            ResultMask=ua.UInt32(int(ua.BrowseResultMask.All)),
-        )
-    ]
-    (result,) = await client.uaclient.browse(parameters)
+    references = References(kind, direction, int(node_class), int(ua.BrowseResultMask.All))
+    (result,) = await references.of(client, [node])
     if not result.StatusCode.is_good():
         raise ValueError(f"the server cannot say anything about the node {node.to_string()} ({result.StatusCode.name})")
     return list(result.References or ())

@@ -12,6 +12,7 @@ from asyncua.ua.attribute_ids import AttributeIds
 from connectors.opcua.addresses import plain_node_id
 from connectors.opcua.attributes import read_attributes
 from connectors.opcua.operation_limits import OperationLimits
+from connectors.opcua.references import References
 from connectors.opcua.structures import EXTENSION_OBJECT, VARIANT, Field, Structure, StructureTypes, ValueType
 from connectors.opcua.wire_types import declared_type
 
@@ -128,24 +129,7 @@ async def _targets(
     client: Client, nodes: Sequence[ua.NodeId], kind: int, limits: OperationLimits
 ) -> list[ua.NodeId | None]:
     """Of each of ``nodes`` the first one that a reference of this kind comes from."""
-
-    async def send(part: Sequence[ua.NodeId]) -> list[Any]:
-        parameters = ua.BrowseParameters()
-        parameters.NodesToBrowse = [
-            ua.BrowseDescription(
-                NodeId=node,
-                BrowseDirection=ua.BrowseDirection.Inverse,
-                ReferenceTypeId=ua.NodeId(ua.Int32(kind), ua.Int16(0)),
-                IncludeSubtypes=True,
-                NodeClassMask=ua.UInt32(int(ua.NodeClass.DataType)),
-                ResultMask=ua.UInt32(int(ua.BrowseResultMask.None_)),
-            )
-            for node in part
-        ]
-        return list(await client.uaclient.browse(parameters))
-
-    def refused(code: int) -> Any:
-        return ua.BrowseResult(StatusCode=ua.StatusCode(ua.UInt32(code)))
-
-    results = await limits.browses.ask(nodes, send, refused)
+    mask = int(ua.BrowseResultMask.None_)
+    references = References(kind, ua.BrowseDirection.Inverse, int(ua.NodeClass.DataType), mask)
+    results = await references.of_many(client, nodes, limits)
     return [plain_node_id(result.References[0].NodeId) if result.References else None for result in results]
