@@ -87,6 +87,10 @@ class OpcUaDriver:
                     connection.give_up()
                 await close_session(opened.client)
 
+    async def leave(self) -> None:
+        """See ``LeavingDriver``: a session that the server keeps after a lost connection is closed."""
+        await self._resuming.leave()
+
     async def write(self, tag: int, value: Value) -> None:
         """See ``DeviceDriver``."""
         await self._connected_session().write(tag, value)

@@ -27,7 +27,15 @@ from asyncua.ua.uaerrors import UaError
 from connectors.model.errors import DeviceUnavailable
 from connectors.opcua.connection import OpcUaConnection
 from connectors.opcua.link_loss import SESSION_GONE, LinkLost, Silent, is_link_lost
-from connectors.opcua.opening import REFUSED_HERE, Opened, close_session, said_of_connecting, unavailable
+from connectors.opcua.one_request import plain_cancellation
+from connectors.opcua.opening import (
+    CLOSE_S_MAX,
+    REFUSED_HERE,
+    Opened,
+    close_session,
+    said_of_connecting,
+    unavailable,
+)
 from connectors.opcua.redundancy import check_usable
 from connectors.opcua.secure_channel import connect
 from connectors.opcua.securing import activate, check_trust, create_session
@@ -116,13 +124,41 @@ class Resuming:
             self._reason = f"another server is asked ({exc.reason})"
             return None
         except BaseException:
-            connection.give_up()
+            if self._kept is None:
+                connection.give_up()
             raise
         if going_on is None or going_on.connection is None:
             connection.give_up()
         if going_on is not None and going_on.connection is None:
             self._reason = going_on.reason
         return going_on
+
+    async def leave(self) -> None:
+        """Nobody goes on with what is kept: close its session, where the server answers within ``CLOSE_S_MAX``.
+
+        Until its timeout it would hold one of the places for sessions, of which a small controller has few. (Part 4,
+        5.6.4: only on the channel on which it was activated; its subscriptions are deleted with it.)
+        """
+        kept, self._kept = self._kept, None
+        if kept is None:
+            return
+        opened, connection = kept
+        connection.give_up()
+        if self._clock.monotonic_s() > self._until_s:
+            return
+        client = opened.client
+        try:
+            with contextlib.suppress(UaError, OSError, asyncio.TimeoutError, *REFUSED_HERE):
+                async with asyncio.timeout(CLOSE_S_MAX):
+                    with plain_cancellation():
+                        await check_trust(client, opened.device, opened.device.endpoint)
+                        await connect(client)
+                        client.uaclient.session.rebind_authentication_token()
+                        await activate(client, opened.device)
+                        await client.close_session()
+                        await client.close_secure_channel()
+        finally:
+            _drop(client)
 
     def take_reason(self) -> str:
         """Why nothing goes on of the session that was lost; empty where there was none, or it was said."""
@@ -142,6 +178,10 @@ class Resuming:
         except (TimeoutError, OSError) as exc:
             _drop(opened.client)
             raise self._not_reached(opened.device, exc) from exc
+        except asyncio.CancelledError:
+            _drop(opened.client)
+            self._kept = opened, connection  # for ``leave``, which has a time of its own for it
+            raise
         except BaseException:
             await close_session(opened.client)
             raise

@@ -30,7 +30,7 @@ _SERVICE_ADVICE: Final = {
     "certificate there",
     "BadIdentityTokenInvalid": "the server does not take this kind of user; check security.user and security.password",
     "BadTooManySessions": "the server has no free session; one that was lost with its connection ends by itself, "
-    "within the time that 'keep' asks for; otherwise close another client or raise its limit",
+    "after 'keep' and 'silence' together, a minute at least; otherwise close another client or raise its limit",
     "BadTcpEndpointUrlInvalid": "the server does not know this endpoint; check the path after the port",
     "BadSecurityModeRejected": "the server takes no such session; remove 'insecure', or name another security.policy",
     "BadSecurityPolicyRejected": "the server takes no such session; remove 'insecure', or name another security.policy",

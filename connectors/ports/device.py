@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
 from connectors.model.report_by_exception import ReportRule
 from connectors.model.samples import Int32Array, Int64Array, SampleBatch
@@ -255,6 +255,22 @@ class DeviceDriver(Protocol):
         """What has happened since the driver was made, by its name in snake_case: for metrics, asked every few seconds.
 
         A count never falls; a name that is not there has not happened yet.
+        """
+        ...
+
+
+@runtime_checkable
+class LeavingDriver(Protocol):
+    """A driver that has its device keep something while there is no connection, such as a session to go on with.
+
+    Others have no such method, and need none.
+    """
+
+    async def leave(self) -> None:
+        """Nobody acquires any more: give back what the device keeps, where it can be reached at this moment.
+
+        Called when agent or device ends, after ``acquire`` has. Takes two seconds at most, and raises nothing that the
+        device is to blame for: what could not be given back, the device gives up by itself later.
         """
         ...
 

@@ -25,18 +25,19 @@ from edge_agent.acquisition.collector import Collector
 from edge_agent.acquisition.current_values import CurrentValues
 from edge_agent.acquisition.deriving import derived_tags
 from edge_agent.acquisition.driver_counts import DriverCounts
+from edge_agent.acquisition.leaving import left_at_the_end
 from edge_agent.acquisition.listener import DeviceListener
 from edge_agent.acquisition.missing_samples import MissingSamples
 from edge_agent.acquisition.parting import last_words, parted
 from edge_agent.acquisition.reporting import Reporting
 from edge_agent.acquisition.restoring import Restoring
-from edge_agent.acquisition.told_problems import tell_new_problems, tell_place
+from edge_agent.acquisition.told_problems import tell_place, tell_problems
 from edge_agent.acquisition.waiting import Waiting
 from edge_agent.buffer.feed import Feed
 from edge_agent.buffer.rows import GapReason
 from edge_agent.buffer.writer import OutboxWriter
 from edge_agent.observability.agent_events import Fault
-from edge_agent.observability.device_events import DeviceConnected, DeviceEnded, DeviceLost, SamplesAcquired, TagsBound
+from edge_agent.observability.device_events import DeviceConnected, DeviceEnded, DeviceLost, SamplesAcquired
 
 RETRY_FIRST_S: Final = 1.0
 RETRY_LONGEST_S: Final = 30.0
@@ -205,7 +206,7 @@ class DeviceAcquisition(MissingSamples):
 
     async def run(self) -> None:
         """Keep the driver running until cancelled."""
-        async with Tasks() as tasks:
+        async with left_at_the_end(self._driver), Tasks() as tasks:
             tasks.create_task(self._keep_acquiring(), name=f"{self.name} acquisition")
             tasks.create_task(self._absences.watch_clock(), name=f"{self.name} clock")
             tasks.create_task(self._release_held(), name=f"{self.name} held values")
@@ -258,9 +259,8 @@ class DeviceAcquisition(MissingSamples):
             self.offline_reason = ""
             self.connects += 1
             emit(DeviceConnected(self.name, len(types), len(problems)))
-        tell_new_problems(self.name, self.problems, problems)
+        tell_problems(self.name, self.problems, problems)
         self.problems = tuple(problems)
-        emit(TagsBound(self.name, len(problems)))
         self._listener.device_online(definition)
 
     def reached(self, place: str) -> None:

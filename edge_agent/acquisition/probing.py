@@ -22,6 +22,7 @@ from connectors.ports.clock import Clock
 from connectors.ports.device import Continuation, DeviceDriver, FoundTag, Reading, TagProblem, Unfilled
 from connectors.ports.settings import DeviceSettings
 from connectors.stopping import Tasks
+from edge_agent.acquisition.leaving import leave
 
 if TYPE_CHECKING:
     from edge_agent.acquisition.derived import DerivedTags
@@ -67,6 +68,7 @@ async def probe(settings: DeviceSettings, driver: DeviceDriver, clock: Clock, wi
     finally:
         failure = await _ended(acquiring)
         await _ended(reading)
+        await leave(driver)
     if failure is not None:
         found.reason = str(failure)
     return found

@@ -8,13 +8,14 @@ from typing import Final
 from connectors.model.tags import DeviceName
 from connectors.observability.events import emit
 from connectors.ports.device import TagProblem
-from edge_agent.observability.device_events import DeviceReached, TagRefused
+from edge_agent.observability.device_events import DeviceReached, TagRefused, TagsBound
 
 PROBLEMS_LOGGED_MAX: Final = 20
 
 
-def tell_new_problems(device: DeviceName, before: Sequence[TagProblem], problems: Sequence[TagProblem]) -> None:
-    """Tell the ``problems`` that were not there, or not for this reason, ``before``."""
+def tell_problems(device: DeviceName, before: Sequence[TagProblem], problems: Sequence[TagProblem]) -> None:
+    """Tell how many ``problems`` there are, and those that were not there, or not for this reason, ``before``."""
+    emit(TagsBound(device, len(problems)))
     known = {problem.tag: problem.reason for problem in before}
     fresh = [problem for problem in problems if known.get(problem.tag) != problem.reason]
     for problem in fresh[:PROBLEMS_LOGGED_MAX]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from connectors.opcua import settings, subscriptions
+from connectors.opcua import resuming, settings, subscriptions
 from connectors.trust import FOLDER
 from connectors.trust.own import own_certificate
 from tests.contract.opcua_acquisition import until
@@ -313,6 +313,24 @@ async def test_a_session_that_is_not_to_be_kept_is_not_resumed(server: AnyServer
         await until(lambda: line.bench.gaps)
         await line.has(3.0)
     assert line.how == []
+
+
+@BOTH
+@pytest.mark.parametrize("more", [{}, SECURED], ids=["insecure", "secured"])
+async def test_a_device_that_ends_while_its_session_is_kept_leaves_none_with_the_server(
+    server: AnyServer, data_dir: Path, more: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The connection is there again, and the device is stopped or reloaded before it has tried to go on."""
+    monkeypatch.setattr(resuming.Resuming, "_retry_s", lambda _: 60.0)
+    line = Line(server, data_dir)
+    async with line.read(**more):
+        await line.wire.cut()
+        await until(lambda: not line.bench.device.is_online)
+        await line.wire.mend()
+        assert server.sessions == 1
+    assert server.sessions == 0
+    if isinstance(server, NodeOpcUaServer):
+        assert server.command("subscriptions") == 0
 
 
 async def test_where_a_lost_session_holds_the_last_place_it_is_said_and_waited_for(

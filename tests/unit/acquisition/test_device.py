@@ -80,6 +80,26 @@ async def test_a_defect_of_a_driver_is_a_reason_and_no_end(tmp_path: Path) -> No
         assert bench.values == [5.0]
 
 
+class Keeping(PlayedDriver):
+    """Has its device keep something while there is no connection."""
+
+    left = 0
+
+    async def leave(self) -> None:
+        self.left += 1
+
+
+@virtual_time
+async def test_a_driver_whose_device_keeps_something_leaves_it_when_it_is_stopped_and_not_before(
+    tmp_path: Path,
+) -> None:
+    driver = Keeping(lost(1.0), refused(), lost(2.0))
+    async with running(Bench(tmp_path, driver)):
+        await asyncio.sleep(100.0)
+        assert driver.left == 0
+    assert driver.left == 1
+
+
 @virtual_time
 async def test_a_full_disk_delays_the_device_and_is_said(tmp_path: Path) -> None:
     bench = Bench(tmp_path, PlayedDriver(connected(5.0)))

@@ -39,8 +39,9 @@ RESET = ConnectionResetError(104, "Connection reset by peer")
         ),
         (
             BadTooManySessions(),
-            "the server has no free session; one that was lost with its connection ends by itself, within the time "
-            "that 'keep' asks for; otherwise close another client or raise its limit (BadTooManySessions 0x80560000)",
+            "the server has no free session; one that was lost with its connection ends by itself, after 'keep' "
+            "and 'silence' together, a minute at least; otherwise close another "
+            "client or raise its limit (BadTooManySessions 0x80560000)",
         ),
     ],
 )

@@ -19,6 +19,7 @@ from tests.virtual_time import VirtualClock, virtual_time
 
 LOST = [ConnectionResetError("the cable is out")]
 ACQUISITION = cast(Any, object())
+CLOSING = ["connect", "rebind", "activate", "close session", "close channel"]
 
 
 class Bench:
@@ -30,8 +31,16 @@ class Bench:
         self.resuming = Resuming(self.device, VirtualClock())
         self.dropped = self.given_up = 0
         self.tries: list[Exception | GoingOn] = []
+        self.said: list[str] = []
+        self.connects = asyncio.Event()
+        self.connects.set()
+        session = SimpleNamespace(rebind_authentication_token=lambda: self.said.append("rebind"))
         client = SimpleNamespace(
-            uaclient=SimpleNamespace(protocol=None), session_timeout=75_000, disconnect_socket=self._disconnect
+            uaclient=SimpleNamespace(protocol=None, session=session),
+            session_timeout=75_000,
+            disconnect_socket=self._disconnect,
+            close_session=lambda: self._say("close session"),
+            close_secure_channel=lambda: self._say("close channel"),
         )
         self.opened = Opened(cast(Any, client), self.device, None)
         self.connection: Any = SimpleNamespace(
@@ -48,6 +57,16 @@ class Bench:
         async def usable(_opened: Opened) -> None:
             pass
 
+        async def connect(_client: Any) -> None:
+            await self.connects.wait()
+            await self._say("connect")
+
+        async def trusted(*_: Any) -> None:
+            pass
+
+        monkeypatch.setattr(resuming, "check_trust", trusted)
+        monkeypatch.setattr(resuming, "connect", connect)
+        monkeypatch.setattr(resuming, "activate", lambda *_: self._say("activate"))
         monkeypatch.setattr(resuming, "_try", self._try)
         monkeypatch.setattr(resuming, "_answers", answered)
         monkeypatch.setattr(resuming, "check_usable", usable)
@@ -61,6 +80,9 @@ class Bench:
     def resumed(self) -> GoingOn:
         return GoingOn(self.opened, self.connection, "resumed")
 
+    async def _say(self, what: str) -> None:
+        self.said.append(what)
+
     def _disconnect(self) -> None:
         self.dropped += 1
 
@@ -68,6 +90,7 @@ class Bench:
         self.given_up += 1
 
     async def _try(self, _opened: Opened, _connection: Any) -> GoingOn:
+        await self.connects.wait()
         found = self.tries.pop(0)
         if isinstance(found, Exception):
             raise found
@@ -208,6 +231,56 @@ async def test_whoever_else_acquires_gets_nothing_of_it(monkeypatch: pytest.Monk
     await bench.keep()
     assert await bench.take_up(object()) is None
     assert bench.given_up == 1
+
+
+@virtual_time
+async def test_a_session_that_nobody_goes_on_with_is_closed_on_a_connection_of_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bench = Bench(monkeypatch)
+    await bench.resuming.leave()
+    assert bench.said == [], "there is none"
+    await bench.keep()
+    await bench.resuming.leave()
+    assert bench.said == CLOSING
+    assert (bench.given_up, await bench.take_up()) == (1, None)
+    await bench.resuming.leave()
+    assert bench.said == CLOSING, "once"
+
+
+@virtual_time
+async def test_the_end_waits_two_seconds_for_a_server_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench(monkeypatch)
+    await bench.keep()
+    bench.connects.clear()
+    begun_s = asyncio.get_running_loop().time()
+    await bench.resuming.leave()
+    assert asyncio.get_running_loop().time() - begun_s == 2.0
+    assert (bench.said, bench.given_up) == ([], 1)
+
+
+@virtual_time
+async def test_what_the_server_keeps_no_longer_is_not_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench(monkeypatch)
+    await bench.keep()
+    await asyncio.sleep(86.0)
+    await bench.resuming.leave()
+    assert (bench.said, bench.given_up) == ([], 1)
+
+
+@virtual_time
+async def test_an_end_in_the_middle_of_a_try_closes_the_session_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench(monkeypatch)
+    await bench.keep()
+    bench.connects.clear()
+    trying = asyncio.create_task(bench.take_up())
+    await asyncio.sleep(0.1)
+    trying.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await trying
+    bench.connects.set()
+    await bench.resuming.leave()
+    assert (bench.said, bench.given_up) == (CLOSING, 1)
 
 
 @pytest.mark.parametrize(
