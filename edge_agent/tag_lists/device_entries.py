@@ -14,6 +14,13 @@ from edge_agent.tag_lists.imported import Imported, Refused, Row
 
 _PLAIN: Final = re.compile(r"[A-Za-z_][\w /.-]*(?<=[\w.])|[A-Za-z_]")
 _SAID: Final = {"extra_forbidden": "there is no such setting", "missing": "it is missing"}
+_NEEDED: Final = {
+    "float_type": "no number, such as 0.1", "float_parsing": "no number, such as 0.1", "int_type": "no whole number",
+    "int_parsing": "no whole number", "int_from_float": "no whole number", "bool_type": "neither true nor false",
+    "string_type": "no text", "model_type": "no group of settings, such as {min: 0, max: 250}",
+    "dict_type": "no group of settings, such as {0: stopped, 1: running}", "tuple_type": "no list, such as [a, b]",
+}  # fmt: skip
+"""What a cell of a wrong kind is not."""
 _NAMES_TAGS: Final = frozenset(("commands", "derived"))
 """What of a device is about tags by their names: right or wrong with all of them, never with one alone."""
 _WORDS: Final = frozenset(("true", "false", "null", "yes", "no", "on", "off", "y", "n", "inf", "nan"))
@@ -51,9 +58,11 @@ def device_problems(device: Mapping[str, Any], rows: Sequence[Row], model: type[
 def _reasons(error: ValidationError) -> list[str]:
     """In sentences, those of tags first."""
     found: list[tuple[bool, str]] = []
-    for entry in error.errors(include_url=False, include_input=False):
+    for entry in error.errors(include_url=False):
         cause = entry.get("ctx", {}).get("error")
         message = str(cause) if cause is not None else _SAID.get(entry["type"], entry["msg"])
+        if entry["type"] in _NEEDED and entry["loc"][:1] == ("tags",):  # a tag has no secrets
+            message = f"{entry['input']!r} is {_NEEDED[entry['type']]}"
         path = (*entry["loc"], *getattr(cause, "path", ()))
         inside = path[2:] if path[:1] == ("tags",) else path
         where = f"{'.'.join(map(str, inside))}: " if inside else ""

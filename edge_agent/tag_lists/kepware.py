@@ -34,7 +34,7 @@ _LOW_WORD: Final = (
 def read_kepware(data: bytes, wanted: Wanted) -> Imported:
     """See ``Reader``."""
     found = Imported()
-    for place, cells in read_table(data, NEEDED):
+    for place, cells, _ in read_table(data, NEEDED):
         name = cells.get("tag name", "")
         try:
             settings = _modbus(cells) if wanted.driver == "modbus" else _opcua(cells, wanted)

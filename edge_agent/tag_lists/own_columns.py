@@ -1,12 +1,14 @@
 """Lineside's own tables of tags: a column for each setting that any of them has, named as in a device file.
 
 A cell is read as YAML reads it (``0.1``, ``true``, ``500ms``, ``{min: 0, max: 250}``), except for names, addresses,
-units and the like, which are text whatever they look like.
+units and the like, which are text whatever they look like. A number may have a decimal comma where commas divide no
+cells, as spreadsheets of many countries write it.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -17,20 +19,22 @@ from edge_agent.tag_lists.tables import read_table
 
 NEEDED: Final = ("name", "at")
 _TEXTS: Final = frozenset(("name", "at", "unit", "description", "type", "order", "lane"))
+_WITH_COMMA: Final = re.compile(r"\A([+-]?\d+),(\d+(?:[eE][+-]?\d+)?\s*%?)\Z")
 _FIRST: Final = ("device", "name", "at", "type", "unit", "description")
 
 
 def read_own(data: bytes, wanted: Wanted) -> Imported:  # noqa: ARG001  a Reader
     """See ``Reader``."""
     found = Imported()
-    for place, cells in read_table(data, NEEDED, ("tags",)):
+    for place, cells, has_decimal_commas in read_table(data, NEEDED, ("tags",)):
         settings: dict[str, Any] = {}
         for key, cell in cells.items():
             if key in _TEXTS:
                 settings[key] = cell
             elif key != "device":
+                plain = _WITH_COMMA.sub(r"\1.\2", cell) if has_decimal_commas else cell
                 try:
-                    document = read_yaml(cell, place)
+                    document = read_yaml(plain, place)
                     problems = document.problems
                 except ConfigInvalid as exc:
                     problems = tuple(exc.problems)

@@ -30,6 +30,8 @@ class TableRow(NamedTuple):
 
     place: str
     cells: dict[str, str]
+    has_decimal_commas: bool = False
+    """Whether a number may be written as 0,1: where commas divide no cells, and cells are nothing but text."""
 
 
 def read_table(data: bytes, needed: Sequence[str], sheets: Sequence[str] = ()) -> list[TableRow]:
@@ -39,7 +41,9 @@ def read_table(data: bytes, needed: Sequence[str], sheets: Sequence[str] = ()) -
     """
     found: list[TableRow] = []
     headings: list[str] = []
-    for place, cells in _xlsx(data, sheets) if data.startswith(XLSX_MAGIC) else _csv(data):
+    is_book = data.startswith(XLSX_MAGIC)
+    has_decimal_commas = not is_book and _separator(decoded(data)) != ","
+    for place, cells in _xlsx(data, sheets) if is_book else _csv(data):
         if len(found) >= ROWS_MAX:
             raise ListUnreadable(f"the table has more than {ROWS_MAX:,} rows")
         if not headings:
@@ -50,7 +54,7 @@ def read_table(data: bytes, needed: Sequence[str], sheets: Sequence[str] = ()) -
             continue
         filled = {head: cell.strip() for head, cell in zip(headings, cells, strict=False) if head and cell.strip()}
         if filled:
-            found.append(TableRow(place, filled))
+            found.append(TableRow(place, filled, has_decimal_commas))
     if not headings:
         raise ListUnreadable(f"no row of the table has the headings {', '.join(needed)}")
     return found
@@ -64,15 +68,18 @@ def headings_of(data: bytes) -> list[set[str]]:
 
 def _csv(data: bytes) -> Iterator[tuple[str, list[str]]]:
     text = decoded(data)
-    # A title may stand above the headings, and descriptions below, with commas in them: what is in most lines counts.
-    head = text[:_HEAD_CHARACTERS].splitlines()[:_HEAD_LINES]
-    separator = max(SEPARATORS, key=lambda each: (sum(each in line for line in head), "".join(head).count(each)))
     try:
-        rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+        rows = csv.reader(io.StringIO(text, newline=""), delimiter=_separator(text), strict=True)
         for cells in rows:
             yield f"line {rows.line_num}", [_MARKED.sub("", cell) for cell in cells]
     except csv.Error as exc:
         raise ListUnreadable(f"it is no CSV: {exc}, in line {rows.line_num}") from exc
+
+
+def _separator(text: str) -> str:
+    # A title may stand above the headings, and descriptions below, with commas in them: what is in most lines counts.
+    head = text[:_HEAD_CHARACTERS].splitlines()[:_HEAD_LINES]
+    return max(SEPARATORS, key=lambda each: (sum(each in line for line in head), "".join(head).count(each)))
 
 
 def decoded(data: bytes) -> str:

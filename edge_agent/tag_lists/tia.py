@@ -27,7 +27,7 @@ VALUES: Final = frozenset(
 def read_tia(data: bytes, wanted: Wanted) -> Imported:
     """See ``Reader``."""
     found = Imported()
-    for place, cells in read_table(data, NEEDED, ("PLC Tags",)):
+    for place, cells, _ in read_table(data, NEEDED, ("PLC Tags",)):
         tag = TiaTag(
             place,
             cells.get("name", ""),

@@ -309,3 +309,18 @@ def test_tables_are_read_as_spreadsheets_of_all_countries_write_them(encoding: s
     assert recognised(text.encode(encoding)) is Format.LINESIDE
     _, found = read_list(text.encode(encoding), None, Wanted())
     assert settings(found) == [{"name": "zone", "at": "holding 1", "unit": "°C"}]
+
+
+@pytest.mark.parametrize("separator", [";", "\t"])
+def test_numbers_with_a_decimal_comma_are_numbers_where_commas_divide_no_cells(separator: str) -> None:
+    rows = [
+        ("name", "at", "scale", "offset", "deadband", "description"),
+        ("zone", "holding 1", "0,1", "-2,5E1", "0,5%", "1,5 m"),
+    ]
+    data = "\n".join(separator.join(row) for row in rows).encode()
+    _, found = read_list(data, None, Wanted(driver="modbus"))
+    assert settings(found) == [
+        {"name": "zone", "at": "holding 1", "scale": 0.1, "offset": -25.0, "deadband": "0.5%", "description": "1,5 m"}
+    ]
+    _, found = read_list(b'name,at,scale\nzone,holding 1,"1,234"\n', None, Wanted(driver="modbus"))
+    assert settings(found)[0]["scale"] == "1,234", "a thousand or one: nobody can say"

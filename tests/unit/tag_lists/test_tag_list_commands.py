@@ -125,6 +125,16 @@ def test_a_wrong_use_is_said(
     assert (done.exit_code, said in done.stderr) == (code, True), done.stderr
 
 
+def test_a_cell_of_a_wrong_kind_is_named_with_what_it_should_be(tmp_path: Path) -> None:
+    path = tmp_path / "tags.csv"
+    path.write_text('name,at,scale,writable\na,holding 1,"1,234",\nb,holding 2,,often\n')
+    done = edge_agent("import-tags", path, "--endpoint", "tcp://x", "--json")
+    assert [one["reason"] for one in json.loads(done.stdout)["refused"]] == [
+        "scale: '1,234' is no number, such as 0.1",
+        "writable: 'often' is no group of settings, such as {min: 0, max: 250}",
+    ]
+
+
 def test_a_program_is_told_what_was_exported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("agent.yaml").write_text(AGENT)
