@@ -24,6 +24,7 @@ from connectors.opcua.addresses import resolve
 from connectors.opcua.attributes import read_attributes, read_namespaces
 from connectors.opcua.notification import DataChangeDecoder
 from connectors.opcua.operation_limits import OperationLimits
+from connectors.opcua.said_types import contradiction, narrowed, said_of, type_in_file
 from connectors.opcua.shape_finding import Unshaped, find_shapes, is_shaped
 from connectors.opcua.shapes import Form, Shape
 from connectors.opcua.status import tag_reason
@@ -107,16 +108,39 @@ class BoundTag:
 
 @dataclass(frozen=True, slots=True)
 class _WireType:
+    """``said``: what the server says that it is, in words; empty where it is the device file that says it."""
+
     raw: DataType
     form: Form | None
+    said: str = ""
 
 
 @dataclass(slots=True)
 class Binding:
-    """What became of the tags that were to be bound, by index."""
+    """What became of the tags that were to be bound, by index; ``doubts``: what to know of some that are bound."""
 
     bound: dict[int, BoundTag] = field(default_factory=dict)
     problems: dict[int, TagProblem] = field(default_factory=dict)
+    doubts: dict[int, TagProblem] = field(default_factory=dict)
+
+    def take(self, found: Binding) -> None:
+        """What was found of some tags counts from now on; of others all stays as it was."""
+        for index in found.bound:
+            self.problems.pop(index, None)
+            self.doubts.pop(index, None)
+        self.bound.update(found.bound)
+        self.problems.update(found.problems)
+        self.doubts.update(found.doubts)
+
+    def forget(self, index: int) -> None:
+        """The tag is not there any more."""
+        for each in (self.bound, self.problems, self.doubts):
+            each.pop(index, None)
+
+    def told(self) -> list[TagProblem]:
+        """Why tags are not bound, and what to know of those that are, in the order of the tags."""
+        doubts = {index: doubt for index, doubt in self.doubts.items() if index in self.bound}
+        return [problem for _, problem in sorted({**doubts, **self.problems}.items())]
 
 
 async def bind_tags(
@@ -143,6 +167,8 @@ async def bind_tags(
             binding.problems[index] = found
         else:
             binding.bound[index] = _bound(tags[index], index, node, found)
+            if found.said and (doubt := contradiction(tags[index], found.raw, found.said)) is not None:
+                binding.doubts[index] = doubt
     if shaped:
         await _bind_shaped(client, shaped, binding, limits)
     return binding
@@ -151,8 +177,8 @@ async def bind_tags(
 async def _bind_shaped(client: Client, shaped: Sequence[Unshaped], binding: Binding, limits: OperationLimits) -> None:
     """Bind tags that are structures or parts of values; those of one node, read alike, share its values."""
     found = await find_shapes(client, shaped, limits)
-    for index, problem in found.problems.items():
-        binding.problems[index] = problem
+    binding.problems.update(found.problems)
+    binding.doubts.update(found.doubts)
     for shape, members in found.shapes:
         for number, (member, output) in enumerate(zip(members, shape.outputs, strict=True)):
             bound = _bound(member.tag, member.index, member.node, _WireType(output.datatype, output.form))
@@ -186,16 +212,18 @@ def _wire_type(tag: OpcUaTag, value: ua.DataValue, datatype: ua.DataValue) -> _W
         return TagProblem(name, tag_reason(status), status >> 16)
     variant = value.Value
     if variant is not None and variant.Value is not None:
-        if variant.is_array or isinstance(variant.Value, list):
-            return _WireType(DataType.STRING, WriteForm(int(variant.VariantType.value), _rank(variant)))
         built_in = int(variant.VariantType.value)
+        if variant.is_array or isinstance(variant.Value, list):
+            said = said_of(built_in, is_array=True)
+            return _WireType(DataType.STRING, WriteForm(built_in, _rank(variant)), said)
         if built_in not in WIRE_TYPES:
             return TagProblem(name, f"values of type {variant.VariantType.name} are not supported", BAD_NOT_SUPPORTED)
-        return _WireType(WIRE_TYPES[built_in].datatype, WriteForm(built_in))
+        return _WireType(WIRE_TYPES[built_in].datatype, WriteForm(built_in), said_of(built_in))
+    in_file = type_in_file(tag) if declared is None else narrowed(tag, datatype)
+    if in_file is not None:
+        return _WireType(in_file, WriteForm(BUILT_IN[in_file]))
     if declared is not None:
-        return _WireType(WIRE_TYPES[declared].datatype, WriteForm(declared))
-    if tag.datatype is not None:
-        return _WireType(tag.datatype, WriteForm(BUILT_IN[tag.datatype]))
+        return _WireType(WIRE_TYPES[declared].datatype, WriteForm(declared), said_of(declared))
     return TagProblem(
         name,
         "the server does not say the type of this value while it has none; add type: to the tag, such as type: double",

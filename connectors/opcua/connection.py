@@ -185,10 +185,7 @@ class OpcUaConnection:
     async def _bind(self, chosen: Sequence[int]) -> list[BoundTag]:
         """Bind the tags at the indices ``chosen``; those that are."""
         found = await bind_tags(self._client, self._tags.all, chosen, self._limits)
-        for index in found.bound:
-            self._binding.problems.pop(index, None)
-        self._binding.bound.update(found.bound)
-        self._binding.problems.update(found.problems)
+        self._binding.take(found)
         return list(found.bound.values())
 
     async def _acquire(self, tags: Iterable[BoundTag]) -> None:
@@ -212,9 +209,8 @@ class OpcUaConnection:
 
     async def _report(self) -> None:
         types = [tag.type for _, tag in sorted(self._binding.bound.items())]
-        problems = [problem for _, problem in sorted(self._binding.problems.items())]
         absent = [_absent(tag.name, self._device.browse_again_s) for tag in self._tags.absent]
-        await self.acquisition.online(types, [*problems, *absent, *self._rule_problems])
+        await self.acquisition.online(types, [*self._binding.told(), *absent, *self._rule_problems])
 
     async def _retry_problems(self) -> None:
         """Bind again, from time to time, what could not be bound, and what has changed its type."""
@@ -269,8 +265,7 @@ class OpcUaConnection:
         gone = [index for index, at in before.items() if after.get(index) != at]
         come = sorted(index for index, at in after.items() if before.get(index) != at)
         for index in gone:
-            self._binding.bound.pop(index, None)
-            self._binding.problems.pop(index, None)
+            self._binding.forget(index)
             self.publishing.unbind(index)
         self._polling.remove(gone)
         await self.subscriptions.remove(gone)

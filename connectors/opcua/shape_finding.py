@@ -15,6 +15,7 @@ from connectors.model.tags import TagName
 from connectors.opcua.component_nodes import Component, components
 from connectors.opcua.operation_limits import OperationLimits
 from connectors.opcua.parts import Part, parse_part
+from connectors.opcua.said_types import contradiction, said_of
 from connectors.opcua.shapes import Form, Output, Shape, datatype_of, type_of_part
 from connectors.opcua.status import tag_reason
 from connectors.opcua.structure_forms import encoding_of, form_of
@@ -49,10 +50,14 @@ class Unshaped:
 
 @dataclass(slots=True)
 class FoundShapes:
-    """Shapes with the tags that each is for, in the order of its outputs; and what is wrong with the others."""
+    """Shapes with the tags that each is for, in the order of its outputs; and what is wrong with the others.
+
+    ``doubts``: what to know of tags that have one.
+    """
 
     shapes: list[tuple[Shape, list[Unshaped]]] = field(default_factory=list)
     problems: dict[int, TagProblem] = field(default_factory=dict)
+    doubts: dict[int, TagProblem] = field(default_factory=dict)
 
 
 def is_shaped(tag: OpcUaTag, value: ua.DataValue) -> bool:
@@ -84,6 +89,10 @@ async def find_shapes(client: Client, tags: Sequence[Unshaped], limits: Operatio
             found.problems[each.index] = TagProblem(TagName(each.tag.name), reason, BAD_NOT_SUPPORTED)
             continue
         datatype = datatype_of(part_type, part_rank, has_names=names)
+        has_names = names and part_type.names is not None
+        said = said_of(part_type.built_in, is_array=part_rank > 0, has_names=has_names)
+        if (doubt := contradiction(each.tag, datatype, said)) is not None:
+            found.doubts[each.index] = doubt
         form = _form(each, types, (of, rank), (part_type, part_rank), alone.get(each.index))
         output = Output(each.index, each.part, datatype, names, form)
         asked = (each.node, each.tag.poll_s, each.tag.sampling_s, each.tag.queue_size)

@@ -162,7 +162,7 @@ def plain(value: Any, datatype: DataType) -> Any:
     if isinstance(value, (str, bytes, datetime)) or value is None:
         raise TypeError(f"{type(value).__name__} is not a number")
     if datatype in (DataType.FLOAT, DataType.DOUBLE):
-        return float(value)
+        return _as_float(value, datatype)
     number = int(value.value) if isinstance(value, ua.StatusCode) else int(value)
     info = np.iinfo(WIRE_DTYPES[datatype])
     if (number != value and not isinstance(value, ua.StatusCode)) or not info.min <= number <= info.max:
@@ -173,6 +173,16 @@ def plain(value: Any, datatype: DataType) -> Any:
 WIRE_DTYPES: Final = {
     wire.datatype: wire.dtype for wire in reversed(list(WIRE_TYPES.values())) if wire.dtype is not None
 }
+
+
+def _as_float(value: Any, datatype: DataType) -> float:
+    """``value`` as a number with a point. Raises ``ValueError`` where it has more digits than there is room for."""
+    number = float(value)
+    with np.errstate(over="ignore"):
+        kept = float(np.float32(number)) if datatype is DataType.FLOAT else number
+    if kept != value and value == value:
+        raise ValueError(f"{value} does not fit {datatype.label}")
+    return kept
 
 
 def _text(value: Any) -> str:

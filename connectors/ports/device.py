@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
+from connectors.model.quality import is_good
 from connectors.model.report_by_exception import ReportRule
 from connectors.model.samples import Int32Array, Int64Array, SampleBatch
 from connectors.model.tags import TagName, TagType
@@ -38,12 +39,18 @@ class Reading:
 class TagProblem:
     """Why one tag gives no values, in a sentence; its neighbours are not affected.
 
-    ``quality`` is the upper half of the OPC UA status code that fits best.
+    ``quality`` is the upper half of the OPC UA status code that fits best. Where it is good the tag does give values,
+    as its type in ``Acquisition.online`` says: ``reason`` is then what somebody should know of it, and do.
     """
 
     tag: TagName
     reason: str
     quality: int
+
+    @property
+    def gives_values(self) -> bool:
+        """Whether the tag is read all the same."""
+        return is_good(self.quality)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from connectors.model.datatypes import DataType
-from connectors.model.quality import BAD, is_good
 from connectors.model.samples import SampleBatch, batch_of_rows
 from connectors.model.tags import DeviceDefinition, MetricDefinition, TagType
 from connectors.ports.device import TagProblem
@@ -31,13 +30,12 @@ def parted(
 def last_words(
     gone: Mapping[int, MetricDefinition], newest_ns: Sequence[int], problems: Sequence[TagProblem], now_ns: int
 ) -> list[SampleBatch]:
-    """Samples without value of those that have a problem now; ``newest_ns``: of each of ``gone``, its newest sample."""
-    qualities = {problem.tag: problem.quality for problem in problems}
+    """Samples without value of those that give none now; ``newest_ns``: of each of ``gone``, its newest sample."""
+    qualities = {problem.tag: problem.quality for problem in problems if not problem.gives_values}
     rows: dict[DataType, list[tuple[int, int, None, int]]] = {}
     for (index, metric), before_ns in zip(gone.items(), newest_ns, strict=True):
         quality = qualities.get(metric.name)
         if quality is not None:
             time_ns = max(now_ns, before_ns + SOURCE_STEP_NS)
-            row = (index, time_ns, None, BAD if is_good(quality) else quality)
-            rows.setdefault(metric.datatype, []).append(row)
+            rows.setdefault(metric.datatype, []).append((index, time_ns, None, quality))
     return [batch_of_rows(datatype, of_type) for datatype, of_type in rows.items()]

@@ -94,6 +94,7 @@ class _Looking:
         self._derived = derived
         self._begun_s = clock.monotonic_s()
         self._news = asyncio.Event()
+        self._without_value: set[str] = set()
         self.is_online = asyncio.Event()
 
     def tags_found(self, tags: Sequence[FoundTag]) -> None:
@@ -108,6 +109,7 @@ class _Looking:
             types, problems = self._derived.bind(types, problems)
         self._found.types = {tag.index: tag for tag in types}
         self._found.problems = {str(problem.tag): problem for problem in problems}
+        self._without_value = {str(problem.tag) for problem in problems if not problem.gives_values}
         if self._found.reached_s is None:
             self._found.reached_s = self._clock.monotonic_s() - self._begun_s
         self.is_online.set()
@@ -166,7 +168,7 @@ class _Looking:
         return [
             index
             for index, name in enumerate(found.tag_names)
-            if index not in found.readings and name not in found.problems and index in found.types
+            if index not in found.readings and name not in self._without_value and index in found.types
         ]
 
     async def complete(self, driver: DeviceDriver) -> None:

@@ -169,9 +169,18 @@ def check(
         raise typer.Exit(EXIT_PROBLEM) from exc
     if online:
         from edge_agent.cli.online_check import check_online
+        from edge_agent.config.load import places_of_tags
 
         gc.enable()
-        check_online(settings, drivers, device, timeout, anyway=anyway, as_json=as_json)
+        check_online(
+            settings,
+            drivers,
+            device,
+            timeout,
+            anyway=anyway,
+            as_json=as_json,
+            places=lambda: places_of_tags(config, drivers),
+        )
         return
     tags = sum(len(device.tags) + len(device.derived) for device in settings.devices)
     if as_json:

@@ -27,6 +27,7 @@ WORDS: Final = {
     "device_reached": "{device} is reached at {endpoint}",
     "certificate_ending": "{reason}",
     "tag_refused": "{device}/{tag} gives no values: {reason}",
+    "tag_doubted": "{device}/{tag}: {reason}",
     "clock_set": "the clock of this box was set by {seconds} s",
     "history_read": "{device}: its history has given {samples} sample(s) of the outage",
     "history_cut_off": "{device}: its history was cut off after {samples} sample(s); the next connection reads on",

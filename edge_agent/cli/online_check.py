@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import typer
@@ -35,8 +35,12 @@ def check_online(
     *,
     anyway: bool,
     as_json: bool,
+    places: Callable[[], Mapping[tuple[str, str], str]],
 ) -> None:
-    """Look at each device, print what was found, and end the command with 1 when anything is wrong."""
+    """Look at each device, print what was found, and end the command with 1 when anything is wrong.
+
+    ``places``: where the tags stand in the files, by device and tag.
+    """
     chosen = [one for one in config.devices if device in (None, one.name)]
     if device is not None and not chosen:
         known = ", ".join(one.name for one in config.devices) or "none"
@@ -49,6 +53,7 @@ def check_online(
         )
     with without_logs():
         found = [said(probe) for probe in asyncio.run(_probed(chosen, drivers, within_s))]
+    _put_places([tag for one in found for tag in one["tags"] if _is_doubted(tag)], places)
     wrong = [one for one in found if not one["reached"] or any(_is_wrong(tag) for tag in one["tags"])]
     if as_json:
         print_json({"valid": True, "online": not wrong, "devices": found})
@@ -87,7 +92,9 @@ def said(found: Probe) -> dict[str, Any]:
 
 def _tag(found: Probe, index: int, name: str) -> dict[str, Any]:
     known, reading, problem = found.types.get(index), found.readings.get(index), found.problems.get(name)
-    quality = problem.quality if problem is not None else None if reading is None else reading.quality
+    quality = None if reading is None else reading.quality
+    if problem is not None and not problem.gives_values:
+        quality = problem.quality
     value = None if reading is None else reading.value
     return {
         "device": found.device,
@@ -107,18 +114,33 @@ def _is_wrong(tag: Mapping[str, Any]) -> bool:
     return bool(tag["problem"]) or tag["quality"] != "Good"
 
 
+def _is_doubted(tag: Mapping[str, Any]) -> bool:
+    """Whether it has a good value, and is not as its file says."""
+    return bool(tag["problem"]) and tag["quality"] == "Good"
+
+
+def _put_places(doubted: Sequence[dict[str, Any]], places: Callable[[], Mapping[tuple[str, str], str]]) -> None:
+    """Say of tags that are not as their files say where that is."""
+    known = places() if doubted else {}
+    for tag in doubted:
+        if (place := known.get((tag["device"], tag["tag"]))) is not None:
+            tag["problem"] = f"{place}: {tag['problem']}"
+
+
 def screen(found: Sequence[Mapping[str, Any]]) -> RenderableType:
     """The same for a person."""
     lines: list[RenderableType] = []
     for one in found:
         lines += [*_device_lines(one), Text()]
     tags = [tag for one in found for tag in one["tags"]]
-    wrong = sum(map(_is_wrong, tags))
+    doubted = sum(map(_is_doubted, tags))
+    wrong = sum(map(_is_wrong, tags)) - doubted
     away = sum(not one["reached"] for one in found)
     devices = counted(len(found), "device")
     summary = f"{devices}, {f'{away} NOT REACHED' if away else 'all reached'}; {counted(len(tags), 'tag')}"
-    summary += f", {wrong} NOT GOOD" if wrong else ", all good" if tags else ""
-    lines.append(Text(summary, "bold red" if away or wrong else "green"))
+    summary += f", {wrong} NOT GOOD" if wrong else ", all good" if tags and not doubted else ""
+    summary += f", {doubted} NOT AS ITS FILE SAYS" if doubted else ""
+    lines.append(Text(summary, "bold red" if away or wrong or doubted else "green"))
     return Group(*lines)
 
 

@@ -116,6 +116,23 @@ def load_entries(path: Path, drivers: Mapping[str, DriverType]) -> list[dict[str
     return [entry for document in loading.documents for entry in document.value.get("devices", ())]
 
 
+def places_of_tags(path: Path, drivers: Mapping[str, DriverType]) -> dict[tuple[str, str], str]:
+    """Where the tags of a valid configuration stand, as ``file:line``, by the names of device and tag.
+
+    Of one that says a type it is the place of that. Tags that a browse rule finds are not among them.
+    """
+    loading = _Loading(path, drivers, os.environ, {})
+    loading.load()
+    found: dict[tuple[str, str], str] = {}
+    for document in loading.documents:
+        for at, device in enumerate(document.value.get("devices", ())):
+            for number, tag in enumerate(device.get("tags", ())):
+                entry = ("devices", at, "tags", number)
+                place = document.place((*entry, "type") if "type" in tag else entry)
+                found[device["name"], tag["name"]] = f"{place.where or document.where}:{place.value[0]}"
+    return found
+
+
 def _note(contents: dict[Path, str], path: Path, content: bytes) -> None:
     contents[path.resolve()] = hashlib.sha256(content).hexdigest()
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from connectors.model.quality import GOOD, code_of, name_of
+from connectors.model.quality import code_of, name_of
 from edge_agent.acquisition.device import DeviceAcquisition
 
 NAMES_MAX: Final = 3
@@ -16,7 +16,7 @@ NAMES_MAX: Final = 3
 
 def not_good(device: DeviceAcquisition) -> list[dict[str, Any]]:
     """How many tags have which quality other than good, of those that have no problem which says more."""
-    said = {str(problem.tag) for problem in device.problems}
+    said = {str(problem.tag) for problem in device.problems if not problem.gives_values}
     found: dict[int, list[str]] = {}
     for index in np.flatnonzero(device.current.not_good()).tolist():
         current = device.current.of(index)
@@ -33,7 +33,7 @@ def without_value(device: DeviceAcquisition) -> dict[str, Any]:
     """How many tags are known and have never had a value, and the first of them."""
     types, has_value = device.current.types, device.current.has_value
     empty = [index for index in np.flatnonzero(~has_value).tolist() if types[index] is not None]
-    problems = {str(problem.tag) for problem in device.problems} if empty else set()
+    problems = {str(problem.tag) for problem in device.problems if not problem.gives_values} if empty else set()
     names = [device.tag_names[index] for index in empty if device.tag_names[index] not in problems]
     return {"tags": len(names), "names": names[:NAMES_MAX]}
 
@@ -47,7 +47,7 @@ def bad_count(device: DeviceAcquisition) -> int:
     others = 0
     for problem in device.problems:
         if problem.tag in indices:
-            bad[indices[problem.tag]] = problem.quality != GOOD
+            bad[indices[problem.tag]] = True
         else:
             others += 1
     return int(np.count_nonzero(bad)) + others

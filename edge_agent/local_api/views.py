@@ -250,7 +250,9 @@ class AgentView:
             known = device.current.types[index]
             current = device.current.of(index)
             problem = problems.get(name)
-            quality = problem.quality if problem is not None else current.quality if current is not None else None
+            quality = None if current is None else current.quality
+            if problem is not None and not problem.gives_values:
+                quality = problem.quality
             rows.append(
                 {
                     "device": device.name,

@@ -122,6 +122,16 @@ class TagRefused(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class TagDoubted(Event):
+    """A tag gives values, and its device file says something of it that the device contradicts, such as its type."""
+
+    level: ClassVar[str] = "warning"
+    device: str
+    tag: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class DriverCounted(Event):
     """The driver of a device has counted something, so many times since it was asked before."""
 

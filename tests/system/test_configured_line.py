@@ -140,3 +140,38 @@ def test_while_a_line_is_commissioned_nothing_is_written_and_everybody_is_told(
         assert all(function in (1, 2, 3, 4) for _, function, _, _ in modbus_unit.requests())
     finally:
         agent.stop()
+
+
+def test_a_type_that_the_server_contradicts_is_told_with_its_line_and_the_tag_is_read(
+    folder: Path, broker: MosquittoBroker, opcua_server: OpcUaServer
+) -> None:
+    opcua_server.add("force", "Double", 12.5)
+    opcua_server.add("state", "String", "running")
+    line = press(opcua_server, "state", "force").rstrip("\n").removesuffix("}") + ", type: int32}\n"
+    config = folder / "look.yaml"
+    config.write_text(HEAD + line)
+    number = (HEAD + line).count("\n")
+    answer = edge_agent(config, "check", "--online", "--json")
+    assert answer.code == 1
+    state, force = answer.json["devices"][0]["tags"]
+    assert (state["value"], state["problem"]) == ("running", "")
+    assert (force["value"], force["type"], force["quality"]) == (12.5, "Double", "Good")
+    assert force["problem"].startswith(f"{config}:{number}: the device file says 'type: int32', and the server says")
+    shown = edge_agent(config, "check", "--online")
+    assert shown.out.splitlines()[-1] == "1 device, all reached; 2 tags, 1 NOT AS ITS FILE SAYS"
+
+    host = PlayedHost(broker.port)
+    agent = AgentProcess(folder, broker, line)
+    agent.start()
+    try:
+        until(lambda: host.values("press", "force") == [12.5] and host.values("press", "state") == ["running"])
+        (device,) = agent.command("status", "--json").json["devices"]
+        assert [problem["tag"] for problem in device["problems"]] == ["force"]
+        assert "1 tag with a problem" in agent.command("doctor").out
+        told = {tag["tag"]: (tag["quality"], bool(tag["problem"])) for tag in agent.command("tags", "--json").json}
+        assert told == {"force": ("Good", True), "state": ("Good", False)}
+        logs = agent.command("logs").out
+        assert "press/force: the device file says 'type: int32'" in logs
+    finally:
+        agent.stop()
+        host.close()

@@ -14,14 +14,18 @@ import pytest
 
 from connectors.model.datatypes import DataType
 from connectors.model.errors import DeviceUnavailable, WriteUncertain
-from connectors.model.quality import BAD_NODE_ID_UNKNOWN
+from connectors.model.quality import BAD_NODE_ID_UNKNOWN, GOOD
 from connectors.model.report_by_exception import ReportRule
 from connectors.model.tags import DeviceDefinition, TagName
+from connectors.observability.events import Event
 from connectors.ports.device import Acquisition, DeviceWriter, TagProblem
 from connectors.sparkplug.definition import read_definition
+from edge_agent.acquisition import told_problems
 from edge_agent.acquisition.device import RETRY_LONGEST_S, STEADY_S
 from edge_agent.buffer.rows import Kind
+from edge_agent.observability.device_events import TagDoubted, TagsBound
 from tests.unit.acquisition.device_at_work import (
+    ALWAYS,
     TAGS,
     Bench,
     PlayedDriver,
@@ -221,6 +225,29 @@ def of_speed(bench: Bench) -> list[tuple[Any, int]]:
             names = {metric.alias: metric.name for metric in definition.metrics}
             found += [(value, quality) for alias, _, value, quality in part.rows() if names[alias] == "speed"]
     return found
+
+
+@virtual_time
+async def test_a_tag_in_doubt_goes_on_also_where_its_type_has_become_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[Event] = []
+    monkeypatch.setattr(told_problems, "emit", told.append)
+    doubt = TagProblem(TagName("speed"), "the device file says 'type: double', and the server an Int32", GOOD)
+
+    async def becomes_a_whole_number(acquisition: Acquisition) -> None:
+        await acquisition.online(types("speed"), [])
+        await acquisition.put(doubles(1, 50.0))
+        await asyncio.sleep(1.0)
+        for _ in range(2):
+            await acquisition.online(types("speed", datatype=DataType.INT32), [doubt])
+
+    bench = Bench(tmp_path, PlayedDriver(becomes_a_whole_number), ALWAYS)
+    async with running(bench):
+        await asyncio.sleep(5.0)
+        assert of_speed(bench) == [(50.0, 0)]
+    assert told == [TagsBound("press", 0), TagsBound("press", 0), TagDoubted("press", "speed", doubt.reason),
+                    TagsBound("press", 0)]  # fmt: skip
 
 
 @virtual_time

@@ -146,6 +146,23 @@ async def test_status_tells_devices_uplink_and_outbox(bench: Bench) -> None:
     assert (outbox["samples_pending"], outbox["samples_committed"], outbox["blocked"]) == (3, 40, "")
 
 
+async def test_a_tag_that_gives_values_and_is_in_doubt_has_them_and_what_is_said_of_it(bench: Bench) -> None:
+    press, _ = bench.devices
+    said = "the device file says 'type: int32', and the server says that it is a Double"
+    press.problems = (TagProblem(TagName("force"), said, GOOD),)
+    assert (await first(bench.view.tags({"search": "force"})))[0]["quality"] is None, "there is none yet"
+    press.take(12.5)
+    force = (await first(bench.view.tags({"search": "force"})))[0]
+    assert (force["value"], force["quality"], force["problem"]) == (12.5, "Good", said)
+    seen = (await first(bench.view.status({})))["devices"][0]
+    assert (seen["bad"], seen["problems"]) == (1, [{"tag": "force", "reason": said}])
+    press.take(13.5, BAD_SENSOR_FAILURE)
+    force = (await first(bench.view.tags({"search": "force"})))[0]
+    assert (force["quality"], force["problem"]) == ("BadSensorFailure", said)
+    seen = (await first(bench.view.status({})))["devices"][0]
+    assert (seen["bad"], [each["names"] for each in seen["not_good"]]) == (1, [["force"]])
+
+
 async def test_what_waits_and_what_the_files_take_are_two_numbers(bench: Bench, tmp_path: Path) -> None:
     with contextlib.closing(sqlite3.connect(tmp_path / "outbox.db")) as connection:
         (payload,) = connection.execute("SELECT sum(length(payload)) FROM outbox").fetchone()
