@@ -32,6 +32,11 @@ def part_text(part: Part) -> str:
     return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in part).removeprefix(".")
 
 
+def wrong(at: Part, said: str) -> ValueError:
+    """``said`` of the field in the place ``at``."""
+    return ValueError(f"{part_text(at)}: {said}" if at else said)
+
+
 def part_of(tree: Any, part: Part) -> Any:
     """The part of a value of structures (dictionaries) and arrays (lists); ``None`` where it is not there now."""
     for step in part:

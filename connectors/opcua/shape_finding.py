@@ -13,15 +13,18 @@ from asyncua.client.client import Client
 from connectors.model.quality import BAD_NOT_SUPPORTED, BAD_WAITING_FOR_INITIAL_DATA
 from connectors.model.tags import TagName
 from connectors.opcua.component_nodes import Component, components
+from connectors.opcua.data_values import DECODING_ERRORS
+from connectors.opcua.open_types import held_type, typed_tree
 from connectors.opcua.operation_limits import OperationLimits
 from connectors.opcua.parts import Part, parse_part
-from connectors.opcua.said_types import contradiction, said_of
+from connectors.opcua.said_types import contradiction, said_of, type_in_file
 from connectors.opcua.shapes import Form, Output, Shape, datatype_of, type_of_part
 from connectors.opcua.status import tag_reason
 from connectors.opcua.structure_forms import encoding_of, form_of
 from connectors.opcua.structure_reading import DataTypes
-from connectors.opcua.structures import ValueType
+from connectors.opcua.structures import VARIANT, ValueType
 from connectors.opcua.tag_settings import OpcUaTag
+from connectors.opcua.wire_types import BUILT_IN
 from connectors.opcua.write_forms import WriteForm, form_of_part
 from connectors.ports.device import TagProblem
 
@@ -80,7 +83,8 @@ async def find_shapes(client: Client, tags: Sequence[Unshaped], limits: Operatio
         try:
             of, rank = _type(each, types)
             part_type, part_rank = type_of_part(of, rank, each.part)
-        except ValueError as exc:
+            shown_type, shown_rank = _closed(each, types, part_type, part_rank)
+        except DECODING_ERRORS as exc:
             found.problems[each.index] = TagProblem(TagName(each.tag.name), *_reason(each, str(exc)))
             continue
         names = each.tag.enum_names
@@ -88,9 +92,9 @@ async def find_shapes(client: Client, tags: Sequence[Unshaped], limits: Operatio
             reason = "the server gives the values of this variable no names; remove 'enum_names'"
             found.problems[each.index] = TagProblem(TagName(each.tag.name), reason, BAD_NOT_SUPPORTED)
             continue
-        datatype = datatype_of(part_type, part_rank, has_names=names)
+        datatype = datatype_of(shown_type, shown_rank, has_names=names)
         has_names = names and part_type.names is not None
-        said = said_of(part_type.built_in, is_array=part_rank > 0, has_names=has_names)
+        said = said_of(shown_type.built_in, is_array=shown_rank > 0, has_names=has_names)
         if (doubt := contradiction(each.tag, datatype, said)) is not None:
             found.doubts[each.index] = doubt
         form = _form(each, types, (of, rank), (part_type, part_rank), alone.get(each.index))
@@ -160,6 +164,21 @@ def _type(each: Unshaped, types: DataTypes) -> tuple[ValueType, int]:
         return ValueType(known=type(first)), rank
     number = None if variant is None else int(variant.VariantType.value)
     return ValueType(built_in=number, names=declared.names), rank
+
+
+def _closed(each: Unshaped, types: DataTypes, of: ValueType, rank: int) -> tuple[ValueType, int]:
+    """``of``; of a part whose type its value chooses that of the value that is there now, else of the device file.
+
+    Raises ``ValueError`` where neither says it, else ``DECODING_ERRORS``.
+    """
+    if of.built_in != VARIANT or rank or not each.part:
+        return of, rank
+    held = held_type(typed_tree(types.structures, _plain(each.value)), each.part)
+    if held is not None:
+        return ValueType(built_in=held[0]), held[1]
+    if (in_file := type_in_file(each.tag)) is None:
+        raise ValueError("the type of this field is that of its value, and it has none; add type: to the tag")
+    return ValueType(built_in=BUILT_IN[in_file]), 0
 
 
 def _rank(value: Any) -> int:

@@ -6,7 +6,7 @@ field is written by reading the structure, changing the bytes of that field, and
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -16,9 +16,10 @@ from asyncua.ua.ua_binary import pack_uatype, struct_to_binary
 
 from connectors.model.errors import PayloadInvalid
 from connectors.opcua.data_values import DECODING_ERRORS
-from connectors.opcua.parts import Part
-from connectors.opcua.structure_writing import ELEMENTS_MAX, Encoder, Rewriting, json_value, plain_structure, wrong
-from connectors.opcua.structures import StructureTypes, ValueType, read_field
+from connectors.opcua.open_types import Held, encoded_open, has_open_types, held_type, typed_tree
+from connectors.opcua.parts import Part, wrong
+from connectors.opcua.structure_writing import ELEMENTS_MAX, Encoder, Rewriting, json_value
+from connectors.opcua.structures import VARIANT, StructureTypes, ValueType, plain_structure, read_field
 from connectors.opcua.tag_settings import OpcUaTag
 from connectors.opcua.values import NUMBERS, variant_of
 from connectors.opcua.write_forms import number_of
@@ -55,8 +56,11 @@ class StructureForm:
 
     @property
     def needs_present(self) -> bool:
-        """Whether it has to be read before what the server has now."""
-        return bool(self.fields)
+        """Whether it has to be read before what the server has now.
+
+        That is of one field all others, and of fields whose type is open the type.
+        """
+        return bool(self.fields) or has_open_types(self.of)
 
     def variant(
         self, value: Value, tag: OpcUaTag, rules: Mapping[Part, OpcUaTag], present: ua.Variant | None = None
@@ -66,9 +70,12 @@ class StructureForm:
         ``rules``: the tags that are fields of the same variable and have limits, by their parts. ``present``: what the
         server has now, when ``needs_present``. Raises ``ValueError`` with a sentence.
         """
-        encoder = Encoder(self.has_names, rules)
+        now = None if present is None else present.Value
+        for _ in self.part[: self.rank]:  # of an element that was read by its place
+            now = now[0] if isinstance(now, list) and len(now) == 1 else None
+        encoder = Encoder(self.has_names, rules, self._types_of(now))
         if self.fields:
-            made: Any = self._rewritten(value, tag, encoder, None if present is None else present.Value)
+            made: Any = self._rewritten(value, tag, encoder, now)
         elif tag.writable is not None and tag.writable.limits is not None:
             raise ValueError(_NO_LIMITS)
         elif self.rank and not self.part:
@@ -78,6 +85,17 @@ class StructureForm:
         for _ in self.part[: self.rank]:
             made = [made]
         return ua.Variant(made, ua.VariantType.ExtensionObject)
+
+    def _types_of(self, present: Any) -> Callable[[Part], Held]:
+        """The types of open fields by their parts, of what the server has now."""
+        if not has_open_types(self.of):
+            return lambda _: None
+        try:
+            tree = typed_tree(self.types, present)
+        except DECODING_ERRORS as exc:
+            raise ValueError(f"what the server has now is not as it describes it: {exc}") from exc
+        outside = len(self.part[: self.rank])
+        return lambda at: held_type(tree, at[outside:])
 
     def _array(self, value: Value, encoder: Encoder) -> ua.Variant:
         elements = json_value(value, "array of structures")
@@ -96,8 +114,6 @@ class StructureForm:
 
     def _rewritten(self, value: Value, tag: OpcUaTag, encoder: Encoder, present: Any) -> ua.ExtensionObject:
         """The structure that the server has now with another field."""
-        while isinstance(present, list):  # of an element that was read by its place
-            present = present[0] if len(present) == 1 else None
         found = _in_bytes(present)
         if found is None:
             raise ValueError("the structure has no value now, of which a field could be changed; write it as a whole")
@@ -127,6 +143,9 @@ class StructureForm:
             if rank and of.built_in in NUMBERS and limits is None:
                 raise wrong(self.part, "numbers are written within limits only: writable: {min: …, max: …}")
             return encoder.encoded(of, rank, json_value(value, "array" if rank else "structure"), self.part)
+        if of.built_in == VARIANT:
+            held = encoder.present(self.part)
+            return encoded_open(held, value, self.part, lambda now, size: self._field(now, size, value, tag, encoder))
         try:
             if of.names is not None and self.has_names:
                 value = number_of(value, of.names)

@@ -7,7 +7,6 @@ path of the field, written as ``part`` is.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
 from collections.abc import Callable, Mapping
@@ -22,8 +21,9 @@ from asyncua.ua.uaerrors import UaError
 
 from connectors.configuration.setting_names import listed
 from connectors.model.scaling import ratio_of
-from connectors.opcua.parts import Part, part_text
-from connectors.opcua.structures import DEPTH_MAX, Structure, ValueType, structure_of, type_in
+from connectors.opcua.open_types import BeyondLimits, Held, encoded_open
+from connectors.opcua.parts import Part, wrong
+from connectors.opcua.structures import DEPTH_MAX, VARIANT, Structure, ValueType, plain_structure, type_in
 from connectors.opcua.tag_settings import OpcUaTag
 from connectors.opcua.values import NUMBERS, variant_of
 
@@ -65,11 +65,13 @@ class Encoder:
     """Makes bytes of values in JSON.
 
     ``has_names``: enumerations are written by names, else by numbers. ``rules``: the tags of fields that have limits,
-    by the part that they are; those hold for what is written together with others, too.
+    by the part that they are; those hold for what is written together with others, too. ``present``: the types of
+    fields, by their parts, whose type is open (see ``open_types``): those that they have on the server now.
     """
 
     has_names: bool = False
     rules: Mapping[Part, OpcUaTag] = field(default_factory=dict)
+    present: Callable[[Part], Held] = lambda _: None
 
     def encoded(self, of: ValueType, rank: int, value: Any, at: Part) -> bytes:
         """``value``, which is in the place ``at``, as a field of this type. Raises ``ValueError``."""
@@ -84,6 +86,8 @@ class Encoder:
             return self.structure(structure, value, at)
         if of.names is not None:
             return pack_uatype(ua.VariantType.Int32, self.number(of.names, value, at))
+        if of.built_in == VARIANT:
+            return encoded_open(self.present(at), value, at, lambda held, size: self.encoded(held, size, value, at))
         return self._single(of.built_in, value, at)
 
     def structure(self, structure: Structure, value: Any, at: Part) -> bytes:
@@ -179,7 +183,8 @@ class Encoder:
         if tag is None or limits is None or limits[0] <= shown <= limits[1]:
             return
         unit = f" {tag.unit}" if tag.unit else ""
-        raise wrong(at, f"it takes {limits[0]:g} to {limits[1]:g}{unit} (the tag {tag.name}), and not {shown:g}")
+        said = f"it takes {limits[0]:g} to {limits[1]:g}{unit} (the tag {tag.name}), and not {shown:g}"
+        raise BeyondLimits(str(wrong(at, said)))
 
 
 @dataclass(slots=True)
@@ -276,19 +281,6 @@ class Rewriting:
         before = self.data.copy()
         self.skip(of, rank, self.data)
         return before.read(len(before) - len(self.data))
-
-
-def plain_structure(of: ValueType) -> Structure | None:
-    """The structure that ``of`` is; ``None`` for others, and for those of asyncua that are more than their fields."""
-    if of.known is None:
-        return of.structure
-    names = {each.name for each in dataclasses.fields(of.known)}
-    return structure_of(of.known) if "Encoding" not in names and not hasattr(of.known, "_union_types") else None
-
-
-def wrong(at: Part, said: str) -> ValueError:
-    """``said`` of the field in the place ``at``."""
-    return ValueError(f"{part_text(at)}: {said}" if at else said)
 
 
 def _flat(value: Any, sizes: list[int], at: Part) -> Any:

@@ -202,6 +202,14 @@ def structure_of(known: type) -> Structure:
     return made
 
 
+def plain_structure(of: ValueType) -> Structure | None:
+    """The structure that ``of`` is; ``None`` for others, and for those of asyncua that are more than their fields."""
+    if of.known is None:
+        return of.structure
+    names = {each.name for each in dataclasses.fields(of.known)}
+    return structure_of(of.known) if "Encoding" not in names and not hasattr(of.known, "_union_types") else None
+
+
 def _type_called(name: str) -> ValueType:
     if name in ua.VariantType.__members__:
         return ValueType(built_in=int(ua.VariantType[name].value))

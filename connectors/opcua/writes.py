@@ -68,7 +68,7 @@ class Writes:
             data = await ask(asked)
             quality = 0 if data.StatusCode is None else int(data.StatusCode.value) >> 16
             if not is_good(quality):
-                said = f"the structure of which it is a field has quality {name_of(quality)}"
+                said = f"the structure as the server has it now, which is read first, has quality {name_of(quality)}"
                 raise DeviceUnavailable(f"{what}: {said}; nothing was sent")
             present = data.Value
         try:
