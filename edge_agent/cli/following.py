@@ -160,7 +160,7 @@ class FollowedSamples:
         if number is None:
             if not step.get("online", True):
                 self._why_none = f", as {step['device']} is away"
-            elif step.get("problem"):
+            elif step.get("problem") and not step.get("in_doubt"):
                 self._why_none = ", as the tag has a problem"
             return True
         if number not in self._begun_ns:

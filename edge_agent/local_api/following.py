@@ -90,6 +90,7 @@ class Following:
         lane, rule = ("samples", None) if tag is None else (tag.lane, settings.report_rules()[index])
         known, current = device.current.types[index], device.current.of(index)
         definition = device.definition
+        problem = next((one for one in device.problems if one.tag == device.tag_names[index]), None)
         return {
             "device": str(device.name),
             "tag": device.tag_names[index],
@@ -105,7 +106,8 @@ class Following:
             "rule": "found by a browse rule" if rule is None else rule_sentence(rule),
             "online": device.is_online,
             "reason": device.offline_reason,
-            "problem": next((one.reason for one in device.problems if one.tag == device.tag_names[index]), ""),
+            "problem": "" if problem is None else problem.reason,
+            "in_doubt": problem is not None and problem.gives_values,
             "last_ns": None if current is None else current.time_ns,
         }
 

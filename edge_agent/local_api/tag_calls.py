@@ -111,7 +111,8 @@ class TagCalls:
         if cached:
             current = device.current.of(index)
             if current is None:
-                error = next((str(one.reason) for one in device.problems if one.tag == tag), "there is no value yet")
+                found = (one.reason for one in device.problems if one.tag == tag and not one.gives_values)
+                error = next(found, "there is no value yet")
             else:
                 reading = (json_value(current.value), current.quality, current.time_ns)
         else:
