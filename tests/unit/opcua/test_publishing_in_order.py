@@ -1,4 +1,4 @@
-"""Messages that come late, that count anew, that cannot be asked for any more: no sample comes twice, and none is lost."""
+"""Messages that come late, count anew, or cannot be asked for any more: no sample comes twice, and none is lost."""
 
 from __future__ import annotations
 
