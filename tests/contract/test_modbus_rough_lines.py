@@ -145,7 +145,9 @@ async def test_whatever_happens_to_replies_no_value_is_wrong_and_polls_go_on_whe
     assert good == set(VALUES.items())
 
 
+@pytest.mark.slow
 async def test_whatever_is_on_a_serial_line_no_value_is_wrong_and_polls_go_on_when_it_is_over() -> None:
+    """A reply on a line has no number: one that is later than twice the time-out is taken for that to the next read."""
     drawn, recorder = random.Random(3), Recorder()
     tags = TAGS[:2]
     async with serial_line() as line:
@@ -170,7 +172,7 @@ async def test_whatever_is_on_a_serial_line_no_value_is_wrong_and_polls_go_on_wh
         with ModbusRtuUnit(line.unit_port, 3) as unit:
             for tag in (0, 1):
                 unit.command(f"set {200 * tag} {VALUES[tag]}")
-            more = {"unit_id": 3, "serial": {"parity": "none"}, "timeout": "50ms", "retries": 3, "retry": "100ms"}
+            more = {"unit_id": 3, "serial": {"parity": "none"}, "timeout": "200ms", "retries": 3, "retry": "100ms"}
             driver = ModbusDriver(device_settings(line.endpoint, tags, **more), SystemClock())
             task = asyncio.create_task(keep_acquiring(driver, recorder, []))
             await until(lambda: disturbed > 60, task)
