@@ -26,12 +26,14 @@ EXIT_PROBLEM: Final = 1
 EXIT_USAGE: Final = 2
 EXIT_NOT_RUNNING: Final = 3
 EXIT_CANNOT_START: Final = 4
+EXIT_INTERRUPTED: Final = 130
 EXIT_CODES: Final = {
     0: "done, and nothing is wrong",
     EXIT_PROBLEM: "something is wrong or was not done: an invalid file, a device that is away, a refused write",
     EXIT_USAGE: "the command was used wrongly",
     EXIT_NOT_RUNNING: "no agent answers",
     EXIT_CANNOT_START: "another agent runs already, or a newer version has written its outbox",
+    EXIT_INTERRUPTED: "Ctrl-C has ended it before it was done",
 }
 DEFAULT_CONFIG: Final = Path("/etc/lineside/agent.yaml")
 

@@ -15,7 +15,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from connectors.model.errors import ConfigInvalid, DeviceUnavailable
-from edge_agent.cli.app import DEFAULT_CONFIG, EXIT_PROBLEM, ConfigOption, JsonOption, fail, print_problems
+from edge_agent.cli.app import (
+    DEFAULT_CONFIG,
+    EXIT_INTERRUPTED,
+    EXIT_PROBLEM,
+    ConfigOption,
+    JsonOption,
+    fail,
+    print_problems,
+)
 from edge_agent.cli.json_output import print_json
 
 if TYPE_CHECKING:
@@ -111,7 +119,7 @@ def browse(
     except DeviceUnavailable as exc:
         fail(str(exc).removeprefix(f"{device.name}: "), EXIT_PROBLEM)
     except KeyboardInterrupt:
-        raise typer.Exit(130) from None
+        raise typer.Exit(EXIT_INTERRUPTED) from None
     if as_json:
         print_json(survey_json(survey))
     elif yaml is None:

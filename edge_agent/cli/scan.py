@@ -14,7 +14,7 @@ import typer
 
 from connectors.model.errors import DeviceUnavailable
 from connectors.ports.unit_scan import FoundUnit, ScanFindings, ScanLimits
-from edge_agent.cli.app import EXIT_PROBLEM, JsonOption, fail
+from edge_agent.cli.app import EXIT_INTERRUPTED, EXIT_PROBLEM, JsonOption, fail
 from edge_agent.cli.json_output import print_json
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def scan(
     except DeviceUnavailable as exc:
         fail(exc.reason, EXIT_PROBLEM)
     except KeyboardInterrupt:
-        raise typer.Exit(130) from None
+        raise typer.Exit(EXIT_INTERRUPTED) from None
     finally:
         progress.clear()
     if as_json:
