@@ -35,7 +35,8 @@ class Silent:
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.port = self._listening.getsockname()[1]
         self.taken: list[socket.socket] = []
-        threading.Thread(target=self._take, daemon=True).start()
+        self._taking = threading.Thread(target=self._take, daemon=True)
+        self._taking.start()
 
     def _take(self) -> None:
         with contextlib.suppress(OSError):
@@ -43,6 +44,8 @@ class Silent:
                 self.taken.append(self._listening.accept()[0])
 
     def close(self) -> None:
+        self._listening.shutdown(socket.SHUT_RDWR)  # else it may take one more connection, which nobody would close
+        self._taking.join(WAIT_S_MAX)
         self._listening.close()
         for one in self.taken:
             one.close()
