@@ -121,7 +121,8 @@ async def test_a_command_goes_from_the_api_to_the_agent_and_its_result_comes_bac
         assert (answer.nonce, answer.restored, answer.agent) == ("cd" * 16, False, "plant/line-1")
         assert abs(answer.time_ms - time.time_ns() // 1_000_000) < 60_000
         taken = here.post("first")
-        assert (taken["state"], taken["issuer"], taken["action"]) == ("requested", "anna", {**SETPOINT, "value": 120.0})
+        assert taken["state"] in ("requested", "sent", "received", "executing", "succeeded"), "it leaves at once"
+        assert (taken["issuer"], taken["action"]) == ("anna", {**SETPOINT, "value": 120.0})
         await eventually(lambda: any(one.command for one in here.heard()))
         (message,) = [one for one in here.heard() if one.command]
         assert message.plain == {"setpoint": 120.0}

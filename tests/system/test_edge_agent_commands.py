@@ -216,7 +216,9 @@ def test_check_says_where_what_and_what_to_write_instead(folder: Path) -> None:
     path.write_text(path.read_text().replace("samplng", "sampling").replace("at: State", "at: s=State"))
     path.write_text(path.read_text().replace("    tags:", "    insecure: true\n    tags:"))
     assert edge_agent(path, "check") == (0, f"{path}: valid, 1 device with 2 tags\n", "")
-    assert edge_agent(path, "check", "--json").json == {"valid": True, "problems": [], "devices": 1, "tags": 2}
+    assert edge_agent(path, "check", "--json").json == {
+        "valid": True, "problems": [], "devices": 1, "tags": 2, "unseen_credentials": []
+    }  # fmt: skip
 
 
 def test_a_command_that_is_used_wrongly_ends_with_2(folder: Path) -> None:
