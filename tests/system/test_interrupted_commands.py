@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import socket
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,14 @@ uplink: {{brokers: [mqtts://127.0.0.1:1]}}
 devices:
   - {{name: oven, driver: modbus, endpoint: "tcp://127.0.0.1:{port}", timeout: 50s, tags: [{{name: a, at: holding 1}}]}}
 """
+
+
+@pytest.fixture(autouse=True)
+def _hears_ctrl_c() -> Iterator[None]:
+    """As at a terminal: a shell starts what runs in its background deaf to Ctrl-C, and so may these tests be."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.parametrize(
