@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Final, Generic, TypeVar
 
 from asyncua import ua
@@ -155,6 +155,22 @@ async def read_attributes(
     if batches is None:
         return await read(wanted)
     return await batches.ask(wanted, read, lambda code: ua.DataValue(StatusCode=ua.StatusCode(ua.UInt32(code))))
+
+
+async def attributes_of_each(
+    client: Client, asked: Sequence[tuple[T, ua.NodeId]], attributes: Sequence[AttributeIds], batches: Batches
+) -> AsyncIterator[tuple[T, tuple[ua.DataValue, ...]]]:
+    """What ``read_attributes`` reads of each node, with whom it was asked for, in their order.
+
+    The answers to one request are held at a time: they take twenty times the memory of what is kept of them, and those
+    for thousands of nodes at once would leave a heap full of holes. Raises what asyncua raises.
+    """
+    at_once = max(1, PER_REQUEST_MAX // len(attributes))
+    for first in range(0, len(asked), at_once):
+        part = asked[first : first + at_once]
+        values = iter(await read_attributes(client, [node for _, node in part], attributes, batches))
+        for (whom, _), of_node in zip(part, zip(*[values] * len(attributes), strict=True), strict=True):
+            yield whom, of_node
 
 
 async def read_namespaces(client: Client) -> list[str]:

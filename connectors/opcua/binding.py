@@ -21,7 +21,7 @@ from connectors.model.quality import (
 )
 from connectors.model.tags import TagName, TagType
 from connectors.opcua.addresses import resolve
-from connectors.opcua.attributes import read_attributes, read_namespaces
+from connectors.opcua.attributes import attributes_of_each, read_attributes, read_namespaces
 from connectors.opcua.notification import DataChangeDecoder
 from connectors.opcua.operation_limits import OperationLimits
 from connectors.opcua.said_types import contradiction, narrowed, said_of, type_in_file
@@ -137,6 +137,11 @@ class Binding:
         for each in (self.bound, self.problems, self.doubts):
             each.pop(index, None)
 
+    def clear(self) -> None:
+        """Forget all tags."""
+        for each in (self.bound, self.problems, self.doubts):
+            each.clear()
+
     def told(self) -> list[TagProblem]:
         """Why tags are not bound, and what to know of those that are, in the order of the tags."""
         doubts = {index: doubt for index, doubt in self.doubts.items() if index in self.bound}
@@ -156,17 +161,17 @@ async def bind_tags(
     if notifiers:
         await _bind_notifiers(client, tags, notifiers, binding, limits)
     attributes = [AttributeIds.Value, AttributeIds.DataType]
-    values = await read_attributes(client, list(nodes.values()), attributes, limits.reads)
     shaped: list[Unshaped] = []
-    for (index, node), value, datatype in zip(nodes.items(), values[::2], values[1::2], strict=True):
+    each = attributes_of_each(client, list(nodes.items()), attributes, limits.reads)
+    async for index, (value, datatype) in each:
         if is_shaped(tags[index], value):
-            shaped.append(Unshaped(index, tags[index], node, value, datatype))
+            shaped.append(Unshaped(index, tags[index], nodes[index], value, datatype))
             continue
         found = _wire_type(tags[index], value, datatype)
         if isinstance(found, TagProblem):
             binding.problems[index] = found
         else:
-            binding.bound[index] = _bound(tags[index], index, node, found)
+            binding.bound[index] = _bound(tags[index], index, nodes[index], found)
             if found.said and (doubt := contradiction(tags[index], found.raw, found.said)) is not None:
                 binding.doubts[index] = doubt
     if shaped:

@@ -115,8 +115,12 @@ class OpcUaConnection:
         await self.publishing.take_missed()
 
     def give_up(self) -> None:
-        """No other connection goes on with it."""
+        """No other connection goes on with it: what it knows of its tags makes room for what the next learns."""
         self.publishing.give_up()
+        self.subscriptions.give_up()
+        self._polling.give_up()
+        self._binding.clear()
+        self._historized.clear()
 
     async def run(self) -> None:
         """Hand samples over until cancelled, or the connection is lost. ``go_on`` or ``give_up`` follow.

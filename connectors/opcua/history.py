@@ -20,7 +20,7 @@ from asyncua.ua.uaerrors import UaError
 
 from connectors.model.errors import DeviceUnavailable
 from connectors.model.samples import SampleBatch
-from connectors.opcua.attributes import OF_THE_SERVICE, read_attributes, refusal_of
+from connectors.opcua.attributes import OF_THE_SERVICE, attributes_of_each, read_attributes, refusal_of
 from connectors.opcua.binding import BoundTag
 from connectors.opcua.data_values import DECODING_ERRORS
 from connectors.opcua.history_response import NO_VALUES, NodeHistory, history_request, read_history_response
@@ -101,13 +101,13 @@ async def historized(
     if device.history.use == "always" or not tags:
         return list(tags)
     attributes = [AttributeIds.UserAccessLevel, AttributeIds.Historizing]
-    values = await read_attributes(client, [tag.node for tag in tags], attributes, limits.reads)
-    said = [None if value.Value is None else value.Value.Value for value in values]
-    return [
-        tag
-        for tag, level, is_kept in zip(tags, said[::2], said[1::2], strict=True)
-        if isinstance(level, int) and level & _HISTORY_READ and is_kept
-    ]
+    kept: list[BoundTag] = []
+    asked = [(tag, tag.node) for tag in tags]
+    async for tag, of_node in attributes_of_each(client, asked, attributes, limits.reads):
+        level, is_kept = (None if value.Value is None else value.Value.Value for value in of_node)
+        if isinstance(level, int) and level & _HISTORY_READ and is_kept:
+            kept.append(tag)
+    return kept
 
 
 class HistoryFill:

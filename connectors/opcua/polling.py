@@ -125,6 +125,11 @@ class Polling:
                 scan.asked.pop(index, None)
                 self._decoder.unbind(index)
 
+    def give_up(self) -> None:
+        """Forget which tags are polled: the connection is over."""
+        self._classes.clear()
+        self._followers.clear()
+
     @property
     def tags(self) -> list[BoundTag]:
         """All that are polled."""

@@ -10,7 +10,7 @@ from asyncua.client.client import Client
 from asyncua.ua.attribute_ids import AttributeIds
 
 from connectors.opcua.addresses import plain_node_id
-from connectors.opcua.attributes import read_attributes
+from connectors.opcua.attributes import attributes_of_each
 from connectors.opcua.binding import BoundTag
 from connectors.opcua.operation_limits import OperationLimits
 from connectors.opcua.tag_settings import OpcUaTag
@@ -36,13 +36,12 @@ async def spans_of(client: Client, tags: Sequence[BoundTag], limits: OperationLi
         for tag, answer in zip(tags, answers, strict=True)
         if answer.StatusCode.is_good() and answer.Targets
     }
-    values = await read_attributes(client, list(nodes.values()), [AttributeIds.Value], limits.reads)
-    ranges = [None if value.Value is None else value.Value.Value for value in values]
-    return {
-        index: float(found.High) - float(found.Low)
-        for index, found in zip(nodes, ranges, strict=True)
-        if isinstance(found, ua.Range) and found.High > found.Low
-    }
+    spans: dict[int, float] = {}
+    async for index, (value,) in attributes_of_each(client, list(nodes.items()), [AttributeIds.Value], limits.reads):
+        found = None if value.Value is None else value.Value.Value
+        if isinstance(found, ua.Range) and found.High > found.Low:
+            spans[index] = float(found.High) - float(found.Low)
+    return spans
 
 
 def deadband_filter(tag: OpcUaTag, spans: Mapping[int, float], index: int) -> ua.DataChangeFilter | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from asyncua import ua
 from asyncua.client.client import Client
@@ -54,6 +54,19 @@ _NO_RANGE: Final = (
 TOO_MANY_ITEMS: Final = StatusCodes.BadTooManyMonitoredItems >> 16
 
 
+class _Created(NamedTuple):
+    """What became of a monitored item: the status code, its number, and how often the server looks at the value."""
+
+    code: int
+    item: int = 0
+    sampling_s: float = 0.0
+
+    @classmethod
+    def of(cls, result: ua.MonitoredItemCreateResult) -> _Created:
+        code = int(result.StatusCode.value)
+        return cls(code, int(result.MonitoredItemId), result.RevisedSamplingInterval / 1000.0)
+
+
 class Subscriptions:
     """The subscriptions of one connection: one for all values, one for events, and more where one has no more room.
 
@@ -84,6 +97,10 @@ class Subscriptions:
     def count(self) -> int:
         """How many subscriptions there are."""
         return len(self.numbers)
+
+    def give_up(self) -> None:
+        """Forget which tags are monitored: the connection is over."""
+        self._tags.clear()
 
     def tags_of(self, number: int) -> list[BoundTag]:
         """The tags whose values the subscription ``number`` sends."""
@@ -284,15 +301,14 @@ class Subscriptions:
             results = [retried.get(tag, result) for tag, result in zip(tags, results, strict=True)]
         problems: dict[int, TagProblem] = {}
         for tag, result in zip(tags, results, strict=True):
-            code = int(result.StatusCode.value)
+            name = TagName(tag.settings.name)
             if _is_deadband_refused(tag, result):
-                problems[tag.index] = TagProblem(TagName(tag.settings.name), _NO_RANGE, code >> 16)
-            elif result.StatusCode.is_good():
-                self._tags.setdefault(subscription, {})[int(result.MonitoredItemId)] = tag
-                self._sampling_s_max = max(self._sampling_s_max, result.RevisedSamplingInterval / 1000.0)
+                problems[tag.index] = TagProblem(name, _NO_RANGE, result.code >> 16)
+            elif result.code >> 30 == 0:
+                self._tags.setdefault(subscription, {})[result.item] = tag
+                self._sampling_s_max = max(self._sampling_s_max, result.sampling_s)
             else:
-                name = TagName(tag.settings.name)
-                problems[tag.index] = TagProblem(name, tag_reason(code), code >> 16)
+                problems[tag.index] = TagProblem(name, tag_reason(result.code), result.code >> 16)
         return problems
 
     async def _create_items(
@@ -301,20 +317,17 @@ class Subscriptions:
         tags: Sequence[BoundTag],
         spans: Mapping[int, float],
         without: Collection[int] = (),
-    ) -> list[ua.MonitoredItemCreateResult]:
-        async def send(part: Sequence[BoundTag]) -> list[ua.MonitoredItemCreateResult]:
+    ) -> list[_Created]:
+        async def send(part: Sequence[BoundTag]) -> list[_Created]:
             params = ua.CreateMonitoredItemsParameters(
                 SubscriptionId=ua.UInt32(subscription), TimestampsToReturn=ua.TimestampsToReturn.Both
             )
             params.ItemsToCreate = [
                 self._item(tag, None if tag.index in without else _filter_of(tag, spans)) for tag in part
             ]
-            return await self._client.uaclient.create_monitored_items(params)
+            return [_Created.of(result) for result in await self._client.uaclient.create_monitored_items(params)]
 
-        def refused(code: int) -> ua.MonitoredItemCreateResult:
-            return ua.MonitoredItemCreateResult(StatusCode=ua.StatusCode(ua.UInt32(code)))
-
-        return await self._limits.items.ask(tags, send, refused)
+        return await self._limits.items.ask(tags, send, _Created)
 
     def _item(self, tag: BoundTag, wanted: ua.DataChangeFilter | None) -> ua.MonitoredItemCreateRequest:
         settings = tag.settings
@@ -348,5 +361,5 @@ def _is_of_range(tag: BoundTag) -> bool:
     return deadband is not None and deadband.percent_of_range > 0
 
 
-def _is_deadband_refused(tag: BoundTag, result: ua.MonitoredItemCreateResult) -> bool:
-    return result.StatusCode.value in _FILTER_REFUSALS and _filter_of(tag, {}) is not None
+def _is_deadband_refused(tag: BoundTag, result: _Created) -> bool:
+    return result.code in _FILTER_REFUSALS and _filter_of(tag, {}) is not None

@@ -33,7 +33,7 @@ class Definitions:
     def enter(self, device: DeviceName, types: Sequence[TagType], now_ms: int) -> DeviceDefinition:
         """Store the definition of ``device`` with these tags; one that was damaged, or whose key is lost, is mended."""
         definition = make_definition(device, self._metrics(device, types))
-        if self.read(definition.hash) is None:
+        if not self._has(definition):
             self._connection.execute(
                 "INSERT INTO definition (hash, device, body, created_ms) VALUES (?,?,?,?) "
                 "ON CONFLICT (hash) DO UPDATE SET body=excluded.body",
@@ -78,24 +78,35 @@ class Definitions:
                     return True
         return False
 
+    def _has(self, definition: DeviceDefinition) -> bool:
+        """Whether it is stored as it is: compared, not read, which would take as much memory as it takes itself."""
+        row = self._connection.execute("SELECT body FROM definition WHERE hash=?", (definition.hash,)).fetchone()
+        with contextlib.suppress(PayloadInvalid):
+            return (
+                row is not None
+                and self._sealing.open_bytes(row[0], definition_place(definition.hash)) == definition.body
+            )
+        return False
+
     def _metrics(self, device: DeviceName, types: Sequence[TagType]) -> list[MetricDefinition]:
-        known = self._aliases(device)
+        known = self._aliases(device, types)
         metrics: list[MetricDefinition] = []
         for tag in types:
-            alias = known.get((tag.name, int(tag.datatype)))
+            alias = known[tag.name, int(tag.datatype)]
             if alias is None:
                 alias = known[tag.name, int(tag.datatype)] = self._new_alias(device, tag)
             datatype = DataType(tag.datatype)
             metrics.append(MetricDefinition(alias, tag.name, datatype, tag.unit, tag.description, tag.limits))
         return metrics
 
-    def _aliases(self, device: DeviceName) -> dict[tuple[str, int], int]:
+    def _aliases(self, device: DeviceName, types: Sequence[TagType]) -> dict[tuple[str, int], int | None]:
         """By name and type. Where a key was lost and came back, a tag has two: the newer one counts."""
         query = "SELECT alias, name, datatype FROM alias WHERE device=? ORDER BY alias"
-        known: dict[tuple[str, int], int] = {}
+        known: dict[tuple[str, int], int | None] = {(tag.name, int(tag.datatype)): None for tag in types}
         for alias, name, datatype in self._connection.execute(query, (device,)):
             with contextlib.suppress(PayloadInvalid):  # nobody knows whose it was: it stays taken
-                known[self._sealing.open_text(name, alias_place(alias)), datatype] = alias
+                if (tag := (self._sealing.open_text(name, alias_place(alias)), datatype)) in known:
+                    known[tag] = alias
         return known
 
     def _new_alias(self, device: DeviceName, tag: TagType) -> int:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from asyncua import ua
+from asyncua.ua.attribute_ids import AttributeIds
 from asyncua.ua.uaerrors import (
     BadInternalError,
     BadServiceUnsupported,
@@ -13,7 +18,7 @@ from asyncua.ua.uaerrors import (
     BadUserAccessDenied,
 )
 
-from connectors.opcua.attributes import REFUSED_IN_A_ROW_MAX, Batches
+from connectors.opcua.attributes import PER_REQUEST_MAX, REFUSED_IN_A_ROW_MAX, Batches, attributes_of_each
 
 
 class Answering:
@@ -123,3 +128,29 @@ async def test_an_answer_with_too_few_results_is_never_given_to_the_wrong_thing(
 
     with pytest.raises(ConnectionError, match="1 results when asked for 2"):
         await Batches().ask([1, 2], short)
+
+
+async def test_attributes_of_thousands_of_nodes_come_in_order_and_the_answers_to_one_request_are_held_at_a_time() -> (
+    None
+):
+    sizes: list[int] = []
+
+    async def read(params: ua.ReadParameters) -> list[ua.DataValue]:
+        sizes.append(len(params.NodesToRead))
+        return [ua.DataValue(ua.Variant(f"{each.NodeId.Identifier}/{each.AttributeId}")) for each in params.NodesToRead]
+
+    client: Any = SimpleNamespace(uaclient=SimpleNamespace(read=read))
+    asked = [(name, ua.NodeId(f"n{name}", 1)) for name in range(2 * PER_REQUEST_MAX + 1)]
+    place, held_max = 0, 0
+    attributes = [AttributeIds.Value, AttributeIds.DataType]
+    async for whom, (value, datatype) in attributes_of_each(client, asked, attributes, Batches()):
+        assert whom == place
+        assert value.Value is not None
+        assert datatype.Value is not None
+        assert (value.Value.Value, datatype.Value.Value) == (f"n{place}/13", f"n{place}/14")
+        place += 1
+        if place % PER_REQUEST_MAX == 1:
+            held_max = max(held_max, sum(type(each) is ua.DataValue for each in gc.get_objects()))
+    assert place == len(asked)
+    assert sizes == [PER_REQUEST_MAX] * 4 + [2]
+    assert held_max <= 2 * PER_REQUEST_MAX
