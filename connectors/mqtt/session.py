@@ -161,7 +161,7 @@ class _Connection:
                 client.tls_set_context(await asyncio.to_thread(self._tls_context))
             # The name lookup and the TLS handshake of paho block: a thread waits for them.
             dial = in_free_thread(lambda: self._dial(place.hostname or "", port), "mqtt connect")
-            dial.add_done_callback(self._dialled)
+            dial.add_done_callback(_retrieve)
             await asyncio.shield(dial)
             self._watch()
             async with asyncio.timeout(CONNECT_S_MAX):
@@ -180,13 +180,15 @@ class _Connection:
             raise
 
     def _dial(self, host: str, port: int) -> None:
-        self._client.connect(host, port, keepalive=max(1, round(self._options.keep_alive_s)))
+        """In a thread. Whoever gave up meanwhile leaves no connection, which would have our client id at the broker.
 
-    def _dialled(self, dial: asyncio.Future[None]) -> None:
-        """Whoever gave up meanwhile leaves no connection, which would have our client id at the broker."""
-        _retrieve(dial)
-        if self.closed.done():
-            self._end("the connect was given up")
+        That is looked after here, and not in the event loop, which may have ended meanwhile.
+        """
+        try:
+            self._client.connect(host, port, keepalive=max(1, round(self._options.keep_alive_s)))
+        finally:
+            if self.closed.done():
+                self._close_socket()
 
     def _make_client(self) -> Client:
         is_5 = self._options.version == "5"
@@ -309,6 +311,9 @@ class _Connection:
                 waiting.set_exception(error)
         _retrieve(self._connected)
         self._drained.set()
+        self._close_socket()
+
+    def _close_socket(self) -> None:
         socket = self._client.socket()
         if socket is not None:
             with contextlib.suppress(OSError):

@@ -17,30 +17,58 @@ from connectors.mqtt.session import MqttOptions, MqttSession
 WAIT_S_MAX: Final = 30.0
 
 
-async def test_a_connect_that_is_given_up_leaves_no_connection(monkeypatch: pytest.MonkeyPatch) -> None:
-    may_dial, dials, dial = threading.Event(), threading.Event(), mqtt._Connection._dial
+class SlowDial:
+    """Every connect waits in its thread until it ``may_go`` on."""
 
-    def slow(self: Any, host: str, port: int) -> None:
-        dials.set()
-        may_dial.wait(WAIT_S_MAX)
-        dial(self, host, port)
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.may_go = threading.Event()
+        self._begun = threading.Event()
+        dial = mqtt._Connection._dial
 
-    monkeypatch.setattr(mqtt._Connection, "_dial", slow)
-    with socket.create_server(("127.0.0.1", 0)) as broker:
+        def slow(connection: Any, host: str, port: int) -> None:
+            self._begun.set()
+            self.may_go.wait(WAIT_S_MAX)
+            dial(connection, host, port)
+
+        monkeypatch.setattr(mqtt._Connection, "_dial", slow)
+
+    async def given_up(self, broker: socket.socket) -> None:
+        """Begin to connect to ``broker``, and give up in the middle."""
         session = MqttSession(MqttOptions("an-agent"))
         url = f"mqtt://127.0.0.1:{broker.getsockname()[1]}"
         connecting = asyncio.create_task(session.connect(url, None, lambda _message: None))
-        await asyncio.to_thread(dials.wait, WAIT_S_MAX)
+        await asyncio.to_thread(self._begun.wait, WAIT_S_MAX)
         connecting.cancel()
         await asyncio.wait([connecting])
         assert connecting.cancelled()
-        may_dial.set()
-        taken, _ = await asyncio.to_thread(broker.accept)
-        with taken:
-            taken.settimeout(WAIT_S_MAX)
-            said = b""
-            while piece := await asyncio.to_thread(taken.recv, 1000):  # it ends: the connection is closed
-                said += piece
+
+
+def told_until_the_end(broker: socket.socket) -> bytes:
+    """What the next connection says until it is closed."""
+    taken, _ = broker.accept()
+    with taken:
+        taken.settimeout(WAIT_S_MAX)
+        said = b""
+        while piece := taken.recv(1000):
+            said += piece
+    return said
+
+
+async def test_a_connect_that_is_given_up_leaves_no_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    dial = SlowDial(monkeypatch)
+    with socket.create_server(("127.0.0.1", 0)) as broker:
+        await dial.given_up(broker)
+        dial.may_go.set()
+        said = await asyncio.to_thread(told_until_the_end, broker)
+    assert said[:1] in (b"", b"\x10"), "nothing but a CONNECT"
+
+
+def test_a_connect_that_ends_after_its_event_loop_leaves_no_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    dial = SlowDial(monkeypatch)
+    with socket.create_server(("127.0.0.1", 0)) as broker:
+        asyncio.run(dial.given_up(broker))
+        dial.may_go.set()
+        said = told_until_the_end(broker)
     assert said[:1] in (b"", b"\x10"), "nothing but a CONNECT"
 
 
