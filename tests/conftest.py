@@ -17,7 +17,7 @@ from lineside.servers.child_process import ProgramMissing
 from lineside.servers.mosquitto import MosquittoBroker
 from lineside.servers.postgres import PostgresServer
 
-from tests import exploration, side_by_side
+from tests import exploration, left_open, side_by_side
 from tests.servers.databases import Databases
 from tests.servers.kafka import KafkaServer
 
@@ -48,6 +48,13 @@ def pytest_collection() -> Iterator[None]:
     finally:
         gc.freeze()
         gc.enable()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item) -> None:
+    """Have a test close what it opens; in unit tests, which open little, it shows later and costs less."""
+    if not item.nodeid.startswith("tests/unit/"):
+        left_open.fail_for_what_is_open()
 
 
 @pytest.hookimpl(tryfirst=True)
