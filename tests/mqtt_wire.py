@@ -9,6 +9,8 @@ import time
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from tests.patience import WAIT_S_MAX
+
 CONNECT, PUBLISH, SUBSCRIBE, DISCONNECT = 1, 3, 8, 14
 SESSION_EXPIRY: Final = 17
 _FIXED: Final = {
@@ -69,8 +71,9 @@ class Recorder:
         self._lock = threading.Lock()
         self._connections: list[_Reading] = []
         self._sockets: list[socket.socket] = []
-        self._threads = [threading.Thread(target=self._accept, daemon=True)]
-        self._threads[0].start()
+        self._threads: list[threading.Thread] = []
+        self._accepting = threading.Thread(target=self._accept, daemon=True)
+        self._accepting.start()
 
     @property
     def url(self) -> str:
@@ -86,12 +89,15 @@ class Recorder:
         return [packet for packet in self.packets if packet.kind in kinds]
 
     def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._accepting.join(WAIT_S_MAX)  # else it may take one more connection, which nobody would close
         for each in (self._listener, *self._sockets):
             with contextlib.suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
             each.close()
         for thread in self._threads:
-            thread.join(5.0)
+            thread.join(WAIT_S_MAX)
 
     def _accept(self) -> None:
         while True:

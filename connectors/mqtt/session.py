@@ -180,10 +180,7 @@ class _Connection:
             raise
 
     def _dial(self, host: str, port: int) -> None:
-        """In a thread. Whoever gave up meanwhile leaves no connection, which would have our client id at the broker.
-
-        That is looked after here, and not in the event loop, which may have ended meanwhile.
-        """
+        """In a thread, which may outlive the event loop; a connect given up leaves no connection with our client id."""
         try:
             self._client.connect(host, port, keepalive=max(1, round(self._options.keep_alive_s)))
         finally:
