@@ -7,7 +7,12 @@ from collections.abc import Iterator
 import pytest
 from lineside.servers.child_process import ProgramMissing, ServerNotStarted
 
-from tests.contract.documents_under_test import OpenDocuments, documents_in_mongo, documents_in_postgres
+from tests.contract.documents_under_test import (
+    LEAVES_SOCKETS,
+    OpenDocuments,
+    documents_in_mongo,
+    documents_in_postgres,
+)
 from tests.contract.historian_steps import RawLog, RawLogOnKafka, RawLogOnPostgres
 from tests.servers.modbus import ModbusServer
 from tests.servers.mongo import MongoServer
@@ -80,7 +85,7 @@ def mongo_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MongoServ
     server.stop()
 
 
-@pytest.fixture(params=["postgres", "mongo"])
+@pytest.fixture(params=["postgres", pytest.param("mongo", marks=LEAVES_SOCKETS)])
 def open_documents(request: pytest.FixtureRequest) -> OpenDocuments:
     """Each store of documents in turn, empty, with the tenants 1 and 2."""
     if request.param == "postgres":

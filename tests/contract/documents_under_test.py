@@ -9,6 +9,8 @@ from functools import partial
 from itertools import count
 from typing import Final
 
+import pytest
+
 from cloud_ingest.access.tenancy import tenant_transaction
 from cloud_ingest.store.migrate import migrate
 from connectors.documents.mongo import MongoDocuments
@@ -20,6 +22,8 @@ from tests.patience import WAIT_S_MAX
 THINGS: Final = Collection("things", ("kind", "made.by"))
 NOTES: Final = CappedCollection("notes", bytes_max=2000, age_s_max=3600.0, fields=("level",))
 OpenDocuments = Callable[[], AbstractAsyncContextManager[DocumentStore]]
+LEAVES_SOCKETS: Final = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
+"""Of tests with pymongo: a client that is closed while it connects leaves that socket to the garbage collector."""
 _names = count(1)
 
 

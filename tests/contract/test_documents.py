@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
-import warnings
 from typing import Any
 
 import pytest
@@ -12,7 +10,7 @@ import pytest
 from connectors.documents.mongo import MongoDocuments
 from connectors.model.errors import DatabaseUnavailable, DocumentInvalid, RevisionMoved
 from connectors.ports.documents import Document, DocumentStore, Entry, Find, FindEntries, entry_bytes
-from tests.contract.documents_under_test import NOTES, THINGS, OpenDocuments, closed
+from tests.contract.documents_under_test import LEAVES_SOCKETS, NOTES, THINGS, OpenDocuments, closed
 
 BODY: dict[str, Any] = {
     "kind": "bolt",
@@ -209,6 +207,7 @@ async def test_of_each_tenant_the_oldest_entries_go_that_are_too_much_and_all_th
         assert await store.entries(1, NOTES, FindEntries()) == []
 
 
+@LEAVES_SOCKETS
 async def test_a_mongodb_that_is_away_is_said_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("connectors.documents.mongo.TIMEOUT_MS", 200)
     store = MongoDocuments("mongodb://127.0.0.1:9", "nowhere")
@@ -216,7 +215,4 @@ async def test_a_mongodb_that_is_away_is_said_to_be(monkeypatch: pytest.MonkeyPa
         with pytest.raises(DatabaseUnavailable, match="MongoDB cannot be reached"):
             await store.get(1, THINGS, "a")
     finally:
-        with warnings.catch_warnings():  # pymongo leaves a socket to the collector whose connect it has given up
-            warnings.simplefilter("ignore", ResourceWarning)
-            await closed(store)
-            gc.collect()
+        await closed(store)
